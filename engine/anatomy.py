@@ -1,0 +1,262 @@
+"""Where the parts of a model are, found by watching one forward pass, not by names.
+
+The layers are the members of the outermost `ModuleList` whose members ran in order and finished
+last before the output head. The tail is what the model itself calls between the last layer and
+the head. What is seen is believed; the config is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine.errors import CannotRead
+from engine.hooks import Slot, evaluating, first_float_tensor, hooked, slots
+
+
+@dataclass
+class Call:
+    """One call of a module during the watched pass."""
+
+    module: nn.Module
+    order: int
+    entered: int
+    left: int = -1
+    parent: Call | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    output: Any = None
+
+    def inside(self, other: Call) -> bool:
+        """Whether this call happened during `other`."""
+        return other.entered < self.entered and self.left < other.left
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of one model and what they were seen to do in the watched pass."""
+
+    layers: tuple[nn.Module, ...]
+    """In order, up to the last one that ran; members that a pass skips are among them."""
+    layers_name: str
+    stream_slot: Slot
+    """Where a layer's arguments hold the residual stream."""
+    streams: tuple[Tensor | None, ...]
+    """The stream that entered each layer (None: the pass skipped it)."""
+    last_output: Any
+    """What the last layer returned."""
+    head: nn.Module
+    head_name: str
+    head_input: Tensor
+    head_output: Tensor
+    after_layers: tuple[Call, ...]
+    """Outermost calls between the last layer and the head, with arguments and outputs."""
+    before_layers: tuple[nn.Module, ...]
+    """Modules of the outermost calls that ended before the first layer began, in order."""
+    logits: Tensor
+    """The model's own, [batch, positions, vocabulary]."""
+    position_axis: int
+    """Axis of a stream that counts positions; the axis before it counts the batch."""
+
+
+class _Watch:
+    """Collects the calls of one pass; tensors only of layers' candidates and of what follows."""
+
+    def __init__(self, model: nn.Module, head: nn.Module | None) -> None:
+        self.calls: list[Call] = []
+        self._open: list[Call] = []
+        self._clock = 0
+        self._head = head
+        self._head_called = False
+        self._late: list[Call] = []
+        self.candidates = {
+            member: name
+            for name, group in model.named_modules()
+            if isinstance(group, nn.ModuleList)
+            for member in group
+            if any(True for _ in member.children())
+        }
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._clock += 1
+        parent = self._open[-1] if self._open else None
+        call = Call(module, len(self.calls), self._clock, parent=parent, args=args, kwargs=kwargs)
+        self.calls.append(call)
+        self._open.append(call)
+
+    def after(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        self._clock += 1
+        call = self._open.pop()
+        call.left, call.output = self._clock, output
+        if module in self.candidates:
+            if not self._head_called:
+                self._forget_late()
+            slot = next(slots(call.args, call.kwargs), None)
+            call.args, call.kwargs = ((slot, slot.get(call.args, call.kwargs)) if slot else ()), {}
+        else:
+            self._late.append(call)
+        if module is self._head:
+            self._head_called = True
+
+    def _forget_late(self) -> None:
+        for call in self._late:
+            call.args, call.kwargs, call.output = (), {}, None
+        self._late.clear()
+
+
+def logits_of(output: Any, width: int | None = None) -> Tensor:
+    """The logits in what a model returned, [batch, positions, vocabulary].
+
+    Raises CannotRead where there are none.
+    """
+    logits = getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) and isinstance(output, (tuple, list, Mapping)):
+        values = output.values() if isinstance(output, Mapping) else output
+        logits = next(
+            (
+                value
+                for value in values
+                if isinstance(value, Tensor) and width in (None, value.shape[-1])
+            ),
+            None,
+        )
+    if not isinstance(logits, Tensor) or logits.ndim != 3 or not logits.is_floating_point():
+        raise CannotRead("the model returns no logits over positions: it has no vocabulary head")
+    return logits
+
+
+def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
+    """Run `model(**inputs)` once and find its parts.
+
+    Raises CannotRead, naming what was not found.
+    """
+    get_head = getattr(model, "get_output_embeddings", None)
+    try:
+        declared_head = get_head() if get_head is not None else None
+    except (NotImplementedError, AttributeError):
+        declared_head = None
+    seen = _Watch(model, declared_head)
+    modules = list(model.modules())
+    with (
+        evaluating(model),
+        hooked(dict.fromkeys(modules, seen.before), dict.fromkeys(modules, seen.after)),
+    ):
+        output = model(**inputs)
+    logits = logits_of(output)
+    names = {module: name for name, module in model.named_modules()}
+
+    head_call = _find_head(seen.calls, declared_head, logits)
+    group, layer_calls = _find_layers(model, seen, head_call)
+    last = layer_calls[-1]
+    members = list(group)
+    members = members[: members.index(last.module) + 1]
+    by_module = {call.module: call for call in layer_calls}
+    streams = tuple(
+        by_module[member].args[1] if member in by_module and by_module[member].args else None
+        for member in members
+    )
+    first_stream = next((stream for stream in streams if stream is not None), None)
+    if first_stream is None:
+        raise CannotRead(f"the layers ({names[group]}) receive no residual stream as an argument")
+    head_input = next(iter(slots(head_call.args, head_call.kwargs)), None)
+    if head_input is None:
+        raise CannotRead("the output head was called without an input")
+    return Anatomy(
+        layers=tuple(members),
+        layers_name=names[group],
+        stream_slot=layer_calls[0].args[0],
+        streams=streams,
+        last_output=last.output,
+        head=head_call.module,
+        head_name=names[head_call.module],
+        head_input=head_input.get(head_call.args, head_call.kwargs),
+        head_output=head_call.output,
+        after_layers=_outermost(
+            call
+            for call in seen.calls
+            if last.left < call.entered and call.left < head_call.entered
+        ),
+        before_layers=tuple(
+            call.module
+            for call in _outermost(
+                call for call in seen.calls if call.left < layer_calls[0].entered
+            )
+        ),
+        logits=logits,
+        position_axis=_position_axis(first_stream, logits),
+    )
+
+
+def _find_head(calls: list[Call], declared: nn.Module | None, logits: Tensor) -> Call:
+    called = [call for call in calls if call.module is declared and call.output is not None]
+    if not called:
+        called = [
+            call
+            for call in calls
+            if isinstance(call.output, Tensor)
+            and not any(True for _ in call.module.children())
+            and call.output.shape[-1] == logits.shape[-1]
+        ]
+    if not called:
+        raise CannotRead("no module was seen to make the logits: the output head is unknown")
+    return called[-1]
+
+
+def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleList, list[Call]]:
+    found: list[tuple[nn.ModuleList, list[Call]]] = []
+    for group in model.modules():
+        if not isinstance(group, nn.ModuleList) or not len(group):
+            continue
+        if not all(member in seen.candidates for member in group):
+            continue
+        place = {member: index for index, member in enumerate(group)}
+        calls = [
+            call for call in seen.calls if call.module in place and call.left < head.entered
+        ]
+        order = [place[call.module] for call in calls]
+        if order and order == sorted(set(order)) and 2 * len(order) >= len(group):
+            found.append((group, calls))
+    outer = [
+        (group, calls)
+        for group, calls in found
+        if not any(
+            calls[0].inside(other)
+            for other_group, other_calls in found
+            if other_group is not group
+            for other in other_calls
+        )
+    ]
+    if not outer:
+        raise CannotRead("no stack of layers was seen to run in order before the output head")
+    return max(outer, key=lambda item: item[1][-1].left)
+
+
+def _outermost(calls: Any) -> tuple[Call, ...]:
+    kept: list[Call] = []
+    for call in calls:
+        if not kept or call.left > kept[-1].left:
+            kept.append(call)
+    return tuple(kept)
+
+
+def _position_axis(stream: Tensor, logits: Tensor) -> int:
+    for axis in range(1, stream.ndim):
+        if stream.shape[axis - 1 : axis + 1] == logits.shape[:2]:
+            return axis
+    raise CannotRead(
+        f"the residual stream {tuple(stream.shape)} does not count the same positions "
+        f"as the logits {tuple(logits.shape)}"
+    )
+
+
+def output_stream(output: Any) -> Tensor:
+    """The residual stream in what a layer returned."""
+    stream = first_float_tensor(output)
+    if stream is None:
+        raise CannotRead("the last layer returns no residual stream")
+    return stream

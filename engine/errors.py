@@ -1,0 +1,27 @@
+"""What can go wrong, by name. Every message is one line that names the thing and the remedy."""
+
+from __future__ import annotations
+
+
+class LenscopeError(Exception):
+    """Base of all errors that Lenscope raises on purpose."""
+
+
+class BadInput(LenscopeError):
+    """A picture, prompt, session file or setting of the user's that cannot be used (exit 2)."""
+
+
+class CannotLoad(LenscopeError):
+    """The model is missing or cannot be loaded (exit 3)."""
+
+
+class CannotRead(LenscopeError):
+    """The model loads, but its residual stream cannot be read faithfully (exit 3)."""
+
+
+class Cancelled(LenscopeError):
+    """The user cancelled the pass."""
+
+
+class OutOfMemory(LenscopeError):
+    """Memory ran out during a pass (exit 1)."""

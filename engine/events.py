@@ -1,0 +1,94 @@
+"""What the worker tells the outside: frozen plain data, safe to hand to another thread."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from engine.records import LayerReading, ModelCard, Run
+
+
+class LoadOptions(Struct, frozen=True):
+    """How a model is to be loaded; the fields are the command line's."""
+
+    model: str
+    """A hub id or a folder."""
+    device: str = "auto"
+    dtype: str = "auto"
+    device_map: str | None = None
+    quantize: str | None = None
+    revision: str | None = None
+    cache_dir: str | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+class ModelLoading(Struct, frozen=True):
+    """The model is on its way; `fraction` is 0..1, or None where it cannot be known."""
+
+    stage: str
+    fraction: float | None = None
+
+
+class ModelReady(Struct, frozen=True):
+    """The model is loaded and its lens is proved."""
+
+    model: ModelCard
+    layers: int
+    takes_pictures: bool
+    has_chat_template: bool
+    method: str
+    """How rows are read: "tail" or "replay"."""
+    seconds: float
+
+
+class ModelFailed(Struct, frozen=True):
+    """The model cannot be used; the worker lives on and can load another."""
+
+    error: str
+
+
+class RunStarted(Struct, frozen=True):
+    """A pass begins. `run` has its question, tokens and position, and no rows yet."""
+
+    run: Run
+
+
+class RowsRead(Struct, frozen=True):
+    """Rows that have just been read, in order; later layers may still be running."""
+
+    run_id: str
+    rows: tuple[LayerReading, ...]
+
+
+class RunEnded(Struct, frozen=True):
+    """The run with everything in it; `run.status` says how it ended. A run whose proof failed has
+    status "failed" and `proof.passed` false: its rows are to be struck out and never saved."""
+
+    run: Run
+
+
+class AnswerGrew(Struct, frozen=True):
+    """One more piece of the greedy continuation of a run's answer."""
+
+    run_id: str
+    text: str
+    ended: bool
+
+
+class Trouble(Struct, frozen=True):
+    """Something the user asked for could not be done; one line. The worker lives on."""
+
+    error: str
+    run_id: str | None = None
+
+
+Event = (
+    ModelLoading
+    | ModelReady
+    | ModelFailed
+    | RunStarted
+    | RowsRead
+    | RunEnded
+    | AnswerGrew
+    | Trouble
+)

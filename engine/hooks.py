@@ -1,0 +1,141 @@
+"""Forward hooks that always come off, and the places where a module's arguments hold tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BeforeCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+AfterCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
+
+
+@contextmanager
+def hooked(
+    before: Mapping[nn.Module, BeforeCall] | None = None,
+    after: Mapping[nn.Module, AfterCall] | None = None,
+) -> Iterator[None]:
+    """Call `before[module]` ahead of, and `after[module]` behind every call of these modules.
+
+    The hooks observe; what they return is ignored. They are removed on leaving, whatever happens.
+    """
+    with ExitStack() as handles:
+        for module, watch in (before or {}).items():
+            handles.callback(
+                module.register_forward_pre_hook(_observe(watch), with_kwargs=True).remove
+            )
+        for module, watch_after in (after or {}).items():
+            handles.callback(
+                module.register_forward_hook(_observe(watch_after), with_kwargs=True).remove
+            )
+        yield
+
+
+def _observe(watch: Callable[..., None]) -> Callable[..., None]:
+    def observer(*call: Any) -> None:
+        watch(*call)
+
+    return observer
+
+
+@contextmanager
+def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Let these modules answer with the given functions in place of their own `forward`."""
+    with ExitStack() as undo:
+        for module, answer in answers.items():
+            own = module.__dict__.get("forward")
+
+            def restore(module: nn.Module = module, own: Any = own) -> None:
+                if own is None:
+                    module.__dict__.pop("forward", None)
+                else:
+                    module.__dict__["forward"] = own
+
+            undo.callback(restore)
+            module.__dict__["forward"] = answer
+        yield
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients for the calling thread; training flags are put back."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def is_float_tensor(value: object) -> bool:
+    """Whether `value` can be a residual stream."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2
+
+
+def first_float_tensor(value: object) -> Tensor | None:
+    """The first floating-point tensor (2-D or more) in a module's output, depth first."""
+    if isinstance(value, Tensor):
+        return value if is_float_tensor(value) else None
+    inner: Sequence[object] = ()
+    if isinstance(value, Mapping):
+        inner = list(value.values())
+    elif isinstance(value, (tuple, list)):
+        inner = value
+    for item in inner:
+        found = first_float_tensor(item)
+        if found is not None:
+            return found
+    return None
+
+
+def with_first_tensor(value: Any, replacement: Tensor) -> Any:
+    """`value` (a module's output) with its first floating-point tensor replaced."""
+    if isinstance(value, Tensor):
+        return replacement
+    items = list(value)
+    for index, item in enumerate(items):
+        if first_float_tensor(item) is not None:
+            items[index] = with_first_tensor(item, replacement)
+            break
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where in a call's arguments a tensor stands: a position or a keyword."""
+
+    key: int | str
+
+    def get(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The argument, or None where the call has none there."""
+        if isinstance(self.key, int):
+            return args[self.key] if self.key < len(args) else None
+        return kwargs.get(self.key)
+
+    def put(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments with `value` there."""
+        args, kwargs = list(args), dict(kwargs)
+        if isinstance(self.key, int):
+            args[self.key] = value
+        else:
+            kwargs[self.key] = value
+        return tuple(args), kwargs
+
+
+def slots(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Slot]:
+    """The places of all floating-point tensors: positions, then `hidden_states`, then keywords."""
+    for index, value in enumerate(args):
+        if is_float_tensor(value):
+            yield Slot(index)
+    for key in sorted(kwargs, key=lambda name: name != "hidden_states"):
+        if is_float_tensor(kwargs[key]):
+            yield Slot(key)

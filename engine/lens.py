@@ -1,0 +1,219 @@
+"""The logit lens: the residual stream before the first and behind every decoder layer, taken
+through the model's own tail (nostalgebraist 2020, "interpreting GPT: the logit lens")."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy import watch
+from engine.errors import CannotRead
+from engine.forward import Forward
+from engine.hooks import evaluating
+from engine.logit_map import difference, tolerance
+from engine.positions import Positions
+from engine.readout import finite
+from engine.records import LayerReading, Proof
+from engine.streaming import StreamedPass
+from engine.tail import Replay, Tail, find_tail
+from engine.tokens import texts_for
+
+_locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+def model_lock(model: nn.Module) -> threading.Lock:
+    """The lock that keeps passes of one model apart, whoever runs them."""
+    with _locks_guard:
+        return _locks.setdefault(model, threading.Lock())
+
+
+class Lens:
+    """Reads a transformers model with a vocabulary head; rows 0..L for L layers.
+
+    The model is proved on the first inputs that the lens sees (or with `learn`), before any row
+    is given out. It is run in eval mode without gradients; its training flags are put back.
+    One pass at a time per model: a second caller waits.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.tail: Tail | Replay | None = None
+        self.layers: tuple[nn.Module, ...] = ()
+        self.layers_name = ""
+        self.dtype: torch.dtype = torch.float32
+        self._stream_slot: Any = None
+        self._lock = model_lock(model)
+        # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
+        parameters = inspect.signature(model.forward).parameters.values()
+        self._takes_use_cache = any(
+            parameter.name == "use_cache" or parameter.kind is parameter.VAR_KEYWORD
+            for parameter in parameters
+        )
+
+    def learn(self, inputs: Mapping[str, Any]) -> None:
+        """Find the model's parts on one pass over `inputs` and prove them at all positions.
+
+        Raises CannotRead, saying which check failed.
+        """
+        inputs = self._on_device(inputs)
+        with self._lock:
+            self._learn(inputs)
+
+    def logits(
+        self, inputs: Mapping[str, Any], positions: Positions = (-1,), norm: bool = True
+    ) -> Tensor:
+        """Logits of every row: float32 on the CPU, [layers + 1, batch, positions, vocabulary].
+
+        `positions` count along the sequence of the model's logits: a list for all items, or an int
+        tensor [batch, n]; negative ones count back from each item's last attended token. The last
+        row is the model's own. With `norm=False` rows 0..L-1 skip the final norm.
+
+        Raises IndexError for a position out of range, CannotRead where the model cannot be read
+        or the proof of this pass fails.
+        """
+        inputs = self._on_device(inputs)
+        with self._lock:
+            self._ensure_learned(inputs, norm)
+            forward = self._forward(inputs, positions)
+            rows: list[Tensor] = []
+            last: list[Tensor] = []
+
+            def keep(row: int, streams: Tensor) -> None:
+                if row < len(self.layers):
+                    rows.append(forward.project(streams, norm).cpu())
+                else:
+                    last.append(streams)
+
+            own = forward.run(keep)
+            proof = self.prove(forward.project(last[0]), own)
+        if not proof.passed:
+            raise CannotRead(describe_failure(proof))
+        rows.append(own.cpu())
+        assert forward.places is not None
+        return torch.stack([row.unflatten(0, forward.places.shape) for row in rows])
+
+    def stream(
+        self, inputs: Mapping[str, Any], position: int = -1, top_k: int = 3, norm: bool = True
+    ) -> Iterator[LayerReading]:
+        """Readings of rows 0..L at one position, while later layers are still to run.
+
+        Closing the iterator cancels the pass within one layer. Raises ValueError for a batch of
+        more than one, otherwise as `logits`.
+        """
+        streamed = self.start(inputs, position, max(1, top_k), norm)
+        try:
+            for group in streamed:
+                yield from group
+        finally:
+            streamed.close()
+        assert streamed.result is not None
+        if not streamed.result.proof.passed:
+            raise CannotRead(describe_failure(streamed.result.proof))
+
+    def start(
+        self,
+        inputs: Mapping[str, Any],
+        position: int = -1,
+        top_k: int = 10,
+        norm: bool = True,
+        track: Sequence[int] = (),
+    ) -> StreamedPass:
+        """A pass that gives out groups of readings as they come, then its `result`."""
+        inputs = self._on_device(inputs)
+        ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+        if isinstance(ids, Tensor) and ids.shape[0] != 1:
+            raise ValueError(f"stream reads a batch of one, not of {ids.shape[0]}")
+        with self._lock:
+            self._ensure_learned(inputs, norm)
+        return StreamedPass(
+            forward=self._forward(inputs, [position]),
+            layers=len(self.layers),
+            lock=self._lock,
+            top_k=top_k,
+            norm=norm,
+            track=track,
+            text_of=texts_for(self.model),
+            prove=self.prove,
+            inline=isinstance(self.tail, Replay) or self.device.type == "cpu",
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the model's first parameter."""
+        return next(self.model.parameters()).device
+
+    @property
+    def method(self) -> str:
+        """How rows are read: "tail" or "replay"."""
+        return self.tail.method if self.tail is not None else ""
+
+    def prove(self, computed: Tensor, own: Tensor) -> Proof:
+        """The lens's last row against the model's own logits, both [n, vocabulary]."""
+        gap = difference(computed.to(own.device), own)
+        limit = tolerance(self.dtype, own)
+        return Proof(
+            max_abs_difference=finite(gap),
+            tolerance=limit,
+            passed=gap <= limit,
+            method="replay" if isinstance(self.tail, Replay) else "tail",
+        )
+
+    def _forward(self, inputs: Mapping[str, Any], positions: Positions) -> Forward:
+        assert self.tail is not None
+        return Forward(
+            self.model, self.layers, self.tail, self._stream_slot, inputs, positions
+        )
+
+    def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool) -> None:
+        if self.tail is None:
+            self._learn(inputs)
+        if not norm:
+            if not isinstance(self.tail, Tail):
+                raise CannotRead("norm off: the tail of this model cannot be taken apart")
+            self.tail.refuse_norm_off()
+
+    def _learn(self, inputs: Mapping[str, Any]) -> None:
+        anatomy = watch(self.model, inputs)
+        self._refuse_other_vocabulary(anatomy.logits.shape[-1])
+        with evaluating(self.model):
+            tail, stream = find_tail(self.model, anatomy, inputs)
+        self.layers, self.layers_name = anatomy.layers, anatomy.layers_name
+        self._stream_slot = anatomy.stream_slot
+        self.dtype = stream.dtype
+        self.tail = tail
+
+    def _refuse_other_vocabulary(self, width: int) -> None:
+        config = self.model.config
+        text_config = config.get_text_config(decoder=True)
+        vocabulary = getattr(text_config, "vocab_size", None)
+        if isinstance(vocabulary, int) and not 0.5 * vocabulary <= width <= 2 * vocabulary:
+            raise CannotRead(
+                f"{type(self.model).__name__} returns {width} outputs per position, "
+                f"not one per token of its vocabulary of {vocabulary}"
+            )
+
+    def _on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        moved = {
+            key: value.to(self.device) if isinstance(value, Tensor) else value
+            for key, value in inputs.items()
+        }
+        if self._takes_use_cache:
+            moved.setdefault("use_cache", False)
+        return moved
+
+
+def describe_failure(proof: Proof) -> str:
+    """One line: why the rows of a pass are not to be trusted."""
+    gap = "not finite" if proof.max_abs_difference is None else f"{proof.max_abs_difference:.3g}"
+    return (
+        f"the proof failed: the lens's last row differs from the model's logits by {gap} "
+        f"(tolerance {proof.tolerance:.3g})"
+    )
+

@@ -1,0 +1,126 @@
+"""What a model does to the head's output before it returns logits: fitted by what it was seen
+to do, with the config's numbers only as first guesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FIT_POSITIONS = 32
+
+
+@dataclass(frozen=True)
+class LogitMap:
+    """logits = mask(cap * tanh(scale * (head + shift) / cap)), cut to the vocabulary."""
+
+    width: int
+    scale: float = 1.0
+    cap: float | None = None
+    shift: Tensor | None = None
+    """[vocabulary], float32: a bias that the model adds outside its head."""
+    masked: Tensor | None = None
+    """Ids that the model never offers."""
+    mask_value: float = -math.inf
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """Head output [..., at least vocabulary] to float32 logits [..., vocabulary]."""
+        logits = raw[..., : self.width].float()
+        if self.shift is not None:
+            logits = logits + self.shift.to(logits.device)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(logits / self.cap)
+        if self.masked is not None:
+            logits = logits.index_fill(-1, self.masked.to(logits.device), self.mask_value)
+        return logits
+
+
+def tolerance(dtype: torch.dtype, logits: Tensor) -> float:
+    """How far two computations of these logits may be apart in this dtype."""
+    unit = {torch.float32: 2.0**-16, torch.float64: 2.0**-16, torch.float16: 2.0**-10}
+    finite = logits[torch.isfinite(logits) & (logits.abs() < 1e30)]
+    largest = float(finite.abs().max()) if finite.numel() else 1.0
+    return unit.get(dtype, 2.0**-7) * max(1.0, largest)
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite where only one of them is finite, NaN anywhere."""
+    a, b = a.float(), b.float()
+    same = a == b
+    gap = torch.where(same, torch.zeros_like(a), (a - b).abs())
+    worst = float(gap.max()) if gap.numel() else 0.0
+    return math.inf if math.isnan(worst) else worst
+
+
+def fit_logit_map(
+    raw: Tensor, logits: Tensor, dtype: torch.dtype, guesses: Iterable[float]
+) -> LogitMap | None:
+    """The map that takes `raw` (head output) to `logits`, both [n, width], or None.
+
+    `guesses` are numbers of the config that may be a scale, its inverse, or a soft-cap.
+    """
+    width = logits.shape[-1]
+    if raw.shape[-1] < width or raw.shape[0] != logits.shape[0]:
+        return None
+    step = max(1, raw.shape[0] // FIT_POSITIONS)
+    source, target = raw[::step, :width].float(), logits[::step].float()
+    limit = tolerance(dtype, target)
+    absent = (target <= torch.finfo(torch.float16).min) & (source > -1e4)
+    masked = absent.all(dim=0).nonzero().flatten()
+    plain: dict[str, Tensor | float] = {}
+    if len(masked):
+        plain = {"masked": masked, "mask_value": float(target[0, masked[0]])}
+        keep = torch.ones(width, dtype=torch.bool, device=target.device)
+        keep[masked] = False
+        source, target = source[:, keep], target[:, keep]
+        limit = tolerance(dtype, target)
+
+    def matches(scale: float, cap: float | None) -> bool:
+        return difference(LogitMap(source.shape[-1], scale, cap)(source), target) <= limit
+
+    scales = [1.0]
+    caps: list[float] = []
+    for guess in guesses:
+        if guess > 0 and math.isfinite(guess):
+            scales += [guess, 1.0 / guess]
+            caps.append(guess)
+    power = float((source.double() ** 2).sum())
+    if power > 0:
+        scales.append(float((source.double() * target.double()).sum()) / power)
+    for scale in scales:
+        if matches(scale, None):
+            return LogitMap(width, scale, **plain)  # type: ignore[arg-type]
+    for scale in scales[:-1] or scales:
+        for cap in caps:
+            if matches(scale, cap):
+                return LogitMap(width, scale, cap, **plain)  # type: ignore[arg-type]
+    cap = _fit_cap(source, target)
+    if cap is not None and matches(1.0, cap):
+        return LogitMap(width, 1.0, cap, **plain)  # type: ignore[arg-type]
+    shift = (target - source).mean(dim=0)
+    if not plain and len(source) > 1 and difference(source + shift, target) <= limit:
+        return LogitMap(width, shift=shift)
+    return None
+
+
+def _fit_cap(source: Tensor, target: Tensor) -> float | None:
+    """cap from cap * tanh(x / cap) = y at the entries of largest |x|, by bisection on log cap."""
+    if not source.numel():
+        return None
+    x, y = source.double().abs().flatten(), target.double().abs().flatten()
+    top = x.topk(min(256, len(x))).indices
+    x, y = x[top], y[top]
+    low, high = math.log(max(float(y.max()), 1e-6)), math.log(max(float(x.max()), 1e-6)) + 12
+    for _ in range(80):
+        middle = (low + high) / 2
+        cap = math.exp(middle)
+        if float((cap * torch.tanh(x / cap) - y).sum()) > 0:
+            high = middle
+        else:
+            low = middle
+    return math.exp((low + high) / 2)

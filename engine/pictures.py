@@ -1,0 +1,147 @@
+"""The one door through which pictures come in: files of the user's and previews in sessions.
+
+Allow-listed formats, a pixel limit, first frame only, EXIF orientation applied, transparency
+flattened on white, RGB out. Everything else is refused with one line.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import BadInput
+from engine.records import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 256 * 2**20
+PREVIEW_SIDE = 512
+SAFE_PILLOW = (13, 0)
+"""Older releases have known holes in their decoders."""
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture in memory (RGB) and its record."""
+
+    image: Image
+    record: Picture
+
+
+def open_picture(path: str | Path) -> OpenedPicture:
+    """Open a picture file. Raises BadInput, naming the file and what is wrong with it."""
+    name = str(path)
+    try:
+        file = Path(path).expanduser()
+        status = file.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise BadInput(f"{name}: a folder, not a picture")
+        if not stat.S_ISREG(status.st_mode):
+            raise BadInput(f"{name}: not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise BadInput(f"{name}: {status.st_size:,} bytes; the limit is {MAX_BYTES:,}")
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{name}: no such picture") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"{name}: the picture cannot be read ({reason})") from None
+    image = _decode(data, name)
+    record = Picture(
+        path=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=image.width,
+        height=image.height,
+        preview=_preview_of(image),
+    )
+    return OpenedPicture(image, record)
+
+
+def open_preview(text: str) -> Image:
+    """Open the base64 JPEG preview of a session file. Raises BadInput where it is none."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput("the session's picture preview is not base64") from None
+    return _decode(data, "the session's picture preview")
+
+
+def pillow_warning() -> str | None:
+    """One line with the remedy where the installed Pillow has known holes, else None."""
+    import PIL
+
+    installed = tuple(int(part) for part in PIL.__version__.split(".")[:2] if part.isdigit())
+    if installed >= SAFE_PILLOW:
+        return None
+    return (
+        f"Pillow {PIL.__version__} has known decoder holes; "
+        "update it: pip install --no-deps -U 'pillow>=13'"
+    )
+
+
+def _decode(data: bytes, name: str) -> Image:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not data:
+        raise BadInput(f"{name}: an empty file, not a picture")
+    try:
+        with warnings.catch_warnings():
+            # The pixel limit below is ours; Pillow's own warning would only reach the terminal.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise BadInput(
+                    f"{name}: {image.width} x {image.height} pixels; "
+                    f"the limit is {MAX_PIXELS // 1_000_000} million"
+                )
+            image.seek(0)
+            image.load()
+            turned = ImageOps.exif_transpose(image)
+            return _flatten(turned)
+    except BadInput:
+        raise
+    except UnidentifiedImageError:
+        raise BadInput(f"{name}: not a picture ({', '.join(FORMATS)} can be opened)") from None
+    except Image.DecompressionBombError:
+        raise BadInput(
+            f"{name}: too many pixels; the limit is {MAX_PIXELS // 1_000_000} million"
+        ) from None
+    except Exception as error:  # decoders raise anything on damaged data
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{name}: a damaged picture ({reason})") from None
+
+
+def _flatten(image: Image) -> Image:
+    """RGB on white; 16-bit greys are scaled down, not clipped."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        low, high = image.getextrema()
+        span = 65535.0 if image.mode.startswith("I") else (float(high) or 1.0)  # type: ignore[arg-type]
+        if image.mode.startswith("I;16"):
+            image = image.convert("I")
+        return image.convert("F").point(lambda value: value * (255.0 / span)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        canvas = Image.new("RGBA", layered.size, "white")
+        canvas.alpha_composite(layered)
+        return canvas.convert("RGB")
+    return image.convert("RGB")
+
+
+def _preview_of(image: Image) -> str:
+    small = image.copy()
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,104 @@
+"""From logits to what a row shows: top-k, entropy, ranks, divergences. All float32, in nats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from engine.records import AnswerReading, LayerReading, Token
+
+TextOf = Callable[[int], str]
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is NaN or infinite: what the records and JSON hold."""
+    return value if math.isfinite(value) else None
+
+
+def top_ids(logits: Tensor, count: int) -> Tensor:
+    """Ids of the `count` largest logits of one row [vocabulary], ties to the lower id."""
+    count = min(count, logits.shape[-1])
+    threshold = logits.topk(count).values[-1]
+    candidates = (logits >= threshold).nonzero().flatten()
+    order = torch.sort(logits[candidates], descending=True, stable=True).indices
+    return candidates[order[:count]]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Shannon entropy of softmax(logits), [n, vocabulary] to [n]."""
+    return torch.special.entr(logits.softmax(-1)).sum(-1)
+
+
+def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL(softmax(logits) || softmax(reference)), [n, vocabulary] and [vocabulary] to [n]."""
+    log_p, log_q = logits.log_softmax(-1), reference.log_softmax(-1)
+    p = log_p.exp()
+    return torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(p)).sum(-1).clamp_min(0.0)
+
+
+def ranks(logits: Tensor, ids: Tensor) -> Tensor:
+    """Rank (1 = best, ties to the lower id) of each of `ids` [m] in each row, to [n, m]."""
+    found = torch.empty(len(logits), len(ids), dtype=torch.int64)
+    for column, token in enumerate(ids.tolist()):
+        own = logits[:, token : token + 1]
+        better = (logits > own).sum(-1) + (logits[:, :token] == own).sum(-1)
+        found[:, column] = better.cpu() + 1
+    return found
+
+
+def root_mean_square(stream: Tensor) -> Tensor:
+    """sqrt(mean(x^2)) over all elements of each stream, [n, *rest] to [n]."""
+    return stream.float().flatten(1).pow(2).mean(-1).sqrt()
+
+
+def readings(
+    layers: Sequence[int],
+    streams: Tensor,
+    logits: Tensor,
+    count: int,
+    text_of: TextOf,
+    approximate: Sequence[str | None],
+) -> list[LayerReading]:
+    """One reading per row: `streams` [n, *rest] and their `logits` [n, vocabulary]."""
+    log_probabilities = logits.log_softmax(-1)
+    entropies = torch.special.entr(log_probabilities.exp()).sum(-1).tolist()
+    spreads = root_mean_square(streams).tolist()
+    rows: list[LayerReading] = []
+    for index, layer in enumerate(layers):
+        top: tuple[Token, ...] = ()
+        if not bool(logits[index].isnan().any()):
+            ids = top_ids(logits[index], count)
+            top = tuple(
+                Token(id=token, text=text_of(token), probability=share, logit=finite(logit))
+                for token, share, logit in zip(
+                    ids.tolist(),
+                    log_probabilities[index, ids].exp().tolist(),
+                    logits[index, ids].tolist(),
+                    strict=True,
+                )
+            )
+        rows.append(
+            LayerReading(
+                layer=layer,
+                top=top,
+                entropy=finite(entropies[index]),
+                rms=finite(spreads[index]),
+                approximate=approximate[index],
+            )
+        )
+    return rows
+
+
+def answer_readings(logits: Tensor, answer: int) -> list[AnswerReading | None]:
+    """Where the token `answer` stands in each row of `logits` [n, vocabulary]."""
+    shares = logits.softmax(-1)[:, answer].tolist()
+    places = ranks(logits, torch.tensor([answer]))[:, 0].tolist()
+    return [
+        AnswerReading(probability=share, logit=finite(logit), rank=rank)
+        if math.isfinite(share)
+        else None
+        for share, logit, rank in zip(shares, logits[:, answer].tolist(), places, strict=True)
+    ]

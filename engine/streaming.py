@@ -1,0 +1,317 @@
+"""A pass whose rows are read while its later layers still run.
+
+The forward pass has a thread of its own. On a CPU rows are projected in that thread between two
+layers, in groups (seven rows cost about what one costs, and two threads would fight for the same
+cores); if a layer takes long, the reader projects what waits. On an accelerator the reader
+projects every row at once, on a stream of its own, so the model's stream never waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from msgspec import structs
+from torch import Tensor
+
+from engine.errors import Cancelled
+from engine.forward import Forward
+from engine.readout import (
+    TextOf,
+    answer_readings,
+    finite,
+    kl_divergence,
+    ranks,
+    readings,
+)
+from engine.records import LayerReading, Proof, Tracked
+
+MAX_WAIT = 0.45
+"""Seconds that a row may wait for others before it is shown."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What is known once a pass has ended."""
+
+    rows: tuple[LayerReading, ...]
+    tracked: tuple[Tracked, ...]
+    proof: Proof
+    position: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    row: int
+    stream: Tensor
+    since: float
+    ready: Any
+    """CUDA event after which `stream` holds its values, or None."""
+
+
+class StreamedPass:
+    """Iterate to get groups of readings, in order; `result` is there when iteration has ended."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        layers: int,
+        lock: threading.Lock,
+        top_k: int,
+        norm: bool,
+        track: Sequence[int],
+        text_of: TextOf,
+        prove: Callable[[Tensor, Tensor], Proof],
+        inline: bool,
+    ) -> None:
+        self.result: PassResult | None = None
+        self._forward = forward
+        self._layers = layers
+        self._lock = lock
+        self._top_k = top_k
+        self._norm = norm
+        self._track = track
+        self._text_of = text_of
+        self._prove = prove
+        self._inline = inline
+        self._group = max(1, layers // 4) if inline else 1
+        self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._read: dict[int, LayerReading] = {}
+        self._logits: dict[int, Tensor] = {}
+        self._last_stream: Tensor | None = None
+        self._own: Tensor | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self._given = 0
+        self._last_entry = time.perf_counter()
+        self._projecting = 0.0
+        self._passing = 0.0
+        self._thread: threading.Thread | None = None
+        self._side_streams: dict[torch.device, Any] = {}
+
+    # The reader's side
+
+    def __iter__(self) -> Iterator[tuple[LayerReading, ...]]:
+        self._thread = threading.Thread(target=self._run, name="forward pass", daemon=True)
+        self._thread.start()
+        while True:
+            group = self._next_group()
+            if group:
+                yield group
+            elif self._ended:
+                break
+        if self._error is not None:
+            raise self._error
+        yield self._finish()
+
+    def cancel(self) -> None:
+        """Let the pass end at its next layer; iteration then raises Cancelled."""
+        self._forward.cancelled.set()
+
+    def close(self) -> None:
+        """Cancel what still runs and wait (briefly) until its hooks are gone."""
+        self._forward.cancelled.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows have been given out."""
+        return self._given
+
+    def _next_group(self) -> tuple[LayerReading, ...]:
+        while True:
+            with self._changed:
+                group = self._take_read()
+                if group or self._ended:
+                    break
+                overdue = self._take_overdue()
+                if not overdue:
+                    self._changed.wait(self._patience())
+                    continue
+            self._project(overdue)
+        if self._ended and not group and self._error is None and self._waiting:
+            with self._changed:
+                left, self._waiting = self._waiting, []
+            self._project(left)
+            return self._take_read()
+        return group
+
+    def _take_read(self) -> tuple[LayerReading, ...]:
+        group = []
+        while self._given in self._read:
+            group.append(self._read[self._given])
+            self._given += 1
+        return tuple(group)
+
+    def _take_overdue(self) -> list[_Waiting]:
+        if not self._waiting or self._forward.in_tail.is_set():
+            return []
+        if self._inline:
+            age = time.perf_counter() - self._waiting[0].since
+            # A replay runs the whole model and cannot happen beside the pass.
+            if age < MAX_WAIT or self._forward.replays:
+                return []
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def _patience(self) -> float | None:
+        if not self._inline or not self._waiting:
+            return None
+        return max(0.01, MAX_WAIT - (time.perf_counter() - self._waiting[0].since))
+
+    # The pass's side
+
+    def _run(self) -> None:
+        began = time.perf_counter()
+        try:
+            with self._lock:
+                began = self._last_entry = time.perf_counter()
+                own = self._forward.run(self._on_row)
+            self._own = own
+        except BaseException as error:  # handed to the reader, whatever it is
+            self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
+        finally:
+            self._passing = time.perf_counter() - began
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _on_row(self, row: int, streams: Tensor) -> None:
+        now = time.perf_counter()
+        if row == self._layers:
+            self._last_stream = streams
+            return
+        ready = None
+        if streams.is_cuda:
+            ready = torch.cuda.Event()
+            ready.record()
+        due: list[_Waiting] = []
+        with self._changed:
+            self._waiting.append(_Waiting(row, streams, now, ready))
+            if self._inline:
+                layer_seconds = now - self._last_entry if row else 0.0
+                oldest = now - self._waiting[0].since
+                if (
+                    len(self._waiting) >= self._group
+                    or oldest + layer_seconds > MAX_WAIT
+                ):
+                    due, self._waiting = self._waiting, []
+            else:
+                self._changed.notify_all()
+        if due:
+            self._project(due)
+        self._last_entry = time.perf_counter()
+
+    # Both
+
+    def _project(self, waiting: list[_Waiting]) -> None:
+        began = time.perf_counter()
+        streams = [item.stream for item in waiting]
+        with self._side_stream(waiting):
+            device = streams[0].device
+            stacked = torch.cat([stream.to(device) for stream in streams])
+            with torch.no_grad():
+                logits = self._forward.project(stacked, self._norm)
+                rows = readings(
+                    [item.row for item in waiting],
+                    stacked,
+                    logits,
+                    self._top_k,
+                    self._text_of,
+                    [None] * len(waiting),
+                )
+        with self._changed:
+            for item, reading, row_logits in zip(waiting, rows, logits, strict=True):
+                self._read[item.row] = reading
+                self._logits[item.row] = row_logits
+            self._projecting += time.perf_counter() - began
+            self._changed.notify_all()
+
+    def _side_stream(self, waiting: list[_Waiting]) -> Any:
+        if waiting[0].ready is None:
+            return nullcontext()
+        device = waiting[0].stream.device
+        if device not in self._side_streams:
+            self._side_streams[device] = torch.cuda.Stream(device)
+        side = self._side_streams[device]
+        for item in waiting:
+            side.wait_event(item.ready)
+            item.stream.record_stream(side)
+        return torch.cuda.stream(side)
+
+    def _finish(self) -> tuple[LayerReading, ...]:
+        """The last row, from the model's own logits, and everything that needs it."""
+        began = time.perf_counter()
+        own, stream, places = self._own, self._last_stream, self._forward.places
+        assert own is not None and stream is not None and places is not None
+        with torch.no_grad():
+            proof = self._prove(self._forward.project(stream), own)
+            (last,) = readings(
+                [self._layers], stream, own, self._top_k, self._text_of, [None]
+            )
+            logits = torch.stack(
+                [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
+            )
+            self._logits.clear()
+            rows = [self._read[row] for row in range(self._layers)] + [last]
+            divergences = kl_divergence(logits, own[0]).tolist()
+            answer = last.top[0].id if last.top else None
+            if answer is None:
+                answers: list[Any] = [None] * len(rows)
+            else:
+                answers = list(answer_readings(logits, answer))
+            tracked = _track(logits, rows, answer, self._track, self._text_of)
+        complete = tuple(
+            structs.replace(row, answer=place, kl_to_last=finite(divergence))
+            for row, place, divergence in zip(rows, answers, divergences, strict=True)
+        )
+        self._projecting += time.perf_counter() - began
+        self.result = PassResult(
+            rows=complete,
+            tracked=tracked,
+            proof=proof,
+            position=int(places.flatten()[0]),
+            seconds={"pass": self._passing, "lens": self._projecting},
+        )
+        self._given = self._layers + 1
+        return (complete[-1],)
+
+
+def _track(
+    logits: Tensor,
+    rows: Sequence[LayerReading],
+    answer: int | None,
+    wanted: Sequence[int],
+    text_of: TextOf,
+) -> tuple[Tracked, ...]:
+    """The answer, every token that is top-1 in some row, and `wanted`, through all rows."""
+    why: dict[int, Any] = {} if answer is None else {answer: "answer"}
+    for row in rows:
+        if row.top:
+            why.setdefault(row.top[0].id, "top-1")
+    for token in wanted:
+        why.setdefault(token, "user")
+    ids = torch.tensor(list(why), dtype=torch.int64)
+    columns = ids.to(logits.device)
+    shares = logits.softmax(-1)[:, columns].T.tolist()
+    values = logits[:, columns].T.tolist()
+    places = ranks(logits, ids).T.tolist()
+    return tuple(
+        Tracked(
+            id=token,
+            text=text_of(token),
+            why=why[token],
+            probability=tuple(finite(share) for share in shares[index]),
+            logit=tuple(finite(value) for value in values[index]),
+            rank=tuple(places[index]),
+        )
+        for index, token in enumerate(why)
+    )

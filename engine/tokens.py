@@ -1,0 +1,89 @@
+"""What a token adds to a running text, as stored in records. How it is shown is `tui`'s matter."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from engine.readout import TextOf
+
+_tokenizers: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def remember_tokenizer(model: Any, tokenizer: Any) -> None:
+    """Let every `Lens` of this model decode ids with this tokenizer."""
+    _tokenizers[model] = tokenizer
+
+
+def texts_for(model: Any) -> TextOf:
+    """id -> text for this model; empty texts where no tokenizer is known."""
+    tokenizer = _tokenizers.get(model)
+    return TokenTexts(tokenizer) if tokenizer is not None else lambda _: ""
+
+
+class TokenTexts:
+    """Decodes single tokens behind another token, so that a leading space is kept."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = self._find_anchor()
+        self._anchor_text = self._decode(self._anchor)
+        self._cache: dict[int, str] = {}
+
+    def __call__(self, token: int) -> str:
+        """The text of this id: what it adds to a running text; where it is no valid UTF-8 alone,
+        its vocabulary piece, or its bytes as \\xHH."""
+        if token not in self._cache:
+            self._cache[token] = self._text(token)
+        return self._cache[token]
+
+    def _text(self, token: int) -> str:
+        piece = self._tokenizer.convert_ids_to_tokens(token)
+        if not isinstance(piece, str):
+            return ""
+        running = self._decode([*self._anchor, token])
+        if running.startswith(self._anchor_text):
+            text = running[len(self._anchor_text) :]
+        else:
+            text = self._decode([token])
+        if "\ufffd" not in text:
+            return text
+        raw = _byte_level(piece)
+        if raw is None:
+            return piece
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return "".join(f"\\x{byte:02X}" for byte in raw)
+
+    def _find_anchor(self) -> list[int]:
+        for text in ("a", "0", "."):
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+            if ids and self._decode(ids[-1:]).strip():
+                return [int(ids[-1])]
+        return []
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(
+            self._tokenizer.decode(
+                ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+@cache
+def _bytes_of_letters() -> dict[str, int]:
+    """The printable letters in which byte-level BPE (GPT-2) writes bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in set(printable))
+    letters.update({chr(256 + offset): byte for offset, byte in enumerate(others)})
+    return letters
+
+
+def _byte_level(piece: str) -> bytes | None:
+    letters = _bytes_of_letters()
+    if not all(letter in letters for letter in piece):
+        return None
+    return bytes(letters[letter] for letter in piece)
