@@ -1,0 +1,231 @@
+"""Asking one question: from the question to the finished run, telling rows as they come."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from msgspec import structs
+
+from engine.errors import BadInput, Cancelled, LenscopeError, OutOfMemory
+from engine.lens import describe_failure
+from engine.loading import Loaded
+from engine.pictures import open_picture
+from engine.prompts import Prepared, prepare
+from engine.records import LayerReading, Question, Run
+from engine.streaming import StreamedPass
+
+STORED_TOP = 10
+"""Rows hold at least this many tokens, however few are shown."""
+
+
+def now() -> str:
+    """The time as records hold it: RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_run_id() -> str:
+    """16 hex digits."""
+    return secrets.token_hex(8)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    found = {}
+    for package in ("lenscope", "torch", "transformers", "pillow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+class Asking:
+    """One question put to one model. `run()` once; `cancel()` from any thread."""
+
+    def __init__(self, loaded: Loaded, question: Question, run_id: str | None = None) -> None:
+        self._loaded = loaded
+        self._question = question
+        self._id = run_id or new_run_id()
+        self._pass: StreamedPass | None = None
+        self._cancelled = False
+        self.prepared: Prepared | None = None
+
+    def run(
+        self,
+        started: Callable[[Run], None] = lambda run: None,
+        read: Callable[[Sequence[LayerReading]], None] = lambda rows: None,
+    ) -> Run:
+        """Prepare, run and prove; the finished run, whatever its status.
+
+        `started` is told the run once its inputs are there, `read` every group of rows. A run
+        whose proof fails comes back as "failed" with its proof. Raises BadInput where the
+        question cannot be asked at all, CannotRead where the lens cannot be used this way.
+        """
+        began = time.perf_counter()
+        question, image = self._question, None
+        if question.picture is not None:
+            opened = open_picture(question.picture.path)
+            question, image = structs.replace(question, picture=opened.record), opened.image
+        loaded = self._loaded
+        prepared = self.prepared = prepare(loaded.model, loaded.processor, question, image)
+        question = structs.replace(
+            question,
+            text=prepared.text,
+            model=loaded.card,
+            chat=question.chat and loaded.has_chat_template,
+        )
+        run = Run(
+            id=self._id,
+            created=now(),
+            status="cancelled",
+            layers=len(loaded.lens.layers),
+            question=question,
+            tokens=prepared.tokens,
+            position=len(prepared.tokens) - 1,
+            rows=(),
+            versions=versions(),
+            seconds={"inputs": time.perf_counter() - began},
+        )
+        started(run)
+        rows: list[LayerReading] = []
+        try:
+            self._pass = loaded.lens.start(
+                prepared.inputs, top_k=max(STORED_TOP, question.top_k), norm=question.norm
+            )
+            if self._cancelled:
+                raise Cancelled("cancelled")
+            for group in self._pass:
+                rows.extend(group)
+                read(group)
+        except Cancelled:
+            return structs.replace(run, rows=tuple(rows))
+        except LenscopeError:
+            raise
+        except Exception as error:
+            _refuse_miscounted_picture(error, prepared)
+            return structs.replace(
+                run, rows=tuple(rows), status="failed", error=explain(error)
+            )
+        finally:
+            if self._pass is not None:
+                self._pass.close()
+        result = self._pass.result
+        assert result is not None
+        return structs.replace(
+            run,
+            status="done" if result.proof.passed else "failed",
+            error=None if result.proof.passed else describe_failure(result.proof),
+            rows=result.rows,
+            tracked=result.tracked,
+            position=result.position,
+            proof=result.proof,
+            seconds={**run.seconds, **result.seconds},
+        )
+
+    def cancel(self) -> None:
+        """End the run at its next layer."""
+        self._cancelled = True
+        if self._pass is not None:
+            self._pass.cancel()
+
+
+def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:
+    """Models refuse a prompt with more or fewer image tokens than the picture has features."""
+    text = str(error).lower()
+    if isinstance(error, ValueError) and "image" in text and "token" in text and "feature" in text:
+        held = sum(token.kind == "image" for token in prepared.tokens)
+        raise BadInput(
+            f"the prompt holds {held} image tokens, not as many as the picture becomes: {error}"
+        ) from None
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error that came out of a pass, with what to try."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if is_out_of_memory(error):
+        return str(
+            OutOfMemory(
+                "memory ran out during the pass; try a smaller picture, --dtype bfloat16, "
+                "--quantize 4bit or --device-map auto"
+            )
+        )
+    return f"the pass failed: {text[:300]}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def continue_greedily(
+    loaded: Loaded,
+    inputs: dict[str, Any],
+    tell: Callable[[str], None],
+    stop: Callable[[], bool],
+    max_tokens: int = 20,
+) -> str:
+    """Continue the answer greedily, telling each piece of text; the whole text.
+
+    Ends at the model's end token, after `max_tokens`, or within one token of `stop()`.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+    from transformers.generation.streamers import BaseStreamer
+
+    from engine.lens import model_lock
+    from engine.processors import tokenizer_of
+
+    tokenizer = tokenizer_of(loaded.processor)
+
+    class Pieces(BaseStreamer):  # type: ignore[misc]
+        """Decodes the whole answer again for each token: no half characters, no lost spaces."""
+
+        def __init__(self) -> None:
+            self.ids: list[int] = []
+            self.text = ""
+            self.prompt_seen = False
+
+        def put(self, value: torch.Tensor) -> None:
+            if not self.prompt_seen:
+                self.prompt_seen = True
+                return
+            self.ids.extend(value.flatten().tolist())
+            text = tokenizer.decode(
+                self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            if not text.endswith("\ufffd") and len(text) > len(self.text):
+                tell(text[len(self.text) :])
+                self.text = text
+
+        def end(self) -> None:
+            pass
+
+    class Stop(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            return torch.full((ids.shape[0],), stop(), dtype=torch.bool, device=ids.device)
+
+    pieces = Pieces()
+    device = loaded.lens.device
+    moved = {
+        key: value.to(device) if isinstance(value, torch.Tensor) else value
+        for key, value in inputs.items()
+    }
+    with model_lock(loaded.model), torch.no_grad():
+        loaded.model.generate(
+            **moved,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            num_beams=1,
+            streamer=pieces,
+            stopping_criteria=StoppingCriteriaList([Stop()]),
+        )
+    return pieces.text

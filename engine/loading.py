@@ -1,0 +1,355 @@
+"""Loading a model and its processor from a folder or the hub, the way people have them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CannotLoad, CannotRead
+from engine.events import LoadOptions
+from engine.lens import Lens
+from engine.processors import load_processor, takes_pictures, tokenizer_of
+from engine.prompts import has_chat_template, prepare
+from engine.records import ModelCard, Question
+from engine.tokens import remember_tokenizer
+
+Progress = Callable[[str, float | None], None]
+"""Called with what is being done and, where known, the fraction of it (0..1)."""
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PROBE_SIDE = 56
+"""Pixels of the blank picture on which a model is learned and proved."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, its processor (or tokenizer), and its lens, learned and proved."""
+
+    model: Any
+    processor: Any
+    name: str
+    card: ModelCard
+    lens: Lens
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a picture can be part of a question."""
+        return takes_pictures(self.processor)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether questions are asked as a chat; otherwise they are asked raw."""
+        return has_chat_template(self.processor)
+
+
+def load(
+    name_or_folder: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    device_map: str | None = None,
+    quantize: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = lambda stage, fraction: None,
+) -> Loaded:
+    """Load a model, learn its anatomy on a small question, and prove its lens.
+
+    Safetensors only and no remote code unless asked. `dtype="auto"` is the checkpoint's own,
+    except float16 on a CPU: float32 where that fits in half of the free memory, else bfloat16.
+
+    Raises CannotLoad (missing, damaged, refused), CannotRead (the stream cannot be read
+    faithfully). Both say what is wrong and what to do.
+    """
+    return load_with(
+        LoadOptions(
+            model=str(name_or_folder),
+            device=device,
+            dtype=dtype,
+            device_map=device_map,
+            quantize=quantize,
+            revision=revision,
+            cache_dir=cache_dir,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+        ),
+        progress,
+    )
+
+
+def load_with(
+    options: LoadOptions, progress: Progress = lambda stage, fraction: None
+) -> Loaded:
+    """`load`, with its settings as a record."""
+    began = time.perf_counter()
+    progress("importing torch and transformers", None)
+    import torch
+
+    with _quiet():
+        progress(f"opening {options.model}", None)
+        source, local = _source(options)
+        hub = {
+            "revision": options.revision,
+            "cache_dir": options.cache_dir,
+            "trust_remote_code": options.trust_remote_code,
+            "local_files_only": local or None,
+        }
+        hub = {key: value for key, value in hub.items() if value is not None}
+        with _explained(options):
+            config, model_class = _config_and_class(source, hub)
+            if local:
+                _refuse_missing_weights(Path(source), options)
+        device = _device(options.device)
+        with _explained(options):
+            progress("loading the weights", None)
+            model, loading = model_class.from_pretrained(
+                source,
+                dtype=_dtype(options.dtype, config, device, source),
+                use_safetensors=None if options.allow_pickle else True,
+                output_loading_info=True,
+                **_placement(options, device, source),
+                **hub,
+            )
+            _refuse_incomplete(loading, options.model)
+            if "device_map" not in _placement(options, device, source):
+                model.to(device)
+            model.eval()
+            progress("loading the processor", None)
+            processor = load_processor(source, config, **hub)
+        remember_tokenizer(model, tokenizer_of(processor))
+        loaded_at = time.perf_counter()
+        progress("learning and proving the lens", None)
+        lens = Lens(model)
+        lens.learn(_probe_inputs(model, processor))
+    loaded = Loaded(
+        model=model,
+        processor=processor,
+        name=options.model,
+        card=ModelCard(
+            name=options.model,
+            revision=options.revision,
+            class_name=type(model).__name__,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(device),
+        ),
+        lens=lens,
+        seconds={
+            "load": loaded_at - began,
+            "learn": time.perf_counter() - loaded_at,
+        },
+    )
+    del torch
+    return loaded
+
+
+def _source(options: LoadOptions) -> tuple[str, bool]:
+    """What to hand to transformers, and whether it is a folder."""
+    folder = Path(options.model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise CannotLoad(f"{options.model}: no model here (the folder has no config.json)")
+        return str(folder), True
+    if folder.exists():
+        raise CannotLoad(f"{options.model}: a file; name the model's folder or a hub id")
+    looks_local = options.model.startswith((".", "/", "~")) or options.model.count("/") != 1
+    if looks_local and not _plain_hub_id(options.model):
+        raise CannotLoad(f"{options.model}: no such folder, and not a hub id (owner/name)")
+    return options.model, False
+
+
+def _plain_hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoModelForSeq2SeqLM,
+    )
+
+    config = AutoConfig.from_pretrained(source, **hub)
+    for auto in (AutoModelForImageTextToText, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
+        remote = getattr(config, "auto_map", None) or {}
+        if type(config) in auto._model_mapping or auto.__name__ in remote:
+            return config, auto
+    raise CannotRead(
+        f"{source}: a {config.model_type} model has no vocabulary head; "
+        "the lens needs a model that writes text"
+    )
+
+
+def _refuse_missing_weights(folder: Path, options: LoadOptions) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
+    if pickled and not options.allow_pickle:
+        raise CannotLoad(
+            f"{options.model}: only pickled weights ({pickled[0]}), which can run code when "
+            "opened; convert them to safetensors, or trust them with --allow-pickle"
+        )
+    if not pickled:
+        raise CannotLoad(f"{options.model}: the folder has no weights (*.safetensors)")
+
+
+def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
+    """transformers fills missing weights with random numbers; a lens on those would be a lie."""
+    for key, what in (("missing_keys", "missing"), ("mismatched_keys", "of another shape")):
+        keys = sorted(str(item) for item in loading.get(key, ()))
+        if keys:
+            raise CannotLoad(
+                f"{name}: {len(keys)} of the model's weights are {what} in the checkpoint "
+                f"(first: {keys[0]})"
+            )
+
+
+def _device(wanted: str) -> Any:
+    import torch
+
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise CannotLoad(f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise CannotLoad(f"--device {wanted}: this machine has {count} CUDA devices")
+    return device
+
+
+def _dtype(wanted: str, config: Any, device: Any, source: str) -> Any:
+    import torch
+
+    if wanted != "auto":
+        dtype = getattr(torch, wanted, None)
+        if not isinstance(dtype, torch.dtype):
+            raise CannotLoad(f"--dtype {wanted}: use auto, float32, float16 or bfloat16")
+        return dtype
+    own = getattr(config, "dtype", None) or getattr(
+        config.get_text_config(decoder=True), "dtype", None
+    )
+    if isinstance(own, str):
+        own = getattr(torch, own, None)
+    if own == torch.float16 and device.type == "cpu":
+        return torch.float32 if 2 * _weight_bytes(source) < _free_memory() / 2 else torch.bfloat16
+    return "auto"
+
+
+def _weight_bytes(source: str) -> int:
+    folder = Path(source)
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if (
+        folder.is_dir()
+    ) else 0
+
+
+def _free_memory() -> int:
+    pages = os.sysconf("SC_AVPHYS_PAGES")
+    return int(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _placement(options: LoadOptions, device: Any, source: str) -> dict[str, Any]:
+    """Device map and quantisation. A model that does not fit its GPU is spread by accelerate."""
+    import torch
+
+    placement: dict[str, Any] = {}
+    if options.device_map:
+        placement["device_map"] = options.device_map
+    elif options.device == "auto" and device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if _weight_bytes(source) > 0.9 * free:
+            placement["device_map"] = "auto"
+    if options.quantize:
+        placement["quantization_config"] = _quantization(options.quantize)
+        placement.setdefault("device_map", "auto")
+    return placement
+
+
+def _quantization(bits: str) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise CannotLoad(
+            "--quantize needs bitsandbytes: pip install 'lenscope[quantized]'"
+        )
+    return BitsAndBytesConfig(load_in_8bit=bits == "8bit", load_in_4bit=bits == "4bit")
+
+
+def _probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
+    """A short question on a small grey picture, through the model's own processor."""
+    question = Question(prompt="What is this?")
+    image = None
+    if takes_pictures(processor):
+        from PIL import Image
+
+        image = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE), (127, 127, 127))
+    return prepare(model, processor, question, image).inputs
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines or progress bars of the libraries: they would land in the middle of the UI."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _explained(options: LoadOptions) -> Iterator[None]:
+    """What the libraries raise while loading, as one line with the remedy."""
+    try:
+        yield
+    except (CannotLoad, CannotRead):
+        raise
+    except MemoryError:
+        raise CannotLoad(
+            f"{options.model}: memory ran out while loading; try --dtype bfloat16, "
+            "--quantize 4bit or --device-map auto"
+        ) from None
+    except Exception as error:
+        raise CannotLoad(f"{options.model}: {_one_line(error, options)}") from error
+
+
+def _one_line(error: Exception, options: LoadOptions) -> str:
+    text = " ".join(str(error).split())
+    lowered = text.lower()
+    if "trust_remote_code" in lowered:
+        return "the model needs its own code to run; trust it with --trust-remote-code"
+    if "gated" in lowered or "401" in text or "403" in text:
+        return "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
+    if "out of memory" in lowered or "can't allocate memory" in lowered:
+        return "memory ran out while loading; try --dtype bfloat16, --quantize 4bit"
+    if "no file named" in lowered and "safetensors" in lowered:
+        return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
+    if "is not a local folder" in lowered or "is not a valid model identifier" in lowered:
+        return "not a folder here and not found on the hub (check the name, or `hf auth login`)"
+    if "couldn't connect" in lowered or "offline" in lowered or "connection" in lowered:
+        return "not in the cache, and the hub cannot be reached"
+    return text[:300] or type(error).__name__

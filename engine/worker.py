@@ -1,0 +1,182 @@
+"""One daemon thread that loads models and asks them, telling plain events to the outside."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import Cancelled, LenscopeError
+from engine.events import (
+    AnswerGrew,
+    Event,
+    LoadOptions,
+    ModelFailed,
+    ModelLoading,
+    ModelReady,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+    Trouble,
+)
+from engine.records import Question
+
+if TYPE_CHECKING:
+    from engine.asking import Asking
+    from engine.loading import Loaded
+
+REMEMBERED = 8
+"""Runs whose inputs are kept so that their answer can be continued."""
+
+
+class Worker:
+    """Takes orders from any thread and carries them out one by one, in order.
+
+    `tell` is called from the worker's thread with every event. Nothing here waits for the caller,
+    and the thread is a daemon: the program can end while a pass runs.
+    """
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._loaded: Loaded | None = None
+        self._asking: Asking | None = None
+        self._inputs: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._cancelled = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def load(self, options: LoadOptions) -> None:
+        """Load this model in the place of the present one."""
+        self._orders.put(lambda: self._load(options))
+
+    def ask(self, question: Question) -> str:
+        """Ask the loaded model; the id that the run will have."""
+        from secrets import token_hex
+
+        run_id = token_hex(8)
+        self._orders.put(lambda: self._ask(question, run_id))
+        return run_id
+
+    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
+        """Continue the answer of a run of this worker's, greedily."""
+        self._orders.put(lambda: self._continue(run_id, max_tokens))
+
+    def cancel(self) -> None:
+        """End what runs now, within one layer or one token; orders behind it stay."""
+        self._cancelled.set()
+        asking = self._asking
+        if asking is not None:
+            asking.cancel()
+
+    def stop(self) -> None:
+        """Cancel and let the thread end by itself; never waits."""
+        self.cancel()
+        self._orders.put(None)
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            self._cancelled.clear()
+            order()
+
+    def _load(self, options: LoadOptions) -> None:
+        self._loaded = None
+        self._inputs.clear()
+        gc.collect()
+        began = time.perf_counter()
+        try:
+            # Torch and transformers load here, in the background, not with the first frame.
+            self._tell(ModelLoading("importing torch and transformers"))
+            from engine.loading import load_with
+
+            loaded = load_with(
+                options, lambda stage, fraction: self._tell(ModelLoading(stage, fraction))
+            )
+        except LenscopeError as error:
+            self._tell(ModelFailed(str(error)))
+            return
+        except Exception as error:
+            self._tell(ModelFailed(f"{options.model}: {_one_line(error)}"))
+            return
+        self._loaded = loaded
+        self._tell(
+            ModelReady(
+                model=loaded.card,
+                layers=len(loaded.lens.layers),
+                takes_pictures=loaded.takes_pictures,
+                has_chat_template=loaded.has_chat_template,
+                method=loaded.lens.method,
+                seconds=time.perf_counter() - began,
+            )
+        )
+
+    def _ask(self, question: Question, run_id: str) -> None:
+        if self._loaded is None:
+            self._tell(Trouble("no model is loaded", run_id))
+            return
+        from engine.asking import Asking
+
+        asking = self._asking = Asking(self._loaded, question, run_id)
+        try:
+            run = asking.run(
+                started=lambda run: self._tell(RunStarted(run)),
+                read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
+            )
+        except LenscopeError as error:
+            self._tell(Trouble(str(error), run_id))
+            return
+        except Exception as error:
+            self._tell(Trouble(_one_line(error), run_id))
+            return
+        finally:
+            self._asking = None
+        if asking.prepared is not None:
+            self._remember(run_id, asking.prepared.inputs)
+        if run.status == "failed":
+            self._give_memory_back()
+        self._tell(RunEnded(run))
+
+    def _continue(self, run_id: str, max_tokens: int) -> None:
+        inputs = self._inputs.get(run_id)
+        if self._loaded is None or inputs is None:
+            self._tell(Trouble("ask again first: this run's inputs are gone", run_id))
+            return
+        from engine.asking import continue_greedily, explain
+
+        try:
+            continue_greedily(
+                self._loaded,
+                inputs,
+                lambda text: self._tell(AnswerGrew(run_id, text, ended=False)),
+                self._cancelled.is_set,
+                max_tokens,
+            )
+        except Cancelled:
+            pass
+        except Exception as error:
+            self._give_memory_back()
+            self._tell(Trouble(explain(error), run_id))
+        self._tell(AnswerGrew(run_id, "", ended=True))
+
+    def _remember(self, run_id: str, inputs: dict[str, Any]) -> None:
+        self._inputs[run_id] = inputs
+        while len(self._inputs) > REMEMBERED:
+            self._inputs.popitem(last=False)
+
+    def _give_memory_back(self) -> None:
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _one_line(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
