@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints import model_folder, weight_bytes
 from engine.errors import CannotLoad, CannotRead
 from engine.events import LoadOptions
 from engine.lens import Lens
@@ -21,7 +22,6 @@ from engine.tokens import remember_tokenizer
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and, where known, the fraction of it (0..1)."""
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SIDE = 56
 """Pixels of the blank picture on which a model is learned and proved."""
 
@@ -91,35 +91,35 @@ def load_with(
     """`load`, with its settings as a record."""
     began = time.perf_counter()
     progress("importing torch and transformers", None)
-    import torch
+    import transformers  # noqa: F401
 
     with _quiet():
         progress(f"opening {options.model}", None)
-        source, local = _source(options)
+        folder = model_folder(options)
+        source = options.model if folder is None else str(folder)
         hub = {
             "revision": options.revision,
             "cache_dir": options.cache_dir,
             "trust_remote_code": options.trust_remote_code,
-            "local_files_only": local or None,
+            "local_files_only": None if folder is None else True,
         }
         hub = {key: value for key, value in hub.items() if value is not None}
         with _explained(options):
             config, model_class = _config_and_class(source, hub)
-            if local:
-                _refuse_missing_weights(Path(source), options)
         device = _device(options.device)
+        placement = _placement(options, device, folder)
         with _explained(options):
             progress("loading the weights", None)
             model, loading = model_class.from_pretrained(
                 source,
-                dtype=_dtype(options.dtype, config, device, source),
+                dtype=_dtype(options.dtype, config, device, folder),
                 use_safetensors=None if options.allow_pickle else True,
                 output_loading_info=True,
-                **_placement(options, device, source),
+                **placement,
                 **hub,
             )
             _refuse_incomplete(loading, options.model)
-            if "device_map" not in _placement(options, device, source):
+            if "device_map" not in placement:
                 model.to(device)
             model.eval()
             progress("loading the processor", None)
@@ -146,33 +146,7 @@ def load_with(
             "learn": time.perf_counter() - loaded_at,
         },
     )
-    del torch
     return loaded
-
-
-def _source(options: LoadOptions) -> tuple[str, bool]:
-    """What to hand to transformers, and whether it is a folder."""
-    folder = Path(options.model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise CannotLoad(f"{options.model}: no model here (the folder has no config.json)")
-        return str(folder), True
-    if folder.exists():
-        raise CannotLoad(f"{options.model}: a file; name the model's folder or a hub id")
-    looks_local = options.model.startswith((".", "/", "~")) or options.model.count("/") != 1
-    if looks_local and not _plain_hub_id(options.model):
-        raise CannotLoad(f"{options.model}: no such folder, and not a hub id (owner/name)")
-    return options.model, False
-
-
-def _plain_hub_id(name: str) -> bool:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
@@ -192,19 +166,6 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
         f"{source}: a {config.model_type} model has no vocabulary head; "
         "the lens needs a model that writes text"
     )
-
-
-def _refuse_missing_weights(folder: Path, options: LoadOptions) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
-    if pickled and not options.allow_pickle:
-        raise CannotLoad(
-            f"{options.model}: only pickled weights ({pickled[0]}), which can run code when "
-            "opened; convert them to safetensors, or trust them with --allow-pickle"
-        )
-    if not pickled:
-        raise CannotLoad(f"{options.model}: the folder has no weights (*.safetensors)")
 
 
 def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
@@ -234,7 +195,7 @@ def _device(wanted: str) -> Any:
     return device
 
 
-def _dtype(wanted: str, config: Any, device: Any, source: str) -> Any:
+def _dtype(wanted: str, config: Any, device: Any, folder: Path | None) -> Any:
     import torch
 
     if wanted != "auto":
@@ -248,15 +209,9 @@ def _dtype(wanted: str, config: Any, device: Any, source: str) -> Any:
     if isinstance(own, str):
         own = getattr(torch, own, None)
     if own == torch.float16 and device.type == "cpu":
-        return torch.float32 if 2 * _weight_bytes(source) < _free_memory() / 2 else torch.bfloat16
+        needed = 0 if folder is None else 2 * weight_bytes(folder)
+        return torch.float32 if needed < _free_memory() / 2 else torch.bfloat16
     return "auto"
-
-
-def _weight_bytes(source: str) -> int:
-    folder = Path(source)
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if (
-        folder.is_dir()
-    ) else 0
 
 
 def _free_memory() -> int:
@@ -264,7 +219,7 @@ def _free_memory() -> int:
     return int(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _placement(options: LoadOptions, device: Any, source: str) -> dict[str, Any]:
+def _placement(options: LoadOptions, device: Any, folder: Path | None) -> dict[str, Any]:
     """Device map and quantisation. A model that does not fit its GPU is spread by accelerate."""
     import torch
 
@@ -273,7 +228,7 @@ def _placement(options: LoadOptions, device: Any, source: str) -> dict[str, Any]
         placement["device_map"] = options.device_map
     elif options.device == "auto" and device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if _weight_bytes(source) > 0.9 * free:
+        if folder is not None and weight_bytes(folder) > 0.9 * free:
             placement["device_map"] = "auto"
     if options.quantize:
         placement["quantization_config"] = _quantization(options.quantize)

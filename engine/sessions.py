@@ -92,7 +92,9 @@ def to_json(session: Session, previews: bool = True) -> str:
     """The session as ASCII JSON; numbers that are not finite are null."""
     if not previews:
         session = structs.replace(session, runs=tuple(_without_preview(run) for run in session.runs))
-    return json.dumps(_finite(msgspec.to_builtins(session)), allow_nan=False, ensure_ascii=True)
+    content = _finite(msgspec.to_builtins(session))
+    content = {"format": content.pop("format"), "version": content.pop("version"), **content}
+    return json.dumps(content, allow_nan=False, ensure_ascii=True)
 
 
 def _without_preview(run: Run) -> Run:

@@ -1,0 +1,38 @@
+"""Install the built wheel into an empty environment and run the bundled model from /.
+
+Run by `.ci/run`: python tests/wheel_check.py FOLDER_OF_THE_WHEEL
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main(folder: Path) -> None:
+    (wheel,) = folder.glob("*.whl")
+    with tempfile.TemporaryDirectory() as made:
+        environment = Path(made) / "venv"
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        python = environment / "bin" / "python"
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, wheel], check=True)
+        subprocess.run([*pip, "--no-deps", "--upgrade", "pillow>=13"], check=True)
+        command = environment / "bin" / "lenscope"
+        done = subprocess.run(
+            [command, "run", "--json", "-"], cwd="/", check=True, capture_output=True, text=True
+        )
+        (run,) = json.loads(done.stdout)["runs"]
+        assert run["proof"]["passed"], run["proof"]
+        assert len(run["rows"]) == run["layers"] + 1
+        answer = run["rows"][-1]["top"][0]["text"]
+        print(f"the wheel runs from /: {answer.strip()!r}, proof passed")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

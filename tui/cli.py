@@ -1,0 +1,250 @@
+"""The command line. Nothing heavy is imported before it is known to be needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BadInput, CannotLoad, CannotRead, LenscopeError
+from tui.exits import Exit
+
+if TYPE_CHECKING:
+    from engine.events import LoadOptions
+    from engine.records import Question
+
+DEFAULT_PROMPT = "Color of the main object:"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["run"]:
+            return _run(_run_parser().parse_args(given[1:]))
+        return _explore(_explorer_parser().parse_args(given))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has gone. Python would complain once more when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except MemoryError:
+        return _complain("memory ran out", Exit.FAULT)
+    except LenscopeError as error:
+        return _complain(str(error), exit_for(error))
+
+
+def exit_for(error: LenscopeError) -> Exit:
+    """The exit code that an error of ours stands for."""
+    if isinstance(error, BadInput):
+        return Exit.USAGE
+    if isinstance(error, (CannotLoad, CannotRead)):
+        return Exit.MODEL
+    return Exit.FAULT
+
+
+def _complain(text: str, code: Exit) -> int:
+    from tui.show import display_text
+
+    print(f"lenscope: {display_text(text, spaces=False)}", file=sys.stderr)
+    return code
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from engine.records import Picture
+    from tui.startup import Startup
+
+    session, session_path = None, None
+    if options.session is not None:
+        from engine.sessions import read_session
+
+        session_path = Path(options.session)
+        session = read_session(session_path)
+    load_options, question = None, _question(options)
+    if session is None:
+        load_options = _load_options(options)
+        _check_model(load_options)
+        if options.image is not None:
+            question = _with_picture(question, Picture(path=options.image), check=True)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
+    from tui.app import run_explorer
+
+    return run_explorer(
+        Startup(
+            options=load_options,
+            question=question,
+            session=session,
+            session_path=session_path,
+            lite=options.lite,
+            ascii=options.ascii,
+            mouse=not options.no_mouse,
+            theme=options.theme,
+            no_picture=options.no_image,
+        )
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from engine.records import Picture
+
+    load_options, question = _load_options(options), _question(options)
+    _check_model(load_options)
+    if options.image is not None:
+        question = _with_picture(question, Picture(path=options.image), check=True)
+    from tui.headless import run_headless
+
+    return run_headless(
+        load_options,
+        question,
+        picture_if_any=options.image is None and not options.no_image,
+        json_path=options.json,
+        previews=not options.no_preview,
+    )
+
+
+def _check_model(options: LoadOptions) -> None:
+    from engine.checkpoints import model_folder
+
+    model_folder(options)
+
+
+def _with_picture(question: Question, picture: Any, check: bool) -> Question:
+    from msgspec import structs
+
+    if check:
+        from engine.pictures import open_picture, pillow_warning
+
+        open_picture(picture.path)
+        warning = pillow_warning()
+        if warning:
+            print(f"lenscope: {warning}", file=sys.stderr)
+    return structs.replace(question, picture=picture)
+
+
+def _load_options(options: argparse.Namespace) -> LoadOptions:
+    import samples
+    from engine.events import LoadOptions
+
+    return LoadOptions(
+        model=options.model or str(samples.MODEL),
+        device=options.device,
+        dtype=options.dtype,
+        device_map=options.device_map,
+        quantize=options.quantize,
+        revision=options.revision,
+        cache_dir=options.cache_dir,
+        trust_remote_code=options.trust_remote_code,
+        allow_pickle=options.allow_pickle,
+    )
+
+
+def _question(options: argparse.Namespace) -> Question:
+    from engine.records import Question
+
+    return Question(
+        prompt=options.prompt,
+        chat=not options.raw,
+        system=options.system or None,
+        prefix=options.prefix,
+        top_k=getattr(options, "top_k", 3),
+        norm=not getattr(options, "no_norm", False),
+    )
+
+
+def _explorer_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lenscope",
+        description="See what a vision-language model believes after every layer.",
+        epilog="`lenscope run` does the same without the explorer: `lenscope run --help`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and leave")
+    parser.add_argument(
+        "session", nargs="?", metavar="SESSION.json", help="reopen a session; no model is loaded"
+    )
+    _add_question(parser)
+    _add_shared(parser)
+    look = parser.add_argument_group("the explorer's look")
+    look.add_argument("--lite", action="store_true", help="for slow lines: fewer bytes")
+    look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
+    look.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    look.add_argument("--theme", metavar="NAME", help="a Textual theme, or `lenscope`")
+    return parser
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lenscope run",
+        description="Ask one question and print every layer's top tokens, or the session as JSON.",
+        allow_abbrev=False,
+    )
+    _add_question(parser)
+    parser.add_argument(
+        "--top-k", type=_top_k, default=3, metavar="N", help="tokens per layer (3)"
+    )
+    parser.add_argument(
+        "--no-norm", action="store_true", help="skip the final norm, as some studies did"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the session here (-: stdout)")
+    parser.add_argument(
+        "--no-preview", action="store_true", help="leave the picture's preview out of the JSON"
+    )
+    _add_shared(parser)
+    return parser
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument("--image", metavar="FILE", help="the picture (a bundled one)")
+    picture.add_argument("--no-image", action="store_true", help="ask without a picture")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", default=DEFAULT_PROMPT, help=f"({DEFAULT_PROMPT!r})"
+    )
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    asking = parser.add_argument_group("how it is asked")
+    asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
+    asking.add_argument("--system", metavar="TEXT", help="a system turn")
+    asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
+    loading = parser.add_argument_group("how the model is loaded")
+    loading.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1")
+    loading.add_argument("--device-map", metavar="auto", help="spread over devices (accelerate)")
+    loading.add_argument(
+        "--dtype", metavar="T", default="auto", help="auto, float32, bfloat16, float16"
+    )
+    loading.add_argument("--quantize", choices=("8bit", "4bit"), help="with bitsandbytes")
+    loading.add_argument("--revision", metavar="R", help="a branch, tag or commit on the hub")
+    loading.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept")
+    loading.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that comes with the model"
+    )
+    loading.add_argument(
+        "--allow-pickle", action="store_true", help="open pickled weights, which can run code"
+    )
+
+
+class _Version(argparse.Action):
+    """`--version`, looked up only when asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata
+
+        print(f"lenscope {metadata.version('lenscope')}")
+        parser.exit(Exit.DONE)
+
+
+def _top_k(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError("between 1 and 1000")
+    return value
