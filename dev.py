@@ -82,9 +82,9 @@ def run(arguments: list[str]) -> int:
 
 def replace_by(arguments: list[str]) -> int:
     """Become the environment's Python, in the user's own folder."""
-    if os.name == "nt":
-        return subprocess.run([str(PYTHON), *arguments]).returncode
-    os.execv(PYTHON, [str(PYTHON), *arguments])
+    if os.name != "nt":
+        os.execv(PYTHON, [str(PYTHON), *arguments])
+    return subprocess.run([str(PYTHON), *arguments]).returncode
 
 
 if __name__ == "__main__":

@@ -215,9 +215,7 @@ def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleL
         if not all(member in seen.candidates for member in group):
             continue
         place = {member: index for index, member in enumerate(group)}
-        calls = [
-            call for call in seen.calls if call.module in place and call.left < head.entered
-        ]
+        calls = [call for call in seen.calls if call.module in place and call.left < head.entered]
         order = [place[call.module] for call in calls]
         if order and order == sorted(set(order)) and 2 * len(order) >= len(group):
             found.append((group, calls))

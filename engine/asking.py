@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
-from engine.errors import BadInput, Cancelled, LenscopeError, OutOfMemory
+from engine.errors import BadInput, Cancelled, LenscopeError
 from engine.lens import describe_failure
 from engine.loading import Loaded
 from engine.pictures import open_picture
@@ -110,9 +110,7 @@ class Asking:
             raise
         except Exception as error:
             _refuse_miscounted_picture(error, prepared)
-            return structs.replace(
-                run, rows=tuple(rows), status="failed", error=explain(error)
-            )
+            return structs.replace(run, rows=tuple(rows), status="failed", error=explain(error))
         finally:
             if self._pass is not None:
                 self._pass.close()
@@ -150,11 +148,9 @@ def explain(error: BaseException) -> str:
     """One line for an error that came out of a pass, with what to try."""
     text = " ".join(str(error).split()) or type(error).__name__
     if is_out_of_memory(error):
-        return str(
-            OutOfMemory(
-                "memory ran out during the pass; try a smaller picture, --dtype bfloat16, "
-                "--quantize 4bit or --device-map auto"
-            )
+        return (
+            "memory ran out during the pass; try a smaller picture, --dtype bfloat16, "
+            "--quantize 4bit or --device-map auto"
         )
     return f"the pass failed: {text[:300]}"
 

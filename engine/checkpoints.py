@@ -22,7 +22,8 @@ def model_folder(options: LoadOptions) -> Path | None:
     try:
         folder = Path(name).expanduser()
         if not folder.exists():
-            return _none_for_hub_id(name)
+            _refuse_no_hub_id(name)
+            return None
         if not folder.is_dir():
             raise CannotLoad(f"{name}: a file; name the model's folder or a hub id")
         config = folder / "config.json"
@@ -45,7 +46,7 @@ def weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def _none_for_hub_id(name: str) -> None:
+def _refuse_no_hub_id(name: str) -> None:
     if _HUB_ID.match(name) is None or name.endswith((".json", ".git")):
         raise CannotLoad(f"{name}: no such folder, and not a hub id (owner/name)")
 

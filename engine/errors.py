@@ -21,7 +21,3 @@ class CannotRead(LenscopeError):
 
 class Cancelled(LenscopeError):
     """The user cancelled the pass."""
-
-
-class OutOfMemory(LenscopeError):
-    """Memory ran out during a pass (exit 1)."""

@@ -147,7 +147,8 @@ class Lens:
     @property
     def device(self) -> torch.device:
         """Where inputs go: the device of the model's first parameter."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def method(self) -> str:
@@ -167,9 +168,7 @@ class Lens:
 
     def _forward(self, inputs: Mapping[str, Any], positions: Positions) -> Forward:
         assert self.tail is not None
-        return Forward(
-            self.model, self.layers, self.tail, self._stream_slot, inputs, positions
-        )
+        return Forward(self.model, self.layers, self.tail, self._stream_slot, inputs, positions)
 
     def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool) -> None:
         if self.tail is None:
@@ -216,4 +215,3 @@ def describe_failure(proof: Proof) -> str:
         f"the proof failed: the lens's last row differs from the model's logits by {gap} "
         f"(tolerance {proof.tolerance:.3g})"
     )
-

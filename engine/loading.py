@@ -85,9 +85,7 @@ def load(
     )
 
 
-def load_with(
-    options: LoadOptions, progress: Progress = lambda stage, fraction: None
-) -> Loaded:
+def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction: None) -> Loaded:
     """`load`, with its settings as a record."""
     began = time.perf_counter()
     progress("importing torch and transformers", None)
@@ -129,7 +127,7 @@ def load_with(
         progress("learning and proving the lens", None)
         lens = Lens(model)
         lens.learn(_probe_inputs(model, processor))
-    loaded = Loaded(
+    return Loaded(
         model=model,
         processor=processor,
         name=options.model,
@@ -146,7 +144,6 @@ def load_with(
             "learn": time.perf_counter() - loaded_at,
         },
     )
-    return loaded
 
 
 def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
@@ -187,7 +184,9 @@ def _device(wanted: str) -> Any:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise CannotLoad(f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)")
+        raise CannotLoad(
+            f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)"
+        ) from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
@@ -242,9 +241,7 @@ def _quantization(bits: str) -> Any:
     from transformers import BitsAndBytesConfig
 
     if find_spec("bitsandbytes") is None:
-        raise CannotLoad(
-            "--quantize needs bitsandbytes: pip install 'lenscope[quantized]'"
-        )
+        raise CannotLoad("--quantize needs bitsandbytes: pip install 'lenscope[quantized]'")
     return BitsAndBytesConfig(load_in_8bit=bits == "8bit", load_in_4bit=bits == "4bit")
 
 

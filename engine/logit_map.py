@@ -99,9 +99,9 @@ def fit_logit_map(
         for cap in caps:
             if matches(scale, cap):
                 return LogitMap(width, scale, cap, **plain)  # type: ignore[arg-type]
-    cap = _fit_cap(source, target)
-    if cap is not None and matches(1.0, cap):
-        return LogitMap(width, 1.0, cap, **plain)  # type: ignore[arg-type]
+    fitted = _fit_cap(source, target)
+    if fitted is not None and matches(1.0, fitted):
+        return LogitMap(width, 1.0, fitted, **plain)  # type: ignore[arg-type]
     shift = (target - source).mean(dim=0)
     if not plain and len(source) > 1 and difference(source + shift, target) <= limit:
         return LogitMap(width, shift=shift)

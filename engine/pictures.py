@@ -126,7 +126,7 @@ def _flatten(image: Image) -> Image:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        low, high = image.getextrema()
+        _, high = image.getextrema()
         span = 65535.0 if image.mode.startswith("I") else (float(high) or 1.0)  # type: ignore[arg-type]
         if image.mode.startswith("I;16"):
             image = image.convert("I")

@@ -132,9 +132,7 @@ def _chat_text(
 def _locate(rendered: str, frame: str, marked: dict[str, str]) -> list[_Span]:
     """Where system and prompt stand in `rendered`, by what stands around their marks in `frame`
     (a template may trim them)."""
-    order = sorted(
-        (frame.find(mark), mark, part) for part, mark in marked.items() if mark in frame
-    )
+    order = sorted((frame.find(mark), mark, part) for part, mark in marked.items() if mark in frame)
     spans: list[_Span] = []
     start = 0
     for index, (place, mark, part) in enumerate(order):
@@ -201,9 +199,7 @@ def _render(processor: Any, prompt: str, system: str | None, picture: bool) -> s
         messages.insert(0, {"role": "system", "content": content(system)})
     owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
     try:
-        return str(
-            owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
+        return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except TemplateError as error:
         raise BadInput(f"the model's chat template refuses this question: {error}") from None
 
@@ -227,9 +223,7 @@ def _special_strings(tokenizer: Any) -> set[str]:
     return {text for text in strings | set(tokenizer.all_special_tokens) if text}
 
 
-def _refuse_special_tokens(
-    processor: Any, question: Question, picture: PictureSpan | None
-) -> None:
+def _refuse_special_tokens(processor: Any, question: Question, picture: PictureSpan | None) -> None:
     marks = _special_strings(tokenizer_of(processor))
     if picture is not None:
         marks.add(picture.placeholder)
@@ -261,9 +255,7 @@ def _refuse_too_long(model: Any, length: int) -> None:
         raise BadInput(f"the prompt is {length} tokens long; the model's context holds {limit}")
 
 
-def _tokenise(
-    processor: Any, text: str, image: Image | None, add_special: bool
-) -> dict[str, Any]:
+def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": add_special}
     if image is not None:
         options["images"] = [image]
@@ -334,7 +326,9 @@ def _decoder_prompt(
     typed = tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
     ids = [int(start), *typed]
     inputs["decoder_input_ids"] = torch.tensor([ids])
-    return ids, ["special", *["text"] * len(typed)], ["template", *["prefix"] * len(typed)]
+    kinds: list[TokenKind] = ["text"] * len(typed)
+    parts: list[TokenPart] = ["prefix"] * len(typed)
+    return ids, ["special", *kinds], ["template", *parts]
 
 
 def _in_dtype(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:

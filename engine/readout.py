@@ -27,11 +27,6 @@ def top_ids(logits: Tensor, count: int) -> Tensor:
     return candidates[order[:count]]
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Shannon entropy of softmax(logits), [n, vocabulary] to [n]."""
-    return torch.special.entr(logits.softmax(-1)).sum(-1)
-
-
 def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """KL(softmax(logits) || softmax(reference)), [n, vocabulary] and [vocabulary] to [n]."""
     log_p, log_q = logits.log_softmax(-1), reference.log_softmax(-1)

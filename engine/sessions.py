@@ -32,8 +32,7 @@ def read_session(path: str | Path) -> Session:
         file = Path(path).expanduser()
         if file.is_file() and file.stat().st_size > MAX_BYTES:
             raise BadInput(
-                f"{name}: {file.stat().st_size:,} bytes; "
-                f"a session file has at most {MAX_BYTES:,}"
+                f"{name}: {file.stat().st_size:,} bytes; a session file has at most {MAX_BYTES:,}"
             )
         data = file.read_bytes()
     except FileNotFoundError:
@@ -91,7 +90,9 @@ def write_session(session: Session, path: str | Path, previews: bool = True) -> 
 def to_json(session: Session, previews: bool = True) -> str:
     """The session as ASCII JSON; numbers that are not finite are null."""
     if not previews:
-        session = structs.replace(session, runs=tuple(_without_preview(run) for run in session.runs))
+        session = structs.replace(
+            session, runs=tuple(_without_preview(run) for run in session.runs)
+        )
     content = _finite(msgspec.to_builtins(session))
     content = {"format": content.pop("format"), "version": content.pop("version"), **content}
     return json.dumps(content, allow_nan=False, ensure_ascii=True)

@@ -199,10 +199,7 @@ class StreamedPass:
             if self._inline:
                 layer_seconds = now - self._last_entry if row else 0.0
                 oldest = now - self._waiting[0].since
-                if (
-                    len(self._waiting) >= self._group
-                    or oldest + layer_seconds > MAX_WAIT
-                ):
+                if len(self._waiting) >= self._group or oldest + layer_seconds > MAX_WAIT:
                     due, self._waiting = self._waiting, []
             else:
                 self._changed.notify_all()
@@ -254,9 +251,7 @@ class StreamedPass:
         assert own is not None and stream is not None and places is not None
         with torch.no_grad():
             proof = self._prove(self._forward.project(stream), own)
-            (last,) = readings(
-                [self._layers], stream, own, self._top_k, self._text_of, [None]
-            )
+            (last,) = readings([self._layers], stream, own, self._top_k, self._text_of, [None])
             logits = torch.stack(
                 [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
             )

@@ -80,9 +80,7 @@ class Tail:
 
     def _as_positions(self, streams: Tensor) -> Tensor:
         """[n, *rest] laid out as one batch item of n positions, as the model lays out streams."""
-        return streams.unsqueeze(0).movedim(
-            (0, 1), (self.position_axis - 1, self.position_axis)
-        )
+        return streams.unsqueeze(0).movedim((0, 1), (self.position_axis - 1, self.position_axis))
 
     def refuse_norm_off(self) -> None:
         """Raise CannotRead where leaving the final norm out has no meaning."""
@@ -161,9 +159,7 @@ class Replay:
         for module in self._before:
             if module in memory:
                 recorded = iter(memory[module])
-                answers[module] = lambda *_, recorded=recorded, **__: _shallow_copy(
-                    next(recorded)
-                )
+                answers[module] = lambda *_, recorded=recorded, **__: _shallow_copy(next(recorded))
 
         def bypass(*args: Any, **kwargs: Any) -> Any:
             return self._wrapped(self._slot.get(args, kwargs))
@@ -255,9 +251,7 @@ def _explicit_tail(
         entered, scale = head_input, 1.0
     raw = anatomy.head_output[attended.to(anatomy.head_output.device)]
     logits = anatomy.logits[attended.to(anatomy.logits.device)]
-    logit_map = fit_logit_map(
-        raw, logits.to(raw.device), last.dtype, _config_numbers(model.config)
-    )
+    logit_map = fit_logit_map(raw, logits.to(raw.device), last.dtype, _config_numbers(model.config))
     if logit_map is None:
         return "what follows the head is no scale, soft-cap, bias or mask"
     tail = Tail(
@@ -335,7 +329,9 @@ def _replay_gap(
         truth = own[attended.to(own.device)].flip(0)
         packed = replay.logits(streams, inputs, memory, stream)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise CannotRead(f"the model cannot be replayed with its layers bypassed: {error}") from error
+        raise CannotRead(
+            f"the model cannot be replayed with its layers bypassed: {error}"
+        ) from error
     return max(worst, difference(packed, truth.to(packed.device))), limit
 
 
@@ -353,9 +349,9 @@ def _config_numbers(config: Any) -> list[float]:
         configs.append(config.get_text_config(decoder=True))
     for each in configs:
         for name, value in vars(each).items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                if "logit" in name or "multiplier" in name or "cap" in name:
-                    found.append(float(value))
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and any(word in name for word in ("logit", "multiplier", "cap")):
+                found.append(float(value))
     return list(dict.fromkeys(found))
 
 

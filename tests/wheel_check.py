@@ -19,7 +19,14 @@ def main(folder: Path) -> None:
         environment = Path(made) / "venv"
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         python = environment / "bin" / "python"
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, wheel], check=True)
         subprocess.run([*pip, "--no-deps", "--upgrade", "pillow>=13"], check=True)
         command = environment / "bin" / "lenscope"

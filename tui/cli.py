@@ -184,9 +184,7 @@ def _run_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_question(parser)
-    parser.add_argument(
-        "--top-k", type=_top_k, default=3, metavar="N", help="tokens per layer (3)"
-    )
+    parser.add_argument("--top-k", type=_top_k, default=3, metavar="N", help="tokens per layer (3)")
     parser.add_argument(
         "--no-norm", action="store_true", help="skip the final norm, as some studies did"
     )

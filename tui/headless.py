@@ -49,8 +49,9 @@ def run_headless(
     _clear_progress()
     _say(_model_line(loaded))
     if picture_if_any and loaded.takes_pictures:
-        import samples
         from msgspec import structs
+
+        import samples
 
         question = structs.replace(question, picture=Picture(path=str(samples.DEFAULT_PICTURE)))
     if question.chat and not loaded.has_chat_template:
