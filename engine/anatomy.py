@@ -50,6 +50,8 @@ class Anatomy:
     """What the last layer returned."""
     head: nn.Module
     head_name: str
+    head_slot: Slot
+    """Where the head's arguments hold what it projects."""
     head_input: Tensor
     head_output: Tensor
     after_layers: tuple[Call, ...]
@@ -163,8 +165,8 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
     first_stream = next((stream for stream in streams if stream is not None), None)
     if first_stream is None:
         raise CannotRead(f"the layers ({names[group]}) receive no residual stream as an argument")
-    head_input = next(iter(slots(head_call.args, head_call.kwargs)), None)
-    if head_input is None:
+    head_slot = next(slots(head_call.args, head_call.kwargs), None)
+    if head_slot is None:
         raise CannotRead("the output head was called without an input")
     return Anatomy(
         layers=tuple(members),
@@ -174,7 +176,8 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
         last_output=last.output,
         head=head_call.module,
         head_name=names[head_call.module],
-        head_input=head_input.get(head_call.args, head_call.kwargs),
+        head_slot=head_slot,
+        head_input=head_slot.get(head_call.args, head_call.kwargs),
         head_output=head_call.output,
         after_layers=_outermost(
             call

@@ -68,7 +68,7 @@ class Forward:
             after[self._layers[-1]] = self._after_last_layer
             after.update(self._tail.memory_hooks(self._memory))
         else:
-            module, slot = self._tail.entry()
+            module, slot = self._tail.entry
             before[module] = self._tail_watch(slot)
         with evaluating(self._model), hooked(before, after):
             output = self._model(**self.inputs)

@@ -56,11 +56,9 @@ class Tail:
     position_axis: int
     device: torch.device
     stream_width: int
+    entry: tuple[nn.Module, Slot]
+    """The module and argument through which the stream enters the tail during a pass."""
     method = "tail"
-
-    def entry(self) -> tuple[nn.Module, Slot]:
-        """The module and argument through which the stream enters the tail."""
-        return (self.steps[0].module, self.steps[0].slot) if self.steps else (self.head, Slot(0))
 
     def logits(self, streams: Tensor, norm: bool = True) -> Tensor:
         """Streams [n, *rest] to float32 logits [n, vocabulary], on the head's device.
@@ -262,6 +260,7 @@ def _explicit_tail(
         position_axis=anatomy.position_axis,
         device=entered.device,
         stream_width=entered.shape[-1],
+        entry=(steps[0].module, steps[0].slot) if steps else (anatomy.head, anatomy.head_slot),
     )
     return tail, entered
 
