@@ -96,12 +96,12 @@ class Asking:
         started(run)
         rows: list[LayerReading] = []
         try:
-            self._pass = loaded.lens.start(
+            passing = self._pass = loaded.lens.start(
                 prepared.inputs, top_k=max(STORED_TOP, question.top_k), norm=question.norm
             )
             if self._cancelled:
                 raise Cancelled("cancelled")
-            for group in self._pass:
+            for group in passing:
                 rows.extend(group)
                 read(group)
         except Cancelled:
@@ -112,9 +112,11 @@ class Asking:
             _refuse_miscounted_picture(error, prepared)
             return structs.replace(run, rows=tuple(rows), status="failed", error=explain(error))
         finally:
+            # Also lets go of what an error holds on to: the tensors of the broken pass.
             if self._pass is not None:
                 self._pass.close()
-        result = self._pass.result
+                self._pass = None
+        result = passing.result
         assert result is not None
         return structs.replace(
             run,
@@ -130,8 +132,9 @@ class Asking:
     def cancel(self) -> None:
         """End the run at its next layer."""
         self._cancelled = True
-        if self._pass is not None:
-            self._pass.cancel()
+        passing = self._pass
+        if passing is not None:
+            passing.cancel()
 
 
 def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:

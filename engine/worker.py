@@ -23,7 +23,7 @@ from engine.events import (
     RunStarted,
     Trouble,
 )
-from engine.records import Question
+from engine.records import Question, Run
 
 if TYPE_CHECKING:
     from engine.asking import Asking
@@ -48,6 +48,8 @@ class Worker:
         self._asking: Asking | None = None
         self._inputs: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._cancelled = threading.Event()
+        self._generation = 0
+        """Raised by every cancel; questions ordered under a lower one are not begun."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -61,8 +63,8 @@ class Worker:
         """Ask the loaded model; the id that the run will have."""
         from secrets import token_hex
 
-        run_id = token_hex(8)
-        self._orders.put(lambda: self._ask(question, run_id))
+        run_id, generation = token_hex(8), self._generation
+        self._orders.put(lambda: self._ask(question, run_id, generation))
         return run_id
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
@@ -70,7 +72,8 @@ class Worker:
         self._orders.put(lambda: self._continue(run_id, max_tokens))
 
     def cancel(self) -> None:
-        """End what runs now, within one layer or one token; orders behind it stay."""
+        """End what runs now, within one layer or one token, and what was asked before now."""
+        self._generation += 1
         self._cancelled.set()
         asking = self._asking
         if asking is not None:
@@ -117,13 +120,18 @@ class Worker:
             )
         )
 
-    def _ask(self, question: Question, run_id: str) -> None:
+    def _ask(self, question: Question, run_id: str, generation: int) -> None:
+        if generation < self._generation:
+            self._tell(RunEnded(_never_begun(question, run_id)))
+            return
         if self._loaded is None:
             self._tell(Trouble("no model is loaded", run_id))
             return
         from engine.asking import Asking
 
         asking = self._asking = Asking(self._loaded, question, run_id)
+        if generation < self._generation:  # cancelled a moment ago
+            asking.cancel()
         try:
             run = asking.run(
                 started=lambda run: self._tell(RunStarted(run)),
@@ -176,6 +184,21 @@ class Worker:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _never_begun(question: Question, run_id: str) -> Run:
+    from engine.asking import now
+
+    return Run(
+        id=run_id,
+        created=now(),
+        status="cancelled",
+        layers=0,
+        question=question,
+        tokens=(),
+        position=0,
+        rows=(),
+    )
 
 
 def _one_line(error: BaseException) -> str:
