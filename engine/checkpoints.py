@@ -41,11 +41,6 @@ def model_folder(options: LoadOptions) -> Path | None:
     return folder
 
 
-def weight_bytes(folder: Path) -> int:
-    """Bytes of all safetensors files in a folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
 def _refuse_no_hub_id(name: str) -> None:
     if _HUB_ID.match(name) is None or name.endswith((".json", ".git")):
         raise CannotLoad(f"{name}: no such folder, and not a hub id (owner/name)")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import model_folder, weight_bytes
-from engine.errors import CannotLoad, CannotRead
+from engine.checkpoints import model_folder
+from engine.errors import BadInput, CannotLoad, CannotRead
 from engine.events import LoadOptions
 from engine.lens import Lens
+from engine.placement import (
+    device_for,
+    devices_of,
+    dtype_for,
+    parameter_count,
+    placement_for,
+)
 from engine.processors import load_processor, takes_pictures, tokenizer_of
 from engine.prompts import has_chat_template, prepare
 from engine.records import ModelCard, Question
@@ -91,42 +97,12 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
     progress("importing torch and transformers", None)
     import transformers  # noqa: F401
 
-    with _quiet():
+    with _quiet(), _explained(options):
         progress(f"opening {options.model}", None)
-        folder = model_folder(options)
-        source = options.model if folder is None else str(folder)
-        hub = {
-            "revision": options.revision,
-            "cache_dir": options.cache_dir,
-            "trust_remote_code": options.trust_remote_code,
-            "local_files_only": None if folder is None else True,
-        }
-        hub = {key: value for key, value in hub.items() if value is not None}
-        with _explained(options):
-            config, model_class = _config_and_class(source, hub)
-        device = _device(options.device)
-        placement = _placement(options, device, folder)
-        with _explained(options):
-            progress("loading the weights", None)
-            model, loading = model_class.from_pretrained(
-                source,
-                dtype=_dtype(options.dtype, config, device, folder),
-                use_safetensors=None if options.allow_pickle else True,
-                output_loading_info=True,
-                **placement,
-                **hub,
-            )
-            _refuse_incomplete(loading, options.model)
-            if "device_map" not in placement:
-                model.to(device)
-            model.eval()
-            progress("loading the processor", None)
-            processor = load_processor(source, config, **hub)
-        remember_tokenizer(model, tokenizer_of(processor))
+        model, processor = _model_and_processor(options, progress)
         loaded_at = time.perf_counter()
         progress("learning and proving the lens", None)
-        lens = Lens(model)
-        lens.learn(_probe_inputs(model, processor))
+        lens = _proved_lens(model, processor)
     return Loaded(
         model=model,
         processor=processor,
@@ -136,14 +112,55 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
             revision=options.revision,
             class_name=type(model).__name__,
             dtype=str(model.dtype).removeprefix("torch."),
-            device=str(device),
+            device=devices_of(model),
         ),
         lens=lens,
-        seconds={
-            "load": loaded_at - began,
-            "learn": time.perf_counter() - loaded_at,
-        },
+        seconds={"load": loaded_at - began, "learn": time.perf_counter() - loaded_at},
     )
+
+
+def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any, Any]:
+    folder = model_folder(options)
+    source = options.model if folder is None else str(folder)
+    hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    if options.revision:
+        hub["revision"] = options.revision
+    if options.cache_dir:
+        hub["cache_dir"] = options.cache_dir
+    if folder is not None:
+        hub["local_files_only"] = True
+    config, model_class = _config_and_class(source, hub)
+    device = device_for(options.device)
+    parameters = parameter_count(config, model_class, options.trust_remote_code)
+    dtype = dtype_for(options.dtype, config, device, parameters)
+    placement = placement_for(options, device, parameters * dtype.itemsize)
+    progress("loading the weights", None)
+    model, loading = model_class.from_pretrained(
+        source,
+        dtype=dtype,
+        use_safetensors=None if options.allow_pickle else True,
+        output_loading_info=True,
+        **placement,
+        **hub,
+    )
+    _refuse_incomplete(loading, options.model)
+    if "device_map" not in placement:
+        model.to(device)
+    model.eval()
+    progress("loading the processor", None)
+    processor = load_processor(source, config, **hub)
+    remember_tokenizer(model, tokenizer_of(processor))
+    return model, processor
+
+
+def _proved_lens(model: Any, processor: Any) -> Lens:
+    lens = Lens(model)
+    try:
+        inputs = _probe_inputs(model, processor)
+        lens.learn(inputs)
+    except BadInput as error:
+        raise CannotRead(f"the model cannot be asked a first question: {error}") from error
+    return lens
 
 
 def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
@@ -174,75 +191,6 @@ def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
                 f"{name}: {len(keys)} of the model's weights are {what} in the checkpoint "
                 f"(first: {keys[0]})"
             )
-
-
-def _device(wanted: str) -> Any:
-    import torch
-
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise CannotLoad(
-            f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)"
-        ) from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise CannotLoad(f"--device {wanted}: this machine has {count} CUDA devices")
-    return device
-
-
-def _dtype(wanted: str, config: Any, device: Any, folder: Path | None) -> Any:
-    import torch
-
-    if wanted != "auto":
-        dtype = getattr(torch, wanted, None)
-        if not isinstance(dtype, torch.dtype):
-            raise CannotLoad(f"--dtype {wanted}: use auto, float32, float16 or bfloat16")
-        return dtype
-    own = getattr(config, "dtype", None) or getattr(
-        config.get_text_config(decoder=True), "dtype", None
-    )
-    if isinstance(own, str):
-        own = getattr(torch, own, None)
-    if own == torch.float16 and device.type == "cpu":
-        needed = 0 if folder is None else 2 * weight_bytes(folder)
-        return torch.float32 if needed < _free_memory() / 2 else torch.bfloat16
-    return "auto"
-
-
-def _free_memory() -> int:
-    pages = os.sysconf("SC_AVPHYS_PAGES")
-    return int(pages * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _placement(options: LoadOptions, device: Any, folder: Path | None) -> dict[str, Any]:
-    """Device map and quantisation. A model that does not fit its GPU is spread by accelerate."""
-    import torch
-
-    placement: dict[str, Any] = {}
-    if options.device_map:
-        placement["device_map"] = options.device_map
-    elif options.device == "auto" and device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if folder is not None and weight_bytes(folder) > 0.9 * free:
-            placement["device_map"] = "auto"
-    if options.quantize:
-        placement["quantization_config"] = _quantization(options.quantize)
-        placement.setdefault("device_map", "auto")
-    return placement
-
-
-def _quantization(bits: str) -> Any:
-    from importlib.util import find_spec
-
-    from transformers import BitsAndBytesConfig
-
-    if find_spec("bitsandbytes") is None:
-        raise CannotLoad("--quantize needs bitsandbytes: pip install 'lenscope[quantized]'")
-    return BitsAndBytesConfig(load_in_8bit=bits == "8bit", load_in_4bit=bits == "4bit")
 
 
 def _probe_inputs(model: Any, processor: Any) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("memory ran out", Exit.FAULT)
     except LenscopeError as error:
         return _complain(str(error), exit_for(error))
+
+
+def script() -> None:
+    """The `lenscope` command. A pass may still run in a daemon thread; nobody waits for it, and
+    the interpreter must not be taken down around it."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    if any(thread.daemon for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
 
 
 def exit_for(error: LenscopeError) -> Exit:

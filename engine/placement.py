@@ -1,0 +1,104 @@
+"""Where a model goes and in which dtype: devices, free memory, device maps, quantisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.errors import CannotLoad
+from engine.events import LoadOptions
+
+GPU_SHARE = 0.9
+"""Of a GPU's free memory for the weights; a model that needs more is spread by accelerate."""
+
+
+def device_for(wanted: str) -> Any:
+    """The torch device that `--device` means; "auto" is a GPU where there is one.
+
+    Raises CannotLoad where this machine has no such device.
+    """
+    import torch
+
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise CannotLoad(
+            f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CannotLoad(
+            f"--device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    if device.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise CannotLoad(f"--device {wanted}: a model cannot run there")
+    return device
+
+
+def dtype_for(wanted: str, config: Any, device: Any, parameters: int) -> Any:
+    """The torch dtype that `--dtype` means for a checkpoint.
+
+    "auto" is the checkpoint's own, except float16 on a CPU, which computes it slowly or not at
+    all: float32 where that fits in half of the free memory, else bfloat16.
+    """
+    import torch
+
+    if wanted != "auto":
+        dtype = getattr(torch, wanted, None)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise CannotLoad(f"--dtype {wanted}: use auto, float32, float16 or bfloat16")
+        return dtype
+    own = getattr(config, "dtype", None)
+    own = own or getattr(config.get_text_config(decoder=True), "dtype", None)
+    own = getattr(torch, own, None) if isinstance(own, str) else own
+    if own == torch.float16 and device.type == "cpu":
+        return torch.float32 if 4 * parameters <= free_memory() / 2 else torch.bfloat16
+    return own or torch.float32
+
+
+def free_memory() -> int:
+    """Bytes of main memory that can be had without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def placement_for(options: LoadOptions, device: Any, weight_bytes: int) -> dict[str, Any]:
+    """Device map and quantisation, as `from_pretrained` takes them; empty for one device."""
+    import torch
+
+    placement: dict[str, Any] = {}
+    if options.device_map:
+        placement["device_map"] = options.device_map
+    elif options.device == "auto" and device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if weight_bytes > GPU_SHARE * free:
+            placement["device_map"] = "auto"
+    if options.quantize:
+        placement["quantization_config"] = _quantization(options.quantize)
+        placement.setdefault("device_map", "auto")
+    return placement
+
+
+def parameter_count(config: Any, model_class: Any, trust_remote_code: bool) -> int:
+    """How many parameters a model of this config has; no memory is taken."""
+    import torch
+
+    with torch.device("meta"):
+        model = model_class.from_config(config, trust_remote_code=trust_remote_code)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def devices_of(model: Any) -> str:
+    """The devices on which a model's parameters lie, as text."""
+    return ", ".join(sorted({str(parameter.device) for parameter in model.parameters()}))
+
+
+def _quantization(bits: str) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise CannotLoad("--quantize needs bitsandbytes: pip install 'lenscope[quantized]'")
+    return BitsAndBytesConfig(load_in_8bit=bits == "8bit", load_in_4bit=bits == "4bit")
