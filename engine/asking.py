@@ -17,7 +17,7 @@ from engine.lens import describe_failure
 from engine.loading import Loaded
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
-from engine.records import LayerReading, Question, Run
+from engine.records import LayerReading, PromptToken, Question, Run
 from engine.streaming import StreamedPass
 
 STORED_TOP = 10
@@ -125,8 +125,13 @@ class Asking:
             rows=result.rows,
             tracked=result.tracked,
             position=result.position,
+            tokens=_with_features_ahead(prepared.tokens, result.length),
             proof=result.proof,
-            seconds={**run.seconds, **result.seconds},
+            seconds={
+                **run.seconds,
+                **result.seconds,
+                "total": time.perf_counter() - began,
+            },
         )
 
     def cancel(self) -> None:
@@ -135,6 +140,12 @@ class Asking:
         passing = self._pass
         if passing is not None:
             passing.cancel()
+
+
+def _with_features_ahead(tokens: tuple[PromptToken, ...], length: int) -> tuple[PromptToken, ...]:
+    """Some models put the picture's features ahead of the prompt without ids of their own."""
+    feature = PromptToken(id=0, text="", kind="image", part="picture")
+    return (feature,) * (length - len(tokens)) + tokens
 
 
 def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:

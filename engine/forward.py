@@ -50,7 +50,8 @@ class Forward:
         self.tail_lock = threading.Lock()
         self.places: Tensor | None = None
         """Absolute positions [batch, n], known once the first layer has been entered."""
-        self.layers_entered = 0
+        self.length = 0
+        """Positions of the sequence, known with `places`."""
 
     def run(self, on_row: OnRow) -> Tensor:
         """Run the pass in the calling thread; the model's own logits, [batch * n, vocabulary].
@@ -115,12 +116,11 @@ class Forward:
                 return
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            self.layers_entered = index
             stream = self._slot.get(args, kwargs)
             if self.places is None:
                 axis = self._tail.position_axis
-                batch, length = stream.shape[axis - 1], stream.shape[axis]
-                self.places = resolve(self._positions, self._attention, batch, length)
+                batch, self.length = stream.shape[axis - 1], stream.shape[axis]
+                self.places = resolve(self._positions, self._attention, batch, self.length)
             if isinstance(self._tail, Replay):
                 self._whole_stream = stream
             picked = self._pick(stream)

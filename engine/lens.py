@@ -82,22 +82,26 @@ class Lens:
         with self._lock:
             self._ensure_learned(inputs, norm)
             forward = self._forward(inputs, positions)
-            rows: list[Tensor] = []
+            filled: list[Tensor] = []
             last: list[Tensor] = []
 
             def keep(row: int, streams: Tensor) -> None:
-                if row < len(self.layers):
-                    rows.append(forward.project(streams, norm).cpu())
-                else:
+                if row == len(self.layers):
                     last.append(streams)
+                    return
+                logits = forward.project(streams, norm)
+                if not filled:
+                    filled.append(torch.empty(len(self.layers) + 1, *logits.shape))
+                filled[0][row] = logits
 
             own = forward.run(keep)
             proof = self.prove(forward.project(last[0]), own)
         if not proof.passed:
             raise CannotRead(describe_failure(proof))
-        rows.append(own.cpu())
+        filled[0][-1] = own
         assert forward.places is not None
-        return torch.stack([row.unflatten(0, forward.places.shape) for row in rows])
+        batch, count = forward.places.shape
+        return filled[0].view(len(self.layers) + 1, batch, count, -1)
 
     def stream(
         self, inputs: Mapping[str, Any], position: int = -1, top_k: int = 3, norm: bool = True

@@ -42,7 +42,7 @@ class AnswerReading(Struct, frozen=True):
     rank: Positive
 
 
-class LayerReading(Struct, frozen=True, omit_defaults=False):
+class LayerReading(Struct, frozen=True):
     """One row of the lens: the residual stream that enters layer `layer` (0 = the embedding,
     L = what enters the tail), taken through the model's own tail and softmax."""
 

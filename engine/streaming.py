@@ -43,6 +43,9 @@ class PassResult:
     tracked: tuple[Tracked, ...]
     proof: Proof
     position: int
+    length: int
+    """Positions of the sequence; more than the prompt's ids where a model puts the picture's
+    features ahead of them."""
     seconds: dict[str, float]
 
 
@@ -274,6 +277,7 @@ class StreamedPass:
             tracked=tracked,
             proof=proof,
             position=int(places.flatten()[0]),
+            length=self._forward.length,
             seconds={"pass": self._passing, "lens": self._projecting},
         )
         self._given = self._layers + 1
