@@ -80,32 +80,41 @@ def fit_logit_map(
         source, target = source[:, keep], target[:, keep]
         limit = tolerance(dtype, target)
 
-    def matches(scale: float, cap: float | None) -> bool:
-        return difference(LogitMap(source.shape[-1], scale, cap)(source), target) <= limit
-
-    scales = [1.0]
-    caps: list[float] = []
-    for guess in guesses:
-        if guess > 0 and math.isfinite(guess):
-            scales += [guess, 1.0 / guess]
-            caps.append(guess)
-    power = float((source.double() ** 2).sum())
-    if power > 0:
-        scales.append(float((source.double() * target.double()).sum()) / power)
-    for scale in scales:
-        if matches(scale, None):
-            return LogitMap(width, scale, **plain)  # type: ignore[arg-type]
-    for scale in scales[:-1] or scales:
-        for cap in caps:
-            if matches(scale, cap):
-                return LogitMap(width, scale, cap, **plain)  # type: ignore[arg-type]
-    fitted = _fit_cap(source, target)
-    if fitted is not None and matches(1.0, fitted):
-        return LogitMap(width, 1.0, fitted, **plain)  # type: ignore[arg-type]
+    best = min(
+        _scales_and_caps(source, target, list(guesses)),
+        key=lambda pair: difference(LogitMap(source.shape[-1], *pair)(source), target),
+    )
+    if difference(LogitMap(source.shape[-1], *best)(source), target) <= limit:
+        return LogitMap(width, *best, **plain)  # type: ignore[arg-type]
     shift = (target - source).mean(dim=0)
     if not plain and len(source) > 1 and difference(source + shift, target) <= limit:
         return LogitMap(width, shift=shift)
     return None
+
+
+def _scales_and_caps(
+    source: Tensor, target: Tensor, guesses: list[float]
+) -> list[tuple[float, float | None]]:
+    """Candidates, the plainest first: of equally good ones the first is taken."""
+    guesses = [guess for guess in guesses if guess > 0 and math.isfinite(guess)]
+    pairs: list[tuple[float, float | None]] = [(1.0, None)]
+    pairs += [(scale, None) for guess in guesses for scale in (guess, 1.0 / guess)]
+    power = float((source.double() ** 2).sum())
+    if power > 0:
+        pairs.append((float((source.double() * target.double()).sum()) / power, None))
+    for cap in guesses:
+        pairs += [(1.0, cap), (_scale_under_cap(source, target, cap), cap)]
+    fitted = _fit_cap(source, target)
+    return [*pairs, (1.0, fitted)] if fitted is not None else pairs
+
+
+def _scale_under_cap(source: Tensor, target: Tensor, cap: float) -> float:
+    """Least-squares k of cap * atanh(y / cap) = k * x, away from saturation."""
+    x, y = source.double().flatten(), target.double().flatten() / cap
+    inner = y.abs() < 0.9
+    x, y = x[inner], cap * torch.atanh(y[inner])
+    power = float(x @ x)
+    return float(x @ y) / power if power else 1.0
 
 
 def _fit_cap(source: Tensor, target: Tensor) -> float | None:

@@ -166,8 +166,7 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
         emissions.clear()
         began = time.perf_counter()
         started = lens.start(inputs)
-        for _ in started:
-            emissions.append(time.perf_counter() - began)
+        emissions.extend(time.perf_counter() - began for _ in started)
         assert started.result is not None and started.result.proof.passed
 
     def naive() -> None:
@@ -176,9 +175,10 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
             moved = {k: v.to(device) for k, v in inputs.items()}
             output = model(**moved, use_cache=False, output_hidden_states=True)
             for state in output.hidden_states:
+                normed = state
                 for step in steps:
-                    state = step(state)
-                lens.tail.head(state).float().softmax(-1).topk(3)  # type: ignore[union-attr]
+                    normed = step(normed)
+                lens.tail.head(normed).float().softmax(-1).topk(3)  # type: ignore[union-attr]
 
     ways: dict[str, Callable[[], None]] = {"bare": bare, "lens": streamed, "naive": naive}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

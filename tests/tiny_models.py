@@ -15,6 +15,8 @@ from transformers import (
     CLIPVisionConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -76,6 +78,23 @@ def gemma2(layers: int = 4, seed: int = 0) -> Tiny:
         **text_config(layers), head_dim=8, final_logit_softcapping=3.0, query_pre_attn_scalar=8
     )
     return Tiny(with_noise(Gemma2ForCausalLM(config)), text_inputs(), layers)
+
+
+def gemma3n(layers: int = 4, seed: int = 0) -> Tiny:
+    """A 4-D stream that plain code folds ahead of the final norm: only a replay can read it."""
+    torch.manual_seed(seed)
+    config = Gemma3nTextConfig(
+        **text_config(layers),
+        head_dim=8,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=VOCABULARY,
+        altup_num_inputs=4,
+        laurel_rank=4,
+        num_kv_shared_layers=0,
+        layer_types=["full_attention"] * layers,
+        activation_sparsity_pattern=[0.0] * layers,
+    )
+    return Tiny(with_noise(Gemma3nForCausalLM(config)), text_inputs(), layers)
 
 
 def llava(layers: int = 6, hidden: int = 32, patches: int = 3, seed: int = 0) -> Tiny:

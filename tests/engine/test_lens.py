@@ -16,7 +16,7 @@ from engine import CannotRead, Lens
 from engine.errors import Cancelled
 from engine.records import LayerReading
 from engine.tail import Tail
-from tests.tiny_models import BUILDERS, Tiny, llama, llava, text_inputs
+from tests.tiny_models import BUILDERS, Tiny, gemma3n, llama, llava, text_inputs
 
 TIMEOUT = 20.0
 
@@ -65,6 +65,27 @@ def test_every_row_is_the_truncated_model(tiny: Tiny) -> None:
     for row in range(tiny.layers + 1):
         expected = truncated_logits(tiny, lens, row)
         torch.testing.assert_close(rows[row], expected, atol=2e-5, rtol=1e-5)
+
+
+def test_a_stream_that_plain_code_folds_is_replayed_through_the_model() -> None:
+    """Row i against the model with its layers from i on made to pass the stream through."""
+    tiny = gemma3n()
+    lens = learned(tiny)
+    assert lens.method == "replay"
+    length = tiny.inputs["input_ids"].shape[1]
+    rows = lens.logits(tiny.inputs, list(range(length)))
+    layers = list(lens.layers)
+    for row in reversed(range(tiny.layers)):
+        layers[row].forward = lambda hidden, *_, **__: hidden  # type: ignore[method-assign]
+        with torch.no_grad():
+            expected = tiny.model(**tiny.inputs, use_cache=False).logits
+        torch.testing.assert_close(rows[row], expected, atol=2e-5, rtol=1e-5)
+
+
+def test_norm_off_is_refused_where_the_tail_cannot_be_taken_apart() -> None:
+    tiny = gemma3n()
+    with pytest.raises(CannotRead, match="norm off"):
+        Lens(tiny.model).logits(tiny.inputs, norm=False)
 
 
 def test_stream_gives_the_same_numbers_as_logits(tiny: Tiny) -> None:
