@@ -40,7 +40,7 @@ class Anatomy:
     """The parts of one model and what they were seen to do in the watched pass."""
 
     layers: tuple[nn.Module, ...]
-    """In order, up to the last one that ran; members that a pass skips are among them."""
+    """In order; those that the watched pass skipped are among them."""
     layers_name: str
     stream_slot: Slot
     """Where a layer's arguments hold the residual stream."""
@@ -155,8 +155,7 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
     head_call = _find_head(seen.calls, declared_head, logits)
     group, layer_calls = _find_layers(model, seen, head_call)
     last = layer_calls[-1]
-    members = list(group)
-    members = members[: members.index(last.module) + 1]
+    members = _decoder_layers(model, list(group), last.module)
     by_module = {call.module: call for call in layer_calls}
     streams = tuple(
         by_module[member].args[1] if member in by_module and by_module[member].args else None
@@ -235,6 +234,17 @@ def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleL
     if not outer:
         raise CannotRead("no stack of layers was seen to run in order before the output head")
     return max(outer, key=lambda item: item[1][-1].left)
+
+
+def _decoder_layers(model: nn.Module, members: list[nn.Module], last: nn.Module) -> list[nn.Module]:
+    """All members of the list, less those behind the last one that ran of which the config knows
+    nothing (layers that only training uses). Cross-attention layers, skipped where there is no
+    picture, are layers all the same."""
+    config: Any = model.config
+    declared = getattr(config.get_text_config(decoder=True), "num_hidden_layers", len(members))
+    while len(members) > declared and members[-1] is not last:
+        members.pop()
+    return members
 
 
 def _outermost(calls: Any) -> tuple[Call, ...]:

@@ -66,7 +66,7 @@ class Forward:
         for index, layer in enumerate(self._layers):
             before[layer] = self._layer_watch(index)
         if isinstance(self._tail, Replay):
-            after[self._layers[-1]] = self._after_last_layer
+            after[self._tail.layers[-1]] = self._after_last_layer
             after.update(self._tail.memory_hooks(self._memory))
         else:
             module, slot = self._tail.entry
@@ -78,7 +78,8 @@ class Forward:
         logits = logits_of(output)
         if self._last_stream is None or self.places is None:
             raise RuntimeError("the pass never reached the layers that were found before")
-        self._hand_out(len(self._layers), self._last_stream)
+        while self._next_row <= len(self._layers):
+            self._hand_out(self._next_row, self._last_stream)
         return self._own(logits)
 
     @property

@@ -103,7 +103,12 @@ class Replay:
 
     def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         self._model = model
-        self.layers = anatomy.layers
+        self.layers = tuple(
+            layer
+            for layer, stream in zip(anatomy.layers, anatomy.streams, strict=True)
+            if stream is not None
+        )
+        """Those that the watched pass ran."""
         self._slot = anatomy.stream_slot
         self._before = tuple(dict.fromkeys(anatomy.before_layers))
         self.position_axis = anatomy.position_axis
