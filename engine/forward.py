@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -53,14 +53,17 @@ class Forward:
         self.length = 0
         """Positions of the sequence, known with `places`."""
 
-    def run(self, on_row: OnRow) -> Tensor:
+    def run(self, on_row: OnRow, on_tail: Callable[[], None] = lambda: None) -> Tensor:
         """Run the pass in the calling thread; the model's own logits, [batch * n, vocabulary].
+
+        `on_tail` is called when the last layer has run and the tail is about to, which takes long
+        where the vocabulary is large and the sequence long.
 
         Raises Cancelled within one layer of `cancelled` being set, IndexError for a position out
         of range. Hooks are removed in every case.
         """
         self._thread = threading.get_ident()
-        self._on_row = on_row
+        self._on_row, self._on_tail = on_row, on_tail
         before: dict[nn.Module, Any] = {}
         after: dict[nn.Module, Any] = {}
         for index, layer in enumerate(self._layers):
@@ -108,6 +111,10 @@ class Forward:
             stack.enter_context(torch.no_grad())
             yield
 
+    def evaluating(self) -> AbstractContextManager[None]:
+        """The model in eval mode, for reading when the pass has ended."""
+        return evaluating(self._model)
+
     def _of_the_pass(self) -> bool:
         return threading.get_ident() == self._thread and not self._reading
 
@@ -136,6 +143,7 @@ class Forward:
             if self._of_the_pass() and self.places is not None:
                 if self.cancelled.is_set():
                     raise Cancelled("cancelled")
+                self._on_tail()
                 self.in_tail.set()
                 with self.tail_lock:
                     pass

@@ -145,14 +145,18 @@ class Lens:
             track=track,
             text_of=texts_for(self.model),
             prove=self.prove,
-            inline=isinstance(self.tail, Replay) or self.device.type == "cpu",
+            inline=isinstance(self.tail, Replay)
+            or (self.tail is not None and self.tail.device.type == "cpu"),
         )
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the device of the model's first parameter."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        """Where inputs go: the device of the model's first parameter that is not offloaded."""
+        for parameter in self.model.parameters():
+            if parameter.device.type != "meta":
+                device: torch.device = parameter.device
+                return device
+        return torch.device("cpu")
 
     @property
     def method(self) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,9 @@ def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any,
         hub["local_files_only"] = True
     config, model_class = _config_and_class(source, hub)
     device = device_for(options.device)
-    parameters = parameter_count(config, model_class, options.trust_remote_code)
+    parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
     dtype = dtype_for(options.dtype, config, device, parameters)
-    placement = placement_for(options, device, parameters * dtype.itemsize)
+    placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
     progress("loading the weights", None)
     model, loading = model_class.from_pretrained(
         source,

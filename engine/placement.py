@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine.errors import CannotLoad
@@ -35,7 +36,7 @@ def device_for(wanted: str) -> Any:
     return device
 
 
-def dtype_for(wanted: str, config: Any, device: Any, parameters: int) -> Any:
+def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], int]) -> Any:
     """The torch dtype that `--dtype` means for a checkpoint.
 
     "auto" is the checkpoint's own, except float16 on a CPU, which computes it slowly or not at
@@ -52,7 +53,7 @@ def dtype_for(wanted: str, config: Any, device: Any, parameters: int) -> Any:
     own = own or getattr(config.get_text_config(decoder=True), "dtype", None)
     own = getattr(torch, own, None) if isinstance(own, str) else own
     if own == torch.float16 and device.type == "cpu":
-        return torch.float32 if 4 * parameters <= free_memory() / 2 else torch.bfloat16
+        return torch.float32 if 4 * parameters() <= free_memory() / 2 else torch.bfloat16
     return own or torch.float32
 
 
@@ -63,7 +64,9 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def placement_for(options: LoadOptions, device: Any, weight_bytes: int) -> dict[str, Any]:
+def placement_for(
+    options: LoadOptions, device: Any, weight_bytes: Callable[[], int]
+) -> dict[str, Any]:
     """Device map and quantisation, as `from_pretrained` takes them; empty for one device."""
     import torch
 
@@ -72,7 +75,7 @@ def placement_for(options: LoadOptions, device: Any, weight_bytes: int) -> dict[
         placement["device_map"] = options.device_map
     elif options.device == "auto" and device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if weight_bytes > GPU_SHARE * free:
+        if weight_bytes() > GPU_SHARE * free:
             placement["device_map"] = "auto"
     if options.quantize:
         placement["quantization_config"] = _quantization(options.quantize)

@@ -177,7 +177,7 @@ class StreamedPass:
         try:
             with self._lock:
                 began = self._last_entry = time.perf_counter()
-                own = self._forward.run(self._on_row)
+                own = self._forward.run(self._on_row, self._on_tail)
             self._own = own
         except BaseException as error:  # handed to the reader, whatever it is
             self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
@@ -193,7 +193,7 @@ class StreamedPass:
             self._last_stream = streams
             return
         ready = None
-        if streams.is_cuda:
+        if streams.is_cuda and not self._inline:
             ready = torch.cuda.Event()
             ready.record()
         due: list[_Waiting] = []
@@ -209,6 +209,14 @@ class StreamedPass:
         if due:
             self._project(due)
         self._last_entry = time.perf_counter()
+
+    def _on_tail(self) -> None:
+        if not self._inline:
+            return
+        with self._changed:
+            due, self._waiting = self._waiting, []
+        if due:
+            self._project(due)
 
     # Both
 
@@ -252,7 +260,7 @@ class StreamedPass:
         began = time.perf_counter()
         own, stream, places = self._own, self._last_stream, self._forward.places
         assert own is not None and stream is not None and places is not None
-        with torch.no_grad():
+        with self._lock, self._forward.evaluating():
             proof = self._prove(self._forward.project(stream), own)
             (last,) = readings([self._layers], stream, own, self._top_k, self._text_of, [None])
             logits = torch.stack(
