@@ -101,16 +101,23 @@ class Asking:
             )
             if self._cancelled:
                 raise Cancelled("cancelled")
-            for group in passing:
+            groups = iter(passing)
+            while True:
+                try:
+                    group = next(groups)
+                except StopIteration:
+                    break
+                except LenscopeError:
+                    raise
+                except Exception as error:
+                    _refuse_miscounted_picture(error, prepared)
+                    return structs.replace(
+                        run, rows=tuple(rows), status="failed", error=explain(error)
+                    )
                 rows.extend(group)
-                read(group)
+                read(group)  # what the listener raises is the listener's
         except Cancelled:
             return structs.replace(run, rows=tuple(rows))
-        except LenscopeError:
-            raise
-        except Exception as error:
-            _refuse_miscounted_picture(error, prepared)
-            return structs.replace(run, rows=tuple(rows), status="failed", error=explain(error))
         finally:
             # Also lets go of what an error holds on to: the tensors of the broken pass.
             if self._pass is not None:

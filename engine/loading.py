@@ -23,6 +23,7 @@ from engine.placement import (
 )
 from engine.processors import load_processor, takes_pictures, tokenizer_of
 from engine.prompts import has_chat_template, prepare
+from engine.quiet import quiet
 from engine.records import ModelCard, Question
 from engine.tokens import remember_tokenizer
 
@@ -98,7 +99,7 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
     progress("importing torch and transformers", None)
     import transformers  # noqa: F401
 
-    with _quiet(), _explained(options):
+    with quiet(), _explained(options):
         progress(f"opening {options.model}", None)
         model, processor = _model_and_processor(options, progress)
         loaded_at = time.perf_counter()
@@ -173,6 +174,7 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
     )
 
     config = AutoConfig.from_pretrained(source, **hub)
+    _refuse_other_heads(config, source)
     for auto in (AutoModelForImageTextToText, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
         remote = getattr(config, "auto_map", None) or {}
         if type(config) in auto._model_mapping or auto.__name__ in remote:
@@ -181,6 +183,20 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
         f"{source}: a {config.model_type} model has no vocabulary head; "
         "the lens needs a model that writes text"
     )
+
+
+def _refuse_other_heads(config: Any, source: str) -> None:
+    """A classifier's checkpoint with tied embeddings would load as a language model that was
+    never trained: transformers would take its embedding for the missing head."""
+    import transformers
+
+    for name in config.architectures or ():
+        saved = getattr(transformers, name, None)
+        if saved is not None and not issubclass(saved, transformers.GenerationMixin):
+            raise CannotRead(
+                f"{source}: a {name} has no vocabulary head; "
+                "the lens needs a model that writes text"
+            )
 
 
 def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
@@ -206,29 +222,14 @@ def _probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No log lines or progress bars of the libraries: they would land in the middle of the UI."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
 def _explained(options: LoadOptions) -> Iterator[None]:
     """What the libraries raise while loading, as one line with the remedy."""
     try:
         yield
-    except (CannotLoad, CannotRead):
-        raise
+    except (CannotLoad, CannotRead) as error:
+        if options.model in str(error):
+            raise
+        raise type(error)(f"{options.model}: {error}") from error
     except MemoryError:
         raise CannotLoad(
             f"{options.model}: memory ran out while loading; try --dtype bfloat16, "
@@ -241,16 +242,26 @@ def _explained(options: LoadOptions) -> Iterator[None]:
 def _one_line(error: Exception, options: LoadOptions) -> str:
     text = " ".join(str(error).split())
     lowered = text.lower()
+    kinds = _kinds(error)
     if "trust_remote_code" in lowered:
         return "the model needs its own code to run; trust it with --trust-remote-code"
-    if "gated" in lowered or "401" in text or "403" in text:
+    if "GatedRepoError" in kinds:
         return "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
     if "out of memory" in lowered or "can't allocate memory" in lowered:
         return "memory ran out while loading; try --dtype bfloat16, --quantize 4bit"
     if "no file named" in lowered and "safetensors" in lowered:
         return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
-    if "is not a local folder" in lowered or "is not a valid model identifier" in lowered:
+    if "RepositoryNotFoundError" in kinds:
         return "not a folder here and not found on the hub (check the name, or `hf auth login`)"
-    if "couldn't connect" in lowered or "offline" in lowered or "connection" in lowered:
-        return "not in the cache, and the hub cannot be reached"
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError"}:
+        return "not a folder here, not in the cache, and the hub cannot be reached"
     return text[:300] or type(error).__name__
+
+
+def _kinds(error: BaseException | None) -> set[str]:
+    """The names of an error's class and of those that led to it."""
+    names: set[str] = set()
+    while error is not None and type(error).__name__ not in names:
+        names.add(type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return names

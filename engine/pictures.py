@@ -10,13 +10,13 @@ import base64
 import binascii
 import hashlib
 import io
-import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
+from engine.files import read_file, storable
 from engine.records import Picture
 
 if TYPE_CHECKING:
@@ -40,22 +40,8 @@ class OpenedPicture:
 
 def open_picture(path: str | Path) -> OpenedPicture:
     """Open a picture file. Raises BadInput, naming the file and what is wrong with it."""
-    name = str(path)
-    try:
-        file = Path(path).expanduser()
-        status = file.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise BadInput(f"{name}: a folder, not a picture")
-        if not stat.S_ISREG(status.st_mode):
-            raise BadInput(f"{name}: not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise BadInput(f"{name}: {status.st_size:,} bytes; the limit is {MAX_BYTES:,}")
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{name}: no such picture") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"{name}: the picture cannot be read ({reason})") from None
+    name = storable(path)
+    data = read_file(path, "picture", MAX_BYTES)
     image = _decode(data, name)
     record = Picture(
         path=name,
@@ -90,7 +76,7 @@ def pillow_warning() -> str | None:
 
 
 def _decode(data: bytes, name: str) -> Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise BadInput(f"{name}: an empty file, not a picture")
@@ -106,8 +92,7 @@ def _decode(data: bytes, name: str) -> Image:
                 )
             image.seek(0)
             image.load()
-            turned = ImageOps.exif_transpose(image)
-            return _flatten(turned)
+            return _flatten(_turned(image))
     except BadInput:
         raise
     except UnidentifiedImageError:
@@ -116,21 +101,34 @@ def _decode(data: bytes, name: str) -> Image:
         raise BadInput(
             f"{name}: too many pixels; the limit is {MAX_PIXELS // 1_000_000} million"
         ) from None
+    except MemoryError:
+        raise BadInput(f"{name}: the picture is too large for this machine's memory") from None
     except Exception as error:  # decoders raise anything on damaged data
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{name}: a damaged picture ({reason})") from None
+
+
+def _turned(image: Image) -> Image:
+    """The picture as its EXIF orientation says; as it is where its EXIF data are damaged."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # whatever the EXIF parser trips over, the pixels are good
+        return image
 
 
 def _flatten(image: Image) -> Image:
     """RGB on white; 16-bit greys are scaled down, not clipped."""
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        _, high = image.getextrema()
-        span = 65535.0 if image.mode.startswith("I") else (float(high) or 1.0)  # type: ignore[arg-type]
-        if image.mode.startswith("I;16"):
-            image = image.convert("I")
-        return image.convert("F").point(lambda value: value * (255.0 / span)).convert("RGB")
+    if image.mode.startswith("I"):
+        wide = image.convert("I").convert("F")
+        return wide.point(lambda value: value * (255.0 / 65535.0)).convert("RGB")
+    if image.mode == "F":
+        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
+        scale = 255.0 / ((high - low) or 1.0)
+        return image.point(lambda value: value * scale - low * scale).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         layered = image.convert("RGBA")
         canvas = Image.new("RGBA", layered.size, "white")

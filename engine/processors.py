@@ -7,10 +7,16 @@ processor class is then built from tokenizer and image processor alone.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 VIDEO = "video_processor"
+
+
+class _NoVideo(dict[str, Any]):
+    """Stands where the video half was; a dict, since transformers prints processors as JSON."""
+
+    num_frames = fps = 0
+    merge_size = 1
 
 
 def load_processor(folder: str, config: Any, **options: Any) -> Any:
@@ -54,7 +60,7 @@ def image_half(full: Any) -> Any:
             return [
                 loaders[attribute].from_pretrained(pretrained_model_name_or_path, **kwargs)
                 if attribute in loaders
-                else SimpleNamespace(num_frames=0, fps=0, merge_size=1)
+                else _NoVideo()
                 for attribute in full.get_attributes()
             ]
 

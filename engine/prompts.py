@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
+from msgspec import structs
+
 from engine.errors import BadInput
 from engine.processors import takes_pictures, tokenizer_of
+from engine.quiet import quiet
 from engine.records import PromptToken, Question, TokenKind, TokenPart
 from engine.tokens import TokenTexts
 
@@ -52,6 +55,10 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         raise BadInput("the prompt is empty: type a question")
     for part in (question.prompt, question.system or "", question.prefix):
         _refuse_unencodable(part)
+    encoder_decoder = bool(getattr(model.config, "is_encoder_decoder", False))
+    prefix = question.prefix
+    if encoder_decoder:
+        question = structs.replace(question, prefix="")  # it begins the decoder's own sequence
     chat = question.chat and has_chat_template(processor)
     picture = picture_span(processor) if takes_pictures(processor) else None
     if chat:
@@ -61,13 +68,14 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         text, spans = _raw_text(question, image is not None, picture)
     bos = getattr(tokenizer_of(processor), "bos_token", None)
     add_special = not (chat and bos and text.startswith(bos))
-    inputs = _tokenise(processor, text, image, add_special)
-    ids: list[int] = inputs["input_ids"][0].tolist()
-    _refuse_too_long(model, len(ids))
-    kinds = _kinds(model, processor, ids)
-    parts = _parts(processor, text, spans, ids, add_special)
-    if getattr(model.config, "is_encoder_decoder", False):
-        ids, kinds, parts = _decoder_prompt(model, processor, question.prefix, inputs)
+    with quiet():
+        inputs = _tokenise(processor, text, image, add_special)
+        ids: list[int] = inputs["input_ids"][0].tolist()
+        _refuse_too_long(model, len(ids))
+        kinds = _kinds(model, processor, ids)
+        parts = _parts(processor, text, spans, ids, add_special)
+    if encoder_decoder:
+        ids, kinds, parts = _decoder_prompt(model, processor, prefix, inputs)
     texts = TokenTexts(tokenizer_of(processor))
     tokens = tuple(
         PromptToken(id=token, text=texts(token), kind=kind, part=part)
@@ -90,12 +98,7 @@ def picture_span(processor: Any) -> PictureSpan | None:
     """Found by rendering the chat template with and without a picture; where there is no
     template, the processor's or tokenizer's own placeholder."""
     tokenizer = tokenizer_of(processor)
-    known = [
-        token
-        for owner in (processor, tokenizer)
-        for name in ("image_token", "boi_token")
-        if isinstance(token := getattr(owner, name, None), str) and token
-    ]
+    known = _known_placeholders(processor)
     if has_chat_template(processor):
         probe = _SENTINEL.format("X")
         without = _render(processor, probe, None, picture=False)
@@ -116,11 +119,17 @@ def _chat_text(
     processor: Any, question: Question, picture: bool, span: PictureSpan | None
 ) -> tuple[str, list[_Span]]:
     rendered = _render(processor, question.prompt, question.system, picture)
-    marked = {"system": _SENTINEL.format("S"), "prompt": _SENTINEL.format("P")}
+    marked: dict[TokenPart, str] = {
+        "system": _SENTINEL.format("S"),
+        "prompt": _SENTINEL.format("P"),
+    }
     frame = _render(
         processor, marked["prompt"], marked["system"] if question.system else None, picture
     )
-    spans = _locate(rendered, frame, marked)
+    if question.system and marked["system"] not in frame:
+        raise BadInput("the model's chat template has no system turn: leave --system out")
+    typed: dict[TokenPart, str] = {"system": question.system or "", "prompt": question.prompt}
+    spans = _locate(rendered, frame, marked, typed)
     if picture and span is not None:
         start = rendered.find(span.text)
         if start >= 0:
@@ -129,32 +138,36 @@ def _chat_text(
     return rendered + question.prefix, spans
 
 
-def _locate(rendered: str, frame: str, marked: dict[str, str]) -> list[_Span]:
-    """Where system and prompt stand in `rendered`, by what stands around their marks in `frame`
-    (a template may trim them)."""
-    order = sorted((frame.find(mark), mark, part) for part, mark in marked.items() if mark in frame)
+def _locate(
+    rendered: str, frame: str, marked: dict[TokenPart, str], typed: dict[TokenPart, str]
+) -> list[_Span]:
+    """Where system and prompt stand in `rendered`: where their marks stand in `frame`, as they
+    were typed, or as the template has trimmed them."""
+    order = sorted((frame.find(mark), part) for part, mark in marked.items() if mark in frame)
     spans: list[_Span] = []
-    start = 0
-    for index, (place, mark, part) in enumerate(order):
-        previous_end = 0 if index == 0 else order[index - 1][0] + len(order[index - 1][1])
-        begin = start + (place - previous_end)
-        rest_end = order[index + 1][0] if index + 1 < len(order) else len(frame)
-        following = frame[place + len(mark) : rest_end]
-        if index + 1 < len(order):
-            end = rendered.find(following, begin) if following else begin
+    written, passed = 0, 0
+    for index, (place, part) in enumerate(order):
+        begin = written + place - passed
+        passed = place + len(marked[part])
+        for text in (typed[part], typed[part].strip()):
+            if rendered.startswith(text, begin):
+                end = begin + len(text)
+                break
         else:
-            end = len(rendered) - len(following)
+            last = index + 1 == len(order)
+            following = frame[passed : len(frame) if last else order[index + 1][0]]
+            end = len(rendered) - len(following) if last else rendered.find(following, begin)
         if not begin <= end <= len(rendered):
             return []
-        spans.append(_Span(begin, end, part))  # type: ignore[arg-type]
-        start = end
+        spans.append(_Span(begin, end, part))
+        written = end
     return spans
 
 
 def _raw_text(
     question: Question, picture: bool, span: PictureSpan | None
 ) -> tuple[str, list[_Span]]:
-    text = (question.system or "") + question.prompt
+    text = (question.system or "") + question.prompt + question.prefix
     count = text.count(span.placeholder) if span else 0
     if count > int(picture):
         assert span is not None
@@ -166,42 +179,70 @@ def _raw_text(
     offset = 0
     if picture and span is not None:
         if count:
-            start = text.find(span.text)
-            length = len(span.text)
-            if start < 0:
-                start, length = text.find(span.placeholder), len(span.placeholder)
-            spans.append(_Span(start, start + length, "picture"))
+            written = span.text if span.text in text else span.placeholder
+            start = text.find(written)
+            spans.append(_Span(start, start + len(written), "picture"))
         else:
             text = span.text + text
             offset = len(span.text)
             spans.append(_Span(0, offset, "picture"))
-    if question.system:
-        spans.append(_Span(offset, offset + len(question.system), "system"))
-        offset += len(question.system)
-    spans.append(_Span(offset, len(text), "prompt"))
-    spans.append(_Span(len(text), len(text) + len(question.prefix), "prefix"))
-    return text + question.prefix, spans
+    parts: tuple[tuple[TokenPart, str], ...] = (
+        ("system", question.system or ""),
+        ("prompt", question.prompt),
+        ("prefix", question.prefix),
+    )
+    for part, typed in parts:
+        spans.append(_Span(offset, offset + len(typed), part))
+        offset += len(typed)
+    return text, spans
 
 
 def _render(processor: Any, prompt: str, system: str | None, picture: bool) -> str:
-    from jinja2.exceptions import TemplateError
-
-    plain = not takes_pictures(processor)
+    """The chat template's text. Contents are lists of parts where the template takes them, else
+    plain strings with the picture's placeholder ahead of the prompt."""
+    in_parts = takes_pictures(processor) and _takes_parts(processor)
 
     def content(text: str) -> Any:
-        return text if plain else [{"type": "text", "text": text}]
+        return [{"type": "text", "text": text}] if in_parts else text
 
     user = content(prompt)
-    if picture:
+    if picture and in_parts:
         user = [{"type": "image"}, *user]
+    elif picture:
+        user = f"{_known_placeholders(processor)[0]}\n{prompt}"
     messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
     if system:
         messages.insert(0, {"role": "system", "content": content(system)})
-    owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
     try:
-        return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
-        raise BadInput(f"the model's chat template refuses this question: {error}") from None
+        return _apply_template(processor, messages)
+    except Exception as error:  # a template is a program of the checkpoint's
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"the model's chat template refuses this question: {reason}") from None
+
+
+def _takes_parts(processor: Any) -> bool:
+    probe = _SENTINEL.format("C")
+    message = {"role": "user", "content": [{"type": "text", "text": probe}]}
+    try:
+        rendered = _apply_template(processor, [message])
+    except Exception:  # the question itself will show whether plain strings do better
+        return not _known_placeholders(processor)
+    return (probe in rendered and "{'type'" not in rendered) or not _known_placeholders(processor)
+
+
+def _apply_template(processor: Any, messages: list[dict[str, Any]]) -> str:
+    owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
+    return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _known_placeholders(processor: Any) -> list[str]:
+    """What processor and tokenizer themselves call their placeholder."""
+    return [
+        token
+        for owner in (processor, tokenizer_of(processor))
+        for name in ("image_token", "boi_token")
+        if isinstance(token := getattr(owner, name, None), str) and token
+    ]
 
 
 def _inserted(without: str, with_picture: str) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.records import Picture, Run, Session
+from engine.files import read_file, reason_of, storable, user_path
+from engine.records import OtherPosition, Picture, Run, Session
 
 FORMAT = "lenscope-session"
 VERSION = 1
 MAX_BYTES = 64 * 2**20
+MAX_DEPTH = 100
 
 
 def read_session(path: str | Path) -> Session:
@@ -27,19 +30,8 @@ def read_session(path: str | Path) -> Session:
     Raises BadInput, naming the file and what is wrong: not there, too large, damaged, of another
     format, of a newer version.
     """
-    name = str(path)
-    try:
-        file = Path(path).expanduser()
-        if file.is_file() and file.stat().st_size > MAX_BYTES:
-            raise BadInput(
-                f"{name}: {file.stat().st_size:,} bytes; a session file has at most {MAX_BYTES:,}"
-            )
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{name}: no such session file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"{name}: the session cannot be read ({reason})") from None
+    name = storable(path)
+    data = read_file(path, "session file", MAX_BYTES)
     try:
         head = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -47,14 +39,15 @@ def read_session(path: str | Path) -> Session:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise BadInput(f"{name}: not a Lenscope session")
     version = head.get("version")
-    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise BadInput(f"{name}: a damaged session file (no version)")
+    if version > VERSION:
         raise BadInput(
             f"{name}: written by a newer Lenscope (format version {version}); update to open it"
         )
     try:
         session = msgspec.convert(head, Session)
-        for run in session.runs:
-            _check(run)
+        _check_session(session)
     except (msgspec.ValidationError, RecursionError, ValueError) as error:
         raise BadInput(f"{name}: a damaged session file ({error})") from None
     return session
@@ -65,26 +58,40 @@ def write_session(session: Session, path: str | Path, previews: bool = True) -> 
 
     `previews=False` leaves the pictures' previews out. Raises BadInput where it cannot be written.
     """
-    name = str(path)
-    file = Path(path).expanduser()
-    # A rename over a symbolic link would replace the link, not the file behind it.
-    file = file.resolve()
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+    name = storable(path)
+    temporary: Path | None = None
     try:
+        # A rename over a symbolic link would replace the link, not the file behind it.
+        file = user_path(path).resolve()
+        mode = _mode_of(file)
+        temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
         text = to_json(session, previews)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"{name}: the session cannot be saved ({reason})") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadInput(f"{name}: the session cannot be saved ({reason_of(error)})") from None
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _mode_of(file: Path) -> int | None:
+    """The permissions of the file that will be replaced, None where there is none yet."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")
+    return stat.S_IMODE(status.st_mode)
 
 
 def to_json(session: Session, previews: bool = True) -> str:
@@ -93,7 +100,7 @@ def to_json(session: Session, previews: bool = True) -> str:
         session = structs.replace(
             session, runs=tuple(_without_preview(run) for run in session.runs)
         )
-    content = _finite(msgspec.to_builtins(session))
+    content = _json_value(msgspec.to_builtins(session))
     content = {"format": content.pop("format"), "version": content.pop("version"), **content}
     return json.dumps(content, allow_nan=False, ensure_ascii=True)
 
@@ -106,30 +113,68 @@ def _without_preview(run: Run) -> Run:
     return structs.replace(run, question=structs.replace(run.question, picture=bare))
 
 
-def _finite(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # file names may be no Unicode
     if isinstance(value, dict):
         return {
-            key: _finite(item)
+            key: _json_value(item)
             for key, item in value.items()
             if not (key == "approximate" and item is None)
         }
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_json_value(item) for item in value]
     return value
 
 
-def _check(run: Run) -> None:
-    """What types alone cannot say."""
-    if run.tokens and run.position >= len(run.tokens):
-        raise ValueError(f"run {run.id}: position {run.position} of {len(run.tokens)} tokens")
-    expected = run.layers + 1
-    if [row.layer for row in run.rows] != list(range(len(run.rows))) or len(run.rows) > expected:
-        raise ValueError(f"run {run.id}: its rows are not 0 to {run.layers}")
-    if run.status == "done" and len(run.rows) != expected:
-        raise ValueError(f"run {run.id}: done with {len(run.rows)} of {expected} rows")
-    for tracked in run.tracked:
+def _check_session(session: Session) -> None:
+    """What types alone cannot say; raises ValueError."""
+    ids = {run.id for run in session.runs}
+    if len(ids) != len(session.runs):
+        raise ValueError("two runs have the same id")
+    for comparison in session.comparisons:
+        if not {comparison.of, comparison.against} <= ids:
+            raise ValueError(f"comparison {comparison.id} is of runs that are not here")
+    for run in session.runs:
+        _check_run(run)
+    if _deeper_than(session.view, MAX_DEPTH):
+        raise ValueError("its view is nested too deeply")
+
+
+def _check_run(run: Run) -> None:
+    positions = [run.position, *(other.position for other in run.others)]
+    if any(position >= max(1, len(run.tokens)) for position in positions):
+        raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")
+    if run.status == "done" and run.proof is None:
+        raise ValueError(f"run {run.id}: done without a proof")
+    _check_rows(run.id, run, run.layers, run.status == "done")
+    for other in run.others:
+        _check_rows(run.id, other, run.layers, done=False)
+
+
+def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool) -> None:
+    rows = [row.layer for row in read.rows]
+    if rows != list(range(len(rows))) or len(rows) > layers + 1:
+        raise ValueError(f"run {run_id}: its rows are not 0 to {layers}")
+    if done and len(rows) != layers + 1:
+        raise ValueError(f"run {run_id}: done with {len(rows)} of {layers + 1} rows")
+    for tracked in read.tracked:
         lengths = {len(tracked.probability), len(tracked.logit), len(tracked.rank)}
-        if lengths != {len(run.rows)}:
-            raise ValueError(f"run {run.id}: token {tracked.id} is not tracked through all rows")
+        if lengths != {len(rows)}:
+            raise ValueError(f"run {run_id}: token {tracked.id} is not tracked through all rows")
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for container in level
+            if isinstance(container, (dict, list))
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+        if not level:
+            return False
+    return True

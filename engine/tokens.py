@@ -49,6 +49,9 @@ class TokenTexts:
             text = self._decode([token])
         if "\ufffd" not in text:
             return text
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        if token in added:
+            return str(added[token])
         raw = _byte_level(piece)
         if raw is None:
             return piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from engine.events import LoadOptions
     from engine.records import Question
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_PROMPT = "Color of the main object:"
 
 
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.DONE
     except MemoryError:
         return _complain("memory ran out", Exit.FAULT)
+    except OSError as error:  # stdout on a full disk, and the like
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"the output cannot be written ({error.strerror or error})", Exit.FAULT)
     except LenscopeError as error:
         return _complain(str(error), exit_for(error))
 
@@ -226,10 +231,12 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     asking.add_argument("--system", metavar="TEXT", help="a system turn")
     asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
     loading = parser.add_argument_group("how the model is loaded")
-    loading.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1")
+    loading.add_argument(
+        "--device", metavar="D", type=_device, default="auto", help="auto, cpu, cuda, cuda:1"
+    )
     loading.add_argument("--device-map", metavar="auto", help="spread over devices (accelerate)")
     loading.add_argument(
-        "--dtype", metavar="T", default="auto", help="auto, float32, bfloat16, float16"
+        "--dtype", choices=DTYPES, default="auto", help="the weights' type in memory (auto)"
     )
     loading.add_argument("--quantize", choices=("8bit", "4bit"), help="with bitsandbytes")
     loading.add_argument("--revision", metavar="R", help="a branch, tag or commit on the hub")
@@ -253,6 +260,12 @@ class _Version(argparse.Action):
 
         print(f"lenscope {metadata.version('lenscope')}")
         parser.exit(Exit.DONE)
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: use auto, cpu, cuda, cuda:1 or mps")
+    return text
 
 
 def _top_k(text: str) -> int:

@@ -9,11 +9,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
+from engine.files import reason_of, user_path
 from engine.records import LayerReading, Picture, Question, Run, Session
 from tui.bars import FIGURE_WIDTH, figure, probability_bar
 from tui.exits import Exit
@@ -37,8 +37,8 @@ def run_headless(
 
     Raises what loading and asking raise.
     """
-    if json_path not in (None, "-"):
-        refusal = _cannot_be_written(Path(json_path))
+    if json_path is not None and json_path != "-":
+        refusal = _cannot_be_written(json_path)
         if refusal is not None:
             _say(refusal)
             return Exit.FAULT
@@ -156,14 +156,20 @@ def _write(run: Run, path: str, previews: bool) -> int:
     return Exit.DONE
 
 
-def _cannot_be_written(path: Path) -> str | None:
-    path = path.expanduser()
-    if path.is_dir():
-        return f"{path}: a folder; name a file for the JSON"
-    if not path.parent.is_dir():
-        return f"{path}: no such folder to write to"
-    if not os.access(path.parent, os.W_OK):
-        return f"{path}: the folder cannot be written to"
+def _cannot_be_written(name: str) -> str | None:
+    """Why this file cannot be written, seen before a model is loaded."""
+    try:
+        path = user_path(name)
+        if path.is_dir():
+            return f"{name}: a folder; name a file for the JSON"
+        if path.exists() and not path.is_file():
+            return f"{name}: not a regular file"
+        if not path.parent.is_dir():
+            return f"{name}: no such folder to write to"
+        if not os.access(path.parent, os.W_OK):
+            return f"{name}: the folder cannot be written to"
+    except (OSError, ValueError) as error:
+        return f"{name}: cannot be written ({reason_of(error)})"
     return None
 
 

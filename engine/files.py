@@ -1,0 +1,52 @@
+"""Reading files that the user names: whatever is there, a clear line instead of a surprise."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from engine.errors import BadInput
+
+
+def user_path(name: str | Path) -> Path:
+    """The path that a name of the user's means, `~` expanded. Raises OSError where it cannot be."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # a home folder that nobody has
+        raise OSError(str(error)) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file operation failed, in a few words."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def storable(name: str | Path) -> str:
+    """A path as text that JSON can hold: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def read_file(name: str | Path, what: str, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; `what` it should be, for messages.
+
+    Raises BadInput, naming the file and what is wrong with it.
+    """
+    shown = storable(name)
+    try:
+        file = user_path(name)
+        status = file.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise BadInput(f"{shown}: a folder, not a {what}")
+        if not stat.S_ISREG(status.st_mode):
+            raise BadInput(f"{shown}: not a regular file")
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except FileNotFoundError:
+        raise BadInput(f"{shown}: no such {what}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{shown}: the {what} cannot be read ({reason_of(error)})") from None
+    if len(data) > limit:
+        size = max(status.st_size, len(data))
+        raise BadInput(f"{shown}: {size:,} bytes; the limit for a {what} is {limit:,}")
+    return data

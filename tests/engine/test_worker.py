@@ -1,0 +1,430 @@
+"""The worker's thread: what it tells, in which order, and that nothing ends it but `stop`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import engine.loading
+import engine.prompts
+from engine.events import (
+    AnswerGrew,
+    Event,
+    LoadOptions,
+    ModelFailed,
+    ModelLoading,
+    ModelReady,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+    Trouble,
+)
+from engine.loading import Loaded
+from engine.records import Picture, Question
+from engine.worker import REMEMBERED, Worker
+from tests.conftest import hooks_of
+
+Kind = TypeVar("Kind", bound=Event)
+QUESTION = Question(prompt="What?")
+PATIENCE = 60.0
+
+
+class Ears:
+    """Hears a worker's events; `wait_for` returns the next one of a kind."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.react: Callable[[Event], None] = lambda event: None
+        self._changed = threading.Condition()
+        self._read = 0
+
+    def tell(self, event: Event) -> None:
+        with self._changed:
+            self.heard.append(event)
+            self._changed.notify_all()
+        self.react(event)
+
+    def wait_for(self, *kinds: type[Kind]) -> Kind:
+        """The next event of these kinds after the last one that was waited for."""
+        deadline = time.monotonic() + PATIENCE
+        with self._changed:
+            while True:
+                for place in range(self._read, len(self.heard)):
+                    event = self.heard[place]
+                    if isinstance(event, kinds):
+                        self._read = place + 1
+                        return event
+                left = deadline - time.monotonic()
+                assert left > 0, f"never heard {kinds}; heard {self.heard[self._read :]}"
+                self._changed.wait(left)
+
+
+class Gate:
+    """A layer that blocks until it is opened."""
+
+    def __init__(self, layer: Any) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        self._handle = layer.register_forward_pre_hook(self._wait)
+
+    def _wait(self, *_: Any) -> None:
+        self.reached.set()
+        self.open.wait(PATIENCE)
+
+    def remove(self) -> None:
+        self.open.set()
+        self._handle.remove()
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def worker(ears: Ears) -> Iterator[Worker]:
+    made = Worker(ears.tell)
+    made.start()
+    yield made
+    ears.react = lambda event: None
+    made.stop()
+    made._thread.join(PATIENCE)
+    assert not made._thread.is_alive()
+
+
+@pytest.fixture
+def tiny(opened: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """The model that the worker gets, whatever it is told to load."""
+    loaded = opened("llama")
+    monkeypatch.setattr(engine.loading, "load_with", lambda options, progress: loaded)
+    return loaded
+
+
+@pytest.fixture
+def ready(worker: Worker, ears: Ears, tiny: Loaded) -> Worker:
+    worker.load(LoadOptions(model="tiny"))
+    ears.wait_for(ModelReady)
+    return worker
+
+
+@pytest.fixture
+def gate(tiny: Loaded) -> Iterator[Gate]:
+    made = Gate(tiny.lens.layers[2])
+    yield made
+    made.remove()
+
+
+def test_from_a_folder_to_a_finished_run(
+    worker: Worker, ears: Ears, saved: Callable[[str], Path], red_picture: Path
+) -> None:
+    worker.load(LoadOptions(model=str(saved("llava"))))
+    run_id = worker.ask(Question(prompt="What?", picture=Picture(str(red_picture))))
+    ready = ears.wait_for(ModelReady)
+    ended = ears.wait_for(RunEnded)
+    assert (ready.layers, ready.takes_pictures, ready.has_chat_template) == (4, True, True)
+    assert ready.method in ("tail", "replay")
+    assert ended.run.id == run_id
+    assert ended.run.status == "done"
+    kinds = [type(event) for event in ears.heard]
+    loading = kinds.index(ModelReady)
+    assert loading > 1
+    assert set(kinds[:loading]) == {ModelLoading}
+    assert kinds[loading + 1] is RunStarted
+    assert set(kinds[loading + 2 : -1]) == {RowsRead}
+    assert kinds[-1] is RunEnded
+    groups = [event for event in ears.heard if isinstance(event, RowsRead)]
+    assert {event.run_id for event in groups} == {run_id}
+    assert [row.layer for event in groups for row in event.rows] == [0, 1, 2, 3, 4]
+    for event in ears.heard:
+        if isinstance(event, ModelLoading):
+            assert event.fraction is None or 0 <= event.fraction <= 1
+
+
+def test_orders_are_carried_out_in_order(ready: Worker, ears: Ears) -> None:
+    ids = [ready.ask(QUESTION) for _ in range(3)]
+    assert [ears.wait_for(RunEnded).run.id for _ in ids] == ids
+    assert len(set(ids)) == 3
+
+
+def test_rows_are_told_while_a_layer_blocks(ready: Worker, ears: Ears, gate: Gate) -> None:
+    ready.ask(QUESTION)
+    assert gate.reached.wait(PATIENCE)
+    told: list[int] = []
+    while len(told) < 2:
+        told += [row.layer for row in ears.wait_for(RowsRead).rows]
+    assert told == [0, 1]
+    assert not gate.open.is_set()
+    gate.open.set()
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_a_cancel_ends_a_blocked_pass_at_its_next_layer(
+    ready: Worker, ears: Ears, gate: Gate, tiny: Loaded
+) -> None:
+    run_id = ready.ask(QUESTION)
+    assert gate.reached.wait(PATIENCE)
+    ready.cancel()
+    gate.open.set()
+    run = ears.wait_for(RunEnded).run
+    assert (run.id, run.status) == (run_id, "cancelled")
+    assert len(run.rows) <= 4
+    assert run.proof is None
+    assert hooks_of(tiny.model) == 0
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_a_cancel_ends_what_was_asked_before_it_and_nothing_else(
+    ready: Worker, ears: Ears, gate: Gate
+) -> None:
+    ids = [ready.ask(QUESTION), ready.ask(QUESTION)]
+    assert gate.reached.wait(PATIENCE)
+    ready.cancel()
+    ids.append(ready.ask(QUESTION))
+    gate.open.set()
+    ended = [ears.wait_for(RunEnded).run for _ in ids]
+    assert [run.id for run in ended] == ids
+    assert [run.status for run in ended] == ["cancelled", "cancelled", "done"]
+    assert ended[1].rows == ()
+
+
+def test_a_cancel_while_the_question_is_prepared_is_not_lost(
+    ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.asking
+
+    prepare = engine.prompts.prepare
+
+    def cancelled_meanwhile(*arguments: Any) -> Any:
+        ready.cancel()
+        return prepare(*arguments)
+
+    monkeypatch.setattr(engine.asking, "prepare", cancelled_meanwhile)
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "cancelled"
+
+
+def test_a_cancel_as_the_question_is_taken_up_is_not_lost(
+    ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between taking the order and starting the pass nothing may forget the flag."""
+    import engine.asking
+
+    class CancelledAtBirth(engine.asking.Asking):
+        def __init__(self, *arguments: Any) -> None:
+            ready.cancel()
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(engine.asking, "Asking", CancelledAtBirth)
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "cancelled"
+
+
+def test_a_cancel_with_nothing_to_cancel(ready: Worker, ears: Ears) -> None:
+    ready.cancel()
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+# Trouble
+
+
+def test_a_question_without_a_model(worker: Worker, ears: Ears) -> None:
+    run_id = worker.ask(QUESTION)
+    assert ears.wait_for(Trouble).run_id == run_id
+
+
+def test_a_question_that_cannot_be_asked(ready: Worker, ears: Ears) -> None:
+    for question in (
+        Question(prompt=""),
+        Question(prompt="word " * 20_000),
+        Question(prompt="What?", picture=Picture("/no/such/picture.png")),
+        Question(prompt="\udcff"),
+    ):
+        run_id = ready.ask(question)
+        trouble = ears.wait_for(Trouble)
+        assert trouble.run_id == run_id
+        assert "\n" not in trouble.error
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), IndexError()], ids=repr)
+def test_an_error_in_the_pass(ready: Worker, ears: Ears, tiny: Loaded, error: Exception) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    handle = tiny.lens.layers[1].register_forward_pre_hook(fail)
+    try:
+        ready.ask(QUESTION)
+        run = ears.wait_for(RunEnded).run
+    finally:
+        handle.remove()
+    assert run.status == "failed"
+    assert run.error
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_a_fault_in_preparing(ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.asking
+
+    def fail(*_: Any) -> None:
+        raise KeyError("a fault\nof ours")
+
+    monkeypatch.setattr(engine.asking, "prepare", fail)
+    run_id = ready.ask(QUESTION)
+    trouble = ears.wait_for(Trouble)
+    assert trouble.run_id == run_id
+    assert "\n" not in trouble.error
+    monkeypatch.undo()
+
+
+def test_a_model_that_does_not_load_then_one_that_does(
+    worker: Worker, ears: Ears, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    worker.load(LoadOptions(model=str(tmp_path / "missing")))
+    asked = worker.ask(QUESTION)
+    worker.load(LoadOptions(model=str(saved("llama"))))
+    worker.ask(QUESTION)
+    assert "missing" in ears.wait_for(ModelFailed).error
+    assert ears.wait_for(Trouble).run_id == asked
+    ears.wait_for(ModelReady)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), KeyError("a\nb")], ids=repr)
+def test_a_fault_in_loading(
+    worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(engine.loading, "load_with", fail)
+    worker.load(LoadOptions(model="tiny"))
+    failed = ears.wait_for(ModelFailed)
+    assert "tiny" in failed.error
+    assert "\n" not in failed.error
+
+
+def test_a_listener_that_fails_once(ready: Worker, ears: Ears) -> None:
+    def fail(event: Event) -> None:
+        ears.react = lambda event: None
+        raise RuntimeError("the listener's fault")
+
+    ears.react = fail
+    ready.ask(QUESTION)
+    ready.ask(QUESTION)
+    while True:
+        ended = ears.wait_for(RunEnded, Trouble)
+        if isinstance(ended, RunEnded) and ended.run.status == "done":
+            break
+
+
+# Going on with the answer
+
+
+def test_an_answer_goes_on_to_its_end(ready: Worker, ears: Ears) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    ready.continue_answer(run_id, max_tokens=5)
+    pieces = []
+    while not (grown := ears.wait_for(AnswerGrew)).ended:
+        pieces.append(grown)
+    assert len(pieces) <= 5
+    assert {event.run_id for event in [*pieces, grown]} == {run_id}
+    assert all(event.text for event in pieces)
+    assert grown.text == ""
+
+
+def test_an_answer_can_be_cancelled(ready: Worker, ears: Ears) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    ears.react = lambda event: ready.cancel() if isinstance(event, AnswerGrew) else None
+    ready.continue_answer(run_id, max_tokens=400)
+    grown = 0
+    while not ears.wait_for(AnswerGrew).ended:
+        grown += 1
+    assert grown <= 2
+
+
+def test_the_answer_of_a_run_that_is_forgotten(ready: Worker, ears: Ears) -> None:
+    ready.continue_answer("0123456789abcdef")
+    assert ears.wait_for(Trouble).run_id == "0123456789abcdef"
+    first = ready.ask(QUESTION)
+    for _ in range(REMEMBERED):
+        ready.ask(QUESTION)
+    ready.continue_answer(first)
+    assert ears.wait_for(Trouble).run_id == first
+
+
+def test_an_error_while_the_answer_goes_on(
+    ready: Worker, ears: Ears, tiny: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(tiny.model, "generate", fail, raising=False)
+    ready.continue_answer(run_id)
+    assert "boom" in ears.wait_for(Trouble).error
+    assert ears.wait_for(AnswerGrew).ended
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+# The end
+
+
+def test_stop_does_not_wait_for_a_blocked_layer(ears: Ears, tiny: Loaded, gate: Gate) -> None:
+    worker = Worker(ears.tell)
+    worker.start()
+    worker.load(LoadOptions(model="tiny"))
+    worker.ask(QUESTION)
+    assert gate.reached.wait(PATIENCE)
+    began = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - began < 1.0
+    assert not gate.open.is_set()
+    assert worker._thread.daemon
+    gate.open.set()
+    worker._thread.join(PATIENCE)
+    assert not worker._thread.is_alive()
+    assert ears.wait_for(RunEnded).run.status == "cancelled"
+
+
+def test_stop_begins_nothing_new(ears: Ears, tiny: Loaded, gate: Gate) -> None:
+    worker = Worker(ears.tell)
+    worker.start()
+    worker.load(LoadOptions(model="tiny"))
+    worker.ask(QUESTION)
+    assert gate.reached.wait(PATIENCE)
+    worker.ask(QUESTION)
+    worker.stop()
+    gate.open.set()
+    worker._thread.join(PATIENCE)
+    ended = [event.run for event in ears.heard if isinstance(event, RunEnded)]
+    assert {run.status for run in ended} == {"cancelled"}
+
+
+def test_a_worker_that_never_worked_stops(ears: Ears) -> None:
+    worker = Worker(ears.tell)
+    worker.start()
+    worker.stop()
+    worker._thread.join(PATIENCE)
+    assert not worker._thread.is_alive()
+    assert ears.heard == []
+
+
+def test_no_thread_keeps_the_program_alive(ready: Worker, ears: Ears) -> None:
+    ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    alive = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    assert ready._thread in alive
+    assert all(thread.daemon for thread in alive if thread.name in ("worker", "forward pass"))
