@@ -1,0 +1,58 @@
+"""The explorer on a worker with fixed data: what pty tests run where no model is wanted.
+
+python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW] [--deaf] [--fails] [--hostile]
+        [--theme NAME] [--ascii] [--lite] [--picture FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from engine.events import LoadOptions
+from engine.records import Picture, Question
+from tests.tui.fakes import FakeWorker
+from tui.app import run_explorer
+from tui.startup import Startup
+
+HOSTILE = "\x1b]0;PWNED\x07[/red]\u202e"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--hold-at", type=int)
+    parser.add_argument("--deaf", action="store_true")
+    parser.add_argument("--fails", action="store_true")
+    parser.add_argument("--theme")
+    parser.add_argument("--ascii", action="store_true")
+    parser.add_argument("--lite", action="store_true")
+    parser.add_argument("--picture")
+    parser.add_argument("--hostile", action="store_true")
+    given = parser.parse_args()
+    worker = partial(
+        FakeWorker,
+        layers=given.layers,
+        forms_at=given.layers // 2,
+        hold_at=given.hold_at,
+        deaf=given.deaf,
+        passed=not given.fails,
+        words=[HOSTILE] * 9 if given.hostile else None,
+    )
+    picture = Picture(given.picture) if given.picture else None
+    question = Question(prompt="Shape of the main object:", picture=picture)
+    return run_explorer(
+        Startup(
+            options=LoadOptions("samples/model"),
+            question=question,
+            lite=given.lite,
+            ascii=given.ascii,
+            theme=given.theme,
+            worker=worker,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""A worker with fixed data, in a daemon thread like the real one."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from engine.events import (
+    AnswerGrew,
+    Event,
+    LoadOptions,
+    ModelLoading,
+    ModelReady,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+)
+from engine.records import (
+    AnswerReading,
+    LayerReading,
+    ModelCard,
+    PromptToken,
+    Proof,
+    Question,
+    Run,
+    Token,
+    Tracked,
+)
+
+CARD = ModelCard("samples/model", None, "LlavaForConditionalGeneration", "float32", "cpu")
+ANSWER = (17, " cylinder")
+WORDS = [" red", " cube", " sphere", " two", " the", " gray", " none", " metal", " blue", " one"]
+
+
+def make_rows(
+    layers: int, forms_at: int, top_k: int = 10, words: list[str] | None = None
+) -> list[LayerReading]:
+    """Rows in which the answer rises and is top-1 from row `forms_at` on."""
+    words = words or WORDS
+    rows = []
+    for layer in range(layers + 1):
+        share = layer / layers
+        mine = 0.02 + 0.97 * share**2 if layer >= forms_at else 0.1 * share
+        others = [
+            Token(
+                100 + (layer // 3 + place) % len(words),
+                words[(layer // 3 + place) % len(words)],
+                (1 - mine) * 0.55 * 0.5**place,
+                3.0 - place,
+            )
+            for place in range(max(top_k, 10) - 1)
+        ]
+        answer = Token(*ANSWER, mine, 5.0 * share)
+        if layer >= forms_at:
+            top = [answer, *[replace(t, probability=min(t.probability, mine)) for t in others]]
+        else:
+            top = [others[0], *others[1:], replace(answer, probability=others[-1].probability)]
+        rows.append(
+            LayerReading(
+                layer=layer,
+                top=tuple(top),
+                entropy=6.0 * (1 - share) + 0.01,
+                rms=0.5 + 3.1 * layer,
+            )
+        )
+    return rows
+
+
+def make_run(run_id: str, question: Question, layers: int = 10) -> Run:
+    tokens = tuple(
+        PromptToken(i, word, "text", "prompt") for i, word in enumerate(question.prompt.split())
+    ) or (PromptToken(0, "<s>", "special", "template"),)
+    return Run(
+        id=run_id,
+        created="2026-11-22T03:00:00Z",
+        status="cancelled",
+        layers=layers,
+        question=replace(question, model=CARD, text=f"USER: {question.prompt} ASSISTANT:"),
+        tokens=tokens,
+        position=len(tokens) - 1,
+        rows=(),
+    )
+
+
+def finish(run: Run, rows: list[LayerReading], status: str = "done", passed: bool = True) -> Run:
+    """The run with its rows filled in, as the engine does at the end."""
+    if status == "cancelled":
+        return replace(run, status="cancelled", rows=tuple(rows))
+    filled = tuple(
+        replace(
+            row,
+            answer=next(
+                AnswerReading(t.probability, t.logit, rank)
+                for rank, t in enumerate(row.top, 1)
+                if t.id == ANSWER[0]
+            ),
+            kl_to_last=0.1,
+        )
+        if any(t.id == ANSWER[0] for t in row.top)
+        else row
+        for row in rows
+    )
+    n = len(rows)
+    return replace(
+        run,
+        status="done" if passed else "failed",
+        error=None if passed else "the lens's last row is not the model's",
+        rows=filled,
+        tracked=(Tracked(*ANSWER, "answer", (0.5,) * n, (1.0,) * n, (1,) * n),),
+        proof=Proof(2.4e-6 if passed else 0.8, 1.5e-5, passed, "tail"),
+        seconds={"total": 0.412},
+        versions={"lenscope": "0.1.0"},
+    )
+
+
+class FakeWorker:
+    """Answers every question with the same rows.
+
+    `hold_at` stops the pass before that row until `go_on` is set, or for ever: only a cancel is
+    looked at. `words` replaces the tokens.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[Event], None],
+        *,
+        layers: int = 10,
+        forms_at: int = 5,
+        hold_at: int | None = None,
+        hold_loading: bool = False,
+        passed: bool = True,
+        words: list[str] | None = None,
+        takes_pictures: bool = True,
+        deaf: bool = False,
+    ) -> None:
+        self.tell = tell
+        self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
+        self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
+        self.go_on, self.loaded = threading.Event(), threading.Event()
+        if not hold_loading:
+            self.loaded.set()
+        self.deaf = deaf
+        self.questions: list[Question] = []
+        self.continued: list[str] = []
+        self.cancelled = threading.Event()
+        self.cancels = 0
+        self.stopped = False
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
+
+    def start(self) -> None:
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def load(self, options: LoadOptions) -> None:
+        self._jobs.put(self._load)
+
+    def ask(self, question: Question) -> str:
+        self.questions.append(question)
+        run_id = hashlib.sha256(f"run {len(self.questions)}".encode()).hexdigest()[:16]
+        self._jobs.put(lambda: self._run(make_run(run_id, question, self.layers)))
+        return run_id
+
+    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
+        self.continued.append(run_id)
+        self._jobs.put(lambda: self._continue(run_id))
+
+    def cancel(self) -> None:
+        self.cancels += 1
+        self.cancelled.set()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            self.cancelled.clear()
+            job()
+
+    def _load(self) -> None:
+        self.tell(ModelLoading("importing torch"))
+        self.tell(ModelLoading("loading weights", 0.4))
+        self.loaded.wait()
+        self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5))
+
+    def _run(self, run: Run) -> None:
+        self.tell(RunStarted(run))
+        rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
+        for index, row in enumerate(rows):
+            if index == self.hold_at:
+                self._hold()
+            if self.cancelled.is_set():
+                self.tell(RunEnded(finish(run, rows[:index], "cancelled")))
+                return
+            self.tell(RowsRead(run.id, (row,)))
+        self.tell(RunEnded(finish(run, rows, passed=self.passed)))
+
+    def _hold(self) -> None:
+        while not self.go_on.is_set() and (self.deaf or not self.cancelled.is_set()):
+            self.go_on.wait(0.01)
+
+    def _continue(self, run_id: str) -> None:
+        for piece in (" cylinder", " of", " glass", "\x1b[31m"):
+            if self.cancelled.is_set():
+                break
+            self.tell(AnswerGrew(run_id, piece, False))
+        self.tell(AnswerGrew(run_id, "", True))

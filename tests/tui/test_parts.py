@@ -1,0 +1,174 @@
+"""The small parts: registry, layout, strips, preview, presets, paths, clipboard, dialog."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tests.tui.fakes import make_rows
+from tui import clipboard, paths, presets
+from tui.actions import ACTIONS, app_bindings, key_bar, table_bindings
+from tui.app import Explorer
+from tui.file_dialog import entries
+from tui.lens_table import LensTable
+from tui.preview import _parse_line, picture_strips
+from tui.strips import changed_span, strip_of
+from tui.table_rows import Palette, RowFacts, header_segments, plan_columns, row_segments
+
+# What tmux or a legacy terminal swallows, or sends as something else.
+SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",
+             "ctrl+a", "ctrl+b", "ctrl+z", "ctrl+left_square_bracket", "f11"}  # fmt: skip
+
+STYLES = Palette(*[Style(color=f"color({number})") for number in range(20, 28)])
+
+
+def test_every_action_exists_and_no_key_acts_twice() -> None:
+    for bindings, owner in ((app_bindings(), Explorer), (table_bindings(), LensTable)):
+        for binding in bindings:
+            name = binding.action.split("(")[0]
+            assert hasattr(owner, f"action_{name}"), binding.action
+    keys = [key for action in ACTIONS for key in (*action.keys, *action.letters)]
+    assert len(keys) == len(set(keys))
+    assert not SWALLOWED & set(keys)
+
+
+def test_letters_never_win_over_the_editor() -> None:
+    for binding in app_bindings():
+        if len(binding.key) == 1 or binding.key in {"question_mark", "plus", "minus", "comma"}:
+            assert not binding.priority, binding.key
+    hints = key_bar(editing=True)
+    assert all(len(key) > 1 for key, _ in hints)
+
+
+@given(st.integers(20, 300), st.integers(1, 40), st.integers(0, 60))
+def test_columns_fit(width: int, top_k: int, first: int) -> None:
+    columns = plan_columns(width, top_k, first)
+    assert 1 <= columns.count <= top_k
+    assert columns.first + columns.count <= top_k
+    if width < 60:
+        return
+    header = header_segments(columns, STYLES, ascii_only=False)
+    assert sum(cell_len(text) for text, _ in header) == width
+    for reading in make_rows(3, 1, top_k=top_k):
+        facts = RowFacts(reading.layer, 3, reading, answer=17, formation=1)
+        row = row_segments(facts, columns, STYLES, ascii_only=False)
+        assert sum(cell_len(text) for text, _ in row) == width - 1
+
+
+def test_only_what_differs_is_drawn_again() -> None:
+    red, blue = Style(color="red"), Style(color="blue")
+    old = strip_of([("abc", red), ("漢字", blue)], 10, red)
+    assert changed_span(old, strip_of([("abc", red), ("漢字", blue)], 10, red)) is None
+    assert changed_span(old, strip_of([("abX", red), ("漢字", blue)], 10, red)) == (2, 3)
+    assert changed_span(old, strip_of([("abc", red), ("漢子", blue)], 10, red)) == (5, 7)
+    assert changed_span(old, strip_of([("abc", blue), ("漢字", blue)], 10, red)) == (0, 3)
+    assert changed_span(None, old) == (0, 10)
+    # A blank looks the same in every foreground.
+    assert changed_span(strip_of([("   ", red)], 3, red), strip_of([("   ", blue)], 3, red)) is None
+
+
+def test_ansi_becomes_strips() -> None:
+    line = "\x1b[48;2;1;2;3m\x1b[38;2;9;8;7m▀▀\x1b[48;5;240m▀\x1b[0m x"
+    assert _parse_line(line) == Strip(
+        [
+            Segment("▀▀", Style(color="#090807", bgcolor="#010203")),
+            Segment("▀", Style(color="#090807", bgcolor="color(240)")),
+            Segment(" x", Style()),
+        ]
+    )
+
+
+@pytest.mark.parametrize("truecolour", [True, False])
+def test_a_picture_becomes_half_blocks(truecolour: bool) -> None:
+    from PIL import Image
+
+    image = Image.new("RGB", (40, 20), (255, 0, 0))
+    image.paste((0, 0, 255), (20, 0, 40, 20))
+    strips = picture_strips(image, 20, 20, truecolour=truecolour)
+    assert len(strips) == 5
+    assert {strip.cell_length for strip in strips} == {20}
+    first = [segment for segment in strips[0] if segment.style is not None]
+    left, right = first[0].style, first[-1].style
+    assert left is not None
+    assert right is not None
+    if truecolour:
+        assert left.bgcolor is not None
+        assert left.bgcolor.triplet == (255, 0, 0)
+        assert right.bgcolor is not None
+        assert right.bgcolor.triplet == (0, 0, 255)
+    assert left != right
+
+
+def test_presets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import samples
+
+    known = presets.read_presets()
+    assert [preset.place for preset in known][:4] == [f"clevr {n}/4" for n in (1, 2, 3, 4)]
+    first, last = known[0], known[-1]
+    assert presets.step_preset(known, first.prompt, 1) == known[1]
+    assert presets.step_preset(known, first.prompt, -1) == last
+    assert presets.step_preset(known, "something else", 1) == first
+    assert presets.step_preset((), "x", 1) is None
+    for text in ("", "x = [", "clevr = 5", "[clevr]\nprompts = [1, 2]"):
+        monkeypatch.setattr(samples, "PROMPTS", tmp_path / "prompts.toml")
+        (tmp_path / "prompts.toml").write_text(text)
+        assert presets.read_presets() == ()
+    (tmp_path / "prompts.toml").unlink()
+    assert presets.read_presets() == ()
+
+
+def test_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert paths.state_folder() == tmp_path / "state" / "lenscope"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert paths.state_folder() == Path.home() / ".local" / "state" / "lenscope"
+    first = paths.new_session_path()
+    first.write_text("")
+    assert paths.new_session_path() != first
+    assert paths.short_path(tmp_path / "x.json") == "x.json"
+    assert paths.short_path(Path.home() / "y.json") == "~/y.json"
+
+
+def test_the_dialog_lists_what_can_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.PNG", "b.json", "c.txt", ".hidden.png", "pictures/d.webp"):
+        (tmp_path / name).touch()
+    assert entries("") == ["pictures/", "a.PNG", "b.json"]
+    assert entries("p") == ["pictures/"]
+    assert entries("pictures/") == ["pictures/d.webp"]
+    assert entries(".h") == [".hidden.png"]
+    assert entries(f"{tmp_path}/A") == [f"{tmp_path}/a.PNG"]
+    assert entries("nowhere/") == []
+    assert entries("\x00/") == []
+
+
+def test_the_clipboard_goes_through_tmux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tmux = tmp_path / "tmux"
+    tmux.write_text(f"#!/bin/sh\necho $@ > {tmp_path}/args\ncat > {tmp_path}/copied\n")
+    tmux.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    clipboard.copy_through_tmux("outside")
+    monkeypatch.setenv("TMUX", "x")
+    thread = clipboard.copy_through_tmux("漢字")
+    assert thread is not None
+    thread.join(10)
+    assert (tmp_path / "args").read_text() == "load-buffer -w -\n"
+    assert (tmp_path / "copied").read_text() == "漢字"
+    assert clipboard.too_long("x" * 80_000)
+
+
+def test_nothing_heavy_is_imported_before_the_first_frame() -> None:
+    code = (
+        "import sys, tui.app; heavy = {'torch', 'transformers', 'PIL', 'term_image', 'numpy'};"
+        "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,55 @@
+"""Probabilities as they are drawn: a bar of a few cells, and a figure of five."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIGURE_WIDTH: Final = 5
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def probability_bar(probability: float, width: int, *, ascii_only: bool = False) -> str:
+    """Return a bar of exactly `width` cells for a share of 0..1.
+
+    A share above zero always leaves a trace, and only a full one fills the last cell.
+    """
+    share = min(max(probability, 0.0), 1.0)
+    if ascii_only:
+        cells = _steps(share, width)
+        return ("#" * cells).ljust(width, "-") if width else ""
+    steps = _steps(share, width * 8)
+    full, rest = divmod(steps, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def line_bar(probability: float, width: int, *, ascii_only: bool = False) -> str:
+    """Return a thin bar of exactly `width` cells, in half cells; a small share leaves no trace.
+
+    It sits well in the colour of the text beside it, which saves a change of style.
+    """
+    if ascii_only:
+        return probability_bar(probability, width, ascii_only=True)
+    full, half = divmod(_steps(probability, width * 2) if probability * width >= 0.25 else 0, 2)
+    return ("━" * full + "╸" * half).ljust(width)
+
+
+def figure(probability: float) -> str:
+    """Return a probability as a percentage, `FIGURE_WIDTH` cells wide, right-aligned."""
+    if probability >= 0.9995:
+        text = "100%"
+    elif probability >= 0.09995:
+        text = f"{probability * 100:.1f}%"
+    elif probability >= 0.00005:
+        text = f"{probability * 100:.2f}%"
+    else:
+        text = "<.01%" if probability > 0 else "0%"
+    return text.rjust(FIGURE_WIDTH)
+
+
+def _steps(share: float, most: int) -> int:
+    if most <= 0 or share <= 0:
+        return 0
+    if share >= 0.9995:
+        return most
+    return min(max(round(share * most), 1), most - 1) if most > 1 else round(share)

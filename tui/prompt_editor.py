@@ -1,0 +1,34 @@
+"""Where the prompt is typed."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import TextArea
+
+from tui.show import stand_in_text
+
+
+class PromptEditor(TextArea):
+    """A text area that never hands a control character to the terminal.
+
+    A prompt may come from a colleague's session file; it is asked as it is, and only drawn safely.
+    """
+
+    def __init__(self, text: str, *, blink: bool) -> None:
+        super().__init__(text, id="prompt", soft_wrap=True, show_line_numbers=False, compact=True)
+        self.cursor_blink = blink
+        self.highlight_cursor_line = False
+
+    def on_mount(self) -> None:
+        """Typing goes on at the end."""
+        self.move_cursor(self.document.end)
+
+    def get_line(self, line_index: int) -> Text:
+        """Return a line as it is drawn."""
+        line = super().get_line(line_index)
+        return Text(stand_in_text(line.plain), end="", no_wrap=True)
+
+    def put(self, text: str) -> None:
+        """Replace the prompt; the cursor goes to its end."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)

@@ -1,0 +1,50 @@
+"""What the explorer is started with; `tui.cli` fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.events import Event, LoadOptions
+from engine.records import Question, Session
+
+
+class WorkerLike(Protocol):
+    """What the explorer needs of `engine.worker.Worker`; no call ever waits."""
+
+    def start(self) -> None: ...
+
+    def load(self, options: LoadOptions) -> None: ...
+
+    def ask(self, question: Question) -> str: ...
+
+    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Startup:
+    """Everything that the command line decided."""
+
+    options: LoadOptions | None
+    """Which model to load; None opens the explorer without one."""
+    question: Question
+    session: Session | None = None
+    """A reopened session: it is shown, and no model is loaded."""
+    session_path: Path | None = None
+    lite: bool = False
+    ascii: bool = False
+    mouse: bool = True
+    theme: str | None = None
+    no_picture: bool = False
+    """The user asked for none; otherwise the bundled picture stands in for a missing one."""
+    worker: Callable[[Tell], WorkerLike] | None = None
+    """Makes the worker; None makes `engine.worker.Worker`."""

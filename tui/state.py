@@ -1,0 +1,344 @@
+"""The explorer's view model: events go in, what to show comes out. Knows nothing of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from msgspec.structs import replace
+
+from engine.events import (
+    AnswerGrew,
+    Event,
+    ModelFailed,
+    ModelLoading,
+    ModelReady,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+    Trouble,
+)
+from engine.records import LayerReading, Question, Run, Session, Token
+
+
+class Phase(Enum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class ModelPhase(Enum):
+    """How far the model has come."""
+
+    NONE = "none"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line for the user."""
+
+    text: str
+    kind: str = "info"
+    """info, good or error."""
+
+
+CANCELLING = Note("cancelling")
+
+
+@dataclass
+class ModelView:
+    """The model as the explorer knows it."""
+
+    phase: ModelPhase = ModelPhase.NONE
+    name: str = ""
+    stage: str = ""
+    fraction: float | None = None
+    began: float = field(default_factory=monotonic)
+    ready: ModelReady | None = None
+
+
+@dataclass
+class RunView:
+    """One run of the session as it is shown."""
+
+    run: Run
+    rows: list[LayerReading] = field(default_factory=list)
+    phase: Phase = Phase.RUNNING
+    continuation: str = ""
+    """The answer in full, as far as it has been written; begins with the answer's token."""
+    continuing: bool = False
+    saved: bool = False
+
+    @classmethod
+    def of(cls, run: Run, *, saved: bool = False) -> RunView:
+        """Return the view of a run that has ended."""
+        return cls(run, list(run.rows), Phase(run.status), saved=saved)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last row has been read."""
+        return len(self.rows) == self.run.layers + 1
+
+    @property
+    def refused(self) -> str | None:
+        """Why the rows must not be believed, or None."""
+        proof = self.run.proof
+        if proof is None or proof.passed:
+            return None
+        return self.run.error or (
+            f"its last row differs from the model's by {number(proof.max_abs_difference)}, "
+            f"more than {number(proof.tolerance)}"
+        )
+
+    @property
+    def answer(self) -> Token | None:
+        """Top-1 of the last row, once it is known."""
+        return self.rows[-1].top[0] if self.complete and self.rows[-1].top else None
+
+    @property
+    def formation(self) -> int | None:
+        """The first row from which the answer stays top-1."""
+        answer = self.answer
+        if answer is None:
+            return None
+        first = len(self.rows)
+        for row in reversed(self.rows):
+            if not row.top or row.top[0].id != answer.id:
+                break
+            first -= 1
+        return first
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether the run belongs into a session file."""
+        return bool(self.rows) and self.refused is None
+
+    def frozen(self) -> Run:
+        """Return the run as it would be saved now; one still running is saved as cancelled."""
+        if self.phase is Phase.RUNNING:
+            return replace(self.run, status="cancelled", rows=tuple(self.rows))
+        return self.run
+
+
+class ViewState:
+    """Everything that is shown, and nothing of how."""
+
+    def __init__(
+        self, question: Question, session: Session | None = None, path: Path | None = None
+    ) -> None:
+        self.question = question
+        self.top_k = question.top_k
+        self.model = ModelView()
+        self.runs: list[RunView] = []
+        self.current: RunView | None = None
+        self.asked: str | None = None
+        """The run that was asked for and has not begun."""
+        self.asked_at = 0.0
+        """When it was asked, on the monotonic clock."""
+        self.note: Note | None = None
+        self.session_path: Path | None = None
+        self._created = _now()
+        self._comparisons: tuple[Any, ...] = ()
+        self._view: dict[str, Any] = {}
+        if session is not None:
+            self.reopen(session, path)
+
+    @property
+    def live(self) -> RunView | None:
+        """The run whose pass is running."""
+        return next((run for run in reversed(self.runs) if run.phase is Phase.RUNNING), None)
+
+    @property
+    def continuing(self) -> RunView | None:
+        """The run whose answer is being continued."""
+        return next((run for run in reversed(self.runs) if run.continuing), None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker is on something that a cancel would stop."""
+        return bool(self.asked or self.live or self.continuing)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there are runs that no file holds."""
+        return any(run.worth_keeping and not run.saved for run in self.runs)
+
+    def apply(self, event: Event) -> None:
+        """Take in what the worker has told."""
+        match event:
+            case ModelLoading():
+                self.model.phase = ModelPhase.LOADING
+                self.model.stage, self.model.fraction = event.stage, event.fraction
+            case ModelReady():
+                self.model = ModelView(ModelPhase.READY, event.model.name, ready=event)
+                self.note = None
+            case ModelFailed():
+                self.model.phase = ModelPhase.FAILED
+                self.asked = None
+                self.note = Note(event.error, "error")
+            case RunStarted():
+                self._start(event.run)
+            case RowsRead():
+                self._read(event.run_id, event.rows)
+            case RunEnded():
+                self._end(event.run)
+            case AnswerGrew():
+                self._grow(event)
+            case Trouble():
+                self._trouble(event)
+
+    def ask(self, run_id: str) -> None:
+        """A run has been asked for."""
+        self.asked, self.asked_at = run_id, monotonic()
+        self.note = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is under way whose time is worth showing."""
+        return self.busy or self.model.phase is ModelPhase.LOADING
+
+    def say(self, text: str, kind: str = "info") -> None:
+        """Put a line before the user."""
+        self.note = Note(text, kind)
+
+    def switch(self, step: int) -> None:
+        """Show the next or the previous run."""
+        if self.current is None:
+            return
+        index = self.runs.index(self.current) + step
+        self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
+
+    def reopen(self, session: Session, path: Path | None) -> None:
+        """Show a session that was saved; what it holds replaces what was here."""
+        self.runs = [RunView.of(run, saved=True) for run in session.runs]
+        self._created = session.created
+        self._comparisons = session.comparisons
+        self._view = dict(session.view)
+        self.session_path = path
+        chosen = self._view.get("run")
+        by_id = {view.run.id: view for view in self.runs}
+        last = self.runs[-1] if self.runs else None
+        self.current = by_id.get(chosen, last) if isinstance(chosen, str) else last
+        if self.current is not None:
+            self.question = replace(self.current.run.question, model=None, text="")
+            self.top_k = self.question.top_k
+
+    @property
+    def reopened_row(self) -> int | None:
+        """The row that a reopened session was left at."""
+        row = self._view.get("row")
+        return row if isinstance(row, int) and row >= 0 else None
+
+    def session(self, *, row: int, with_live: bool) -> Session:
+        """Return everything that a file should hold."""
+        kept = [
+            view
+            for view in self.runs
+            if view.worth_keeping and (with_live or view.phase is not Phase.RUNNING)
+        ]
+        view = dict(self._view, row=row)
+        if self.current is not None:
+            view["run"] = self.current.run.id
+        return Session(
+            created=self._created,
+            saved=_now(),
+            runs=tuple(view.frozen() for view in kept),
+            comparisons=self._comparisons,
+            view=view,
+        )
+
+    def mark_saved(self, runs: Iterable[Run], path: Path | None = None) -> None:
+        """Remember which runs a file holds, and which file is the session's."""
+        ids = {run.id for run in runs}
+        for view in self.runs:
+            view.saved = view.saved or view.run.id in ids
+        self.session_path = path or self.session_path
+
+    def _find(self, run_id: str | None) -> RunView | None:
+        return next((view for view in self.runs if view.run.id == run_id), None)
+
+    def _start(self, run: Run) -> None:
+        view = RunView(run)
+        self.runs.append(view)
+        self.current = view
+        self.asked = None
+        self.note = None
+
+    def _read(self, run_id: str, rows: tuple[LayerReading, ...]) -> None:
+        view = self._find(run_id)
+        if view is not None and view.phase is Phase.RUNNING:
+            view.rows.extend(rows)
+
+    def _end(self, run: Run) -> None:
+        if self.asked == run.id:
+            self.asked = None
+        view = self._find(run.id)
+        if view is None:
+            return
+        view.run = run
+        if run.rows:
+            view.rows = list(run.rows)
+        view.phase = Phase(run.status)
+        if view.refused:
+            self.note = Note(
+                f"the proof failed, do not believe these rows: {view.refused}", "error"
+            )
+        elif view.phase is Phase.CANCELLED:
+            self.note = Note(f"cancelled after {len(view.rows)} of {run.layers + 1} rows")
+        elif run.error:
+            self.note = Note(run.error, "error")
+
+    def _grow(self, event: AnswerGrew) -> None:
+        view = self._find(event.run_id)
+        if view is not None:
+            view.continuation += event.text
+            view.continuing = not event.ended
+            if event.ended and self.note == CANCELLING:
+                self.note = Note("the continuation was cancelled")
+
+    def _trouble(self, event: Trouble) -> None:
+        self.note = Note(event.error, "error")
+        if event.run_id is None or event.run_id == self.asked:
+            self.asked = None
+        view = self._find(event.run_id)
+        if view is not None:
+            view.continuing = False
+            if view.phase is Phase.RUNNING:
+                view.phase = Phase.FAILED
+                view.run = replace(
+                    view.run, status="failed", error=event.error, rows=tuple(view.rows)
+                )
+
+
+def number(value: float | None, missing: str = "-") -> str:
+    """Return a measured value in few characters."""
+    if value is None:
+        return missing
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 100000:
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def total_seconds(run: Run) -> float | None:
+    """Return how long the pass took, the lens included."""
+    if not run.seconds:
+        return None
+    return run.seconds.get("total", sum(run.seconds.values()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,251 @@
+"""The lines above and below the panes: which model, how it goes, which keys."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Static
+
+from engine.records import Run
+from tui.actions import key_bar
+from tui.show import display_text, plain_line
+from tui.state import ModelPhase, Phase, RunView, ViewState, number, total_seconds
+
+_PROGRESS = 24
+_CANCELS = "   ^c cancels"
+_KEPT_HINTS = 2
+"""So many hints at the end of the key bar (help and quit) show at any width."""
+
+
+class Line(Static):
+    """One line of text that is drawn again only when it has changed."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__("", id=identity, markup=False)
+        self._line: Content | None = None
+
+    def put(self, line: Content) -> None:
+        """Show a line."""
+        if self._line is None or not self._line.is_same(line):
+            self._line = line
+            self.update(line, layout=False)
+
+
+class KeyBar(Widget):
+    """The keys that matter here. Not Textual's Footer, which costs 7 kB per change of focus."""
+
+    ALLOW_SELECT = False
+    editing: reactive[bool] = reactive(False)
+
+    def render(self) -> Content:
+        """Return as many hints as fit."""
+        hints = key_bar(editing=self.editing)
+        room = self.size.width - sum(map(_hint_width, hints[-_KEPT_HINTS:]))
+        shown: list[tuple[str, str]] = []
+        for hint in hints[:-_KEPT_HINTS]:
+            room -= _hint_width(hint)
+            if room < 0:
+                break
+            shown.append(hint)
+        parts: list[Content] = []
+        for key, word in (*shown, *hints[-_KEPT_HINTS:]):
+            parts += [
+                Content.styled(f" {key} ", "$primary bold"),
+                Content.styled(word + " ", "$faint"),
+            ]
+        return Content.assemble(*parts)
+
+
+def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
+    """Return the top line: the program and the model at the left, the run's facts at the right."""
+    left = Content.assemble((" lenscope ", "bold $primary"), ("  ", ""), _model_name(state))
+    facts = _facts(state, ascii_only)
+    separator = "  " if ascii_only else " · "
+    while facts and left.cell_length + _length(facts, separator) + 3 > width:
+        facts = facts[1:]
+    right = Content.styled(separator, "$faint").join(facts) if facts else Content("")
+    room = width - left.cell_length - right.cell_length - 1
+    return Content.assemble(left, " " * max(room, 1), right)
+
+
+def message_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
+    """Return the line for what is going on: an error, progress, or what came out."""
+    note = state.note
+    if note is not None:
+        colour = {"error": "$error", "good": "$success"}.get(note.kind, "$foreground")
+        sign = {"error": "! ", "good": ""}.get(note.kind, "")
+        text = plain_line(sign + note.text, ascii_only=ascii_only)
+        return Content.styled(" " + _cut(text, width - 2, ascii_only), colour)
+    progress = _progress(state, ascii_only)
+    if progress is not None:
+        return progress
+    return _outcome(state, ascii_only)
+
+
+def answer_text(run: RunView | None, *, ascii_only: bool) -> Content:
+    """Return the answer and its continuation, for the answer pane."""
+    if run is None:
+        return Content.styled("no answer yet", "$faint")
+    answer = run.answer
+    if answer is None:
+        word = {Phase.RUNNING: "reading the layers", Phase.CANCELLED: "cancelled"}
+        return Content.styled(word.get(run.phase, "no answer"), "$faint")
+    if run.refused:
+        return Content.styled("refused: the proof failed", "$error")
+    first, more = answer.text, ""
+    if run.continuation.startswith(first):
+        more = run.continuation[len(first) :]
+    elif run.continuation:
+        first, more = "", run.continuation
+    cursor = ("_" if ascii_only else "▏") if run.continuing else ""
+    hint = "" if run.continuation or run.continuing else "   c continues"
+    return Content.assemble(
+        (_word(first, ascii_only), "bold $answer"),
+        (plain_line(more, ascii_only=ascii_only) + cursor, "$foreground"),
+        (hint, "$faint"),
+    )
+
+
+def run_title(run: RunView | None, state: ViewState) -> str:
+    """Return the caption of the table."""
+    if run is None:
+        return "layers"
+    parts = ["layers"]
+    if len(state.runs) > 1:
+        parts.append(f"run {state.runs.index(run) + 1}/{len(state.runs)}")
+    if not run.run.question.norm:
+        parts.append("norm off, but for the model's own row")
+    if not run.run.question.chat:
+        parts.append("raw")
+    if run.phase is Phase.CANCELLED:
+        parts.append(f"cancelled after {len(run.rows)} of {run.run.layers + 1} rows")
+    if run.phase is Phase.FAILED:
+        parts.append("refused" if run.refused else "failed")
+    return ", ".join(parts)
+
+
+def _model_name(state: ViewState) -> Content:
+    run = state.current
+    if state.model.name:
+        return Content.styled(_short_name(state.model.name), "$foreground")
+    if run is not None and run.run.question.model is not None:
+        name = _short_name(run.run.question.model.name)
+        return Content.styled(f"{name} (reopened)", "$foreground")
+    return Content.styled("no model", "$faint")
+
+
+def _short_name(model: str) -> str:
+    """A hub id as it is; of a folder the last two parts."""
+    parts = [part for part in model.split("/") if part]
+    return plain_line("/".join(parts[-2:]) if len(parts) > 2 else model)
+
+
+def _facts(state: ViewState, ascii_only: bool) -> list[Content]:
+    run = state.current
+    card = run.run.question.model if run is not None else None
+    if card is None and state.model.ready is not None:
+        card = state.model.ready.model
+    facts: list[Content] = []
+    if card is not None:
+        facts += [Content.styled(plain_line(text), "$faint") for text in (card.device, card.dtype)]
+    if run is not None:
+        proof = _proof(run.run, ascii_only)
+        if proof is not None:
+            facts.append(proof)
+        seconds = total_seconds(run.run)
+        if seconds is not None:
+            facts.append(Content.styled(f"{number(seconds)} s", "$faint"))
+    return facts
+
+
+def _proof(run: Run, ascii_only: bool) -> Content | None:
+    proof = run.proof
+    if proof is None:
+        return None
+    if proof.passed:
+        sign = "proof ok" if ascii_only else "✓ proof"
+        return Content.styled(f"{sign} {number(proof.max_abs_difference)}", "$success")
+    sign = "PROOF FAILED" if ascii_only else "✗ proof failed"
+    return Content.styled(f"{sign} {number(proof.max_abs_difference)}", "bold $error")
+
+
+def _progress(state: ViewState, ascii_only: bool) -> Content | None:
+    model, live = state.model, state.live
+    if model.phase is ModelPhase.LOADING:
+        stage = plain_line(model.stage or "loading the model", ascii_only=ascii_only)
+        return _bar(stage + _elapsed(model.began), model.fraction, ascii_only)
+    if live is not None:
+        done, all_rows = len(live.rows), live.run.layers + 1
+        text = f"layer {max(done - 1, 0)} of {all_rows - 1}{_elapsed(state.asked_at)}"
+        return _bar(text + _CANCELS, done / all_rows, ascii_only)
+    if state.asked:
+        text = f"reading the picture and the prompt{_elapsed(state.asked_at)}"
+        return _bar(text + _CANCELS, None, ascii_only)
+    if state.continuing:
+        return _bar("continuing the answer" + _CANCELS, None, ascii_only)
+    return None
+
+
+def _elapsed(since: float) -> str:
+    """Whole seconds, once there are any: what takes long must not look dead."""
+    seconds = int(monotonic() - since)
+    return f", {seconds} s" if seconds else ""
+
+
+def _bar(text: str, fraction: float | None, ascii_only: bool) -> Content:
+    full, empty = ("#", "-") if ascii_only else ("━", "─")
+    if fraction is None:
+        return Content.styled(f" {text}", "$foreground")
+    done = round(min(max(fraction, 0), 1) * _PROGRESS)
+    return Content.assemble(
+        " ",
+        (full * done, "$primary"),
+        (empty * (_PROGRESS - done), "$frame"),
+        (f"  {text}", "$foreground"),
+    )
+
+
+def _outcome(state: ViewState, ascii_only: bool) -> Content:
+    run = state.current
+    if run is None:
+        hint = "press ctrl+r to run the question, ? for help"
+        if state.model.phase in (ModelPhase.NONE, ModelPhase.FAILED):
+            hint = (
+                "no model is loaded: start with  lenscope --model M,  or press o to open a session"
+            )
+        return Content.styled(" " + hint, "$faint")
+    answer, formation = run.answer, run.formation
+    if answer is None or formation is None:
+        return Content.styled(f" {run.phase.value}", "$faint")
+    shown = display_text(answer.text, ascii_only=ascii_only)
+    return Content.assemble(
+        (f" {shown}", "bold $answer"),
+        (f" {answer.probability:.1%}", "$answer"),
+        (f"   top-1 for good from layer {formation} of {run.run.layers}", "$faint"),
+    )
+
+
+def _word(text: str, ascii_only: bool) -> str:
+    """A token as running text; one of blanks only is shown by its marks."""
+    if not text:
+        return ""
+    plain = plain_line(text, ascii_only=ascii_only).lstrip()
+    return plain or display_text(text, ascii_only=ascii_only)
+
+
+def _hint_width(hint: tuple[str, str]) -> int:
+    return len(hint[0]) + len(hint[1]) + 3
+
+
+def _length(parts: list[Content], separator: str) -> int:
+    return sum(part.cell_length for part in parts) + len(separator) * max(len(parts) - 1, 0)
+
+
+def _cut(text: str, width: int, ascii_only: bool) -> str:
+    if cell_len(text) <= width:
+        return text
+    return display_text(text, max(width, 1), spaces=False, ascii_only=ascii_only)
