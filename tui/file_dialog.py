@@ -48,15 +48,17 @@ class FileDialog(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
-        Binding("tab", "complete", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
+        # Without priority: keys then act in the order in which they were typed.
+        Binding("tab", "complete", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("up", "move(-1)", show=False),
     ]
 
     def __init__(self, start: str) -> None:
         super().__init__()
         self._start = start
         self._entries: list[str] = []
+        self._listed: str | None = None
 
     def compose(self) -> ComposeResult:
         """A line to type in, and the entries."""
@@ -91,6 +93,7 @@ class FileDialog(ModalScreen[str | None]):
     def action_move(self, step: int) -> None:
         """Move in the list while typing goes on."""
         choices = self.query_one(OptionList)
+        self._list(self.query_one(Input).value)
         if not self._entries:
             return
         here = choices.highlighted
@@ -101,6 +104,7 @@ class FileDialog(ModalScreen[str | None]):
 
     def action_complete(self) -> None:
         """Take the highlighted entry into the line, or what all entries have in common."""
+        self._list(self.query_one(Input).value)
         highlighted = self.query_one(OptionList).highlighted
         if highlighted is not None:
             self._put(self._entries[highlighted])
@@ -123,6 +127,9 @@ class FileDialog(ModalScreen[str | None]):
         entry.cursor_position = len(path)
 
     def _list(self, typed: str) -> None:
+        if typed == self._listed:
+            return
+        self._listed = typed
         self._entries = entries(typed)
         choices = self.query_one(OptionList)
         choices.clear_options()

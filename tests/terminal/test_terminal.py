@@ -100,6 +100,7 @@ def test_hang_up_saves_first(tmp_path: Path, hold: bool) -> None:
 
 def test_a_resize_storm(tmp_path: Path) -> None:
     with start(tmp_path, "--layers", "32") as app:
+        app.wait_for(lambda: app.first_paint)
         for step in range(60):
             app.resize(50 + step * 7 % 160, 10 + step * 5 % 60)
             app.send("jk"[step % 2])
