@@ -69,7 +69,8 @@ class Worker:
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         """Continue the answer of a run of this worker's, greedily."""
-        self._orders.put(lambda: self._continue(run_id, max_tokens))
+        generation = self._generation
+        self._orders.put(lambda: self._continue(run_id, max_tokens, generation))
 
     def cancel(self) -> None:
         """End what runs now, within one layer or one token, and what was asked before now."""
@@ -151,7 +152,10 @@ class Worker:
             self._give_memory_back()
         self._tell(RunEnded(run))
 
-    def _continue(self, run_id: str, max_tokens: int) -> None:
+    def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
+        if generation < self._generation:
+            self._tell(AnswerGrew(run_id, "", ended=True))
+            return
         inputs = self._inputs.get(run_id)
         if self._loaded is None or inputs is None:
             self._tell(Trouble("ask again first: this run's inputs are gone", run_id))

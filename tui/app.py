@@ -44,6 +44,9 @@ from tui.worker_link import Inbox
 REST_SECONDS = 0.1
 """What follows the cursor is drawn when the cursor has rested this long."""
 
+_PATIENCE_SECONDS = 5.0
+"""After a signal the program ends within this time, whatever the terminal does."""
+
 
 class Explorer(App[int], inherit_bindings=False):
     """The application."""
@@ -80,6 +83,7 @@ class Explorer(App[int], inherit_bindings=False):
         self._rest: Timer | None = None
         self._clock: Timer | None = None
         self._left = False
+        self._kept_well = True
         register_themes(self)
         self.theme = startup.theme or DARK.name
         self._main = MainScreen(
@@ -121,20 +125,33 @@ class Explorer(App[int], inherit_bindings=False):
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
+
+        def leave(number: int, _frame: object) -> None:
+            # Not a handler of the loop's: when the line drops, the loop may be stuck writing to a
+            # terminal that has gone, and what is unsaved must be kept all the same.
+            if self._keep():
+                code = 128 + number
+                loop.call_soon_threadsafe(self.exit, None, code)
+                watchdog = threading.Timer(_PATIENCE_SECONDS, os._exit, (code,))
+                watchdog.daemon = True
+                watchdog.start()
+
         for number in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(number, self._leave, 128 + number)
+            signal.signal(number, leave)
 
     def action_leave(self) -> None:
         """Quit at once; unsaved runs are kept."""
-        self._leave(0)
+        if self._keep():
+            self.exit(return_code=0 if self._kept_well else 1)
 
-    def _leave(self, code: int) -> None:
+    def _keep(self) -> bool:
+        """Stop the worker and keep unsaved runs; return False where that has been done before."""
         if self._left:  # a hang-up is often followed by a terminate
-            return
+            return False
         self._left = True
         self._asker.stop()
-        self.last_words, well = keep_unsaved(self.state, self._table.cursor)
-        self.exit(return_code=code if well or code else 1)
+        self.last_words, self._kept_well = keep_unsaved(self.state, self._table.cursor)
+        return True
 
     # ------------------------------------------------------------------ what the worker tells
 

@@ -89,7 +89,8 @@ def _explore(options: argparse.Namespace) -> int:
         _check_model(load_options)
         if options.image is not None:
             question = _with_picture(question, Picture(path=options.image), check=True)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Textual draws on stderr.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
     from tui.app import run_explorer
 

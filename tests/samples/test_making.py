@@ -102,12 +102,13 @@ def test_blindfolded_question_ignores_the_picture() -> None:
     row = PACKER.canonical_row(SCENE)
     row.add((5, 6), (7, 8), blindfold=True)
     batch = PACKER.batch([row])
-    images = (batch.tokens == PACKER.image)[0]
-    seen = batch.mask[0, 0] == 0
+    images = (batch.tokens == PACKER.image)[0].numpy()
+    first, *_, final = np.flatnonzero(images)
+    seen = batch.mask[0, 0].numpy() == 0
     last = len(row.tokens) - 1
     assert not seen[last][images].any()
-    assert seen[last][: int(images.nonzero()[0])].all()
-    assert seen[images.nonzero()[-1].item() + 1][images].all()
+    assert seen[last][:first].all()
+    assert seen[final + 1][images].all()
 
 
 def test_prepared_pictures_match_the_processor() -> None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from tests.terminal.pty_app import FAKE, ROOT, PtyApp
 
-_LEFT_OUT = "nothing to measure"
+_STATE = tempfile.TemporaryDirectory()
 
 
 def main(command: list[str]) -> None:
     print(f"command: {' '.join(Path(part).name for part in command)}; 120 x 40, truecolor")
     first = [_first_frame(command) for _ in range(5)]
     print(f"first frame: median {statistics.median(first):.2f} s, best {min(first):.2f} s, of 5")
-    with PtyApp(command) as app:
+    with _app(command) as app:
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
         print(f"until the first run has ended and the picture shows: {app.count:,} bytes")
@@ -32,7 +33,7 @@ def main(command: list[str]) -> None:
         _idle(app)
         app.send("\x11")
         app.wait_exit()
-    with PtyApp([*command, "--lite"]) as app:
+    with _app([*command, "--lite"]) as app:
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
         _run(app, "a whole run with --lite")
@@ -40,8 +41,13 @@ def main(command: list[str]) -> None:
         app.wait_exit()
 
 
+def _app(command: list[str]) -> PtyApp:
+    """The program, with its unsaved runs going to a folder that is thrown away."""
+    return PtyApp(command, env={"XDG_STATE_HOME": _STATE.name})
+
+
 def _first_frame(command: list[str]) -> float:
-    with PtyApp(command) as app:
+    with _app(command) as app:
         app.wait_for(lambda: app.first_paint is not None)
         app.send("\x11")
         app.wait_exit()

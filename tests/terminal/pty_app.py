@@ -40,6 +40,8 @@ class PtyApp:
         self.output = bytearray()
         self.first_paint: float | None = None
         self.last_output = 0.0
+        self.stuck = False
+        """Set it, and nothing is read any more: the line has dropped without a hang-up."""
         self.master, slave = pty.openpty()
         self._set_size(columns, rows)
         whole_env = {
@@ -128,7 +130,7 @@ class PtyApp:
 
     def _read(self) -> None:
         master = self.master
-        while True:
+        while not self.stuck:
             try:
                 ready, _, _ = select.select([master], [], [], 0.2)
                 data = os.read(master, 65536) if ready else None
@@ -149,7 +151,9 @@ class PtyApp:
                 self.first_paint = now - self.started
 
 
-_NOT_PASSED_ON = frozenset({"NO_COLOR", "TMUX", "SSH_CONNECTION", "TEXTUAL_COLOR_SYSTEM"})
+_NOT_PASSED_ON = frozenset(
+    {"COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION", "TEXTUAL_COLOR_SYSTEM", "TMUX"}
+)
 
 
 def _own_terminal() -> None:

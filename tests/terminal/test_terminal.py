@@ -98,6 +98,19 @@ def test_hang_up_saves_first(tmp_path: Path, hold: bool) -> None:
     assert len(kept_runs(tmp_path / "state")) == 1
 
 
+def test_terminate_ends_it_though_nobody_reads_the_terminal(tmp_path: Path) -> None:
+    with start(tmp_path) as app:
+        app.wait_for(ENDED)
+        app.settle()
+        app.stuck = True
+        for step in range(40):  # more than a terminal holds, and Textual's queue
+            app.resize(120 + step, 40)
+            time.sleep(0.05)
+        os.kill(app.process.pid, signal.SIGTERM)
+        assert app.wait_exit() == 128 + signal.SIGTERM
+    assert len(kept_runs(tmp_path / "state")) == 1
+
+
 def test_a_resize_storm(tmp_path: Path) -> None:
     with start(tmp_path, "--layers", "32") as app:
         app.wait_for(lambda: app.first_paint)
@@ -130,7 +143,7 @@ def test_a_cursor_step_costs_at_most_200_bytes(tmp_path: Path) -> None:
             app.send("j")
             app.wait_for(lambda before=before: app.count > before)  # type: ignore[misc]
             app.settle()
-            assert app.count - before <= 200
+            assert app.count - before <= 200, bytes(app.output[before:])
         before = app.count
         time.sleep(1)
         assert app.count == before  # nothing is written while nothing happens
