@@ -40,7 +40,8 @@ def main() -> int:
     if command == "python":
         return replace_by(rest)
     if command == "test":
-        return run(["-m", "pytest", *rest])
+        # Each worker imports torch: more than a few only wait for each other's disk.
+        return run(["-m", "pytest", "-n", str(min(4, os.cpu_count() or 1)), *rest])
     return (
         run(["-m", "ruff", "check", "."])
         or run(["-m", "ruff", "format", "--check", "."])

@@ -54,7 +54,7 @@ _TRAINING = """
   {frozen} decoder layers frozen, so that the lower rows of the lens hold what the text taught and
   the picture overrides it further up. The stages: {stages}.
   Nothing was trained on the lens.
-- Time on {device} with {threads} threads: {minutes}.
+- Time on {device} with {threads} threads, other work running beside it: {minutes}.
 
 ```
 python -m samples.making            # all of it: render, train, save, measure, write this card
@@ -177,12 +177,17 @@ def _training(training: dict[str, Any]) -> str:
         scenes=recipe["scenes"],
         prior=", ".join(f"{word} {PRIOR[name][word]:.0%}" for name, word in likeliest.items()),
         facts=len(FACTS),
-        stages=", ".join(f"{s['kind']} {s['steps']} steps" for s in recipe["stages"]),
+        stages=", ".join(_stage(stage) for stage in recipe["stages"]),
         frozen=FROZEN_LAYERS,
         device=training["device"],
         threads=training["threads"],
         minutes=", ".join(f"{name} {value:.0f} min" for name, value in training["minutes"].items()),
     )
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    kept = " (token embeddings and final norm frozen too)" if stage.get("fixed_words") else ""
+    return f"{stage['kind']} {stage['steps']} steps{kept}"
 
 
 def _share(value: float) -> str:
