@@ -8,18 +8,17 @@ from weakref import WeakKeyDictionary
 
 from engine.readout import TextOf
 
-_tokenizers: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_texts: WeakKeyDictionary[Any, TokenTexts] = WeakKeyDictionary()
 
 
 def remember_tokenizer(model: Any, tokenizer: Any) -> None:
     """Let every `Lens` of this model decode ids with this tokenizer."""
-    _tokenizers[model] = tokenizer
+    _texts[model] = TokenTexts(tokenizer)
 
 
 def texts_for(model: Any) -> TextOf:
     """id -> text for this model; empty texts where no tokenizer is known."""
-    tokenizer = _tokenizers.get(model)
-    return TokenTexts(tokenizer) if tokenizer is not None else lambda _: ""
+    return _texts.get(model) or (lambda _: "")
 
 
 class TokenTexts:
