@@ -48,6 +48,8 @@ class Stage:
     """Pictures of a step; in a joint step those beyond ``joint_scenes`` have labels only."""
     small_weight: float = 1.0
     """Weight of the shape labels of small objects, which no question asks for."""
+    fixed_words: bool = False
+    """Whether a joint stage also keeps the token embeddings (tied to the head) and final norm."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Recipe:
         Stage("text", 450, 2e-3, horizon=450),
         Stage("joint", 531, 1.5e-3, horizon=1500, pictures=48),
         Stage("vision", 460, 1.2e-3, horizon=1000, pictures=48, small_weight=0.1),
-        Stage("joint", 700, 1.2e-3, horizon=700, pictures=48, small_weight=0.1),
+        Stage("joint", 700, 1.2e-3, horizon=700, pictures=48, small_weight=0.1, fixed_words=True),
     )
     joint_scenes: int = 24
     text_rows: int = 8
@@ -233,6 +235,9 @@ class Trainer:
         if stage.kind == "joint":
             for layer in parts.language_model.layers[:FROZEN_LAYERS]:
                 layer.requires_grad_(False)
+        if stage.fixed_words:
+            self.model.get_input_embeddings().requires_grad_(False)
+            parts.language_model.norm.requires_grad_(False)
         params = [p for m in (self.model, self.heads) for p in m.parameters() if p.requires_grad]
         return [
             {"params": [p for p in params if p.ndim > 1]},
