@@ -32,7 +32,7 @@ class Forward:
         inputs: Mapping[str, Any],
         positions: Positions,
     ) -> None:
-        self._model = model
+        self.model = model
         self._layers = layers
         self._tail = tail
         self._slot = stream_slot
@@ -74,8 +74,8 @@ class Forward:
         else:
             module, slot = self._tail.entry
             before[module] = self._tail_watch(slot)
-        with evaluating(self._model), hooked(before, after):
-            output = self._model(**self.inputs)
+        with evaluating(self.model), hooked(before, after):
+            output = self.model(**self.inputs)
         if self.cancelled.is_set():
             raise Cancelled("cancelled")
         logits = logits_of(output)
@@ -113,7 +113,7 @@ class Forward:
 
     def evaluating(self) -> AbstractContextManager[None]:
         """The model in eval mode, for reading when the pass has ended."""
-        return evaluating(self._model)
+        return evaluating(self.model)
 
     def _of_the_pass(self) -> bool:
         return threading.get_ident() == self._thread and not self._reading

@@ -1,6 +1,6 @@
 """A pass whose rows are read while its later layers still run.
 
-The forward pass has a thread of its own. On a CPU rows are projected in that thread between two
+The forward pass runs in the model's thread. On a CPU rows are projected in that thread between two
 layers, in groups (seven rows cost about what one costs, and two threads would fight for the same
 cores); if a layer takes long, the reader projects what waits. On an accelerator the reader
 projects every row at once, on a stream of its own, so the model's stream never waits.
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from engine.errors import Cancelled
 from engine.forward import Forward
+from engine.pass_thread import submit
 from engine.readout import (
     TextOf,
     answer_readings,
@@ -96,14 +97,16 @@ class StreamedPass:
         self._last_entry = time.perf_counter()
         self._projecting = 0.0
         self._passing = 0.0
-        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._over.set()
+        """No pass of this runs, and its hooks are gone."""
         self._side_streams: dict[torch.device, Any] = {}
 
     # The reader's side
 
     def __iter__(self) -> Iterator[tuple[LayerReading, ...]]:
-        self._thread = threading.Thread(target=self._run, name="forward pass", daemon=True)
-        self._thread.start()
+        self._over.clear()
+        submit(self._forward.model, self._run)
         while True:
             group = self._next_group()
             if group:
@@ -121,8 +124,7 @@ class StreamedPass:
     def close(self) -> None:
         """Cancel what still runs and wait (briefly) until its hooks are gone."""
         self._forward.cancelled.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+        self._over.wait(timeout=2.0)
 
     @property
     def rows_read(self) -> int:
@@ -183,6 +185,7 @@ class StreamedPass:
             self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
         finally:
             self._passing = time.perf_counter() - began
+            self._over.set()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()

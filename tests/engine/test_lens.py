@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -370,12 +369,3 @@ def test_projections_stay_small() -> None:
     list(lens.stream(tiny.inputs))
     length = tiny.inputs["input_ids"].shape[1]
     assert sorted(sizes)[-1] == length and sorted(sizes)[-2] <= 3
-
-
-@pytest.fixture(autouse=True)
-def no_leftover_threads() -> Iterator[None]:
-    yield
-    for thread in threading.enumerate():
-        if thread.name == "forward pass":
-            thread.join(TIMEOUT)
-            assert not thread.is_alive()

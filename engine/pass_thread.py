@@ -1,0 +1,35 @@
+"""The thread in which a model's passes run.
+
+One per model, kept: a fresh thread for every pass would pay each time for a new pool of compute
+threads and for memory that the last one had already warmed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+from weakref import WeakKeyDictionary, finalize
+
+Job = Callable[[], None]
+
+_queues: WeakKeyDictionary[Any, SimpleQueue[Job | None]] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def submit(model: Any, job: Job) -> None:
+    """Run `job` in the model's thread, behind what was submitted before. `job` must not raise."""
+    with _guard:
+        jobs = _queues.get(model)
+        if jobs is None:
+            jobs = _queues[model] = SimpleQueue()
+            threading.Thread(target=_work, args=(jobs,), name="passes", daemon=True).start()
+            finalize(model, jobs.put, None)
+        jobs.put(job)
+
+
+def _work(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        job = None  # a pass holds on to tensors
