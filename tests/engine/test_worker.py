@@ -427,4 +427,4 @@ def test_no_thread_keeps_the_program_alive(ready: Worker, ears: Ears) -> None:
     ears.wait_for(RunEnded)
     alive = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     assert ready._thread in alive
-    assert all(thread.daemon for thread in alive if thread.name in ("worker", "forward pass"))
+    assert all(thread.daemon for thread in alive if thread.name in ("worker", "passes"))
