@@ -25,6 +25,7 @@ from engine.hooks import (
     with_first_tensor,
 )
 from engine.logit_map import LogitMap, difference, fit_logit_map, tolerance
+from engine.positions import attention_of
 
 CHUNK = 64
 """Rows that are taken through head and softmax at once; bounds memory for any vocabulary."""
@@ -212,11 +213,10 @@ def find_tail(
 
 def attended_positions(inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
     """Bool [batch, positions]: which positions of the logits are no padding."""
-    key = "decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask"
-    mask = inputs.get(key)
+    mask = attention_of(inputs)
     attended = torch.ones(logits.shape[:2], dtype=torch.bool)
-    if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] <= attended.shape[1]:
-        attended[:, attended.shape[1] - mask.shape[1] :] = mask.bool().cpu()
+    if mask is not None and mask.shape[1] <= attended.shape[1]:
+        attended[:, attended.shape[1] - mask.shape[1] :] = mask
     return attended
 
 
