@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -18,20 +16,11 @@ from engine.loading import Loaded
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run
+from engine.stamps import new_run_id, now
 from engine.streaming import StreamedPass
 
 STORED_TOP = 10
 """Rows hold at least this many tokens, however few are shown."""
-
-
-def now() -> str:
-    """The time as records hold it: RFC 3339, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_run_id() -> str:
-    """16 hex digits."""
-    return secrets.token_hex(8)
 
 
 @cache

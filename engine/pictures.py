@@ -64,13 +64,14 @@ def open_preview(text: str) -> Image:
 
 def pillow_warning() -> str | None:
     """One line with the remedy where the installed Pillow has known holes, else None."""
-    import PIL
+    from importlib import metadata
 
-    installed = tuple(int(part) for part in PIL.__version__.split(".")[:2] if part.isdigit())
+    version = metadata.version("pillow")  # importing PIL would hold up the first frame
+    installed = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if installed >= SAFE_PILLOW:
         return None
     return (
-        f"Pillow {PIL.__version__} has known decoder holes; "
+        f"Pillow {version} has known decoder holes; "
         "update it: pip install --no-deps -U 'pillow>=13'"
     )
 

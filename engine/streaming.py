@@ -126,11 +126,6 @@ class StreamedPass:
         self._forward.cancelled.set()
         self._over.wait(timeout=2.0)
 
-    @property
-    def rows_read(self) -> int:
-        """How many rows have been given out."""
-        return self._given
-
     def _next_group(self) -> tuple[LayerReading, ...]:
         while True:
             with self._changed:

@@ -24,6 +24,7 @@ from engine.events import (
     Trouble,
 )
 from engine.records import Question, Run
+from engine.stamps import new_run_id, now
 
 if TYPE_CHECKING:
     from engine.asking import Asking
@@ -61,9 +62,7 @@ class Worker:
 
     def ask(self, question: Question) -> str:
         """Ask the loaded model; the id that the run will have."""
-        from secrets import token_hex
-
-        run_id, generation = token_hex(8), self._generation
+        run_id, generation = new_run_id(), self._generation
         self._orders.put(lambda: self._ask(question, run_id, generation))
         return run_id
 
@@ -191,8 +190,6 @@ class Worker:
 
 
 def _never_begun(question: Question, run_id: str) -> Run:
-    from engine.asking import now
-
     return Run(
         id=run_id,
         created=now(),

@@ -74,7 +74,6 @@ def _complain(text: str, code: Exit) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
-    from engine.records import Picture
     from tui.startup import Startup
 
     session, session_path = None, None
@@ -85,10 +84,7 @@ def _explore(options: argparse.Namespace) -> int:
         session = read_session(session_path)
     load_options, question = None, _question(options)
     if session is None:
-        load_options = _load_options(options)
-        _check_model(load_options)
-        if options.image is not None:
-            question = _with_picture(question, Picture(path=options.image), check=True)
+        load_options, question = _checked(options)
     # Textual draws on stderr.
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
@@ -110,12 +106,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from engine.records import Picture
-
-    load_options, question = _load_options(options), _question(options)
-    _check_model(load_options)
-    if options.image is not None:
-        question = _with_picture(question, Picture(path=options.image), check=True)
+    load_options, question = _checked(options)
     from tui.headless import run_headless
 
     return run_headless(
@@ -127,23 +118,23 @@ def _run(options: argparse.Namespace) -> int:
     )
 
 
-def _check_model(options: LoadOptions) -> None:
-    from engine.checkpoints import model_folder
-
-    model_folder(options)
-
-
-def _with_picture(question: Question, picture: Any, check: bool) -> Question:
+def _checked(options: argparse.Namespace) -> tuple[LoadOptions, Question]:
+    """What to load and ask, once all that can be seen without torch is known to be in order."""
     from msgspec import structs
 
-    if check:
-        from engine.pictures import open_picture, pillow_warning
+    from engine.checkpoints import model_folder
+    from engine.pictures import open_picture, pillow_warning
+    from engine.records import Picture
 
-        open_picture(picture.path)
-        warning = pillow_warning()
-        if warning:
-            print(f"lenscope: {warning}", file=sys.stderr)
-    return structs.replace(question, picture=picture)
+    load_options, question = _load_options(options), _question(options)
+    model_folder(load_options)
+    warning = pillow_warning()
+    if warning:
+        print(f"lenscope: {warning}", file=sys.stderr)
+    if options.image is not None:
+        open_picture(options.image)
+        question = structs.replace(question, picture=Picture(path=options.image))
+    return load_options, question
 
 
 def _load_options(options: argparse.Namespace) -> LoadOptions:

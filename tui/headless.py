@@ -15,6 +15,7 @@ from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.files import reason_of, user_path
 from engine.records import LayerReading, Picture, Question, Run, Session
+from engine.stamps import now
 from tui.bars import FIGURE_WIDTH, figure, probability_bar
 from tui.exits import Exit
 from tui.show import display_text
@@ -140,7 +141,6 @@ class Table:
 
 
 def _write(run: Run, path: str, previews: bool) -> int:
-    from engine.asking import now
     from engine.sessions import to_json, write_session
 
     session = Session(created=run.created, saved=now(), runs=(run,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from time import monotonic
@@ -24,6 +23,7 @@ from engine.events import (
     Trouble,
 )
 from engine.records import LayerReading, Question, Run, Session, Token
+from engine.stamps import now
 
 
 class Phase(Enum):
@@ -148,7 +148,7 @@ class ViewState:
         """When it was asked, on the monotonic clock."""
         self.note: Note | None = None
         self.session_path: Path | None = None
-        self._created = _now()
+        self._created = now()
         self._comparisons: tuple[Any, ...] = ()
         self._view: dict[str, Any] = {}
         if session is not None:
@@ -252,7 +252,7 @@ class ViewState:
             view["run"] = self.current.run.id
         return Session(
             created=self._created,
-            saved=_now(),
+            saved=now(),
             runs=tuple(view.frozen() for view in kept),
             comparisons=self._comparisons,
             view=view,
@@ -338,7 +338,3 @@ def total_seconds(run: Run) -> float | None:
     if not run.seconds:
         return None
     return run.seconds.get("total", sum(run.seconds.values()))
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

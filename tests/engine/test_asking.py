@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from engine.asking import STORED_TOP, Asking, continue_greedily, now
+from engine.asking import STORED_TOP, Asking, continue_greedily
 from engine.errors import BadInput, CannotRead
 from engine.loading import Loaded
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
+from engine.stamps import now
 from tests.conftest import hooks_of
 
 Opened = Callable[[str], Loaded]

@@ -285,14 +285,13 @@ def test_damaged_bytes_open_or_are_refused(
 
 
 def test_an_old_pillow_gets_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import PIL
-
-    monkeypatch.setattr(PIL, "__version__", "10.4.0")
+    installed = ["10.4.0"]
+    monkeypatch.setattr("importlib.metadata.version", lambda _: installed[0])
     warning = pillow_warning()
     assert warning is not None
     assert "10.4.0" in warning
     assert "pip install" in warning
     assert "\n" not in warning
     for good in ("13.0.0", "13.1.0.dev0", "14.0"):
-        monkeypatch.setattr(PIL, "__version__", good)
+        installed[0] = good
         assert pillow_warning() is None
