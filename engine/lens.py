@@ -47,6 +47,8 @@ class Lens:
         self.tail: Tail | Replay | None = None
         self.layers: tuple[nn.Module, ...] = ()
         self.layers_name = ""
+        self.notes: tuple[str | None, ...] = ()
+        """For each row, what it means where it is not the truncated model's."""
         self.dtype: torch.dtype = torch.float32
         self._stream_slot: Any = None
         self._lock = model_lock(model)
@@ -62,7 +64,7 @@ class Lens:
 
         Raises CannotRead, saying which check failed.
         """
-        inputs = self._on_device(inputs)
+        inputs = self.on_device(inputs)
         with self._lock:
             self._learn(inputs)
 
@@ -78,7 +80,7 @@ class Lens:
         Raises IndexError for a position out of range, CannotRead where the model cannot be read
         or the proof of this pass fails.
         """
-        inputs = self._on_device(inputs)
+        inputs = self.on_device(inputs)
         with self._lock:
             self._ensure_learned(inputs, norm)
             forward = self._forward(inputs, positions)
@@ -130,7 +132,7 @@ class Lens:
         track: Sequence[int] = (),
     ) -> StreamedPass:
         """A pass that gives out groups of readings as they come, then its `result`."""
-        inputs = self._on_device(inputs)
+        inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if isinstance(ids, Tensor) and ids.shape[0] != 1:
             raise ValueError(f"stream reads a batch of one, not of {ids.shape[0]}")
@@ -192,6 +194,7 @@ class Lens:
         with evaluating(self.model):
             tail, stream = find_tail(self.model, anatomy, inputs)
         self.layers, self.layers_name = anatomy.layers, anatomy.layers_name
+        self.notes = (None,) * (len(self.layers) + 1)
         self._stream_slot = anatomy.stream_slot
         self.dtype = stream.dtype
         self.tail = tail
@@ -206,7 +209,8 @@ class Lens:
                 f"not one per token of its vocabulary of {vocabulary}"
             )
 
-    def _on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The same inputs where the model takes them, without a KV cache."""
         moved = {
             key: value.to(self.device) if isinstance(value, Tensor) else value
             for key, value in inputs.items()

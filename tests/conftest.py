@@ -89,7 +89,7 @@ def byte_level_core(specials: tuple[str, ...], first: int = 0, bos: str | None =
 
 def small_text_config(**changes: Any) -> dict[str, Any]:
     """Settings of a decoder whose vocabulary holds the tokenizers of this file."""
-    from tests.tiny_models import text_config
+    from tests.families.parts import text_config
 
     return text_config(layers=4) | {"vocab_size": VOCABULARY} | changes
 
@@ -106,7 +106,7 @@ def _save_llava(folder: Path) -> None:
         PreTrainedTokenizerFast,
     )
 
-    from tests.tiny_models import with_noise
+    from tests.families.parts import with_noise
 
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_level_core(LLAVA_SPECIALS, bos="<s>"),
@@ -151,7 +151,7 @@ def _save_llama(folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from tests.tiny_models import with_noise
+    from tests.families.parts import with_noise
 
     torch.manual_seed(0)
     config = LlamaConfig(**small_text_config(bos_token_id=0, eos_token_id=1))
@@ -169,7 +169,7 @@ def _save_qwen2_vl(folder: Path) -> None:
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    from tests.tiny_models import with_noise
+    from tests.families.parts import with_noise
 
     core = byte_level_core(QWEN_SPECIALS, first=256)
     ids = {text: core.token_to_id(text) for text in QWEN_SPECIALS}

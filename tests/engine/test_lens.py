@@ -15,14 +15,18 @@ from engine import CannotRead, Lens
 from engine.errors import Cancelled
 from engine.records import LayerReading
 from engine.tail import Tail
-from tests.tiny_models import BUILDERS, Tiny, gemma3n, llama, llava, text_inputs
+from tests.families import FAMILIES, Tiny
+from tests.families.gemma import gemma3n_text
+from tests.families.llava import llava
+from tests.families.parts import text_inputs
+from tests.families.text import llama
 
 TIMEOUT = 20.0
 
 
-@pytest.fixture(params=sorted(BUILDERS))
+@pytest.fixture(params=["gemma2", "llama", "llava", "qwen2_vl"])
 def tiny(request: pytest.FixtureRequest) -> Tiny:
-    return BUILDERS[request.param]()
+    return FAMILIES[request.param]()
 
 
 def hooks_of(model: nn.Module) -> int:
@@ -68,7 +72,7 @@ def test_every_row_is_the_truncated_model(tiny: Tiny) -> None:
 
 def test_a_stream_that_plain_code_folds_is_replayed_through_the_model() -> None:
     """Row i against the model with its layers from i on made to pass the stream through."""
-    tiny = gemma3n()
+    tiny = gemma3n_text()
     lens = learned(tiny)
     assert lens.method == "replay"
     length = tiny.inputs["input_ids"].shape[1]
@@ -82,7 +86,7 @@ def test_a_stream_that_plain_code_folds_is_replayed_through_the_model() -> None:
 
 
 def test_norm_off_is_refused_where_the_tail_cannot_be_taken_apart() -> None:
-    tiny = gemma3n()
+    tiny = gemma3n_text()
     with pytest.raises(CannotRead, match="norm off"):
         Lens(tiny.model).logits(tiny.inputs, norm=False)
 

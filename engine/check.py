@@ -1,0 +1,63 @@
+"""The whole check of one model: its parts as found, its proof, and every row against the oracle
+(the same model cut down to its first layers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.errors import CannotRead
+from engine.lens import Lens
+from engine.logit_map import difference, tolerance
+from engine.truncation import truncated_logits
+
+POSITIONS = 8
+"""At so many positions, evenly spread, rows are compared with the oracle's."""
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """One row against the model cut down to as many layers."""
+
+    row: int
+    difference: float | None
+    """Largest absolute difference over positions and vocabulary; None: it cannot be cut there."""
+    tolerance: float
+    note: str | None
+    """What the row says of itself where it is not the truncated model's."""
+
+    @property
+    def right(self) -> bool:
+        """Whether the row is the truncated model's."""
+        return self.difference is not None and self.difference <= self.tolerance
+
+    @property
+    def honest(self) -> bool:
+        """Whether the row is right, or says that it is not."""
+        return self.right or self.note is not None
+
+
+def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:
+    """Rows 0..L, each at up to POSITIONS positions. One pass of the model for every row.
+
+    Raises CannotRead where the model cannot be read at all.
+    """
+    lens.learn(inputs)
+    inputs = lens.on_device(inputs)
+    own = truncated_logits(lens.model, lens.layers_name, lens.layers, len(lens.layers), inputs)
+    length = own.shape[1]
+    places = torch.linspace(0, length - 1, min(POSITIONS, length)).round().long().unique()
+    rows = lens.logits(inputs, places.tolist())
+    for row in range(len(lens.layers) + 1):
+        try:
+            cut = truncated_logits(lens.model, lens.layers_name, lens.layers, row, inputs)
+        except CannotRead:
+            yield RowCheck(row, None, tolerance(lens.dtype, rows[row]), lens.notes[row])
+            continue
+        truth = cut[:, places.to(cut.device)].cpu()
+        yield RowCheck(
+            row, difference(rows[row], truth), tolerance(lens.dtype, truth), lens.notes[row]
+        )

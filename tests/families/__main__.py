@@ -1,0 +1,47 @@
+"""The table of families: how each is read, its proof, and its rows against the truncated model.
+
+python -m tests.families [FAMILY ...]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from engine import CannotRead, Lens
+from engine.check import check_rows
+from tests.families import FAMILIES
+
+
+def main(names: list[str]) -> int:
+    """Print one line per family and the count; 1 where any is neither right nor refused."""
+    print(f"{'family':24} {'rows':>4}  {'method':7} {'difference':>10}  {'oracle':>7}  verdict")
+    verdicts: dict[str, int] = {}
+    for name in names or sorted(FAMILIES):
+        try:
+            tiny = FAMILIES[name]()
+            lens = Lens(tiny.model)
+            rows = list(check_rows(lens, tiny.inputs))
+        except CannotRead as error:
+            print(f"{name:24} {'-':>4}  {'-':7} {'-':>10}  {'-':>7}  refused: {error}")
+            verdicts["refused"] = verdicts.get("refused", 0) + 1
+            continue
+        right = sum(row.right for row in rows)
+        honest = all(row.honest for row in rows)
+        verdict = "exact" if right == len(rows) else "approximate, said so" if honest else "WRONG"
+        proof = f"{rows[-1].difference:10.1e}" if rows[-1].difference is not None else "-"
+        print(
+            f"{name:24} {len(rows):>4}  {lens.method:7} {proof:>10}  "
+            f"{right:>3}/{len(rows):<3}  {verdict}",
+            flush=True,
+        )
+        verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        if not honest:
+            for row in rows:
+                if not row.honest:
+                    print(f"{'':24} row {row.row}: {row.difference} > {row.tolerance:.1e}")
+    print(", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
+    return int("WRONG" in verdicts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
