@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from engine.errors import CannotRead
@@ -29,6 +31,11 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     output: Any = None
+    floats: dict[Slot, Tensor] = field(default_factory=dict)
+    """Floating-point tensors among the arguments, the stream first; kept of layers only."""
+    edits: tuple[int, int] = (0, 0)
+    """How often the incoming and the outgoing stream had been edited in place, on entering and on
+    leaving."""
 
     def inside(self, other: Call) -> bool:
         """Whether this call happened during `other`."""
@@ -58,6 +65,10 @@ class Anatomy:
     """Outermost calls between the last layer and the head, with arguments and outputs."""
     before_layers: tuple[nn.Module, ...]
     """Modules of the outermost calls that ended before the first layer began, in order."""
+    changed_rows: tuple[int, ...]
+    """Rows whose stream is not what the layer before them returned: something was added between."""
+    companions: Mapping[Slot, Tensor]
+    """What else of floating point the last layer was called with."""
     logits: Tensor
     """The model's own, [batch, positions, vocabulary]."""
     position_axis: int
@@ -86,6 +97,9 @@ class _Watch:
         self._clock += 1
         parent = self._open[-1] if self._open else None
         call = Call(module, len(self.calls), self._clock, parent=parent, args=args, kwargs=kwargs)
+        if module in self.candidates:
+            call.floats = {slot: slot.get(args, kwargs) for slot in slots(args, kwargs)}
+            call.edits = (_edits(next(iter(call.floats.values()), None)), 0)
         self.calls.append(call)
         self._open.append(call)
 
@@ -98,8 +112,8 @@ class _Watch:
         if module in self.candidates:
             if not self._head_called:
                 self._forget_late()
-            slot = next(slots(call.args, call.kwargs), None)
-            call.args, call.kwargs = ((slot, slot.get(call.args, call.kwargs)) if slot else ()), {}
+            call.args, call.kwargs = (), {}
+            call.edits = (call.edits[0], _edits(first_float_tensor(output)))
         else:
             self._late.append(call)
         if module is self._head:
@@ -158,7 +172,7 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
     members = _decoder_layers(model, list(group), last.module)
     by_module = {call.module: call for call in layer_calls}
     streams = tuple(
-        by_module[member].args[1] if member in by_module and by_module[member].args else None
+        next(iter(by_module[member].floats.values()), None) if member in by_module else None
         for member in members
     )
     first_stream = next((stream for stream in streams if stream is not None), None)
@@ -170,7 +184,7 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
     return Anatomy(
         layers=tuple(members),
         layers_name=names[group],
-        stream_slot=layer_calls[0].args[0],
+        stream_slot=next(iter(layer_calls[0].floats)),
         streams=streams,
         last_output=last.output,
         head=head_call.module,
@@ -190,6 +204,12 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
             )
         ),
         logits=logits,
+        changed_rows=tuple(
+            members.index(call.module)
+            for before, call in pairwise(layer_calls)
+            if call.module in members and _changed(before, call)
+        ),
+        companions=dict(list(last.floats.items())[1:]),
         position_axis=_position_axis(first_stream, logits),
     )
 
@@ -245,6 +265,20 @@ def _decoder_layers(model: nn.Module, members: list[nn.Module], last: nn.Module)
     while len(members) > declared and members[-1] is not last:
         members.pop()
     return members
+
+
+def _edits(tensor: Tensor | None) -> int:
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
+def _changed(before: Call, call: Call) -> bool:
+    """Whether the stream that entered a layer is another than the layer before it returned."""
+    left, entered = first_float_tensor(before.output), next(iter(call.floats.values()), None)
+    if left is None or entered is None or left.shape != entered.shape:
+        return True
+    if left is entered:
+        return before.edits[1] != call.edits[0]
+    return not torch.equal(left, entered.to(left.device))
 
 
 def _outermost(calls: Any) -> tuple[Call, ...]:

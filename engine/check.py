@@ -47,17 +47,16 @@ def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:
     """
     lens.learn(inputs)
     inputs = lens.on_device(inputs)
-    own = truncated_logits(lens.model, lens.layers_name, lens.layers, len(lens.layers), inputs)
-    length = own.shape[1]
+    parts = lens.parts
+    length = parts.stream_shape[parts.tail.position_axis]
     places = torch.linspace(0, length - 1, min(POSITIONS, length)).round().long().unique()
     rows = lens.logits(inputs, places.tolist())
-    for row in range(len(lens.layers) + 1):
+    for row, note in enumerate(parts.notes):
+        limit = tolerance(parts.dtype, rows[row])
         try:
-            cut = truncated_logits(lens.model, lens.layers_name, lens.layers, row, inputs)
+            cut = truncated_logits(lens.model, parts.layers_name, parts.layers, row, inputs)
         except CannotRead:
-            yield RowCheck(row, None, tolerance(lens.dtype, rows[row]), lens.notes[row])
+            yield RowCheck(row, None, limit, note)
             continue
         truth = cut[:, places.to(cut.device)].cpu()
-        yield RowCheck(
-            row, difference(rows[row], truth), tolerance(lens.dtype, truth), lens.notes[row]
-        )
+        yield RowCheck(row, difference(rows[row], truth), limit, note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -13,36 +13,33 @@ from torch import Tensor, nn
 from engine.anatomy import logits_of, output_stream
 from engine.errors import Cancelled
 from engine.hooks import evaluating, hooked
+from engine.parts import ModelParts
 from engine.positions import Positions, attention_of, resolve
-from engine.tail import Replay, Tail
+from engine.replay import Replay
+from engine.tail import RowStream, Tail
 
-OnRow = Callable[[int, Tensor], None]
-"""Called with the row's number and its streams, [batch * n, *rest], while the pass runs."""
+OnRow = Callable[[int, RowStream], None]
+"""Called with the row's number and what it is read from, while the pass runs."""
 
 
 class Forward:
     """One pass of one model, read at the given positions of every batch item."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        layers: tuple[nn.Module, ...],
-        tail: Tail | Replay,
-        stream_slot: Any,
-        inputs: Mapping[str, Any],
-        positions: Positions,
+        self, model: nn.Module, parts: ModelParts, inputs: Mapping[str, Any], positions: Positions
     ) -> None:
         self.model = model
-        self._layers = layers
-        self._tail = tail
-        self._slot = stream_slot
+        self._parts = parts
+        self._tail = parts.tail
+        self._layers = parts.layers
         self.inputs = dict(inputs)
         self._positions = positions
         self._attention = attention_of(inputs)
         self._next_row = 0
         self._thread = 0
         self._reading = False
-        self._last_stream: Tensor | None = None
+        self._left: Tensor | None = None
+        self._last: RowStream | None = None
         self._whole_stream: Tensor | None = None
         self._memory: dict[nn.Module, list[Any]] = {}
         self.cancelled = threading.Event()
@@ -68,6 +65,8 @@ class Forward:
         after: dict[nn.Module, Any] = {}
         for index, layer in enumerate(self._layers):
             before[layer] = self._layer_watch(index)
+            if any(self._parts.notes[index + 1 :]):
+                after[layer] = self._after_layer
         if isinstance(self._tail, Replay):
             after[self._tail.layers[-1]] = self._after_last_layer
             after.update(self._tail.memory_hooks(self._memory))
@@ -79,10 +78,10 @@ class Forward:
         if self.cancelled.is_set():
             raise Cancelled("cancelled")
         logits = logits_of(output)
-        if self._last_stream is None or self.places is None:
+        if self._last is None or self.places is None:
             raise RuntimeError("the pass never reached the layers that were found before")
         while self._next_row <= len(self._layers):
-            self._hand_out(self._next_row, self._last_stream)
+            self._hand_out(self._next_row, self._last)
         return self._own(logits)
 
     @property
@@ -90,14 +89,22 @@ class Forward:
         """Whether rows are read by running the model again."""
         return isinstance(self._tail, Replay)
 
-    def project(self, streams: Tensor, norm: bool = True) -> Tensor:
-        """Streams [n, *rest] to float32 logits [n, vocabulary], also while the pass runs."""
+    def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
+        """Rows to float32 logits [all their positions, vocabulary], also while the pass runs."""
         with self.reading():
             if isinstance(self._tail, Tail):
-                return self._tail.logits(streams, norm)
+                return self._tail.logits(rows, norm)
             if self._whole_stream is None:
                 raise RuntimeError("no layer has been entered yet")
-            return self._tail.logits(streams, self.inputs, self._memory, self._whole_stream)
+            return self._tail.logits(rows, self.inputs, self._memory, self._whole_stream)
+
+    def note(self, row: int, read: RowStream) -> str | None:
+        """What this row means here where it is not the truncated model's."""
+        note = self._parts.notes[row]
+        left = read.left
+        if left is not None and torch.equal(left, read.stream.to(left.device)):
+            return None  # nothing was added at these positions
+        return note
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -124,14 +131,19 @@ class Forward:
                 return
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            stream = self._slot.get(args, kwargs)
+            stream = self._parts.stream_slot.get(args, kwargs)
             if self.places is None:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis]
                 self.places = resolve(self._positions, self._attention, batch, self.length)
             if isinstance(self._tail, Replay):
                 self._whole_stream = stream
-            picked = self._pick(stream)
+            others = () if isinstance(self._tail, Replay) else self._tail.companion_slots
+            picked = RowStream(
+                self._pick(stream),
+                tuple(self._pick(other.get(args, kwargs)) for other in others),
+                self._left if self._parts.notes[index] else None,
+            )
             # Layers that this pass skips leave the stream as it is.
             while self._next_row <= index:
                 self._hand_out(self._next_row, picked)
@@ -147,13 +159,22 @@ class Forward:
                 self.in_tail.set()
                 with self.tail_lock:
                     pass
-                self._last_stream = self._pick(slot.get(args, kwargs))
+                assert isinstance(self._tail, Tail)
+                others = self._tail.steps[0].companion_slots if self._tail.steps else ()
+                self._last = RowStream(
+                    self._pick(slot.get(args, kwargs)),
+                    tuple(self._pick(other.get(args, kwargs)) for other in others),
+                )
 
         return entered
 
+    def _after_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._of_the_pass():
+            self._left = self._pick(output_stream(output))
+
     def _after_last_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
-            self._last_stream = self._pick(output_stream(output))
+            self._last = RowStream(self._pick(output_stream(output)))
 
     def _pick(self, stream: Tensor) -> Tensor:
         axis = self._tail.position_axis
@@ -171,6 +192,6 @@ class Forward:
     def _own(self, logits: Tensor) -> Tensor:
         return self._rows_at_places(logits).float()
 
-    def _hand_out(self, row: int, streams: Tensor) -> None:
+    def _hand_out(self, row: int, read: RowStream) -> None:
         self._next_row = row + 1
-        self._on_row(row, streams)
+        self._on_row(row, read)

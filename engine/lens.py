@@ -12,16 +12,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy import watch
 from engine.errors import CannotRead
 from engine.forward import Forward
-from engine.hooks import evaluating
+from engine.learning import learn
 from engine.logit_map import difference, tolerance
+from engine.parts import ModelParts
 from engine.positions import Positions
-from engine.readout import finite
+from engine.proving import as_proof
 from engine.records import LayerReading, Proof
+from engine.replay import Replay
 from engine.streaming import StreamedPass
-from engine.tail import Replay, Tail, find_tail
+from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
@@ -44,13 +45,8 @@ class Lens:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.tail: Tail | Replay | None = None
-        self.layers: tuple[nn.Module, ...] = ()
-        self.layers_name = ""
-        self.notes: tuple[str | None, ...] = ()
-        """For each row, what it means where it is not the truncated model's."""
-        self.dtype: torch.dtype = torch.float32
-        self._stream_slot: Any = None
+        self._learned: dict[frozenset[str], ModelParts] = {}
+        self._parts: ModelParts | None = None
         self._lock = model_lock(model)
         # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
         parameters = inspect.signature(model.forward).parameters.values()
@@ -58,6 +54,18 @@ class Lens:
             parameter.name == "use_cache" or parameter.kind is parameter.VAR_KEYWORD
             for parameter in parameters
         )
+
+    @property
+    def parts(self) -> ModelParts:
+        """What the last pass has shown of the model. Raises CannotRead before the first."""
+        if self._parts is None:
+            raise CannotRead("the lens has not seen a pass of this model yet")
+        return self._parts
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The decoder layers, in order."""
+        return self.parts.layers
 
     def learn(self, inputs: Mapping[str, Any]) -> None:
         """Find the model's parts on one pass over `inputs` and prove them at all positions.
@@ -85,19 +93,19 @@ class Lens:
             self._ensure_learned(inputs, norm)
             forward = self._forward(inputs, positions)
             filled: list[Tensor] = []
-            last: list[Tensor] = []
+            last: list[RowStream] = []
 
-            def keep(row: int, streams: Tensor) -> None:
+            def keep(row: int, read: RowStream) -> None:
                 if row == len(self.layers):
-                    last.append(streams)
+                    last.append(read)
                     return
-                logits = forward.project(streams, norm)
+                logits = forward.project([read], norm)
                 if not filled:
                     filled.append(torch.empty(len(self.layers) + 1, *logits.shape))
                 filled[0][row] = logits
 
             own = forward.run(keep)
-            proof = self.prove(forward.project(last[0]), own)
+            proof = self.prove(forward.project(last), own)
         if not proof.passed:
             raise CannotRead(describe_failure(proof))
         filled[0][-1] = own
@@ -147,8 +155,7 @@ class Lens:
             track=track,
             text_of=texts_for(self.model),
             prove=self.prove,
-            inline=isinstance(self.tail, Replay)
-            or (self.tail is not None and self.tail.device.type == "cpu"),
+            inline=isinstance(self.parts.tail, Replay) or self.parts.tail.device.type == "cpu",
         )
 
     @property
@@ -163,51 +170,30 @@ class Lens:
     @property
     def method(self) -> str:
         """How rows are read: "tail" or "replay"."""
-        return self.tail.method if self.tail is not None else ""
+        return self.parts.tail.method
 
     def prove(self, computed: Tensor, own: Tensor) -> Proof:
         """The lens's last row against the model's own logits, both [n, vocabulary]."""
         gap = difference(computed.to(own.device), own)
-        limit = tolerance(self.dtype, own)
-        return Proof(
-            max_abs_difference=finite(gap),
-            tolerance=limit,
-            passed=gap <= limit,
-            method="replay" if isinstance(self.tail, Replay) else "tail",
-        )
+        return as_proof(gap, tolerance(self.parts.dtype, own), self.parts.tail)
 
     def _forward(self, inputs: Mapping[str, Any], positions: Positions) -> Forward:
-        assert self.tail is not None
-        return Forward(self.model, self.layers, self.tail, self._stream_slot, inputs, positions)
+        return Forward(self.model, self.parts, inputs, positions)
 
     def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool) -> None:
-        if self.tail is None:
+        # With a picture a model may run layers, and add to the stream, as it does not without.
+        known = self._learned.get(_kind(inputs))
+        if known is None:
             self._learn(inputs)
+        else:
+            self._parts = known
         if not norm:
-            if not isinstance(self.tail, Tail):
+            if not isinstance(self.parts.tail, Tail):
                 raise CannotRead("norm off: the tail of this model cannot be taken apart")
-            self.tail.refuse_norm_off()
+            self.parts.tail.refuse_norm_off()
 
     def _learn(self, inputs: Mapping[str, Any]) -> None:
-        anatomy = watch(self.model, inputs)
-        self._refuse_other_vocabulary(anatomy.logits.shape[-1])
-        with evaluating(self.model):
-            tail, stream = find_tail(self.model, anatomy, inputs)
-        self.layers, self.layers_name = anatomy.layers, anatomy.layers_name
-        self.notes = (None,) * (len(self.layers) + 1)
-        self._stream_slot = anatomy.stream_slot
-        self.dtype = stream.dtype
-        self.tail = tail
-
-    def _refuse_other_vocabulary(self, width: int) -> None:
-        config = self.model.config
-        text_config = config.get_text_config(decoder=True)
-        vocabulary = getattr(text_config, "vocab_size", None)
-        if isinstance(vocabulary, int) and not 0.5 * vocabulary <= width <= 2 * vocabulary:
-            raise CannotRead(
-                f"{type(self.model).__name__} returns {width} outputs per position, "
-                f"not one per token of its vocabulary of {vocabulary}"
-            )
+        self._parts = self._learned[_kind(inputs)] = learn(self.model, inputs)
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The same inputs where the model takes them, without a KV cache."""
@@ -218,6 +204,10 @@ class Lens:
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
+
+
+def _kind(inputs: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, value in inputs.items() if value is not None)
 
 
 def describe_failure(proof: Proof) -> str:

@@ -31,6 +31,7 @@ from engine.readout import (
     readings,
 )
 from engine.records import LayerReading, Proof, Tracked
+from engine.tail import RowStream
 
 MAX_WAIT = 0.45
 """Seconds that a row may wait for others before it is shown."""
@@ -53,10 +54,10 @@ class PassResult:
 @dataclass(frozen=True)
 class _Waiting:
     row: int
-    stream: Tensor
+    read: RowStream
     since: float
     ready: Any
-    """CUDA event after which `stream` holds its values, or None."""
+    """CUDA event after which `read` holds its values, or None."""
 
 
 class StreamedPass:
@@ -89,7 +90,7 @@ class StreamedPass:
         self._waiting: list[_Waiting] = []
         self._read: dict[int, LayerReading] = {}
         self._logits: dict[int, Tensor] = {}
-        self._last_stream: Tensor | None = None
+        self._last: RowStream | None = None
         self._own: Tensor | None = None
         self._error: BaseException | None = None
         self._ended = False
@@ -185,18 +186,18 @@ class StreamedPass:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _on_row(self, row: int, streams: Tensor) -> None:
+    def _on_row(self, row: int, read: RowStream) -> None:
         now = time.perf_counter()
         if row == self._layers:
-            self._last_stream = streams
+            self._last = read
             return
         ready = None
-        if streams.is_cuda and not self._inline:
+        if read.stream.is_cuda and not self._inline:
             ready = torch.cuda.Event()
             ready.record()
         due: list[_Waiting] = []
         with self._changed:
-            self._waiting.append(_Waiting(row, streams, now, ready))
+            self._waiting.append(_Waiting(row, read, now, ready))
             if self._inline:
                 layer_seconds = now - self._last_entry if row else 0.0
                 oldest = now - self._waiting[0].since
@@ -220,20 +221,17 @@ class StreamedPass:
 
     def _project(self, waiting: list[_Waiting]) -> None:
         began = time.perf_counter()
-        streams = [item.stream for item in waiting]
-        with self._side_stream(waiting):
-            device = streams[0].device
-            stacked = torch.cat([stream.to(device) for stream in streams])
-            with torch.no_grad():
-                logits = self._forward.project(stacked, self._norm)
-                rows = readings(
-                    [item.row for item in waiting],
-                    stacked,
-                    logits,
-                    self._top_k,
-                    self._text_of,
-                    [None] * len(waiting),
-                )
+        with self._side_stream(waiting), torch.no_grad():
+            device = waiting[0].read.stream.device
+            logits = self._forward.project([item.read for item in waiting], self._norm)
+            rows = readings(
+                [item.row for item in waiting],
+                torch.cat([item.read.stream.to(device) for item in waiting]),
+                logits,
+                self._top_k,
+                self._text_of,
+                [self._forward.note(item.row, item.read) for item in waiting],
+            )
         with self._changed:
             for item, reading, row_logits in zip(waiting, rows, logits, strict=True):
                 self._read[item.row] = reading
@@ -244,23 +242,24 @@ class StreamedPass:
     def _side_stream(self, waiting: list[_Waiting]) -> Any:
         if waiting[0].ready is None:
             return nullcontext()
-        device = waiting[0].stream.device
+        device = waiting[0].read.stream.device
         if device not in self._side_streams:
             self._side_streams[device] = torch.cuda.Stream(device)
         side = self._side_streams[device]
         for item in waiting:
             side.wait_event(item.ready)
-            item.stream.record_stream(side)
+            for tensor in (item.read.stream, *item.read.companions):
+                tensor.record_stream(side)
         return torch.cuda.stream(side)
 
     def _finish(self) -> tuple[LayerReading, ...]:
         """The last row, from the model's own logits, and everything that needs it."""
         began = time.perf_counter()
-        own, stream, places = self._own, self._last_stream, self._forward.places
-        assert own is not None and stream is not None and places is not None
+        own, read, places = self._own, self._last, self._forward.places
+        assert own is not None and read is not None and places is not None
         with self._lock, self._forward.evaluating():
-            proof = self._prove(self._forward.project(stream), own)
-            (last,) = readings([self._layers], stream, own, self._top_k, self._text_of, [None])
+            proof = self._prove(self._forward.project([read]), own)
+            (last,) = readings([self._layers], read.stream, own, self._top_k, self._text_of, [None])
             logits = torch.stack(
                 [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
             )

@@ -170,7 +170,7 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
         assert started.result is not None and started.result.proof.passed
 
     def naive() -> None:
-        steps = lens.tail.steps  # type: ignore[union-attr]
+        steps = lens.parts.tail.steps  # type: ignore[union-attr]
         with torch.no_grad():
             moved = {k: v.to(device) for k, v in inputs.items()}
             output = model(**moved, use_cache=False, output_hidden_states=True)
@@ -178,7 +178,7 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
                 normed = state
                 for step in steps:
                     normed = step(normed)
-                lens.tail.head(normed).float().softmax(-1).topk(3)  # type: ignore[union-attr]
+                lens.parts.tail.head(normed).float().softmax(-1).topk(3)  # type: ignore[union-attr]
 
     ways: dict[str, Callable[[], None]] = {"bare": bare, "lens": streamed, "naive": naive}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -42,7 +42,7 @@ def hooks_of(model: nn.Module) -> int:
 def truncated_logits(tiny: Tiny, lens: Lens, rows: int) -> torch.Tensor:
     """Logits of the same model cut down to its first `rows` layers."""
     model = copy.deepcopy(tiny.model)
-    *path, name = lens.layers_name.split(".")
+    *path, name = lens.parts.layers_name.split(".")
     owner: Any = model
     for part in path:
         owner = getattr(owner, part)
@@ -263,8 +263,8 @@ def test_a_hundred_runs_leave_memory_where_it_was() -> None:
 def test_a_disturbed_norm_in_the_lens_only_is_refused() -> None:
     tiny = llama()
     lens = learned(tiny)
-    assert isinstance(lens.tail, Tail)
-    step = lens.tail.steps[0]
+    assert isinstance(lens.parts.tail, Tail)
+    step = lens.parts.tail.steps[0]
     disturbed = copy.deepcopy(step.module)
     with torch.no_grad():
         disturbed.weight[3] += 0.5  # type: ignore[index, operator]
@@ -361,15 +361,15 @@ def test_projections_stay_small() -> None:
     """No tensor of [layers, positions, vocabulary] is made while streaming."""
     tiny = llama(layers=12)
     lens = learned(tiny)
-    assert isinstance(lens.tail, Tail)
+    assert isinstance(lens.parts.tail, Tail)
     sizes: list[int] = []
-    own = lens.tail.head.forward
+    own = lens.parts.tail.head.forward
 
     def count(hidden: torch.Tensor) -> Any:
         sizes.append(hidden[..., 0].numel())
         return own(hidden)
 
-    lens.tail.head.forward = count  # type: ignore[method-assign]
+    lens.parts.tail.head.forward = count  # type: ignore[method-assign]
     list(lens.stream(tiny.inputs))
     length = tiny.inputs["input_ids"].shape[1]
     assert sorted(sizes)[-1] == length and sorted(sizes)[-2] <= 3

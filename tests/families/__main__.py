@@ -28,7 +28,8 @@ def main(names: list[str]) -> int:
         right = sum(row.right for row in rows)
         honest = all(row.honest for row in rows)
         verdict = "exact" if right == len(rows) else "approximate, said so" if honest else "WRONG"
-        proof = f"{rows[-1].difference:10.1e}" if rows[-1].difference is not None else "-"
+        gap = lens.parts.proof.max_abs_difference
+        proof = "-" if gap is None else f"{gap:.1e}"
         print(
             f"{name:24} {len(rows):>4}  {lens.method:7} {proof:>10}  "
             f"{right:>3}/{len(rows):<3}  {verdict}",

@@ -1,0 +1,97 @@
+"""Learning a model: watch one pass, prove the way its rows are read, and find what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from engine.anatomy import Anatomy, watch
+from engine.errors import CannotRead
+from engine.forward import Forward
+from engine.hooks import evaluating
+from engine.logit_map import difference, tolerance
+from engine.parts import ModelParts
+from engine.proving import attended_positions, find_tail
+from engine.tail import RowStream, Tail
+from engine.truncation import truncated_logits
+
+
+def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
+    """The parts of `model`, learned and proved on `inputs`.
+
+    Raises CannotRead, naming what was not found or which check failed.
+    """
+    anatomy = watch(model, inputs)
+    _refuse_other_vocabulary(model, anatomy.logits.shape[-1])
+    with evaluating(model):
+        tail, proof, stream = find_tail(model, anatomy, inputs)
+    parts = ModelParts(
+        layers=anatomy.layers,
+        layers_name=anatomy.layers_name,
+        stream_slot=anatomy.stream_slot,
+        tail=tail,
+        dtype=stream.dtype,
+        proof=proof,
+        notes=(None,) * (len(anatomy.layers) + 1),
+        stream_shape=tuple(stream.shape),
+        head_name=anatomy.head_name,
+    )
+    doubtful = _doubtful_rows(anatomy, tail)
+    return replace(parts, notes=_notes(model, parts, doubtful, inputs)) if doubtful else parts
+
+
+def _doubtful_rows(anatomy: Anatomy, tail: Any) -> dict[int, str]:
+    """Rows that may not be the truncated model's, with what is then to be said of them."""
+    doubtful = {
+        row: f"includes what the model adds to the stream ahead of layer {row + 1}: "
+        f"cut down to {row} layers it would not"
+        for row in anatomy.changed_rows
+    }
+    if isinstance(tail, Tail) and tail.companion_slots:
+        for row in range(1, len(anatomy.layers)):
+            doubtful.setdefault(row, "read with more than the stream alone; not the model cut here")
+    return doubtful
+
+
+def _notes(
+    model: nn.Module, parts: ModelParts, doubtful: Mapping[int, str], inputs: Mapping[str, Any]
+) -> tuple[str | None, ...]:
+    """The doubtful rows against the truncated model; those that differ keep their note."""
+    rows: dict[int, RowStream] = {}
+
+    def keep(row: int, read: RowStream) -> None:
+        if row in doubtful:
+            rows[row] = read
+
+    length = parts.stream_shape[parts.tail.position_axis]
+    forward = Forward(model, parts, inputs, range(length))
+    forward.run(keep)
+    notes: list[str | None] = [None] * (len(parts.layers) + 1)
+    for row, read in rows.items():
+        try:
+            cut = truncated_logits(model, parts.layers_name, parts.layers, row, inputs)
+        except CannotRead:
+            notes[row] = "cannot be compared with the model cut here"
+            continue
+        attended = attended_positions(inputs, cut)
+        with forward.evaluating():
+            computed = forward.project([read])
+        truth = cut[attended.to(cut.device)]
+        computed = computed[attended.flatten().to(computed.device)].to(truth.device)
+        if difference(computed, truth) > tolerance(parts.dtype, truth):
+            notes[row] = doubtful[row]
+    return tuple(notes)
+
+
+def _refuse_other_vocabulary(model: nn.Module, width: int) -> None:
+    config: Any = model.config
+    text_config = config.get_text_config(decoder=True)
+    vocabulary = getattr(text_config, "vocab_size", None)
+    if isinstance(vocabulary, int) and not 0.5 * vocabulary <= width <= 2 * vocabulary:
+        raise CannotRead(
+            f"{type(model).__name__} returns {width} outputs per position, "
+            f"not one per token of its vocabulary of {vocabulary}"
+        )

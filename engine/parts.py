@@ -1,0 +1,34 @@
+"""What is learned of a model on one watched pass: where its rows are, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from engine.hooks import Slot
+from engine.records import Proof
+from engine.replay import Replay
+from engine.tail import Tail
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """One model as one kind of inputs has shown it; rows 0..L for L layers."""
+
+    layers: tuple[nn.Module, ...]
+    layers_name: str
+    """Of the list that holds them, as `named_modules` has it."""
+    stream_slot: Slot
+    """Where a layer's arguments hold the residual stream."""
+    tail: Tail | Replay
+    dtype: torch.dtype
+    """Of the residual stream."""
+    proof: Proof
+    """The last row against the model's logits, at every attended position of the watched pass."""
+    notes: tuple[str | None, ...]
+    """For each row, what it means where it is not the truncated model's."""
+    stream_shape: tuple[int, ...] = ()
+    """Of the stream in the watched pass."""
+    head_name: str = ""

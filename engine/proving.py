@@ -1,0 +1,243 @@
+"""Finding how a model's rows can be read, and proving it against the model's own logits.
+
+Two ways, tried in this order: `Tail` calls the model's own modules between last layer and logits;
+`Replay` runs the model itself with its layers bypassed and the stream put in behind the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy import Anatomy, Call, output_stream
+from engine.errors import CannotRead
+from engine.hooks import Slot, evaluating, first_float_tensor, slots
+from engine.logit_map import difference, fit_logit_map, tolerance
+from engine.positions import attention_of
+from engine.readout import finite
+from engine.records import Proof
+from engine.replay import Replay
+from engine.tail import CHUNK, RowStream, Tail, TailStep
+
+
+def find_tail(
+    model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]
+) -> tuple[Tail | Replay, Proof, Tensor]:
+    """The proved tail of a model, its proof, and the stream that entered it in the watched pass.
+
+    Raises CannotRead with the differences where neither way gives the model's own logits.
+    """
+    attended = attended_positions(inputs, anatomy.logits)
+    reason = ""
+    explicit = _explicit_tail(model, anatomy, attended)
+    if isinstance(explicit, str):
+        reason = explicit
+    else:
+        tail, stream = explicit
+        gap, limit = _gap(tail, stream, anatomy, attended)
+        if gap <= limit:
+            return tail, as_proof(gap, limit, tail), stream
+        reason = f"its own modules give logits off by {gap:.3g} (tolerance {limit:.3g})"
+    replay = Replay(model, anatomy)
+    stream = output_stream(anatomy.last_output)
+    gap, limit = _replay_gap(replay, stream, anatomy, inputs, attended)
+    if gap <= limit:
+        return replay, as_proof(gap, limit, replay), stream
+    raise CannotRead(
+        f"the tail of {type(model).__name__} cannot be proved: {reason}; replayed through the "
+        f"model, its logits are off by {gap:.3g} (tolerance {limit:.3g})"
+    )
+
+
+def as_proof(gap: float, limit: float, tail: Tail | Replay) -> Proof:
+    """The record of one comparison of the last row with the model's own logits."""
+    return Proof(
+        max_abs_difference=finite(gap), tolerance=limit, passed=gap <= limit, method=tail.method
+    )
+
+
+def attended_positions(inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
+    """Bool [batch, positions]: which positions of the logits are no padding."""
+    mask = attention_of(inputs)
+    attended = torch.ones(logits.shape[:2], dtype=torch.bool)
+    if mask is not None and mask.shape[1] <= attended.shape[1]:
+        attended[:, attended.shape[1] - mask.shape[1] :] = mask
+    return attended
+
+
+def _explicit_tail(
+    model: nn.Module, anatomy: Anatomy, attended: Tensor
+) -> tuple[Tail, Tensor] | str:
+    last = output_stream(anatomy.last_output)
+    current = last
+    entered: Tensor | None = None
+    steps: list[TailStep] = []
+    companions: tuple[Slot, ...] = ()
+    for call in anatomy.after_layers:
+        slot = _stream_slot(call, current, first=not steps)
+        if slot is None or call.output is None:
+            continue
+        others = tuple(other for other in slots(call.args, call.kwargs) if other != slot)
+        if others:
+            matched = _companions(anatomy, call, others) if not steps else None
+            if matched is None:
+                return "a module of the tail takes more than the residual stream"
+            companions = matched
+        if entered is None:
+            entered = slot.get(call.args, call.kwargs)
+        step = TailStep(call.module, slot, *slot.put(call.args, call.kwargs, None), others)
+        steps.append(step)
+        produced = first_float_tensor(call.output)
+        if produced is None:
+            return "a module of the tail returns no stream"
+        current = produced
+    head_input = anatomy.head_input
+    if entered is None:
+        entered = last if last.shape == head_input.shape else head_input
+        current = entered
+    if entered.shape != last.shape:
+        return "plain code reshapes the stream between the last layer and the tail"
+    scale = _ratio(current, head_input)
+    if scale is None:
+        if steps:
+            return "plain code changes the stream between the tail's modules and the head"
+        entered, scale = head_input, 1.0
+    raw = anatomy.head_output[attended.to(anatomy.head_output.device)]
+    logits = anatomy.logits[attended.to(anatomy.logits.device)]
+    logit_map = fit_logit_map(raw, logits.to(raw.device), last.dtype, _config_numbers(model.config))
+    if logit_map is None:
+        return "what follows the head is no scale, soft-cap, bias or mask"
+    tail = Tail(
+        steps=tuple(steps),
+        scale=scale,
+        head=anatomy.head,
+        logit_map=logit_map,
+        position_axis=anatomy.position_axis,
+        device=entered.device,
+        stream_width=entered.shape[-1],
+        entry=(steps[0].module, steps[0].slot) if steps else (anatomy.head, anatomy.head_slot),
+        companion_slots=companions,
+    )
+    return tail, entered
+
+
+def _companions(anatomy: Anatomy, call: Call, others: Sequence[Slot]) -> tuple[Slot, ...] | None:
+    """The arguments of a layer that correspond to what the tail takes beside the stream: laid out
+    alike, but for one axis that may grow from layer to layer."""
+    found: list[Slot] = []
+    axis = anatomy.position_axis
+    for other in others:
+        wanted = other.get(call.args, call.kwargs)
+        alike = [
+            slot
+            for slot, value in anatomy.companions.items()
+            if value.dtype == wanted.dtype
+            and value.ndim == wanted.ndim > axis
+            and value.shape[axis - 1 : axis + 1] == wanted.shape[axis - 1 : axis + 1]
+            and sum(a != b for a, b in zip(value.shape, wanted.shape, strict=True)) <= 1
+        ]
+        if len(alike) != 1:
+            return None
+        found += alike
+    return tuple(found)
+
+
+def _stream_slot(call: Call, current: Tensor, first: bool) -> Slot | None:
+    candidates = list(slots(call.args, call.kwargs))
+    for slot in candidates:
+        value = slot.get(call.args, call.kwargs)
+        if value is current or (value.shape == current.shape and torch.equal(value, current)):
+            return slot
+    # Plain code may add to the stream between the last layer and the tail (DeepStack).
+    if first and candidates:
+        value = candidates[0].get(call.args, call.kwargs)
+        if value.shape == current.shape:
+            return candidates[0]
+    return None
+
+
+def _ratio(current: Tensor, head_input: Tensor) -> float | None:
+    """k with head_input = k * current, or None."""
+    if current.shape != head_input.shape:
+        return None
+    if torch.equal(current, head_input):
+        return 1.0
+    source, target = current.double().flatten(), head_input.double().flatten()
+    power = float(source @ source)
+    if not power:
+        return None
+    scale = float(source @ target) / power
+    limit = tolerance(current.dtype, head_input)
+    return scale if difference(current * scale, head_input) <= limit else None
+
+
+def _gap(tail: Tail, stream: Tensor, anatomy: Anatomy, attended: Tensor) -> tuple[float, float]:
+    own = anatomy.logits
+    limit = tolerance(stream.dtype, own[attended.to(own.device)])
+    worst = 0.0
+    wholes = [stream]
+    if tail.companion_slots:
+        entry = next(call for call in anatomy.after_layers if call.module is tail.steps[0].module)
+        wholes += [slot.get(entry.args, entry.kwargs) for slot in tail.steps[0].companion_slots]
+    with evaluating(tail.head):
+        for streams, truth in _chunks(wholes, own, attended, anatomy.position_axis):
+            worst = max(worst, difference(tail.logits([streams]), truth.to(tail.device)))
+    return worst, limit
+
+
+def _replay_gap(
+    replay: Replay,
+    stream: Tensor,
+    anatomy: Anatomy,
+    inputs: Mapping[str, Any],
+    attended: Tensor,
+) -> tuple[float, float]:
+    """The replay of the whole last stream, and of the rows packed in another order."""
+    own = anatomy.logits
+    axis = anatomy.position_axis
+    limit = tolerance(stream.dtype, own[attended.to(own.device)])
+    memory: dict[nn.Module, list[Any]] = {}
+    try:
+        whole = replay.whole(stream, inputs, memory)
+        worst = difference(
+            whole[attended.to(whole.device)], own.to(whole.device)[attended.to(whole.device)]
+        )
+        rows = stream.movedim((axis - 1, axis), (0, 1))
+        streams = rows[attended.to(rows.device)].flip(0)
+        truth = own[attended.to(own.device)].flip(0)
+        packed = replay.logits([RowStream(streams)], inputs, memory, stream)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise CannotRead(
+            f"the model cannot be replayed with its layers bypassed: {error}"
+        ) from error
+    return max(worst, difference(packed, truth.to(packed.device))), limit
+
+
+def _chunks(
+    wholes: Sequence[Tensor], logits: Tensor, attended: Tensor, axis: int
+) -> Iterator[tuple[RowStream, Tensor]]:
+    """The attended positions of a whole stream and its companions, some at a time."""
+    picked = [
+        whole.movedim((axis - 1, axis), (0, 1))[attended.to(whole.device)].split(CHUNK)
+        for whole in wholes
+    ]
+    truths = logits[attended.to(logits.device)].split(CHUNK)
+    for (stream, *companions), truth in zip(zip(*picked, strict=True), truths, strict=True):
+        yield RowStream(stream, tuple(companions)), truth
+
+
+def _config_numbers(config: Any) -> list[float]:
+    """Numbers of the (text) config that may scale or cap logits."""
+    found: list[float] = []
+    configs = [config]
+    if hasattr(config, "get_text_config"):
+        configs.append(config.get_text_config(decoder=True))
+    for each in configs:
+        for name, value in vars(each).items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and any(word in name for word in ("logit", "multiplier", "cap")):
+                found.append(float(value))
+    return list(dict.fromkeys(found))
