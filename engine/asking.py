@@ -13,6 +13,7 @@ from msgspec import structs
 from engine.errors import BadInput, Cancelled, LenscopeError
 from engine.lens import describe_failure
 from engine.loading import Loaded
+from engine.memory import is_out_of_memory
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run
@@ -163,13 +164,6 @@ def explain(error: BaseException) -> str:
             "--quantize 4bit or --device-map auto"
         )
     return f"the pass failed: {text[:300]}"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def continue_greedily(

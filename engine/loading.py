@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import model_folder
-from engine.errors import BadInput, CannotLoad, CannotRead
+from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead
 from engine.events import LoadOptions
+from engine.hub import Progress, fetch_weights, remedy_for, settings_folder
 from engine.lens import Lens
+from engine.memory import is_out_of_memory
 from engine.placement import (
     device_for,
     devices_of,
@@ -23,12 +25,13 @@ from engine.placement import (
 )
 from engine.processors import load_processor, takes_pictures, tokenizer_of
 from engine.prompts import has_chat_template, prepare
-from engine.quiet import quiet
+from engine.quiet import quiet, weights_progress
 from engine.records import ModelCard, Question
-from engine.tokens import remember_tokenizer
+from engine.tokens import refuse_other_vocabulary, remember_tokenizer
 
-Progress = Callable[[str, float | None], None]
-"""Called with what is being done and, where known, the fraction of it (0..1)."""
+OUT_OF_MEMORY = (
+    "memory ran out while loading; try --dtype bfloat16, --quantize 4bit or --device-map auto"
+)
 
 PROBE_SIDE = 56
 """Pixels of the blank picture on which a model is learned and proved."""
@@ -101,7 +104,7 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
 
     with quiet(), _explained(options):
         progress(f"opening {options.model}", None)
-        model, processor = _model_and_processor(options, progress)
+        model, processor, revision = _model_and_processor(options, progress)
         loaded_at = time.perf_counter()
         progress("learning and proving the lens", None)
         lens = _proved_lens(model, processor)
@@ -111,7 +114,7 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
         name=options.model,
         card=ModelCard(
             name=options.model,
-            revision=options.revision,
+            revision=revision,
             class_name=type(model).__name__,
             dtype=str(model.dtype).removeprefix("torch."),
             device=devices_of(model),
@@ -121,38 +124,43 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
     )
 
 
-def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any, Any]:
-    folder = model_folder(options)
-    source = options.model if folder is None else str(folder)
+def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any, Any, str | None]:
+    """The model, its processor, and the commit it was downloaded from, if it was."""
+    local = model_folder(options)
+    folder = local or settings_folder(options, progress)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
-    if options.revision:
-        hub["revision"] = options.revision
+    if local is not None or not options.trust_remote_code:
+        hub["local_files_only"] = True  # all of it is here; a model's own code may lie elsewhere
     if options.cache_dir:
         hub["cache_dir"] = options.cache_dir
-    if folder is not None:
-        hub["local_files_only"] = True
+    source = str(folder)
     config, model_class = _config_and_class(source, hub)
     device = device_for(options.device)
     parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
     dtype = dtype_for(options.dtype, config, device, parameters)
+    if local is None:
+        fetch_weights(options, folder, progress)
     placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
     progress("loading the weights", None)
-    model, loading = model_class.from_pretrained(
-        source,
-        dtype=dtype,
-        use_safetensors=None if options.allow_pickle else True,
-        output_loading_info=True,
-        **placement,
-        **hub,
-    )
+    with weights_progress(progress):
+        model, loading = model_class.from_pretrained(
+            source,
+            dtype=dtype,
+            use_safetensors=None if options.allow_pickle else True,
+            output_loading_info=True,
+            **placement,
+            **hub,
+        )
     _refuse_incomplete(loading, options.model)
     if "device_map" not in placement:
+        progress(f"moving the weights to {device}", None)
         model.to(device)
     model.eval()
     progress("loading the processor", None)
     processor = load_processor(source, config, **hub)
+    refuse_other_vocabulary(model, tokenizer_of(processor))
     remember_tokenizer(model, tokenizer_of(processor))
-    return model, processor
+    return model, processor, folder.name if local is None else options.revision
 
 
 def _proved_lens(model: Any, processor: Any) -> Lens:
@@ -230,11 +238,8 @@ def _explained(options: LoadOptions) -> Iterator[None]:
         if options.model in str(error):
             raise
         raise type(error)(f"{options.model}: {error}") from error
-    except MemoryError:
-        raise CannotLoad(
-            f"{options.model}: memory ran out while loading; try --dtype bfloat16, "
-            "--quantize 4bit or --device-map auto"
-        ) from None
+    except Cancelled:
+        raise
     except Exception as error:
         raise CannotLoad(f"{options.model}: {_one_line(error, options)}") from error
 
@@ -242,26 +247,10 @@ def _explained(options: LoadOptions) -> Iterator[None]:
 def _one_line(error: Exception, options: LoadOptions) -> str:
     text = " ".join(str(error).split())
     lowered = text.lower()
-    kinds = _kinds(error)
     if "trust_remote_code" in lowered:
         return "the model needs its own code to run; trust it with --trust-remote-code"
-    if "GatedRepoError" in kinds:
-        return "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
-    if "out of memory" in lowered or "can't allocate memory" in lowered:
-        return "memory ran out while loading; try --dtype bfloat16, --quantize 4bit"
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     if "no file named" in lowered and "safetensors" in lowered:
         return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
-    if "RepositoryNotFoundError" in kinds:
-        return "not a folder here and not found on the hub (check the name, or `hf auth login`)"
-    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError"}:
-        return "not a folder here, not in the cache, and the hub cannot be reached"
-    return text[:300] or type(error).__name__
-
-
-def _kinds(error: BaseException | None) -> set[str]:
-    """The names of an error's class and of those that led to it."""
-    names: set[str] = set()
-    while error is not None and type(error).__name__ not in names:
-        names.add(type(error).__name__)
-        error = error.__cause__ or error.__context__
-    return names
+    return remedy_for(error) or text[:300] or type(error).__name__

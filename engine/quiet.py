@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -25,3 +26,29 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def weights_progress(progress: Callable[[str, float | None], None]) -> Iterator[None]:
+    """Tell how many of a model's weights are loaded, where transformers would draw its bar."""
+    from transformers.utils import logging as transformers_logging
+
+    def told(factory: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        items = args[0] if args else settings.get("iterable")
+        if settings.get("desc") != "Loading weights" or items is None:
+            return factory(*args, **settings)
+        return _told(items, progress)
+
+    before = transformers_logging.set_tqdm_hook(told)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(before)
+
+
+def _told(items: Iterable[Any], progress: Callable[[str, float | None], None]) -> Iterator[Any]:
+    everything = list(items)
+    for done, item in enumerate(everything):
+        if done * 100 // len(everything) != (done - 1) * 100 // len(everything):
+            progress("loading the weights", done / len(everything))
+        yield item

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from engine.errors import CannotRead
 from engine.readout import TextOf
 
 _texts: WeakKeyDictionary[Any, TokenTexts] = WeakKeyDictionary()
@@ -19,6 +20,22 @@ def remember_tokenizer(model: Any, tokenizer: Any) -> None:
 def texts_for(model: Any) -> TextOf:
     """id -> text for this model; empty texts where no tokenizer is known."""
     return _texts.get(model) or (lambda _: "")
+
+
+def refuse_other_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raise CannotRead where the model's outputs are not one per token of its tokenizer.
+
+    Embeddings are padded and a few tokens (a picture's) may have no output, so the two need not
+    be equally many; a head over something else (robot actions, say) is far off.
+    """
+    head = model.get_output_embeddings()
+    width = getattr(getattr(head, "weight", None), "shape", (None,))[0]
+    tokens = len(tokenizer)
+    if isinstance(width, int) and width < 0.9 * min(tokens, tokenizer.vocab_size):
+        raise CannotRead(
+            f"{type(model).__name__} has {width} outputs, "
+            f"not one for each of its tokenizer's {tokens} tokens"
+        )
 
 
 class TokenTexts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import queue
 import threading
 import time
@@ -23,6 +22,7 @@ from engine.events import (
     RunStarted,
     Trouble,
 )
+from engine.memory import give_memory_back
 from engine.records import Question, Run
 from engine.stamps import new_run_id, now
 
@@ -58,7 +58,8 @@ class Worker:
 
     def load(self, options: LoadOptions) -> None:
         """Load this model in the place of the present one."""
-        self._orders.put(lambda: self._load(options))
+        generation = self._generation
+        self._orders.put(lambda: self._load(options, generation))
 
     def ask(self, question: Question) -> str:
         """Ask the loaded model; the id that the run will have."""
@@ -89,24 +90,34 @@ class Worker:
             self._cancelled.clear()
             order()
 
-    def _load(self, options: LoadOptions) -> None:
+    def _load(self, options: LoadOptions, generation: int) -> None:
         self._loaded = None
         self._inputs.clear()
-        gc.collect()
+        give_memory_back()
         began = time.perf_counter()
+
+        def tell(stage: str, fraction: float | None) -> None:
+            if generation < self._generation:
+                raise Cancelled("cancelled")
+            self._tell(ModelLoading(stage, fraction))
+
+        failure = None
         try:
             # Torch and transformers load here, in the background, not with the first frame.
-            self._tell(ModelLoading("importing torch and transformers"))
+            tell("importing torch and transformers", None)
             from engine.loading import load_with
 
-            loaded = load_with(
-                options, lambda stage, fraction: self._tell(ModelLoading(stage, fraction))
-            )
+            loaded = load_with(options, tell)
+        except Cancelled:
+            failure = f"{options.model}: loading was cancelled"
         except LenscopeError as error:
-            self._tell(ModelFailed(str(error)))
-            return
+            failure = str(error)
         except Exception as error:
-            self._tell(ModelFailed(f"{options.model}: {_one_line(error)}"))
+            failure = f"{options.model}: {_one_line(error)}"
+        if failure is not None:
+            # Only here, when the error and the half-loaded model in its frames are gone.
+            give_memory_back()
+            self._tell(ModelFailed(failure))
             return
         self._loaded = loaded
         self._tell(
@@ -148,7 +159,7 @@ class Worker:
         if asking.prepared is not None:
             self._remember(run_id, asking.prepared.inputs)
         if run.status == "failed":
-            self._give_memory_back()
+            give_memory_back()
         self._tell(RunEnded(run))
 
     def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
@@ -172,7 +183,7 @@ class Worker:
         except Cancelled:
             pass
         except Exception as error:
-            self._give_memory_back()
+            give_memory_back()
             self._tell(Trouble(explain(error), run_id))
         self._tell(AnswerGrew(run_id, "", ended=True))
 
@@ -180,13 +191,6 @@ class Worker:
         self._inputs[run_id] = inputs
         while len(self._inputs) > REMEMBERED:
             self._inputs.popitem(last=False)
-
-    def _give_memory_back(self) -> None:
-        gc.collect()
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _never_begun(question: Question, run_id: str) -> Run:
