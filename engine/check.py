@@ -11,7 +11,8 @@ import torch
 
 from engine.errors import CannotRead
 from engine.lens import Lens
-from engine.logit_map import difference, tolerance
+from engine.logit_map import LogitMap, difference, tolerance
+from engine.tail import Tail
 from engine.truncation import truncated_logits
 
 POSITIONS = 8
@@ -40,13 +41,59 @@ class RowCheck:
         return self.right or self.note is not None
 
 
+def describe(lens: Lens) -> list[tuple[str, str]]:
+    """What was found of a model, as (what, how) lines."""
+    parts, tail = lens.parts, lens.parts.tail
+    names = {module: name for name, module in lens.model.named_modules()}
+    kinds = sorted({type(layer).__name__ for layer in parts.layers})
+    count = len(parts.layers)
+    lines = [
+        ("layers", f"{parts.layers_name}: {count} of {', '.join(kinds)}; rows 0 to {count}"),
+        ("stream", f"{list(parts.stream_shape)}, {str(parts.dtype).removeprefix('torch.')}"),
+    ]
+    if isinstance(tail, Tail):
+        path = [f"{names[step.module]} ({type(step.module).__name__})" for step in tail.steps]
+        path += [f"scale {tail.scale:.6g}"] if tail.scale != 1.0 else []
+        path += [f"{names[tail.head]} ({type(tail.head).__name__})", *_after_head(tail.logit_map)]
+        lines.append(("tail", " -> ".join(path)))
+        if tail.companion_slots:
+            lines.append(("", "its first module also takes what goes from layer to layer"))
+    else:
+        lines.append(("tail", "replayed: the model itself runs with its layers passed over"))
+    noted = [row for row, note in enumerate(parts.notes) if note]
+    if noted:
+        lines.append(("noted", f"rows {', '.join(map(str, noted))}: {parts.notes[noted[0]]}"))
+    gap = parts.proof.max_abs_difference
+    lines.append(
+        (
+            "proof",
+            f"the last row is the model's own logits within {0.0 if gap is None else gap:.2g} "
+            f"(tolerance {parts.proof.tolerance:.2g}) at every position",
+        )
+    )
+    return lines
+
+
+def _after_head(logits: LogitMap) -> list[str]:
+    steps = []
+    if logits.shift is not None:
+        steps.append("a bias")
+    if logits.scale != 1.0:
+        steps.append(f"scale {logits.scale:.6g}")
+    if logits.cap is not None:
+        steps.append(f"soft-cap {logits.cap:.6g}")
+    if logits.masked is not None:
+        steps.append(f"{len(logits.masked)} masked ids")
+    return [*steps, f"{logits.width} logits"]
+
+
 def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:
     """Rows 0..L, each at up to POSITIONS positions. One pass of the model for every row.
 
     Raises CannotRead where the model cannot be read at all.
     """
-    lens.learn(inputs)
     inputs = lens.on_device(inputs)
+    lens.learn(inputs)
     parts = lens.parts
     length = parts.stream_shape[parts.tail.position_axis]
     places = torch.linspace(0, length - 1, min(POSITIONS, length)).round().long().unique()

@@ -68,13 +68,14 @@ class Lens:
         return self.parts.layers
 
     def learn(self, inputs: Mapping[str, Any]) -> None:
-        """Find the model's parts on one pass over `inputs` and prove them at all positions.
+        """Find the model's parts on one pass over `inputs` and prove them at all positions, unless
+        inputs of their kind have been seen before.
 
         Raises CannotRead, saying which check failed.
         """
         inputs = self.on_device(inputs)
         with self._lock:
-            self._learn(inputs)
+            self._ensure_learned(inputs)
 
     def logits(
         self, inputs: Mapping[str, Any], positions: Positions = (-1,), norm: bool = True
@@ -180,20 +181,16 @@ class Lens:
     def _forward(self, inputs: Mapping[str, Any], positions: Positions) -> Forward:
         return Forward(self.model, self.parts, inputs, positions)
 
-    def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool) -> None:
+    def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool = True) -> None:
         # With a picture a model may run layers, and add to the stream, as it does not without.
-        known = self._learned.get(_kind(inputs))
-        if known is None:
-            self._learn(inputs)
-        else:
-            self._parts = known
+        kind = frozenset(name for name, value in inputs.items() if value is not None)
+        if kind not in self._learned:
+            self._learned[kind] = learn(self.model, inputs)
+        self._parts = self._learned[kind]
         if not norm:
-            if not isinstance(self.parts.tail, Tail):
+            if not isinstance(self._parts.tail, Tail):
                 raise CannotRead("norm off: the tail of this model cannot be taken apart")
-            self.parts.tail.refuse_norm_off()
-
-    def _learn(self, inputs: Mapping[str, Any]) -> None:
-        self._parts = self._learned[_kind(inputs)] = learn(self.model, inputs)
+            self._parts.tail.refuse_norm_off()
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The same inputs where the model takes them, without a KV cache."""
@@ -204,10 +201,6 @@ class Lens:
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
-
-
-def _kind(inputs: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(name for name, value in inputs.items() if value is not None)
 
 
 def describe_failure(proof: Proof) -> str:

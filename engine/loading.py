@@ -166,8 +166,7 @@ def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any,
 def _proved_lens(model: Any, processor: Any) -> Lens:
     lens = Lens(model)
     try:
-        inputs = _probe_inputs(model, processor)
-        lens.learn(inputs)
+        lens.learn(probe_inputs(model, processor))
     except BadInput as error:
         raise CannotRead(f"the model cannot be asked a first question: {error}") from error
     return lens
@@ -218,7 +217,7 @@ def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
             )
 
 
-def _probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
+def probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
     """A short question on a small grey picture, through the model's own processor."""
     question = Question(prompt="What is this?")
     image = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.records import Question
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 DEFAULT_PROMPT = "Color of the main object:"
 
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given[:1] == ["run"]:
             return _run(_run_parser().parse_args(given[1:]))
+        if given[:1] == ["check"]:
+            return _check(_check_parser().parse_args(given[1:]))
         return _explore(_explorer_parser().parse_args(given))
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -118,6 +121,16 @@ def _run(options: argparse.Namespace) -> int:
     )
 
 
+def _check(options: argparse.Namespace) -> int:
+    from engine.checkpoints import model_folder
+
+    load_options = _load_options(options)
+    model_folder(load_options)
+    from tui.checking import run_check
+
+    return run_check(load_options, proof_only=options.proof_only)
+
+
 def _checked(options: argparse.Namespace) -> tuple[LoadOptions, Question]:
     """What to load and ask, once all that can be seen without torch is known to be in order."""
     from msgspec import structs
@@ -171,7 +184,8 @@ def _explorer_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lenscope",
         description="See what a vision-language model believes after every layer.",
-        epilog="`lenscope run` does the same without the explorer: `lenscope run --help`.",
+        epilog="`lenscope run` does the same without the explorer; `lenscope check` shows how a "
+        "model is read, and proves it. Each has its own --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="print the version and leave")
@@ -207,6 +221,21 @@ def _run_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lenscope check",
+        description="Print the parts found of a model, their proof, and every row against the "
+        "same model cut down to its first layers (one pass for every row).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    parser.add_argument(
+        "--proof-only", action="store_true", help="leave the comparison of rows out"
+    )
+    _add_loading(parser)
+    return parser
+
+
 def _add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
     picture = parser.add_mutually_exclusive_group()
@@ -222,11 +251,19 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
     asking.add_argument("--system", metavar="TEXT", help="a system turn")
     asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
+    _add_loading(parser)
+
+
+def _add_loading(parser: argparse.ArgumentParser) -> None:
     loading = parser.add_argument_group("how the model is loaded")
     loading.add_argument(
         "--device", metavar="D", type=_device, default="auto", help="auto, cpu, cuda, cuda:1"
     )
-    loading.add_argument("--device-map", metavar="auto", help="spread over devices (accelerate)")
+    loading.add_argument(
+        "--device-map",
+        choices=DEVICE_MAPS,
+        help="spread over the GPUs and, where they are full, main memory (accelerate)",
+    )
     loading.add_argument(
         "--dtype", choices=DTYPES, default="auto", help="the weights' type in memory (auto)"
     )

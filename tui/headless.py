@@ -19,9 +19,10 @@ from engine.stamps import now
 from tui.bars import FIGURE_WIDTH, figure, probability_bar
 from tui.exits import Exit
 from tui.show import display_text
+from tui.talk import clear_progress, model_line, progress, say
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    pass
 
 PLAIN_WIDTH = 100
 """Columns of the table where stdout is no terminal."""
@@ -41,14 +42,14 @@ def run_headless(
     if json_path is not None and json_path != "-":
         refusal = _cannot_be_written(json_path)
         if refusal is not None:
-            _say(refusal)
+            say(refusal)
             return Exit.FAULT
     from engine.asking import Asking
     from engine.loading import load_with
 
-    loaded = load_with(options, _progress)
-    _clear_progress()
-    _say(_model_line(loaded))
+    loaded = load_with(options, progress)
+    clear_progress()
+    say(model_line(loaded))
     if picture_if_any and loaded.takes_pictures:
         from msgspec import structs
 
@@ -56,7 +57,7 @@ def run_headless(
 
         question = structs.replace(question, picture=Picture(path=str(samples.DEFAULT_PICTURE)))
     if question.chat and not loaded.has_chat_template:
-        _say("this model has no chat template: asked raw")
+        say("this model has no chat template: asked raw")
     table = None if json_path is not None else Table(question.top_k)
     asking = Asking(loaded, question)
     if table is not None:
@@ -65,7 +66,7 @@ def run_headless(
     else:
         run = asking.run()
     if run.status != "done":
-        _say(run.error or run.status)
+        say(run.error or run.status)
         return Exit.MODEL if run.proof is not None else Exit.FAULT
     if json_path is not None:
         return _write(run, json_path, previews)
@@ -150,9 +151,9 @@ def _write(run: Run, path: str, previews: bool) -> int:
     try:
         write_session(session, path, previews)
     except BadInput as error:
-        _say(str(error))
+        say(str(error))
         return Exit.FAULT
-    _say(f"saved {path}")
+    say(f"saved {path}")
     return Exit.DONE
 
 
@@ -171,30 +172,6 @@ def _cannot_be_written(name: str) -> str | None:
     except (OSError, ValueError) as error:
         return f"{name}: cannot be written ({reason_of(error)})"
     return None
-
-
-def _model_line(loaded: Loaded) -> str:
-    card = loaded.card
-    return (
-        f"{card.name} ({card.class_name}, {len(loaded.lens.layers)} layers, {card.dtype}, "
-        f"{card.device}), proved by {loaded.lens.method}"
-    )
-
-
-def _progress(stage: str, fraction: float | None) -> None:
-    if sys.stderr.isatty():
-        share = "" if fraction is None else f" {fraction:.0%}"
-        print(f"\r\x1b[K{display_text(stage, spaces=False)}{share} …", end="", file=sys.stderr)
-        sys.stderr.flush()
-
-
-def _clear_progress() -> None:
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _say(text: str) -> None:
-    print(f"lenscope: {display_text(text, spaces=False)}", file=sys.stderr, flush=True)
 
 
 def _print(text: str = "") -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,42 +18,10 @@ from engine.forward import Forward
 from engine.lens import Lens
 from engine.records import Proof, Session
 from engine.sessions import read_session
-from tui.cli import main
+from tests.cli.conftest import Ended, Lenscope
 
 Saved = Callable[[str], Path]
 Capture = pytest.CaptureFixture[str]
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def lenscope(
-    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Ended]:
-    """Run a command line in an empty folder."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def run(*arguments: str | Path) -> Ended:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        captured = capsys.readouterr()
-        return Ended(int(code), captured.out, captured.err)
-
-    return run
-
-
-Lenscope = Callable[..., Ended]
 
 
 @pytest.fixture

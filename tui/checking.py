@@ -1,0 +1,53 @@
+"""`lenscope check`: the parts found of a model, their proof, and every row against the oracle."""
+
+from __future__ import annotations
+
+from engine.events import LoadOptions
+from tui.exits import Exit
+from tui.show import display_text
+from tui.talk import clear_progress, model_line, progress, say
+
+
+def run_check(options: LoadOptions, proof_only: bool) -> int:
+    """Load, print what was found, then one line per row; the exit code.
+
+    Raises what loading raises.
+    """
+    from engine.check import check_rows, describe
+    from engine.loading import load_with, probe_inputs
+
+    loaded = load_with(options, progress)
+    clear_progress()
+    say(model_line(loaded))
+    takes = "text and pictures" if loaded.takes_pictures else "text only"
+    asked = "a chat template" if loaded.has_chat_template else "no chat template: asked raw"
+    for what, how in [("model", loaded.card.class_name), ("takes", f"{takes}; {asked}")]:
+        _line(what, how)
+    for what, how in describe(loaded.lens):
+        _line(what, how)
+    if proof_only:
+        return Exit.DONE
+    print("\nrow   off by    the same model cut down to so many layers", flush=True)
+    checks = []
+    for check in check_rows(loaded.lens, probe_inputs(loaded.model, loaded.processor)):
+        checks.append(check)
+        gap = "-" if check.difference is None else f"{check.difference:.1e}"
+        verdict = "equal" if check.right else check.note or "DIFFERENT"
+        if check.difference is None:
+            verdict = "cannot be cut down so far"
+        print(f"{check.row:>3}   {gap:<9} {verdict}", flush=True)
+    right = sum(check.right for check in checks)
+    uncut = sum(check.difference is None for check in checks)
+    wrong = sum(not check.honest for check in checks) - uncut
+    print()
+    _line("rows", f"{right} of {len(checks)} equal the model cut down to as many layers")
+    if uncut:
+        _line("", f"{uncut} could not be compared: the model's code does not run cut down")
+    if wrong:
+        say(f"{wrong} rows differ from the truncated model and do not say so: please report it")
+        return Exit.MODEL
+    return Exit.DONE
+
+
+def _line(what: str, how: str) -> None:
+    print(f"{what:<10} {display_text(how, spaces=False)}", flush=True)
