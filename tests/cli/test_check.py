@@ -65,14 +65,12 @@ def test_a_row_that_is_wrong_and_does_not_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The comparison itself can fail: the oracle is given another model's layer."""
-    import engine.check
-
-    truth = engine.check.truncated_logits
+    from engine.truncation import truncated_logits as truth
 
     def off(model: Any, name: str, layers: Any, count: int, inputs: Any) -> torch.Tensor:
         return truth(model, name, layers, count, inputs) + (0.5 if count == 2 else 0.0)
 
-    monkeypatch.setattr(engine.check, "truncated_logits", off)
+    monkeypatch.setattr("engine.check.truncated_logits", off)
     ended = lenscope("check", "--model", saved("llama"))
     assert ended.code == 3
     assert "  2   5.0e-01   DIFFERENT" in ended.out
