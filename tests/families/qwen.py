@@ -87,6 +87,17 @@ def tower(hidden: int = 32, **changes: Any) -> dict[str, Any]:
     }
 
 
+def vivid(model: Any, *parts: str) -> Any:
+    """The model with larger weights in these parts, whose config cannot ask for them: what they
+    make of a picture is else nothing beside the embeddings of words."""
+    with torch.no_grad():
+        for part in parts:
+            for parameter in model.get_submodule(part).parameters():
+                if parameter.ndim > 1:
+                    parameter *= 10
+    return model
+
+
 def _deepstack_tower(**changes: Any) -> dict[str, Any]:
     """Features of three depths, for the first three layers."""
     return tower(depth=3, deepstack_visual_indexes=[0, 1, 2], num_position_embeddings=16, **changes)
@@ -197,12 +208,11 @@ def qwen2_5_omni_thinker(layers: int = 4) -> Tiny:
         text_config=text_config(layers, rope_parameters=ROPE),
         vision_config=tower(window_size=16, fullatt_block_indexes=[1]),
         audio_config=_audio_tower(),
-        image_token_index=IMAGE_ID,
-        video_token_index=91,
         audio_token_index=94,
         audio_start_token_id=95,
         audio_end_token_id=96,
         user_token_id=4,
+        **TOKENS,
     )
     inputs = grid_inputs(typed=False)
     return Tiny(Qwen2_5OmniThinkerForConditionalGeneration(config), inputs, layers)
@@ -260,6 +270,7 @@ def qwen4_exp(layers: int = 4) -> Tiny:
             indexer_head_dim=8,
             indexer_budget=4,
             indexer_compress_ratio=2,
+            initializer_range=0.2,
             **EXPERTS,
         ),
         vision_config=tower(num_position_embeddings=16),
@@ -284,7 +295,10 @@ def video_llama_3(layers: int = 4) -> Tiny:
     )
     inputs = grid_inputs(frames=1, typed=False)
     inputs["image_merge_sizes"] = torch.tensor([2])
-    return Tiny(VideoLlama3ForConditionalGeneration(config), inputs, layers)
+    model = vivid(
+        VideoLlama3ForConditionalGeneration(config), "model.vision_model", "model.projector"
+    )
+    return Tiny(model, inputs, layers)
 
 
 @family("cosmos3_edge")
@@ -302,7 +316,8 @@ def cosmos3_edge(layers: int = 4) -> Tiny:
         projector_hidden_size=32,
         **TOKENS,
     )
-    return Tiny(Cosmos3EdgeForConditionalGeneration(config), grid_inputs(frames=1), layers)
+    model = vivid(Cosmos3EdgeForConditionalGeneration(config), "model.visual", "model.projector")
+    return Tiny(model, grid_inputs(frames=1), layers)
 
 
 @family("cosmos3_omni")
@@ -324,4 +339,5 @@ def paddleocr_vl(layers: int = 4) -> Tiny:
     )
     inputs = grid_inputs(frames=1)
     inputs["pixel_values"] = inputs["pixel_values"].unflatten(1, (3, PATCH, PATCH))
-    return Tiny(PaddleOCRVLForConditionalGeneration(config), inputs, layers)
+    model = vivid(PaddleOCRVLForConditionalGeneration(config), "model.visual", "model.projector")
+    return Tiny(model, inputs, layers)
