@@ -14,7 +14,8 @@ class LoadOptions(Struct, frozen=True):
     """A hub id or a folder."""
     device: str = "auto"
     dtype: str = "auto"
-    device_map: str | None = None
+    device_map: str | dict[str, str | int] | None = None
+    """As accelerate takes it: "auto" and the like, or module -> device."""
     quantize: str | None = None
     revision: str | None = None
     cache_dir: str | None = None

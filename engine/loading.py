@@ -64,7 +64,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     *,
-    device_map: str | None = None,
+    device_map: str | dict[str, str | int] | None = None,
     quantize: str | None = None,
     revision: str | None = None,
     cache_dir: str | None = None,

@@ -79,7 +79,8 @@ def placement_for(
             placement["device_map"] = "auto"
     if options.quantize:
         placement["quantization_config"] = _quantization(options.quantize)
-        placement.setdefault("device_map", "auto")
+        one_device = {"": str(device)}
+        placement.setdefault("device_map", "auto" if options.device == "auto" else one_device)
     return placement
 
 
@@ -93,8 +94,12 @@ def parameter_count(config: Any, model_class: Any, trust_remote_code: bool) -> i
 
 
 def devices_of(model: Any) -> str:
-    """The devices on which a model's parameters lie, as text."""
-    return ", ".join(sorted({str(parameter.device) for parameter in model.parameters()}))
+    """Where a model's weights lie, as text; "disk" for what accelerate loads for every use."""
+    places = {str(parameter.device) for parameter in model.parameters()}
+    if "meta" in places:
+        moved = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+        places = (places - {"meta"}) | (moved & {"cpu", "disk"})
+    return ", ".join(sorted(places))
 
 
 def _quantization(bits: str) -> Any:

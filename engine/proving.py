@@ -16,6 +16,7 @@ from engine.anatomy import Anatomy, Call, output_stream
 from engine.errors import CannotRead
 from engine.hooks import Slot, evaluating, first_float_tensor, slots
 from engine.logit_map import difference, fit_logit_map, tolerance
+from engine.memory import is_out_of_memory
 from engine.positions import attention_of
 from engine.readout import finite
 from engine.records import Proof
@@ -210,6 +211,8 @@ def _replay_gap(
         truth = own[attended.to(own.device)].flip(0)
         packed = replay.logits([RowStream(streams)], inputs, memory, stream)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CannotRead(
             f"the model cannot be replayed with its layers bypassed: {error}"
         ) from error

@@ -13,16 +13,18 @@ def quiet() -> Iterator[None]:
     """No log lines or progress bars of the libraries: they would land in the middle of the UI."""
     from transformers.utils import logging as transformers_logging
 
-    hub = logging.getLogger("huggingface_hub")
-    hub_level, verbosity = hub.level, transformers_logging.get_verbosity()
+    others = [logging.getLogger(name) for name in ("huggingface_hub", "accelerate")]
+    levels, verbosity = [other.level for other in others], transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
-    hub.setLevel(logging.CRITICAL)
+    for other in others:
+        other.setLevel(logging.CRITICAL)
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        hub.setLevel(hub_level)
+        for other, level in zip(others, levels, strict=True):
+            other.setLevel(level)
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine.anatomy import logits_of
 from engine.errors import CannotRead
 from engine.hooks import evaluating
+from engine.memory import is_out_of_memory
 
 
 def truncated_logits(
@@ -41,6 +42,8 @@ def truncated_logits(
             try:
                 return logits_of(model(**inputs))
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 reason = " ".join(str(error).split()) or type(error).__name__
     raise CannotRead(f"cut down to {count} layers the model does not run: {reason[:200]}")
 

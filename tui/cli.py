@@ -154,6 +154,8 @@ def _load_options(options: argparse.Namespace) -> LoadOptions:
     import samples
     from engine.events import LoadOptions
 
+    if options.device_map and options.device != "auto":
+        raise BadInput("--device names one device and --device-map several: leave one of them out")
     return LoadOptions(
         model=options.model or str(samples.MODEL),
         device=options.device,

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -28,40 +28,9 @@ from engine.loading import Loaded
 from engine.records import Picture, Question
 from engine.worker import REMEMBERED, Worker
 from tests.conftest import hooks_of
+from tests.engine.conftest import PATIENCE, Ears
 
-Kind = TypeVar("Kind", bound=Event)
 QUESTION = Question(prompt="What?")
-PATIENCE = 60.0
-
-
-class Ears:
-    """Hears a worker's events; `wait_for` returns the next one of a kind."""
-
-    def __init__(self) -> None:
-        self.heard: list[Event] = []
-        self.react: Callable[[Event], None] = lambda event: None
-        self._changed = threading.Condition()
-        self._read = 0
-
-    def tell(self, event: Event) -> None:
-        with self._changed:
-            self.heard.append(event)
-            self._changed.notify_all()
-        self.react(event)
-
-    def wait_for(self, *kinds: type[Kind]) -> Kind:
-        """The next event of these kinds after the last one that was waited for."""
-        deadline = time.monotonic() + PATIENCE
-        with self._changed:
-            while True:
-                for place in range(self._read, len(self.heard)):
-                    event = self.heard[place]
-                    if isinstance(event, kinds):
-                        self._read = place + 1
-                        return event
-                left = deadline - time.monotonic()
-                assert left > 0, f"never heard {kinds}; heard {self.heard[self._read :]}"
-                self._changed.wait(left)
 
 
 class Gate:
@@ -78,22 +47,6 @@ class Gate:
     def remove(self) -> None:
         self.open.set()
         self._handle.remove()
-
-
-@pytest.fixture
-def ears() -> Ears:
-    return Ears()
-
-
-@pytest.fixture
-def worker(ears: Ears) -> Iterator[Worker]:
-    made = Worker(ears.tell)
-    made.start()
-    yield made
-    ears.react = lambda event: None
-    made.stop()
-    made._thread.join(PATIENCE)
-    assert not made._thread.is_alive()
 
 
 @pytest.fixture
