@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from engine.anatomy import Anatomy, watch
-from engine.errors import CannotRead
+from engine.errors import Cancelled, CannotRead
 from engine.forward import Forward
 from engine.hooks import evaluating
 from engine.logit_map import difference, tolerance
 from engine.parts import ModelParts
 from engine.proving import attended_positions, find_tail
+from engine.replay import Replay
 from engine.tail import RowStream, Tail
 from engine.truncation import truncated_logits
 
@@ -39,16 +41,16 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
         stream_shape=tuple(stream.shape),
         head_name=anatomy.head_name,
     )
-    doubtful = _doubtful_rows(anatomy, tail)
-    return replace(parts, notes=_notes(model, parts, doubtful, inputs)) if doubtful else parts
+    return replace(parts, notes=_notes(model, parts, _doubtful_rows(anatomy, tail), inputs))
 
 
-def _doubtful_rows(anatomy: Anatomy, tail: Any) -> dict[int, str]:
+def _doubtful_rows(anatomy: Anatomy, tail: Tail | Replay) -> dict[int, str]:
     """Rows that may not be the truncated model's, with what is then to be said of them."""
     doubtful = {
         row: f"includes what the model adds to the stream ahead of layer {row + 1}: "
         f"cut down to {row} layers it would not"
-        for row in anatomy.changed_rows
+        # Nothing comes before row 0 with which it could be compared.
+        for row in (0, *anatomy.changed_rows)
     }
     if isinstance(tail, Tail) and tail.companion_slots:
         for row in range(1, len(anatomy.layers)):
@@ -65,16 +67,21 @@ def _notes(
     def keep(row: int, read: RowStream) -> None:
         if row in doubtful:
             rows[row] = read
+        if row == max(doubtful):
+            forward.cancelled.set()  # no later layer is needed
 
     length = parts.stream_shape[parts.tail.position_axis]
     forward = Forward(model, parts, inputs, range(length))
-    forward.run(keep)
+    with suppress(Cancelled):
+        forward.run(keep)
     notes: list[str | None] = [None] * (len(parts.layers) + 1)
     for row, read in rows.items():
         try:
             cut = truncated_logits(model, parts.layers_name, parts.layers, row, inputs)
         except CannotRead:
-            notes[row] = "cannot be compared with the model cut here"
+            # Without any layer much code does not run, and then row 0 is what it is: the stream
+            # that enters layer 1.
+            notes[row] = "cannot be compared with the model cut here" if row else None
             continue
         attended = attended_positions(inputs, cut)
         with forward.evaluating():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ import samples
 
 if TYPE_CHECKING:
     from engine.loading import Loaded
+
+# Read when torch is imported: its threads, in as many workers as there are cores, would only wait
+# for each other. Whatever needs them all says so.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 VOCABULARY = 320
 """Wider than the tokenizers below: real checkpoints pad their embeddings too."""

@@ -5,7 +5,8 @@ llava-hf/llava-1.5-7b-hf has 32 layers, Qwen/Qwen2-VL-2B-Instruct 28 (the study 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,14 @@ def test_words_with_and_without_a_leading_space_are_told_apart(llava: Loaded, qw
 # Real sizes
 
 
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
 def ask_full_size(model: Any, processor: Any, name: str, question: Question) -> Run:
     """One question in bfloat16, learned and proved on a small picture as when loading."""
     from engine.loading import probe_inputs
@@ -206,6 +215,7 @@ def proved(run: Run, rows: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_qwen2_vl_2b_in_bfloat16(tmp_path: Path) -> None:
     """2.2 billion parameters; about 5 GB and two minutes on two cores."""
     from transformers import Qwen2VLForConditionalGeneration
@@ -226,6 +236,7 @@ def test_qwen2_vl_2b_in_bfloat16(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_llava_1_5_7b_in_bfloat16(tmp_path: Path) -> None:
     """7.1 billion parameters; about 15 GB."""
     from transformers import LlavaForConditionalGeneration
