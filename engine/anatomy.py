@@ -118,6 +118,8 @@ class _Watch:
             self._late.append(call)
         if module is self._head:
             self._head_called = True
+            if isinstance(output, Tensor):
+                call.output = output.clone()  # some models mask ids in place
 
     def _forget_late(self) -> None:
         for call in self._late:
