@@ -166,6 +166,7 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
     ):
         output = model(**inputs)
     logits = logits_of(output)
+    _refuse_other_vocabulary(model, logits.shape[-1])
     names = {module: name for name, module in model.named_modules()}
 
     head_call = _find_head(seen.calls, declared_head, logits)
@@ -214,6 +215,24 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
         companions=dict(list(last.floats.items())[1:]),
         position_axis=_position_axis(first_stream, logits),
     )
+
+
+def _refuse_other_vocabulary(model: nn.Module, width: int) -> None:
+    sizes = _vocabulary_sizes(model.config)
+    if sizes and not any(0.5 * size <= width <= 2 * size for size in sizes):
+        raise CannotRead(
+            f"{type(model).__name__} returns {width} outputs per position, "
+            f"not one per token of its vocabulary of {sizes[0]}"
+        )
+
+
+def _vocabulary_sizes(config: Any) -> list[int]:
+    """What the config of the decoder says; where that says nothing, what any config inside does."""
+    own = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    if isinstance(own, int):
+        return [own]
+    inner = [each for each in vars(config).values() if hasattr(each, "get_text_config")]
+    return [size for each in inner for size in _vocabulary_sizes(each)]
 
 
 def _find_head(calls: list[Call], declared: nn.Module | None, logits: Tensor) -> Call:

@@ -27,7 +27,6 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
     Raises CannotRead, naming what was not found or which check failed.
     """
     anatomy = watch(model, inputs)
-    _refuse_other_vocabulary(model, anatomy.logits.shape[-1])
     with evaluating(model):
         tail, proof, stream = find_tail(model, anatomy, inputs)
     parts = ModelParts(
@@ -91,14 +90,3 @@ def _notes(
         if difference(computed, truth) > tolerance(parts.dtype, truth):
             notes[row] = doubtful[row]
     return tuple(notes)
-
-
-def _refuse_other_vocabulary(model: nn.Module, width: int) -> None:
-    config: Any = model.config
-    text_config = config.get_text_config(decoder=True)
-    vocabulary = getattr(text_config, "vocab_size", None)
-    if isinstance(vocabulary, int) and not 0.5 * vocabulary <= width <= 2 * vocabulary:
-        raise CannotRead(
-            f"{type(model).__name__} returns {width} outputs per position, "
-            f"not one per token of its vocabulary of {vocabulary}"
-        )
