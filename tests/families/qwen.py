@@ -124,8 +124,9 @@ def _hybrid_text(layers: int, full: str, **changes: Any) -> dict[str, Any]:
 
 @family("qwen2_vl")
 def qwen2_vl(layers: int = 6, hidden: int = 32, rows: int = 4, columns: int = 6) -> Tiny:
+    rope = ROPE | {"mrope_section": [hidden // 32, hidden // 32, hidden // 16]}
     config = Qwen2VLConfig(
-        text_config=text_config(layers, hidden, rope_parameters=ROPE),
+        text_config=text_config(layers, hidden, rope_parameters=rope),
         vision_config={
             "depth": 2,
             "embed_dim": 16,
