@@ -75,6 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/models/"):
             self._answer_api(path.removeprefix("/api/models/").split("/"), body)
             return
+        if path.count("/") < 5:
+            self._refuse(404, "EntryNotFound", "No such thing here", body)
+            return
         owner, name, _, revision, *rest = path.lstrip("/").split("/")
         folder = self._folder(f"{owner}/{name}", body, revision, gate=True)
         if folder is not None:

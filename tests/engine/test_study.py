@@ -152,13 +152,17 @@ def test_the_cells_of_a_coco_picture(qwen: Loaded, tmp_path: Path) -> None:
 def test_the_assembled_processor_is_the_full_one_less_its_video_half(
     study: Folder, tmp_path: Path
 ) -> None:
-    """Token for token and pixel for pixel; torchvision is needed for the full one."""
+    """Token for token and pixel for pixel; torchvision is needed for the full one. With Pillow's
+    image processor, which serves where torchvision is absent, the same tokens and grid, and pixels
+    that another library has resized."""
     pytest.importorskip("torchvision")
-    from transformers import Qwen2VLProcessor
+    from transformers import Qwen2VLImageProcessorPil, Qwen2VLProcessor
 
     folder = study(QWEN_NAME)
     full = Qwen2VLProcessor.from_pretrained(folder)
     half = image_half(Qwen2VLProcessor).from_pretrained(folder)
+    pillow = image_half(Qwen2VLProcessor).from_pretrained(folder)
+    pillow.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
     for width, height in SIZES:
         image = Image.open(picture(tmp_path, width, height))
         text = ["<|vision_start|><|image_pad|><|vision_end|>Color of the main object:"]
@@ -167,6 +171,11 @@ def test_the_assembled_processor_is_the_full_one_less_its_video_half(
         assert set(given) == set(wanted)
         for key in wanted:
             assert torch.equal(given[key], wanted[key]), key
+        resized = pillow(text=text, images=[image], return_tensors="pt")
+        for key in set(wanted) - {"pixel_values"}:
+            assert torch.equal(resized[key], wanted[key]), key
+        gap = (resized["pixel_values"] - wanted["pixel_values"]).abs().mean()
+        assert float(gap) < 2 / 255 / min(study_models.CLIP_STD)
 
 
 def test_words_with_and_without_a_leading_space_are_told_apart(llava: Loaded, qwen: Loaded) -> None:
