@@ -167,7 +167,9 @@ class Explorer(App[int], inherit_bindings=False):
             if isinstance(event, ModelReady):
                 self._asker.model_ready(event)
                 if self.state.question.picture is None:
-                    self._preview.clear()
+                    self._preview.clear(
+                        "" if event.takes_pictures else "this model reads text only"
+                    )
             elif isinstance(event, RunEnded):
                 self._run_ended()
         self._show_all()

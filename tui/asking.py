@@ -30,8 +30,7 @@ class Asker:
         self.bundled = _bundled_picture(startup)
         """Stands in for a picture until it is known whether the model takes any."""
         if self._options is not None:
-            name = self._options.model
-            state.model = ModelView(ModelPhase.LOADING, name, "loading the model")
+            state.model = ModelView(ModelPhase.LOADING, self._options.model, "loading the model")
 
     def start(self, question: Callable[[], Question]) -> None:
         """Load the model, then ask once by itself."""
@@ -61,7 +60,8 @@ class Asker:
         self._state.question = replace(self._state.question, picture=picture)
 
     def run(self, question: Callable[[], Question]) -> None:
-        """Ask; a running pass makes way. While the model loads, the question waits for it."""
+        """Ask; a running pass makes way. While the model loads, the question waits for it; a model
+        that did not load is tried again."""
         state = self._state
         if self._worker is None:
             state.say(_NO_MODEL, "error")
@@ -69,7 +69,11 @@ class Asker:
             self._waiting = question
             state.say("the question runs as soon as the model is ready")
         elif state.model.phase is not ModelPhase.READY:
-            state.say("the model could not be loaded: start again with another --model", "error")
+            assert self._options is not None
+            self._waiting = question
+            state.model = ModelView(ModelPhase.LOADING, self._options.model, "loading the model")
+            state.note = None
+            self._worker.load(self._options)
         else:
             if state.busy:
                 self._worker.cancel()
@@ -80,7 +84,7 @@ class Asker:
 
     def cancel(self) -> bool:
         """Cancel what the worker is on; return whether there was anything."""
-        if self._worker is None or not self._state.busy:
+        if self._worker is None or not self._state.waiting:
             return False
         self._worker.cancel()
         return True

@@ -43,6 +43,7 @@ class Preview(Widget):
     class Opened(Message):
         """The picture could be opened; `picture` has its size and digest."""
 
+        asked: int
         picture: Picture
 
     @dataclass
@@ -72,6 +73,7 @@ class Preview(Widget):
         self._asked = 0
         self._image: Image | None = None
         self._strips: list[Strip] = []
+        self._reason = ""
         self._drawn_for: tuple[int, int] = (0, 0)
         self._cache: dict[tuple[int, int], list[Strip]] = {}
 
@@ -97,16 +99,17 @@ class Preview(Widget):
                 self._post(self.Refused(str(error)))
                 return
             self._post(self.Thumb(asked, image))
-            self._post(self.Opened(record))
+            self._post(self.Opened(asked, record))
 
         _in_background(work)
 
-    def clear(self) -> None:
-        """Show no picture."""
+    def clear(self, reason: str = "") -> None:
+        """Show no picture, and why there is none."""
         self._asked += 1
         self._image = None
         self._cache.clear()
         self._strips = []
+        self._reason = reason
         self.refresh()
         self.border_title = "no picture"
         self.border_subtitle = ""
@@ -130,7 +133,10 @@ class Preview(Widget):
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Say how large the picture is."""
-        self._title(message.picture)
+        if message.asked == self._asked:
+            self._title(message.picture)
+        else:
+            message.stop()  # another picture, or none, has taken its place meanwhile
 
     def on_resize(self) -> None:
         """Draw again once the size has settled."""
@@ -141,6 +147,9 @@ class Preview(Widget):
         """Draw a line of the picture, centred."""
         width, height = self.size
         blank = self.rich_style
+        if self._reason and self._image is None and y == height // 2:
+            words = self._reason.center(width)[:width]
+            return Strip([Segment(words, self.visual_style.rich_style + Style(dim=True))])
         top = max((height - len(self._strips)) // 2, 0)
         if not 0 <= y - top < len(self._strips) or self._drawn_for != (width, height):
             return Strip.blank(width, blank)

@@ -51,6 +51,8 @@ class Note:
     text: str
     kind: str = "info"
     """info, good or error."""
+    hint: str = ""
+    """What to press next; stays in sight however long the text is."""
 
 
 CANCELLING = Note("cancelling")
@@ -186,7 +188,7 @@ class ViewState:
             case ModelFailed():
                 self.model.phase = ModelPhase.FAILED
                 self.asked = None
-                self.note = Note(event.error, "error")
+                self.note = Note(event.error, "error", "ctrl+r loads again")
             case RunStarted():
                 self._start(event.run)
             case RowsRead():

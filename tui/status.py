@@ -79,7 +79,9 @@ def message_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
         colour = {"error": "$error", "good": "$success"}.get(note.kind, "$foreground")
         sign = {"error": "! ", "good": ""}.get(note.kind, "")
         text = plain_line(sign + note.text, ascii_only=ascii_only)
-        return Content.styled(" " + _cut(text, width - 2, ascii_only), colour)
+        hint = f"   {note.hint}" if note.hint else ""
+        room = width - 2 - len(hint)
+        return Content.assemble((f" {_cut(text, room, ascii_only)}", colour), (hint, "$foreground"))
     progress = _progress(state, ascii_only)
     if progress is not None:
         return progress
@@ -177,7 +179,7 @@ def _progress(state: ViewState, ascii_only: bool) -> Content | None:
     model, live = state.model, state.live
     if model.phase is ModelPhase.LOADING:
         stage = plain_line(model.stage or "loading the model", ascii_only=ascii_only)
-        return _bar(stage + _elapsed(model.began), model.fraction, ascii_only)
+        return _bar(stage + _elapsed(model.began) + _CANCELS, model.fraction, ascii_only)
     if live is not None:
         done, all_rows = len(live.rows), live.run.layers + 1
         text = f"layer {max(done - 1, 0)} of {all_rows - 1}{_elapsed(state.asked_at)}"

@@ -13,6 +13,7 @@ from engine.events import (
     AnswerGrew,
     Event,
     LoadOptions,
+    ModelFailed,
     ModelLoading,
     ModelReady,
     RowsRead,
@@ -132,6 +133,7 @@ class FakeWorker:
         forms_at: int = 5,
         hold_at: int | None = None,
         hold_loading: bool = False,
+        failing_loads: int = 0,
         passed: bool = True,
         words: list[str] | None = None,
         takes_pictures: bool = True,
@@ -143,7 +145,7 @@ class FakeWorker:
         self.go_on, self.loaded = threading.Event(), threading.Event()
         if not hold_loading:
             self.loaded.set()
-        self.deaf = deaf
+        self.deaf, self.failing_loads = deaf, failing_loads
         self.questions: list[Question] = []
         self.continued: list[str] = []
         self.cancelled = threading.Event()
@@ -183,7 +185,14 @@ class FakeWorker:
     def _load(self) -> None:
         self.tell(ModelLoading("importing torch"))
         self.tell(ModelLoading("loading weights", 0.4))
-        self.loaded.wait()
+        while not self.loaded.wait(0.01):
+            if self.cancelled.is_set():
+                self.tell(ModelFailed("samples/model: loading was cancelled"))
+                return
+        if self.failing_loads:
+            self.failing_loads -= 1
+            self.tell(ModelFailed("samples/model: the download broke off"))
+            return
         self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5))
 
     def _run(self, run: Run) -> None:

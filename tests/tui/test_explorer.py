@@ -406,6 +406,37 @@ async def test_questions_wait_for_the_model() -> None:
 
 
 @in_loop
+async def test_ctrl_c_cancels_the_loading_and_r_loads_again() -> None:
+    async with explorer(hold_loading=True) as stage:
+        await stage.shows("loading weights", "^c cancels")
+        await stage.press("ctrl+c")
+        await stage.shows("loading was cancelled", "ctrl+r loads again")
+        stage.worker.loaded.set()
+        await stage.press("r")
+        await stage.run_done()
+        await stage.shows("cylinder")
+
+
+@in_loop
+async def test_a_model_that_did_not_load_is_tried_again() -> None:
+    async with explorer(failing_loads=2) as stage:
+        await stage.shows("the download broke off", "ctrl+r loads again")
+        await stage.press("ctrl+r")
+        await stage.until(lambda: stage.worker.failing_loads == 0)
+        await stage.shows("the download broke off")
+        await stage.press("ctrl+r")
+        await stage.run_done()
+        assert "broke off" not in stage.text
+
+
+@in_loop
+async def test_a_text_only_model_says_so_in_the_pictures_place() -> None:
+    async with explorer(takes_pictures=False, startup={"no_picture": False}) as stage:
+        await stage.run_done()
+        await stage.shows("this model reads text only", "no picture", "cylinder")
+
+
+@in_loop
 async def test_a_new_question_makes_a_running_pass_give_way() -> None:
     async with explorer(hold_at=4) as stage:
         await stage.until(lambda: stage.app.state.live and len(stage.app.state.live.rows) == 4)
