@@ -248,8 +248,9 @@ class StreamedPass:
         side = self._side_streams[device]
         for item in waiting:
             side.wait_event(item.ready)
-            for tensor in (item.read.stream, *item.read.companions):
-                tensor.record_stream(side)
+            for tensor in (item.read.stream, *item.read.companions, item.read.left):
+                if tensor is not None:
+                    tensor.record_stream(side)
         return torch.cuda.stream(side)
 
     def _finish(self) -> tuple[LayerReading, ...]:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import sys
 
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.utils import logging
+
 from engine import CannotRead, Lens
 from engine.check import check_rows
 from tests.families import FAMILIES
@@ -14,7 +18,8 @@ from tests.families import FAMILIES
 
 def main(names: list[str]) -> int:
     """Print one line per family and the count; 1 where any is neither right nor refused."""
-    print(f"{'family':24} {'rows':>4}  {'method':7} {'difference':>10}  {'oracle':>7}  verdict")
+    logging.set_verbosity_error()
+    print(f"{'family':28} {'rows':>4}  {'method':7} {'difference':>10}  {'oracle':>7}  verdict")
     verdicts: dict[str, int] = {}
     for name in names or sorted(FAMILIES):
         try:
@@ -22,7 +27,7 @@ def main(names: list[str]) -> int:
             lens = Lens(tiny.model)
             rows = list(check_rows(lens, tiny.inputs))
         except CannotRead as error:
-            print(f"{name:24} {'-':>4}  {'-':7} {'-':>10}  {'-':>7}  refused: {error}")
+            print(f"{name:28} {'-':>4}  {'-':7} {'-':>10}  {'-':>7}  refused: {error}")
             verdicts["refused"] = verdicts.get("refused", 0) + 1
             continue
         right = sum(row.right for row in rows)
@@ -31,7 +36,7 @@ def main(names: list[str]) -> int:
         gap = lens.parts.proof.max_abs_difference
         proof = "-" if gap is None else f"{gap:.1e}"
         print(
-            f"{name:24} {len(rows):>4}  {lens.method:7} {proof:>10}  "
+            f"{name:28} {len(rows):>4}  {lens.method:7} {proof:>10}  "
             f"{right:>3}/{len(rows):<3}  {verdict}",
             flush=True,
         )
@@ -39,8 +44,15 @@ def main(names: list[str]) -> int:
         if not honest:
             for row in rows:
                 if not row.honest:
-                    print(f"{'':24} row {row.row}: {row.difference} > {row.tolerance:.1e}")
+                    print(f"{'':28} row {row.row}: {row.difference} > {row.tolerance:.1e}")
     print(", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
+    if not names:
+        types = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+        print(
+            f"{len(types & FAMILIES.keys())} of the {len(types)} model types in the "
+            f"image-text-to-text mapping of transformers {transformers.__version__}; "
+            f"not among them: {', '.join(sorted(types - FAMILIES.keys())) or 'none'}"
+        )
     return int("WRONG" in verdicts)
 
 
