@@ -24,9 +24,10 @@ from engine.placement import (
     placement_for,
 )
 from engine.processors import load_processor, takes_pictures, tokenizer_of
-from engine.prompts import has_chat_template, prepare
+from engine.prompts import prepare
 from engine.quiet import quiet, weights_progress
 from engine.records import ModelCard, Question
+from engine.templates import has_chat_template
 from engine.tokens import refuse_other_vocabulary, remember_tokenizer
 
 OUT_OF_MEMORY = (
@@ -250,6 +251,8 @@ def _one_line(error: Exception, options: LoadOptions) -> str:
         return "the model needs its own code to run; trust it with --trust-remote-code"
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
+    if "torchvision" in lowered and isinstance(error, (ImportError, ValueError)):
+        return "the model's image processor needs torchvision: pip install torchvision"
     if "no file named" in lowered and "safetensors" in lowered:
         return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
     return remedy_for(error) or text[:300] or type(error).__name__

@@ -1,19 +1,17 @@
-"""Loading a model's processor: all of it, or its image half where its video half cannot load.
+"""Loading a model's processor: all of it, or its picture half where the rest cannot load.
 
-Without torchvision the video halves of some processors (Qwen2-VL, SmolVLM and others) do not
-import, and with them the whole processor fails. Pictures need no video half, so the same
-processor class is then built from tokenizer and image processor alone.
+Without torchvision the video halves of some processors (Qwen2-VL and others) do not import, and
+with them the whole processor fails. Pictures need no video half, so the same processor class is
+then built without it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-VIDEO = "video_processor"
 
-
-class _NoVideo(dict[str, Any]):
-    """Stands where the video half was; a dict, since transformers prints processors as JSON."""
+class _Absent(dict[str, Any]):
+    """Stands where a half was; a dict, since transformers prints processors as JSON."""
 
     num_frames = fps = 0
     merge_size = 1
@@ -28,24 +26,31 @@ def load_processor(folder: str, config: Any, **options: Any) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     try:
-        return AutoProcessor.from_pretrained(folder, **options)
+        processor = AutoProcessor.from_pretrained(folder, **options)
     except Exception:
         full = PROCESSOR_MAPPING.get(type(config), None)
         if full is None:
             return AutoTokenizer.from_pretrained(folder, **options)
-        if VIDEO not in full.get_attributes():
+        if getattr(full, "is_dummy", False):
             raise
-        return image_half(full).from_pretrained(folder, **options)
+        # What fails now is what pictures need: its error names what is to be done.
+        processor = picture_half(full, config).from_pretrained(folder, **options)
+    _fill_in(processor, config)
+    return processor
 
 
-def image_half(full: Any) -> Any:
-    """The processor class `full` without its video half."""
+def picture_half(full: Any, config: Any = None) -> Any:
+    """The processor class `full` with its tokenizer, picture and sound halves only.
 
-    class ImageHalf(full):  # type: ignore[misc]
-        """Tokenizer and image processor of the full processor."""
+    `config`, the model's, says which image processor belongs to it where its file names one that
+    transformers no longer has.
+    """
+
+    class PictureHalf(full):  # type: ignore[misc]
+        """What a picture and a prompt need of the full processor."""
 
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if argument_name == VIDEO:
+            if isinstance(argument, _Absent):
                 return type(argument)
             return super().check_argument_for_proper_class(argument_name, argument)
 
@@ -53,20 +58,32 @@ def image_half(full: Any) -> Any:
         def _get_arguments_from_pretrained(
             cls, pretrained_model_name_or_path: str, processor_dict: Any = None, **kwargs: Any
         ) -> list[Any]:
-            from transformers import AutoImageProcessor, AutoTokenizer
+            from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 
             kwargs.pop("subfolder", None)
-            loaders = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
-            return [
-                loaders[attribute].from_pretrained(pretrained_model_name_or_path, **kwargs)
-                if attribute in loaders
-                else _NoVideo()
-                for attribute in full.get_attributes()
-            ]
 
-    ImageHalf.__name__ = full.__name__
-    ImageHalf.__qualname__ = full.__qualname__
-    return ImageHalf
+            def load(half: str) -> Any:
+                path = pretrained_model_name_or_path
+                if half == "tokenizer":
+                    return AutoTokenizer.from_pretrained(path, **kwargs)
+                if half == "image_processor":
+                    return AutoImageProcessor.from_pretrained(path, config=config, **kwargs)
+                if half == "feature_extractor":
+                    return AutoFeatureExtractor.from_pretrained(path, **kwargs)
+                return _Absent()
+
+            return [load(half) for half in full.get_attributes()]
+
+    PictureHalf.__name__ = full.__name__
+    PictureHalf.__qualname__ = full.__qualname__
+    return PictureHalf
+
+
+def _fill_in(processor: Any, config: Any) -> None:
+    """Older checkpoints leave to the model's config what their processor counts with."""
+    vision = getattr(config, "vision_config", None)
+    if getattr(processor, "patch_size", 0) is None:
+        processor.patch_size = getattr(vision, "patch_size", None)
 
 
 def tokenizer_of(processor: Any) -> Any:

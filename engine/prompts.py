@@ -4,20 +4,27 @@ and for every token of the prompt what it is and which part of the question it b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from engine.errors import BadInput
 from engine.processors import takes_pictures, tokenizer_of
+from engine.prompt_tokens import Span, added_behind, token_kinds, token_parts
 from engine.quiet import quiet
 from engine.records import PromptToken, Question, TokenKind, TokenPart
+from engine.templates import (
+    SENTINEL,
+    PictureSpan,
+    has_chat_template,
+    picture_span,
+    render,
+    special_strings,
+)
 from engine.tokens import TokenTexts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_SENTINEL = "QzLenscope{}zQ"
 
 
 @dataclass(frozen=True)
@@ -28,23 +35,6 @@ class Prepared:
     tokens: tuple[PromptToken, ...]
     text: str
     """Exactly what was tokenised, with the picture's placeholder not yet expanded."""
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Characters [start, end) of the text that belong to one part of the question."""
-
-    start: int
-    end: int
-    part: TokenPart
-
-
-def has_chat_template(processor: Any) -> bool:
-    """Whether processor or tokenizer bring a chat template."""
-    return bool(
-        getattr(processor, "chat_template", None)
-        or getattr(tokenizer_of(processor), "chat_template", None)
-    )
 
 
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
@@ -66,14 +56,22 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         text, spans = _chat_text(processor, question, image is not None, picture)
     else:
         text, spans = _raw_text(question, image is not None, picture)
-    bos = getattr(tokenizer_of(processor), "bos_token", None)
-    add_special = not (chat and bos and text.startswith(bos))
     with quiet():
+        add_special = not (chat and _begins_with_lead(processor, text))
         inputs = _tokenise(processor, text, image, add_special)
+        if _lead_twice(processor, text, inputs, add_special):
+            add_special = False
+            inputs = _tokenise(processor, text, image, add_special)
         ids: list[int] = inputs["input_ids"][0].tolist()
         _refuse_too_long(model, len(ids))
-        kinds = _kinds(model, processor, ids)
-        parts = _parts(processor, text, spans, ids, add_special)
+        kinds = token_kinds(model, processor, ids)
+        if image is None and not encoder_decoder and "image" in kinds:
+            raise BadInput("the prompt holds a picture's tokens, and there is no picture")
+        if question.prefix and added_behind(processor, text, ids, add_special):
+            raise BadInput(
+                "this model's processor writes behind the prompt: no prefix can begin the answer"
+            )
+        parts = token_parts(processor, text, spans, ids, kinds, add_special)
     if encoder_decoder:
         ids, kinds, parts = _decoder_prompt(model, processor, prefix, inputs)
     texts = TokenTexts(tokenizer_of(processor))
@@ -84,46 +82,15 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
     return Prepared(_in_dtype(model, inputs), tokens, text)
 
 
-@dataclass(frozen=True)
-class PictureSpan:
-    """How this family writes a picture into its text."""
-
-    text: str
-    """The placeholder with the begin and end marks around it."""
-    placeholder: str
-    """What the processor expands."""
-
-
-def picture_span(processor: Any) -> PictureSpan | None:
-    """Found by rendering the chat template with and without a picture; where there is no
-    template, the processor's or tokenizer's own placeholder."""
-    tokenizer = tokenizer_of(processor)
-    known = _known_placeholders(processor)
-    if has_chat_template(processor):
-        probe = _SENTINEL.format("X")
-        without = _render(processor, probe, None, picture=False)
-        with_picture = _render(processor, probe, None, picture=True)
-        inserted = _inserted(without, with_picture)
-        marks = sorted(_special_strings(tokenizer) | set(known), key=len, reverse=True)
-        found = [(inserted.find(mark), mark) for mark in marks if mark in inserted]
-        if found:
-            start = min(place for place, _ in found)
-            end = max(inserted.rfind(mark) + len(mark) for _, mark in found)
-            span = inserted[start:end]
-            placeholder = next((token for token in known if token in span), span)
-            return PictureSpan(span, placeholder)
-    return PictureSpan(known[0], known[0]) if known else None
-
-
 def _chat_text(
     processor: Any, question: Question, picture: bool, span: PictureSpan | None
-) -> tuple[str, list[_Span]]:
-    rendered = _render(processor, question.prompt, question.system, picture)
+) -> tuple[str, list[Span]]:
+    rendered = render(processor, question.prompt, question.system, picture)
     marked: dict[TokenPart, str] = {
-        "system": _SENTINEL.format("S"),
-        "prompt": _SENTINEL.format("P"),
+        "system": SENTINEL.format("S"),
+        "prompt": SENTINEL.format("P"),
     }
-    frame = _render(
+    frame = render(
         processor, marked["prompt"], marked["system"] if question.system else None, picture
     )
     if question.system and marked["system"] not in frame:
@@ -133,18 +100,18 @@ def _chat_text(
     if picture and span is not None:
         start = rendered.find(span.text)
         if start >= 0:
-            spans.append(_Span(start, start + len(span.text), "picture"))
-    spans.append(_Span(len(rendered), len(rendered) + len(question.prefix), "prefix"))
+            spans.append(Span(start, start + len(span.text), "picture"))
+    spans.append(Span(len(rendered), len(rendered) + len(question.prefix), "prefix"))
     return rendered + question.prefix, spans
 
 
 def _locate(
     rendered: str, frame: str, marked: dict[TokenPart, str], typed: dict[TokenPart, str]
-) -> list[_Span]:
+) -> list[Span]:
     """Where system and prompt stand in `rendered`: where their marks stand in `frame`, as they
     were typed, or as the template has trimmed them."""
     order = sorted((frame.find(mark), part) for part, mark in marked.items() if mark in frame)
-    spans: list[_Span] = []
+    spans: list[Span] = []
     written, passed = 0, 0
     for index, (place, part) in enumerate(order):
         begin = written + place - passed
@@ -159,14 +126,14 @@ def _locate(
             end = len(rendered) - len(following) if last else rendered.find(following, begin)
         if not begin <= end <= len(rendered):
             return []
-        spans.append(_Span(begin, end, part))
+        spans.append(Span(begin, end, part))
         written = end
     return spans
 
 
 def _raw_text(
     question: Question, picture: bool, span: PictureSpan | None
-) -> tuple[str, list[_Span]]:
+) -> tuple[str, list[Span]]:
     text = (question.system or "") + question.prompt + question.prefix
     count = text.count(span.placeholder) if span else 0
     if count > int(picture):
@@ -175,97 +142,30 @@ def _raw_text(
             f"the prompt holds {count} picture placeholder{'s' * (count > 1)} "
             f"({span.placeholder}) for {int(picture)} picture{'s' * (not picture)}"
         )
-    spans: list[_Span] = []
+    spans: list[Span] = []
     offset = 0
     if picture and span is not None:
         if count:
-            written = span.text if span.text in text else span.placeholder
+            written = span.text if span.text and span.text in text else span.placeholder
             start = text.find(written)
-            spans.append(_Span(start, start + len(written), "picture"))
+            spans.append(Span(start, start + len(written), "picture"))
         else:
             text = span.text + text
             offset = len(span.text)
-            spans.append(_Span(0, offset, "picture"))
+            spans.append(Span(0, offset, "picture"))
     parts: tuple[tuple[TokenPart, str], ...] = (
         ("system", question.system or ""),
         ("prompt", question.prompt),
         ("prefix", question.prefix),
     )
     for part, typed in parts:
-        spans.append(_Span(offset, offset + len(typed), part))
+        spans.append(Span(offset, offset + len(typed), part))
         offset += len(typed)
     return text, spans
 
 
-def _render(processor: Any, prompt: str, system: str | None, picture: bool) -> str:
-    """The chat template's text. Contents are lists of parts where the template takes them, else
-    plain strings with the picture's placeholder ahead of the prompt."""
-    in_parts = takes_pictures(processor) and _takes_parts(processor)
-
-    def content(text: str) -> Any:
-        return [{"type": "text", "text": text}] if in_parts else text
-
-    user = content(prompt)
-    if picture and in_parts:
-        user = [{"type": "image"}, *user]
-    elif picture:
-        user = f"{_known_placeholders(processor)[0]}\n{prompt}"
-    messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
-    if system:
-        messages.insert(0, {"role": "system", "content": content(system)})
-    try:
-        return _apply_template(processor, messages)
-    except Exception as error:  # a template is a program of the checkpoint's
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"the model's chat template refuses this question: {reason}") from None
-
-
-def _takes_parts(processor: Any) -> bool:
-    probe = _SENTINEL.format("C")
-    message = {"role": "user", "content": [{"type": "text", "text": probe}]}
-    try:
-        rendered = _apply_template(processor, [message])
-    except Exception:  # the question itself will show whether plain strings do better
-        return not _known_placeholders(processor)
-    return (probe in rendered and "{'type'" not in rendered) or not _known_placeholders(processor)
-
-
-def _apply_template(processor: Any, messages: list[dict[str, Any]]) -> str:
-    owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
-    return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
-def _known_placeholders(processor: Any) -> list[str]:
-    """What processor and tokenizer themselves call their placeholder."""
-    return [
-        token
-        for owner in (processor, tokenizer_of(processor))
-        for name in ("image_token", "boi_token")
-        if isinstance(token := getattr(owner, name, None), str) and token
-    ]
-
-
-def _inserted(without: str, with_picture: str) -> str:
-    ahead = 0
-    while ahead < len(without) and without[ahead] == with_picture[ahead]:
-        ahead += 1
-    behind = 0
-    while (
-        behind < min(len(without), len(with_picture)) - ahead
-        and without[-1 - behind] == with_picture[-1 - behind]
-    ):
-        behind += 1
-    return with_picture[ahead : len(with_picture) - behind]
-
-
-def _special_strings(tokenizer: Any) -> set[str]:
-    added = getattr(tokenizer, "added_tokens_decoder", {}) or {}
-    strings = {str(token) for token in added.values() if getattr(token, "special", False)}
-    return {text for text in strings | set(tokenizer.all_special_tokens) if text}
-
-
 def _refuse_special_tokens(processor: Any, question: Question, picture: PictureSpan | None) -> None:
-    marks = _special_strings(tokenizer_of(processor))
+    marks = special_strings(tokenizer_of(processor))
     if picture is not None:
         marks.add(picture.placeholder)
     typed = (
@@ -296,59 +196,39 @@ def _refuse_too_long(model: Any, length: int) -> None:
         raise BadInput(f"the prompt is {length} tokens long; the model's context holds {limit}")
 
 
+def _lead(processor: Any) -> list[int]:
+    """The ids that the tokenizer puts ahead of every text."""
+    return list(tokenizer_of(processor)("")["input_ids"])
+
+
+def _begins_with_lead(processor: Any, text: str) -> bool:
+    """Whether the text already has written out what the tokenizer would put ahead of it."""
+    lead = _lead(processor)
+    ids = tokenizer_of(processor)(text, add_special_tokens=False)["input_ids"]
+    return bool(lead) and ids[: len(lead)] == lead
+
+
+def _lead_twice(processor: Any, text: str, inputs: dict[str, Any], add_special: bool) -> bool:
+    """Some processors write the tokenizer's begin token themselves, and there would be two."""
+    lead = _lead(processor)
+    if not lead or not add_special:
+        return False
+    ids = inputs["input_ids"][0].tolist()
+    own = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
+    return bool(ids.count(lead[0]) > own.count(lead[0]))
+
+
 def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": add_special}
     if image is not None:
         options["images"] = [image]
     try:
-        return dict(processor(text=[text], **options))
+        inputs = dict(processor(text=[text], **options))
     except (ValueError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the model's processor refuses this question: {reason}") from error
-
-
-def _kinds(model: Any, processor: Any, ids: list[int]) -> list[TokenKind]:
-    tokenizer = tokenizer_of(processor)
-    image = getattr(model.config, "image_token_id", None)
-    if image is None:
-        image = getattr(processor, "image_token_id", None)
-    special = set(tokenizer.all_special_ids)
-    added = getattr(tokenizer, "added_tokens_decoder", {}) or {}
-    special |= {token for token, text in added.items() if getattr(text, "special", False)}
-    return [
-        "image" if token == image else "special" if token in special else "text" for token in ids
-    ]
-
-
-def _parts(
-    processor: Any, text: str, spans: list[_Span], ids: list[int], add_special: bool
-) -> list[TokenPart]:
-    """The part of every token, by aligning the plain tokenisation of the text with the ids in
-    which the processor has expanded the placeholder."""
-    tokenizer = tokenizer_of(processor)
-    if not getattr(tokenizer, "is_fast", False):
-        return ["template"] * len(ids)
-    plain = tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
-    own: list[int] = plain["input_ids"]
-    parts = [_part_at(spans, start, end) for start, end in plain["offset_mapping"]]
-    if own == ids:
-        return parts
-    picture = [index for index, part in enumerate(parts) if part == "picture"]
-    if picture:
-        before, after = picture[0], len(own) - picture[-1] - 1
-        if own[:before] == ids[:before] and own[len(own) - after :] == ids[len(ids) - after :]:
-            middle: list[TokenPart] = ["picture"] * (len(ids) - before - after)
-            return parts[:before] + middle + parts[len(parts) - after :]
-    return ["template"] * len(ids)
-
-
-def _part_at(spans: list[_Span], start: int, end: int) -> TokenPart:
-    if end <= start:
-        return "template"
-    for span in sorted(spans, key=lambda span: get_args(TokenPart).index(span.part) != 2):
-        if span.start < end <= span.end:
-            return span.part
-    return "template"
+    inputs.pop("labels", None)  # for training: a loss would be computed for nothing
+    return inputs
 
 
 def _decoder_prompt(

@@ -13,8 +13,9 @@ from PIL import Image
 
 from engine.errors import BadInput, LenscopeError
 from engine.processors import tokenizer_of
-from engine.prompts import Prepared, has_chat_template, picture_span, prepare
+from engine.prompts import Prepared, prepare
 from engine.records import Question
+from engine.templates import has_chat_template, picture_span
 
 if TYPE_CHECKING:
     from engine.loading import Loaded

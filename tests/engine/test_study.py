@@ -18,7 +18,7 @@ from PIL import Image
 from engine.asking import Asking
 from engine.lens import Lens
 from engine.loading import Loaded, load
-from engine.processors import image_half, load_processor
+from engine.processors import load_processor, picture_half
 from engine.prompts import prepare
 from engine.records import ModelCard, Picture, Question, Run
 from tests import study_models
@@ -160,8 +160,8 @@ def test_the_assembled_processor_is_the_full_one_less_its_video_half(
 
     folder = study(QWEN_NAME)
     full = Qwen2VLProcessor.from_pretrained(folder)
-    half = image_half(Qwen2VLProcessor).from_pretrained(folder)
-    pillow = image_half(Qwen2VLProcessor).from_pretrained(folder)
+    half = picture_half(Qwen2VLProcessor).from_pretrained(folder)
+    pillow = picture_half(Qwen2VLProcessor).from_pretrained(folder)
     pillow.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
     for width, height in SIZES:
         image = Image.open(picture(tmp_path, width, height))

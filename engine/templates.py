@@ -1,0 +1,153 @@
+"""A model's chat template, and how its family writes a picture into a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from engine.errors import BadInput
+from engine.processors import takes_pictures, tokenizer_of
+
+SENTINEL = "QzLenscope{}zQ"
+"""Stands where the user's text will be, to find the place."""
+
+
+def has_chat_template(processor: Any) -> bool:
+    """Whether processor or tokenizer bring a chat template."""
+    return bool(
+        getattr(processor, "chat_template", None)
+        or getattr(tokenizer_of(processor), "chat_template", None)
+    )
+
+
+@dataclass(frozen=True)
+class PictureSpan:
+    """How this family writes a picture into its text."""
+
+    text: str
+    """The placeholder with the begin and end marks around it; empty where the processor writes
+    them itself."""
+    placeholder: str
+    """What the processor expands."""
+
+
+_writers: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def _writes_the_picture_itself(processor: Any) -> bool:
+    """Whether a text without a placeholder comes back with the picture in it; tried once."""
+    if processor not in _writers:
+        from PIL import Image
+
+        plain = tokenizer_of(processor)("a")["input_ids"]
+        grey = Image.new("RGB", (56, 56), (127, 127, 127))
+        try:
+            ids = processor(text=["a"], images=[grey], return_tensors="pt")["input_ids"][0].tolist()
+        except Exception:  # it wants its placeholder
+            ids = plain
+        known = tokenizer_of(processor).convert_tokens_to_ids(known_placeholders(processor))
+        _writers[processor] = any(token in ids and token not in plain for token in known)
+    return _writers[processor]
+
+
+def picture_span(processor: Any) -> PictureSpan | None:
+    """Found by rendering the chat template with and without a picture; where there is no
+    template, the processor's or tokenizer's own placeholder."""
+    tokenizer = tokenizer_of(processor)
+    known = known_placeholders(processor)
+    if has_chat_template(processor):
+        probe = SENTINEL.format("X")
+        without = render(processor, probe, None, picture=False)
+        with_picture = render(processor, probe, None, picture=True)
+        inserted = _inserted(without, with_picture)
+        # What is there without a picture, too (a default system turn, say), is no mark of one.
+        marks = {mark for mark in special_strings(tokenizer) if mark not in without} | set(known)
+        found = [(inserted.find(mark), mark) for mark in marks if mark in inserted]
+        if found:
+            start = min(place for place, _ in found)
+            end = max(inserted.rfind(mark) + len(mark) for _, mark in found)
+            span = inserted[start:end]
+            placeholder = next((token for token in known if token in span), span)
+            return PictureSpan(span, placeholder)
+    if not known:
+        return None
+    return PictureSpan("" if _writes_the_picture_itself(processor) else known[0], known[0])
+
+
+def render(processor: Any, prompt: str, system: str | None, picture: bool) -> str:
+    """The chat template's text. The content of a turn is a list of parts where the template takes
+    them for that role, else a plain string with the picture's placeholder ahead of the prompt."""
+    user: Any = prompt
+    if _takes_parts(processor, []):
+        user = [{"type": "text", "text": prompt}]
+        if picture:
+            user.insert(0, {"type": "image"})
+    elif picture:
+        user = f"{known_placeholders(processor)[0]}\n{prompt}"
+    messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
+    if system:
+        in_parts = _takes_parts(processor, messages)
+        content = [{"type": "text", "text": system}] if in_parts else system
+        messages.insert(0, {"role": "system", "content": content})
+    try:
+        return _apply_template(processor, messages)
+    except Exception as error:  # a template is a program of the checkpoint's
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"the model's chat template refuses this question: {reason}") from None
+
+
+def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:
+    """Whether the template takes a list of parts as the content of a turn: the user's, or, with
+    turns that follow it, the system's. Some take them for one role and print them for the other."""
+    if not takes_pictures(processor):
+        return False
+    only_parts = not known_placeholders(processor) and not following
+    probe = SENTINEL.format("C")
+    content = [{"type": "text", "text": probe}]
+    message = {"role": "system" if following else "user", "content": content}
+    try:
+        rendered = _apply_template(processor, [message, *following])
+    except Exception:  # the question itself will show whether plain strings do better
+        return only_parts
+    return (probe in rendered and "{'type'" not in rendered) or only_parts
+
+
+def _apply_template(processor: Any, messages: list[dict[str, Any]]) -> str:
+    owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
+    return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def known_placeholders(processor: Any) -> list[str]:
+    """What processor and tokenizer themselves call their placeholder."""
+    tokenizer = tokenizer_of(processor)
+    named = [
+        token
+        for owner in (processor, tokenizer)
+        for name in ("image_token", "boi_token")
+        if isinstance(token := getattr(owner, name, None), str) and token
+    ]
+    image = getattr(processor, "image_token_id", None)
+    if not named and isinstance(image, int):
+        named = [str(tokenizer.convert_ids_to_tokens(image))]
+    return named
+
+
+def _inserted(without: str, with_picture: str) -> str:
+    ahead = 0
+    while ahead < len(without) and without[ahead] == with_picture[ahead]:
+        ahead += 1
+    behind = 0
+    while (
+        behind < min(len(without), len(with_picture)) - ahead
+        and without[-1 - behind] == with_picture[-1 - behind]
+    ):
+        behind += 1
+    return with_picture[ahead : len(with_picture) - behind]
+
+
+def special_strings(tokenizer: Any) -> set[str]:
+    """The texts of all special tokens."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}) or {}
+    strings = {str(token) for token in added.values() if getattr(token, "special", False)}
+    return {text for text in strings | set(tokenizer.all_special_tokens) if text}
