@@ -152,7 +152,7 @@ def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any,
             **placement,
             **hub,
         )
-    _refuse_incomplete(loading, options.model)
+    _refuse_incomplete(model, loading, options.model)
     if "device_map" not in placement:
         progress(f"moving the weights to {device}", None)
         model.to(device)
@@ -183,7 +183,10 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
 
     config = AutoConfig.from_pretrained(source, **hub)
     _refuse_other_heads(config, source)
-    for auto in (AutoModelForImageTextToText, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
+    text = [AutoModelForCausalLM, AutoModelForSeq2SeqLM]
+    if getattr(config, "is_encoder_decoder", False):
+        text.reverse()  # BART and its kin have a decoder alone, too, which no checkpoint is
+    for auto in (AutoModelForImageTextToText, *text):
         remote = getattr(config, "auto_map", None) or {}
         if type(config) in auto._model_mapping or auto.__name__ in remote:
             return config, auto
@@ -207,10 +210,21 @@ def _refuse_other_heads(config: Any, source: str) -> None:
             )
 
 
-def _refuse_incomplete(loading: dict[str, Any], name: str) -> None:
-    """transformers fills missing weights with random numbers; a lens on those would be a lie."""
-    for key, what in (("missing_keys", "missing"), ("mismatched_keys", "of another shape")):
-        keys = sorted(str(item) for item in loading.get(key, ()))
+def _refuse_incomplete(model: Any, loading: dict[str, Any], name: str) -> None:
+    """transformers fills missing weights with random numbers; a lens on those would be a lie.
+
+    A weight that is tied to one that was there is not missing.
+    """
+    missing = {str(key) for key in loading.get("missing_keys", ())}
+    there = {
+        id(parameter)
+        for key, parameter in model.named_parameters(remove_duplicate=False)
+        if key not in missing
+    }
+    named = dict(model.named_parameters(remove_duplicate=False))
+    missing = {key for key in missing if key not in named or id(named[key]) not in there}
+    other = {str(key) for key in loading.get("mismatched_keys", ())}
+    for keys, what in ((sorted(missing), "missing"), (sorted(other), "of another shape")):
         if keys:
             raise CannotLoad(
                 f"{name}: {len(keys)} of the model's weights are {what} in the checkpoint "

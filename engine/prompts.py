@@ -59,10 +59,12 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
     with quiet():
         add_special = not (chat and _begins_with_lead(processor, text))
         inputs = _tokenise(processor, text, image, add_special)
-        if _lead_twice(processor, text, inputs, add_special):
+        # Encoders of pictures take no text.
+        ids: list[int] = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
+        if add_special and _lead_twice(processor, text, ids):
             add_special = False
             inputs = _tokenise(processor, text, image, add_special)
-        ids: list[int] = inputs["input_ids"][0].tolist()
+            ids = inputs["input_ids"][0].tolist()
         _refuse_too_long(model, len(ids))
         kinds = token_kinds(model, processor, ids)
         if image is None and not encoder_decoder and "image" in kinds:
@@ -208,14 +210,11 @@ def _begins_with_lead(processor: Any, text: str) -> bool:
     return bool(lead) and ids[: len(lead)] == lead
 
 
-def _lead_twice(processor: Any, text: str, inputs: dict[str, Any], add_special: bool) -> bool:
+def _lead_twice(processor: Any, text: str, ids: list[int]) -> bool:
     """Some processors write the tokenizer's begin token themselves, and there would be two."""
     lead = _lead(processor)
-    if not lead or not add_special:
-        return False
-    ids = inputs["input_ids"][0].tolist()
-    own = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
-    return bool(ids.count(lead[0]) > own.count(lead[0]))
+    own: list[int] = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
+    return bool(lead) and ids.count(lead[0]) > own.count(lead[0])
 
 
 def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool) -> dict[str, Any]:
@@ -237,10 +236,18 @@ def _decoder_prompt(
     """Encoder-decoders are read along the decoder's own sequence: start token, then prefix."""
     import torch
 
-    generation = getattr(model, "generation_config", None)
-    start = getattr(generation, "decoder_start_token_id", None)
-    if start is None:
-        start = getattr(model.config.get_text_config(decoder=True), "decoder_start_token_id", None)
+    owners = (
+        getattr(model, "generation_config", None),
+        model.config,
+        model.config.get_text_config(decoder=True),
+    )
+    # As `generate` does: the decoder's start token, else the begin token.
+    said = [
+        getattr(owner, name, None)
+        for name in ("decoder_start_token_id", "bos_token_id")
+        for owner in owners
+    ]
+    start = next((token for token in said if isinstance(token, int)), None)
     if start is None:
         raise BadInput("the model does not say with which token its decoder starts")
     tokenizer = tokenizer_of(processor)
