@@ -86,9 +86,17 @@ class Asking:
         started(run)
         rows: list[LayerReading] = []
         try:
-            passing = self._pass = loaded.lens.start(
-                prepared.inputs, top_k=max(STORED_TOP, question.top_k), norm=question.norm
-            )
+            try:
+                passing = self._pass = loaded.lens.start(
+                    prepared.inputs, top_k=max(STORED_TOP, question.top_k), norm=question.norm
+                )
+            except (TypeError, ValueError) as error:
+                # The pass that learns this kind of inputs: some models need a picture.
+                if image is None and loaded.takes_pictures:
+                    raise BadInput(
+                        f"this model cannot be asked without a picture ({explain(error)})"
+                    ) from error
+                raise
             if self._cancelled:
                 raise Cancelled("cancelled")
             groups = iter(passing)

@@ -59,11 +59,15 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
     with quiet():
         add_special = not (chat and _begins_with_lead(processor, text))
         inputs = _tokenise(processor, text, image, add_special)
+        if not encoder_decoder:
+            _cut_closing(processor, inputs)
         # Encoders of pictures take no text.
         ids: list[int] = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
         if add_special and _lead_twice(processor, text, ids):
             add_special = False
             inputs = _tokenise(processor, text, image, add_special)
+            if not encoder_decoder:
+                _cut_closing(processor, inputs)
             ids = inputs["input_ids"][0].tolist()
         _refuse_too_long(model, len(ids))
         kinds = token_kinds(model, processor, ids)
@@ -215,6 +219,22 @@ def _lead_twice(processor: Any, text: str, ids: list[int]) -> bool:
     lead = _lead(processor)
     own: list[int] = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
     return bool(lead) and ids.count(lead[0]) > own.count(lead[0])
+
+
+def _cut_closing(processor: Any, inputs: dict[str, Any]) -> None:
+    """Take off what the tokenizer closes every text with (BERT's [SEP]): the answer begins ahead of
+    it, and a row read behind it would be another question's."""
+    tokenizer = tokenizer_of(processor)
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    closed = tokenizer("a")["input_ids"]
+    place = next((i for i in range(len(closed)) if closed[i : i + len(bare)] == bare), None)
+    closing = [] if place is None else closed[place + len(bare) :]
+    ids = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
+    if not closing or ids[-len(closing) :] != closing:
+        return
+    for name, value in inputs.items():
+        if tuple(getattr(value, "shape", ())) == (1, len(ids)):
+            inputs[name] = value[:, : -len(closing)]
 
 
 def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.asking import Asking
-from engine.errors import CannotLoad
+from engine.errors import BadInput, CannotLoad
 from engine.loading import load
 from engine.records import Picture, Question
 from tests.folders import FOLDERS
@@ -46,3 +46,27 @@ def test_a_folder_is_loaded_and_asked(name: str, tmp_path: Path, red_picture: Pa
     assert run.proof is not None and run.proof.passed
     assert len(run.rows) == len(loaded.lens.layers) + 1
     assert run.position == len(run.tokens) - 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["blip", "git"])
+def test_the_answer_is_read_behind_the_prefix_not_behind_a_closing_token(
+    name: str, tmp_path: Path, red_picture: Path
+) -> None:
+    """BERT's tokenizer closes every text with [SEP]."""
+    FOLDERS[name](tmp_path)
+    loaded = load(tmp_path)
+    question = Question(prompt="What?", picture=Picture(str(red_picture)), prefix=" it is")
+    run = Asking(loaded, question).run()
+    assert run.status == "done", run.error
+    assert run.tokens[-1].part == "prefix"
+    assert run.tokens[-1].kind == "text"
+    assert run.position == len(run.tokens) - 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["blip-2", "kosmos-2", "pix2struct"])
+def test_a_model_that_needs_its_picture_says_so(name: str, tmp_path: Path) -> None:
+    FOLDERS[name](tmp_path)
+    with pytest.raises(BadInput, match="without a picture"):
+        Asking(load(tmp_path), Question(prompt="What?")).run()

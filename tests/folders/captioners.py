@@ -429,7 +429,7 @@ def save_vit_gpt2(path: Path) -> None:
     write_json(
         path / "preprocessor_config.json",
         {
-            "image_processor_type": "ViTFeatureExtractor",
+            "feature_extractor_type": "ViTFeatureExtractor",
             "do_normalize": True,
             "do_resize": True,
             "resample": 2,
