@@ -56,7 +56,6 @@ class Anatomy:
     last_output: Any
     """What the last layer returned."""
     head: nn.Module
-    head_name: str
     head_slot: Slot
     """Where the head's arguments hold what it projects."""
     head_input: Tensor
@@ -191,7 +190,6 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
         streams=streams,
         last_output=last.output,
         head=head_call.module,
-        head_name=names[head_call.module],
         head_slot=head_slot,
         head_input=head_slot.get(head_call.args, head_call.kwargs),
         head_output=head_call.output,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class LenscopeError(Exception):
     """Base of all errors that Lenscope raises on purpose."""
@@ -21,3 +23,12 @@ class CannotRead(LenscopeError):
 
 class Cancelled(LenscopeError):
     """The user cancelled the pass."""
+
+
+def with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and whatever led to it, each once."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

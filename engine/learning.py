@@ -38,7 +38,6 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
         proof=proof,
         notes=(None,) * (len(anatomy.layers) + 1),
         stream_shape=tuple(stream.shape),
-        head_name=anatomy.head_name,
     )
     return replace(parts, notes=_notes(model, parts, _doubtful_rows(anatomy, tail), inputs))
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import gc
 import sys
 
+from engine.errors import with_causes
 
-def is_out_of_memory(error: BaseException | None) -> bool:
+
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device; looks at what led to the error, too."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            return True
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and (
-            "allocate memory" in text or "out of memory" in text
-        ):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(_says_so(each) for each in with_causes(error))
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "allocate memory" in text or "out of memory" in text
+    )
 
 
 def give_memory_back() -> None:

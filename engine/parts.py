@@ -29,6 +29,5 @@ class ModelParts:
     """The last row against the model's logits, at every attended position of the watched pass."""
     notes: tuple[str | None, ...]
     """For each row, what it means where it is not the truncated model's."""
-    stream_shape: tuple[int, ...] = ()
+    stream_shape: tuple[int, ...]
     """Of the stream in the watched pass."""
-    head_name: str = ""

@@ -58,17 +58,10 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         text, spans = _raw_text(question, image is not None, picture)
     with quiet():
         add_special = not (chat and _begins_with_lead(processor, text))
-        inputs = _tokenise(processor, text, image, add_special)
-        if not encoder_decoder:
-            _cut_closing(processor, inputs)
-        # Encoders of pictures take no text.
-        ids: list[int] = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
+        inputs, ids = _tokenise(processor, text, image, add_special, closed=encoder_decoder)
         if add_special and _lead_twice(processor, text, ids):
             add_special = False
-            inputs = _tokenise(processor, text, image, add_special)
-            if not encoder_decoder:
-                _cut_closing(processor, inputs)
-            ids = inputs["input_ids"][0].tolist()
+            inputs, ids = _tokenise(processor, text, image, add_special, closed=encoder_decoder)
         _refuse_too_long(model, len(ids))
         kinds = token_kinds(model, processor, ids)
         if image is None and not encoder_decoder and "image" in kinds:
@@ -237,7 +230,11 @@ def _cut_closing(processor: Any, inputs: dict[str, Any]) -> None:
             inputs[name] = value[:, : -len(closing)]
 
 
-def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool) -> dict[str, Any]:
+def _tokenise(
+    processor: Any, text: str, image: Image | None, add_special: bool, closed: bool
+) -> tuple[dict[str, Any], list[int]]:
+    """What the processor makes of the text and the picture, and its ids; `closed`: with what the
+    tokenizer ends a text with."""
     options: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": add_special}
     if image is not None:
         options["images"] = [image]
@@ -247,7 +244,9 @@ def _tokenise(processor: Any, text: str, image: Image | None, add_special: bool)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the model's processor refuses this question: {reason}") from error
     inputs.pop("labels", None)  # for training: a loss would be computed for nothing
-    return inputs
+    if not closed:
+        _cut_closing(processor, inputs)
+    return inputs, inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
 
 
 def _decoder_prompt(

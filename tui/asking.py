@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.events import ModelReady
+from engine.events import LoadOptions, ModelReady
 from engine.records import Picture, Question
 from tui.startup import Startup, Tell, WorkerLike
 from tui.state import ModelPhase, ModelView, ViewState
@@ -30,7 +30,7 @@ class Asker:
         self.bundled = _bundled_picture(startup)
         """Stands in for a picture until it is known whether the model takes any."""
         if self._options is not None:
-            state.model = ModelView(ModelPhase.LOADING, self._options.model, "loading the model")
+            state.model = _being_loaded(self._options)
 
     def start(self, question: Callable[[], Question]) -> None:
         """Load the model, then ask once by itself."""
@@ -63,16 +63,14 @@ class Asker:
         """Ask; a running pass makes way. While the model loads, the question waits for it; a model
         that did not load is tried again."""
         state = self._state
-        if self._worker is None:
+        if self._worker is None or self._options is None:
             state.say(_NO_MODEL, "error")
         elif state.model.phase is ModelPhase.LOADING:
             self._waiting = question
             state.say("the question runs as soon as the model is ready")
         elif state.model.phase is not ModelPhase.READY:
-            assert self._options is not None
             self._waiting = question
-            state.model = ModelView(ModelPhase.LOADING, self._options.model, "loading the model")
-            state.note = None
+            state.model, state.note = _being_loaded(self._options), None
             self._worker.load(self._options)
         else:
             if state.busy:
@@ -115,6 +113,10 @@ class Asker:
             run.continuation, run.continuing = "", True
             state.note = None
             self._worker.continue_answer(run.run.id)
+
+
+def _being_loaded(options: LoadOptions) -> ModelView:
+    return ModelView(ModelPhase.LOADING, options.model, "loading the model")
 
 
 def _real_worker(tell: Tell) -> WorkerLike:

@@ -21,8 +21,8 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
     say(model_line(loaded))
     takes = "text and pictures" if loaded.takes_pictures else "text only"
     asked = "a chat template" if loaded.has_chat_template else "no chat template: asked raw"
-    for what, how in [("model", loaded.card.class_name), ("takes", f"{takes}; {asked}")]:
-        _line(what, how)
+    _line("model", loaded.card.class_name)
+    _line("takes", f"{takes}; {asked}")
     for what, how in describe(loaded.lens):
         _line(what, how)
     if proof_only:
@@ -38,7 +38,7 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
         print(f"{check.row:>3}   {gap:<9} {verdict}", flush=True)
     right = sum(check.right for check in checks)
     uncut = sum(check.difference is None for check in checks)
-    wrong = sum(not check.honest for check in checks) - uncut
+    wrong = sum(check.difference is not None and not check.honest for check in checks)
     print()
     _line("rows", f"{right} of {len(checks)} equal the model cut down to as many layers")
     if uncut:

@@ -70,9 +70,9 @@ def exit_for(error: LenscopeError) -> Exit:
 
 
 def _complain(text: str, code: Exit) -> int:
-    from tui.show import display_text
+    from tui.talk import say
 
-    print(f"lenscope: {display_text(text, spaces=False)}", file=sys.stderr)
+    say(text)
     return code
 
 

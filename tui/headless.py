@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
@@ -20,9 +19,6 @@ from tui.bars import FIGURE_WIDTH, figure, probability_bar
 from tui.exits import Exit
 from tui.show import display_text
 from tui.talk import clear_progress, model_line, progress, say
-
-if TYPE_CHECKING:
-    pass
 
 PLAIN_WIDTH = 100
 """Columns of the table where stdout is no terminal."""
