@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm.std import tqdm
 
-from engine.errors import CannotLoad
+from engine.errors import CannotLoad, with_causes
 from engine.events import LoadOptions
 
 Progress = Callable[[str, float | None], None]
@@ -34,14 +34,14 @@ TELL_EVERY = 0.2
 """Seconds between two tellings of a download's progress."""
 
 
-def settings_folder(options: LoadOptions, progress: Progress) -> Path:
+def settings_folder(options: LoadOptions) -> Path:
     """The cached snapshot of a hub id, with everything but its weights.
 
     Nothing is connected to in offline mode; where the hub cannot be reached, the cache serves.
     Raises what huggingface_hub raises.
     """
     patterns = [*SETTINGS, "*.py"] if options.trust_remote_code else list(SETTINGS)
-    return _snapshot(options, options.revision, patterns, progress)
+    return _snapshot(options, options.revision, patterns, _Silent)
 
 
 def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> None:
@@ -54,14 +54,8 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
     from huggingface_hub.errors import DryRunError
 
     kinds = WEIGHTS if options.allow_pickle else WEIGHTS[:1]
-    for name in kinds:
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            wanted = _shards(index, options.model)
-            break
-    else:
-        wanted = list(kinds)
-    if all((folder / name).is_file() for name in wanted):
+    alternatives = [_files_of(name, folder, options.model) for name in kinds]
+    if any(all((folder / name).is_file() for name in names) for names in alternatives):
         return
     try:
         found = snapshot_download(
@@ -74,30 +68,30 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
             tqdm_class=_Silent,
         )
     except DryRunError:
-        if any((folder / name).is_file() for name in wanted):
-            return  # one of several kinds; transformers says what else is missing
         raise CannotLoad(
             "its weights are not in the cache, and the hub cannot be reached"
         ) from None
-    sizes = {each.filename: each.file_size or 0 for each in found}
-    absent = [name for name in wanted if name not in sizes]
-    present = [name for name in wanted if name in sizes]
-    if not present or (len(wanted) > len(kinds) and absent):
-        pickled = any(name.endswith(".bin") for name in sizes)
+    offered = {each.filename: each for each in found}
+    wanted = next((names for names in alternatives if offered.keys() >= set(names)), None)
+    if wanted is None:
+        pickled = any(name.endswith(".bin") for name in offered)
         remedy = "; if you trust its pickled ones, --allow-pickle" if pickled else ""
         raise CannotLoad(f"no safetensors weights on the hub{remedy}")
-    _refuse_full_disk(folder, sum(each.file_size or 0 for each in found if each.will_download))
-    wanted = present if len(wanted) > len(kinds) else present[:1]
-    _snapshot(options, folder.name, [escape(name) for name in wanted], progress)
-
-
-def _snapshot(
-    options: LoadOptions, revision: str | None, patterns: list[str], progress: Progress
-) -> Path:
-    from huggingface_hub import snapshot_download
+    coming = [offered[name] for name in wanted if offered[name].will_download]
+    size = sum(each.file_size or 0 for each in coming)
+    _refuse_full_disk(folder, size)
 
     class Download(_Download):
         tell = staticmethod(progress)
+        expected = size
+
+    _snapshot(options, folder.name, [escape(name) for name in wanted], Download)
+
+
+def _snapshot(
+    options: LoadOptions, revision: str | None, patterns: list[str], bar: type[_Silent]
+) -> Path:
+    from huggingface_hub import snapshot_download
 
     return Path(
         snapshot_download(
@@ -106,17 +100,21 @@ def _snapshot(
             cache_dir=options.cache_dir,
             allow_patterns=patterns,
             ignore_patterns=["*/*"],
-            tqdm_class=Download,
+            tqdm_class=bar,
         )
     )
 
 
-def _shards(index: Path, model: str) -> list[str]:
+def _files_of(name: str, folder: Path, model: str) -> list[str]:
+    """The files of weights saved under this name: the shards in its index, or itself."""
+    index = folder / f"{name}.index.json"
+    if not index.is_file():
+        return [name]
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise CannotLoad(f"{model}: the index of its weights ({index.name}) is damaged") from None
-    return sorted(str(name) for name in names)
+    return sorted(str(shard) for shard in shards)
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:
@@ -140,6 +138,8 @@ class _Download(_Silent):
     """Tells the bytes that have come, where huggingface_hub would draw its bar."""
 
     tell: Progress
+    expected: int
+    """Bytes of all files together; huggingface_hub learns of them one by one."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         # Of its three bars: the one of bytes on the disk, not of bytes on the line, nor of files.
@@ -150,21 +150,26 @@ class _Download(_Silent):
     def update(self, n: float | None = 1) -> bool | None:
         """Count `n` more bytes."""
         self.n += n or 0
-        now = time.monotonic()
-        if self._counts and now - self._told >= TELL_EVERY:
-            self._told = now
-            rate = self.n / (now - self._began)
-            total = self.total or 0
-            self.tell(
-                f"downloading {self.n / 1e6:,.0f} of {total / 1e6:,.0f} MB ({rate / 1e6:.1f} MB/s)",
-                min(1.0, self.n / total) if total else None,
-            )
+        if time.monotonic() - self._told >= TELL_EVERY:
+            self.refresh()
         return None
+
+    def refresh(self, *_: Any, **__: Any) -> None:
+        """Tell how far it is; huggingface_hub asks for it whenever a file begins."""
+        if not self._counts or not self.expected:
+            return
+        self._told = time.monotonic()
+        rate = self.n / max(1e-3, self._told - self._began)
+        self.tell(
+            f"downloading {self.n / 1e6:,.0f} of {self.expected / 1e6:,.0f} MB"
+            + (f" ({rate / 1e6:,.1f} MB/s)" if self.n else ""),
+            min(1.0, self.n / self.expected),
+        )
 
 
 def remedy_for(error: BaseException) -> str | None:
     """One line for what the hub refuses or fails at, with its own remedy; None for other errors."""
-    kinds = _kinds(error)
+    kinds = {base.__name__ for each in with_causes(error) for base in type(each).__mro__}
     if "GatedRepoError" in kinds:
         return "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
     if "RevisionNotFoundError" in kinds:
@@ -182,14 +187,3 @@ def remedy_for(error: BaseException) -> str | None:
     ):
         return "the download broke off; try again, it goes on where it stopped"
     return None
-
-
-def _kinds(error: BaseException | None) -> set[str]:
-    """The names of the classes of an error and of those that led to it, their bases included."""
-    names: set[str] = set()
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        names |= {each.__name__ for each in type(error).__mro__}
-        error = error.__cause__ or error.__context__
-    return names

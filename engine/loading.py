@@ -128,7 +128,7 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
 def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any, Any, str | None]:
     """The model, its processor, and the commit it was downloaded from, if it was."""
     local = model_folder(options)
-    folder = local or settings_folder(options, progress)
+    folder = local or settings_folder(options)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if local is not None or not options.trust_remote_code:
         hub["local_files_only"] = True  # all of it is here; a model's own code may lie elsewhere
@@ -216,12 +216,8 @@ def _refuse_incomplete(model: Any, loading: dict[str, Any], name: str) -> None:
     A weight that is tied to one that was there is not missing.
     """
     missing = {str(key) for key in loading.get("missing_keys", ())}
-    there = {
-        id(parameter)
-        for key, parameter in model.named_parameters(remove_duplicate=False)
-        if key not in missing
-    }
     named = dict(model.named_parameters(remove_duplicate=False))
+    there = {id(parameter) for key, parameter in named.items() if key not in missing}
     missing = {key for key in missing if key not in named or id(named[key]) not in there}
     other = {str(key) for key in loading.get("mismatched_keys", ())}
     for keys, what in ((sorted(missing), "missing"), (sorted(other), "of another shape")):

@@ -176,6 +176,17 @@ def test_a_disk_without_room(hub: Hub, cache: str, monkeypatch: pytest.MonkeyPat
     assert "--cache-dir" in refusal(cache)
 
 
+def test_room_is_needed_only_for_what_will_come(
+    hub: Hub, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    (hub.folders[MODEL] / "consolidated.safetensors").write_bytes(b"again" * 200_000)
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=600_000))
+    assert len(load(MODEL, cache_dir=cache).lens.layers) == 4
+
+
 def test_a_download_cut_off_for_good_and_then_taken_up_again(
     hub: Hub, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +212,7 @@ def test_a_slow_download_tells_its_progress(hub: Hub, cache: str) -> None:
     fractions = [share for stage, share in told if "downloading" in stage and share is not None]
     assert len(fractions) >= 3
     assert fractions == sorted(fractions)
+    assert fractions[0] == 0
     assert all(0 <= share <= 1 for share in fractions)
     assert any("MB/s" in stage for stage, _ in told)
     loading = [share for stage, share in told if stage == "loading the weights"]
