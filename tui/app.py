@@ -26,18 +26,19 @@ import samples
 from engine.errors import LenscopeError
 from engine.events import Event, ModelReady, RunEnded, RunStarted
 from engine.records import Picture, Question, Session
-from tui import clipboard, status
 from tui.actions import ACTIONS, app_bindings, key_names, works_in_dialogs
-from tui.asking import Asker
-from tui.detail import Detail
-from tui.lens_table import LensTable
+from tui.disk.saving import keep_unsaved, save_session
 from tui.main_screen import MainScreen
-from tui.presets import Preset, read_presets, step_preset
-from tui.preview import Preview
-from tui.prompt_editor import PromptEditor
-from tui.saving import keep_unsaved, save_session
+from tui.panes import status
+from tui.panes.detail import Detail
+from tui.panes.lens_table import LensTable
+from tui.panes.preview import Preview
+from tui.panes.prompt_editor import PromptEditor
+from tui.sharing import clipboard
 from tui.startup import Startup
-from tui.state import CANCELLING, ViewState
+from tui.state.asking import Asker
+from tui.state.presets import Preset, read_presets, step_preset
+from tui.state.view_state import CANCELLING, ViewState
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.worker_link import Inbox
 
@@ -367,7 +368,7 @@ class Explorer(App[int], inherit_bindings=False):
 
     def action_help(self) -> None:
         """Open the help, or close it."""
-        from tui.help import Help
+        from tui.dialogs.help import Help
 
         if isinstance(self.screen, Help):
             self.screen.dismiss()
@@ -390,7 +391,7 @@ class Explorer(App[int], inherit_bindings=False):
 
     def action_open(self) -> None:
         """Choose a picture or a session."""
-        from tui.file_dialog import FileDialog
+        from tui.dialogs.file_dialog import FileDialog
 
         self.push_screen(FileDialog(self._start_folder()), self._open_path)
 
@@ -402,7 +403,7 @@ class Explorer(App[int], inherit_bindings=False):
         return f"{folder}/" if folder.is_dir() and str(folder) != "." else ""
 
     def _open_path(self, path: str | None) -> None:
-        from tui.file_dialog import expand, is_session
+        from tui.dialogs.file_dialog import expand, is_session
 
         if path is None:
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadInput, CannotLoad, CannotRead, LenscopeError
-from tui.exits import Exit
+from tui.commands.exits import Exit
 
 if TYPE_CHECKING:
     from engine.events import LoadOptions
@@ -70,7 +70,7 @@ def exit_for(error: LenscopeError) -> Exit:
 
 
 def _complain(text: str, code: Exit) -> int:
-    from tui.talk import say
+    from tui.commands.talk import say
 
     say(text)
     return code
@@ -110,7 +110,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     load_options, question = _checked(options)
-    from tui.headless import run_headless
+    from tui.commands.run import run_headless
 
     return run_headless(
         load_options,
@@ -126,7 +126,7 @@ def _check(options: argparse.Namespace) -> int:
 
     load_options = _load_options(options)
     model_folder(load_options)
-    from tui.checking import run_check
+    from tui.commands.check import run_check
 
     return run_check(load_options, proof_only=options.proof_only)
 

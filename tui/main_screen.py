@@ -10,11 +10,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.detail import Detail
-from tui.lens_table import LensTable
-from tui.preview import Preview
-from tui.prompt_editor import PromptEditor
-from tui.status import KeyBar, Line
+from tui.panes.detail import Detail
+from tui.panes.lens_table import LensTable
+from tui.panes.preview import Preview
+from tui.panes.prompt_editor import PromptEditor
+from tui.panes.status import KeyBar, Line
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]

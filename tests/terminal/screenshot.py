@@ -24,7 +24,7 @@ _PATIENCE = 300.0
 async def take(startup_question: Question, size: tuple[int, int], theme: str | None) -> str:
     """Run the explorer until its first run has ended and the picture shows; return the SVG."""
     from tui.app import Explorer
-    from tui.preview import Preview
+    from tui.panes.preview import Preview
     from tui.startup import Startup
 
     app = Explorer(

@@ -10,11 +10,11 @@ import pytest
 from engine.records import Picture, Question
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
-from tui.file_dialog import FileDialog
-from tui.help import Help
-from tui.lens_table import LensTable
-from tui.prompt_editor import PromptEditor
-from tui.state import Phase
+from tui.dialogs.file_dialog import FileDialog
+from tui.dialogs.help import Help
+from tui.panes.lens_table import LensTable
+from tui.panes.prompt_editor import PromptEditor
+from tui.state.view_state import Phase
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

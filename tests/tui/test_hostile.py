@@ -11,7 +11,7 @@ from engine.records import Picture, Question, Session
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
-from tui.prompt_editor import PromptEditor
+from tui.panes.prompt_editor import PromptEditor
 
 EVIL = "\x1b]0;PWNED\x07[/red][/ \u202e\u200d\r\n\x9b2J"
 BORDERS = "│╮╯"

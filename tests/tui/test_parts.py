@@ -15,14 +15,16 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tests.tui.fakes import make_rows
-from tui import clipboard, paths, presets
 from tui.actions import ACTIONS, app_bindings, key_bar, table_bindings
 from tui.app import Explorer
-from tui.file_dialog import entries
-from tui.lens_table import LensTable
-from tui.preview import _parse_line, picture_strips
-from tui.strips import changed_span, strip_of
-from tui.table_rows import Palette, RowFacts, header_segments, plan_columns, row_segments
+from tui.dialogs.file_dialog import entries
+from tui.disk import paths
+from tui.panes.lens_table import LensTable
+from tui.panes.preview import _parse_line, picture_strips
+from tui.panes.strips import changed_span, strip_of
+from tui.panes.table_rows import Palette, RowFacts, header_segments, plan_columns, row_segments
+from tui.sharing import clipboard
+from tui.state import presets
 
 # What tmux or a legacy terminal swallows, or sends as something else.
 SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",

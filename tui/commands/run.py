@@ -15,10 +15,10 @@ from engine.events import LoadOptions
 from engine.files import reason_of, user_path
 from engine.records import LayerReading, Picture, Question, Run, Session
 from engine.stamps import now
-from tui.bars import FIGURE_WIDTH, figure, probability_bar
-from tui.exits import Exit
+from tui.commands.exits import Exit
+from tui.commands.talk import clear_progress, model_line, progress, say
+from tui.panes.bars import FIGURE_WIDTH, figure, probability_bar
 from tui.show import display_text
-from tui.talk import clear_progress, model_line, progress, say
 
 PLAIN_WIDTH = 100
 """Columns of the table where stdout is no terminal."""

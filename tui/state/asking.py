@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from engine.events import LoadOptions, ModelReady
 from engine.records import Picture, Question
 from tui.startup import Startup, Tell, WorkerLike
-from tui.state import ModelPhase, ModelView, ViewState
+from tui.state.view_state import ModelPhase, ModelView, ViewState
 
 _MOST_TOKENS = 100
 _NO_MODEL = "no model is loaded: start with  lenscope --model M"

@@ -15,9 +15,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.actions import table_bindings
-from tui.state import RunView
-from tui.strips import changed_span, strip_of
-from tui.table_rows import (
+from tui.panes.strips import changed_span, strip_of
+from tui.panes.table_rows import (
     GUTTER,
     Columns,
     Palette,
@@ -26,6 +25,7 @@ from tui.table_rows import (
     plan_columns,
     row_segments,
 )
+from tui.state.view_state import RunView
 
 _HEADER = 1
 _EMPTY = (

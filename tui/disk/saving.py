@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import LenscopeError
-from tui.paths import kept_session_path, new_session_path, short_path
+from tui.disk.paths import kept_session_path, new_session_path, short_path
 from tui.show import plain_line
-from tui.state import ViewState
+from tui.state.view_state import ViewState
 
 
 def save_session(state: ViewState, row: int) -> None:

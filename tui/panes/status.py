@@ -13,7 +13,7 @@ from textual.widgets import Static
 from engine.records import Run
 from tui.actions import key_bar
 from tui.show import display_text, plain_line
-from tui.state import ModelPhase, Phase, RunView, ViewState, number, total_seconds
+from tui.state.view_state import ModelPhase, Phase, RunView, ViewState, number, total_seconds
 
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"

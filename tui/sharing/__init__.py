@@ -1,0 +1,1 @@
+"""Taking what is shown elsewhere: the clipboard, other formats."""
