@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from engine.records import LayerReading, ModelCard, Run
+from engine.records import LayerReading, ModelCard, Run, Tracked
 
 
 class LoadOptions(Struct, frozen=True):
@@ -83,6 +83,52 @@ class Trouble(Struct, frozen=True):
     run_id: str | None = None
 
 
+class Spelling(Struct, frozen=True):
+    """One way in which a typed word can be the next token."""
+
+    id: int
+    text: str
+    """The token, as `engine.records.Token.text`."""
+    typed: str
+    """The spelling: the word as typed, with a leading space, lower, Capital."""
+    whole: bool
+    """False where the spelling takes several tokens and this is only its first."""
+
+
+class SpellingsFound(Struct, frozen=True):
+    """The tokens that a typed word can be; none where the tokenizer knows it not at all."""
+
+    typed: str
+    spellings: tuple[Spelling, ...]
+
+
+class TokensTracked(Struct, frozen=True):
+    """Tokens read from the kept stream of a run, without a new pass."""
+
+    run_id: str
+    tracked: tuple[Tracked, ...]
+
+
+class RowDeepened(Struct, frozen=True):
+    """One row of a run with more of its top tokens than the run holds, from its kept stream."""
+
+    run_id: str
+    reading: LayerReading
+
+
+class PictureSeen(Struct, frozen=True):
+    """What the processor made of a run's picture: its pixel values, de-normalised."""
+
+    run_id: str
+    preview: str
+    """Base64 JPEG or PNG; goes through the same safe door as pictures."""
+    width: int
+    height: int
+    """In pixels of what the model sees; tiles are laid side by side."""
+    how: str
+    """In words: "resized to 336x336", "5 tiles of 384x384"."""
+
+
 Event = (
     ModelLoading
     | ModelReady
@@ -91,5 +137,9 @@ Event = (
     | RowsRead
     | RunEnded
     | AnswerGrew
+    | SpellingsFound
+    | TokensTracked
+    | RowDeepened
+    | PictureSeen
     | Trouble
 )

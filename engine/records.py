@@ -141,6 +141,17 @@ class OtherPosition(Struct, frozen=True):
     tracked: tuple[Tracked, ...] = ()
 
 
+class Processed(Struct, frozen=True):
+    """What the model's processor made of the picture."""
+
+    width: NonNegative
+    height: NonNegative
+    """In pixels, of one tile where there are several."""
+    tiles: Positive = 1
+    how: str = ""
+    """In words, for people: "resized to 336x336, cropped"."""
+
+
 class Run(Struct, frozen=True):
     """A question with all its rows and its proof."""
 
@@ -159,6 +170,8 @@ class Run(Struct, frozen=True):
     versions: dict[str, str] = field(default_factory=dict)
     title: str | None = None
     error: str | None = None
+    processed: Processed | None = None
+    """None without a picture, and where it cannot be told."""
 
 
 class ComparisonRow(Struct, frozen=True):

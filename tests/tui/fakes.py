@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,9 +16,14 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    PictureSeen,
+    RowDeepened,
     RowsRead,
     RunEnded,
     RunStarted,
+    Spelling,
+    SpellingsFound,
+    TokensTracked,
 )
 from engine.records import (
     AnswerReading,
@@ -34,6 +39,8 @@ from engine.records import (
 
 CARD = ModelCard("samples/model", None, "LlavaForConditionalGeneration", "float32", "cpu")
 ANSWER = (17, " cylinder")
+SEEN = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGM8ISfHwMDAxMDAwMDAAAANBAEIfXHKZgAAAABJRU5ErkJggg=="
+"""A PNG of 2 x 2 pixels."""
 WORDS = [" red", " cube", " sphere", " two", " the", " gray", " none", " metal", " blue", " one"]
 
 
@@ -147,6 +154,8 @@ class FakeWorker:
             self.loaded.set()
         self.deaf, self.failing_loads = deaf, failing_loads
         self.questions: list[Question] = []
+        self.tracks: list[tuple[int, ...]] = []
+        self.loads: list[LoadOptions] = []
         self.continued: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
@@ -157,10 +166,12 @@ class FakeWorker:
         threading.Thread(target=self._work, daemon=True).start()
 
     def load(self, options: LoadOptions) -> None:
+        self.loads.append(options)
         self._jobs.put(self._load)
 
-    def ask(self, question: Question) -> str:
+    def ask(self, question: Question, track: Sequence[int] = ()) -> str:
         self.questions.append(question)
+        self.tracks.append(tuple(track))
         run_id = hashlib.sha256(f"run {len(self.questions)}".encode()).hexdigest()[:16]
         self._jobs.put(lambda: self._run(make_run(run_id, question, self.layers)))
         return run_id
@@ -168,6 +179,35 @@ class FakeWorker:
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         self.continued.append(run_id)
         self._jobs.put(lambda: self._continue(run_id))
+
+    def spellings(self, typed: str) -> None:
+        found = tuple(
+            Spelling(index, text, text, True)
+            for index, text in enumerate((f" {typed}", typed, f" {typed.capitalize()}"), 300)
+        )
+        self._jobs.put(lambda: self.tell(SpellingsFound(typed, found)))
+
+    def track(self, run_id: str, ids: Sequence[int]) -> None:
+        n = self.layers + 1
+        tracked = tuple(
+            Tracked(
+                token,
+                f" token{token}",
+                "user",
+                tuple(0.3 * row / n for row in range(n)),
+                tuple(float(row) for row in range(n)),
+                tuple(n - row for row in range(n)),
+            )
+            for token in ids
+        )
+        self._jobs.put(lambda: self.tell(TokensTracked(run_id, tracked)))
+
+    def deepen(self, run_id: str, layer: int, count: int) -> None:
+        row = make_rows(self.layers, self.forms_at, count, self.words)[layer]
+        self._jobs.put(lambda: self.tell(RowDeepened(run_id, row)))
+
+    def see(self, run_id: str) -> None:
+        self._jobs.put(lambda: self.tell(PictureSeen(run_id, SEEN, 2, 2, "resized to 2x2")))
 
     def cancel(self) -> None:
         self.cancels += 1
