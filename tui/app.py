@@ -103,7 +103,10 @@ class Explorer(App[int], inherit_bindings=False):
 
     def get_css_variables(self) -> dict[str, str]:
         """Add our own colours to every theme."""
-        variables = with_own_variables(super().get_css_variables())
+        theme = self.current_theme
+        variables = with_own_variables(
+            super().get_css_variables(), dark=theme.dark, ansi=theme.ansi
+        )
         self.theme_variables = variables
         return variables
 

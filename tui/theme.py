@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual.app import App
 from textual.theme import BUILTIN_THEMES, Theme
+
+HUES: Final = 8
+"""Colours that tell tokens apart; with more tokens they begin again. None is near `answer`."""
+
+_ON_DARK = (
+    "#7fb0f5", "#8fcf8a", "#c6a2f7", "#58cdc4", "#f28d84", "#f0a0d2", "#b9c46a", "#a3b6cc",
+)  # fmt: skip
+_ON_LIGHT = (
+    "#1f5fbf", "#2f7d32", "#7a3fc0", "#0b7f7a", "#c0392f", "#b0307f", "#66740c", "#566a80",
+)  # fmt: skip
+_ANSI = (
+    "ansi_blue", "ansi_green", "ansi_magenta", "ansi_cyan",
+    "ansi_red", "ansi_bright_magenta", "ansi_bright_green", "ansi_bright_blue",
+)  # fmt: skip
+
+
+def hue_variables(colours: tuple[str, ...]) -> dict[str, str]:
+    """Return the CSS variables of the token colours, `hue-1` to `hue-8`."""
+    return {f"hue-{index}": colour for index, colour in enumerate(colours, 1)}
+
 
 DARK = Theme(
     name="lenscope",
@@ -28,6 +50,7 @@ DARK = Theme(
         "scrollbar": "#333a47",
         "scrollbar-background": "#15181e",
         "input-selection-background": "#6f9ceb 35%",
+        **hue_variables(_ON_DARK),
     },
 )
 
@@ -54,6 +77,7 @@ LIGHT = Theme(
         "scrollbar": "#d3d0c6",
         "scrollbar-background": "#faf9f6",
         "input-selection-background": "#2f62b5 25%",
+        **hue_variables(_ON_LIGHT),
     },
 )
 
@@ -71,9 +95,12 @@ def register_themes(app: App[int]) -> None:
         app.register_theme(theme)
 
 
-def with_own_variables(variables: dict[str, str]) -> dict[str, str]:
+def with_own_variables(
+    variables: dict[str, str], *, dark: bool = True, ansi: bool = False
+) -> dict[str, str]:
     """Return a theme's CSS variables with ours, made from its own colours where it lacks them."""
     ours = {
+        **hue_variables(_ANSI if ansi else _ON_DARK if dark else _ON_LIGHT),
         "faint": variables.get("text-muted", variables["foreground"]),
         "bar": variables["primary"],
         "answer": variables["accent"],

@@ -39,7 +39,10 @@ from engine.records import (
 
 CARD = ModelCard("samples/model", None, "LlavaForConditionalGeneration", "float32", "cpu")
 ANSWER = (17, " cylinder")
-SEEN = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGM8ISfHwMDAxMDAwMDAAAANBAEIfXHKZgAAAABJRU5ErkJggg=="
+SEEN = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGM8ISfHwMDAxMDAwMDAAAANBAEI"
+    "fXHKZgAAAABJRU5ErkJggg=="
+)
 """A PNG of 2 x 2 pixels."""
 WORDS = [" red", " cube", " sphere", " two", " the", " gray", " none", " metal", " blue", " one"]
 

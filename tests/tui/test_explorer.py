@@ -14,7 +14,7 @@ from tui.dialogs.file_dialog import FileDialog
 from tui.dialogs.help import Help
 from tui.panes.lens_table import LensTable
 from tui.panes.prompt_editor import PromptEditor
-from tui.state.view_state import Phase
+from tui.state.run_view import Phase
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

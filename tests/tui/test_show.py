@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.panes.bars import FIGURE_WIDTH, figure, line_bar, probability_bar
+from tui.numbers import FIGURE_WIDTH, figure
+from tui.panes.bars import line_bar, probability_bar
 from tui.show import display_text, plain_line, show_pieces, stand_in_text
 
 HOSTILE = [

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from engine.events import AnswerGrew, ModelFailed, RowsRead, RunEnded, RunStarted, Trouble
 from engine.records import Question, Run, Session
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run
-from tui.state.view_state import Phase, RunView, ViewState, number, total_seconds
+from tui.numbers import number, total_seconds
+from tui.state.run_view import Phase, RunView
+from tui.state.view_state import ViewState
 
 QUESTION = Question(prompt="Shape:")
 

@@ -17,7 +17,8 @@ from engine.records import LayerReading, Picture, Question, Run, Session
 from engine.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
-from tui.panes.bars import FIGURE_WIDTH, figure, probability_bar
+from tui.numbers import FIGURE_WIDTH, figure
+from tui.panes.bars import probability_bar
 from tui.show import display_text
 
 PLAIN_WIDTH = 100

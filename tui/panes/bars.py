@@ -1,10 +1,6 @@
-"""Probabilities as they are drawn: a bar of a few cells, and a figure of five."""
+"""Probabilities as they are drawn: bars of a few cells."""
 
 from __future__ import annotations
-
-from typing import Final
-
-FIGURE_WIDTH: Final = 5
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -32,19 +28,6 @@ def line_bar(probability: float, width: int, *, ascii_only: bool = False) -> str
         return probability_bar(probability, width, ascii_only=True)
     full, half = divmod(_steps(probability, width * 2) if probability * width >= 0.25 else 0, 2)
     return ("━" * full + "╸" * half).ljust(width)
-
-
-def figure(probability: float) -> str:
-    """Return a probability as a percentage, `FIGURE_WIDTH` cells wide, right-aligned."""
-    if probability >= 0.9995:
-        text = "100%"
-    elif probability >= 0.09995:
-        text = f"{probability * 100:.1f}%"
-    elif probability >= 0.00005:
-        text = f"{probability * 100:.2f}%"
-    else:
-        text = "<.01%" if probability > 0 else "0%"
-    return text.rjust(FIGURE_WIDTH)
 
 
 def _steps(share: float, most: int) -> int:

@@ -11,11 +11,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.records import LayerReading, Token
-from tui.panes.bars import figure, line_bar
+from tui.numbers import figure, number
+from tui.panes.bars import line_bar
 from tui.panes.strips import changed_span, strip_of
 from tui.panes.table_rows import Segments
 from tui.show import display_text
-from tui.state.view_state import RunView, number
+from tui.state.run_view import RunView
 
 TOP = 10
 _TWO_COLUMNS_FROM = 64

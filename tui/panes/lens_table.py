@@ -25,7 +25,7 @@ from tui.panes.table_rows import (
     plan_columns,
     row_segments,
 )
-from tui.state.view_state import RunView
+from tui.state.run_view import RunView
 
 _HEADER = 1
 _EMPTY = (

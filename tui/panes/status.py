@@ -12,8 +12,10 @@ from textual.widgets import Static
 
 from engine.records import Run
 from tui.actions import key_bar
+from tui.numbers import number, total_seconds
 from tui.show import display_text, plain_line
-from tui.state.view_state import ModelPhase, Phase, RunView, ViewState, number, total_seconds
+from tui.state.run_view import Phase, RunView
+from tui.state.view_state import ModelPhase, ViewState
 
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"

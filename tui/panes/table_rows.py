@@ -8,7 +8,8 @@ from typing import Final
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.panes.bars import FIGURE_WIDTH, figure, probability_bar
+from tui.numbers import FIGURE_WIDTH, figure
+from tui.panes.bars import probability_bar
 from tui.show import fit_pieces, show_pieces
 
 Segments = list[tuple[str, Style]]

@@ -17,22 +17,17 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    PictureSeen,
+    RowDeepened,
     RowsRead,
     RunEnded,
     RunStarted,
+    TokensTracked,
     Trouble,
 )
-from engine.records import LayerReading, Question, Run, Session, Token
+from engine.records import Comparison, LayerReading, Question, Run, Session
 from engine.stamps import now
-
-
-class Phase(Enum):
-    """How far a run has come."""
-
-    RUNNING = "running"
-    DONE = "done"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
+from tui.state.run_view import Phase, RunView
 
 
 class ModelPhase(Enum):
@@ -70,69 +65,6 @@ class ModelView:
     ready: ModelReady | None = None
 
 
-@dataclass
-class RunView:
-    """One run of the session as it is shown."""
-
-    run: Run
-    rows: list[LayerReading] = field(default_factory=list)
-    phase: Phase = Phase.RUNNING
-    continuation: str = ""
-    """The answer in full, as far as it has been written; begins with the answer's token."""
-    continuing: bool = False
-    saved: bool = False
-
-    @classmethod
-    def of(cls, run: Run, *, saved: bool = False) -> RunView:
-        """Return the view of a run that has ended."""
-        return cls(run, list(run.rows), Phase(run.status), saved=saved)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the last row has been read."""
-        return len(self.rows) == self.run.layers + 1
-
-    @property
-    def refused(self) -> str | None:
-        """Why the rows must not be believed, or None."""
-        proof = self.run.proof
-        if proof is None or proof.passed:
-            return None
-        return self.run.error or (
-            f"its last row differs from the model's by {number(proof.max_abs_difference)}, "
-            f"more than {number(proof.tolerance)}"
-        )
-
-    @property
-    def answer(self) -> Token | None:
-        """Top-1 of the last row, once it is known."""
-        return self.rows[-1].top[0] if self.complete and self.rows[-1].top else None
-
-    @property
-    def formation(self) -> int | None:
-        """The first row from which the answer stays top-1."""
-        answer = self.answer
-        if answer is None:
-            return None
-        first = len(self.rows)
-        for row in reversed(self.rows):
-            if not row.top or row.top[0].id != answer.id:
-                break
-            first -= 1
-        return first
-
-    @property
-    def worth_keeping(self) -> bool:
-        """Whether the run belongs into a session file."""
-        return bool(self.rows) and self.refused is None
-
-    def frozen(self) -> Run:
-        """Return the run as it would be saved now; one still running is saved as cancelled."""
-        if self.phase is Phase.RUNNING:
-            return replace(self.run, status="cancelled", rows=tuple(self.rows))
-        return self.run
-
-
 class ViewState:
     """Everything that is shown, and nothing of how."""
 
@@ -150,8 +82,15 @@ class ViewState:
         """When it was asked, on the monotonic clock."""
         self.note: Note | None = None
         self.session_path: Path | None = None
+        self.pinned: dict[int, str] = {}
+        """Tokens that the user tracks, id -> text: later runs of the same model track them too."""
+        self.revision = 0
+        """Raised by whatever a journal of the session should hold."""
+        self._pinned_for = ""
+        self._deleted: list[tuple[int, RunView]] = []
+        self._edited = False
         self._created = now()
-        self._comparisons: tuple[Any, ...] = ()
+        self._comparisons: tuple[Comparison, ...] = ()
         self._view: dict[str, Any] = {}
         if session is not None:
             self.reopen(session, path)
@@ -173,8 +112,10 @@ class ViewState:
 
     @property
     def unsaved(self) -> bool:
-        """Whether there are runs that no file holds."""
-        return any(run.worth_keeping and not run.saved for run in self.runs)
+        """Whether there is something that no file holds."""
+        if any(run.worth_keeping and not run.saved for run in self.runs):
+            return True
+        return self._edited and any(run.worth_keeping for run in self.runs)
 
     def apply(self, event: Event) -> None:
         """Take in what the worker has told."""
@@ -183,6 +124,8 @@ class ViewState:
                 self.model.phase = ModelPhase.LOADING
                 self.model.stage, self.model.fraction = event.stage, event.fraction
             case ModelReady():
+                if event.model.name != self._pinned_for:
+                    self.pinned, self._pinned_for = {}, event.model.name
                 self.model = ModelView(ModelPhase.READY, event.model.name, ready=event)
                 self.note = None
             case ModelFailed():
@@ -197,6 +140,14 @@ class ViewState:
                 self._end(event.run)
             case AnswerGrew():
                 self._grow(event)
+            case TokensTracked():
+                self._tracked(event)
+            case RowDeepened():
+                self._deepened(event)
+            case PictureSeen():
+                view = self._find(event.run_id)
+                if view is not None:
+                    view.seen = event
             case Trouble():
                 self._trouble(event)
 
@@ -221,9 +172,44 @@ class ViewState:
         index = self.runs.index(self.current) + step
         self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
 
+    def show(self, view: RunView) -> None:
+        """Show this run of the session."""
+        if view in self.runs:
+            self.current = view
+
+    def rename(self, view: RunView, title: str) -> None:
+        """Give a run a title; an empty one takes it away."""
+        view.run = replace(view.run, title=" ".join(title.split()) or None)
+        view.saved = False
+        self.revision += 1
+
+    def delete(self, view: RunView) -> bool:
+        """Take a run out of the session, until `undo_delete`; return False for one that runs."""
+        if view.phase is Phase.RUNNING or view not in self.runs:
+            return False
+        index = self.runs.index(view)
+        self.runs.pop(index)
+        self._deleted.append((index, view))
+        self._edited = True
+        if self.current is view:
+            self.current = self.runs[min(index, len(self.runs) - 1)] if self.runs else None
+        self.revision += 1
+        return True
+
+    def undo_delete(self) -> RunView | None:
+        """Put the run that was deleted last back to its place, and show it."""
+        if not self._deleted:
+            return None
+        index, view = self._deleted.pop()
+        self.runs.insert(min(index, len(self.runs)), view)
+        self.current = view
+        self.revision += 1
+        return view
+
     def reopen(self, session: Session, path: Path | None) -> None:
         """Show a session that was saved; what it holds replaces what was here."""
         self.runs = [RunView.of(run, saved=True) for run in session.runs]
+        self._deleted, self._edited = [], False
         self._created = session.created
         self._comparisons = session.comparisons
         self._view = dict(session.view)
@@ -256,7 +242,11 @@ class ViewState:
             created=self._created,
             saved=now(),
             runs=tuple(view.frozen() for view in kept),
-            comparisons=self._comparisons,
+            comparisons=tuple(
+                comparison
+                for comparison in self._comparisons
+                if {comparison.of, comparison.against} <= {view.run.id for view in kept}
+            ),
             view=view,
         )
 
@@ -265,6 +255,7 @@ class ViewState:
         ids = {run.id for run in runs}
         for view in self.runs:
             view.saved = view.saved or view.run.id in ids
+        self._edited = False
         self.session_path = path or self.session_path
 
     def _find(self, run_id: str | None) -> RunView | None:
@@ -276,11 +267,13 @@ class ViewState:
         self.current = view
         self.asked = None
         self.note = None
+        self.revision += 1
 
     def _read(self, run_id: str, rows: tuple[LayerReading, ...]) -> None:
         view = self._find(run_id)
         if view is not None and view.phase is Phase.RUNNING:
             view.rows.extend(rows)
+            self.revision += 1
 
     def _end(self, run: Run) -> None:
         if self.asked == run.id:
@@ -289,6 +282,7 @@ class ViewState:
         if view is None:
             return
         view.run = run
+        self.revision += 1
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
@@ -309,6 +303,17 @@ class ViewState:
             if event.ended and self.note == CANCELLING:
                 self.note = Note("the continuation was cancelled")
 
+    def _tracked(self, event: TokensTracked) -> None:
+        view = self._find(event.run_id)
+        if view is not None:
+            view.track(event.tracked)
+            self.revision += 1
+
+    def _deepened(self, event: RowDeepened) -> None:
+        view = self._find(event.run_id)
+        if view is not None:
+            view.deepened[event.reading.layer] = event.reading
+
     def _trouble(self, event: Trouble) -> None:
         self.note = Note(event.error, "error")
         if event.run_id is None or event.run_id == self.asked:
@@ -321,22 +326,3 @@ class ViewState:
                 view.run = replace(
                     view.run, status="failed", error=event.error, rows=tuple(view.rows)
                 )
-
-
-def number(value: float | None, missing: str = "-") -> str:
-    """Return a measured value in few characters."""
-    if value is None:
-        return missing
-    if value == 0:
-        return "0"
-    if 0.01 <= abs(value) < 100000:
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def total_seconds(run: Run) -> float | None:
-    """Return how long the pass took, the lens included."""
-    if not run.seconds:
-        return None
-    return run.seconds.get("total", sum(run.seconds.values()))

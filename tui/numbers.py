@@ -1,0 +1,41 @@
+"""Measured values in few characters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.records import Run
+
+FIGURE_WIDTH: Final = 5
+
+
+def figure(probability: float) -> str:
+    """Return a probability as a percentage, `FIGURE_WIDTH` cells wide, right-aligned."""
+    if probability >= 0.9995:
+        text = "100%"
+    elif probability >= 0.09995:
+        text = f"{probability * 100:.1f}%"
+    elif probability >= 0.00005:
+        text = f"{probability * 100:.2f}%"
+    else:
+        text = "<.01%" if probability > 0 else "0%"
+    return text.rjust(FIGURE_WIDTH)
+
+
+def number(value: float | None, missing: str = "-") -> str:
+    """Return a measured value in few characters."""
+    if value is None:
+        return missing
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 100000:
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def total_seconds(run: Run) -> float | None:
+    """Return how long the pass took, the lens included."""
+    if not run.seconds:
+        return None
+    return run.seconds.get("total", sum(run.seconds.values()))

@@ -1,0 +1,140 @@
+"""One run of the session as it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from msgspec.structs import replace
+
+from engine.events import PictureSeen
+from engine.records import LayerReading, Run, Token, Tracked
+from tui.numbers import number
+
+
+class Phase(Enum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass
+class RunView:
+    """One run of the session as it is shown."""
+
+    run: Run
+    rows: list[LayerReading] = field(default_factory=list)
+    phase: Phase = Phase.RUNNING
+    continuation: str = ""
+    """The answer in full, as far as it has been written; begins with the answer's token."""
+    continuing: bool = False
+    saved: bool = False
+    deepened: dict[int, LayerReading] = field(default_factory=dict)
+    """Rows, by layer, with more of their top tokens than the session holds."""
+    seen: PictureSeen | None = None
+    """What the model saw of the picture, once asked for."""
+
+    @classmethod
+    def of(cls, run: Run, *, saved: bool = False) -> RunView:
+        """Return the view of a run that has ended."""
+        return cls(run, list(run.rows), Phase(run.status), saved=saved)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last row has been read."""
+        return len(self.rows) == self.run.layers + 1
+
+    @property
+    def refused(self) -> str | None:
+        """Why the rows must not be believed, or None."""
+        proof = self.run.proof
+        if proof is None or proof.passed:
+            return None
+        return self.run.error or (
+            f"its last row differs from the model's by {number(proof.max_abs_difference)}, "
+            f"more than {number(proof.tolerance)}"
+        )
+
+    @property
+    def answer(self) -> Token | None:
+        """Top-1 of the last row, once it is known."""
+        return self.rows[-1].top[0] if self.complete and self.rows[-1].top else None
+
+    @property
+    def formation(self) -> int | None:
+        """The first row from which the answer stays top-1."""
+        answer = self.answer
+        if answer is None:
+            return None
+        first = len(self.rows)
+        for row in reversed(self.rows):
+            if not row.top or row.top[0].id != answer.id:
+                break
+            first -= 1
+        return first
+
+    @property
+    def name(self) -> str:
+        """What the run is called in lists: its title, or else its prompt."""
+        return self.run.title or self.run.question.prompt
+
+    @property
+    def leaders(self) -> tuple[Token, ...]:
+        """The tokens that were top-1 in any row so far, in the order of their first lead."""
+        first: dict[int, Token] = {}
+        for row in self.rows:
+            if row.top:
+                first.setdefault(row.top[0].id, row.top[0])
+        return tuple(first.values())
+
+    @property
+    def hues(self) -> dict[int, int]:
+        """Token id -> which colour it has in every view of this run, counted from 0; the leaders
+        first, then what the user tracks. Other tokens have none."""
+        ids = [token.id for token in self.leaders]
+        ids += [tracked.id for tracked in self.run.tracked if tracked.why == "user"]
+        return {token: index for index, token in enumerate(dict.fromkeys(ids))}
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether the question shows the model a picture."""
+        return self.run.question.picture is not None
+
+    def track(self, tracked: Iterable[Tracked]) -> None:
+        """Add tokens that have been read from the run's stream."""
+        merged = {known.id: known for known in self.run.tracked}
+        for new in tracked:
+            known = merged.get(new.id)
+            if known is None or len(known.probability) != len(new.probability):
+                merged[new.id] = new
+            elif known.why != "answer":
+                merged[new.id] = replace(known, why="user")
+        self.run = replace(self.run, tracked=tuple(merged.values()))
+        self.saved = False
+
+    def untrack(self, token: int) -> None:
+        """Forget a token of the user's; a leader and the answer stay."""
+        leaders = {leader.id for leader in self.leaders}
+        kept = []
+        for known in self.run.tracked:
+            if known.id != token or known.why == "answer":
+                kept.append(known)
+            elif token in leaders:
+                kept.append(replace(known, why="top-1"))
+        self.run = replace(self.run, tracked=tuple(kept))
+        self.saved = False
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether the run belongs into a session file."""
+        return bool(self.rows) and self.refused is None
+
+    def frozen(self) -> Run:
+        """Return the run as it would be saved now; one still running is saved as cancelled."""
+        if self.phase is Phase.RUNNING:
+            return replace(self.run, status="cancelled", rows=tuple(self.rows))
+        return self.run
