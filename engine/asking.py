@@ -11,12 +11,14 @@ from typing import Any
 from msgspec import structs
 
 from engine.errors import BadInput, Cancelled, LenscopeError
+from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import Loaded
 from engine.memory import is_out_of_memory
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run
+from engine.seen import processed
 from engine.stamps import new_run_id, now
 from engine.streaming import StreamedPass
 
@@ -39,13 +41,22 @@ def versions() -> dict[str, str]:
 class Asking:
     """One question put to one model. `run()` once; `cancel()` from any thread."""
 
-    def __init__(self, loaded: Loaded, question: Question, run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        question: Question,
+        run_id: str | None = None,
+        track: Sequence[int] = (),
+    ) -> None:
         self._loaded = loaded
         self._question = question
         self._id = run_id or new_run_id()
+        self._track = track
         self._pass: StreamedPass | None = None
         self._cancelled = False
         self.prepared: Prepared | None = None
+        self.kept: KeptStream | None = None
+        """More can be read from it; None unless the run is done."""
 
     def run(
         self,
@@ -82,13 +93,19 @@ class Asking:
             rows=(),
             versions=versions(),
             seconds={"inputs": time.perf_counter() - began},
+            processed=None
+            if question.picture is None
+            else processed(loaded.processor, prepared.inputs, question.picture),
         )
         started(run)
         rows: list[LayerReading] = []
         try:
             try:
                 passing = self._pass = loaded.lens.start(
-                    prepared.inputs, top_k=max(STORED_TOP, question.top_k), norm=question.norm
+                    prepared.inputs,
+                    top_k=max(STORED_TOP, question.top_k),
+                    norm=question.norm,
+                    track=self._track,
                 )
             except (TypeError, ValueError) as error:
                 # The pass that learns this kind of inputs: some models need a picture.
@@ -123,6 +140,8 @@ class Asking:
                 self._pass = None
         result = passing.result
         assert result is not None
+        if result.proof.passed:
+            self.kept = passing.keep()
         return structs.replace(
             run,
             status="done" if result.proof.passed else "failed",

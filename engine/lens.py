@@ -20,7 +20,6 @@ from engine.parts import ModelParts
 from engine.positions import Positions
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
-from engine.replay import Replay
 from engine.streaming import StreamedPass
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
@@ -140,7 +139,11 @@ class Lens:
         norm: bool = True,
         track: Sequence[int] = (),
     ) -> StreamedPass:
-        """A pass that gives out groups of readings as they come, then its `result`."""
+        """A pass that gives out groups of readings as they come, then its `result`.
+
+        It tracks the tokens `track` beside the answer and every top-1; ids that are not in the
+        vocabulary are left out.
+        """
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if isinstance(ids, Tensor) and ids.shape[0] != 1:
@@ -156,7 +159,7 @@ class Lens:
             track=track,
             text_of=texts_for(self.model),
             prove=self.prove,
-            inline=isinstance(self.parts.tail, Replay) or self.parts.tail.device.type == "cpu",
+            tail=self.parts.tail,
         )
 
     @property

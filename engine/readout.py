@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from engine.records import AnswerReading, LayerReading, Token
+from engine.records import AnswerReading, LayerReading, Token, Tracked
 
 TextOf = Callable[[int], str]
+Why = Literal["answer", "top-1", "user"]
+
+
+class Standings(NamedTuple):
+    """Where m tokens stand in n rows, [n, m] each."""
+
+    probability: Tensor
+    logit: Tensor
+    rank: Tensor
 
 
 def finite(value: float) -> float | None:
@@ -63,28 +73,57 @@ def readings(
     spreads = root_mean_square(streams).tolist()
     rows: list[LayerReading] = []
     for index, layer in enumerate(layers):
-        top: tuple[Token, ...] = ()
-        if not bool(logits[index].isnan().any()):
-            ids = top_ids(logits[index], count)
-            top = tuple(
-                Token(id=token, text=text_of(token), probability=share, logit=finite(logit))
-                for token, share, logit in zip(
-                    ids.tolist(),
-                    log_probabilities[index, ids].exp().tolist(),
-                    logits[index, ids].tolist(),
-                    strict=True,
-                )
-            )
         rows.append(
             LayerReading(
                 layer=layer,
-                top=top,
+                top=top_tokens(logits[index], log_probabilities[index], count, text_of),
                 entropy=finite(entropies[index]),
                 rms=finite(spreads[index]),
                 approximate=approximate[index],
             )
         )
     return rows
+
+
+def top_tokens(
+    logits: Tensor, log_probabilities: Tensor, count: int, text_of: TextOf
+) -> tuple[Token, ...]:
+    """The `count` best tokens of one row, [vocabulary] each; none where the row is not a number."""
+    if bool(logits.isnan().any()):
+        return ()
+    ids = top_ids(logits, count)
+    return tuple(
+        Token(id=token, text=text_of(token), probability=share, logit=finite(logit))
+        for token, share, logit in zip(
+            ids.tolist(), log_probabilities[ids].exp().tolist(), logits[ids].tolist(), strict=True
+        )
+    )
+
+
+def standings(logits: Tensor, ids: Tensor) -> Standings:
+    """Where the tokens `ids` [m] stand in each row of `logits` [n, vocabulary]."""
+    columns = ids.to(logits.device)
+    return Standings(
+        logits.softmax(-1)[:, columns].cpu(), logits[:, columns].cpu(), ranks(logits, ids)
+    )
+
+
+def tracked_tokens(
+    why: Mapping[int, Why], parts: Sequence[Standings], text_of: TextOf
+) -> tuple[Tracked, ...]:
+    """Tokens and why they are tracked, through all rows: `parts` follow each other."""
+    shares, values, places = (torch.cat(part).T.tolist() for part in zip(*parts, strict=True))
+    return tuple(
+        Tracked(
+            id=token,
+            text=text_of(token),
+            why=reason,
+            probability=tuple(finite(share) for share in shares[index]),
+            logit=tuple(finite(value) for value in values[index]),
+            rank=tuple(places[index]),
+        )
+        for index, (token, reason) in enumerate(why.items())
+    )
 
 
 def answer_readings(logits: Tensor, answer: int) -> list[AnswerReading | None]:

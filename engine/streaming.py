@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,17 +22,21 @@ from torch import Tensor
 
 from engine.errors import Cancelled
 from engine.forward import Forward
+from engine.kept import KeptStream, in_main_memory
 from engine.pass_thread import submit
 from engine.readout import (
     TextOf,
+    Why,
     answer_readings,
     finite,
     kl_divergence,
-    ranks,
     readings,
+    standings,
+    tracked_tokens,
 )
 from engine.records import LayerReading, Proof, Tracked
-from engine.tail import RowStream
+from engine.replay import Replay
+from engine.tail import RowStream, Tail
 
 MAX_WAIT = 0.45
 """Seconds that a row may wait for others before it is shown."""
@@ -73,7 +78,7 @@ class StreamedPass:
         track: Sequence[int],
         text_of: TextOf,
         prove: Callable[[Tensor, Tensor], Proof],
-        inline: bool,
+        tail: Tail | Replay,
     ) -> None:
         self.result: PassResult | None = None
         self._forward = forward
@@ -84,12 +89,15 @@ class StreamedPass:
         self._track = track
         self._text_of = text_of
         self._prove = prove
-        self._inline = inline
-        self._group = max(1, layers // 4) if inline else 1
+        self._tail = tail
+        self._inline = isinstance(tail, Replay) or tail.device.type == "cpu"
+        self._group = max(1, layers // 4) if self._inline else 1
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._read: dict[int, LayerReading] = {}
         self._logits: dict[int, Tensor] = {}
+        self._streams: dict[int, RowStream] = {}
+        self._groups: list[tuple[int, ...]] = []
         self._last: RowStream | None = None
         self._own: Tensor | None = None
         self._error: BaseException | None = None
@@ -126,6 +134,26 @@ class StreamedPass:
         """Cancel what still runs and wait (briefly) until its hooks are gone."""
         self._forward.cancelled.set()
         self._over.wait(timeout=2.0)
+
+    def keep(self) -> KeptStream:
+        """What more can be read from, once the pass has ended well."""
+        assert self.result is not None and self._own is not None
+        if isinstance(self._tail, Tail):
+            project = partial(self._tail.logits, norm=self._norm)
+        else:
+            project = partial(self._forward.project, norm=self._norm)
+        return KeptStream(
+            model=self._forward.model,
+            lock=self._lock,
+            readings=self.result.rows,
+            streams={row: in_main_memory(read) for row, read in self._streams.items()},
+            groups=tuple(sorted(self._groups)),
+            own=self._own.cpu(),
+            device=self._own.device,
+            project=project,
+            text_of=self._text_of,
+            replays=self._forward.replays,
+        )
 
     def _next_group(self) -> tuple[LayerReading, ...]:
         while True:
@@ -236,6 +264,8 @@ class StreamedPass:
             for item, reading, row_logits in zip(waiting, rows, logits, strict=True):
                 self._read[item.row] = reading
                 self._logits[item.row] = row_logits
+                self._streams[item.row] = item.read
+            self._groups.append(tuple(item.row for item in waiting))
             self._projecting += time.perf_counter() - began
             self._changed.notify_all()
 
@@ -272,7 +302,11 @@ class StreamedPass:
                 answers: list[Any] = [None] * len(rows)
             else:
                 answers = list(answer_readings(logits, answer))
-            tracked = _track(logits, rows, answer, self._track, self._text_of)
+            # A pinned token of another model's may be none of this one's.
+            wanted = [token for token in self._track if 0 <= token < logits.shape[-1]]
+            why = _reasons(rows, answer, wanted)
+            columns = torch.tensor(list(why), dtype=torch.int64)
+            tracked = tracked_tokens(why, [standings(logits, columns)], self._text_of)
         complete = tuple(
             structs.replace(row, answer=place, kl_to_last=finite(divergence))
             for row, place, divergence in zip(rows, answers, divergences, strict=True)
@@ -290,33 +324,14 @@ class StreamedPass:
         return (complete[-1],)
 
 
-def _track(
-    logits: Tensor,
-    rows: Sequence[LayerReading],
-    answer: int | None,
-    wanted: Sequence[int],
-    text_of: TextOf,
-) -> tuple[Tracked, ...]:
-    """The answer, every token that is top-1 in some row, and `wanted`, through all rows."""
-    why: dict[int, Any] = {} if answer is None else {answer: "answer"}
+def _reasons(
+    rows: Sequence[LayerReading], answer: int | None, wanted: Sequence[int]
+) -> dict[int, Why]:
+    """The answer, every token that is top-1 in some row, and `wanted`: what is tracked, and why."""
+    why: dict[int, Why] = {} if answer is None else {answer: "answer"}
     for row in rows:
         if row.top:
             why.setdefault(row.top[0].id, "top-1")
     for token in wanted:
         why.setdefault(token, "user")
-    ids = torch.tensor(list(why), dtype=torch.int64)
-    columns = ids.to(logits.device)
-    shares = logits.softmax(-1)[:, columns].T.tolist()
-    values = logits[:, columns].T.tolist()
-    places = ranks(logits, ids).T.tolist()
-    return tuple(
-        Tracked(
-            id=token,
-            text=text_of(token),
-            why=why[token],
-            probability=tuple(finite(share) for share in shares[index]),
-            logit=tuple(finite(value) for value in values[index]),
-            rank=tuple(places[index]),
-        )
-        for index, token in enumerate(why)
-    )
+    return why

@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Cancelled, LenscopeError
@@ -17,9 +18,12 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    RowDeepened,
     RowsRead,
     RunEnded,
     RunStarted,
+    SpellingsFound,
+    TokensTracked,
     Trouble,
 )
 from engine.memory import give_memory_back
@@ -28,10 +32,27 @@ from engine.stamps import new_run_id, now
 
 if TYPE_CHECKING:
     from engine.asking import Asking
+    from engine.kept import KeptStream
     from engine.loading import Loaded
 
 REMEMBERED = 8
-"""Runs whose inputs are kept so that their answer can be continued."""
+"""Runs of which more can be asked: their inputs and their streams are kept."""
+
+REPLAYS_REMEMBERED = 2
+"""Of those, runs whose rows are read by running the model again: they need the pass's inputs and
+what the modules ahead of the layers answered, on the model's device."""
+
+NO_MODEL = "no model is loaded: M chooses one"
+NOT_KEPT = "this run's stream is no longer kept: run it again (r) to read more from it"
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """What is kept of a run."""
+
+    question: Question
+    inputs: dict[str, Any]
+    kept: KeptStream | None
 
 
 class Worker:
@@ -47,7 +68,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._loaded: Loaded | None = None
         self._asking: Asking | None = None
-        self._inputs: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._runs: OrderedDict[str, _Remembered] = OrderedDict()
         self._cancelled = threading.Event()
         self._generation = 0
         """Raised by every cancel; questions ordered under a lower one are not begun."""
@@ -61,16 +82,46 @@ class Worker:
         generation = self._generation
         self._orders.put(lambda: self._load(options, generation))
 
-    def ask(self, question: Question) -> str:
-        """Ask the loaded model; the id that the run will have."""
-        run_id, generation = new_run_id(), self._generation
-        self._orders.put(lambda: self._ask(question, run_id, generation))
+    def ask(self, question: Question, track: Sequence[int] = ()) -> str:
+        """Ask the loaded model; the id that the run will have.
+
+        The tokens `track` are followed through its rows, beside the answer and every top-1.
+        """
+        run_id, generation, ids = new_run_id(), self._generation, tuple(track)
+        self._orders.put(lambda: self._ask(question, run_id, ids, generation))
         return run_id
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         """Continue the answer of a run of this worker's, greedily."""
         generation = self._generation
         self._orders.put(lambda: self._continue(run_id, max_tokens, generation))
+
+    def spellings(self, typed: str) -> None:
+        """Tell which tokens a typed word can be."""
+        self._orders.put(lambda: self._spell(typed))
+
+    def track(self, run_id: str, ids: Sequence[int]) -> None:
+        """Follow more tokens through the rows of a run, without a new pass."""
+        wanted, generation = tuple(ids), self._generation
+
+        def read(kept: KeptStream) -> Event:
+            return TokensTracked(run_id, kept.track(wanted, self._cancelled.is_set))
+
+        self._orders.put(lambda: self._read_kept(run_id, generation, read))
+
+    def deepen(self, run_id: str, layer: int, count: int) -> None:
+        """Read `count` top tokens of one row of a run, without a new pass."""
+        generation = self._generation
+
+        def read(kept: KeptStream) -> Event:
+            return RowDeepened(run_id, kept.deepen(layer, count, self._cancelled.is_set))
+
+        self._orders.put(lambda: self._read_kept(run_id, generation, read))
+
+    def see(self, run_id: str) -> None:
+        """Tell what the model sees of the picture of a run."""
+        generation = self._generation
+        self._orders.put(lambda: self._see(run_id, generation))
 
     def cancel(self) -> None:
         """End what runs now, within one layer or one token, and what was asked before now."""
@@ -92,7 +143,7 @@ class Worker:
 
     def _load(self, options: LoadOptions, generation: int) -> None:
         self._loaded = None
-        self._inputs.clear()
+        self._runs.clear()
         give_memory_back()
         began = time.perf_counter()
 
@@ -131,16 +182,18 @@ class Worker:
             )
         )
 
-    def _ask(self, question: Question, run_id: str, generation: int) -> None:
+    def _ask(
+        self, question: Question, run_id: str, track: tuple[int, ...], generation: int
+    ) -> None:
         if generation < self._generation:
             self._tell(RunEnded(_never_begun(question, run_id)))
             return
         if self._loaded is None:
-            self._tell(Trouble("no model is loaded", run_id))
+            self._tell(Trouble(NO_MODEL, run_id))
             return
         from engine.asking import Asking
 
-        asking = self._asking = Asking(self._loaded, question, run_id)
+        asking = self._asking = Asking(self._loaded, question, run_id, track)
         if generation < self._generation:  # cancelled a moment ago
             asking.cancel()
         try:
@@ -157,7 +210,7 @@ class Worker:
         finally:
             self._asking = None
         if asking.prepared is not None:
-            self._remember(run_id, asking.prepared.inputs)
+            self._remember(run_id, _Remembered(run.question, asking.prepared.inputs, asking.kept))
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run))
@@ -166,8 +219,8 @@ class Worker:
         if generation < self._generation:
             self._tell(AnswerGrew(run_id, "", ended=True))
             return
-        inputs = self._inputs.get(run_id)
-        if self._loaded is None or inputs is None:
+        remembered = self._runs.get(run_id)
+        if self._loaded is None or remembered is None:
             self._tell(Trouble("ask again first: this run's inputs are gone", run_id))
             return
         from engine.asking import continue_greedily, explain
@@ -175,7 +228,7 @@ class Worker:
         try:
             continue_greedily(
                 self._loaded,
-                inputs,
+                remembered.inputs,
                 lambda text: self._tell(AnswerGrew(run_id, text, ended=False)),
                 self._cancelled.is_set,
                 max_tokens,
@@ -187,10 +240,73 @@ class Worker:
             self._tell(Trouble(explain(error), run_id))
         self._tell(AnswerGrew(run_id, "", ended=True))
 
-    def _remember(self, run_id: str, inputs: dict[str, Any]) -> None:
-        self._inputs[run_id] = inputs
-        while len(self._inputs) > REMEMBERED:
-            self._inputs.popitem(last=False)
+    def _spell(self, typed: str) -> None:
+        if self._loaded is None:
+            self._tell(Trouble(NO_MODEL))
+            return
+        loaded = self._loaded
+        from engine.processors import tokenizer_of
+        from engine.spellings import spellings, vocabulary_of
+        from engine.tokens import texts_for
+
+        tokenizer = tokenizer_of(loaded.processor)
+        try:
+            found = spellings(
+                tokenizer, typed, texts_for(loaded.model), vocabulary_of(loaded.model, tokenizer)
+            )
+        except Exception as error:
+            self._tell(Trouble(_one_line(error)))
+            return
+        self._tell(SpellingsFound(typed, found))
+
+    def _read_kept(self, run_id: str, generation: int, read: Callable[[KeptStream], Event]) -> None:
+        remembered = self._runs.get(run_id)
+        kept = None if remembered is None else remembered.kept
+        if kept is None:
+            self._tell(Trouble(NOT_KEPT, run_id))
+            return
+        self._tell_more(run_id, generation, lambda: read(kept))
+
+    def _see(self, run_id: str, generation: int) -> None:
+        remembered, loaded = self._runs.get(run_id), self._loaded
+        if loaded is None or remembered is None:
+            self._tell(Trouble(NOT_KEPT, run_id))
+            return
+        from engine.seen import see
+
+        question, inputs = remembered.question, remembered.inputs
+        self._tell_more(run_id, generation, lambda: see(loaded, question, inputs, run_id))
+
+    def _tell_more(self, run_id: str, generation: int, make: Callable[[], Event]) -> None:
+        """Tell what `make` finds out about a run, or why it cannot be told."""
+        from engine.asking import explain
+
+        failure = None
+        try:
+            if generation < self._generation:
+                raise Cancelled("cancelled")
+            event = make()
+        except Cancelled:
+            failure = "reading more of this run was cancelled"
+        except LenscopeError as error:
+            failure = str(error)
+        except Exception as error:
+            failure = explain(error)
+        if failure is not None:
+            # Only here, when the error and the tensors in its frames are gone.
+            give_memory_back()
+            event = Trouble(failure, run_id)
+        self._tell(event)
+
+    def _remember(self, run_id: str, run: _Remembered) -> None:
+        self._runs[run_id] = run
+        while len(self._runs) > REMEMBERED:
+            self._runs.popitem(last=False)
+        replays = [
+            each for each, run in self._runs.items() if run.kept is not None and run.kept.replays
+        ]
+        for each in replays[:-REPLAYS_REMEMBERED]:
+            self._runs[each] = replace(self._runs[each], kept=None)
 
 
 def _never_begun(question: Question, run_id: str) -> Run:

@@ -166,6 +166,7 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "proof",
         "seconds",
         "versions",
+        "processed",
     }
     question = run["question"]
     assert set(question) == {

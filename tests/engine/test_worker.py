@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,20 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    PictureSeen,
+    RowDeepened,
     RowsRead,
     RunEnded,
     RunStarted,
+    SpellingsFound,
+    TokensTracked,
     Trouble,
 )
 from engine.loading import Loaded
+from engine.pictures import open_preview
 from engine.records import Picture, Question
-from engine.worker import REMEMBERED, Worker
+from engine.streaming import StreamedPass
+from engine.worker import REMEMBERED, REPLAYS_REMEMBERED, Worker
 from tests.conftest import hooks_of
 from tests.engine.conftest import PATIENCE, Ears
 
@@ -330,6 +338,183 @@ def test_an_error_while_the_answer_goes_on(
     assert ears.wait_for(AnswerGrew).ended
     ready.ask(QUESTION)
     assert ears.wait_for(RunEnded).run.status == "done"
+
+
+# More of a run, without a new pass
+
+
+def test_tokens_are_tracked_and_rows_deepened_without_a_pass(
+    ready: Worker, ears: Ears, tiny: Loaded
+) -> None:
+    run_id = ready.ask(QUESTION, [9, 10**9])
+    run = ears.wait_for(RunEnded).run
+    assert 9 in [each.id for each in run.tracked]
+    passes: list[int] = []
+    handle = tiny.lens.layers[0].register_forward_pre_hook(lambda *_: passes.append(1))
+    ready.track(run_id, (9, 12))
+    tracked = ears.wait_for(TokensTracked)
+    assert tracked.run_id == run_id
+    assert [each.id for each in tracked.tracked] == [9, 12]
+    asked = next(each for each in run.tracked if each.id == 9)
+    assert tracked.tracked[0].probability == asked.probability
+    ready.deepen(run_id, 2, 50)
+    deeper = ears.wait_for(RowDeepened)
+    assert (deeper.run_id, deeper.reading.layer, len(deeper.reading.top)) == (run_id, 2, 50)
+    assert deeper.reading.top[: len(run.rows[2].top)] == run.rows[2].top
+    assert (deeper.reading.answer, deeper.reading.entropy, deeper.reading.kl_to_last) == (
+        run.rows[2].answer,
+        run.rows[2].entropy,
+        run.rows[2].kl_to_last,
+    )
+    handle.remove()
+    assert passes == []
+
+
+def test_what_more_cannot_be_read(ready: Worker, ears: Ears) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    for order in (
+        lambda: ready.track(run_id, [10**9]),
+        lambda: ready.track(run_id, [-1]),
+        lambda: ready.deepen(run_id, 99, 5),
+        lambda: ready.deepen(run_id, -1, 5),
+        lambda: ready.see(run_id),
+    ):
+        order()
+        trouble = ears.wait_for(Trouble)
+        assert trouble.run_id == run_id
+        assert trouble.error
+        assert "\n" not in trouble.error
+
+
+def test_a_run_whose_stream_is_not_kept(ready: Worker, ears: Ears) -> None:
+    ears.react = lambda event: ready.cancel() if isinstance(event, RunStarted) else None
+    cancelled = ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "cancelled"
+    ears.react = lambda event: None
+    forgotten = ready.ask(QUESTION)
+    for _ in range(REMEMBERED):
+        ready.ask(QUESTION)
+    for run_id in (cancelled, forgotten, "0123456789abcdef"):
+        ready.track(run_id, [3])
+        ready.deepen(run_id, 1, 20)
+        ready.see(run_id)
+        for _ in range(3):
+            trouble = ears.wait_for(Trouble)
+            assert trouble.run_id == run_id
+            assert "run it again (r)" in trouble.error or "no picture" in trouble.error
+
+
+def test_reading_more_can_be_cancelled(ready: Worker, ears: Ears, gate: Gate) -> None:
+    gate.open.set()
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    gate.open.clear()
+    gate.reached.clear()
+    ready.ask(QUESTION)
+    assert gate.reached.wait(PATIENCE)
+    ready.track(run_id, [3])
+    ready.deepen(run_id, 1, 20)
+    ready.cancel()
+    ready.track(run_id, [4])
+    gate.open.set()
+    assert [ears.wait_for(Trouble).run_id for _ in range(2)] == [run_id, run_id]
+    assert [each.id for each in ears.wait_for(TokensTracked).tracked] == [4]
+
+
+def test_memory_that_runs_out_while_more_is_read(
+    ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.kept.standings", fail)
+        ready.track(run_id, [3])
+        trouble = ears.wait_for(Trouble)
+    assert trouble.run_id == run_id
+    assert trouble.error.startswith("memory ran out")
+    ready.track(run_id, [3])
+    ears.wait_for(TokensTracked)
+
+
+def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
+    ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = StreamedPass.keep
+    monkeypatch.setattr(
+        StreamedPass, "keep", lambda streamed: dataclasses.replace(keep(streamed), replays=True)
+    )
+    ids = [ready.ask(QUESTION) for _ in range(REPLAYS_REMEMBERED + 2)]
+    for run_id in ids:
+        ready.track(run_id, [3])
+    told = [ears.wait_for(Trouble, TokensTracked) for _ in ids]
+    assert [type(event) for event in told] == [Trouble] * 2 + [TokensTracked] * REPLAYS_REMEMBERED
+    ready.continue_answer(ids[0], max_tokens=1)
+    assert ears.wait_for(AnswerGrew).run_id == ids[0]
+
+
+def test_a_new_model_frees_the_old_one_and_all_that_was_kept(
+    worker: Worker, ears: Ears, saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_with, made = engine.loading.load_with, []
+
+    def watched(*arguments: Any) -> Loaded:
+        loaded = load_with(*arguments)
+        made.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(engine.loading, "load_with", watched)
+    worker.load(LoadOptions(model=str(saved("llama"))))
+    run_id = worker.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    worker.track(run_id, [3])
+    ears.wait_for(TokensTracked)
+    worker.load(LoadOptions(model=str(saved("llama"))))
+    ears.wait_for(ModelReady)
+    assert [model() is None for model in made] == [True, False]
+    worker.track(run_id, [3])
+    assert "run it again" in ears.wait_for(Trouble).error
+
+
+def test_spellings(ready: Worker, ears: Ears) -> None:
+    ready.spellings("a")
+    found = ears.wait_for(SpellingsFound)
+    assert found.typed == "a"
+    assert {each.text for each in found.spellings if each.whole} == {"a", "A"}
+    ready.spellings("\udcff")
+    assert ears.wait_for(SpellingsFound).spellings == ()
+
+
+def test_spellings_and_more_without_a_model(worker: Worker, ears: Ears) -> None:
+    worker.spellings("cube")
+    assert "no model is loaded" in ears.wait_for(Trouble).error
+    worker.track("0123456789abcdef", [1])
+    worker.see("0123456789abcdef")
+    assert ears.wait_for(Trouble).run_id == ears.wait_for(Trouble).run_id == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
+def test_what_the_model_sees(
+    name: str, worker: Worker, ears: Ears, saved: Callable[[str], Path], red_picture: Path
+) -> None:
+    worker.load(LoadOptions(model=str(saved(name))))
+    run_id = worker.ask(Question(prompt="What?", picture=Picture(str(red_picture))))
+    run = ears.wait_for(RunEnded).run
+    assert run.processed is not None
+    worker.see(run_id)
+    seen = ears.wait_for(PictureSeen)
+    assert seen.run_id == run_id
+    assert (seen.width, seen.height) == (run.processed.width, run.processed.height)
+    assert seen.how == run.processed.how
+    image = open_preview(seen.preview)
+    assert image.size == (seen.width, seen.height)
+    middle = image.getpixel((image.width // 2, image.height // 2))
+    assert isinstance(middle, tuple)
+    assert max(abs(a - b) for a, b in zip(middle, (200, 30, 30), strict=True)) <= 3
 
 
 # The end

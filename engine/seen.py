@@ -1,0 +1,315 @@
+"""What a model sees of a picture: its processor's pixel values, turned back into a picture.
+
+A way of putting the pixels together is proved first, on a drawn picture of the same size whose
+colours tell every pixel's place. One that gets that wrong is not used: what cannot be shown
+rightly is not shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import BadInput
+from engine.events import PictureSeen
+from engine.pixels import (
+    grid_of,
+    merge_of,
+    patch_side,
+    patches_of,
+    pixels_of,
+    restored,
+    unpackings,
+)
+from engine.prompts import prepare
+from engine.records import Picture, Processed, Question
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from engine.loading import Loaded
+
+Process = Callable[["Image"], Mapping[str, Any]]
+
+PREVIEW_SIDE = 1024
+SMALL = 256
+"""Pixels along a side up to which a preview is a PNG: JPEG would smear it."""
+
+BLUE, SWING = 200.0, 40.0
+"""The drawn picture's blue, and how far it goes up and down; nothing is padded with that."""
+WAVELENGTH = 64
+"""Of the blue, in pixels of what the model sees: a patch in the wrong place is far off."""
+SMALLEST = 4
+"""Pixels; where a tile holds less of the picture than this each way it counts as padding."""
+
+
+def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Processed | None:
+    """What the processor made of the picture, by its output; None where that cannot be told."""
+    settings = getattr(processor, "image_processor", processor)
+    pixels, patches, grid = pixels_of(inputs), patches_of(inputs), grid_of(inputs)
+    if pixels is None or "target_sizes" in inputs:  # MiniCPM-V: patches in one long strip
+        return None
+    if patches is not None and grid is not None:
+        side = patch_side(settings, patches)
+        if side is None:
+            return None
+        height, width = grid[0] * side, grid[1] * side
+        cell = side * merge_of(settings)
+        how = f"{_resized(settings, picture, width, height, False)}, in {cell}x{cell} patches"
+        return Processed(width=width, height=height, how=how)
+    if pixels.ndim < 4 or 3 not in (pixels.shape[-3], pixels.shape[-1]):
+        return None
+    height, width = pixels.shape[-2:] if pixels.shape[-3] == 3 else pixels.shape[-3:-1]
+    tiles = _tile_count(inputs, pixels)
+    if tiles > 1:
+        how = f"{tiles} tiles of {width}x{height}"
+    else:
+        how = _resized(settings, picture, width, height, _bordered(pixels))
+    return Processed(width=width, height=height, tiles=tiles, how=how)
+
+
+def see(loaded: Loaded, question: Question, inputs: Mapping[str, Any], run_id: str) -> PictureSeen:
+    """What the model sees of the picture of the run that was asked this, with these inputs.
+
+    Raises BadInput where that cannot be shown.
+    """
+    picture = question.picture
+    if picture is None:
+        raise BadInput("this run has no picture")
+    image = picture_seen(
+        loaded.processor,
+        inputs,
+        (picture.width, picture.height),
+        lambda drawn: prepare(loaded.model, loaded.processor, question, drawn).inputs,
+    )
+    facts = processed(loaded.processor, inputs, picture)
+    return PictureSeen(
+        run_id=run_id,
+        preview=_as_preview(image),
+        width=image.width,
+        height=image.height,
+        how="" if facts is None else facts.how,
+    )
+
+
+def picture_seen(
+    processor: Any, inputs: Mapping[str, Any], size: tuple[int, int], process: Process
+) -> Image:
+    """The picture in `inputs`, which `process` made of one of this size; tiles side by side.
+
+    Raises BadInput where no known way of putting its pixels together stands the proof.
+    """
+    settings = getattr(processor, "image_processor", processor)
+    pixels = pixels_of(inputs)
+    if pixels is None:
+        raise _cannot_show("its processor gives out no pixel values")
+    drawn = _Drawn.for_picture(*size, pixels.numel() // 3)
+    answer = process(drawn.image())
+    again = pixels_of(answer)
+    if again is None or again.shape != pixels.shape:
+        raise _cannot_show("its processor cuts every picture of this size in another way")
+    for unpack in unpackings(inputs, settings):
+        try:
+            places = [drawn.place_of(tile) for tile in restored(unpack(answer), settings)]
+        except (_Misplaced, AttributeError, TypeError, ValueError):
+            continue  # not this way; or the processor's settings are unlike the others'
+        if any(places):
+            return _laid_out(restored(unpack(inputs), settings), places)
+    raise _cannot_show("how its processor orders pixels is not known")
+
+
+class _Misplaced(Exception):
+    """Pixels are not where the way in which they were put together has them."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the whole picture (0..1 each way) the middle of a tile is, and what it covers."""
+
+    x: float
+    y: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the picture is in this tile."""
+        return max(self.left, self.top) < 0.08 and min(self.right, self.bottom) > 0.92
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A picture whose red and green tell where a pixel is roughly, and whose blue exactly."""
+
+    width: int
+    height: int
+    across: int
+    """Waves of the blue from left to right."""
+    down: int
+
+    @classmethod
+    def for_picture(cls, width: int, height: int, seen: int) -> _Drawn:
+        """For a picture of this size that became `seen` pixels."""
+        scale = math.sqrt(seen / (width * height)) / WAVELENGTH
+        return cls(
+            width,
+            height,
+            min(round(width * scale), width // 16),
+            min(round(height * scale), height // 16),
+        )
+
+    def image(self) -> Image:
+        """The picture itself."""
+        from PIL import Image
+
+        x = torch.linspace(0, 1, self.width).expand(self.height, -1)
+        y = torch.linspace(0, 1, self.height).unsqueeze(1).expand(-1, self.width)
+        colours = torch.stack([x * 255, y * 255, self._blue(x, y)], dim=-1)
+        return Image.fromarray(colours.round().to(torch.uint8).numpy())
+
+    def place_of(self, tile: Tensor) -> _Place | None:
+        """Where a tile [height, width, 3] of this picture is from; None where it holds none of it.
+
+        Raises _Misplaced where its pixels are not in their places.
+        """
+        red, green, blue = tile.unbind(-1)
+        inside = (blue > BLUE - 1.5 * SWING) & (blue < BLUE + 1.25 * SWING)
+        y, x = inside.nonzero().unbind(-1)
+        if not len(x):
+            return None
+        wide, high = int(x.max() - x.min()) + 1, int(y.max() - y.min()) + 1
+        if min(wide, high) < SMALLEST:
+            return None
+        if len(x) < 0.9 * wide * high:
+            raise _Misplaced
+        # A small picture made larger goes up in steps.
+        columns = _line(x, red[inside], 255 / max(1, self.width - 1))
+        rows = _line(y, green[inside], 255 / max(1, self.height - 1))
+        across, down = columns(x.float()), rows(y.float())
+        off = (blue[inside] - self._blue(across, down)).abs()
+        if float(off.mean()) > SWING / 5 or float((off > SWING / 2).float().mean()) > 0.05:
+            raise _Misplaced
+        height, width = tile.shape[:2]
+        return _Place(
+            x=float(columns(torch.tensor((width - 1) / 2))),
+            y=float(rows(torch.tensor((height - 1) / 2))),
+            left=float(across.min()),
+            right=float(across.max()),
+            top=float(down.min()),
+            bottom=float(down.max()),
+        )
+
+    def _blue(self, x: Tensor, y: Tensor) -> Tensor:
+        turn = 2 * math.pi
+        return BLUE + SWING * torch.cos(turn * self.across * x) * torch.cos(turn * self.down * y)
+
+
+def _line(along: Tensor, colour: Tensor, step: float) -> Callable[[Tensor], Tensor]:
+    """The straight line by which a colour tells the place in the picture, 0..1.
+
+    Raises _Misplaced where it does not go up in one.
+    """
+    at = along.float()
+    middle, mean = at.mean(), colour.mean()
+    slope = ((at - middle) * (colour - mean)).mean() / (at - middle).square().mean()
+    off = (colour - mean - slope * (at - middle)).abs().mean()
+    ends = mean + slope * (torch.stack([at.min(), at.max()]) - middle)
+    if slope < 0 or off > 4 + step / 2 or ends[0] < -8 - step or ends[1] > 263 + step:
+        raise _Misplaced
+    return lambda place: (mean + slope * (place - middle)) / 255
+
+
+def _laid_out(tiles: Tensor, places: Sequence[_Place | None]) -> Image:
+    """The tiles in a grid as they lie in the picture. Padding is left out, and so is, beside the
+    parts of the picture, all of it in one tile."""
+    from PIL import Image
+
+    held = [(tile, place) for tile, place in zip(tiles, places, strict=True) if place is not None]
+    parts = [(tile, place) for tile, place in held if not place.whole] or held
+    columns, rows = _ranks([place.x for _, place in parts]), _ranks([p.y for _, p in parts])
+    cells = list(zip(rows, columns, strict=True))
+    if len(set(cells)) < len(cells):  # several views of the same: one beside the other
+        cells = [(0, column) for column in range(len(parts))]
+    height, width = tiles.shape[1:3]
+    canvas = torch.full(
+        (height * (max(row for row, _ in cells) + 1), width * (max(c for _, c in cells) + 1), 3),
+        127.0,
+    )
+    for (row, column), (tile, _) in zip(cells, parts, strict=True):
+        canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
+    return Image.fromarray(canvas.clamp(0, 255).round().to(torch.uint8).numpy())
+
+
+def _ranks(places: Sequence[float]) -> list[int]:
+    """Of each place, how many others (further apart than a rounding) are before it."""
+    order = sorted(places)
+    starts = [
+        place for index, place in enumerate(order) if index == 0 or place - order[index - 1] > 0.02
+    ]
+    return [sum(start <= place for start in starts) - 1 for place in places]
+
+
+def _tile_count(inputs: Mapping[str, Any], pixels: Tensor) -> int:
+    """Tiles that are more than padding, as the processor's masks have it."""
+    tiles = pixels.shape[:-3].numel()
+    ratios, attention = inputs.get("aspect_ratio_mask"), inputs.get("pixel_attention_mask")
+    if isinstance(ratios, Tensor) and ratios.numel() == tiles:
+        tiles = int(ratios.sum())
+    elif isinstance(attention, Tensor) and attention.shape[:-2].numel() == tiles:
+        tiles = int(attention.flatten(-2).any(-1).sum())
+    return max(1, tiles)
+
+
+def _bordered(pixels: Tensor) -> bool:
+    """Whether a whole side of the only (or first) tile has one colour, as padding has."""
+    tile = pixels.reshape(-1, *pixels.shape[-3:])[0]
+    tile = tile if len(tile) == 3 else tile.movedim(-1, 0)
+    sides = (tile[:, 0], tile[:, -1], tile[:, :, 0], tile[:, :, -1])
+    return any(bool((side == side[:, :1]).all()) for side in sides)
+
+
+def _resized(settings: Any, picture: Picture, width: int, height: int, bordered: bool) -> str:
+    """What was done to the whole picture, in words."""
+    size = f"{width}x{height}"
+    if (picture.width, picture.height) == (width, height):
+        return f"kept at {size}"
+    stretched = abs(math.log(picture.width * height / (picture.height * width)))
+    if getattr(settings, "do_center_crop", False) and _cropped(settings, stretched, width, height):
+        return f"resized and cropped to {size}"
+    if getattr(settings, "do_pad", False) and bordered and stretched > 0.1:
+        return f"resized and padded to {size}"
+    return f"resized to {size}"
+
+
+def _cropped(settings: Any, stretched: float, width: int, height: int) -> bool:
+    size = getattr(settings, "size", None)
+    said = {name: getattr(size, name, None) for name in ("shortest_edge", "width", "height")}
+    if isinstance(size, Mapping):
+        said |= size
+    if said["shortest_edge"] is not None:
+        return bool(stretched > 0 or said["shortest_edge"] != min(width, height))
+    return (said["width"], said["height"]) != (width, height)
+
+
+def _as_preview(image: Image) -> str:
+    small = image.copy()
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    if max(small.size) <= SMALL:
+        small.save(buffer, "PNG")
+    else:
+        small.save(buffer, "JPEG", quality=90)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _cannot_show(reason: str) -> BadInput:
+    return BadInput(f"what this model sees of the picture cannot be shown: {reason}")

@@ -1,0 +1,147 @@
+"""Which tokens a typed word can be as the next token of a running text.
+
+A token is offered for what it adds to a text (`engine.tokens`), not for how a tokenizer would cut
+the word when it stands alone: that would find begin tokens and prefix spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine.events import Spelling
+from engine.readout import TextOf
+
+LONGEST = 200
+"""Characters; what is longer is no word."""
+
+ANCHORS = ("a", "\n", ".")
+"""What a form is put behind to see how it goes on. A letter would grow together with a form that
+has no space in front, so those are tried behind the others only."""
+
+
+def spellings(tokenizer: Any, typed: str, text_of: TextOf, vocabulary: int) -> tuple[Spelling, ...]:
+    """The tokens of ids below `vocabulary` that `typed` can be, the likeliest meant first.
+
+    As typed, capitalised and in lower case, each with a space in front and without: whole tokens
+    first, then the first token of those that take several. "#7" and "7" are also the token of
+    that id, and an exact piece of the vocabulary ("<image>", "▁cube") is also itself.
+    """
+    if len(typed) > LONGEST or not _encodable(typed):
+        return ()
+    forms = _forms(typed)
+    number = _id_of(typed, vocabulary)
+    found: list[Spelling] = []
+    if number is not None and "#" in typed:
+        found.append(Spelling(number, text_of(number), typed, whole=True))
+    found += [each for each in _exact(tokenizer, typed, text_of) if each.text not in forms]
+    whole = {form: _whole(tokenizer, form, text_of) for form in forms}
+    found += [
+        Spelling(token, text_of(token), form, whole=True)
+        for form, token in whole.items()
+        if token is not None
+    ]
+    if number is not None:
+        found.append(Spelling(number, text_of(number), typed, whole=True))
+    for form in forms:
+        if whole[form] is None:
+            found += _first(tokenizer, form, text_of)
+    return _distinct(found, vocabulary)
+
+
+def vocabulary_of(model: Any, tokenizer: Any) -> int:
+    """Ids that the model can say go from 0 up to this: its outputs, else its tokenizer's tokens."""
+    try:
+        outputs = getattr(model.get_output_embeddings(), "out_features", None)
+    except (NotImplementedError, AttributeError):
+        outputs = None
+    return outputs if isinstance(outputs, int) else len(tokenizer)
+
+
+def _forms(typed: str) -> tuple[str, ...]:
+    word = typed.strip(" ")
+    if not word:
+        return (typed,) if typed else ()
+    cases = dict.fromkeys((word, word[:1].upper() + word[1:], word.lower()))
+    return (*(f" {each}" for each in cases), *cases)
+
+
+def _id_of(typed: str, vocabulary: int) -> int | None:
+    digits = typed.strip(" ").removeprefix("#")
+    if digits.isascii() and digits.isdigit() and int(digits) < vocabulary:
+        return int(digits)
+    return None
+
+
+def _exact(tokenizer: Any, typed: str, text_of: TextOf) -> list[Spelling]:
+    """The piece of the vocabulary that is written exactly so."""
+    token = _token_of(tokenizer, typed)
+    if token is None:
+        return []
+    return [Spelling(token, text_of(token), typed, whole=True)]
+
+
+def _whole(tokenizer: Any, form: str, text_of: TextOf) -> int | None:
+    """The token that adds exactly this to a text."""
+    pieces = (
+        form,
+        _byte_level(form),
+        form.replace(" ", "▁"),
+        f"##{form}",
+        form.removeprefix(" "),  # where every piece that begins a word has its space unwritten
+    )
+    for piece in pieces:
+        token = _token_of(tokenizer, piece)
+        if token is not None and text_of(token) == form:
+            return token
+    return None
+
+
+def _first(tokenizer: Any, form: str, text_of: TextOf) -> Iterator[Spelling]:
+    """The first token of a form that takes several; none where the tokenizer does not know it."""
+    unknown = {tokenizer.unk_token_id, None}
+    for anchor in ANCHORS if form.startswith(" ") else ANCHORS[1:]:
+        ahead = _encode(tokenizer, anchor)
+        ids = _encode(tokenizer, anchor + form)
+        rest = ids[len(ahead) :]
+        if ids[: len(ahead)] != ahead or not rest:
+            continue
+        text = text_of(rest[0])
+        # A space alone says nothing of the word behind it.
+        if rest[0] not in unknown and (text.strip() or not form.strip()):
+            yield Spelling(rest[0], text, form, whole=len(rest) == 1)
+        return
+
+
+def _byte_level(text: str) -> str:
+    """The text as byte-level BPE (GPT-2) writes its pieces: a letter for every byte."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = bytes_to_unicode()
+    return "".join(letters[byte] for byte in text.encode())
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _token_of(tokenizer: Any, piece: str) -> int | None:
+    token = tokenizer.convert_tokens_to_ids(piece) if piece else None
+    known = isinstance(token, int) and tokenizer.convert_ids_to_tokens(token) == piece
+    return token if known else None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _distinct(found: list[Spelling], vocabulary: int) -> tuple[Spelling, ...]:
+    kept: dict[int, Spelling] = {}
+    for each in sorted(found, key=lambda each: not each.whole):
+        if each.id < vocabulary:
+            kept.setdefault(each.id, each)
+    return tuple(kept.values())
