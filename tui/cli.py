@@ -17,7 +17,8 @@ from tui.commands.exits import Exit
 
 if TYPE_CHECKING:
     from engine.events import LoadOptions
-    from engine.records import Question
+    from engine.records import Question, Session
+    from tui.disk.settings import Settings
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(_run_parser().parse_args(given[1:]))
         if given[:1] == ["check"]:
             return _check(_check_parser().parse_args(given[1:]))
+        if given[:1] in (["config"], ["paths"]):
+            return _show_settings(given[0], given[1:])
         return _explore(_explorer_parser().parse_args(given))
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -77,17 +80,21 @@ def _complain(text: str, code: Exit) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    from tui.disk.settings import load_settings
     from tui.startup import Startup
 
+    settings = load_settings().settings
     session, session_path = None, None
     if options.session is not None:
         from engine.sessions import read_session
 
         session_path = Path(options.session)
         session = read_session(session_path)
-    load_options, question = None, _question(options)
+    elif options.resume:
+        session = _resumed()
+    load_options, question = None, _question(options, settings)
     if session is None:
-        load_options, question = _checked(options)
+        load_options, question = _checked(options, settings)
     # Textual draws on stderr.
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
@@ -99,17 +106,56 @@ def _explore(options: argparse.Namespace) -> int:
             question=question,
             session=session,
             session_path=session_path,
-            lite=options.lite,
-            ascii=options.ascii,
-            mouse=not options.no_mouse,
-            theme=options.theme,
+            lite=options.lite or settings.lite,
+            ascii=options.ascii or settings.ascii,
+            mouse=settings.mouse and not options.no_mouse,
+            theme=options.theme or settings.theme,
             no_picture=options.no_image,
+            preview=settings.picture,
+            columns=settings.columns,
+            plot=settings.plot,
+            copy_format=settings.copy_format,
+            keys=settings.keys,
+            presets_file=Path(settings.presets_file).expanduser()
+            if settings.presets_file
+            else None,
+            remember=settings.remember,
+            autosave=settings.autosave,
         )
     )
 
 
+def _resumed() -> Session:
+    """What was not closed, or else what was kept last."""
+    from engine.sessions import read_session
+    from tui.disk.journal import newest_kept, newest_orphan, retire
+
+    orphan = newest_orphan()
+    if orphan is not None:
+        retire(orphan)
+        return orphan.session
+    kept = newest_kept()
+    if kept is None:
+        raise BadInput("--resume: there is no session that was left unsaved")
+    return read_session(kept)
+
+
+def _show_settings(name: str, given: list[str]) -> int:
+    what = {
+        "config": "Print every setting, its value, and where it comes from.",
+        "paths": "Print where configuration, sessions, models and samples lie.",
+    }
+    parser = argparse.ArgumentParser(prog=f"lenscope {name}", description=what[name])
+    parser.parse_args(given)
+    from tui.commands.settings import run_config, run_paths
+
+    return run_config() if name == "config" else run_paths()
+
+
 def _run(options: argparse.Namespace) -> int:
-    load_options, question = _checked(options)
+    from tui.disk.settings import load_settings
+
+    load_options, question = _checked(options, load_settings().settings)
     from tui.commands.run import run_headless
 
     return run_headless(
@@ -123,15 +169,16 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from engine.checkpoints import model_folder
+    from tui.disk.settings import load_settings
 
-    load_options = _load_options(options)
+    load_options = _load_options(options, load_settings().settings)
     model_folder(load_options)
     from tui.commands.check import run_check
 
     return run_check(load_options, proof_only=options.proof_only)
 
 
-def _checked(options: argparse.Namespace) -> tuple[LoadOptions, Question]:
+def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptions, Question]:
     """What to load and ask, once all that can be seen without torch is known to be in order."""
     from msgspec import structs
 
@@ -139,7 +186,7 @@ def _checked(options: argparse.Namespace) -> tuple[LoadOptions, Question]:
     from engine.pictures import open_picture, pillow_warning
     from engine.records import Picture
 
-    load_options, question = _load_options(options), _question(options)
+    load_options, question = _load_options(options, settings), _question(options, settings)
     model_folder(load_options)
     warning = pillow_warning()
     if warning:
@@ -150,34 +197,37 @@ def _checked(options: argparse.Namespace) -> tuple[LoadOptions, Question]:
     return load_options, question
 
 
-def _load_options(options: argparse.Namespace) -> LoadOptions:
+def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOptions:
     import samples
     from engine.events import LoadOptions
 
-    if options.device_map and options.device != "auto":
+    # A device map of the command line stands above a device of the settings.
+    device = options.device or ("auto" if options.device_map else settings.device or "auto")
+    if options.device_map and device != "auto":
         raise BadInput("--device names one device and --device-map several: leave one of them out")
     return LoadOptions(
-        model=options.model or str(samples.MODEL),
-        device=options.device,
-        dtype=options.dtype,
+        model=options.model or settings.model or str(samples.MODEL),
+        device=device,
+        dtype=options.dtype or settings.dtype or "auto",
         device_map=options.device_map,
         quantize=options.quantize,
         revision=options.revision,
-        cache_dir=options.cache_dir,
+        cache_dir=options.cache_dir or settings.cache_dir,
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
     )
 
 
-def _question(options: argparse.Namespace) -> Question:
+def _question(options: argparse.Namespace, settings: Settings) -> Question:
     from engine.records import Question
 
+    prompt = settings.prompt if options.prompt is None else options.prompt
     return Question(
-        prompt=options.prompt,
+        prompt=DEFAULT_PROMPT if prompt is None else prompt,
         chat=not options.raw,
         system=options.system or None,
         prefix=options.prefix,
-        top_k=getattr(options, "top_k", 3),
+        top_k=getattr(options, "top_k", None) or settings.top_k,
         norm=not getattr(options, "no_norm", False),
     )
 
@@ -187,7 +237,8 @@ def _explorer_parser() -> argparse.ArgumentParser:
         prog="lenscope",
         description="See what a vision-language model believes after every layer.",
         epilog="`lenscope run` does the same without the explorer; `lenscope check` shows how a "
-        "model is read, and proves it. Each has its own --help.",
+        "model is read, and proves it; `lenscope config` and `lenscope paths` show the settings "
+        "and where everything lies. Each has its own --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="print the version and leave")
@@ -196,6 +247,9 @@ def _explorer_parser() -> argparse.ArgumentParser:
     )
     _add_question(parser)
     _add_shared(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="reopen what was not closed, or left unsaved last"
+    )
     look = parser.add_argument_group("the explorer's look")
     look.add_argument("--lite", action="store_true", help="for slow lines: fewer bytes")
     look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
@@ -211,7 +265,7 @@ def _run_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_question(parser)
-    parser.add_argument("--top-k", type=_top_k, default=3, metavar="N", help="tokens per layer (3)")
+    parser.add_argument("--top-k", type=_top_k, metavar="N", help="tokens per layer (3)")
     parser.add_argument(
         "--no-norm", action="store_true", help="skip the final norm, as some studies did"
     )
@@ -243,9 +297,7 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument("--image", metavar="FILE", help="the picture (a bundled one)")
     picture.add_argument("--no-image", action="store_true", help="ask without a picture")
-    parser.add_argument(
-        "--prompt", metavar="TEXT", default=DEFAULT_PROMPT, help=f"({DEFAULT_PROMPT!r})"
-    )
+    parser.add_argument("--prompt", metavar="TEXT", help=f"({DEFAULT_PROMPT!r})")
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -258,17 +310,13 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 def _add_loading(parser: argparse.ArgumentParser) -> None:
     loading = parser.add_argument_group("how the model is loaded")
-    loading.add_argument(
-        "--device", metavar="D", type=_device, default="auto", help="auto, cpu, cuda, cuda:1"
-    )
+    loading.add_argument("--device", metavar="D", type=_device, help="auto, cpu, cuda, cuda:1")
     loading.add_argument(
         "--device-map",
         choices=DEVICE_MAPS,
         help="spread over the GPUs and, where they are full, main memory (accelerate)",
     )
-    loading.add_argument(
-        "--dtype", choices=DTYPES, default="auto", help="the weights' type in memory (auto)"
-    )
+    loading.add_argument("--dtype", choices=DTYPES, help="the weights' type in memory (auto)")
     loading.add_argument("--quantize", choices=("8bit", "4bit"), help="with bitsandbytes")
     loading.add_argument("--revision", metavar="R", help="a branch, tag or commit on the hub")
     loading.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept")

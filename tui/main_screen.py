@@ -10,11 +10,15 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.actions import Keymap
 from tui.panes.detail import Detail
+from tui.panes.find_line import FindLine
 from tui.panes.lens_table import LensTable
 from tui.panes.preview import Preview
 from tui.panes.prompt_editor import PromptEditor
 from tui.panes.status import KeyBar, Line
+from tui.panes.trajectories import Trajectories
+from tui.state.curves import Measure
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]
@@ -36,9 +40,19 @@ class MainScreen(Screen[None]):
     AUTO_FOCUS = "LensTable"
 
     def __init__(
-        self, prompt: str, *, ascii_only: bool, blink: bool, truecolour: bool, picture: bool
+        self,
+        prompt: str,
+        keymap: Keymap,
+        *,
+        measure: Measure,
+        ascii_only: bool,
+        blink: bool,
+        truecolour: bool,
+        picture: bool,
     ) -> None:
         super().__init__()
+        self._keymap = keymap
+        self._measure = measure
         self._prompt = prompt
         self._ascii = ascii_only
         self._blink = blink
@@ -67,10 +81,12 @@ class MainScreen(Screen[None]):
                 table.border_title = "layers"
                 yield table
                 detail = Detail(ascii_only=self._ascii)
-                detail.border_title = "top 10"
+                detail.border_title = "layer detail"
                 yield detail
+                yield Trajectories(ascii_only=self._ascii, measure=self._measure)
         yield Line("message")
-        yield KeyBar(id="keys")
+        yield FindLine()
+        yield KeyBar(self._keymap)
         yield Static("lenscope needs 60 x 16 cells; ctrl+q quits", id="too-small", markup=False)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -87,8 +103,20 @@ class MainScreen(Screen[None]):
     def toggle_detail(self) -> None:
         """Open or close the detail."""
         wanted = not self.detail_open
+        self.remove_class("-detail-zoomed")
         self.set_class(wanted, "-detail-on")
         self.set_class(not wanted, "-detail-off")
+
+    def toggle_detail_zoom(self) -> None:
+        """Give the detail most of the column, or its usual place."""
+        if self.has_class("-detail-zoomed"):
+            self.remove_class("-detail-zoomed")
+        else:
+            self.add_class("-detail-zoomed", "-detail-on").remove_class("-detail-off")
+
+    def toggle_plot(self) -> None:
+        """Open or close the plot."""
+        self.toggle_class("-plot")
 
     def toggle_picture(self) -> bool:
         """Show or hide the picture; return whether it shows now."""
@@ -100,6 +128,11 @@ class MainScreen(Screen[None]):
     def detail_open(self) -> bool:
         """Whether the detail shows."""
         return self.query_one(Detail).display
+
+    @property
+    def plot_open(self) -> bool:
+        """Whether the plot shows."""
+        return self.query_one(Trajectories).display
 
     def on_descendant_focus(self) -> None:
         """Letters act outside the editor only; the key bar says which."""

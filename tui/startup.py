@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -52,7 +52,21 @@ class Startup:
     ascii: bool = False
     mouse: bool = True
     theme: str | None = None
+    """None is what was chosen last."""
     no_picture: bool = False
     """The user asked for none; otherwise the bundled picture stands in for a missing one."""
+    preview: bool = True
+    """Whether the picture shows before p is pressed."""
+    columns: tuple[str, ...] | None = None
+    """None is what was chosen last; so for the next two."""
+    plot: str | None = None
+    copy_format: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The user's own keymap: an action's id -> its keys."""
+    presets_file: Path | None = None
+    remember: bool = True
+    """Whether looks and recent things come from, and go to, the state folder."""
+    autosave: bool = True
+    """Whether the session is kept on the disk while the explorer runs."""
     worker: Callable[[Tell], WorkerLike] | None = None
     """Makes the worker; None makes `engine.worker.Worker`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from textual.app import App
+from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
 HUES: Final = 8
@@ -16,6 +17,8 @@ _ON_DARK = (
 _ON_LIGHT = (
     "#1f5fbf", "#2f7d32", "#7a3fc0", "#0b7f7a", "#c0392f", "#b0307f", "#66740c", "#566a80",
 )  # fmt: skip
+_BAR_DIMNESS: Final = 0.42
+
 _ANSI = (
     "ansi_blue", "ansi_green", "ansi_magenta", "ansi_cyan",
     "ansi_red", "ansi_bright_magenta", "ansi_bright_green", "ansi_bright_blue",
@@ -107,4 +110,13 @@ def with_own_variables(
         "answer-bar": variables["accent"],
         "frame": variables.get("panel", variables["primary"]),
     }
-    return {**ours, **variables}
+    whole = {**ours, **variables}
+    for index in range(1, HUES + 1):
+        hue = whole[f"hue-{index}"]
+        whole[f"hue-bar-{index}"] = hue if ansi else _dimmed(hue, whole["background"])
+    return whole
+
+
+def _dimmed(colour: str, background: str) -> str:
+    """A colour on its way to the background: bars are larger than words, so they are calmer."""
+    return Color.parse(colour).blend(Color.parse(background), _BAR_DIMNESS).hex

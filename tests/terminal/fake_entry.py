@@ -1,6 +1,7 @@
 """The explorer on a worker with fixed data: what pty tests run where no model is wanted.
 
-python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW] [--deaf] [--fails] [--hostile]
+python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
+        [--row-seconds S] [--deaf] [--fails] [--hostile]
         [--theme NAME] [--ascii] [--lite] [--picture FILE]
 """
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--hold-at", type=int)
+    parser.add_argument("--row-seconds", type=float, default=0.0)
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--fails", action="store_true")
     parser.add_argument("--theme")
@@ -36,6 +38,7 @@ def main() -> int:
         layers=given.layers,
         forms_at=given.layers // 2,
         hold_at=given.hold_at,
+        row_seconds=given.row_seconds,
         deaf=given.deaf,
         passed=not given.fails,
         words=[HOSTILE] * 9 if given.hostile else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
@@ -142,6 +143,7 @@ class FakeWorker:
         layers: int = 10,
         forms_at: int = 5,
         hold_at: int | None = None,
+        row_seconds: float = 0.0,
         hold_loading: bool = False,
         failing_loads: int = 0,
         passed: bool = True,
@@ -151,6 +153,7 @@ class FakeWorker:
     ) -> None:
         self.tell = tell
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
+        self.row_seconds = row_seconds
         self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
         self.go_on, self.loaded = threading.Event(), threading.Event()
         if not hold_loading:
@@ -244,6 +247,8 @@ class FakeWorker:
         for index, row in enumerate(rows):
             if index == self.hold_at:
                 self._hold()
+            if self.row_seconds:
+                time.sleep(self.row_seconds)
             if self.cancelled.is_set():
                 self.tell(RunEnded(finish(run, rows[:index], "cancelled")))
                 return

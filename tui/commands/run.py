@@ -17,12 +17,7 @@ from engine.records import LayerReading, Picture, Question, Run, Session
 from engine.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
-from tui.numbers import FIGURE_WIDTH, figure
-from tui.panes.bars import probability_bar
-from tui.show import display_text
-
-PLAIN_WIDTH = 100
-"""Columns of the table where stdout is no terminal."""
+from tui.sharing.text_table import PLAIN_WIDTH, TextTable
 
 
 def run_headless(
@@ -75,67 +70,23 @@ class Table:
 
     def __init__(self, top_k: int) -> None:
         width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
-        width = width if sys.stdout.isatty() else PLAIN_WIDTH
-        self._top_k = top_k
-        self._ascii = "utf" not in (sys.stdout.encoding or "").lower()
-        cell = (width - 6 - 8) // top_k - 2
-        self._bar = max(0, min(10, cell - FIGURE_WIDTH - 12))
-        self._token = max(6, min(24, cell - FIGURE_WIDTH - self._bar - 2))
+        self._lines = TextTable(
+            top_k,
+            width if sys.stdout.isatty() else PLAIN_WIDTH,
+            ascii_only="utf" not in (sys.stdout.encoding or "").lower(),
+        )
 
     def start(self, run: Run) -> None:
         """The question, then the head of the table."""
-        picture = run.question.picture
-        if picture is not None:
-            _print(f"picture  {self._safe(picture.path)}  {picture.width}x{picture.height}")
-        _print(f"prompt   {self._safe(run.question.prompt)}")
-        counted = f"{len(run.tokens)} tokens"
-        images = sum(token.kind == "image" for token in run.tokens)
-        _print(f"input    {counted}, {images} of the picture" if images else f"input    {counted}")
-        _print()
-        cell = self._token + self._bar + FIGURE_WIDTH + 2
-        heads = "  ".join(f"top-{rank}".ljust(cell) for rank in range(1, self._top_k + 1))
-        _print(f"layer  {heads}  entropy")
+        _print(*self._lines.start(run))
 
     def add(self, rows: Sequence[LayerReading]) -> None:
         """One line per row."""
-        for row in rows:
-            cells = "  ".join(self._cell(row, rank) for rank in range(self._top_k))
-            entropy = "-" if row.entropy is None else f"{row.entropy:.3f}"
-            note = f"  ({row.approximate})" if row.approximate else ""
-            _print(f"{row.layer:>5}  {cells}  {entropy:>7}{note}")
+        _print(*(self._lines.row(row) for row in rows))
 
     def end(self, run: Run) -> None:
         """The answer and the proof."""
-        if run.status != "done" or run.proof is None:
-            return
-        _print()
-        top = run.rows[-1].top[0]
-        _print(
-            f"answer   {self._safe(top.text, spaces=True)}  {figure(top.probability).strip()}"
-            f"  (id {top.id})"
-        )
-        if not run.question.norm:
-            _print(
-                f"norm     off for rows 0 to {run.layers - 1}; "
-                f"row {run.layers} is the model's own, with its norm"
-            )
-        gap = run.proof.max_abs_difference
-        _print(
-            f"proof    passed: the last row is the model's own output "
-            f"(largest difference {0.0 if gap is None else gap:.2g}, "
-            f"tolerance {run.proof.tolerance:.2g}, by {run.proof.method})"
-        )
-
-    def _cell(self, row: LayerReading, rank: int) -> str:
-        if rank >= len(row.top):
-            return " " * (self._token + self._bar + FIGURE_WIDTH + 2)
-        token = row.top[rank]
-        text = display_text(token.text, self._token, ascii_only=self._ascii)
-        bar = probability_bar(token.probability, self._bar, ascii_only=self._ascii)
-        return f"{text} {bar} {figure(token.probability)}"
-
-    def _safe(self, text: str, spaces: bool = False) -> str:
-        return display_text(text, spaces=spaces, ascii_only=self._ascii)
+        _print(*self._lines.end(run))
 
 
 def _write(run: Run, path: str, previews: bool) -> int:
@@ -171,5 +122,6 @@ def _cannot_be_written(name: str) -> str | None:
     return None
 
 
-def _print(text: str = "") -> None:
-    print(text, flush=True)
+def _print(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)

@@ -11,14 +11,18 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.actions import ACTIONS, GROUPS, Scope, key_names
+from tui.actions import ACTIONS, GROUPS, Keymap, Scope, key_name
 
 _READING = (
     "Each row is what the model would say if it stopped after that layer: the residual stream "
     "taken through the model's own final norm and output head. Row 0 (emb) is the embedding; the "
     "last row (out) is the model's own answer, and with the norm off still is (own).",
-    "The dot marks the first layer from which the answer stays top-1; the line goes on to the "
-    "end. The answer is coloured wherever it appears. Entropy is in nats.",
+    "Beside the layer: a ring where top-1 changes, dashes while it stays; the dot marks the "
+    "formation row, the first from which the answer stays top-1, and the line goes on to the end.",
+    "Every token that leads somewhere has a colour of its own, the same in all rows and in the "
+    "plot; the answer has the gold one, wherever it appears. Other tokens are plain.",
+    "Entropy and KL (of a row to the last row) are in nats. Rank 1 is the most probable token. rms "
+    "is the size of the residual stream before the norm.",
     "A caveat: a middle layer need not use the output's space. What the lens shows there is what "
     "the output head makes of it, not what the layer 'means'.",
     "Proof: the lens computes the last row by the same code as all others and compares it with "
@@ -35,8 +39,9 @@ class Help(ModalScreen[None]):
         Binding("k,up", "scroll(-1)", show=False),
     ]
 
-    def __init__(self, *, ascii_only: bool) -> None:
+    def __init__(self, keymap: Keymap, *, ascii_only: bool) -> None:
         super().__init__()
+        self._keymap = keymap
         self._ascii = ascii_only
 
     def compose(self) -> ComposeResult:
@@ -56,18 +61,20 @@ class Help(ModalScreen[None]):
             parts.append((f"{group}\n", "bold $primary"))
             for action in ACTIONS:
                 if action.group == group:
-                    keys = key_names(action, ascii_only=self._ascii)
+                    keys = self._keymap.names(action, ascii_only=self._ascii) or "-"
                     parts.append((f"  {keys:<20}", "$answer"))
                     parts.append((f"{action.title}\n", "$foreground"))
             parts.append("\n")
         parts.append(("How to read the table\n", "bold $primary"))
         parts += [(f"{paragraph}\n\n", "$foreground") for paragraph in _READING]
         parts.append(("Letters act outside the editor only. ", "$faint"))
-        parts.append((f"{_table_keys()} act while the table has the focus.", "$faint"))
+        parts.append((f"{self._table_keys()} act while the table has the focus.", "$faint"))
         return Content.assemble(*parts)
 
-
-def _table_keys() -> str:
-    return ", ".join(
-        action.keys[-1] for action in ACTIONS if action.scope is Scope.TABLE and action.keys[-1]
-    )
+    def _table_keys(self) -> str:
+        ours = [action for action in ACTIONS if action.scope is Scope.TABLE]
+        return " ".join(
+            key_name(key, ascii_only=self._ascii)
+            for action in ours
+            for key in self._keymap.keys(action)
+        )

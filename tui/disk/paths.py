@@ -1,4 +1,4 @@
-"""Where sessions go."""
+"""Where configuration, sessions and what is remembered lie."""
 
 from __future__ import annotations
 
@@ -8,31 +8,50 @@ from pathlib import Path
 
 
 def state_folder() -> Path:
-    """Return `$XDG_STATE_HOME/lenscope`, as the XDG rules have it: relative values are ignored."""
-    given = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "state"
-    return base / "lenscope"
+    """Return `$XDG_STATE_HOME/lenscope`, where sessions and what is remembered go."""
+    return _xdg("XDG_STATE_HOME", ".local/state") / "lenscope"
+
+
+def config_file() -> Path:
+    """Return `$XDG_CONFIG_HOME/lenscope/config.toml`."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "lenscope" / "config.toml"
+
+
+def sessions_folder() -> Path:
+    """Return where sessions go that were not saved."""
+    return state_folder() / "sessions"
+
+
+def journals_folder() -> Path:
+    """Return where the explorers that run keep their sessions meanwhile."""
+    return state_folder() / "journals"
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder of the state, and those above it, readable by nobody else."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in {folder, state_folder()}:
+        if made.is_dir() and made.stat().st_uid == os.getuid():
+            made.chmod(0o700)
+    return folder
 
 
 def kept_session_path() -> Path:
     """Return a new path for runs that were not saved when the explorer was left.
 
-    The folders are made, readable by nobody else. Two explorers that leave within the same second
-    get different names.
+    Two explorers that leave within the same second get different names.
     """
-    folder = state_folder() / "sessions"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for made in (folder.parent, folder):
-        if made.stat().st_uid == os.getuid():
-            made.chmod(0o700)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return _free(folder, stamp)
+    return free_path(own_folder(sessions_folder()), stamp())
+
+
+def stamp() -> str:
+    """Return the time as it is written in file names."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def new_session_path() -> Path:
     """Return where ctrl+s saves a session that has no file yet."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return _free(Path.cwd(), f"lenscope-{stamp}")
+    return free_path(Path.cwd(), f"lenscope-{stamp()}")
 
 
 def short_path(path: Path) -> str:
@@ -45,7 +64,14 @@ def short_path(path: Path) -> str:
     return str(path)
 
 
-def _free(folder: Path, stem: str) -> Path:
+def _xdg(name: str, fallback: str) -> Path:
+    """A base folder, as the XDG rules have it: relative values are ignored."""
+    given = os.environ.get(name, "")
+    return Path(given) if Path(given).is_absolute() else Path.home() / fallback
+
+
+def free_path(folder: Path, stem: str) -> Path:
+    """Return the path of a JSON file that does not exist yet."""
     path = folder / f"{stem}.json"
     count = 2
     while path.exists():

@@ -14,7 +14,7 @@ def save_session(state: ViewState, row: int) -> None:
     """Write the session to its file, or to a new one in the working directory, and say so."""
     session = state.session(row=row, with_live=False)
     if not session.runs:
-        state.say("nothing to save yet: ctrl+r runs the question")
+        state.say("nothing to save yet: r runs the question")
         return
     path = state.session_path or new_session_path()
     error = _write(state, row, path, with_live=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from rich.segment import Segment
 from rich.style import Style
@@ -19,23 +19,28 @@ from tui.panes.strips import changed_span, strip_of
 from tui.panes.table_rows import (
     GUTTER,
     Columns,
+    Followed,
     Palette,
     RowFacts,
     header_segments,
     plan_columns,
     row_segments,
 )
+from tui.state.finding import matches
 from tui.state.run_view import RunView
+from tui.state.table_look import TableLook
+from tui.theme import HUES
 
 _HEADER = 1
 _EMPTY = (
     "",
     "  What the model would say after every layer appears here, row by row.",
     "",
-    "  ctrl+r  run the question",
-    "  e       edit the prompt        [ ]  step through the preset prompts",
-    "  o       open a picture or a session",
-    "  ?       help",
+    "  r    run the question           a    run all presets on this picture",
+    "  e    edit the prompt            [ ]  step through the preset prompts",
+    "  o    open a picture or a session",
+    "  M    choose another model",
+    "  ?    help, with every key",
 )
 
 
@@ -53,6 +58,7 @@ class LensTable(ScrollView, can_focus=True):
         "table--answer-bar",
         "table--struck",
         "table--cursor",
+        *(f"table--{kind}-{index}" for kind in ("hue", "hue-bar") for index in range(1, HUES + 1)),
     }
 
     @dataclass
@@ -67,8 +73,10 @@ class LensTable(ScrollView, can_focus=True):
         self.touched = False
         """The user has moved the cursor; until then it may be put where it is useful."""
         self._ascii = ascii_only
-        self._top_k = 3
+        self._only_frame = False
+        self._chosen = TableLook()
         self._first_column = 0
+        self._followed: Followed | None = None
         self._facts: list[RowFacts] = []
         self._strips: dict[int, tuple[RowFacts, Strip]] = {}
         self._palette: Palette | None = None
@@ -80,17 +88,21 @@ class LensTable(ScrollView, can_focus=True):
         width = self.size.width
         if self._columns is None or self._columns.width != width:
             self._strips.clear()
-            self._columns = plan_columns(width, self._top_k, self._first_column)
+            self._columns = self._plan(self._first_column)
         return self._columns
 
-    def show(self, run: RunView | None, top_k: int) -> None:
+    def show(self, run: RunView | None, look: TableLook) -> None:
         """Show a run as it is now; call it again whenever it has changed."""
-        whole = top_k != self._top_k
+        self._whole_again()
+        followed = _followed(run) if run else None
+        whole = replace(look, find="") != replace(self._chosen, find="") or _title(
+            followed
+        ) != _title(self._followed)
+        self._chosen, self._followed = look, followed
         if whole:
-            self._top_k = top_k
             self._forget_look()
         before = len(self._facts)
-        self._facts = _facts_of(run) if run else []
+        self._facts = _facts_of(run, look, followed) if run else []
         size = Size(0, len(self._facts) + _HEADER if run else 0)
         if size != self.virtual_size:
             self.virtual_size = size
@@ -101,6 +113,37 @@ class LensTable(ScrollView, can_focus=True):
             self.refresh()
         else:
             self._refresh_changed()
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """With the focus only the frame looks different: the rows are not written again."""
+        self._only_frame = True
+        super().watch_has_focus(has_focus)
+        self.call_after_refresh(self._whole_again)
+
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        """Redraw some regions, or everything."""
+        if self._only_frame and not (regions or layout or recompose):
+            regions = self._frame()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _whole_again(self) -> None:
+        self._only_frame = False
+
+    def _frame(self) -> tuple[Region, ...]:
+        """The border's cells, in coordinates of the content."""
+        width, height = self.size
+        return (
+            Region(-1, -1, width + 2, 1),
+            Region(-1, height, width + 2, 1),
+            Region(-1, 0, 1, height),
+            Region(width, 0, 1, height),
+        )
 
     def put_cursor(self, row: int) -> None:
         """Move the cursor to a row, into view if need be; never animated."""
@@ -134,7 +177,7 @@ class LensTable(ScrollView, can_focus=True):
 
     def action_columns(self, step: int) -> None:
         """Show later or earlier token columns, where not all fit."""
-        columns = plan_columns(self.columns.width, self._top_k, self._first_column + step)
+        columns = self._plan(self._first_column + step)
         if columns.first != self._first_column:
             self._first_column = columns.first
             self._forget_look()
@@ -164,8 +207,9 @@ class LensTable(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """The theme has changed."""
         super().notify_style_update()
-        self._palette = None
-        self._forget_look()
+        if not self._only_frame:
+            self._palette = None
+            self._forget_look()
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of the screen: the header, or a row behind its gutter."""
@@ -175,7 +219,7 @@ class LensTable(ScrollView, can_focus=True):
             line = _EMPTY[y] if y < len(_EMPTY) else ""
             return strip_of([(line[:width], palette.faint)], width, palette.text)
         if y < _HEADER:
-            header = header_segments(self.columns, palette, ascii_only=self._ascii)
+            header = header_segments(self.columns, palette, self._followed, ascii_only=self._ascii)
             return strip_of(header, width, palette.text)
         row = y - _HEADER + self.scroll_offset.y
         if row >= len(self._facts):
@@ -187,6 +231,10 @@ class LensTable(ScrollView, can_focus=True):
     @property
     def _visible_rows(self) -> int:
         return max(self.scrollable_content_region.height - _HEADER, 1)
+
+    def _plan(self, first: int) -> Columns:
+        chosen = self._chosen
+        return plan_columns(self.size.width, chosen.top_k, first, chosen.figures)
 
     def _body(self, row: int) -> Strip:
         facts = self._facts[row]
@@ -263,28 +311,66 @@ class LensTable(ScrollView, can_focus=True):
                 answer_bar=self._component("answer-bar", base),
                 struck=self._component("struck", base),
                 cursor=self._component("cursor", base),
+                hues=self._numbered("hue", base),
+                hue_bars=self._numbered("hue-bar", base),
             )
         return self._palette
+
+    def _numbered(self, name: str, base: Style) -> tuple[Style, ...]:
+        return tuple(self._component(f"{name}-{index}", base) for index in range(1, HUES + 1))
 
     def _component(self, name: str, base: Style) -> Style:
         return base + self.get_component_rich_style(f"table--{name}")
 
 
-def _facts_of(run: RunView) -> list[RowFacts]:
+def _facts_of(run: RunView, look: TableLook, followed: Followed | None) -> list[RowFacts]:
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
     struck = run.refused is not None
     formation = run.formation
-    return [
-        RowFacts(
-            layer=layer,
-            layers=layers,
-            reading=readings.get(layer),
-            answer=answer.id if answer else None,
-            formation=formation,
-            struck=struck,
-            out_normed=layer == layers and not run.run.question.norm,
+    hues = run.hues
+    facts: list[RowFacts] = []
+    before: int | None = None
+    for layer in range(layers + 1):
+        reading = readings.get(layer)
+        top = reading.top if reading else ()
+        leader = top[0].id if top else None
+        facts.append(
+            RowFacts(
+                layer=layer,
+                layers=layers,
+                reading=reading,
+                answer=answer.id if answer else None,
+                formation=formation,
+                changed=leader != before,
+                hues={token.id: hues[token.id] for token in top if token.id in hues},
+                followed=_place_in(followed, layer),
+                find=look.find if any(matches(token, look.find) for token in top) else "",
+                struck=struck,
+                out_normed=layer == layers and not run.run.question.norm,
+            )
         )
-        for layer in range(layers + 1)
-    ]
+        before = leader
+    return facts
+
+
+def _followed(run: RunView) -> Followed | None:
+    """The token that the user has tracked last."""
+    tracked = [token for token in run.run.tracked if token.why == "user"]
+    if not tracked:
+        return None
+    last = tracked[-1]
+    return Followed(last.text, run.hues.get(last.id), last.probability, last.rank)
+
+
+def _title(followed: Followed | None) -> tuple[str, int | None] | None:
+    return (followed.text, followed.hue) if followed else None
+
+
+def _place_in(
+    followed: Followed | None, layer: int
+) -> tuple[float | None, int | None, int | None] | None:
+    if followed is None or layer >= len(followed.probability):
+        return None
+    return followed.probability[layer], followed.rank[layer], followed.hue

@@ -5,13 +5,14 @@ from __future__ import annotations
 from time import monotonic
 
 from rich.cells import cell_len
+from textual import events
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.records import Run
-from tui.actions import key_bar
+from tui.actions import Hint, Keymap
 from tui.numbers import number, total_seconds
 from tui.show import display_text, plain_line
 from tui.state.run_view import Phase, RunView
@@ -43,23 +44,40 @@ class KeyBar(Widget):
     ALLOW_SELECT = False
     editing: reactive[bool] = reactive(False)
 
+    def __init__(self, keymap: Keymap) -> None:
+        super().__init__(id="keys")
+        self._keymap = keymap
+        self._shown: list[Hint] = []
+
     def render(self) -> Content:
         """Return as many hints as fit."""
-        hints = key_bar(editing=self.editing)
-        room = self.size.width - sum(map(_hint_width, hints[-_KEPT_HINTS:]))
-        shown: list[tuple[str, str]] = []
+        hints = self._keymap.bar(editing=self.editing)
+        kept = hints[-_KEPT_HINTS:]
+        room = self.size.width - sum(hint.width for hint in kept)
+        shown: list[Hint] = []
         for hint in hints[:-_KEPT_HINTS]:
-            room -= _hint_width(hint)
+            room -= hint.width
             if room < 0:
                 break
             shown.append(hint)
+        self._shown = [*shown, *kept]
         parts: list[Content] = []
-        for key, word in (*shown, *hints[-_KEPT_HINTS:]):
+        for hint in self._shown:
             parts += [
-                Content.styled(f" {key} ", "$primary bold"),
-                Content.styled(word + " ", "$faint"),
+                Content.styled(f" {hint.key} ", "$primary bold"),
+                Content.styled(hint.word + " ", "$faint"),
             ]
         return Content.assemble(*parts)
+
+    async def on_click(self, event: events.Click) -> None:
+        """A hint that is clicked acts like its key."""
+        right = 0
+        for hint in self._shown:
+            right += hint.width
+            if event.x < right:
+                if hint.action:
+                    await self.app.run_action(hint.action)
+                return
 
 
 def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
@@ -184,14 +202,22 @@ def _progress(state: ViewState, ascii_only: bool) -> Content | None:
         return _bar(stage + _elapsed(model.began) + _CANCELS, model.fraction, ascii_only)
     if live is not None:
         done, all_rows = len(live.rows), live.run.layers + 1
-        text = f"layer {max(done - 1, 0)} of {all_rows - 1}{_elapsed(state.asked_at)}"
+        layer = f"layer {max(done - 1, 0)} of {all_rows - 1}{_elapsed(state.asked_at)}"
+        text = _queue(state) + layer
         return _bar(text + _CANCELS, done / all_rows, ascii_only)
     if state.asked:
-        text = f"reading the picture and the prompt{_elapsed(state.asked_at)}"
+        text = f"{_queue(state)}reading the picture and the prompt{_elapsed(state.asked_at)}"
         return _bar(text + _CANCELS, None, ascii_only)
     if state.continuing:
         return _bar("continuing the answer" + _CANCELS, None, ascii_only)
     return None
+
+
+def _queue(state: ViewState) -> str:
+    """Which of the questions asked in a row this is."""
+    if not state.queue_length:
+        return ""
+    return f"run {state.queue_length - len(state.queued)} of {state.queue_length}: "
 
 
 def _elapsed(since: float) -> str:
@@ -216,11 +242,9 @@ def _bar(text: str, fraction: float | None, ascii_only: bool) -> Content:
 def _outcome(state: ViewState, ascii_only: bool) -> Content:
     run = state.current
     if run is None:
-        hint = "press ctrl+r to run the question, ? for help"
+        hint = "press r to run the question, ? for help"
         if state.model.phase in (ModelPhase.NONE, ModelPhase.FAILED):
-            hint = (
-                "no model is loaded: start with  lenscope --model M,  or press o to open a session"
-            )
+            hint = "no model is loaded: M chooses one, o opens a session"
         return Content.styled(" " + hint, "$faint")
     answer, formation = run.answer, run.formation
     if answer is None or formation is None:
@@ -239,10 +263,6 @@ def _word(text: str, ascii_only: bool) -> str:
         return ""
     plain = plain_line(text, ascii_only=ascii_only).lstrip()
     return plain or display_text(text, ascii_only=ascii_only)
-
-
-def _hint_width(hint: tuple[str, str]) -> int:
-    return len(hint[0]) + len(hint[1]) + 3
 
 
 def _length(parts: list[Content], separator: str) -> int:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.numbers import FIGURE_WIDTH, figure
+from tui.numbers import FIGURE_WIDTH, figure, number
 from tui.panes.bars import probability_bar
-from tui.show import fit_pieces, show_pieces
+from tui.show import display_text, fit_pieces, show_pieces
+from tui.state.finding import matches
 
 Segments = list[tuple[str, Style]]
 
 GUTTER: Final = 1
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
 _MARK: Final = 2
-_ENTROPY: Final = 7
+_APPROXIMATE: Final = 1
 _WIDE_GAP_FROM: Final = 24
 _LEAST_TOKEN: Final = 5
 _WISHED_TOKEN: Final = 9
 _LEAST_BAR: Final = 3
 _MOST_BAR: Final = 16
+
+FIGURES: Final = {"entropy": 7, "rms": 8, "kl": 8, "answer": 12, "tracked": 12}
+"""The columns by choice and their widths, a gap ahead included."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,15 @@ class Palette:
     answer_bar: Style
     struck: Style
     cursor: Style
+    hues: tuple[Style, ...] = ()
+    """Tokens that lead somewhere, by their hue."""
+    hue_bars: tuple[Style, ...] = ()
+
+    def of_token(self, hue: int | None) -> tuple[Style, Style]:
+        """Return the styles of a token's text and bar."""
+        if hue is None or not self.hues:
+            return self.text, self.bar
+        return self.hues[hue % len(self.hues)], self.hue_bars[hue % len(self.hue_bars)]
 
 
 @dataclass(frozen=True)
@@ -49,11 +64,28 @@ class Columns:
     token: int
     bar: int
     gap: int
+    figures: tuple[str, ...] = ("entropy",)
+    """The columns by choice that fit, in their order."""
 
     @property
     def each(self) -> int:
         """Cells of one token column, the gap behind it included."""
         return self.token + (self.bar + 1 if self.bar else 0) + FIGURE_WIDTH + 1 + self.gap
+
+    @property
+    def figures_width(self) -> int:
+        """Cells of the columns by choice; the sign of an approximate row is the first of them."""
+        return max(sum(FIGURES[name] for name in self.figures), _APPROXIMATE)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The token whose rank and probability have a column of their own."""
+
+    text: str
+    hue: int | None
+    probability: tuple[float | None, ...]
+    rank: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -66,16 +98,30 @@ class RowFacts:
     answer: int | None = None
     """Id of the answer, once known."""
     formation: int | None = None
+    changed: bool = True
+    """Top-1 is another than in the row before; the first row counts as changed."""
+    hues: Mapping[int, int] = field(default_factory=dict)
+    """Token id -> hue, of the tokens that this row shows."""
+    followed: tuple[float | None, int | None, int | None] | None = None
+    """Probability, rank and hue of the followed token here."""
+    find: str = ""
     struck: bool = False
     out_normed: bool = False
     """The run has no norm, and this, its last row, is the model's own all the same."""
 
 
-def plan_columns(width: int, top_k: int, first: int = 0) -> Columns:
+def plan_columns(
+    width: int, top_k: int, first: int = 0, figures: tuple[str, ...] = ("entropy",)
+) -> Columns:
     """Return the columns for a table of `width` cells: as many tokens as fit, bars as wide as
-    they may be, and the rest for the text."""
-    room = max(width - GUTTER - _LAYER - _MARK - _ENTROPY, 0)
+    they may be, and the rest for the text. Columns by choice make way for the first token."""
     narrowest = _LEAST_TOKEN + 1 + FIGURE_WIDTH + 1
+    free = width - GUTTER - _LAYER - _MARK
+    kept: list[str] = []
+    for name in figures:
+        if free - sum(FIGURES[known] for known in kept) - FIGURES[name] >= narrowest:
+            kept.append(name)
+    room = max(free - max(sum(FIGURES[name] for name in kept), _APPROXIMATE), 0)
     count = max(1, min(top_k, room // narrowest))
     first = max(0, min(first, top_k - count))
     each = room // count
@@ -84,18 +130,33 @@ def plan_columns(width: int, top_k: int, first: int = 0) -> Columns:
     bar = 0
     if spare > _WISHED_TOKEN + _LEAST_BAR:
         beyond = spare - 1 - _WISHED_TOKEN - _LEAST_BAR
-        bar = min(_LEAST_BAR + beyond * 2 // 3, _MOST_BAR)
+        bar = min(_LEAST_BAR + (beyond * 2 + 2) // 3, _MOST_BAR)
     token = max(spare - (bar + 1 if bar else 0), 1)
-    return Columns(width, first, count, token, bar, gap)
+    return Columns(width, first, count, token, bar, gap, tuple(kept))
 
 
-def header_segments(columns: Columns, palette: Palette, *, ascii_only: bool) -> Segments:
+def header_segments(
+    columns: Columns, palette: Palette, followed: Followed | None, *, ascii_only: bool
+) -> Segments:
     """Return the line above the rows."""
     text = " " * GUTTER + "layer".rjust(5).ljust(_LAYER + _MARK)
     for index in range(columns.first, columns.first + columns.count):
         text += _ordinal(index + 1).ljust(columns.each)
-    room = columns.width - _ENTROPY
-    return [(text[:room].ljust(room) + "entropy".rjust(_ENTROPY), palette.header)]
+    room = columns.width - columns.figures_width
+    segments: Segments = [(text[:room].ljust(room), palette.header)]
+    for name in columns.figures:
+        width = FIGURES[name] - (name != "entropy")
+        if name == "tracked" and followed is not None:
+            title = display_text(followed.text, ascii_only=ascii_only)
+            if cell_len(title) > width:
+                title = display_text(followed.text, width, ascii_only=ascii_only)
+            # Right-aligned, like the figures below it.
+            title = " " * (1 + width - cell_len(title)) + title
+            segments.append((title, palette.of_token(followed.hue)[0]))
+        else:
+            title = {"kl": "KL", "tracked": "tracked"}.get(name, name)
+            segments.append((title.rjust(FIGURES[name]), palette.header))
+    return segments if columns.figures else [*segments, (" " * _APPROXIMATE, palette.header)]
 
 
 def row_segments(
@@ -113,10 +174,45 @@ def row_segments(
         token = reading.top[index] if index < len(reading.top) else None
         segments += _token(token, facts, columns, palette, ascii_only)
     used = GUTTER + _LAYER + _MARK + columns.count * columns.each
-    entropy = "-" if reading.entropy is None else f"{reading.entropy:.2f}"
-    approximate = ("~" if ascii_only else "≈") if reading.approximate else " "
-    room = max(columns.width - used - 1, 0)
-    return [*segments, (entropy.rjust(room)[-room:] if room else "", faint), (approximate, faint)]
+    segments.append((" " * max(columns.width - columns.figures_width - used, 0), faint))
+    sign = ("~" if ascii_only else "≈") if reading.approximate else " "
+    for name in columns.figures:
+        text, style = _figure(name, facts, reading, palette, faint)
+        # Every figure has a blank ahead of it: the first one is the sign's.
+        segments.append((sign + text[1:], style))
+        sign = " "
+    return segments if columns.figures else [*segments, (sign, faint)]
+
+
+def _figure(
+    name: str, facts: RowFacts, reading: LayerReading, palette: Palette, faint: Style
+) -> tuple[str, Style]:
+    width = FIGURES[name]
+    if name == "entropy":
+        text = "-" if reading.entropy is None else f"{reading.entropy:.2f}"
+    elif name == "rms":
+        text = number(reading.rms)
+    elif name == "kl":
+        text = number(reading.kl_to_last)
+    elif name == "answer":
+        answer = reading.answer
+        text = "-" if answer is None else _place(answer.probability, answer.rank)
+        return text.rjust(width), faint if facts.struck else palette.answer_bar
+    elif facts.followed is None:
+        text = "-"
+    else:
+        probability, rank, hue = facts.followed
+        style = faint if facts.struck else palette.of_token(hue)[0]
+        return _place(probability, rank).rjust(width), style
+    return text.rjust(width), faint
+
+
+def _place(probability: float | None, rank: int | None) -> str:
+    """A probability, and the rank in five cells."""
+    if probability is None:
+        return "-"
+    place = "" if rank is None else f"#{rank}" if rank < 10000 else f"#{rank // 1000}k"
+    return f"{figure(probability)} {place:<5}"
 
 
 def _layer_word(facts: RowFacts) -> str:
@@ -126,12 +222,17 @@ def _layer_word(facts: RowFacts) -> str:
 
 
 def _mark(facts: RowFacts, palette: Palette, ascii_only: bool) -> Segments:
-    """The answer is top-1 from the formation row (a dot) to the end (a line)."""
-    if facts.formation is None or facts.layer < facts.formation or facts.struck:
+    """A ring where top-1 changes, dashes while it stays; from the formation row on, where the
+    answer is top-1 for good, a dot and a line."""
+    if facts.struck:
         return [(" " * _MARK, palette.faint)]
+    if facts.formation is None or facts.layer < facts.formation:
+        ring, dashes = ("o", ":") if ascii_only else ("○", "╎")
+        return [((ring if facts.changed else dashes).ljust(_MARK), palette.faint)]
+    dot, line = ("*", "|") if ascii_only else ("●", "│")
     if facts.layer == facts.formation:
-        return [(("*" if ascii_only else "●").ljust(_MARK), palette.answer)]
-    return [(("|" if ascii_only else "│").ljust(_MARK), palette.answer_bar)]
+        return [(dot.ljust(_MARK), palette.answer)]
+    return [(line.ljust(_MARK), palette.answer_bar)]
 
 
 def _token(
@@ -139,16 +240,17 @@ def _token(
 ) -> Segments:
     if token is None:
         return [(" " * columns.each, palette.faint)]
-    is_answer = token.id == facts.answer
-    text_style, bar_style = palette.text, palette.bar
-    if is_answer:
+    text_style, bar_style = palette.of_token(facts.hues.get(token.id))
+    if token.id == facts.answer:
         text_style, bar_style = palette.answer, palette.answer_bar
     if facts.struck:
         text_style = bar_style = palette.struck
     shown = fit_pieces(
         show_pieces(token.text, ascii_only=ascii_only), columns.token, ascii_only=ascii_only
     )
-    segments: Segments = [("".join(piece.text for piece in shown) + " ", text_style)]
+    text = "".join(piece.text for piece in shown)
+    found = bool(facts.find) and matches(token, facts.find)
+    segments: Segments = [(text, text_style + _FOUND if found else text_style), (" ", text_style)]
     if columns.bar:
         bar = probability_bar(token.probability, columns.bar, ascii_only=ascii_only)
         segments.append((bar + " ", bar_style))
@@ -157,8 +259,11 @@ def _token(
     return segments
 
 
-def _ordinal(number: int) -> str:
+_FOUND: Final = Style(reverse=True)
+
+
+def _ordinal(place: int) -> str:
     ending = (
-        "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+        "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     )
-    return f"{number}{ending}"
+    return f"{place}{ending}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -10,10 +10,13 @@ from msgspec.structs import replace
 from engine.events import LoadOptions, ModelReady
 from engine.records import Picture, Question
 from tui.startup import Startup, Tell, WorkerLike
+from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
 
 _MOST_TOKENS = 100
-_NO_MODEL = "no model is loaded: start with  lenscope --model M"
+_NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
+_KEPT = 8
+"""The worker keeps the streams of so many runs (`engine.worker`)."""
 
 
 class Asker:
@@ -21,25 +24,38 @@ class Asker:
 
     def __init__(self, state: ViewState, startup: Startup, tell: Tell) -> None:
         self._state = state
-        self._options = startup.options
+        self.options = startup.options
+        """How the present model was, or is to be, loaded."""
         self._make = startup.worker or _real_worker
         self._tell = tell
         self._worker: WorkerLike | None = None
         self._waiting: Callable[[], Question] | None = None
-        self._asked: set[str] = set()
+        self._asked: list[str] = []
         self.bundled = _bundled_picture(startup)
         """Stands in for a picture until it is known whether the model takes any."""
-        if self._options is not None:
-            state.model = _being_loaded(self._options)
+        if self.options is not None:
+            state.model = _being_loaded(self.options)
 
     def start(self, question: Callable[[], Question]) -> None:
         """Load the model, then ask once by itself."""
-        if self._options is None:
-            return
+        if self.options is not None:
+            self.load(self.options, question)
+
+    def load(self, options: LoadOptions, question: Callable[[], Question] | None) -> None:
+        """Load a model in the place of the present one, whose memory is freed; the session stays.
+        The question waits for it."""
+        state = self._state
+        if self._worker is None:
+            self._worker = self._make(self._tell)
+            self._worker.start()
+        elif state.waiting:
+            self._worker.cancel()
+        self._forget_queue()
+        self._asked.clear()
         self._waiting = question
-        self._worker = self._make(self._tell)
-        self._worker.start()
-        self._worker.load(self._options)
+        self.options = options
+        state.model, state.note, state.asked = _being_loaded(options), None, None
+        self._worker.load(options)
 
     def stop(self) -> None:
         """Leave; never waits."""
@@ -63,25 +79,41 @@ class Asker:
         """Ask; a running pass makes way. While the model loads, the question waits for it; a model
         that did not load is tried again."""
         state = self._state
-        if self._worker is None or self._options is None:
+        if self._worker is None or self.options is None:
             state.say(_NO_MODEL, "error")
         elif state.model.phase is ModelPhase.LOADING:
             self._waiting = question
             state.say("the question runs as soon as the model is ready")
         elif state.model.phase is not ModelPhase.READY:
-            self._waiting = question
-            state.model, state.note = _being_loaded(self._options), None
-            self._worker.load(self._options)
+            self.load(self.options, question)
         else:
             if state.busy:
                 self._worker.cancel()
+            self._forget_queue()
             self._waiting = None
-            run_id = self._worker.ask(question())
-            self._asked.add(run_id)
-            state.ask(run_id)
+            self._ask(question())
+
+    def run_all(self, questions: Sequence[Question]) -> bool:
+        """Ask one question after the other; return whether that has begun."""
+        state = self._state
+        if not self._is_ready() or not questions:
+            return False
+        if state.busy and self._worker is not None:
+            self._worker.cancel()
+        state.queued = list(questions)
+        state.queue_length = len(questions)
+        self.ask_next()
+        return True
+
+    def ask_next(self) -> None:
+        """Ask the next question of the queue, if there is one and the model is free."""
+        state = self._state
+        if state.queued and not state.live and state.model.phase is ModelPhase.READY:
+            self._ask(state.queued.pop(0))
 
     def cancel(self) -> bool:
         """Cancel what the worker is on; return whether there was anything."""
+        self._forget_queue()
         if self._worker is None or not self._state.waiting:
             return False
         self._worker.cancel()
@@ -94,7 +126,7 @@ class Asker:
         rows = state.current.rows if state.current is not None else []
         held = min((len(row.top) for row in rows), default=wanted)
         if wanted > held and self._worker is None:
-            state.say(f"the session holds {held} tokens per layer; for more start with --model M")
+            state.say(f"the session holds {held} tokens per layer; for more, L loads the model")
             return
         state.top_k = wanted
         if wanted > held:
@@ -106,13 +138,68 @@ class Asker:
         if run is None or run.answer is None or run.refused:
             state.say("there is no answer to continue")
         elif self._worker is None or run.run.id not in self._asked:
-            state.say("only an answer of the loaded model can be continued: ctrl+r asks it")
+            state.say("only an answer of the loaded model can be continued: r asks it")
         elif state.busy:
             state.say("the model is busy; ctrl+c cancels")
         else:
             run.continuation, run.continuing = "", True
             state.note = None
             self._worker.continue_answer(run.run.id)
+
+    def keeps_stream_of(self, run: RunView) -> bool:
+        """Return whether the worker can read more from this run without a new pass."""
+        return (
+            self._worker is not None
+            and self._state.model.phase is ModelPhase.READY
+            and run.phase is Phase.DONE
+            and run.run.id in self._asked[-_KEPT:]
+        )
+
+    def ask_spellings(self, typed: str) -> None:
+        """Ask which tokens a typed word can be."""
+        if self._worker is not None and self._state.model.phase is ModelPhase.READY:
+            self._worker.spellings(typed)
+
+    def track(self, run: RunView, tokens: Sequence[tuple[int, str]]) -> None:
+        """Follow tokens through this run and those to come."""
+        state = self._state
+        state.pinned.update(tokens)
+        if not tokens:
+            return
+        if self._worker is not None and self.keeps_stream_of(run):
+            self._worker.track(run.run.id, [identity for identity, _ in tokens])
+        elif run.phase is not Phase.RUNNING:
+            state.say("this run's stream is not kept: r runs it again, with these tokens tracked")
+
+    def deepen(self, run: RunView, layer: int, count: int) -> None:
+        """Read more of a row's top tokens, where that is possible at once."""
+        if self._worker is not None and self.keeps_stream_of(run) and not self._state.busy:
+            self._worker.deepen(run.run.id, layer, count)
+
+    def see(self, run: RunView) -> bool:
+        """Ask what the model saw of the run's picture; return whether it can be told."""
+        if self._worker is None or not self.keeps_stream_of(run):
+            return False
+        self._worker.see(run.run.id)
+        return True
+
+    def _is_ready(self) -> bool:
+        state = self._state
+        if self._worker is None:
+            state.say(_NO_MODEL, "error")
+        elif state.model.phase is not ModelPhase.READY:
+            state.say("the model is not ready yet")
+        return self._worker is not None and state.model.phase is ModelPhase.READY
+
+    def _ask(self, question: Question) -> None:
+        assert self._worker is not None
+        run_id = self._worker.ask(question, tuple(self._state.pinned))
+        self._asked.append(run_id)
+        self._state.ask(run_id)
+
+    def _forget_queue(self) -> None:
+        self._state.queued = []
+        self._state.queue_length = 0
 
 
 def _being_loaded(options: LoadOptions) -> ModelView:

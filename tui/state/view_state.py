@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,6 +29,7 @@ from engine.events import (
 from engine.records import Comparison, LayerReading, Question, Run, Session
 from engine.stamps import now
 from tui.state.run_view import Phase, RunView
+from tui.state.table_look import TableLook
 
 
 class ModelPhase(Enum):
@@ -72,7 +74,6 @@ class ViewState:
         self, question: Question, session: Session | None = None, path: Path | None = None
     ) -> None:
         self.question = question
-        self.top_k = question.top_k
         self.model = ModelView()
         self.runs: list[RunView] = []
         self.current: RunView | None = None
@@ -80,6 +81,11 @@ class ViewState:
         """The run that was asked for and has not begun."""
         self.asked_at = 0.0
         """When it was asked, on the monotonic clock."""
+        self.queued: list[Question] = []
+        """Questions that are asked one after the other as soon as the model is free."""
+        self.queue_length = 0
+        """How many there were."""
+        self.look = TableLook(top_k=question.top_k)
         self.note: Note | None = None
         self.session_path: Path | None = None
         self.pinned: dict[int, str] = {}
@@ -117,6 +123,11 @@ class ViewState:
             return True
         return self._edited and any(run.worth_keeping for run in self.runs)
 
+    @property
+    def unsaved_or_live(self) -> bool:
+        """Whether a journal has something to hold."""
+        return self.unsaved or self.live is not None
+
     def apply(self, event: Event) -> None:
         """Take in what the worker has told."""
         match event:
@@ -131,7 +142,7 @@ class ViewState:
             case ModelFailed():
                 self.model.phase = ModelPhase.FAILED
                 self.asked = None
-                self.note = Note(event.error, "error", "ctrl+r loads again")
+                self.note = Note(event.error, "error", "r loads again, M chooses another")
             case RunStarted():
                 self._start(event.run)
             case RowsRead():
@@ -155,6 +166,15 @@ class ViewState:
         """A run has been asked for."""
         self.asked, self.asked_at = run_id, monotonic()
         self.note = None
+
+    @property
+    def top_k(self) -> int:
+        """Tokens per layer in the table."""
+        return self.look.top_k
+
+    @top_k.setter
+    def top_k(self, top_k: int) -> None:
+        self.look = dataclasses.replace(self.look, top_k=top_k)
 
     @property
     def waiting(self) -> bool:

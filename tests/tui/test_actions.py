@@ -1,0 +1,99 @@
+"""The registry of actions: keys, the user's keymap, the key bar."""
+
+from __future__ import annotations
+
+import pytest
+from textual.keys import key_to_character
+
+from tests.tui.stage import explorer, in_loop
+from tui.actions import ACTIONS, Hint, Keymap, app_bindings, key_name, table_bindings, types
+from tui.app import Explorer
+from tui.dialogs.help import Help
+from tui.panes.lens_table import LensTable
+from tui.panes.prompt_editor import PromptEditor
+
+# What tmux or a legacy terminal swallows, or sends as something else.
+SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",
+             "ctrl+a", "ctrl+b", "ctrl+left_square_bracket", "f11"}  # fmt: skip
+
+
+def test_every_action_exists_and_no_key_acts_twice() -> None:
+    for bindings, owner in ((app_bindings(), Explorer), (table_bindings(), LensTable)):
+        for binding in bindings:
+            name = binding.action.split("(")[0]
+            assert hasattr(owner, f"action_{name}"), binding.action
+    keys = [key for action in ACTIONS for key in action.keys]
+    assert len(keys) == len(set(keys))
+    assert not SWALLOWED & set(keys)
+    ids = [action.id for action in ACTIONS]
+    assert len(ids) == len(set(ids))
+
+
+def test_what_types_never_wins_over_the_editor() -> None:
+    for binding in app_bindings():
+        for key in binding.key.split(","):
+            if types(key):
+                assert not binding.priority, key
+            elif key != "unbound":
+                assert binding.priority, key
+    for key in ("a", "G", "slash", "question_mark", "plus", "comma", "full_stop", "space", "tab"):
+        assert types(key), key
+    for key in ("ctrl+r", "f5", "down", "home", "ctrl+q"):
+        assert not types(key), key
+    assert all(len(hint.key) > 1 for hint in Keymap().bar(editing=True))
+
+
+def test_keys_are_named_as_people_write_them() -> None:
+    names = {"question_mark": "?", "slash": "/", "comma": ",", "plus": "+", "escape": "esc",
+             "down": "↓", "G": "G", "ctrl+r": "ctrl+r", "f5": "f5"}  # fmt: skip
+    assert {key: key_name(key) for key in names} == names
+    assert key_name("down", ascii_only=True) == "down"
+    assert key_to_character("question_mark") == "?"
+
+
+def test_the_users_keys_take_the_place_of_others() -> None:
+    keymap = Keymap({"plot": "f7, g", "leave": ""})
+    by_id = {action.id: action for action in ACTIONS}
+    assert keymap.keys(by_id["plot"]) == ("f7", "g")
+    assert keymap.keys(by_id["first-row"]) == ("home",)  # g is the plot's now
+    assert keymap.keys(by_id["leave"]) == ()
+    assert keymap.for_textual() == {
+        "plot": "f7", "plot.typed": "g",
+        "first-row": "home", "first-row.typed": "unbound",
+        "leave": "unbound", "leave.typed": "unbound",
+    }  # fmt: skip
+    assert Hint("f7", "plot", "plot") in keymap.bar(editing=False)
+    assert Keymap().for_textual() == {}
+
+
+@in_loop
+async def test_the_users_keymap_acts_and_shows_in_the_help() -> None:
+    startup = {"keys": {"detail": "f8,g", "edit": "slash"}}
+    async with explorer(startup=startup) as stage:
+        await stage.run_done()
+        shown = stage.app.detail_pane.display
+        await stage.press("f8")
+        await stage.until(lambda: stage.app.detail_pane.display is not shown)
+        await stage.press("g")
+        await stage.until(lambda: stage.app.detail_pane.display is shown)
+        cursor = stage.app.table.cursor
+        await stage.press("d", "g", "g")  # d does nothing any more, g is not the first row
+        assert stage.app.table.cursor == cursor
+        assert stage.app.detail_pane.display is shown
+        await stage.press("slash")
+        assert isinstance(stage.app.focused, PromptEditor)
+        await stage.press("g", "slash", "escape", "question_mark")
+        assert stage.app.editor.text.endswith("g/")
+        assert isinstance(stage.app.screen, Help)
+        await stage.shows("f8 g")
+
+
+@pytest.mark.parametrize("key", ["ctrl+q", "q"])
+@in_loop
+async def test_unbinding_everything_else_still_leaves_a_way_out(key: str) -> None:
+    keys = {action.id: "" for action in ACTIONS if action.id != "leave"}
+    async with explorer(startup={"keys": keys}) as stage:
+        await stage.run_done()
+        await stage.press("r", "e", "j", key)
+        await stage.until(lambda: not stage.app.is_running)
+        assert len(stage.worker.questions) == 1

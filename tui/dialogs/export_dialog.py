@@ -1,0 +1,140 @@
+"""Taking a run elsewhere: which format, which file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.dialogs.file_dialog import expand
+from tui.dialogs.row_list import cells
+from tui.sharing.exporting import EXPORTS, Export, suggested_stem
+from tui.show import plain_line, stand_in_text
+from tui.state.run_view import RunView
+
+_ENDINGS = frozenset(export.ending for export in EXPORTS)
+_MOST_NAME = 40
+_NAMES = max(len(export.name) for export in EXPORTS)
+
+
+class ExportDialog(ModalScreen[tuple[str, Path] | None]):
+    """Returns the name of one of `EXPORTS` and the file, or None. Where there is a file of that
+    name already, replacing it was confirmed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("up", "move(-1)", show=False),
+    ]
+    CSS = """
+    ExportDialog { align: center middle; background: $background 60%; }
+    ExportDialog .dialog { height: auto; }
+    ExportDialog.-ascii .dialog { border: ascii $primary; }
+    ExportDialog OptionList {
+        height: auto; max-height: 10; border: none; background: $background; padding: 0;
+    }
+    ExportDialog Input { height: 1; border: none; background: $panel; padding: 0 1; }
+    ExportDialog Static { height: 1; color: $faint; margin: 1 0 0 0; }
+    """
+
+    def __init__(self, run: RunView, folder: Path, *, ascii_only: bool) -> None:
+        super().__init__()
+        self._run = run
+        self._folder = folder
+        self._ascii = ascii_only
+        self._confirmed: Path | None = None
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """The formats, a line that says what comes of it, and the file's name."""
+        with Vertical(classes="dialog") as box:
+            name = cells(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
+            box.border_title = Content(f"export: {name.rstrip()}")
+            box.border_subtitle = "up and down choose, enter exports, esc closes"
+            yield OptionList(
+                *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in EXPORTS),
+                compact=True,
+                markup=False,
+            )
+            yield Static(markup=False)
+            first = suggested_stem(self._run.name) + EXPORTS[0].ending
+            yield Input(first, select_on_focus=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Typing goes to the file's name; the arrows choose."""
+        choices, line = self.query_one(OptionList), self.query_one(Input)
+        choices.can_focus = False
+        choices.highlighted = 0
+        line.cursor_blink = False
+        line.cursor_position = len(line.value)
+        line.focus()
+
+    def action_move(self, step: int) -> None:
+        """Choose another format."""
+        choices = self.query_one(OptionList)
+        here = choices.highlighted or 0
+        choices.highlighted = min(max(here + step, 0), len(EXPORTS) - 1)
+
+    @on(OptionList.OptionHighlighted)
+    def _format_chosen(self) -> None:
+        """The file's ending follows the format, unless it is one of the user's own."""
+        line = self.query_one(Input)
+        ending = Path(line.value).suffix
+        if ending in _ENDINGS:
+            line.value = line.value[: -len(ending)] + self._chosen.ending
+            line.cursor_position = len(line.value)
+        self._say_where()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        """What was pasted may hold what would steer the terminal."""
+        self._confirmed = None
+        safe = stand_in_text(event.value)
+        if safe != event.value:
+            event.input.value = safe
+        self._say_where()
+
+    @on(Input.Submitted)
+    def _take(self) -> None:
+        path = self._folder / expand(self.query_one(Input).value.strip())
+        problem = _problem(path)
+        if problem:
+            self._say(problem)
+        elif path.exists() and path != self._confirmed:
+            self._confirmed = path
+            self._say("there is such a file: enter again replaces it")
+        else:
+            self.dismiss((self._chosen.name, path))
+
+    @property
+    def _chosen(self) -> Export:
+        return EXPORTS[self.query_one(OptionList).highlighted or 0]
+
+    def _say_where(self) -> None:
+        folder = plain_line(str(self._folder), ascii_only=self._ascii)
+        self._say(f"to this file, in {folder}")
+
+    def _say(self, text: str) -> None:
+        self.query_one(Static).update(Content(text))
+
+
+def _problem(path: Path) -> str:
+    """Why a file cannot be written there, as far as can be seen."""
+    try:
+        if path.is_dir():
+            return "a folder: name a file"
+        if path.exists() and not path.is_file():
+            return "not a regular file"
+        if not path.parent.is_dir():
+            return "there is no such folder to write to"
+    except (OSError, ValueError):
+        return "not a name that a file can have"
+    return ""

@@ -1,0 +1,71 @@
+"""One line of text, asked for under a title."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from tui.dialogs.row_list import cells
+from tui.show import stand_in_text
+
+_MOST_TITLE = 48
+
+
+class LineInput(ModalScreen[str | None]):
+    """Returns the line as typed, or None where it was left as it is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", show=False)]
+    CSS = """
+    LineInput { align: center middle; background: $background 60%; }
+    LineInput .dialog { height: auto; }
+    LineInput.-ascii .dialog { border: ascii $primary; }
+    LineInput Input { height: 1; border: none; background: $panel; padding: 0 1; }
+    """
+
+    def __init__(
+        self,
+        title: str,
+        value: str = "",
+        *,
+        keys: str = "enter keeps it, esc leaves it",
+        ascii_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+        self._keys = keys
+        self._ascii = ascii_only
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """The line, with what it has been so far."""
+        with Vertical(classes="dialog") as box:
+            title = cells(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
+            box.border_title = Content(title.rstrip())
+            box.border_subtitle = self._keys
+            yield Input(stand_in_text(self._value), select_on_focus=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Type on at the end."""
+        line = self.query_one(Input)
+        line.cursor_blink = False
+        line.cursor_position = len(line.value)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        """What was pasted may hold what would steer the terminal."""
+        safe = stand_in_text(event.value)
+        if safe != event.value:
+            event.input.value = safe
+
+    @on(Input.Submitted)
+    def _taken(self, event: Input.Submitted) -> None:
+        unchanged = event.value == stand_in_text(self._value)
+        self.dismiss(self._value if unchanged else event.value)

@@ -1,0 +1,306 @@
+"""A list of rows with a cursor, drawn line by line: what the dialogs with many rows share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.panes.strips import changed_span, strip_of
+from tui.show import fit_pieces, show_pieces
+from tui.theme import HUES
+
+Segments = list[tuple[str, Style]]
+
+_GUTTER = 1
+_KINDS = ("text", "faint", "answer", "answer-bar", "bar", "good", "error", "struck", "cursor")
+
+
+@dataclass(frozen=True)
+class Styles:
+    """The colours of a list, from the theme."""
+
+    text: Style
+    faint: Style
+    answer: Style
+    answer_bar: Style
+    bar: Style
+    good: Style
+    error: Style
+    struck: Style
+    cursor: Style
+    hues: tuple[Style, ...]
+    hue_bars: tuple[Style, ...]
+
+    def of_hue(self, hue: int | None) -> tuple[Style, Style]:
+        """Return the styles of a token's text and of its bar."""
+        if hue is None:
+            return self.text, self.bar
+        return self.hues[hue % len(self.hues)], self.hue_bars[hue % len(self.hue_bars)]
+
+
+class RowList(ScrollView, can_focus=True):
+    """Draws a head that stays and rows that scroll; what is in them is the subclass's."""
+
+    ALLOW_SELECT = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "cursor(1)", show=False),
+        Binding("k,up", "cursor(-1)", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("ctrl+d", "page(0.5)", show=False),
+        Binding("ctrl+u", "page(-0.5)", show=False),
+        Binding("g,home", "edge(-1)", show=False),
+        Binding("G,end", "edge(1)", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"rows--{kind}" for kind in _KINDS),
+        *(f"rows--{kind}-{index}" for kind in ("hue", "hue-bar") for index in range(1, HUES + 1)),
+    }
+    DEFAULT_CSS = """
+    RowList {
+        height: 1fr;
+        background: $background;
+        scrollbar-size: 0 0;
+        & > .rows--text { color: $foreground; }
+        & > .rows--faint { color: $faint; }
+        & > .rows--answer { color: $answer; text-style: bold; }
+        & > .rows--answer-bar { color: $answer-bar; }
+        & > .rows--bar { color: $bar; }
+        & > .rows--good { color: $success; }
+        & > .rows--error { color: $error; }
+        & > .rows--struck { color: $error; text-style: strike; }
+        & > .rows--cursor { color: $primary; text-style: bold; }
+        & > .rows--hue-1 { color: $hue-1; }
+        & > .rows--hue-2 { color: $hue-2; }
+        & > .rows--hue-3 { color: $hue-3; }
+        & > .rows--hue-4 { color: $hue-4; }
+        & > .rows--hue-5 { color: $hue-5; }
+        & > .rows--hue-6 { color: $hue-6; }
+        & > .rows--hue-7 { color: $hue-7; }
+        & > .rows--hue-8 { color: $hue-8; }
+        & > .rows--hue-bar-1 { color: $hue-bar-1; }
+        & > .rows--hue-bar-2 { color: $hue-bar-2; }
+        & > .rows--hue-bar-3 { color: $hue-bar-3; }
+        & > .rows--hue-bar-4 { color: $hue-bar-4; }
+        & > .rows--hue-bar-5 { color: $hue-bar-5; }
+        & > .rows--hue-bar-6 { color: $hue-bar-6; }
+        & > .rows--hue-bar-7 { color: $hue-bar-7; }
+        & > .rows--hue-bar-8 { color: $hue-bar-8; }
+    }
+    """
+
+    class CursorMoved(Message):
+        """The cursor is on another row, by the user's hand."""
+
+    class PlaceChanged(Message):
+        """Other rows can be seen, or more or fewer of them."""
+
+    class Chosen(Message):
+        """The row under the cursor was clicked again."""
+
+    def __init__(self, *, ascii_only: bool) -> None:
+        super().__init__()
+        self.cursor = 0
+        self._ascii = ascii_only
+        self._strips: dict[int, Strip] = {}
+        """What is drawn, by row; the lines of the head count from -1 downwards."""
+        self._drawn_width = 0
+        self._styles: Styles | None = None
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many rows there are."""
+
+    @property
+    @abstractmethod
+    def head_height(self) -> int:
+        """How many lines stay above the rows."""
+
+    @abstractmethod
+    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
+        """Draw one line of the head."""
+
+    @abstractmethod
+    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
+        """Draw one row, without the gutter."""
+
+    def refresh_rows(self) -> None:
+        """Take in that the rows have changed; what looks the same is not drawn again."""
+        size = Size(0, self.count + self.head_height)
+        if size != self.virtual_size:
+            self.virtual_size = size
+        moved = self.cursor
+        self.cursor = min(self.cursor, max(self.count - 1, 0))
+        if moved != self.cursor:
+            self._refresh_gutter(moved, self.cursor)
+        old, self._strips = self._strips, {}
+        top = self.scroll_offset.y
+        regions: list[Region] = []
+        for y in range(self.size.height):
+            key = _key(y, self.head_height, top)
+            left = _GUTTER if key >= 0 else 0
+            span = changed_span(old.get(key), self._strip(key))
+            if span is not None:
+                regions.append(Region(left + span[0], y, span[1] - span[0], 1))
+        if regions:
+            self.refresh(*regions)
+
+    def forget_rows(self) -> None:
+        """Draw everything anew."""
+        self._strips.clear()
+        self.refresh()
+
+    def put_cursor(self, row: int) -> None:
+        """Move the cursor to a row, into view if need be; never animated."""
+        row = min(max(row, 0), max(self.count - 1, 0))
+        if row == self.cursor:
+            return
+        old, self.cursor = self.cursor, row
+        if not self._reveal(row, jump=abs(row - old) > 1):
+            self._refresh_gutter(old, row)
+
+    def action_cursor(self, step: int) -> None:
+        """Move the cursor by rows."""
+        self.post_message(self.CursorMoved())
+        self.put_cursor(self.cursor + step)
+
+    def action_page(self, pages: float) -> None:
+        """Move the cursor by pages."""
+        self.post_message(self.CursorMoved())
+        self.put_cursor(self.cursor + round(pages * max(self._visible_rows - 1, 1)))
+
+    def action_edge(self, side: int) -> None:
+        """Move the cursor to the first or the last row."""
+        self.post_message(self.CursorMoved())
+        self.put_cursor(0 if side < 0 else self.count - 1)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor where the mouse points; a click on its row chooses it."""
+        offset = event.get_content_offset(self)
+        if offset is None or offset.y < self.head_height:
+            return
+        row = offset.y - self.head_height + self.scroll_offset.y
+        if row >= self.count:
+            return
+        self.post_message(self.Chosen() if row == self.cursor else self.CursorMoved())
+        self.put_cursor(row)
+
+    def on_resize(self) -> None:
+        """The cursor stays in view."""
+        self.virtual_size = Size(0, self.count + self.head_height)
+        self.call_after_refresh(self._settle)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Tell which rows can be seen."""
+        super().watch_scroll_y(old_value, new_value)
+        self.post_message(self.PlaceChanged())
+
+    def notify_style_update(self) -> None:
+        """The theme has changed."""
+        super().notify_style_update()
+        self._styles = None
+        self._strips.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line of the screen: of the head, or a row behind its gutter."""
+        key = _key(y, self.head_height, self.scroll_offset.y)
+        strip = self._strip(key)
+        if key < 0:
+            return strip
+        marker = " " if key != self.cursor or key >= self.count else ">" if self._ascii else "▌"
+        return Strip([Segment(marker, self._colours().cursor), *strip], self.size.width)
+
+    def _settle(self) -> None:
+        self._reveal(self.cursor, jump=False)
+        self.post_message(self.PlaceChanged())
+
+    def _strip(self, key: int) -> Strip:
+        if self._drawn_width != self.size.width:
+            self._drawn_width = self.size.width
+            self._strips.clear()
+        if key not in self._strips:
+            styles, width = self._colours(), self.size.width
+            if key < 0:
+                segments = self.draw_head(-1 - key, width, styles)
+            else:
+                width = max(width - _GUTTER, 0)
+                segments = self.draw_row(key, width, styles) if key < self.count else []
+            self._strips[key] = strip_of(segments, width, styles.text)
+        return self._strips[key]
+
+    @property
+    def _visible_rows(self) -> int:
+        return max(self.scrollable_content_region.height - self.head_height, 1)
+
+    def _refresh_gutter(self, *rows: int) -> None:
+        top = self.scroll_offset.y
+        regions = [
+            Region(0, row - top + self.head_height, _GUTTER, 1)
+            for row in rows
+            if 0 <= row - top < self._visible_rows
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    def _reveal(self, row: int, *, jump: bool) -> bool:
+        """Scroll a row into view, half a page at a time: every scroll repaints all lines."""
+        height, top = self._visible_rows, self.scroll_offset.y
+        if top <= row < top + height:
+            return False
+        half = max(height // 2, 1)
+        if row < top:
+            target = row if jump else row - half + 1
+        else:
+            target = row - height + (1 if jump else half)
+        limit = max(self.count - height, 0)
+        self.scroll_to(y=min(max(target, 0), limit), animate=False, immediate=True, force=True)
+        return True
+
+    def _colours(self) -> Styles:
+        if self._styles is None:
+            base = self.rich_style
+            found = {
+                kind: base + self.get_component_rich_style(f"rows--{kind}")
+                for kind in (
+                    *_KINDS,
+                    *(f"hue-{index}" for index in range(1, HUES + 1)),
+                    *(f"hue-bar-{index}" for index in range(1, HUES + 1)),
+                )
+            }
+            self._styles = Styles(
+                **{kind.replace("-", "_"): found[kind] for kind in _KINDS},
+                hues=tuple(found[f"hue-{index}"] for index in range(1, HUES + 1)),
+                hue_bars=tuple(found[f"hue-bar-{index}"] for index in range(1, HUES + 1)),
+            )
+        return self._styles
+
+
+def cells(text: str, width: int, *, spaces: bool = True, ascii_only: bool) -> str:
+    """Return foreign text safe for the terminal, and exactly so many cells wide."""
+    pieces = fit_pieces(
+        show_pieces(text, spaces=spaces, ascii_only=ascii_only), width, ascii_only=ascii_only
+    )
+    return "".join(piece.text for piece in pieces)
+
+
+def place_text(rows: RowList) -> str:
+    """Return which rows can be seen; empty where all can."""
+    top, height = rows.scroll_offset.y, max(rows.size.height - rows.head_height, 1)
+    if rows.count <= height:
+        return ""
+    return f"{top + 1}-{min(top + height, rows.count)} of {rows.count}"
+
+
+def _key(y: int, head: int, top: int) -> int:
+    return -1 - y if y < head else y - head + top

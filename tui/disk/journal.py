@@ -1,0 +1,139 @@
+"""The session of an explorer that runs, on the disk all the while: what kill -9 leaves behind.
+
+Each explorer writes a file of its own and holds a lock beside it as long as it lives. A journal
+whose lock is free belongs to an explorer that was killed; it is offered to the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import LenscopeError
+from engine.records import Session
+from tui.disk.paths import free_path, journals_folder, own_folder, sessions_folder, stamp
+
+
+class Journal:
+    """Writes the newest session in a thread of its own, never two at once."""
+
+    def __init__(self) -> None:
+        self._file: Path | None = None
+        self._lock: int | None = None
+        self._newest: Session | None = None
+        self._changed = threading.Condition()
+        self._writing = False
+        self._closed = False
+
+    def write(self, session: Session) -> None:
+        """Put this session on the disk soon; never waits."""
+        with self._changed:
+            if self._closed:
+                return
+            begun = self._newest is not None or self._writing
+            self._newest = session
+            if not begun:
+                threading.Thread(target=self._write_newest, daemon=True).start()
+
+    def close(self, *, discard: bool, seconds: float = 2.0) -> None:
+        """End the journal, without its file if all that it holds lies elsewhere."""
+        with self._changed:
+            self._closed = True
+            self._newest = None
+            self._changed.wait_for(lambda: not self._writing, seconds)
+        if self._file is not None and discard:
+            with contextlib.suppress(OSError):
+                self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _lock_of(self._file).unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _write_newest(self) -> None:
+        from engine.sessions import write_session
+
+        while True:
+            with self._changed:
+                session, self._newest = self._newest, None
+                self._writing = session is not None
+                self._changed.notify_all()
+            if session is None:
+                return
+            # A disk that refuses is told of when the session is saved; a journal only tries.
+            with contextlib.suppress(LenscopeError, OSError):
+                write_session(session, self._own_file())
+
+    def _own_file(self) -> Path:
+        if self._file is None:
+            folder = own_folder(journals_folder())
+            file = free_path(folder, f"{stamp()}-{os.getpid()}")
+            self._lock = os.open(_lock_of(file), os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._file = file
+        return self._file
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A session whose explorer was killed."""
+
+    path: Path
+    session: Session
+
+
+def newest_orphan() -> Orphan | None:
+    """Return the newest journal of an explorer that lives no more; damaged ones are left alone."""
+    from engine.sessions import read_session
+
+    with contextlib.suppress(OSError):
+        for path in sorted(journals_folder().glob("*.json"), reverse=True):
+            if _is_held(path):
+                continue
+            with contextlib.suppress(LenscopeError):
+                session = read_session(path)
+                if session.runs:
+                    return Orphan(path, session)
+    return None
+
+
+def retire(orphan: Orphan) -> Path | None:
+    """Move a journal to the sessions that were kept, so that it is not offered again; return where
+    it lies, or None where that cannot be done."""
+    with contextlib.suppress(OSError):
+        kept = free_path(own_folder(sessions_folder()), orphan.path.stem)
+        orphan.path.rename(kept)
+        _lock_of(orphan.path).unlink(missing_ok=True)
+        return kept
+    return None
+
+
+def newest_kept() -> Path | None:
+    """Return the newest session that was kept when an explorer was left."""
+    with contextlib.suppress(OSError):
+        kept = sessions_folder().glob("*.json")
+        return max(kept, key=lambda path: path.stat().st_mtime, default=None)
+    return None
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_suffix(".lock")
+
+
+def _is_held(journal: Path) -> bool:
+    """Whether the explorer that writes a journal lives."""
+    try:
+        descriptor = os.open(_lock_of(journal), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,187 @@
+"""What the explorer remembers from one start to the next: looks, recent pictures and models.
+
+A file in the state folder, of which nothing is essential: damaged, it is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from tui.disk.paths import own_folder, state_folder
+
+_MOST_PICTURES = 20
+_MOST_MODELS = 10
+_MOST_BYTES = 2**20
+
+Text = Annotated[str, Meta(max_length=4096)]
+
+
+class Memory(Struct, frozen=True, omit_defaults=True):
+    """What the file holds."""
+
+    version: int = 1
+    theme: Text | None = None
+    columns: tuple[Text, ...] | None = None
+    plot: Text | None = None
+    copy_format: Text | None = None
+    pictures: tuple[Text, ...] = ()
+    """Absolute paths, the newest first."""
+    models: tuple[Text, ...] = ()
+    """Hub ids and folders, the newest first."""
+
+
+Change = Callable[[Memory], Memory]
+
+
+class Remembered:
+    """Reads once, and writes each change at once, merged with what others have written."""
+
+    def __init__(self, memory: Memory | None = None, *, writes: bool = False) -> None:
+        """Nothing is written, unless asked for."""
+        self._memory = memory or Memory()
+        self._writes = writes
+        self._changes: queue.Queue[Change] = queue.Queue()
+        self._writer: threading.Thread | None = None
+
+    @classmethod
+    def load(cls) -> Remembered:
+        """Return what has been remembered; it will remember more."""
+        return cls(_read(_file()), writes=True)
+
+    @property
+    def theme(self) -> str | None:
+        """The theme that was chosen last."""
+        return self._memory.theme
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that were chosen last."""
+        return self._memory.columns
+
+    @property
+    def plot(self) -> str | None:
+        """The measure that was plotted last."""
+        return self._memory.plot
+
+    @property
+    def copy_format(self) -> str | None:
+        """The format that was copied last."""
+        return self._memory.copy_format
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Recent pictures, the newest first."""
+        return self._memory.pictures
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Recent models, the newest first."""
+        return self._memory.models
+
+    def note(
+        self,
+        *,
+        theme: str | None = None,
+        columns: tuple[str, ...] | None = None,
+        plot: str | None = None,
+        copy_format: str | None = None,
+    ) -> None:
+        """Remember what has been chosen."""
+
+        def change(memory: Memory) -> Memory:
+            return replace(
+                memory,
+                theme=theme or memory.theme,
+                columns=memory.columns if columns is None else columns,
+                plot=plot or memory.plot,
+                copy_format=copy_format or memory.copy_format,
+            )
+
+        self._change(change)
+
+    def note_picture(self, path: str) -> None:
+        """Remember a picture that was opened."""
+        whole = str(Path(path).absolute())
+        self._change(
+            lambda memory: replace(memory, pictures=_first(whole, memory.pictures, _MOST_PICTURES))
+        )
+
+    def note_model(self, name: str) -> None:
+        """Remember a model that was loaded."""
+        known = str(Path(name).absolute()) if Path(name).is_dir() else name
+        self._change(
+            lambda memory: replace(memory, models=_first(known, memory.models, _MOST_MODELS))
+        )
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until everything is on the disk, at most so long; return whether it is."""
+        end = monotonic() + seconds
+        while self._changes.unfinished_tasks:
+            if monotonic() > end:
+                return False
+            sleep(0.005)
+        return True
+
+    def _change(self, change: Change) -> None:
+        self._memory = change(self._memory)
+        if self._writes:
+            self._changes.put(change)
+            if self._writer is None:
+                # Not in the app's own thread: a home on a network drive may be slow.
+                self._writer = threading.Thread(target=self._write_all, daemon=True)
+                self._writer.start()
+
+    def _write_all(self) -> None:
+        while True:
+            _write(self._changes.get())
+            self._changes.task_done()
+
+
+def _first(new: str, known: tuple[str, ...], most: int) -> tuple[str, ...]:
+    return (new, *(old for old in known if old != new))[:most]
+
+
+def _file() -> Path:
+    return state_folder() / "remembered.json"
+
+
+def _read(file: Path) -> Memory:
+    try:
+        with file.open("rb") as stream:
+            memory = msgspec.json.decode(stream.read(_MOST_BYTES), type=Memory)
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):
+        return Memory()
+    return memory if memory.version == 1 else Memory()
+
+
+def _write(change: Change) -> None:
+    """Read, change and write under a lock, so that two explorers forget nothing of each other."""
+    with contextlib.suppress(OSError), _locked():
+        file = _file()
+        temporary = file.with_name(f".{file.name}-{secrets.token_hex(6)}.tmp")
+        temporary.write_bytes(msgspec.json.encode(change(_read(file))))
+        temporary.replace(file)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    folder = own_folder(state_folder())
+    descriptor = os.open(folder / "remembered.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,183 @@
+"""How the detail of a layer is laid out in cells; pure, so that it can be tested without an app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from rich.style import Style
+
+from engine.records import LayerReading, Token
+from tui.numbers import figure, number
+from tui.panes.bars import line_bar
+from tui.panes.table_rows import Segments
+from tui.show import display_text
+
+MOST: Final = 200
+"""Tokens, however large the pane is."""
+
+_TWO_COLUMNS_FROM: Final = 64
+_FULL_FROM_WIDTH: Final = 72
+_FULL_FROM_HEIGHT: Final = 10
+_LEAST_TOKEN, _MOST_TOKEN = 4, 20
+_LEAST_BAR, _MOST_BAR = 4, 16
+_AROUND_BRIEF: Final = 23
+"""Cells of a brief entry beside its token and its bar."""
+_AROUND_FULL: Final = 44
+"""Cells of a full entry beside its token, its raw text and its bar."""
+_LINES_OF_FULL: Final = 3
+"""The figures of the row and the heading above the tokens, what has left below them."""
+
+
+@dataclass(frozen=True)
+class DetailLook:
+    """The styles of the detail, from the theme."""
+
+    text: Style
+    faint: Style
+    answer: Style
+
+
+def capacity(width: int, height: int) -> int:
+    """Return how many tokens fit into a pane."""
+    lines = max(height - (_LINES_OF_FULL if _is_full(width, height) else 1), 0)
+    return min(lines * (1 if _is_full(width, height) else _brief_columns(width, height)), MOST)
+
+
+def detail_lines(
+    reading: LayerReading,
+    before: LayerReading | None,
+    answer: int | None,
+    size: tuple[int, int],
+    look: DetailLook,
+    *,
+    ascii_only: bool,
+) -> list[Segments]:
+    """Return the lines for a row, given the row before it, the answer's id and the pane's size.
+
+    A pane that is large enough shows all that is known of each token, another one the essential
+    in two columns.
+    """
+    width, height = size
+    top = reading.top[: capacity(width, height)]
+    moves = _moves(top, before)
+    entries = [
+        (token, move, look.answer if token.id == answer else look.text)
+        for token, move in zip(top, moves, strict=True)
+    ]
+    lines = [_summary(reading, look, ascii_only)]
+    if _is_full(width, height):
+        lines += _full(entries, width, look, ascii_only)
+        return [*lines, _left(top, before, look, ascii_only)]
+    columns = _brief_columns(width, height)
+    half = -(-len(top) // columns)
+    return lines + [
+        [
+            (_brief(place, *entries[place][:2], width // columns, ascii_only), entries[place][2])
+            for place in range(index, len(top), half)
+        ]
+        for index in range(half)
+    ]
+
+
+def _is_full(width: int, height: int) -> bool:
+    """Whether there is room for every figure of a token."""
+    return height >= _FULL_FROM_HEIGHT and width >= _FULL_FROM_WIDTH
+
+
+def _brief_columns(width: int, height: int) -> int:
+    return 1 if height >= _FULL_FROM_HEIGHT or width < _TWO_COLUMNS_FROM else 2
+
+
+def _summary(reading: LayerReading, look: DetailLook, ascii_only: bool) -> Segments:
+    facts = [f" layer {reading.layer:<3}", f"entropy {number(reading.entropy):<6}"]
+    if reading.kl_to_last is not None:
+        facts.append(f"KL {number(reading.kl_to_last):<7}")
+    facts.append(f"rms {number(reading.rms):<7}")
+    if reading.answer is not None:
+        facts.append(f"answer {figure(reading.answer.probability)} #{reading.answer.rank:<6}")
+    if reading.approximate:
+        sign = "~" if ascii_only else "≈"
+        facts.append(
+            f"{sign} {display_text(reading.approximate, spaces=False, ascii_only=ascii_only)}"
+        )
+    return [("  ".join(facts), look.faint)]
+
+
+def _brief(place: int, token: Token, move: int | None, width: int, ascii_only: bool) -> str:
+    """One token in one style: each change of style costs forty bytes, and a rest of the cursor
+    must stay cheap."""
+    room = width - _AROUND_BRIEF
+    token_width = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
+    bar_width = max(min(room - token_width, _MOST_BAR), 0)
+    shown = display_text(token.text, token_width, ascii_only=ascii_only)
+    bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
+    sign = "*" if move is None else _move(move, ascii_only)[0]
+    return f"{place + 1:>3} {sign} {shown} {token.id:>7} {figure(token.probability)} {bar}  "
+
+
+def _full(
+    entries: Sequence[tuple[Token, int | None, Style]],
+    width: int,
+    look: DetailLook,
+    ascii_only: bool,
+) -> list[Segments]:
+    """A heading, and a line for each token with all that is known of it."""
+    room = width - _AROUND_FULL
+    token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
+    bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
+    heading = (
+        f"{'':>4}{'moved':<5} {'token':<{token_width}} {'raw':<{token_width}} {'id':>7} "
+        f"{'p':>5} {'sum':>5} {'logit':>7}"
+    )
+    lines: list[Segments] = [[(heading[:width], look.faint)]]
+    sums = accumulate(token.probability for token, _, _ in entries)
+    for place, ((token, move, style), total) in enumerate(zip(entries, sums, strict=True), 1):
+        shown = display_text(token.text, token_width, ascii_only=ascii_only)
+        raw = display_text(json.dumps(token.text), token_width, spaces=False, ascii_only=ascii_only)
+        bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
+        logit = "-" if token.logit is None else f"{token.logit:.2f}"
+        text = (
+            f"{place:>3} {_move(move, ascii_only)} {shown} {raw} {token.id:>7} "
+            f"{figure(token.probability)} {figure(total)} {logit:>7} {bar}"
+        )
+        lines.append([(text, style)])
+    return lines
+
+
+def _left(
+    top: Sequence[Token], before: LayerReading | None, look: DetailLook, ascii_only: bool
+) -> Segments:
+    """What was among the first in the row before and is no more."""
+    held = {token.id for token in top}
+    left = [token for token in (before.top[: len(top)] if before else ()) if token.id not in held]
+    if not left:
+        return []
+    shown = "  ".join(display_text(token.text, ascii_only=ascii_only) for token in left)
+    return [(f"    left  {shown}", look.faint)]
+
+
+def _move(move: int | None, ascii_only: bool) -> str:
+    """How far a token has come since the row before, in five cells."""
+    if move is None:
+        return "new  "
+    if move == 0:
+        return "     "
+    up, down = ("+", "-") if ascii_only else ("▲", "▼")
+    return f"{up if move > 0 else down}{min(abs(move), 9999):<4}"
+
+
+def _moves(top: Sequence[Token], before: LayerReading | None) -> list[int | None]:
+    """How many places each token has risen since the row before; None for what was not there.
+
+    In the first row nothing has moved.
+    """
+    if before is None:
+        return [0] * len(top)
+    places = {token.id: place for place, token in enumerate(before.top)}
+    return [
+        places[token.id] - place if token.id in places else None for place, token in enumerate(top)
+    ]

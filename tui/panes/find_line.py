@@ -1,0 +1,85 @@
+"""Where a token to find in the table is typed; shows only while it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input, Static
+
+
+class FindLine(Horizontal):
+    """A slash and an input."""
+
+    DEFAULT_CSS = """
+    FindLine {
+        display: none;
+        width: 100%;
+        height: 1;
+    }
+    FindLine.-open { display: block; }
+    FindLine Static { width: 3; color: $primary; }
+    FindLine Input {
+        width: 1fr;
+        height: 1;
+        border: none;
+        padding: 0;
+        background: $background;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close(False)", show=False, priority=True)
+    ]
+
+    @dataclass
+    class Typed(Message):
+        """What is looked for has changed."""
+
+        wanted: str
+
+    @dataclass
+    class Closed(Message):
+        """The search is over, for now; `kept` says whether its marks stay."""
+
+        kept: bool
+
+    def __init__(self) -> None:
+        super().__init__(id="find")
+
+    def compose(self) -> ComposeResult:
+        """The sign and the line."""
+        yield Static(" /", markup=False)
+        line = Input(compact=True, select_on_focus=True)
+        line.cursor_blink = False
+        yield line
+
+    def open(self) -> None:
+        """Show the line and type into it."""
+        self.add_class("-open")
+        self.query_one(Input).focus()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the line shows."""
+        return self.has_class("-open")
+
+    def action_close(self, kept: bool) -> None:
+        """Hide the line."""
+        self.remove_class("-open")
+        self.post_message(self.Closed(kept))
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.is_open:
+            self.post_message(self.Typed(event.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_close(bool(event.value))

@@ -1,0 +1,165 @@
+"""The plot itself: textual-plot's widget, made to redraw only the cells that differ.
+
+Imported when the plot is first opened: it brings numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar, Final, Self
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Grid
+from textual.geometry import Region
+from textual.strip import Strip
+from textual_hires_canvas import Canvas, HiResMode
+from textual_plot import AxisFormatter, PlotWidget
+
+from tui.panes.strips import changed_span
+
+_LIGHT: Final = str.maketrans("━┃┏┓┗┛┣┫┳┻╋", "─│┌┐└┘├┤┬┴┼")
+"""The library frames a plot with heavy lines."""
+
+_ASCII: Final = {
+    **dict.fromkeys(range(9472, 9600), "+"),
+    **str.maketrans({"━": "-", "─": "-", "┃": "|", "│": "|", "█": "*"}),
+}
+
+
+class FixedTicks(AxisFormatter):
+    """An axis with ticks and labels of our own."""
+
+    def __init__(self, ticks: Sequence[tuple[float, str]]) -> None:
+        self._labels = dict(ticks)
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """Return the ticks that lie on the axis."""
+        return [tick for tick in self._labels if min_ <= tick <= max_]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """Return their labels."""
+        return [self._labels.get(tick, "") for tick in ticks]
+
+
+class SparingCanvas(Canvas):
+    """A canvas that asks for a repaint of what differs from what it has painted."""
+
+    ascii_only = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._painted: list[Strip] = []
+        super().__init__(*args, **options)
+
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        """Redraw the cells that differ; everything where the size is new."""
+        if self._refreshes_pending:
+            return self
+        if not (regions or layout or recompose) and self.is_mounted:
+            strips = [self.render_line(y) for y in range(self._canvas_size.height)]
+            before, self._painted = self._painted, strips
+            if len(before) == len(strips):
+                spans = [changed_span(*pair) for pair in zip(before, strips, strict=True)]
+                regions = tuple(
+                    Region(span[0], y, span[1] - span[0], 1)
+                    for y, span in enumerate(spans)
+                    if span is not None
+                )
+                if not regions:
+                    return self
+        super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        return self
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line of the canvas."""
+        lines = _ASCII if self.ascii_only else _LIGHT
+        return Strip(
+            [
+                segment._replace(text=segment.text.translate(lines))
+                for segment in super().render_line(y)
+            ]
+        )
+
+
+class Plot(PlotWidget):
+    """Lines over the layers. Draws when `draw` is called, and otherwise only for a new size."""
+
+    DEFAULT_CSS = """
+    Plot { width: 1fr; height: 1fr; }
+    Plot > .plot--axis { color: $frame; }
+    Plot > .plot--tick { color: $faint; text-style: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+    can_focus = False
+
+    def __init__(self, *, ascii_only: bool) -> None:
+        super().__init__(allow_pan_and_zoom=False)
+        self._ascii = ascii_only
+
+    def compose(self) -> ComposeResult:
+        """The same parts as the library's, on canvases that are sparing."""
+        with Grid():
+            for name in ("margin-top", "margin-left", "plot", "margin-bottom"):
+                canvas = SparingCanvas(1, 1, id=name)
+                canvas.ascii_only = self._ascii
+                yield canvas
+
+    def on_mount(self) -> None:
+        """Margins: labels at the left and below, nothing above."""
+        self.margin_top, self.margin_left, self.margin_bottom = 0, 6, 1
+        super().on_mount()
+
+    def show_axes(
+        self,
+        layers: int,
+        low: float,
+        high: float,
+        ticks: Sequence[tuple[float, str]],
+        x_ticks: Sequence[tuple[float, str]],
+    ) -> None:
+        """Fix both axes."""
+        self.set_x_formatter(FixedTicks(x_ticks))
+        self.set_y_formatter(FixedTicks(ticks))
+        self.set_xlimits(0, max(layers, 1))
+        self.set_ylimits(low, high)
+
+    def add_line(self, points: Sequence[tuple[float, float]], style: str, letter: str) -> None:
+        """Add a line through points; letters at its points where lines cannot be told apart by
+        colour."""
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        if len(points) > 1:
+            self.plot(
+                xs, ys, line_style=style, hires_mode=None if self._ascii else HiResMode.BRAILLE
+            )
+        if letter:
+            self.scatter(xs, ys, marker=letter, marker_style=style)
+        elif len(points) == 1:
+            self.scatter(xs, ys, marker="*" if self._ascii else "•", marker_style=style)
+
+    def draw(self) -> None:
+        """Draw what has been added since `clear`."""
+        self._needs_rerender = True
+        self.render()
+
+    def _rerender(self) -> None:
+        """Every change of the library's asks for a repaint of everything; `draw` is enough."""
+        self._needs_rerender = True
+
+    def _render_plot(self) -> None:
+        with ExitStack() as stack:
+            for canvas in self.query(SparingCanvas):
+                stack.enter_context(canvas.batch_refresh())
+            super()._render_plot()
+
+    def _update_legend(self) -> None:
+        """The legend is drawn beside the plot: the library's takes markup."""
+
+    def _position_legend(self) -> None:
+        """There is none."""

@@ -1,0 +1,145 @@
+"""A run as the command, or as the lines of Python, that ask the same again."""
+
+from __future__ import annotations
+
+import shlex
+
+from engine.events import LoadOptions
+from engine.records import Question, Run
+from tui.show import plain_line
+
+_DTYPES = frozenset({"float32", "bfloat16", "float16"})
+
+
+def as_command(run: Run, options: LoadOptions | None) -> str:
+    """Return the `lenscope run` line that reproduces a run: a word for whatever differs from the
+    defaults. `options` is how the model was loaded, where that is known; without it the run's
+    own record says which model, revision and dtype. A comment where no line can.
+    """
+    loading = _loading_of(run, options)
+    refusal = _refusal(run, loading)
+    if loading is None or refusal:
+        return f"# {refusal}"
+    question = run.question
+    words = ["lenscope", "run", *_option("--model", loading.model)]
+    words += _option("--image", question.picture.path) if question.picture else ["--no-image"]
+    words += _option("--prompt", question.prompt)
+    if not question.chat:
+        words.append("--raw")
+    if question.system is not None:
+        words += _option("--system", question.system)
+    if question.prefix:
+        words += _option("--prefix", question.prefix)
+    if not question.norm:
+        words.append("--no-norm")
+    if question.top_k != Question(prompt="").top_k:
+        words += ["--top-k", str(question.top_k)]
+    for name, value in _differing(loading).items():
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else _option(option, str(value))
+    return " ".join(words)
+
+
+def as_python(run: Run, options: LoadOptions | None) -> str:
+    """Return a snippet that prints the same rows; see `as_command`."""
+    loading = _loading_of(run, options)
+    refusal = _refusal(run, loading)
+    if loading is None or refusal:
+        return f"# {refusal}\n"
+    question, picture = run.question, run.question.picture
+    asked = "".join(
+        f", {name}={value!r}"
+        for name, value in (
+            ("chat", question.chat),
+            ("system", question.system),
+            ("prefix", question.prefix),
+        )
+        if value != getattr(Question(prompt=""), name)
+    )
+    loaded = "".join(f", {name}={value!r}" for name, value in _differing(loading).items())
+    norm = "" if question.norm else ", norm=False"
+    lines = [
+        "from engine import load",
+        *(["from engine.pictures import open_picture"] if picture else []),
+        "from engine.prompts import prepare",
+        "from engine.records import Question",
+        "",
+        f"loaded = load({loading.model!r}{loaded})",
+        f"question = Question({question.prompt!r}{asked})",
+        f"picture = open_picture({picture.path!r}).image" if picture else "picture = None",
+        "inputs = prepare(loaded.model, loaded.processor, question, picture).inputs",
+        f"for reading in loaded.lens.stream(inputs, top_k={question.top_k}{norm}):",
+        "    top = [(token.text, token.probability) for token in reading.top]",
+        "    print(reading.layer, top, reading.entropy)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _loading_of(run: Run, options: LoadOptions | None) -> LoadOptions | None:
+    """How to load the model that answered."""
+    card = run.question.model
+    if card is None:
+        return options
+    if options is not None and options.model == card.name:
+        # The commit that answered, where a branch was asked for.
+        known = options.revision if card.revision is None else card.revision
+        return LoadOptions(
+            model=options.model,
+            device=options.device,
+            dtype=options.dtype,
+            device_map=options.device_map,
+            quantize=options.quantize,
+            revision=known,
+            cache_dir=options.cache_dir,
+            trust_remote_code=options.trust_remote_code,
+            allow_pickle=options.allow_pickle,
+        )
+    dtype = card.dtype if card.dtype in _DTYPES else "auto"
+    return LoadOptions(model=card.name, revision=card.revision, dtype=dtype)
+
+
+def _differing(loading: LoadOptions) -> dict[str, object]:
+    """The settings that are not the default, by name, the model aside."""
+    default = LoadOptions(model=loading.model)
+    names = LoadOptions.__struct_fields__[1:]
+    return {
+        name: getattr(loading, name)
+        for name in names
+        if getattr(loading, name) != getattr(default, name)
+    }
+
+
+def _refusal(run: Run, loading: LoadOptions | None) -> str:
+    """Why a run cannot be asked again in this way, on one line."""
+    question = run.question
+    if question.counterfactual is not None:
+        name = plain_line(question.counterfactual.name)
+        return f"this run put {name} in the picture's stead; `lenscope run` cannot do that yet"
+    if loading is None:
+        return "this run does not say which model answered"
+    if isinstance(loading.device_map, dict):
+        return "a device map of one's own has no option"
+    return ""
+
+
+def _option(name: str, value: str) -> list[str]:
+    """An option and its value, in one word where the value begins like an option."""
+    if value.startswith("-"):
+        return [_quoted(f"{name}={value}")]
+    return [name, _quoted(value)]
+
+
+def _quoted(word: str) -> str:
+    """A word for the shell. What cannot be seen is escaped: a line that is pasted must be what it
+    looks like, and an escape in it could end the terminal's bracketed paste."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = "".join(
+        f"\\{char}"
+        if char in "\\'"
+        else char
+        if char.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "replace"))
+        for char in word
+    )
+    return f"$'{escaped}'"

@@ -1,0 +1,181 @@
+"""Two runs side by side: their rows aligned, and where they part. Knows no Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from engine.records import LayerReading, Question, Token
+from tui.state.run_view import RunView
+
+
+@dataclass(frozen=True)
+class Change:
+    """One token's probability in both runs; None where a run does not hold it."""
+
+    left: float | None
+    right: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """By how much the right run gives the token more."""
+        if self.left is None or self.right is None:
+            return None
+        return self.right - self.left
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of the left run and the row of the right one that it is compared with."""
+
+    left_layer: int
+    right_layer: int
+    left: LayerReading | None
+    right: LayerReading | None
+    same: bool | None
+    """Whether both have the same top-1; None where one of them has none."""
+    changes: tuple[Change, ...]
+    """Of the answers, in the order of `Compared.answers`."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs, row by row."""
+
+    rows: tuple[ComparedRow, ...]
+    answers: tuple[Token, ...]
+    """The left run's answer, then the right one's if it is another."""
+    by_depth: bool
+    """The models have different numbers of layers: rows are matched by relative depth."""
+    by_text: bool
+    """The models differ: tokens are the same where their texts are."""
+    parts: int | None
+    """The first row whose top-1 tokens differ."""
+    parts_for_good: int | None
+    """The first row from which they differ to the end."""
+
+
+def compare(left: RunView, right: RunView) -> Compared:
+    """Align two runs. Layers differ in number: each row of the deeper model is compared with the
+    row of the other that stands at the same share of its depth."""
+    by_text = left.run.question.model is None or right.run.question.model is None
+    by_text = by_text or _model_name(left) != _model_name(right)
+    answers = [run.answer for run in (left, right)]
+    known: list[Token] = []
+    for answer in answers:
+        if answer is not None and not any(same_token(answer, had, by_text) for had in known):
+            known.append(answer)
+    rows: list[ComparedRow] = []
+    for one, other in _pairs(left.run.layers, right.run.layers):
+        mine, theirs = _row(left, one), _row(right, other)
+        same = None
+        if mine is not None and theirs is not None and mine.top and theirs.top:
+            same = same_token(mine.top[0], theirs.top[0], by_text)
+        rows.append(
+            ComparedRow(
+                left_layer=one,
+                right_layer=other,
+                left=mine,
+                right=theirs,
+                same=same,
+                changes=tuple(
+                    Change(
+                        _probability(left, one, answer, by_text),
+                        _probability(right, other, answer, by_text),
+                    )
+                    for answer in known
+                ),
+            )
+        )
+    return Compared(
+        rows=tuple(rows),
+        answers=tuple(known),
+        by_depth=left.run.layers != right.run.layers,
+        by_text=by_text,
+        parts=next((index for index, row in enumerate(rows) if row.same is False), None),
+        parts_for_good=_for_good(rows),
+    )
+
+
+def same_token(one: Token, other: Token, by_text: bool) -> bool:
+    """Return whether two tokens are the same one."""
+    return one.text == other.text if by_text else one.id == other.id
+
+
+def differences(left: Question, right: Question) -> list[tuple[str, str, str]]:
+    """Return what the questions differ in: a word for it, and how it is on either side."""
+    pairs = zip(_settings(left), _settings(right), strict=True)
+    return [(name, one, other) for (name, one), (_, other) in pairs if one != other]
+
+
+def _settings(question: Question) -> list[tuple[str, str]]:
+    model, picture = question.model, question.picture
+    counterfactual = question.counterfactual
+    return [
+        ("prompt", question.prompt),
+        ("model", model.name if model else "-"),
+        ("dtype", model.dtype if model else "-"),
+        ("revision", (model.revision if model else None) or "-"),
+        ("picture", _picture_name(question) if picture else "none"),
+        ("picture's file", (picture.sha256[:8] if picture else "") or "-"),
+        ("in its stead", counterfactual.name if counterfactual else "nothing"),
+        ("parameters", str(counterfactual.parameters) if counterfactual else "-"),
+        ("seed", str(counterfactual.seed) if counterfactual else "-"),
+        ("norm", "on" if question.norm else "off"),
+        ("asked", "as a chat" if question.chat else "raw"),
+        ("system", question.system or "-"),
+        ("prefix", question.prefix or "-"),
+    ]
+
+
+def _picture_name(question: Question) -> str:
+    return PurePath(question.picture.path).name if question.picture else ""
+
+
+def _model_name(run: RunView) -> str:
+    model = run.run.question.model
+    return model.name if model else ""
+
+
+def _pairs(left: int, right: int) -> list[tuple[int, int]]:
+    """Rows that are compared, embedding with embedding and output with output."""
+    deeper = max(left, right)
+    if not deeper:
+        return [(0, 0)]
+    return [(_share(row, left, deeper), _share(row, right, deeper)) for row in range(deeper + 1)]
+
+
+def _share(row: int, layers: int, deeper: int) -> int:
+    return (2 * row * layers + deeper) // (2 * deeper)
+
+
+def _row(run: RunView, layer: int) -> LayerReading | None:
+    return run.rows[layer] if layer < len(run.rows) else None
+
+
+def _probability(run: RunView, layer: int, token: Token, by_text: bool) -> float | None:
+    """A token's probability in a row, from wherever the run holds it."""
+    row = _row(run, layer)
+    if row is None:
+        return None
+    for held in run.deepened.get(layer, row).top:
+        if same_token(held, token, by_text):
+            return held.probability
+    answer = run.answer
+    if answer is not None and row.answer is not None and same_token(answer, token, by_text):
+        return row.answer.probability
+    for tracked in run.run.tracked:
+        same = tracked.text == token.text if by_text else tracked.id == token.id
+        if same and layer < len(tracked.probability):
+            return tracked.probability[layer]
+    return None
+
+
+def _for_good(rows: Sequence[ComparedRow]) -> int | None:
+    first = len(rows)
+    for row in reversed(rows):
+        if row.same is not False:
+            break
+        first -= 1
+    return first if first < len(rows) else None

@@ -1,0 +1,100 @@
+"""Which tokens are followed through the layers of a run, and their values in every row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from engine.records import LayerReading, Token, Tracked
+from tui.state.run_view import RunView
+
+MOST: Final = 12
+"""Curves in one plot: more than that cannot be told apart."""
+
+
+class Measure(Enum):
+    """What of a token is followed."""
+
+    PROBABILITY = "probability"
+    LOG = "log"
+    RANK = "rank"
+
+    @property
+    def next(self) -> Measure:
+        """The measure after this one; after the last the first."""
+        every = list(Measure)
+        return every[(every.index(self) + 1) % len(every)]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One token, followed."""
+
+    id: int
+    text: str
+    hue: int | None
+    """As in `RunView.hues`."""
+    is_answer: bool
+    points: tuple[float | None, ...]
+    """A value for every row read so far: the probability, its natural logarithm, or the rank;
+    None where it is not known."""
+
+
+def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
+    """Return the curves of a run, and how many more there would be.
+
+    They are the answer, what the user tracks, and every token that is top-1 in any row; the last
+    by their best probability, where there are too many. While rows come in, a token is known only
+    in the rows that hold it among their first.
+    """
+    answer = run.answer
+    followed = {tracked.id: tracked for tracked in run.run.tracked}
+    tokens: dict[int, str] = {}
+    if answer is not None:
+        tokens[answer.id] = answer.text
+    tokens |= {known.id: known.text for known in run.run.tracked if known.why == "user"}
+    certain = len(tokens)
+    leaders = sorted(run.leaders, key=lambda token: -_peak(run.rows, token.id))
+    for token in leaders:
+        tokens.setdefault(token.id, token.text)
+    shown = list(tokens)[: max(MOST, certain)]
+    hues = run.hues
+    curves = tuple(
+        Curve(
+            token,
+            tokens[token],
+            hues.get(token),
+            answer is not None and token == answer.id,
+            _points(run.rows, token, followed.get(token), measure),
+        )
+        for token in shown
+    )
+    return curves, len(tokens) - len(shown)
+
+
+def _points(
+    rows: Sequence[LayerReading], token: int, tracked: Tracked | None, measure: Measure
+) -> tuple[float | None, ...]:
+    if tracked is not None and len(tracked.probability) == len(rows):
+        values = tracked.rank if measure is Measure.RANK else tracked.probability
+        known: list[float | None] = [None if value is None else float(value) for value in values]
+    else:
+        known = [_known_in(row, token, measure) for row in rows]
+    if measure is Measure.LOG:
+        return tuple(math.log(value) if value else None for value in known)
+    return tuple(known)
+
+
+def _known_in(row: LayerReading, token: int, measure: Measure) -> float | None:
+    for place, candidate in enumerate(row.top, 1):
+        if candidate.id == token:
+            return float(place) if measure is Measure.RANK else candidate.probability
+    return None
+
+
+def _peak(rows: Sequence[LayerReading], token: int) -> float:
+    tops: list[Token] = [row.top[0] for row in rows if row.top]
+    return max((top.probability for top in tops if top.id == token), default=0.0)
