@@ -12,16 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from PIL import Image
 
 import samples
 from engine.events import LoadOptions
 from engine.records import Counterfactual, ModelCard, Picture, Question, Run
 from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE, make_view
-from tui.cli import _checked, _run_parser
+from tui.cli import _run_parser, main
 from tui.sharing.reproduce import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
+Asked = Callable[[str], tuple[LoadOptions, Question]]
+
 CARD = ModelCard("org/model", "c0ffee", "SomeModel", "bfloat16", "cuda:0")
 
 
@@ -37,11 +40,22 @@ def words_of(command: str) -> list[str]:
     return done.stdout.decode().split("\0")[:-1]
 
 
-def asked(command: str) -> tuple[LoadOptions, Question]:
-    """What `lenscope run` makes of the line."""
-    first, *words = words_of(command)
-    assert first == "run"
-    return _checked(_run_parser().parse_args(words))
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What `lenscope run` makes of a line."""
+
+    def ask(command: str) -> tuple[LoadOptions, Question]:
+        heard: list[tuple[LoadOptions, Question]] = []
+
+        def run(options: LoadOptions, question: Question, **_: object) -> int:
+            heard.append((options, question))
+            return 0
+
+        monkeypatch.setattr("tui.commands.run.run_headless", run)
+        assert main(words_of(command)) == 0
+        return heard[0]
+
+    return ask
 
 
 # What the line says
@@ -54,10 +68,8 @@ def test_only_what_differs_is_said() -> None:
     assert as_command(run, LoadOptions("org/model")) == command
 
 
-def test_every_setting_is_said(tmp_path: Path) -> None:
+def test_every_setting_is_said(asked: Asked, tmp_path: Path) -> None:
     picture = tmp_path / "it's a picture.png"
-    from PIL import Image
-
     Image.new("RGB", (8, 8)).save(picture)
     run = run_of(
         "What's this?",
@@ -70,7 +82,6 @@ def test_every_setting_is_said(tmp_path: Path) -> None:
     )
     options = LoadOptions(
         "org/model",
-        device="cuda:1",
         dtype="bfloat16",
         quantize="4bit",
         device_map="auto",
@@ -86,9 +97,10 @@ def test_every_setting_is_said(tmp_path: Path) -> None:
     assert replace(question, picture=run.question.picture) == replace(
         run.question, model=None, text=""
     )
+    assert asked(as_command(run, LoadOptions("org/model", device="cuda:1")))[0].device == "cuda:1"
 
 
-def test_another_model_is_loaded_as_the_record_says() -> None:
+def test_another_model_is_loaded_as_the_record_says(asked: Asked) -> None:
     """The options are those of the model that is loaded now."""
     told, _ = asked(as_command(run_of(), LoadOptions("org/later", device="cuda:1")))
     assert told == LoadOptions("org/model", revision="c0ffee", dtype="bfloat16")

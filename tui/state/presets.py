@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import BadInput
+from engine.files import read_file
+
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -13,25 +19,31 @@ class Preset:
     prompt: str
     place: str
     """Such as "clevr 2/4"."""
+    group: str
+    """The set's name."""
+    title: str
+    """The set's title."""
 
 
-def read_presets() -> tuple[Preset, ...]:
-    """Return the bundled prompts; none if the file is missing or damaged."""
+def read_presets(extra: Path | None = None) -> tuple[Preset, ...]:
+    """Return the bundled prompts (none if their file is missing or damaged), and those of a file
+    of the user's.
+
+    Raises BadInput where the user's file cannot be read.
+    """
     try:
         import samples
 
-        table = tomllib.loads(samples.PROMPTS.read_text("utf-8"))
+        presets = _presets(samples.PROMPTS.read_text("utf-8"))
     except (ImportError, OSError, ValueError):
-        return ()
-    presets: list[Preset] = []
-    for name, group in table.items():
-        prompts = group.get("prompts", []) if isinstance(group, dict) else []
-        prompts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        presets += [
-            Preset(prompt, f"{name} {index}/{len(prompts)}")
-            for index, prompt in enumerate(prompts, 1)
-        ]
-    return tuple(presets)
+        presets = ()
+    if extra is None:
+        return presets
+    data = read_file(extra, "file of prompts", _MOST_BYTES)
+    try:
+        return (*presets, *_presets(data.decode("utf-8")))
+    except ValueError as error:
+        raise BadInput(f"{extra}: not a file of prompts ({error})") from None
 
 
 def step_preset(presets: tuple[Preset, ...], prompt: str, step: int) -> Preset | None:
@@ -43,3 +55,16 @@ def step_preset(presets: tuple[Preset, ...], prompt: str, step: int) -> Preset |
     if not here:
         return presets[0 if step > 0 else -1]
     return presets[(here[0] + step) % len(presets)]
+
+
+def _presets(text: str) -> tuple[Preset, ...]:
+    presets: list[Preset] = []
+    for name, group in tomllib.loads(text).items():
+        if not isinstance(group, dict) or not isinstance(group.get("prompts", []), list):
+            continue
+        prompts = [prompt for prompt in group.get("prompts", []) if isinstance(prompt, str)]
+        presets += [
+            Preset(prompt, f"{name} {index}/{len(prompts)}", name, str(group.get("title", name)))
+            for index, prompt in enumerate(prompts, 1)
+        ]
+    return tuple(presets)

@@ -1,0 +1,182 @@
+"""Choosing one of many: a line that filters, and what is left below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from tui.show import display_text, plain_line
+
+_MOST_SHOWN = 500
+_LEAST_DETAIL = 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing to choose."""
+
+    value: str
+    """What the dialog returns."""
+    title: str
+    detail: str = ""
+    section: str = ""
+    """Choices of one section stand together, under its name."""
+
+
+class Chooser(ModalScreen[str | None]):
+    """Returns the value of a choice, or None; with `free`, also what has been typed."""
+
+    DEFAULT_CSS = """
+    Chooser { align: center middle; background: $background 60%; }
+    Chooser Input {
+        height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0;
+    }
+    Chooser OptionList {
+        height: 1fr; border: none; background: $background; scrollbar-size-vertical: 1; padding: 0;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", show=False),
+        # ctrl+c cancels everywhere; here, too, so that esc is not the only way out.
+        Binding("ctrl+c", "dismiss", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("up", "move(-1)", show=False),
+        Binding("pagedown", "move(10)", show=False),
+        Binding("pageup", "move(-10)", show=False),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        choices: Sequence[Choice],
+        *,
+        ascii_only: bool,
+        free: str = "",
+        hint: str = "",
+    ) -> None:
+        """With `free` what is typed is a choice, too: the word says what it is taken for."""
+        super().__init__()
+        self._title = title
+        self._choices = tuple(choices)
+        self._ascii = ascii_only
+        self._free = free
+        self._hint = hint
+        self._shown: list[Choice | None] = []
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """The line and the list."""
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(plain_line(self._title))  # type: ignore[assignment]
+            box.border_subtitle = "type to find, enter takes, esc closes"
+            yield Input(compact=True, placeholder=self._hint)
+            yield OptionList(compact=True, markup=False)
+
+    def on_mount(self) -> None:
+        """Typing filters."""
+        self.query_one(Input).cursor_blink = False
+        self.query_one(OptionList).can_focus = False
+        self.call_after_refresh(self._list)
+
+    def on_resize(self) -> None:
+        """Details stand at the right edge."""
+        self.call_after_refresh(self._list)
+
+    def put(self, choices: Iterable[Choice]) -> None:
+        """Replace the choices; what is typed and highlighted stays."""
+        self._choices = tuple(choices)
+        if self.is_mounted:
+            self._list()
+
+    @property
+    def typed(self) -> str:
+        """What stands in the line."""
+        return self.query_one(Input).value
+
+    def action_move(self, step: int) -> None:
+        """Move in the list while typing goes on."""
+        takeable = [index for index, choice in enumerate(self._shown) if choice is not None]
+        if not takeable:
+            return
+        choices = self.query_one(OptionList)
+        here = choices.highlighted
+        place = takeable.index(here) if here in takeable else -1 if step > 0 else len(takeable)
+        choices.highlighted = takeable[min(max(place + step, 0), len(takeable) - 1)]
+
+    @on(Input.Changed)
+    def _typed_more(self) -> None:
+        self._list()
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        index = self.query_one(OptionList).highlighted
+        choice = self._shown[index] if index is not None and index < len(self._shown) else None
+        self.dismiss(choice.value if choice is not None else None)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        choice = self._shown[event.option_index]
+        if choice is not None:
+            self.dismiss(choice.value)
+
+    def _list(self) -> None:
+        """Show what matches; the first match is highlighted."""
+        words = self.typed.casefold().split()
+        found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
+        typed = self.typed.strip()
+        if self._free and typed and typed not in [choice.value for choice in found]:
+            found.append(Choice(typed, typed, self._free))
+        choices = self.query_one(OptionList)
+        before = self._highlighted(choices)
+        width = max(choices.size.width - 2, 20)
+        self._shown = []
+        options: list[Option] = []
+        section = ""
+        for choice in found:
+            if choice.section and choice.section != section:
+                section = choice.section
+                self._shown.append(None)
+                name = plain_line(section, ascii_only=self._ascii)
+                options.append(Option(Content.styled(name, "bold $primary"), disabled=True))
+            self._shown.append(choice)
+            options.append(Option(self._line(choice, width)))
+        choices.clear_options()
+        choices.add_options(options)
+        takeable = [index for index, choice in enumerate(self._shown) if choice is not None]
+        same = [index for index in takeable if self._shown[index] == before]
+        choices.highlighted = (same or takeable or [None])[0]  # type: ignore[list-item]
+
+    def _highlighted(self, choices: OptionList) -> Choice | None:
+        index = choices.highlighted
+        if index is None or index >= len(self._shown) or self.typed:
+            return None
+        return self._shown[index]
+
+    def _line(self, choice: Choice, width: int) -> Content:
+        detail = plain_line(choice.detail, ascii_only=self._ascii)
+        room = width - 2
+        kept = min(cell_len(detail), max(room - cell_len(choice.title) - 2, _LEAST_DETAIL))
+        if detail:
+            detail = display_text(detail, kept, spaces=False, ascii_only=self._ascii)
+            room -= kept + 2
+        title = display_text(choice.title, max(room, 4), spaces=False, ascii_only=self._ascii)
+        indent = "  " if choice.section else " "
+        return Content.assemble(
+            (indent + title, "$foreground"), ("  " * bool(detail) + detail, "$faint")
+        )
+
+
+def _matches(choice: Choice, words: list[str]) -> bool:
+    text = f"{choice.title} {choice.detail} {choice.section}".casefold()
+    return all(word in text for word in words)

@@ -1,0 +1,26 @@
+"""Choosing a prompt: the presets by their sets, and what was asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.dialogs.chooser import Choice, Chooser
+from tui.state.presets import Preset
+
+
+class PromptMenu(Chooser):
+    """Returns the prompt."""
+
+    def __init__(
+        self, presets: Sequence[Preset], asked: Sequence[str], *, ascii_only: bool
+    ) -> None:
+        known = {preset.prompt for preset in presets}
+        choices = [
+            Choice(preset.prompt, preset.prompt, preset.place, preset.title) for preset in presets
+        ]
+        choices += [
+            Choice(prompt, prompt, section="asked before")
+            for prompt in asked
+            if prompt not in known and prompt.strip()
+        ]
+        super().__init__("prompts", choices, ascii_only=ascii_only)

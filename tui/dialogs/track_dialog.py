@@ -1,0 +1,183 @@
+"""Typing a token to follow through the layers: all its spellings, with their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.timer import Timer
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.events import Spelling, SpellingsFound
+from tui.show import display_text, plain_line
+
+_REST_SECONDS = 0.15
+_TOKEN = 24
+
+
+@dataclass(frozen=True)
+class _Entry:
+    id: int
+    text: str
+    remark: str
+
+
+class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
+    """Returns (id, text) of every token that is to be tracked from now on, or None."""
+
+    DEFAULT_CSS = """
+    TrackDialog { align: center middle; background: $background 60%; }
+    TrackDialog Input {
+        height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0;
+    }
+    TrackDialog OptionList {
+        height: 1fr; border: none; background: $background; scrollbar-size-vertical: 1; padding: 0;
+    }
+    TrackDialog Static { color: $faint; height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", show=False),
+        Binding("ctrl+c", "dismiss", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("up", "move(-1)", show=False),
+        Binding("tab", "mark", show=False, priority=True),
+    ]
+
+    @dataclass
+    class Wanted(Message):
+        """The tokens that a word can be are wanted."""
+
+        typed: str
+
+    def __init__(
+        self, tracked: Sequence[tuple[int, str]], *, reason: str, ascii_only: bool
+    ) -> None:
+        """`reason` says why only tracked tokens can be chosen, where that is so."""
+        super().__init__()
+        self._tracked = dict(tracked)
+        self._marked = dict(tracked)
+        self._reason = reason
+        self._ascii = ascii_only
+        self._spellings: dict[str, tuple[Spelling, ...]] = {}
+        self._entries: list[_Entry] = []
+        self._rest: Timer | None = None
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """A line to type in, and the tokens."""
+        with Vertical(classes="dialog") as box:
+            box.border_title = "track tokens"
+            box.border_subtitle = "tab marks, enter takes, esc closes"
+            yield Input(compact=True, placeholder="cube, square, #1234")
+            yield OptionList(compact=True, markup=False)
+            yield Static(markup=False)
+
+    def on_mount(self) -> None:
+        """Start with what is tracked."""
+        self.query_one(Input).cursor_blink = False
+        self.query_one(OptionList).can_focus = False
+        self._list()
+
+    def offer(self, found: SpellingsFound) -> None:
+        """Show the tokens that a word can be."""
+        self._spellings[found.typed] = found.spellings
+        self._list()
+
+    @property
+    def _words(self) -> list[str]:
+        typed = self.query_one(Input).value
+        # A comma by itself is a token, too.
+        words = [typed] if typed.strip() == "," else typed.split(",")
+        return [word.strip() for word in words if word.strip()]
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(_REST_SECONDS, self._want)
+        self._list()
+
+    def _want(self) -> None:
+        for word in self._words:
+            if word not in self._spellings and not self._reason:
+                self.post_message(self.Wanted(word))
+
+    def action_move(self, step: int) -> None:
+        """Move in the list while typing goes on."""
+        choices = self.query_one(OptionList)
+        if self._entries:
+            here = choices.highlighted
+            place = 0 if here is None else here + step
+            choices.highlighted = min(max(place, 0), len(self._entries) - 1)
+
+    def action_mark(self) -> None:
+        """Mark the highlighted token, or take its mark away."""
+        index = self.query_one(OptionList).highlighted
+        if index is not None and index < len(self._entries):
+            self._toggle(self._entries[index])
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        self._toggle(self._entries[event.option_index])
+
+    @on(Input.Submitted)
+    def _taken(self) -> None:
+        index = self.query_one(OptionList).highlighted
+        nothing_marked = self._marked.keys() == self._tracked.keys()
+        if self._words and nothing_marked and index is not None and index < len(self._entries):
+            entry = self._entries[index]
+            self._marked[entry.id] = entry.text
+        self.dismiss(tuple(self._marked.items()))
+
+    def _toggle(self, entry: _Entry) -> None:
+        if entry.id in self._marked:
+            del self._marked[entry.id]
+        else:
+            self._marked[entry.id] = entry.text
+        self._list()
+
+    def _list(self) -> None:
+        words = self._words
+        entries: dict[int, _Entry] = {}
+        for word in words:
+            for found in self._spellings.get(word, ()):
+                remark = "" if found.whole else f"first piece of {plain_line(found.typed)!r}"
+                entries.setdefault(found.id, _Entry(found.id, found.text, remark))
+        for token, text in {**self._tracked, **self._marked}.items():
+            entries.setdefault(token, _Entry(token, text, "tracked"))
+        choices = self.query_one(OptionList)
+        here = choices.highlighted
+        self._entries = list(entries.values())
+        choices.clear_options()
+        choices.add_options([Option(self._line(entry)) for entry in self._entries])
+        if self._entries:
+            choices.highlighted = min(here or 0, len(self._entries) - 1)
+        self.query_one(Static).update(Content(self._remark(words)), layout=True)
+
+    def _remark(self, words: list[str]) -> str:
+        if self._reason:
+            return plain_line(self._reason, ascii_only=self._ascii)
+        unknown = [word for word in words if self._spellings.get(word) == ()]
+        if unknown:
+            named = ", ".join(plain_line(word, ascii_only=self._ascii) for word in unknown)
+            return f"no token begins so: {named}"
+        return "" if words else "type a word: every token that it can be is offered"
+
+    def _line(self, entry: _Entry) -> Content:
+        on, off = ("[x]", "[ ]") if self._ascii else ("●", "○")
+        mark = on if entry.id in self._marked else off
+        shown = display_text(entry.text, _TOKEN, ascii_only=self._ascii)
+        return Content.assemble(
+            (f" {mark} ", "$primary"),
+            (f"{shown} ", "$foreground"),
+            (f"{entry.id:>8}  {entry.remark}", "$faint"),
+        )
