@@ -20,7 +20,7 @@ from tui.app import Explorer
 from tui.dialogs.file_dialog import entries
 from tui.disk import paths
 from tui.panes.lens_table import LensTable
-from tui.panes.preview import _parse_line, picture_strips
+from tui.panes.half_blocks import _parse_line, picture_strips
 from tui.panes.strips import changed_span, strip_of
 from tui.panes.table_rows import Palette, RowFacts, header_segments, plan_columns, row_segments
 from tui.sharing import clipboard

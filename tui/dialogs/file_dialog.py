@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.timer import Timer
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from engine.records import Picture
+from tui.disk.paths import short_path
+from tui.panes.preview import Preview
 from tui.show import plain_line
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 SESSION_ENDING = ".json"
 _MOST_ENTRIES = 300
+_REST_SECONDS = 0.15
+_PREVIEW_FROM = 80
+"""Cells of the screen."""
 
 
 def entries(typed: str) -> list[str]:
@@ -46,6 +54,12 @@ def entries(typed: str) -> list[str]:
 class FileDialog(ModalScreen[str | None]):
     """Returns the path that was chosen, or None."""
 
+    DEFAULT_CSS = """
+    FileDialog Horizontal { height: 1fr; }
+    FileDialog OptionList { width: 1fr; }
+    FileDialog #peek { width: 32; height: 100%; border: round $frame; display: none; }
+    FileDialog.-peeking #peek { display: block; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
         # Without priority: keys then act in the order in which they were typed.
@@ -54,11 +68,23 @@ class FileDialog(ModalScreen[str | None]):
         Binding("up", "move(-1)", show=False),
     ]
 
-    def __init__(self, start: str) -> None:
+    def __init__(
+        self,
+        start: str,
+        *,
+        recent: Sequence[str] = (),
+        preview: bool = True,
+        truecolour: bool = True,
+    ) -> None:
+        """`recent` pictures are offered before anything is typed."""
         super().__init__()
         self._start = start
+        self._recent = [path for path in recent if _is_file(path)]
+        self._previews = preview
+        self._truecolour = truecolour
         self._entries: list[str] = []
         self._listed: str | None = None
+        self._rest: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """A line to type in, and the entries."""
@@ -66,7 +92,9 @@ class FileDialog(ModalScreen[str | None]):
             box.border_title = "open a picture or a session"
             box.border_subtitle = "tab completes, enter opens, esc closes"
             yield Input(self._start, select_on_focus=False, compact=True)
-            yield OptionList(compact=True, markup=False)
+            with Horizontal():
+                yield OptionList(compact=True, markup=False)
+                yield Preview(truecolour=self._truecolour, identity="peek")
 
     def on_mount(self) -> None:
         """Start with what lies in the folder."""
@@ -85,6 +113,31 @@ class FileDialog(ModalScreen[str | None]):
         highlighted = self.query_one(OptionList).highlighted
         path = event.value if highlighted is None else self._entries[highlighted]
         self._take(path)
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        """Show the picture under the cursor, when the cursor rests."""
+        if self._rest is not None:
+            self._rest.stop()
+        if self._previews and self.app.size.width >= _PREVIEW_FROM:
+            self._rest = self.set_timer(_REST_SECONDS, self._peek)
+
+    def _peek(self) -> None:
+        index = self.query_one(OptionList).highlighted
+        path = self._entries[index] if index is not None and index < len(self._entries) else ""
+        is_picture = Path(path).suffix.lower() in PICTURE_ENDINGS
+        self.set_class(is_picture, "-peeking")
+        if is_picture:
+            self.query_one(Preview).open(Picture(expand(path)))
+
+    def on_preview_opened(self, message: Preview.Opened) -> None:
+        """To look at a picture is not to choose it."""
+        message.stop()
+
+    def on_preview_refused(self, message: Preview.Refused) -> None:
+        """What cannot be opened has no preview, and says why."""
+        message.stop()
+        self.query_one(Preview).clear("no picture")
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
@@ -131,9 +184,12 @@ class FileDialog(ModalScreen[str | None]):
             return
         self._listed = typed
         self._entries = entries(typed)
+        names = [path[typed.rfind("/") + 1 :] for path in self._entries]
+        if typed == self._start:
+            self._entries += self._recent
+            names += [f"recent: {short_path(Path(path))}" for path in self._recent]
         choices = self.query_one(OptionList)
         choices.clear_options()
-        names = [path[typed.rfind("/") + 1 :] for path in self._entries]
         choices.add_options([Option(Content(plain_line(name))) for name in names])
 
 
@@ -145,6 +201,13 @@ def expand(path: str) -> str:
 def is_session(path: str) -> bool:
     """Return whether a path is meant as a session rather than a picture."""
     return path.lower().endswith(SESSION_ENDING)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_ours(name: str) -> bool:

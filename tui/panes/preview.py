@@ -1,4 +1,4 @@
-"""The picture in half-blocks. The only module that imports term_image, and only when needed.
+"""The picture pane: the picture, or what the model sees of it, and what became of it.
 
 Everything slow (Pillow, term-image, opening, scaling) happens in a daemon thread after the first
 frame; what comes back is strips, so a repaint costs nothing.
@@ -6,15 +6,12 @@ frame; what comes back is strips, so a repaint costs nothing.
 
 from __future__ import annotations
 
-import re
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rich.color import Color
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
@@ -23,13 +20,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.errors import LenscopeError
-from engine.records import Picture
+from engine.events import PictureSeen
+from engine.records import Picture, Processed
+from tui.panes.half_blocks import NO_TERM_IMAGE, centred, picture_strips
 from tui.show import plain_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_CSI = re.compile(r"\x1b\[([0-9;]*)m")
 _SETTLE_SECONDS = 0.1
 _THUMB = 512
 
@@ -54,10 +52,11 @@ class Preview(Widget):
 
     @dataclass
     class Thumb(Message):
-        """The picture, small."""
+        """The picture, small, or what the model sees of it."""
 
         asked: int
         image: Any
+        seen: bool
 
     @dataclass
     class Drawn(Message):
@@ -65,17 +64,23 @@ class Preview(Widget):
 
         size: tuple[int, int]
         asked: int
+        seen: bool
         strips: list[Strip]
 
-    def __init__(self, *, truecolour: bool) -> None:
-        super().__init__(id="picture")
+    def __init__(self, *, truecolour: bool, identity: str = "picture") -> None:
+        super().__init__(id=identity)
         self._truecolour = truecolour
         self._asked = 0
         self._image: Image | None = None
+        self._seen: Image | None = None
+        self._shows_seen = False
+        self._picture: Picture | None = None
+        self._processed: Processed | None = None
+        self._tokens = 0
         self._strips: list[Strip] = []
         self._reason = ""
         self._drawn_for: tuple[int, int] = (0, 0)
-        self._cache: dict[tuple[int, int], list[Strip]] = {}
+        self._cache: dict[tuple[tuple[int, int], bool], list[Strip]] = {}
 
     @property
     def drawn(self) -> bool:
@@ -90,7 +95,8 @@ class Preview(Widget):
         self._asked += 1
         asked = self._asked
         if self._image is None:
-            self._title(picture)
+            self._picture = picture
+            self._caption()
 
         def work() -> None:
             try:
@@ -98,81 +104,122 @@ class Preview(Widget):
             except LenscopeError as error:
                 self._post(self.Refused(str(error)))
                 return
-            self._post(self.Thumb(asked, image))
+            self._post(self.Thumb(asked, image, seen=False))
             self._post(self.Opened(asked, record))
 
         _in_background(work)
 
+    def show_seen(self, seen: PictureSeen) -> None:
+        """Show what the model sees of the picture."""
+        asked = self._asked
+
+        def work() -> None:
+            from engine.pictures import open_preview
+
+            try:
+                image = open_preview(seen.preview)
+            except LenscopeError as error:
+                self._post(self.Refused(str(error)))
+                return
+            self._post(self.Thumb(asked, image, seen=True))
+
+        _in_background(work)
+
+    def show_original(self) -> None:
+        """Show the picture itself."""
+        if self._shows_seen:
+            self._shows_seen = False
+            self._caption()
+            self._draw()
+
+    def tell(self, processed: Processed | None, image_tokens: int) -> None:
+        """Say what the processor made of the picture, and how many tokens it became."""
+        self._processed, self._tokens = processed, image_tokens
+        self._caption()
+
     def clear(self, reason: str = "") -> None:
         """Show no picture, and why there is none."""
         self._asked += 1
-        self._image = None
+        self._image = self._seen = self._picture = self._processed = None
+        self._tokens = 0
+        self._shows_seen = False
         self._cache.clear()
         self._strips = []
         self._reason = reason
         self.refresh()
-        self.border_title = "no picture"
-        self.border_subtitle = ""
+        self._caption()
 
     def on_preview_thumb(self, message: Preview.Thumb) -> None:
         """The picture is here; draw it for the present size."""
         message.stop()
-        if message.asked == self._asked:
-            self._image = message.image
-            self._cache.clear()
-            self._draw()
+        if message.asked != self._asked:
+            return
+        if message.seen:
+            self._seen = message.image
+        else:
+            self._image, self._seen = message.image, None
+        self._shows_seen = message.seen
+        self._cache.clear()
+        self._caption()
+        self._draw()
 
     def on_preview_drawn(self, message: Preview.Drawn) -> None:
         """Strips are ready."""
         message.stop()
         if message.asked == self._asked:
-            self._cache[message.size] = message.strips
-            if message.size == self._room:
+            self._cache[message.size, message.seen] = message.strips
+            if message.size == self._room and message.seen == self._shows_seen:
                 self._strips, self._drawn_for = message.strips, message.size
                 self.refresh()
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Say how large the picture is."""
         if message.asked == self._asked:
-            self._title(message.picture)
+            self._picture = message.picture
+            self._caption()
         else:
             message.stop()  # another picture, or none, has taken its place meanwhile
 
     def on_resize(self) -> None:
         """Draw again once the size has settled."""
+        self._caption()
         if self._image is not None:
             self.set_timer(_SETTLE_SECONDS, self._draw)
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of the picture, centred."""
         width, height = self.size
-        blank = self.rich_style
         if self._reason and self._image is None and y == height // 2:
             words = self._reason.center(width)[:width]
             return Strip([Segment(words, self.visual_style.rich_style + Style(dim=True))])
-        top = max((height - len(self._strips)) // 2, 0)
-        if not 0 <= y - top < len(self._strips) or self._drawn_for != (width, height):
-            return Strip.blank(width, blank)
-        line = self._strips[y - top]
-        left = (width - line.cell_length) // 2
-        margin = [Segment(" " * left, blank)] if left else []
-        return Strip([*margin, *line]).adjust_cell_length(width, blank)
+        strips = self._strips if self._drawn_for == (width, height) else []
+        return centred(strips, y, width, height, self.rich_style)
 
     @property
     def _room(self) -> tuple[int, int]:
         return (self.size.width, self.size.height)
 
-    def _title(self, picture: Picture) -> None:
-        name = plain_line(picture.path.rsplit("/", 1)[-1])
-        self.border_title = Content(name)  # type: ignore[assignment]
-        self.border_subtitle = f"{picture.width}×{picture.height}" if picture.width else ""
+    def _caption(self) -> None:
+        """Title and subtitle; each is set only when it changes, for that repaints the pane."""
+        picture = self._picture
+        title = "no picture"
+        if self._shows_seen:
+            title = "what the model sees"
+        elif picture is not None:
+            title = plain_line(picture.path.rsplit("/", 1)[-1])
+        if Content(title).markup != self.border_title:
+            self.border_title = Content(title)  # type: ignore[assignment]
+        facts = picture_facts(picture, self._processed, self._tokens, self.size.width - 4)
+        if Content(facts).markup != (self.border_subtitle or ""):
+            self.border_subtitle = Content(facts)  # type: ignore[assignment]
 
     def _draw(self) -> None:
-        image, size, asked = self._image, self._room, self._asked
+        seen, size, asked = self._shows_seen, self._room, self._asked
+        image = self._seen if seen else self._image
         if image is None or min(size) < 2:
             return
-        if size in self._cache:
-            self._strips, self._drawn_for = self._cache[size], size
+        if (size, seen) in self._cache:
+            self._strips, self._drawn_for = self._cache[size, seen], size
             self.refresh()
             return
         truecolour = self._truecolour
@@ -181,9 +228,9 @@ class Preview(Widget):
             try:
                 strips = picture_strips(image, *size, truecolour=truecolour)
             except ImportError:
-                self._post(self.Refused("the preview needs term-image: pip install term-image"))
+                self._post(self.Refused(NO_TERM_IMAGE))
                 return
-            self._post(self.Drawn(size, asked, strips))
+            self._post(self.Drawn(size, asked, seen, strips))
 
         _in_background(work)
 
@@ -194,61 +241,23 @@ class Preview(Widget):
             return
 
 
-def picture_strips(image: Image, columns: int, rows: int, *, truecolour: bool) -> list[Strip]:
-    """Return an RGB image as half-block strips that fit into `columns` x `rows` cells."""
-    # term-image warns outside a terminal, and calls what Pillow deprecates; neither matters here.
-    for message in ("It seems this process is not running within", r"Image\.Image\.getdata"):
-        warnings.filterwarnings("ignore", message=message)
-    import term_image
-
-    # Without this, drawing asks the terminal for its colours and eats what the user types.
-    term_image.disable_queries()
-    from term_image.image import BlockImage
-
-    scale = min(columns / image.width, 2 * rows / image.height)
-    width = max(round(image.width * scale), 1)
-    height = max(round(image.height * scale / 2), 1)
-    small = image.resize((width, height * 2), 4)  # 4 = BOX: exact enough, and ten times faster
-    block = BlockImage(small)
-    block.set_size(width, height)
-    block.set_render_method("direct" if truecolour else "indexed")
-    return [_parse_line(line) for line in format(block, "1.1#").split("\n")]
-
-
-def _parse_line(line: str) -> Strip:
-    """Return a line of ANSI as a strip. Faster than rich's `Text.from_ansi` by a factor of ten."""
-    segments: list[Segment] = []
-    colours: tuple[str, str] = ("", "")
-    start = 0
-    for match in _CSI.finditer(line):
-        if match.start() > start:
-            segments.append(Segment(line[start : match.start()], _style(*colours)))
-        colours = _next_colours(colours, match.group(1))
-        start = match.end()
-    if start < len(line):
-        segments.append(Segment(line[start:], _style(*colours)))
-    return Strip(segments)
-
-
-def _next_colours(colours: tuple[str, str], sgr: str) -> tuple[str, str]:
-    if sgr.startswith("38;"):
-        return (sgr[3:], colours[1])
-    if sgr.startswith("48;"):
-        return (colours[0], sgr[3:])
-    return ("", "")
-
-
-@lru_cache(maxsize=8192)
-def _style(foreground: str, background: str) -> Style:
-    return Style(color=_colour(foreground), bgcolor=_colour(background))
-
-
-def _colour(sgr: str) -> Color | None:
-    kind, *values = sgr.split(";") if sgr else [""]
-    if kind == "2":
-        red, green, blue = (int(value) for value in values)
-        return Color.from_rgb(red, green, blue)
-    return Color.from_ansi(int(values[0])) if kind == "5" else None
+def picture_facts(
+    picture: Picture | None, processed: Processed | None, tokens: int, room: int
+) -> str:
+    """Return how large the picture is, what became of it and how many tokens, as far as it fits:
+    "640x480 → 336x336, 576 tokens"."""
+    if picture is None or not picture.width:
+        return ""
+    size = f"{picture.width}×{picture.height}"
+    made = ""
+    if processed is not None:
+        tiles = f"{processed.tiles} × " if processed.tiles > 1 else ""
+        made = f" → {tiles}{processed.width}×{processed.height}"
+    count = f", {tokens} tokens" if tokens else ""
+    for text in (f"{size}{made}{count}", f"{size}{count}", count[2:] or size):
+        if cell_len(text) <= room:
+            return text
+    return ""
 
 
 def _open(picture: Picture) -> tuple[Image, Picture]:

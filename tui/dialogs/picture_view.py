@@ -1,0 +1,262 @@
+"""The picture as large as the screen: zoom, move about, compare with what the model sees."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.errors import LenscopeError
+from engine.events import PictureSeen
+from engine.records import Picture
+from tui.panes.half_blocks import NO_TERM_IMAGE, centred, picture_strips
+from tui.show import plain_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ZOOMS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+_LONG_SIDE: Final = 2048
+_STEP: Final = 0.25
+"""A key moves by so much of what is shown."""
+
+
+class PictureView(ModalScreen[None]):
+    """Shows a picture; returns nothing."""
+
+    DEFAULT_CSS = """
+    PictureView { background: $background; }
+    PictureView Canvas {
+        width: 100%; height: 100%; border: round $primary;
+        border-title-color: $primary; border-subtitle-color: $faint; background: $background;
+    }
+    PictureView.-ascii Canvas { border: ascii $primary; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,z,ctrl+c", "dismiss", show=False),
+        Binding("plus,=", "zoom(1)", show=False),
+        Binding("minus", "zoom(-1)", show=False),
+        Binding("0", "fit", show=False),
+        Binding("v", "switch", show=False),
+        Binding("left,h", "move(-1,0)", show=False),
+        Binding("right,l", "move(1,0)", show=False),
+        Binding("up,k", "move(0,-1)", show=False),
+        Binding("down,j", "move(0,1)", show=False),
+    ]
+
+    @dataclass
+    class Ready(Message):
+        """A picture has been opened."""
+
+        image: Any
+        seen: bool
+        facts: str
+
+    @dataclass
+    class Drawn(Message):
+        """The strips of what is to be shown; `order` says of which wish."""
+
+        order: int
+        strips: list[Strip]
+
+    @dataclass
+    class Refused(Message):
+        """It cannot be shown."""
+
+        error: str
+
+    def __init__(
+        self,
+        picture: Picture,
+        seen: PictureSeen | None,
+        *,
+        ascii_only: bool,
+        truecolour: bool,
+    ) -> None:
+        super().__init__()
+        self._picture = picture
+        self._seen = seen
+        self._ascii = ascii_only
+        self._truecolour = truecolour
+        self._images: dict[bool, tuple[Image, str]] = {}
+        self._shows_seen = False
+        self._zoom = 0
+        self._centre = (0.5, 0.5)
+        self._order = 0
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """The canvas."""
+        yield Canvas()
+
+    def on_mount(self) -> None:
+        """Open the picture in the background."""
+        self._caption("opening")
+        if self._ascii:
+            self.query_one(Canvas).say("no picture in plain ASCII")
+            self._caption("")
+            return
+        self._open(seen=False)
+
+    def on_resize(self) -> None:
+        """Fit the new size."""
+        self.call_after_refresh(self._draw)
+
+    def action_zoom(self, step: int) -> None:
+        """Show less of it, larger; or more."""
+        self._zoom = min(max(self._zoom + step, 0), len(ZOOMS) - 1)
+        self._draw()
+
+    def action_fit(self) -> None:
+        """Show the whole picture."""
+        self._zoom, self._centre = 0, (0.5, 0.5)
+        self._draw()
+
+    def action_move(self, right: int, down: int) -> None:
+        """Move about in what is zoomed."""
+        x, y = self._centre
+        share = _STEP / ZOOMS[self._zoom]
+        self._centre = (x + right * share, y + down * share)
+        self._draw()
+
+    def action_switch(self) -> None:
+        """Switch between the picture and what the model sees of it."""
+        if self._seen is None:
+            self._caption("what the model sees has not been asked for: v on the main screen")
+            return
+        self._shows_seen = not self._shows_seen
+        if self._shows_seen in self._images:
+            self._draw()
+        else:
+            self._open(seen=self._shows_seen)
+
+    def on_picture_view_ready(self, message: PictureView.Ready) -> None:
+        """A picture is here."""
+        self._images[message.seen] = (message.image, message.facts)
+        self._draw()
+
+    def on_picture_view_drawn(self, message: PictureView.Drawn) -> None:
+        """Show it, unless another wish has come since."""
+        if message.order == self._order:
+            self.query_one(Canvas).show(message.strips)
+
+    def on_picture_view_refused(self, message: PictureView.Refused) -> None:
+        """Say why there is none."""
+        self.query_one(Canvas).say(plain_line(message.error))
+        self._caption("")
+
+    def _open(self, *, seen: bool) -> None:
+        picture, view = self._picture, self._seen
+
+        def work() -> None:
+            from engine.pictures import open_picture, open_preview
+
+            try:
+                if seen and view is not None:
+                    image, facts = open_preview(view.preview), view.how
+                elif picture.preview:
+                    image = open_preview(picture.preview)
+                    facts = f"{picture.width}×{picture.height}, a small preview of it"
+                else:
+                    opened = open_picture(picture.path)
+                    image = opened.image
+                    facts = f"{opened.record.width}×{opened.record.height}"
+                    image.thumbnail((_LONG_SIDE, _LONG_SIDE))
+            except LenscopeError as error:
+                self._post(self.Refused(str(error)))
+                return
+            self._post(self.Ready(image, seen, facts))
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _draw(self) -> None:
+        known = self._images.get(self._shows_seen)
+        canvas = self.query_one(Canvas)
+        width, height = canvas.size
+        if known is None or min(width, height) < 2:
+            return
+        image, facts = known
+        self._caption(facts)
+        zoom = ZOOMS[self._zoom]
+        box, self._centre = _window(image.size, (width, 2 * height), zoom, self._centre)
+        self._order += 1
+        order, truecolour = self._order, self._truecolour
+
+        def work() -> None:
+            try:
+                strips = picture_strips(image.crop(box), width, height, truecolour=truecolour)
+            except ImportError:
+                self._post(self.Refused(NO_TERM_IMAGE))
+                return
+            self._post(self.Drawn(order, strips))
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _caption(self, facts: str) -> None:
+        name = "what the model sees" if self._shows_seen else self._picture.path.rsplit("/", 1)[-1]
+        zoom = f"{ZOOMS[self._zoom]:g}x"
+        title = ", ".join(part for part in (name, facts, zoom) if part)
+        canvas = self.query_one(Canvas)
+        canvas.border_title = Content(plain_line(title, ascii_only=self._ascii))  # type: ignore[assignment]
+        keys = "+ - zoom, arrows move, 0 fits, v model's view, q closes"
+        canvas.border_subtitle = keys
+
+    def _post(self, message: Message) -> None:
+        with suppress(RuntimeError):  # the screen has gone
+            self.post_message(message)
+
+
+class Canvas(Widget):
+    """Lines of a picture, or a sentence in its place."""
+
+    ALLOW_SELECT = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._strips: list[Strip] = []
+        self._words = ""
+
+    def show(self, strips: list[Strip]) -> None:
+        """Show a picture."""
+        self._strips, self._words = strips, ""
+        self.refresh()
+
+    def say(self, words: str) -> None:
+        """Show a sentence."""
+        self._strips, self._words = [], words
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line, centred."""
+        width, height = self.size
+        if self._words and y == height // 2:
+            return Strip([Segment(self._words.center(width)[:width], self.rich_style)])
+        return centred(self._strips, y, width, height, self.rich_style)
+
+
+def _window(
+    size: tuple[int, int], room: tuple[int, int], zoom: float, centre: tuple[float, float]
+) -> tuple[tuple[int, int, int, int], tuple[float, float]]:
+    """The box of the picture that fills the room at a zoom, and its centre, kept inside."""
+    scale = min(room[0] / size[0], room[1] / size[1]) * zoom
+    box: list[int] = []
+    middle: list[float] = []
+    for length, space, share in zip(size, room, centre, strict=True):
+        part = min(space / scale, length)
+        half = part / length / 2
+        share = min(max(share, half), 1 - half)
+        first = round(share * length - part / 2)
+        box.append(min(max(first, 0), length - 1))
+        box.append(min(box[-1] + max(round(part), 1), length))
+        middle.append(share)
+    return (box[0], box[2], box[1], box[3]), (middle[0], middle[1])
