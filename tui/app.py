@@ -11,7 +11,15 @@ from textual.app import SystemCommand
 from textual.screen import ModalScreen, Screen
 
 from engine.errors import LenscopeError
-from engine.events import Event, ModelReady, PictureSeen, RunEnded, RunStarted, SpellingsFound
+from engine.events import (
+    Event,
+    ModelReady,
+    PictureSeen,
+    RunEnded,
+    RunStarted,
+    SpellingsFound,
+    Trouble,
+)
 from tui.actions import ACTIONS, is_ours, works_in_dialogs
 from tui.explorer.asking import AskingKeys
 from tui.explorer.files import FilesKeys
@@ -80,6 +88,8 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
                 self.offer_spellings(event)
             elif isinstance(event, PictureSeen):
                 self.show_seen(event)
+            elif isinstance(event, Trouble):
+                self.asker.stream_is_gone(event.run_id)
         self.show_all()
         self.refresh_history()
         if any(isinstance(event, RunStarted) for event in events):

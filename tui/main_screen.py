@@ -59,6 +59,7 @@ class MainScreen(Screen[None]):
         self._truecolour = truecolour
         self._picture = picture
         self._height = 0
+        self._detail_was_open = False
         self._rows = 0
         self.set_class(ascii_only, "-ascii")
         self.set_class(not picture, "-no-picture")
@@ -111,7 +112,10 @@ class MainScreen(Screen[None]):
         """Give the detail most of the column, or its usual place."""
         if self.has_class("-detail-zoomed"):
             self.remove_class("-detail-zoomed")
+            self.set_class(self._detail_was_open, "-detail-on")
+            self.set_class(not self._detail_was_open, "-detail-off")
         else:
+            self._detail_was_open = self.detail_open
             self.add_class("-detail-zoomed", "-detail-on").remove_class("-detail-off")
 
     def toggle_plot(self) -> None:

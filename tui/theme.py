@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from textual.app import App
 from textual.color import Color
@@ -92,7 +92,7 @@ def theme_names() -> list[str]:
     return [*(theme.name for theme in OWN), *sorted(BUILTIN_THEMES)]
 
 
-def register_themes(app: App[int]) -> None:
+def register_themes(app: App[Any]) -> None:
     """Make our themes known to the app."""
     for theme in OWN:
         app.register_theme(theme)

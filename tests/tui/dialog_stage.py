@@ -24,7 +24,10 @@ from tui.theme import DARK, register_themes, with_own_variables
 
 HOSTILE = "\x1b]0;x\x07\x1b[31m[/red][bold] \u202e\r\n\t\u200b日本\U0001f469\u200d\U0001f680 "
 
-PLAIN = Styles(*[Style()] * 9, (Style(),), (Style(),))
+_NONE = Style()
+PLAIN = Styles(
+    _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, hues=(_NONE,), hue_bars=(_NONE,)
+)
 """No colours, for drawing a row without a screen."""
 
 

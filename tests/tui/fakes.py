@@ -144,6 +144,7 @@ class FakeWorker:
         forms_at: int = 5,
         hold_at: int | None = None,
         row_seconds: float = 0.0,
+        name: str = "run",
         hold_loading: bool = False,
         failing_loads: int = 0,
         passed: bool = True,
@@ -153,7 +154,7 @@ class FakeWorker:
     ) -> None:
         self.tell = tell
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
-        self.row_seconds = row_seconds
+        self.row_seconds, self.name = row_seconds, name
         self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
         self.go_on, self.loaded = threading.Event(), threading.Event()
         if not hold_loading:
@@ -178,7 +179,7 @@ class FakeWorker:
     def ask(self, question: Question, track: Sequence[int] = ()) -> str:
         self.questions.append(question)
         self.tracks.append(tuple(track))
-        run_id = hashlib.sha256(f"run {len(self.questions)}".encode()).hexdigest()[:16]
+        run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
         self._jobs.put(lambda: self._run(make_run(run_id, question, self.layers)))
         return run_id
 

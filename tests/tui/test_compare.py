@@ -75,6 +75,23 @@ def test_rows_that_have_not_been_read_say_nothing() -> None:
     assert {row.same for row in compare(nothing, nothing).rows} == {None}
 
 
+@pytest.mark.parametrize(
+    ("forms_at", "read", "words"),
+    [
+        (5, None, "top-1 is the same in every row"),
+        (5, 4, "top-1 is the same in all rows that both have"),
+        (2, 4, "top-1 first differs in row 2; later rows have not been read"),
+        (2, None, "top-1 first differs in row 2, and is the same in the end"),
+        (5, 0, "no row can be compared"),
+    ],
+)
+def test_nothing_is_said_of_rows_that_have_not_been_read(
+    forms_at: int, read: int | None, words: str
+) -> None:
+    right = make_view(2, forms_at=forms_at, read=read)
+    assert CompareTable(make_view(1, forms_at=5), right, ascii_only=False).verdict == words
+
+
 def test_probabilities_come_from_wherever_a_run_holds_them() -> None:
     left, right = make_view(), make_view(answer=SPHERE)
     right.run = replace(right.run, tracked=())

@@ -271,7 +271,7 @@ async def test_a_failed_proof_strikes_the_rows_out(tmp_path: Path) -> None:
         await stage.press("c")
         await stage.shows("no answer to continue")
         await stage.press("q")
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "state" / "lenscope" / "sessions").exists()
 
 
 @pytest.mark.parametrize("key", ["ctrl+s", "s"])
@@ -355,7 +355,7 @@ async def test_open_a_session_and_a_picture(tmp_path: Path) -> None:
         await stage.run_done(2)
         assert stage.worker.questions[1].picture == Picture("red [bold].png")
         await stage.press("ctrl+o", *"lens", "tab", "enter")
-        await stage.shows("opened 1 runs")
+        await stage.shows("opened 1 run;")
         await stage.press("ctrl+o", "escape")
         await stage.until(lambda: not isinstance(stage.app.screen, FileDialog))
 

@@ -15,7 +15,7 @@ from engine.records import Question, Session
 from engine.sessions import read_session
 from tests.tui.fakes import finish, make_rows, make_run
 from tui.disk.journal import Journal, newest_kept, newest_orphan, retire
-from tui.disk.paths import journals_folder, sessions_folder
+from tui.disk.paths import journals_folder, own_folder, sessions_folder
 
 RUN = finish(make_run("a" * 16, Question(prompt="Shape:")), make_rows(10, 5))
 SESSION = Session(created="x", saved="x", runs=(RUN,))
@@ -91,6 +91,32 @@ def test_a_killed_explorers_journal_is_offered_and_never_lost(tmp_path: Path) ->
     left = newest_orphan()
     assert left is not None
     assert left.session.saved == "mine"
+
+
+def test_the_one_that_was_written_last_is_offered_first() -> None:
+    from engine.sessions import write_session
+
+    for name, saved, age in (("1", "late", 10), ("2", "early", 1000), ("3", "empty", 0)):
+        path = own_folder(journals_folder()) / f"{name}.json"
+        runs = () if saved == "empty" else SESSION.runs
+        write_session(replace(SESSION, saved=saved, runs=runs), path)
+        os.utime(path, (time.time() - age,) * 2)
+    orphan = newest_orphan()
+    assert orphan is not None
+    assert orphan.session.saved == "late"
+
+
+def test_explorers_that_share_a_home_and_a_process_id_write_two_files() -> None:
+    one, other = Journal(), Journal()
+    one.write(replace(SESSION, saved="one"))
+    other.write(replace(SESSION, saved="other"))
+    until(lambda: len(journals()) == 2)
+    assert {read_session(path).saved for path in journals()} == {"one", "other"}
+    one.close(discard=True)
+    assert [read_session(path).saved for path in journals()] == ["other"]
+    assert newest_orphan() is None
+    other.close(discard=False)
+    assert newest_orphan() is not None
 
 
 def test_what_is_damaged_or_empty_is_not_offered_and_stays() -> None:

@@ -1,4 +1,4 @@
-"""The small parts: registry, layout, strips, preview, presets, paths, clipboard, dialog."""
+"""The small parts: strips, half-blocks, presets, paths, clipboard, what the dialog lists."""
 
 from __future__ import annotations
 
@@ -7,63 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from tests.tui.fakes import make_rows
-from tui.actions import ACTIONS, app_bindings, key_bar, table_bindings
-from tui.app import Explorer
 from tui.dialogs.file_dialog import entries
 from tui.disk import paths
-from tui.panes.lens_table import LensTable
 from tui.panes.half_blocks import _parse_line, picture_strips
 from tui.panes.strips import changed_span, strip_of
-from tui.panes.table_rows import Palette, RowFacts, header_segments, plan_columns, row_segments
 from tui.sharing import clipboard
 from tui.state import presets
-
-# What tmux or a legacy terminal swallows, or sends as something else.
-SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",
-             "ctrl+a", "ctrl+b", "ctrl+z", "ctrl+left_square_bracket", "f11"}  # fmt: skip
-
-STYLES = Palette(*[Style(color=f"color({number})") for number in range(20, 28)])
-
-
-def test_every_action_exists_and_no_key_acts_twice() -> None:
-    for bindings, owner in ((app_bindings(), Explorer), (table_bindings(), LensTable)):
-        for binding in bindings:
-            name = binding.action.split("(")[0]
-            assert hasattr(owner, f"action_{name}"), binding.action
-    keys = [key for action in ACTIONS for key in (*action.keys, *action.letters)]
-    assert len(keys) == len(set(keys))
-    assert not SWALLOWED & set(keys)
-
-
-def test_letters_never_win_over_the_editor() -> None:
-    for binding in app_bindings():
-        if len(binding.key) == 1 or binding.key in {"question_mark", "plus", "minus", "comma"}:
-            assert not binding.priority, binding.key
-    hints = key_bar(editing=True)
-    assert all(len(key) > 1 for key, _ in hints)
-
-
-@given(st.integers(20, 300), st.integers(1, 40), st.integers(0, 60))
-def test_columns_fit(width: int, top_k: int, first: int) -> None:
-    columns = plan_columns(width, top_k, first)
-    assert 1 <= columns.count <= top_k
-    assert columns.first + columns.count <= top_k
-    if width < 60:
-        return
-    header = header_segments(columns, STYLES, ascii_only=False)
-    assert sum(cell_len(text) for text, _ in header) == width
-    for reading in make_rows(3, 1, top_k=top_k):
-        facts = RowFacts(reading.layer, 3, reading, answer=17, formation=1)
-        row = row_segments(facts, columns, STYLES, ascii_only=False)
-        assert sum(cell_len(text) for text, _ in row) == width - 1
 
 
 def test_only_what_differs_is_drawn_again() -> None:

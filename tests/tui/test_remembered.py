@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,28 @@ def test_two_explorers_forget_nothing_of_each_other(tmp_path: Path) -> None:
         other.note_picture(str(tmp_path / f"other{index}.png"))
         one.note(theme=f"theme{index}")
     assert len(written(one, other).pictures) == 16
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"/a/\xff.png"), "/" + "x" * 5000])
+def test_a_name_that_the_file_cannot_hold_is_left_out(name: str) -> None:
+    memory = Remembered.load()
+    memory.note_picture("/a/b.png")
+    memory.note_picture(name)
+    memory.note_model(name)
+    memory.note(theme="nord")
+    again = written(memory)
+    assert again.pictures == ("/a/b.png",)
+    assert again.theme == "nord"
+
+
+def test_a_folder_that_cannot_be_written_is_no_trouble() -> None:
+    state_folder().parent.mkdir(parents=True)
+    state_folder().write_text("a file in the place of the folder")
+    memory = Remembered.load()
+    memory.note(theme="nord")
+    assert memory.settle(10)
+    assert memory.theme == "nord"
+    assert Remembered.load().theme is None
 
 
 def test_no_more_than_is_of_use(tmp_path: Path) -> None:

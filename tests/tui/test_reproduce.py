@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,8 @@ from engine.events import LoadOptions
 from engine.records import Counterfactual, ModelCard, Picture, Question, Run
 from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE, make_view
-from tui.cli import _run_parser, main
+from tui.cli import main
+from tui.commands.parsers import run_parser
 from tui.sharing.reproduce import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +30,7 @@ Asked = Callable[[str], tuple[LoadOptions, Question]]
 CARD = ModelCard("org/model", "c0ffee", "SomeModel", "bfloat16", "cuda:0")
 
 
-def run_of(prompt: str = "Shape:", card: ModelCard | None = CARD, **question: object) -> Run:
+def run_of(prompt: str = "Shape:", card: ModelCard | None = CARD, **question: Any) -> Run:
     run = make_view(prompt=prompt, **question).run
     return replace(run, question=replace(run.question, model=card))
 
@@ -114,7 +116,7 @@ def test_another_model_is_loaded_as_the_record_says(asked: Asked) -> None:
 def test_the_shell_reads_back_any_prompt(prompt: str) -> None:
     command = as_command(run_of(prompt, prefix=prompt), None)
     assert command.isprintable()
-    parsed = _run_parser().parse_args(words_of(command)[1:])
+    parsed = run_parser().parse_args(words_of(command)[1:])
     assert (parsed.prompt, parsed.prefix) == (prompt, prompt)
 
 
@@ -172,7 +174,7 @@ def answer_of(command: str, folder: Path) -> Run:
     ids=["picture", "raw"],
 )
 def test_the_command_and_the_python_answer_the_same(
-    settings: dict[str, object], tmp_path: Path
+    settings: dict[str, Any], tmp_path: Path
 ) -> None:
     card = ModelCard("samples/model", None, "LlavaForConditionalGeneration", "float32", "cpu")
     options = LoadOptions("samples/model", device="cpu", dtype="float32")

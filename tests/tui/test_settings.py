@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from engine.errors import BadInput
 from tui.actions import ACTIONS
+from tui.commands.parsers import DTYPES
 from tui.commands.settings import run_config, run_paths
-from tui.disk.paths import config_file
+from tui.disk.paths import config_file, sessions_folder
+from tui.disk.remembered import Remembered
 from tui.disk.settings import Settings, description, fields, load_settings
 
 
@@ -68,15 +70,25 @@ def test_the_environment_comes_before_the_file() -> None:
     [
         ('top_k = 5\nlite = "yes"', 2, "lite: expected true or false, got 'yes'"),
         ("\n\nasci = true", 3, "there is no setting 'asci'; perhaps 'ascii'"),
-        ("top_k = 0", 1, "top_k: expected a whole number >= 1, got 0"),
+        ("top_k = 0", 1, "top_k: expected a whole number from 1 to 100, got 0"),
+        ("top_k = 2.0", 1, "top_k: expected a whole number from 1 to 100, got 2.0"),
+        (f"top_k = 0x{'f' * 6000}", 1, "got a huge number"),
+        ('\n\ndevice = "gpu"', 3, "device: expected auto, cpu, cuda, cuda:1 or mps, got 'gpu'"),
+        ('device = "cpu\\n"', 1, "device: expected auto"),
+        ("[theme]\nx = 1", 1, "theme: expected a text, got a table"),
+        ('prompt = """\nlite = 3\n"""\nlite = "x"', 4, "lite: expected true or false, got 'x'"),
+        ("prompt = '''\n[keys]\n'''\n\"l\\u0069te\" = 1", 4, "expected true or false, got 1"),
+        ("columns = [\n  5,\n]", 1, "columns: expected a list of texts, got a list"),
         ('# theme = "nord"\ntheme = "nrd"', 2, "theme: there is none called 'nrd'; perhaps"),
         ('columns = ["kl", "entropi"]', 1, "there is no column 'entropi'; perhaps 'entropy'"),
-        ("columns = 5", 1, "columns: expected a list, got 5"),
-        ('plot = "logg"', 1, "plot: not one of its values, got 'logg' (what is plotted:"),
+        ("columns = 5", 1, "columns: expected a list of texts, got 5"),
+        ('plot = "logg"', 1, "plot: expected one of log, probability, rank, got 'logg'"),
         ('lite = true\n[keys]\nrun = "x"\nrnu = "y"', 4, "there is no action 'rnu'; perhaps 'run'"),
         ('lite = true\nkeys = { run = "x", rnu = "y" }', 2, "there is no action 'rnu'"),
         ('lite = true\nkeys.rnu = "y"', 2, "there is no action 'rnu'"),
-        ("[keys]\nplot = 3", 2, "keys: plot: expected a text, got 3"),
+        ('[ "keys" ]\n"run" = "a"\n\n"r\\u006eu" = "b"', 4, "there is no action 'rnu'"),
+        ("[keys]\nplot = 3", 2, "keys: 'plot': expected a text, got 3"),
+        ("[[keys]]\nrun = 3", 1, "keys: expected a table of texts, got a list"),
         ("a = 1\nb = = 2", 2, "Invalid value"),
         ("lite = true\ntop_k = [", 2, "Invalid value"),
         ("lite = true\nlite = false", 2, "overwrite"),
@@ -93,7 +105,10 @@ def test_a_mistake_is_named_with_its_line(text: str, line: int, words: str) -> N
     ("variable", "value", "words"),
     [
         ("LENSCOPE_LITE", "maybe", "LENSCOPE_LITE: lite: expected true or false, got 'maybe'"),
-        ("LENSCOPE_TOP_K", "many", "LENSCOPE_TOP_K: top_k: expected a whole number, got 'many'"),
+        ("LENSCOPE_TOP_K", "many", "expected a whole number from 1 to 100, got 'many'"),
+        ("LENSCOPE_TOP_K", "9" * 5000, "LENSCOPE_TOP_K: top_k: expected a whole number from"),
+        ("LENSCOPE_DEVICE", "cuda:x", "LENSCOPE_DEVICE: device: expected auto"),
+        ("LENSCOPE_PROMPT", "a\udcff", "LENSCOPE_PROMPT: not a text in UTF-8"),
         ("LENSCOPE_THEME", "nrd", "LENSCOPE_THEME: theme: there is none called 'nrd'"),
     ],
 )
@@ -101,10 +116,34 @@ def test_a_mistake_in_the_environment_is_named(variable: str, value: str, words:
     assert words in complaint({variable: value})
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"lite = true\x00"])
-def test_what_is_no_text_is_a_line(data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\xff\xfe", "config.toml: not a text in UTF-8"),
+        (b"lite = true\x00", "config.toml, line 1: "),
+        (b"model = " + b"[" * 5000, "config.toml: nested too deeply"),
+        (b"top_k = " + b"9" * 5000, "config.toml: a number has too many digits"),
+        (b"#" * 2**21, "the limit for a config file is"),
+        (b"a" * 5000 + b" = 1", "line 1: there is no setting 'aaaa"),
+    ],
+)
+def test_what_is_no_config_is_a_line(data: bytes, words: str) -> None:
     write(data)
-    complaint()
+    assert words in complaint()
+    assert len(complaint()) < 1000
+
+
+def test_a_config_that_cannot_be_read_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    config_file().mkdir(parents=True)
+    assert "a folder, not a config file" in complaint()
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 300)
+    assert "the config file cannot be read (File name too long)" in complaint()
+
+
+def test_values_that_the_command_line_takes_too() -> None:
+    for dtype in DTYPES:
+        assert load_settings({"LENSCOPE_DTYPE": dtype}).settings.dtype == dtype
+    assert str(DTYPES[-1]) in complaint({"LENSCOPE_DTYPE": "int8"})
 
 
 @with_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
@@ -141,6 +180,59 @@ def test_what_config_prints_is_a_config(capsys: pytest.CaptureFixture[str]) -> N
     for example in examples:
         write(example)
         load_settings({})
+
+
+def test_config_tells_where_a_value_comes_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Remembered.load()
+    memory.note(theme="nord", columns=("kl",), plot="rank")
+    assert memory.settle(10)
+    write('plot = "log"\ncolumns = ["rms"]\n')
+    monkeypatch.setenv("LENSCOPE_PLOT", "probability")
+    monkeypatch.setenv("LENSCOPE_TEHME", "x")
+    run_config()
+    printed = capsys.readouterr().out
+    assert 'remembered\n# theme = "nord"\n' in printed
+    assert '# from LENSCOPE_PLOT\nplot = "probability"\n' in printed
+    assert 'config.toml\ncolumns = ["rms"]\n' in printed
+    assert "# LENSCOPE_TEHME sets nothing" in printed
+    monkeypatch.setenv("LENSCOPE_REMEMBER", "no")
+    run_config()
+    assert "nord" not in capsys.readouterr().out
+
+
+@with_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(prompt=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
+def test_any_prompt_is_printed_safely_and_comes_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    if "\0" not in prompt:  # the environment cannot hold it
+        monkeypatch.setenv("LENSCOPE_PROMPT", prompt)
+        capsys.readouterr()
+        run_config()
+        printed = capsys.readouterr().out
+        assert tomllib.loads(printed) == {"prompt": prompt}
+        assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_paths_count_what_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sessions_folder().mkdir(parents=True)
+    for index in range(3):
+        (sessions_folder() / f"{index}.json").write_text("x" * 100_000)
+    write("lite = 5")  # and a config that is wrong is no hindrance
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "evil\x1b[31m\n"))
+    run_paths()
+    printed = capsys.readouterr().out
+    assert "sessions  (3 files, 0.3 MB)" in printed
+    assert len(printed.splitlines()) == 8
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert len({line.index("/") for line in printed.splitlines()}) == 1
+    (config_file()).write_text(f'cache_dir = "{tmp_path}/models"')
+    run_paths()
+    assert f"{tmp_path}/models  (not there yet)" in capsys.readouterr().out
 
 
 def test_paths_say_where_everything_lies(capsys: pytest.CaptureFixture[str]) -> None:

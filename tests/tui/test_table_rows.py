@@ -25,7 +25,8 @@ from tui.state.finding import next_row, rows_with
 COLOURS = [Style(color=f"color({number})") for number in range(20, 28)]
 HUES = tuple(Style(color=f"color({number})") for number in range(30, 38))
 BARS = tuple(Style(color=f"color({number})") for number in range(40, 48))
-STYLES = Palette(*COLOURS, hues=HUES, hue_bars=BARS)
+TEXT, FAINT, HEADER, BAR, ANSWER, ANSWER_BAR, STRUCK, CURSOR = COLOURS
+STYLES = Palette(TEXT, FAINT, HEADER, BAR, ANSWER, ANSWER_BAR, STRUCK, CURSOR, HUES, BARS)
 FIGURE_SETS = st.lists(st.sampled_from(list(FIGURES)), unique=True).map(tuple)
 
 

@@ -27,7 +27,7 @@ from tui.state.curves import Curve, Measure
 
 QUICK, WHOLE = 3_000, 50_000
 PLAIN = Style()
-PALETTE = Palette(*[PLAIN] * 8)
+PALETTE = Palette(PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN)
 LOOK = DetailLook(PLAIN, PLAIN, PLAIN)
 
 of_every_kind = pytest.mark.parametrize("kind", list(KINDS))

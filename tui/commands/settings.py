@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from engine.errors import BadInput
+from engine.files import reason_of, user_path
 from tui.commands.exits import Exit
+from tui.commands.parsers import DEFAULT_PROMPT
 from tui.disk.paths import config_file, journals_folder, sessions_folder, state_folder
-from tui.disk.settings import PREFIX, description, fields, load_settings
+from tui.disk.remembered import Remembered
+from tui.disk.settings import (
+    description,
+    fields,
+    load_settings,
+    strange_variables,
+    variable_of,
+)
 from tui.show import plain_line
+from tui.state.table_look import TableLook
 
 
 def run_config() -> Exit:
-    """Print every setting as TOML that can be put into config.toml: what is as it came is commented
-    out."""
+    """Print every setting as TOML that can be put into config.toml: what is not set there or in the
+    environment is commented out."""
     loaded = load_settings()
-    print(f"# {plain_line(str(config_file()))}")
-    print(f"# A variable {PREFIX}THEME and the like comes before the file, a flag before both.")
+    _never_fail_to_print()
+    remembered = Remembered.load() if loaded.settings.remember else Remembered()
+    print(f"# {plain_line(str(config_file()))}{_what_is_there(config_file())}")
+    print(f"# A variable {variable_of('theme')} and the like comes before the file, a flag before")
+    print("# both. What is commented out is not set here.")
+    for variable in strange_variables(os.environ):
+        print(f"# {plain_line(variable)} sets nothing: there is no such variable.")
     for setting in fields():
-        value = getattr(loaded.settings, setting.name)
-        source = loaded.sources.get(setting.name)
+        name = setting.name
+        source = loaded.sources.get(name)
+        chosen_last = getattr(remembered, name, None)
         print(f"\n# {description(setting)}")
         if source is not None:
             print(f"# from {plain_line(source)}")
-        sign = "" if source is not None else "# "
-        if isinstance(value, Mapping):
-            print(f"{sign}[{setting.name}]")
-            for name, keys in value.items():
-                print(f"{sign}{_toml(name)} = {_toml(keys)}")
+            _print_setting(name, getattr(loaded.settings, name), "")
+        elif chosen_last is not None:
+            print("# as chosen last; remembered")
+            _print_setting(name, chosen_last, "# ")
+        elif name in _EXAMPLES:
+            print("# not set; it could be")
+            _print_setting(name, _EXAMPLES[name], "# ")
         else:
-            shown = _example(setting.name) if value is None else value
-            print(f"{sign}{setting.name} = {_toml(shown)}")
+            print("# the default")
+            _print_setting(name, _DEFAULTS.get(name, getattr(loaded.settings, name)), "# ")
     return Exit.DONE
+
+
+def _print_setting(name: str, value: Any, sign: str) -> None:
+    if isinstance(value, Mapping):
+        print(f"{sign}[{name}]")
+        for key, text in value.items():
+            print(f"{sign}{_quoted(key)} = {_quoted(text)}")
+    else:
+        print(f"{sign}{name} = {_toml(value)}")
 
 
 def run_paths() -> Exit:
     """Print where configuration, sessions, models and samples lie, and what is there."""
     import samples
 
+    _never_fail_to_print()
     places = {
         "config": config_file(),
         "state": state_folder(),
@@ -59,11 +90,16 @@ def run_paths() -> Exit:
 
 def _model_cache() -> Path:
     """Where the hub's library keeps models; asked of the environment, as the library does."""
-    settings = load_settings().settings
-    if settings.cache_dir:
-        return Path(settings.cache_dir).expanduser()
-    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")  # noqa: PTH111
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    with contextlib.suppress(BadInput, OSError):  # what is wrong there, other commands say
+        given = load_settings().settings.cache_dir
+        if given:
+            return user_path(given)
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    with contextlib.suppress(OSError):
+        return user_path(hub or f"{home}/hub")
+    return Path(hub or home)
 
 
 def _what_is_there(path: Path) -> str:
@@ -73,30 +109,66 @@ def _what_is_there(path: Path) -> str:
         if path.is_dir():
             sizes = [file.stat().st_size for file in path.glob("*.json")]
             if sizes:
-                return f"  ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)"
-    except OSError as error:
-        return f"  ({error.strerror})"
+                files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
+                return f"  ({files}, {sum(sizes) / 1e6:.1f} MB)"
+    except (OSError, ValueError) as error:
+        return f"  ({plain_line(reason_of(error))})"
     return ""
 
 
-def _example(name: str) -> Any:
-    """What a setting without a default could be."""
-    return {
-        "model": "org/model",
-        "prompt": "Color of the main object:",
-        "device": "auto",
-        "dtype": "auto",
-        "cache_dir": "/path/to/cache",
-        "theme": "lenscope",
-        "columns": ("entropy",),
-        "plot": "probability",
-        "copy_format": "tsv",
-        "presets_file": "/path/to/prompts.toml",
-    }[name]
+_EXAMPLES: Final = {
+    "model": "org/model",
+    "cache_dir": "/path/to/cache",
+    "presets_file": "/path/to/prompts.toml",
+}
+"""What a setting without a default could be."""
+
+_DEFAULTS: Final = {
+    "prompt": DEFAULT_PROMPT,
+    "device": "auto",
+    "dtype": "auto",
+    "theme": "lenscope",
+    "columns": TableLook().figures,
+    "plot": "probability",
+    "copy_format": "tsv",
+}
+"""What holds where a setting and what is remembered leave it open."""
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML; a JSON string or list of strings is one, too."""
-    if isinstance(value, tuple):
-        value = list(value)
-    return json.dumps(value)
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return f"[{', '.join(map(_quoted, value))}]"
+        case str():
+            return _quoted(value)
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """A text in quotes, with nothing in it that a terminal would act on."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _can_be_printed(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable() and _can_be_printed(character):
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _never_fail_to_print() -> None:
+    """A path may hold letters that this terminal's encoding has not."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

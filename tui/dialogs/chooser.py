@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from tui.dialogs.choice_list import ChoiceList
 from tui.show import display_text, plain_line
 
 _MOST_SHOWN = 500
@@ -27,7 +28,7 @@ class Choice:
     """One thing to choose."""
 
     value: str
-    """What the dialog returns."""
+    """What the dialog returns; empty for a remark, which cannot be chosen."""
     title: str
     detail: str = ""
     section: str = ""
@@ -45,6 +46,11 @@ class Chooser(ModalScreen[str | None]):
     Chooser OptionList {
         height: 1fr; border: none; background: $background; scrollbar-size-vertical: 1; padding: 0;
     }
+    Chooser.-ascii OptionList { scrollbar-size-vertical: 0; }
+    """
+    SCOPED_CSS = False  # those made of it are meant, too
+    CSS = """
+    Chooser.-ascii .dialog { border: ascii $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
@@ -73,6 +79,7 @@ class Chooser(ModalScreen[str | None]):
         self._free = free
         self._hint = hint
         self._shown: list[Choice | None] = []
+        self._listed_for: str | None = None
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -81,23 +88,31 @@ class Chooser(ModalScreen[str | None]):
             box.border_title = Content(plain_line(self._title))  # type: ignore[assignment]
             box.border_subtitle = "type to find, enter takes, esc closes"
             yield Input(compact=True, placeholder=self._hint)
-            yield OptionList(compact=True, markup=False)
+            yield ChoiceList()
 
     def on_mount(self) -> None:
         """Typing filters."""
         self.query_one(Input).cursor_blink = False
-        self.query_one(OptionList).can_focus = False
-        self.call_after_refresh(self._list)
 
     def on_resize(self) -> None:
-        """Details stand at the right edge."""
+        """Details stand at the right edge; the size is known from now on."""
         self.call_after_refresh(self._list)
 
     def put(self, choices: Iterable[Choice]) -> None:
         """Replace the choices; what is typed and highlighted stays."""
         self._choices = tuple(choices)
-        if self.is_mounted:
+        if self._listed_for is not None:
             self._list()
+
+    def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
+        """Return choices that the list has not: what is typed, taken as it is."""
+        if not self._free or typed in ("", *found):
+            return []
+        return [Choice(typed, typed, self._free)]
+
+    def take(self, value: str) -> None:
+        """Close with a choice; with none, where there is nothing under the cursor."""
+        self.dismiss(value or None)
 
     @property
     def typed(self) -> str:
@@ -106,39 +121,49 @@ class Chooser(ModalScreen[str | None]):
 
     def action_move(self, step: int) -> None:
         """Move in the list while typing goes on."""
-        takeable = [index for index, choice in enumerate(self._shown) if choice is not None]
+        self._list_typed()
+        takeable = self._takeable
         if not takeable:
             return
-        choices = self.query_one(OptionList)
+        choices = self.query_one(ChoiceList)
         here = choices.highlighted
         place = takeable.index(here) if here in takeable else -1 if step > 0 else len(takeable)
-        choices.highlighted = takeable[min(max(place + step, 0), len(takeable) - 1)]
+        choices.move(takeable[min(max(place + step, 0), len(takeable) - 1)])
 
     @on(Input.Changed)
     def _typed_more(self) -> None:
-        self._list()
+        self._list_typed()
 
     @on(Input.Submitted)
     def _entered(self) -> None:
-        index = self.query_one(OptionList).highlighted
-        choice = self._shown[index] if index is not None and index < len(self._shown) else None
-        self.dismiss(choice.value if choice is not None else None)
+        self._list_typed()
+        index = self.query_one(ChoiceList).highlighted
+        self.take("" if index is None else self._value(index))
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
-        choice = self._shown[event.option_index]
-        if choice is not None:
-            self.dismiss(choice.value)
+        self.take(self._value(event.option_index))
+
+    @property
+    def _takeable(self) -> list[int]:
+        return [index for index, choice in enumerate(self._shown) if choice is not None]
+
+    def _list_typed(self) -> None:
+        """Follow what is typed; keys may come before the message that tells of it."""
+        if self.typed != self._listed_for:
+            self._list()
 
     def _list(self) -> None:
-        """Show what matches; the first match is highlighted."""
-        words = self.typed.casefold().split()
-        found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
+        """Show what matches. What is highlighted stays; as soon as more is typed it is what the
+        typed text names, else the first match."""
         typed = self.typed.strip()
-        if self._free and typed and typed not in [choice.value for choice in found]:
-            found.append(Choice(typed, typed, self._free))
-        choices = self.query_one(OptionList)
+        words = typed.casefold().split()
+        found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
+        known = {choice.value for choice in found}
+        found += self.beyond(typed, known)
+        choices = self.query_one(ChoiceList)
         before = self._highlighted(choices)
+        self._listed_for = self.typed
         width = max(choices.size.width - 2, 20)
         self._shown = []
         options: list[Option] = []
@@ -149,19 +174,23 @@ class Chooser(ModalScreen[str | None]):
                 self._shown.append(None)
                 name = plain_line(section, ascii_only=self._ascii)
                 options.append(Option(Content.styled(name, "bold $primary"), disabled=True))
-            self._shown.append(choice)
-            options.append(Option(self._line(choice, width)))
-        choices.clear_options()
-        choices.add_options(options)
-        takeable = [index for index, choice in enumerate(self._shown) if choice is not None]
-        same = [index for index in takeable if self._shown[index] == before]
-        choices.highlighted = (same or takeable or [None])[0]  # type: ignore[list-item]
+            self._shown.append(choice if choice.value else None)
+            options.append(Option(self._line(choice, width), disabled=not choice.value))
+        named = before or (typed if typed in known else "")
+        takeable = self._takeable
+        same = [index for index in takeable if self._value(index) == named]
+        choices.put(options, (same or takeable or [None])[0])  # type: ignore[list-item]
 
-    def _highlighted(self, choices: OptionList) -> Choice | None:
+    def _highlighted(self, choices: ChoiceList) -> str:
+        """The value under the cursor; none as soon as something else is typed."""
         index = choices.highlighted
-        if index is None or index >= len(self._shown) or self.typed:
-            return None
-        return self._shown[index]
+        if index is None or self.typed != self._listed_for:
+            return ""
+        return self._value(index)
+
+    def _value(self, index: int) -> str:
+        choice = self._shown[index] if index < len(self._shown) else None
+        return choice.value if choice is not None else ""
 
     def _line(self, choice: Choice, width: int) -> Content:
         detail = plain_line(choice.detail, ascii_only=self._ascii)

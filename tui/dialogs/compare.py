@@ -154,12 +154,17 @@ class CompareTable(RowList):
     def verdict(self) -> str:
         """Where the runs part, in words."""
         compared = self.compared
+        known = sum(row.same is not None for row in compared.rows)
+        if not known:
+            return "no row can be compared"
+        whole = known == len(compared.rows)
         if compared.parts is None:
-            known = [row for row in compared.rows if row.same is not None]
-            return "top-1 is the same in every row" if known else "no row can be compared"
+            return f"top-1 is the same in {'every row' if whole else 'all rows that both have'}"
         if compared.parts_for_good == compared.parts:
             return f"top-1 differs from row {compared.parts} on, for good"
         first = f"top-1 first differs in row {compared.parts}"
+        if not whole:
+            return f"{first}; later rows have not been read"
         if compared.parts_for_good is None:
             return f"{first}, and is the same in the end"
         return f"{first}, for good from row {compared.parts_for_good}"

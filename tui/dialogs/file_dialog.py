@@ -14,10 +14,11 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.timer import Timer
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.records import Picture
+from tui.dialogs.choice_list import ChoiceList
 from tui.disk.paths import short_path
 from tui.panes.preview import Preview
 from tui.show import plain_line
@@ -57,11 +58,19 @@ class FileDialog(ModalScreen[str | None]):
     DEFAULT_CSS = """
     FileDialog Horizontal { height: 1fr; }
     FileDialog OptionList { width: 1fr; }
+    FileDialog Static { height: 1; color: $faint; }
     FileDialog #peek { width: 32; height: 100%; border: round $frame; display: none; }
-    FileDialog.-peeking #peek { display: block; }
+    FileDialog #peek { border-title-color: $faint; border-subtitle-color: $faint; }
+    FileDialog.-peeks #peek { display: block; }
+    FileDialog.-ascii OptionList { scrollbar-size-vertical: 0; }
+    """
+    CSS = """
+    FileDialog.-ascii .dialog { border: ascii $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
+        # ctrl+c cancels everywhere; here, too, so that esc is not the only way out.
+        Binding("ctrl+c", "dismiss", show=False),
         # Without priority: keys then act in the order in which they were typed.
         Binding("tab", "complete", show=False),
         Binding("down", "move(1)", show=False),
@@ -75,6 +84,7 @@ class FileDialog(ModalScreen[str | None]):
         recent: Sequence[str] = (),
         preview: bool = True,
         truecolour: bool = True,
+        ascii_only: bool = False,
     ) -> None:
         """`recent` pictures are offered before anything is typed."""
         super().__init__()
@@ -82,27 +92,36 @@ class FileDialog(ModalScreen[str | None]):
         self._recent = [path for path in recent if _is_file(path)]
         self._previews = preview
         self._truecolour = truecolour
+        self._ascii = ascii_only
         self._entries: list[str] = []
+        self._lines: list[str | None] = []
+        """The path of each line of the list; none for a heading."""
         self._listed: str | None = None
+        self._peeked = ""
         self._rest: Timer | None = None
+        self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """A line to type in, and the entries."""
+        """A line to type in, the entries, and what is known of the one under the cursor."""
         with Vertical(classes="dialog") as box:
             box.border_title = "open a picture or a session"
             box.border_subtitle = "tab completes, enter opens, esc closes"
             yield Input(self._start, select_on_focus=False, compact=True)
             with Horizontal():
-                yield OptionList(compact=True, markup=False)
+                yield ChoiceList()
                 yield Preview(truecolour=self._truecolour, identity="peek")
+            yield Static(markup=False)
 
     def on_mount(self) -> None:
         """Start with what lies in the folder."""
         entry = self.query_one(Input)
         entry.cursor_blink = False
         entry.cursor_position = len(self._start)
-        self.query_one(OptionList).can_focus = False
         self._list(self._start)
+
+    def on_resize(self) -> None:
+        """There is a preview where there is room for one."""
+        self.set_class(self._previews and self.app.size.width >= _PREVIEW_FROM, "-peeks")
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -110,61 +129,82 @@ class FileDialog(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _chosen(self, event: Input.Submitted) -> None:
-        highlighted = self.query_one(OptionList).highlighted
-        path = event.value if highlighted is None else self._entries[highlighted]
-        self._take(path)
-
-    @on(OptionList.OptionHighlighted)
-    def _highlighted(self) -> None:
-        """Show the picture under the cursor, when the cursor rests."""
-        if self._rest is not None:
-            self._rest.stop()
-        if self._previews and self.app.size.width >= _PREVIEW_FROM:
-            self._rest = self.set_timer(_REST_SECONDS, self._peek)
-
-    def _peek(self) -> None:
-        index = self.query_one(OptionList).highlighted
-        path = self._entries[index] if index is not None and index < len(self._entries) else ""
-        is_picture = Path(path).suffix.lower() in PICTURE_ENDINGS
-        self.set_class(is_picture, "-peeking")
-        if is_picture:
-            self.query_one(Preview).open(Picture(expand(path)))
-
-    def on_preview_opened(self, message: Preview.Opened) -> None:
-        """To look at a picture is not to choose it."""
-        message.stop()
-
-    def on_preview_refused(self, message: Preview.Refused) -> None:
-        """What cannot be opened has no preview, and says why."""
-        message.stop()
-        self.query_one(Preview).clear("no picture")
+        self._list(event.value)
+        self._take(self._under_cursor or event.value)
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
-        self._take(self._entries[event.option_index])
+        self._take(self._lines[event.option_index] or "")
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        self._peek_at_rest()
 
     def action_move(self, step: int) -> None:
         """Move in the list while typing goes on."""
-        choices = self.query_one(OptionList)
+        choices = self.query_one(ChoiceList)
         self._list(self.query_one(Input).value)
-        if not self._entries:
+        places = [index for index, path in enumerate(self._lines) if path is not None]
+        if not places:
             return
         here = choices.highlighted
-        if here is None:
-            choices.highlighted = 0 if step > 0 else len(self._entries) - 1
-        else:
-            choices.highlighted = min(max(here + step, 0), len(self._entries) - 1)
+        place = places.index(here) + step if here in places else 0 if step > 0 else len(places) - 1
+        choices.move(places[min(max(place, 0), len(places) - 1)])
 
     def action_complete(self) -> None:
         """Take the highlighted entry into the line, or what all entries have in common."""
         self._list(self.query_one(Input).value)
-        highlighted = self.query_one(OptionList).highlighted
-        if highlighted is not None:
-            self._put(self._entries[highlighted])
+        if self._under_cursor:
+            self._put(self._under_cursor)
         elif self._entries:
             common = os.path.commonprefix(self._entries)  # noqa: RUF071, letters are what is typed
             if len(common) > len(self.query_one(Input).value):
                 self._put(common)
+
+    # ------------------------------------------------------------------ looking at it
+
+    def _peek_at_rest(self) -> None:
+        """Look at what is under the cursor, or typed, when both rest."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(_REST_SECONDS, self._peek)
+
+    def _peek(self) -> None:
+        path = expand(self._under_cursor or self.query_one(Input).value)
+        if path == self._peeked:
+            return
+        self._peeked = path
+        size = _size_of(path)
+        self._tell(file_size(size) if size is not None else "")
+        preview = self.query_one(Preview)
+        if size is not None and self._previews and _is_picture(path):
+            preview.open(Picture(path))
+        elif preview.named:
+            preview.clear()
+
+    def on_preview_opened(self, message: Preview.Opened) -> None:
+        """To look at a picture is not to choose it."""
+        message.stop()
+        picture = message.picture
+        if picture.path == self._peeked:
+            size = _size_of(picture.path) or 0
+            self._tell(f"{picture.width}×{picture.height}, {file_size(size)}")
+
+    def on_preview_refused(self, message: Preview.Refused) -> None:
+        """What cannot be opened has no preview, and a line says why."""
+        message.stop()
+        self.query_one(Preview).clear()
+        self._tell(message.error.removeprefix(f"{self._peeked}: "))
+
+    def _tell(self, facts: str) -> None:
+        self.query_one(Static).update(Content(plain_line(facts, ascii_only=self._ascii)))
+
+    # ------------------------------------------------------------------ choosing it
+
+    @property
+    def _under_cursor(self) -> str:
+        index = self.query_one(ChoiceList).highlighted
+        return (self._lines[index] if index is not None else None) or ""
 
     def _take(self, path: str) -> None:
         if not path.strip():
@@ -184,13 +224,22 @@ class FileDialog(ModalScreen[str | None]):
             return
         self._listed = typed
         self._entries = entries(typed)
-        names = [path[typed.rfind("/") + 1 :] for path in self._entries]
-        if typed == self._start:
-            self._entries += self._recent
-            names += [f"recent: {short_path(Path(path))}" for path in self._recent]
-        choices = self.query_one(OptionList)
-        choices.clear_options()
-        choices.add_options([Option(Content(plain_line(name))) for name in names])
+        here: list[tuple[str | None, str]] = [
+            (path, path[typed.rfind("/") + 1 :]) for path in self._entries
+        ]
+        if self._recent and typed == self._start:
+            recent = [(path, f" {short_path(Path(path))}") for path in self._recent]
+            here = [(None, "recent"), *recent, (None, "here"), *((p, f" {n}") for p, n in here)]
+        self._lines = [path for path, _ in here]
+        options = [self._option(path, name) for path, name in here]
+        self.query_one(ChoiceList).put(options, None)
+        self._peek_at_rest()
+
+    def _option(self, path: str | None, name: str) -> Option:
+        shown = plain_line(name, ascii_only=self._ascii)
+        if path is None:
+            return Option(Content.styled(shown, "bold $primary"), disabled=True)
+        return Option(Content(shown))
 
 
 def expand(path: str) -> str:
@@ -201,6 +250,26 @@ def expand(path: str) -> str:
 def is_session(path: str) -> bool:
     """Return whether a path is meant as a session rather than a picture."""
     return path.lower().endswith(SESSION_ENDING)
+
+
+def file_size(count: int) -> str:
+    """Return a number of bytes in few characters."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        file = Path(path)
+        return file.stat().st_size if file.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_picture(path: str) -> bool:
+    return Path(path).suffix.lower() in PICTURE_ENDINGS
 
 
 def _is_file(path: str) -> bool:

@@ -2,86 +2,133 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.widgets import Input
 
 import samples
 from tui.dialogs.chooser import Choice, Chooser
+from tui.dialogs.file_dialog import entries, expand, file_size
 
 if TYPE_CHECKING:
     from engine.local_models import LocalModel
 
 _LOOKING = Choice("", "looking through the cache", section="in the cache")
+_MOST_FOLDERS = 50
 
 
 class ModelPicker(Chooser):
     """Returns a hub id or a folder."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete", show=False)]
+
     @dataclass
     class Found(Message):
-        """What lies in the cache."""
+        """What lies in the cache, and what the folders hold that are offered anyway."""
 
-        models: tuple[LocalModel, ...]
+        cached: tuple[LocalModel, ...]
+        folders: tuple[LocalModel, ...]
 
     def __init__(self, *, recent: Sequence[str], cache_dir: str | None, ascii_only: bool) -> None:
-        self._recent = recent
+        self._recent = tuple(recent)
         self._cache_dir = cache_dir
         super().__init__(
             "models",
-            self._all((), looking=True),
+            self._all((), {}, looking=True),
             ascii_only=ascii_only,
             free="a hub id or a folder",
-            hint="a hub id or a folder",
+            hint="a hub id or a folder; tab completes a folder",
         )
 
     def on_mount(self) -> None:
         """Look through the cache in the background: it may hold hundreds of models."""
         super().on_mount()
+        names = (str(samples.MODEL), *self._recent)
 
         def work() -> None:
-            from engine.local_models import local_models
+            from engine.local_models import folder_model, local_models
 
+            folders = [folder_model(name) for name in names]
             found = local_models(self._cache_dir)
             with suppress(RuntimeError):  # the app has left
-                self.post_message(self.Found(found))
+                self.post_message(self.Found(found, tuple(each for each in folders if each)))
 
         threading.Thread(target=work, daemon=True).start()
 
     def on_model_picker_found(self, message: ModelPicker.Found) -> None:
         """Show them."""
-        self.put(self._all(message.models, looking=False))
+        known = {model.name: model for model in (*message.cached, *message.folders)}
+        self.put(self._all(message.cached, known, looking=False))
 
-    def _all(self, cached: Sequence[LocalModel], *, looking: bool) -> list[Choice]:
-        sizes = {model.name: _described(model) for model in cached}
+    def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
+        """Return the folders that a path may become, and what is typed as it is."""
+        folders = [path.rstrip("/") for path in _folders(typed)[:_MOST_FOLDERS]] if typed else []
+        offered = [_as_choice(path) for path in folders if path not in found]
+        return [*offered, *super().beyond(typed, {*found, *(each.value for each in offered)})]
+
+    def take(self, value: str) -> None:
+        """Go into a folder that is no model; close with a model."""
+        if value.endswith("/") and value != self.typed:
+            self._write(value)
+        else:
+            super().take(value)
+
+    def action_complete(self) -> None:
+        """Complete the path of a folder as far as there is no choice."""
+        common = os.path.commonprefix(_folders(self.typed))  # noqa: RUF071, letters are typed
+        if len(common) > len(self.typed):
+            self._write(common)
+
+    def _write(self, path: str) -> None:
+        entry = self.query_one(Input)
+        entry.value = path
+        entry.cursor_position = len(path)
+
+    def _all(
+        self, cached: Sequence[LocalModel], known: dict[str, LocalModel], *, looking: bool
+    ) -> list[Choice]:
         bundled = str(samples.MODEL)
+        details = {name: _described(model) for name, model in known.items()}
         choices = [
-            Choice(name, name, sizes.get(name, ""), "recent")
+            Choice(name, name, details.get(name, ""), "recent")
             for name in self._recent
             if name != bundled
         ]
-        choices.append(Choice(bundled, "samples/model", "2.5 million parameters", "bundled"))
+        choices.append(Choice(bundled, "samples/model", details.get(bundled, ""), "bundled"))
         choices += [
-            Choice(model.name, model.name, sizes[model.name], "in the cache")
+            Choice(model.name, model.name, details[model.name], "in the cache")
             for model in cached
             if model.name not in self._recent
         ]
-        if looking:
-            choices.append(_LOOKING)
-        return choices
+        return [*choices, _LOOKING] if looking else choices
 
 
 def _described(model: LocalModel) -> str:
-    parts = [model.architecture or "", _size(model.bytes), "" if model.complete else "incomplete"]
+    parts = [
+        model.architecture or "",
+        file_size(model.bytes),
+        "" if model.complete else "incomplete",
+    ]
     return ", ".join(part for part in parts if part)
 
 
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
+def _folders(typed: str) -> list[str]:
+    return [path for path in entries(typed) if path.endswith("/")]
+
+
+def _as_choice(folder: str) -> Choice:
+    try:
+        is_model = (Path(expand(folder)) / "config.json").is_file()
+    except (OSError, ValueError):
+        is_model = False
+    if is_model:
+        return Choice(folder, folder, "a model", "folders")
+    return Choice(f"{folder}/", f"{folder}/", section="folders")

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -19,7 +18,7 @@ from textual.widget import Widget
 from engine.errors import LenscopeError
 from engine.events import PictureSeen
 from engine.records import Picture
-from tui.panes.half_blocks import NO_TERM_IMAGE, centred, picture_strips
+from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 from tui.show import plain_line
 
 if TYPE_CHECKING:
@@ -64,9 +63,10 @@ class PictureView(ModalScreen[None]):
 
     @dataclass
     class Drawn(Message):
-        """The strips of what is to be shown; `order` says of which wish."""
+        """The strips of what was to be shown."""
 
-        order: int
+        seen: bool
+        facts: str
         strips: list[Strip]
 
     @dataclass
@@ -92,12 +92,14 @@ class PictureView(ModalScreen[None]):
         self._shows_seen = False
         self._zoom = 0
         self._centre = (0.5, 0.5)
-        self._order = 0
+        self._drawing = self._wish = False
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
         """The canvas."""
-        yield Canvas()
+        canvas = Canvas()
+        canvas.border_subtitle = "+ - zoom, arrows move, 0 fits, v model's view, q closes"
+        yield canvas
 
     def on_mount(self) -> None:
         """Open the picture in the background."""
@@ -146,12 +148,17 @@ class PictureView(ModalScreen[None]):
         self._draw()
 
     def on_picture_view_drawn(self, message: PictureView.Drawn) -> None:
-        """Show it, unless another wish has come since."""
-        if message.order == self._order:
+        """Show it; draw again if it is to look different by now."""
+        self._drawing = False
+        if message.seen == self._shows_seen:
+            self._caption(message.facts)
             self.query_one(Canvas).show(message.strips)
+        if self._wish:
+            self._draw()
 
     def on_picture_view_refused(self, message: PictureView.Refused) -> None:
         """Say why there is none."""
+        self._drawing = self._wish = False
         self.query_one(Canvas).say(plain_line(message.error))
         self._caption("")
 
@@ -185,12 +192,14 @@ class PictureView(ModalScreen[None]):
         width, height = canvas.size
         if known is None or min(width, height) < 2:
             return
+        self._wish = self._drawing
+        if self._wish:  # a held key is not to heap up drawings that nobody sees
+            return
         image, facts = known
-        self._caption(facts)
         zoom = ZOOMS[self._zoom]
         box, self._centre = _window(image.size, (width, 2 * height), zoom, self._centre)
-        self._order += 1
-        order, truecolour = self._order, self._truecolour
+        self._drawing = True
+        seen, truecolour = self._shows_seen, self._truecolour
 
         def work() -> None:
             try:
@@ -198,7 +207,7 @@ class PictureView(ModalScreen[None]):
             except ImportError:
                 self._post(self.Refused(NO_TERM_IMAGE))
                 return
-            self._post(self.Drawn(order, strips))
+            self._post(self.Drawn(seen, facts, strips))
 
         threading.Thread(target=work, daemon=True).start()
 
@@ -206,10 +215,10 @@ class PictureView(ModalScreen[None]):
         name = "what the model sees" if self._shows_seen else self._picture.path.rsplit("/", 1)[-1]
         zoom = f"{ZOOMS[self._zoom]:g}x"
         title = ", ".join(part for part in (name, facts, zoom) if part)
+        safe = Content(plain_line(title, ascii_only=self._ascii))
         canvas = self.query_one(Canvas)
-        canvas.border_title = Content(plain_line(title, ascii_only=self._ascii))  # type: ignore[assignment]
-        keys = "+ - zoom, arrows move, 0 fits, v model's view, q closes"
-        canvas.border_subtitle = keys
+        if canvas.border_title != safe.markup:  # setting it paints the picture again
+            canvas.border_title = safe  # type: ignore[assignment]
 
     def _post(self, message: Message) -> None:
         with suppress(RuntimeError):  # the screen has gone
@@ -240,7 +249,7 @@ class Canvas(Widget):
         """Draw a line, centred."""
         width, height = self.size
         if self._words and y == height // 2:
-            return Strip([Segment(self._words.center(width)[:width], self.rich_style)])
+            return centred_words(self._words, width, self.rich_style)
         return centred(self._strips, y, width, height, self.rich_style)
 
 

@@ -18,6 +18,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.events import Spelling, SpellingsFound
+from tui.dialogs.choice_list import ChoiceList
 from tui.show import display_text, plain_line
 
 _REST_SECONDS = 0.15
@@ -43,6 +44,10 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         height: 1fr; border: none; background: $background; scrollbar-size-vertical: 1; padding: 0;
     }
     TrackDialog Static { color: $faint; height: auto; }
+    TrackDialog.-ascii OptionList { scrollbar-size-vertical: 0; }
+    """
+    CSS = """
+    TrackDialog.-ascii .dialog { border: ascii $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
@@ -70,6 +75,8 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         self._spellings: dict[str, tuple[Spelling, ...]] = {}
         self._entries: list[_Entry] = []
         self._rest: Timer | None = None
+        self._moved = False
+        """The cursor has been moved since something was typed; it then stays on its token."""
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -78,14 +85,16 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             box.border_title = "track tokens"
             box.border_subtitle = "tab marks, enter takes, esc closes"
             yield Input(compact=True, placeholder="cube, square, #1234")
-            yield OptionList(compact=True, markup=False)
+            yield ChoiceList()
             yield Static(markup=False)
 
     def on_mount(self) -> None:
         """Start with what is tracked."""
         self.query_one(Input).cursor_blink = False
-        self.query_one(OptionList).can_focus = False
-        self._list()
+
+    def on_resize(self) -> None:
+        """Fit the new size; it is known from now on."""
+        self.call_after_refresh(self._list)
 
     def offer(self, found: SpellingsFound) -> None:
         """Show the tokens that a word can be."""
@@ -104,24 +113,29 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._want)
+        self._moved = False
         self._list()
 
+    @property
+    def _unanswered(self) -> list[str]:
+        return [] if self._reason else [w for w in self._words if w not in self._spellings]
+
     def _want(self) -> None:
-        for word in self._words:
-            if word not in self._spellings and not self._reason:
-                self.post_message(self.Wanted(word))
+        for word in self._unanswered:
+            self.post_message(self.Wanted(word))
 
     def action_move(self, step: int) -> None:
         """Move in the list while typing goes on."""
-        choices = self.query_one(OptionList)
+        choices = self.query_one(ChoiceList)
         if self._entries:
             here = choices.highlighted
             place = 0 if here is None else here + step
-            choices.highlighted = min(max(place, 0), len(self._entries) - 1)
+            choices.move(min(max(place, 0), len(self._entries) - 1))
+            self._moved = True
 
     def action_mark(self) -> None:
         """Mark the highlighted token, or take its mark away."""
-        index = self.query_one(OptionList).highlighted
+        index = self.query_one(ChoiceList).highlighted
         if index is not None and index < len(self._entries):
             self._toggle(self._entries[index])
 
@@ -131,14 +145,18 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
 
     @on(Input.Submitted)
     def _taken(self) -> None:
-        index = self.query_one(OptionList).highlighted
+        self._list()
+        index = self.query_one(ChoiceList).highlighted
         nothing_marked = self._marked.keys() == self._tracked.keys()
+        if nothing_marked and self._unanswered:
+            return  # what is under the cursor is not yet what was typed
         if self._words and nothing_marked and index is not None and index < len(self._entries):
             entry = self._entries[index]
             self._marked[entry.id] = entry.text
         self.dismiss(tuple(self._marked.items()))
 
     def _toggle(self, entry: _Entry) -> None:
+        self._moved = True
         if entry.id in self._marked:
             del self._marked[entry.id]
         else:
@@ -150,22 +168,26 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         entries: dict[int, _Entry] = {}
         for word in words:
             for found in self._spellings.get(word, ()):
-                remark = "" if found.whole else f"first piece of {plain_line(found.typed)!r}"
+                typed = display_text(found.typed, ascii_only=self._ascii)
+                remark = "whole token" if found.whole else f"first piece of {typed}"
                 entries.setdefault(found.id, _Entry(found.id, found.text, remark))
         for token, text in {**self._tracked, **self._marked}.items():
-            entries.setdefault(token, _Entry(token, text, "tracked"))
-        choices = self.query_one(OptionList)
+            remark = "tracked" if token in self._tracked else ""
+            entries.setdefault(token, _Entry(token, text, remark))
+        choices = self.query_one(ChoiceList)
         here = choices.highlighted
+        before = self._entries[here].id if here is not None and self._moved else None
         self._entries = list(entries.values())
-        choices.clear_options()
-        choices.add_options([Option(self._line(entry)) for entry in self._entries])
-        if self._entries:
-            choices.highlighted = min(here or 0, len(self._entries) - 1)
+        ids = [entry.id for entry in self._entries]
+        place = ids.index(before) if before in ids else 0 if ids else None
+        choices.put([Option(self._line(entry)) for entry in self._entries], place)
         self.query_one(Static).update(Content(self._remark(words)), layout=True)
 
     def _remark(self, words: list[str]) -> str:
         if self._reason:
             return plain_line(self._reason, ascii_only=self._ascii)
+        if self._unanswered:
+            return "looking for its tokens"
         unknown = [word for word in words if self._spellings.get(word) == ()]
         if unknown:
             named = ", ".join(plain_line(word, ascii_only=self._ascii) for word in unknown)
@@ -176,8 +198,10 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         on, off = ("[x]", "[ ]") if self._ascii else ("●", "○")
         mark = on if entry.id in self._marked else off
         shown = display_text(entry.text, _TOKEN, ascii_only=self._ascii)
+        room = self.query_one(ChoiceList).size.width - _TOKEN - 17
+        remark = display_text(entry.remark, max(room, 8), spaces=False, ascii_only=self._ascii)
         return Content.assemble(
             (f" {mark} ", "$primary"),
             (f"{shown} ", "$foreground"),
-            (f"{entry.id:>8}  {entry.remark}", "$faint"),
+            (f"{entry.id:>8}  {remark}", "$faint"),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,17 +66,28 @@ class Journal:
             if session is None:
                 return
             # A disk that refuses is told of when the session is saved; a journal only tries.
-            with contextlib.suppress(LenscopeError, OSError):
+            with contextlib.suppress(LenscopeError, OSError, MemoryError):
                 write_session(session, self._own_file())
 
     def _own_file(self) -> Path:
         if self._file is None:
-            folder = own_folder(journals_folder())
-            file = free_path(folder, f"{stamp()}-{os.getpid()}")
-            self._lock = os.open(_lock_of(file), os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            file, self._lock = _new_file()
+            with contextlib.suppress(OSError):  # a drive without locks; nobody is offered these
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._file = file
         return self._file
+
+
+def _new_file() -> tuple[Path, int]:
+    """A journal's path and its lock, both of nobody else: machines that share a home may have
+    equal process ids."""
+    folder = own_folder(journals_folder())
+    stem = f"{stamp()}-{os.getpid()}"
+    while True:
+        file = free_path(folder, stem)
+        with contextlib.suppress(FileExistsError):
+            return file, os.open(_lock_of(file), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        stem += f"-{secrets.token_hex(2)}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ def newest_orphan() -> Orphan | None:
     from engine.sessions import read_session
 
     with contextlib.suppress(OSError):
-        for path in sorted(journals_folder().glob("*.json"), reverse=True):
+        for path in _newest_first(journals_folder()):
             if _is_held(path):
                 continue
             with contextlib.suppress(LenscopeError):
@@ -115,9 +127,18 @@ def retire(orphan: Orphan) -> Path | None:
 def newest_kept() -> Path | None:
     """Return the newest session that was kept when an explorer was left."""
     with contextlib.suppress(OSError):
-        kept = sessions_folder().glob("*.json")
-        return max(kept, key=lambda path: path.stat().st_mtime, default=None)
+        return next(iter(_newest_first(sessions_folder())), None)
     return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json"), key=_written_at, reverse=True)
+
+
+def _written_at(path: Path) -> float:
+    with contextlib.suppress(OSError):  # gone meanwhile
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _lock_of(journal: Path) -> Path:
@@ -130,6 +151,8 @@ def _is_held(journal: Path) -> bool:
         descriptor = os.open(_lock_of(journal), os.O_RDWR)
     except FileNotFoundError:
         return False
+    except OSError:  # somebody else's
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

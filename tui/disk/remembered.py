@@ -20,13 +20,15 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from engine.files import storable
 from tui.disk.paths import own_folder, state_folder
 
 _MOST_PICTURES = 20
 _MOST_MODELS = 10
 _MOST_BYTES = 2**20
+_MOST_CHARACTERS = 4096
 
-Text = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(max_length=_MOST_CHARACTERS)]
 
 
 class Memory(Struct, frozen=True, omit_defaults=True):
@@ -114,17 +116,15 @@ class Remembered:
 
     def note_picture(self, path: str) -> None:
         """Remember a picture that was opened."""
-        whole = str(Path(path).absolute())
-        self._change(
-            lambda memory: replace(memory, pictures=_first(whole, memory.pictures, _MOST_PICTURES))
-        )
+        whole = _absolute(path)
+        if _can_be_kept(whole):
+            self._change(lambda memory: _with_picture(memory, whole))
 
     def note_model(self, name: str) -> None:
         """Remember a model that was loaded."""
-        known = str(Path(name).absolute()) if Path(name).is_dir() else name
-        self._change(
-            lambda memory: replace(memory, models=_first(known, memory.models, _MOST_MODELS))
-        )
+        known = _absolute(name) if _is_folder(name) else name
+        if _can_be_kept(known):
+            self._change(lambda memory: _with_model(memory, known))
 
     def settle(self, seconds: float) -> bool:
         """Wait until everything is on the disk, at most so long; return whether it is."""
@@ -148,6 +148,33 @@ class Remembered:
         while True:
             _write(self._changes.get())
             self._changes.task_done()
+
+
+def _with_picture(memory: Memory, path: str) -> Memory:
+    return replace(memory, pictures=_first(path, memory.pictures, _MOST_PICTURES))
+
+
+def _with_model(memory: Memory, name: str) -> Memory:
+    return replace(memory, models=_first(name, memory.models, _MOST_MODELS))
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except OSError:  # the working directory has been removed
+        return path
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
+
+
+def _can_be_kept(text: str) -> bool:
+    """Names of files may be no UTF-8; JSON is, and the file must be readable again."""
+    return len(text) <= _MOST_CHARACTERS and storable(text) == text
 
 
 def _first(new: str, known: tuple[str, ...], most: int) -> tuple[str, ...]:

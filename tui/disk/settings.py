@@ -6,19 +6,23 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, inspect
 
 from engine.errors import BadInput
 from engine.files import read_file
 from tui.disk.paths import config_file, short_path
+from tui.disk.toml_lines import KeyPath, key_lines
 from tui.state.column_names import COLUMN_NAMES
 
 PREFIX: Final = "LENSCOPE_"
+DEVICE: Final = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)\Z"
+DEVICES: Final = "auto, cpu, cuda, cuda:1 or mps"
 _MOST_BYTES: Final = 2**20
 
 Doc = Meta
@@ -35,10 +39,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         str | None, Doc(description="the model to load: a hub id or a folder (the bundled one)")
     ] = None
     prompt: Annotated[str | None, Doc(description="the prompt to begin with")] = None
-    device: Annotated[str | None, Doc(description="auto, cpu, cuda, cuda:1, mps")] = None
+    device: Annotated[
+        Annotated[str, Meta(pattern=DEVICE)] | None, Doc(description=f"where it runs: {DEVICES}")
+    ] = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"] | None,
-        Doc(description="the weights' type in memory"),
+        Doc(description="the weights' type in memory: auto, float32, bfloat16 or float16"),
     ] = None
     cache_dir: Annotated[str | None, Doc(description="where downloads are kept")] = None
     top_k: Annotated[int, Meta(ge=1, le=100, description="tokens per layer in the table")] = 3
@@ -93,28 +99,57 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Loaded:
     """
     environment = os.environ if environment is None else environment
     file, values, sources = config_file(), {}, {}
-    if file.exists():
-        text = _text(read_file(file, "config file", _MOST_BYTES), short_path(file))
-        values = _checked(text, short_path(file))
-        sources = {name: f"line {_line_of(text, (name,))} of {short_path(file)}" for name in values}
-    for name, value in _from_environment(environment).items():
-        values[name] = value
-        sources[name] = PREFIX + name.upper()
+    if _is_there(file):
+        name = short_path(file)
+        text = _text(read_file(file, "config file", _MOST_BYTES), name)
+        values = _parsed(text, name)
+        lines = key_lines(text)
+        for key, value in values.items():
+            fault = _fault(key, value)
+            if fault is not None:
+                path, words = fault
+                raise BadInput(f"{name}, line {lines[path]}: {words}")
+            sources[key] = f"line {lines[key,]} of {name}"
+    for key, value in _from_environment(environment).items():
+        values[key] = value
+        sources[key] = variable_of(key)
     return Loaded(msgspec.convert(values, Settings), sources)
 
 
-def fields() -> tuple[msgspec.inspect.Field, ...]:
+def fields() -> tuple[inspect.Field, ...]:
     """Return every field of the settings, in order."""
-    described = msgspec.inspect.type_info(Settings)
-    assert isinstance(described, msgspec.inspect.StructType)
+    described = inspect.type_info(Settings)
+    assert isinstance(described, inspect.StructType)
     return described.fields
 
 
-def description(setting: msgspec.inspect.Field) -> str:
+def description(setting: inspect.Field) -> str:
     """Return what a field is for."""
-    kind = setting.type
-    extra = getattr(kind, "extra_json_schema", None) or {}
+    extra = getattr(setting.type, "extra_json_schema", None) or {}
     return str(extra.get("description", ""))
+
+
+def has_variable(name: str) -> bool:
+    """Return whether a field can be set in the environment: lists and tables cannot."""
+    return name not in ("columns", "keys")
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of the environment that sets a field."""
+    return PREFIX + name.upper()
+
+
+def strange_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like ours and set nothing."""
+    ours = {variable_of(field.name) for field in fields() if has_variable(field.name)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in ours)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:
+        return True  # reading it will tell what is wrong
 
 
 def _text(data: bytes, name: str) -> str:
@@ -124,128 +159,128 @@ def _text(data: bytes, name: str) -> str:
         raise BadInput(f"{name}: not a text in UTF-8") from None
 
 
-def _checked(text: str, name: str) -> dict[str, Any]:
+def _parsed(text: str, name: str) -> dict[str, Any]:
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        found = re.search(r"\(at line (\d+)", str(error))
-        line = found.group(1) if found else text.count("\n") + 1
-        where = f"{name}, line {line}"
-        reason = re.sub(r" ?\(at .*\)$", "", str(error).replace("\n", " "))
-        raise BadInput(f"{where}: {reason}") from None
-    for key, value in values.items():
-        fault = _fault(key, value)
-        if fault is not None:
-            path, words = fault
-            raise BadInput(f"{name}, line {_line_of(text, path)}: {words}")
-    return values
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        words = str(error).replace("\n", " ")
+        found = re.search(r" \(at line (\d+), column \d+\)$", words)
+        line = int(found.group(1)) if found else text.count("\n") + 1
+        reason = re.sub(r" \(at [^)]*\)$", "", words)
+        raise BadInput(f"{name}, line {line}: {reason}") from None
+    except RecursionError:
+        raise BadInput(f"{name}: nested too deeply") from None
+    except ValueError:
+        raise BadInput(f"{name}: a number has too many digits") from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in fields():
-        variable = PREFIX + setting.name.upper()
+        name, variable = setting.name, variable_of(setting.name)
         given = environment.get(variable)
-        if not given or setting.name in ("keys", "columns"):
+        if not given or not has_variable(name):
             continue
+        if not _is_unicode(given):
+            raise BadInput(f"{variable}: not a text in UTF-8")
         value: Any = given
-        default = getattr(Settings(), setting.name)
-        if isinstance(default, bool):
-            value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-            value = value.get(given.lower(), given)
-        elif isinstance(default, int) and given.lstrip("-").isdecimal() and len(given) < 10:
+        if isinstance(setting.default, bool):
+            value = _SWITCH.get(given.lower(), given)
+        elif isinstance(setting.default, int) and re.fullmatch(r"-?[0-9]{1,9}", given):
             value = int(given)
-        fault = _fault(setting.name, value)
+        fault = _fault(name, value)
         if fault is not None:
             raise BadInput(f"{variable}: {fault[1]}")
-        values[setting.name] = value
+        values[name] = value
     return values
 
 
-def _fault(name: str, value: Any) -> tuple[tuple[str, ...], str] | None:
+_SWITCH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _is_unicode(text: str) -> bool:
+    """Bytes of the environment that are no UTF-8 come as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _fault(name: str, value: Any) -> tuple[KeyPath, str] | None:
     """What is wrong with a setting: where, and in words; None where it is right."""
-    known = [setting.name for setting in fields()]
+    known = {setting.name: setting for setting in fields()}
     if name not in known:
-        return (name,), f"there is no setting {name!r}{_perhaps(name, known)}"
+        return (name,), f"there is no setting {_shown(name)}{_perhaps(name, known)}"
     if name == "keys" and isinstance(value, dict):
         for identity, keys in value.items():
             if not isinstance(keys, str):
-                return (name, identity), f"keys: {identity}: expected a text, got {_short(keys)}"
+                return (
+                    name,
+                    identity,
+                ), f"keys: {_shown(identity)}: expected a text, got {_shown(keys)}"
     try:
         msgspec.convert({name: value}, Settings)
-    except (msgspec.ValidationError, ValueError) as error:
-        words = re.sub(r" - at `.*`$", "", str(error).replace("\n", " "))
-        meaning = next(description(known) for known in fields() if known.name == name)
-        return (name,), f"{name}: {_plain(words)}, got {_short(value)} ({meaning})"
+    except msgspec.ValidationError:
+        return (name,), f"{name}: expected {_expected(known[name].type)}, got {_shown(value)}"
     if name == "columns":
-        wrong = next((column for column in value if column not in COLUMN_NAMES), None)
+        wrong = _first_unknown(value, COLUMN_NAMES)
         if wrong is not None:
-            return (name,), f"columns: there is no column {wrong!r}{_perhaps(wrong, COLUMN_NAMES)}"
+            words = f"there is no column {_shown(wrong)}{_perhaps(wrong, COLUMN_NAMES)}"
+            return (name,), f"{name}: {words}"
     if name == "theme":
         from tui.theme import theme_names
 
         if value not in theme_names():
-            return (name,), f"theme: there is none called {value!r}{_perhaps(value, theme_names())}"
+            words = f"there is none called {_shown(value)}{_perhaps(value, theme_names())}"
+            return (name,), f"{name}: {words}"
     if name == "keys":
         from tui.actions import ACTIONS
 
         ids = [action.id for action in ACTIONS]
-        wrong = next((identity for identity in value if identity not in ids), None)
+        wrong = _first_unknown(value, ids)
         if wrong is not None:
-            return (name, wrong), f"keys: there is no action {wrong!r}{_perhaps(wrong, ids)}"
+            return (name, wrong), f"keys: there is no action {_shown(wrong)}{_perhaps(wrong, ids)}"
     return None
 
 
-def _plain(words: str) -> str:
-    """msgspec's complaint in the words of TOML."""
-    words = re.sub(r", got `[^`]*`$| '.*'$", "", words)
-    for theirs, ours in (
-        ("`bool`", "true or false"),
-        ("`str | null`", "a text"),
-        ("`str`", "a text"),
-        ("`int`", "a whole number"),
-        ("`array | null`", "a list"),
-        ("`object`", "a table"),
-        ("Expected", "expected"),
-        ("Invalid enum value", "not one of its values"),
-    ):
-        words = words.replace(theirs, ours)
-    return words
+def _expected(kind: inspect.Type) -> str:
+    """What may stand in a field, in the words of TOML."""
+    match kind:
+        case inspect.Metadata():
+            return _expected(kind.type)
+        case inspect.UnionType():
+            return _expected(next(t for t in kind.types if not isinstance(t, inspect.NoneType)))
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return f"a whole number from {kind.ge} to {kind.le}"
+        case inspect.LiteralType():
+            return f"one of {', '.join(map(str, kind.values))}"
+        case inspect.VarTupleType():
+            return "a list of texts"
+        case inspect.DictType():
+            return "a table of texts"
+        case inspect.StrType(pattern=str()):
+            return DEVICES
+    return "a text"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def _shown(value: Any) -> str:
+    """A wrong value as it was written, if it is short."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case int() if value.bit_length() > 64:
+            return "a huge number"
+    text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _perhaps(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
+def _first_unknown(names: Collection[str], known: Collection[str]) -> str | None:
+    return next((name for name in names if name not in known), None)
+
+
+def _perhaps(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
     return f"; perhaps {close[0]!r}" if close else f"; there are {', '.join(known)}"
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int:
-    """The line of a key, given as the tables it lies in and its name; 1 where it is not found.
-
-    Good for what people write: keys bare or quoted, tables by header, dotted or inline.
-    """
-    lines = text.splitlines()
-    name = path[-1]
-    key = rf"(?:{re.escape(name)}|\"{re.escape(name)}\"|'{re.escape(name)}')"
-    table: tuple[str, ...] = ()
-    fallback = 1
-    for number, line in enumerate(lines, 1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
-        if header is not None and not re.match(r"\s*\[[^\]]*\]\s*,", line):
-            table = tuple(part.strip(" \"'") for part in header.group(1).split("."))
-            if table[: len(path)] == path:
-                return number
-            continue
-        if table == path[:-1] and re.match(rf"\s*{key}\s*[=.]", line):
-            return number
-        outer = r"\s*\.\s*".join(re.escape(part) for part in path[:-1])
-        inside = rf"\s*{outer}\s*(?:\.\s*{key}\s*=|=\s*\{{.*{key}\s*=)"
-        if len(path) > 1 and not table and re.match(inside, line):
-            return number
-        if fallback == 1 and re.search(rf"(?:^|[\s{{,.]){key}\s*[=.]", line):
-            fallback = number
-    return fallback

@@ -61,6 +61,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
         self.inbox = Inbox(self, rate=10 if startup.lite else 30)
         self.asker = Asker(self.state, startup, self.inbox.tell)
         self.presets: tuple[Preset, ...] = ()
+        self._deepened: set[tuple[str, int, int]] = set()
         self._rest: Timer | None = None
         self._clock: Timer | None = None
         register_themes(self)
@@ -235,13 +236,18 @@ class ExplorerBase(App[int], inherit_bindings=False):
         return self._main.query_one(f"#{name}", status.Line)
 
     def _deepen_detail(self) -> None:
-        """Ask for more of a row's tokens where the pane has room for more than the run holds."""
-        run, row, room = self.state.current, self.table.cursor, self.detail_pane.capacity
+        """Ask for more of a row's tokens where the pane has room for more than the run holds; and
+        for as many of the row before, for what has moved."""
+        run, cursor, room = self.state.current, self.table.cursor, self.detail_pane.capacity
         if run is None:
             return
-        known = run.deepened.get(row) or next((r for r in run.rows if r.layer == row), None)
-        if known is not None and room > len(known.top):
-            self.asker.deepen(run, row, room)
+        for row in (cursor - 1, cursor):
+            known = run.deepened.get(row) or next((r for r in run.rows if r.layer == row), None)
+            wish = (run.run.id, row, room)
+            if known is None or room <= len(known.top) or wish in self._deepened:
+                continue
+            if self.asker.deepen(run, row, room):
+                self._deepened.add(wish)  # once: a small vocabulary may have no more
 
 
 def _measure(name: str | None) -> Measure:

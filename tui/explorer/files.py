@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from textual.message import Message
@@ -180,9 +181,12 @@ class FilesKeys(RunsKeys):
     def on_files_keys_orphan_found(self, message: FilesKeys.OrphanFound) -> None:
         """Offer it."""
         self._orphan = message.orphan
-        runs = len(message.orphan.session.runs)
+        session = message.orphan.session
         key = self.keymap.first("recover") or "the palette"
-        self.say(f"a session of {_runs(runs)} was not closed: {key} reopens it")
+        runs = _runs(len(session.runs))
+        self.say(
+            f"a session of {runs}{_clock_time(session.saved)} was not closed: {key} reopens it"
+        )
 
     def action_recover(self) -> None:
         """Reopen the session that was not closed."""
@@ -229,6 +233,14 @@ class FilesKeys(RunsKeys):
             retire(self._orphan)  # offered once; it stays among the kept sessions
         self.remembered.settle(0.5)
         return True
+
+
+def _clock_time(saved: str) -> str:
+    """When that was, where this is."""
+    try:
+        return f" from {datetime.fromisoformat(saved).astimezone():%H:%M}"
+    except ValueError:
+        return ""
 
 
 def _runs(count: int) -> str:

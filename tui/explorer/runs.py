@@ -75,7 +75,7 @@ class RunsKeys(PictureKeys):
             self.say("there is no run to rename")
             return
         self.push_screen(
-            LineInput("title of this run", run.run.title or ""),
+            LineInput("title of this run", run.run.title or "", ascii_only=self.startup.ascii),
             lambda title: self._take_title(run, title),
         )
 

@@ -173,11 +173,14 @@ def _move(move: int | None, ascii_only: bool) -> str:
 def _moves(top: Sequence[Token], before: LayerReading | None) -> list[int | None]:
     """How many places each token has risen since the row before; None for what was not there.
 
-    In the first row nothing has moved.
+    In the first row nothing has moved, nor has what may have been below what is known of the row
+    before.
     """
     if before is None:
         return [0] * len(top)
     places = {token.id: place for place, token in enumerate(before.top)}
+    missing = None if len(before.top) >= len(top) else 0
     return [
-        places[token.id] - place if token.id in places else None for place, token in enumerate(top)
+        places[token.id] - place if token.id in places else missing
+        for place, token in enumerate(top)
     ]

@@ -7,10 +7,13 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
+
+from tui.show import display_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,3 +89,11 @@ def centred(strips: list[Strip], y: int, width: int, height: int, blank: Style) 
     left = max((width - line.cell_length) // 2, 0)
     margin = [Segment(" " * left, blank)] if left else []
     return Strip([*margin, *line]).adjust_cell_length(width, blank)
+
+
+def centred_words(words: str, width: int, style: Style, *, ascii_only: bool = False) -> Strip:
+    """Return a sentence that stands in a picture's place, dim, in the middle of a line."""
+    shown = display_text(words, spaces=False, ascii_only=ascii_only)
+    left = max((width - cell_len(shown)) // 2, 0)
+    fitted = display_text(words, width - left, spaces=False, ascii_only=ascii_only)
+    return Strip([Segment(" " * left + fitted, style + Style(dim=True))])

@@ -73,7 +73,7 @@ class LensTable(ScrollView, can_focus=True):
         self.touched = False
         """The user has moved the cursor; until then it may be put where it is useful."""
         self._ascii = ascii_only
-        self._only_frame = False
+        self._only_edge = False
         self._chosen = TableLook()
         self._first_column = 0
         self._followed: Followed | None = None
@@ -115,8 +115,8 @@ class LensTable(ScrollView, can_focus=True):
             self._refresh_changed()
 
     def watch_has_focus(self, has_focus: bool) -> None:
-        """With the focus only the frame looks different: the rows are not written again."""
-        self._only_frame = True
+        """With the focus only the upper edge looks different: the rows are not written again."""
+        self._only_edge = True
         super().watch_has_focus(has_focus)
         self.call_after_refresh(self._whole_again)
 
@@ -128,22 +128,12 @@ class LensTable(ScrollView, can_focus=True):
         recompose: bool = False,
     ) -> Self:
         """Redraw some regions, or everything."""
-        if self._only_frame and not (regions or layout or recompose):
-            regions = self._frame()
+        if self._only_edge and not (regions or layout or recompose):
+            regions = (Region(-1, -1, self.size.width + 2, 1),)
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _whole_again(self) -> None:
-        self._only_frame = False
-
-    def _frame(self) -> tuple[Region, ...]:
-        """The border's cells, in coordinates of the content."""
-        width, height = self.size
-        return (
-            Region(-1, -1, width + 2, 1),
-            Region(-1, height, width + 2, 1),
-            Region(-1, 0, 1, height),
-            Region(width, 0, 1, height),
-        )
+        self._only_edge = False
 
     def put_cursor(self, row: int) -> None:
         """Move the cursor to a row, into view if need be; never animated."""
@@ -207,7 +197,7 @@ class LensTable(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """The theme has changed."""
         super().notify_style_update()
-        if not self._only_frame:
+        if not self._only_edge:
             self._palette = None
             self._forget_look()
 

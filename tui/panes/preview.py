@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.segment import Segment
-from rich.style import Style
 from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
+from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.errors import LenscopeError
 from engine.events import PictureSeen
 from engine.records import Picture, Processed
-from tui.panes.half_blocks import NO_TERM_IMAGE, centred, picture_strips
+from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 from tui.show import plain_line
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 _SETTLE_SECONDS = 0.1
 _THUMB = 512
+_MOST_KEPT = 8
+"""Sizes of the pane for which the strips are kept."""
 
 
 class Preview(Widget):
@@ -48,6 +49,7 @@ class Preview(Widget):
     class Refused(Message):
         """The picture could not be opened or drawn."""
 
+        asked: int
         error: str
 
     @dataclass
@@ -73,19 +75,26 @@ class Preview(Widget):
         self._asked = 0
         self._image: Image | None = None
         self._seen: Image | None = None
-        self._shows_seen = False
+        self._wants_seen = self._shows_seen = False
         self._picture: Picture | None = None
         self._processed: Processed | None = None
         self._tokens = 0
         self._strips: list[Strip] = []
         self._reason = ""
         self._drawn_for: tuple[int, int] = (0, 0)
+        self._drawing = False
+        self._settling: Timer | None = None
         self._cache: dict[tuple[tuple[int, int], bool], list[Strip]] = {}
 
     @property
     def drawn(self) -> bool:
         """Whether a picture shows."""
         return bool(self._strips)
+
+    @property
+    def named(self) -> bool:
+        """Whether a picture shows, or is on its way."""
+        return self._picture is not None
 
     def open(self, picture: Picture) -> None:
         """Open and show a picture: from its preview if it carries one, else from its file.
@@ -94,6 +103,7 @@ class Preview(Widget):
         """
         self._asked += 1
         asked = self._asked
+        self._wants_seen = self._drawing = False
         if self._image is None:
             self._picture = picture
             self._caption()
@@ -102,7 +112,7 @@ class Preview(Widget):
             try:
                 image, record = _open(picture)
             except LenscopeError as error:
-                self._post(self.Refused(str(error)))
+                self._post(self.Refused(asked, str(error)))
                 return
             self._post(self.Thumb(asked, image, seen=False))
             self._post(self.Opened(asked, record))
@@ -112,6 +122,7 @@ class Preview(Widget):
     def show_seen(self, seen: PictureSeen) -> None:
         """Show what the model sees of the picture."""
         asked = self._asked
+        self._wants_seen = True
 
         def work() -> None:
             from engine.pictures import open_preview
@@ -119,7 +130,7 @@ class Preview(Widget):
             try:
                 image = open_preview(seen.preview)
             except LenscopeError as error:
-                self._post(self.Refused(str(error)))
+                self._post(self.Refused(asked, str(error)))
                 return
             self._post(self.Thumb(asked, image, seen=True))
 
@@ -127,6 +138,7 @@ class Preview(Widget):
 
     def show_original(self) -> None:
         """Show the picture itself."""
+        self._wants_seen = False
         if self._shows_seen:
             self._shows_seen = False
             self._caption()
@@ -140,19 +152,20 @@ class Preview(Widget):
     def clear(self, reason: str = "") -> None:
         """Show no picture, and why there is none."""
         self._asked += 1
+        self._drawing = False
         self._image = self._seen = self._picture = self._processed = None
         self._tokens = 0
-        self._shows_seen = False
+        self._wants_seen = self._shows_seen = False
         self._cache.clear()
         self._strips = []
-        self._reason = reason
+        self._reason = plain_line(reason)
         self.refresh()
         self._caption()
 
     def on_preview_thumb(self, message: Preview.Thumb) -> None:
         """The picture is here; draw it for the present size."""
         message.stop()
-        if message.asked != self._asked:
+        if message.asked != self._asked or (message.seen and not self._wants_seen):
             return
         if message.seen:
             self._seen = message.image
@@ -160,14 +173,25 @@ class Preview(Widget):
             self._image, self._seen = message.image, None
         self._shows_seen = message.seen
         self._cache.clear()
-        self._caption()
         self._draw()
+        if not self._drawing:
+            self._caption()
+
+    def on_preview_refused(self, message: Preview.Refused) -> None:
+        """Of a picture that nobody waits for any more nothing is said."""
+        if message.asked != self._asked:
+            message.stop()
+        self._drawing = False
 
     def on_preview_drawn(self, message: Preview.Drawn) -> None:
         """Strips are ready."""
         message.stop()
         if message.asked == self._asked:
+            if len(self._cache) >= _MOST_KEPT:
+                self._cache.clear()
             self._cache[message.size, message.seen] = message.strips
+            self._drawing = False
+            self._caption()
             if message.size == self._room and message.seen == self._shows_seen:
                 self._strips, self._drawn_for = message.strips, message.size
                 self.refresh()
@@ -176,22 +200,23 @@ class Preview(Widget):
         """Say how large the picture is."""
         if message.asked == self._asked:
             self._picture = message.picture
-            self._caption()
+            if not self._drawing:  # else the caption comes with the picture: one painting
+                self._caption()
         else:
             message.stop()  # another picture, or none, has taken its place meanwhile
 
     def on_resize(self) -> None:
         """Draw again once the size has settled."""
         self._caption()
-        if self._image is not None:
-            self.set_timer(_SETTLE_SECONDS, self._draw)
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(_SETTLE_SECONDS, self._draw)
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of the picture, centred."""
         width, height = self.size
         if self._reason and self._image is None and y == height // 2:
-            words = self._reason.center(width)[:width]
-            return Strip([Segment(words, self.visual_style.rich_style + Style(dim=True))])
+            return centred_words(self._reason, width, self.rich_style)
         strips = self._strips if self._drawn_for == (width, height) else []
         return centred(strips, y, width, height, self.rich_style)
 
@@ -222,13 +247,14 @@ class Preview(Widget):
             self._strips, self._drawn_for = self._cache[size, seen], size
             self.refresh()
             return
+        self._drawing = True
         truecolour = self._truecolour
 
         def work() -> None:
             try:
                 strips = picture_strips(image, *size, truecolour=truecolour)
             except ImportError:
-                self._post(self.Refused(NO_TERM_IMAGE))
+                self._post(self.Refused(asked, NO_TERM_IMAGE))
                 return
             self._post(self.Drawn(size, asked, seen, strips))
 

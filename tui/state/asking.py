@@ -31,6 +31,7 @@ class Asker:
         self._worker: WorkerLike | None = None
         self._waiting: Callable[[], Question] | None = None
         self._asked: list[str] = []
+        self._gone: set[str] = set()
         self.bundled = _bundled_picture(startup)
         """Stands in for a picture until it is known whether the model takes any."""
         if self.options is not None:
@@ -153,7 +154,13 @@ class Asker:
             and self._state.model.phase is ModelPhase.READY
             and run.phase is Phase.DONE
             and run.run.id in self._asked[-_KEPT:]
+            and run.run.id not in self._gone
         )
+
+    def stream_is_gone(self, run_id: str | None) -> None:
+        """The worker could not read more of a run: it is not asked again."""
+        if run_id is not None:
+            self._gone.add(run_id)
 
     def ask_spellings(self, typed: str) -> None:
         """Ask which tokens a typed word can be."""
@@ -171,10 +178,12 @@ class Asker:
         elif run.phase is not Phase.RUNNING:
             state.say("this run's stream is not kept: r runs it again, with these tokens tracked")
 
-    def deepen(self, run: RunView, layer: int, count: int) -> None:
-        """Read more of a row's top tokens, where that is possible at once."""
-        if self._worker is not None and self.keeps_stream_of(run) and not self._state.busy:
-            self._worker.deepen(run.run.id, layer, count)
+    def deepen(self, run: RunView, layer: int, count: int) -> bool:
+        """Read more of a row's top tokens, where that is possible at once; return whether it is."""
+        if self._worker is None or self._state.busy or not self.keeps_stream_of(run):
+            return False
+        self._worker.deepen(run.run.id, layer, count)
+        return True
 
     def see(self, run: RunView) -> bool:
         """Ask what the model saw of the run's picture; return whether it can be told."""

@@ -1,0 +1,153 @@
+"""What each command takes. Whether a flag was given can be told: none has a default of its own
+that the settings could have, too."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from tui.commands.exits import Exit
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+DEFAULT_PROMPT = "Color of the main object:"
+
+
+def explorer_parser() -> argparse.ArgumentParser:
+    """What `lenscope` takes."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope",
+        description="See what a vision-language model believes after every layer.",
+        epilog="`lenscope run` does the same without the explorer; `lenscope check` shows how a "
+        "model is read, and proves it; `lenscope config` and `lenscope paths` show the settings "
+        "and where everything lies. Each has its own --help.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and leave")
+    parser.add_argument(
+        "session", nargs="?", metavar="SESSION.json", help="reopen a session; no model is loaded"
+    )
+    _add_question(parser)
+    _add_shared(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="reopen what was not closed, or left unsaved last"
+    )
+    look = parser.add_argument_group("the explorer's look")
+    look.add_argument("--lite", action="store_true", help="for slow lines: fewer bytes")
+    look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
+    look.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    look.add_argument("--theme", metavar="NAME", help="a Textual theme, or `lenscope`")
+    return parser
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """What `lenscope run` takes."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope run",
+        description="Ask one question and print every layer's top tokens, or the session as JSON.",
+        allow_abbrev=False,
+    )
+    _add_question(parser)
+    parser.add_argument("--top-k", type=_top_k, metavar="N", help="tokens per layer (3)")
+    parser.add_argument(
+        "--no-norm", action="store_true", help="skip the final norm, as some studies did"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the session here (-: stdout)")
+    parser.add_argument(
+        "--no-preview", action="store_true", help="leave the picture's preview out of the JSON"
+    )
+    _add_shared(parser)
+    return parser
+
+
+def check_parser() -> argparse.ArgumentParser:
+    """What `lenscope check` takes."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope check",
+        description="Print the parts found of a model, their proof, and every row against the "
+        "same model cut down to its first layers (one pass for every row).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    parser.add_argument(
+        "--proof-only", action="store_true", help="leave the comparison of rows out"
+    )
+    _add_loading(parser)
+    return parser
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument("--image", metavar="FILE", help="the picture (a bundled one)")
+    picture.add_argument("--no-image", action="store_true", help="ask without a picture")
+    parser.add_argument("--prompt", metavar="TEXT", help=f"({DEFAULT_PROMPT!r})")
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    asking = parser.add_argument_group("how it is asked")
+    asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
+    asking.add_argument("--system", metavar="TEXT", help="a system turn")
+    asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
+    _add_loading(parser)
+
+
+def _add_loading(parser: argparse.ArgumentParser) -> None:
+    loading = parser.add_argument_group("how the model is loaded")
+    loading.add_argument("--device", metavar="D", type=_device, help="auto, cpu, cuda, cuda:1")
+    loading.add_argument(
+        "--device-map",
+        choices=DEVICE_MAPS,
+        help="spread over the GPUs and, where they are full, main memory (accelerate)",
+    )
+    loading.add_argument("--dtype", choices=DTYPES, help="the weights' type in memory (auto)")
+    loading.add_argument("--quantize", choices=("8bit", "4bit"), help="with bitsandbytes")
+    loading.add_argument("--revision", metavar="R", help="a branch, tag or commit on the hub")
+    loading.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept")
+    loading.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that comes with the model"
+    )
+    loading.add_argument(
+        "--allow-pickle", action="store_true", help="open pickled weights, which can run code"
+    )
+
+
+def settings_parser(name: str) -> argparse.ArgumentParser:
+    """What `lenscope config` and `lenscope paths` take: nothing."""
+    what = {
+        "config": "Print every setting, its value and where it comes from, as TOML that can be put "
+        "into config.toml.",
+        "paths": "Print where configuration, sessions, models and samples lie, and what is there.",
+    }
+    return argparse.ArgumentParser(
+        prog=f"lenscope {name}", description=what[name], allow_abbrev=False
+    )
+
+
+class _Version(argparse.Action):
+    """`--version`, looked up only when asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata
+
+        print(f"lenscope {metadata.version('lenscope')}")
+        parser.exit(Exit.DONE)
+
+
+def _device(text: str) -> str:
+    from tui.disk.settings import DEVICE, DEVICES
+
+    if re.search(DEVICE, text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: use {DEVICES}")
+    return text
+
+
+def _top_k(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError("between 1 and 1000")
+    return value

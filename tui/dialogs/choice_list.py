@@ -1,0 +1,81 @@
+"""A list to choose from that draws only what looks different: a dialog has to serve a slow line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from textual.events import MouseMove
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.panes.strips import changed_span
+
+
+class ChoiceList(OptionList, can_focus=False):
+    """Never has the focus: what is typed goes into the line above it."""
+
+    DEFAULT_CSS = """
+    ChoiceList {
+        /* Always there: coming and going it would lay out the dialog anew. */
+        overflow-y: scroll;
+    }
+    """
+
+    highlighted = reactive[int | None](None, repaint=False)
+    _draws_all = True
+
+    def __init__(self) -> None:
+        super().__init__(compact=True, markup=False)
+
+    def put(self, options: Sequence[Option], highlighted: int | None) -> None:
+        """Replace the options."""
+        before, top = self._picture(), self.scroll_offset.y
+        self._draws_all = False
+        self.clear_options()
+        self.add_options(options)
+        self.highlighted = highlighted
+        self._update_lines()
+        self._draws_all = True
+        if self.scroll_offset.y != top:
+            self.refresh()
+        else:
+            self._draw_changes(before)
+
+    def move(self, highlighted: int) -> None:
+        """Move the cursor."""
+        before, top = self._picture(), self.scroll_offset.y
+        self.highlighted = highlighted
+        if self.scroll_offset.y == top:
+            self._draw_changes(before)
+
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        """Draw again; while the options are being replaced nothing is."""
+        if not self._draws_all:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _picture(self) -> list[Strip]:
+        return [self.render_line(y) for y in range(self.size.height)]
+
+    def _draw_changes(self, before: Sequence[Strip]) -> None:
+        regions: list[Region] = []
+        for y, (old, new) in enumerate(zip(before, self._picture(), strict=False)):
+            span = changed_span(old, new)
+            if span is not None:
+                regions.append(Region(span[0], y, span[1] - span[0], 1))
+        if regions:
+            self.refresh(*regions)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """The mouse has no highlight of its own here: every line of its way would be drawn."""
+        event.prevent_default()
