@@ -2,7 +2,7 @@
 
 python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
         [--row-seconds S] [--deaf] [--fails] [--hostile]
-        [--theme NAME] [--ascii] [--lite] [--picture FILE]
+        [--theme NAME] [--ascii] [--lite] [--no-mouse] [--picture FILE] [--worker NAME]
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--lite", action="store_true")
     parser.add_argument("--picture")
     parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--no-mouse", action="store_true")
+    parser.add_argument("--worker", default="run", help="its runs' ids are made from this")
     given = parser.parse_args()
     worker = partial(
         FakeWorker,
@@ -39,6 +41,7 @@ def main() -> int:
         forms_at=given.layers // 2,
         hold_at=given.hold_at,
         row_seconds=given.row_seconds,
+        name=given.worker,
         deaf=given.deaf,
         passed=not given.fails,
         words=[HOSTILE] * 9 if given.hostile else None,
@@ -52,6 +55,7 @@ def main() -> int:
             lite=given.lite,
             ascii=given.ascii,
             theme=given.theme,
+            mouse=not given.no_mouse,
             worker=worker,
         )
     )

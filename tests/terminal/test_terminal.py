@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_ctrl_c_cancels_and_never_quits(tmp_path: Path) -> None:
         app.send("\x03")
         app.wait_for("cancelled after 4 of 11 rows")
         app.send("\x03")
-        app.wait_for("ctrl+q quits")
+        app.wait_for("q or ctrl+q quits")
         assert app.process.poll() is None
         app.send("\x11")
         assert app.wait_exit() == 0
@@ -111,6 +112,104 @@ def test_terminate_ends_it_though_nobody_reads_the_terminal(tmp_path: Path) -> N
     assert len(kept_runs(tmp_path / "state")) == 1
 
 
+def test_kill_9_loses_nothing_that_was_on_the_screen(tmp_path: Path) -> None:
+    journals = tmp_path / "state" / "lenscope" / "journals"
+    with start(tmp_path, "--hold-at", "4", "--deaf") as app:
+        app.wait_for("layer 3 of 10")
+        app.wait_for(lambda: any(len(read_session(f).runs) for f in journals.glob("*.json")))
+        app.wait_for(lambda: len(read_session(*journals.glob("*.json")).runs[0].rows) == 4)
+        app.process.kill()
+        app.wait_exit()
+    with start(tmp_path, "--worker", "later") as app:
+        app.wait_for("a session of 1 run from ")
+        app.wait_for("was not closed: R reopens it")
+        app.send("R")
+        app.wait_for("cancelled after 4 of 11 rows")
+        app.send("q")
+        assert app.wait_exit() == 0
+    assert list(journals.glob("*.json")) == []
+    kept = (tmp_path / "state" / "lenscope" / "sessions").glob("*.json")
+    statuses = sorted(run.status for file in kept for run in read_session(file).runs)
+    assert statuses == ["cancelled", "done"]  # the killed one's, and the new one's own
+
+
+def test_resume_opens_what_was_killed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    journals = state / "lenscope" / "journals"
+    with start(tmp_path) as app:
+        app.wait_for(ENDED)
+        app.wait_for(lambda: list(journals.glob("*.json")))
+        app.wait_for(lambda: read_session(*journals.glob("*.json")).runs[0].status == "done")
+        app.process.kill()
+        app.wait_exit()
+    lenscope = [sys.executable, "-m", "tui", "--resume"]
+    with PtyApp(lenscope, env={"XDG_STATE_HOME": str(state)}, folder=tmp_path) as app:
+        app.wait_for(ENDED)
+        app.wait_for("(reopened)")
+        app.send("q")
+        assert app.wait_exit() == 0
+
+
+def test_two_explorers_at_once_keep_a_file_each(tmp_path: Path) -> None:
+    with start(tmp_path) as one, start(tmp_path) as other:
+        for app in (one, other):
+            app.wait_for(ENDED)
+        journals = tmp_path / "state" / "lenscope" / "journals"
+        one.wait_for(lambda: len(list(journals.glob("*.json"))) == 2)
+        assert "was not closed" not in one.text + other.text
+        for app in (one, other):
+            app.send("q")
+            assert app.wait_exit() == 0
+    assert list(journals.glob("*")) == []
+    assert len(list((tmp_path / "state" / "lenscope" / "sessions").glob("*.json"))) == 2
+
+
+def test_suspend_and_resume_restore_the_screen(tmp_path: Path) -> None:
+    command = " ".join([*FAKE, "--layers", "10"])
+    with PtyApp(
+        ["bash", "--norc", "--noprofile", "-i"],
+        env={"XDG_STATE_HOME": str(tmp_path / "state"), "PS1": "shell> "},
+        folder=tmp_path,
+    ) as app:
+        app.wait_for("shell>")
+        app.send(command + "\n")
+        app.wait_for(ENDED)
+        app.settle()
+        before = app.count
+        app.send("\x1a")
+        app.wait_for("Stopped")
+        assert LEFT_ALTERNATE_SCREEN in app.output[before:]
+        assert SHOWN_CURSOR in app.output[before:]
+        before = app.count
+        app.send("fg\n")
+        app.wait_for(lambda: b"1st" in app.output[before:])
+        app.settle()
+        app.wait_for(ENDED)
+        app.send("ex\x1a")  # in the editor it is undo
+        app.wait_for("not run yet")
+        app.settle()
+        assert "Stopped" not in app.text
+        app.send("\x11")
+        app.wait_for("unsaved runs are in")
+        app.send("exit\n")
+        app.wait_exit()
+
+
+def test_without_the_mouse_the_terminal_keeps_it(tmp_path: Path) -> None:
+    with start(tmp_path) as app:
+        app.wait_for(ENDED)
+        app.send("\x1b[<0;60;6M\x1b[<0;60;6m")  # a click on a row
+        app.wait_for(lambda: app.text.split("\n")[5].find("▌") > 0)
+        app.send("q")
+        app.wait_exit()
+        assert b"\x1b[?1000h" in app.output
+    with start(tmp_path, "--no-mouse") as app:
+        app.wait_for(ENDED)
+        app.send("q")
+        app.wait_exit()
+        assert b"\x1b[?1000h" not in app.output
+
+
 def test_a_resize_storm(tmp_path: Path) -> None:
     with start(tmp_path, "--layers", "32") as app:
         app.wait_for(lambda: app.first_paint)
@@ -135,7 +234,7 @@ def test_a_cursor_step_costs_at_most_200_bytes(tmp_path: Path) -> None:
         app.wait_for(ENDED)
         app.wait_for("▀")  # the picture, which comes last
         app.send("d")  # the table alone: the detail follows after the rest
-        app.wait_for(lambda: "top 10" not in app.text)
+        app.wait_for(lambda: "layer detail" not in app.text)
         app.send("g")
         app.settle(1.5)
         for _ in range(5):

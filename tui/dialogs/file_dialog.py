@@ -197,7 +197,8 @@ class FileDialog(ModalScreen[str | None]):
         self._tell(message.error.removeprefix(f"{self._peeked}: "))
 
     def _tell(self, facts: str) -> None:
-        self.query_one(Static).update(Content(plain_line(facts, ascii_only=self._ascii)))
+        shown = Content(plain_line(facts, ascii_only=self._ascii))
+        self.query_one(Static).update(shown, layout=False)
 
     # ------------------------------------------------------------------ choosing it
 

@@ -43,7 +43,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
     TrackDialog OptionList {
         height: 1fr; border: none; background: $background; scrollbar-size-vertical: 1; padding: 0;
     }
-    TrackDialog Static { color: $faint; height: auto; }
+    TrackDialog Static { color: $faint; height: 1; }
     TrackDialog.-ascii OptionList { scrollbar-size-vertical: 0; }
     """
     CSS = """
@@ -181,7 +181,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         ids = [entry.id for entry in self._entries]
         place = ids.index(before) if before in ids else 0 if ids else None
         choices.put([Option(self._line(entry)) for entry in self._entries], place)
-        self.query_one(Static).update(Content(self._remark(words)), layout=True)
+        self.query_one(Static).update(Content(self._remark(words)), layout=False)
 
     def _remark(self, words: list[str]) -> str:
         if self._reason:

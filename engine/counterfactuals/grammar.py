@@ -1,0 +1,133 @@
+"""What `--against` says: the names of counterfactuals, their values, and what each means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import PurePath
+from typing import Any
+
+from engine.errors import BadInput
+from engine.records import Counterfactual
+
+STEPS = 1000
+"""Of the diffusion schedule."""
+DEFAULT_STEP = 500
+"""As in the scripts of VDD and VCD."""
+LARGEST_RADIUS = 1000
+
+MEANINGS: dict[str, str] = {
+    "none": "the picture's tokens and the marks around them are deleted, the rest is kept",
+    "unk": "one unknown token where the picture's tokens were",
+    "unk-all": "an unknown token for every one of the picture's tokens",
+    "noise": "noise over the picture, STEP of 1000 (at 500 it still holds 86 % of the picture)",
+    "noise-pure": "normal noise in the picture's stead",
+    "zero": "zeros behind the processor's normalisation, which is mean grey, not black",
+    "one": "ones behind the processor's normalisation, which is light grey, not white",
+    "black": "a black picture of the same size",
+    "white": "a white picture of the same size",
+    "blur": "the picture blurred, RADIUS in its pixels (a sixteenth of its longer side)",
+    "mean-patch": "the picture's mean colour; where it goes in as patches, their mean patch",
+    "other": "another picture: FILE",
+}
+"""Every counterfactual's name and what it puts in the picture's stead."""
+
+FORMS: dict[str, str] = {
+    "noise": f"noise[=STEP, {DEFAULT_STEP}]",
+    "blur": "blur[=RADIUS]",
+    "other": "other=FILE",
+}
+"""How those that take a value are written."""
+
+SEEDED = ("noise", "noise-pure")
+
+
+def parse_against(given: str | Sequence[str], seed: int = 0) -> tuple[Counterfactual, ...]:
+    """The counterfactuals of one or several comma-separated lists, each once, in their order.
+
+    A comma always separates: a file's name with one in it cannot be written.
+    Raises BadInput, naming what is wrong and what there is.
+    """
+    found: list[Counterfactual] = []
+    for text in [given] if isinstance(given, str) else given:
+        ahead = ""
+        for item in filter(None, map(str.strip, text.split(","))):
+            made = _parse_item(item, seed, ahead)
+            ahead = made.name
+            if made not in found:
+                found.append(made)
+    if not found:
+        raise BadInput(f"no counterfactual is named; there are {listed()}")
+    return tuple(found)
+
+
+def listed() -> str:
+    """All names as they are written."""
+    return ", ".join(FORMS.get(name, name) for name in MEANINGS)
+
+
+def label(counterfactual: Counterfactual) -> str:
+    """A counterfactual as a heading: its name, its value, and what must be said with it."""
+    name, parameters = counterfactual.name, counterfactual.parameters
+    if name == "noise" and "step" in parameters:
+        name += f"={parameters['step']}"
+    elif name == "blur" and "radius" in parameters:
+        name += f"={parameters['radius']:g}"
+    elif name == "other" and "file" in parameters:
+        name += f"={PurePath(str(parameters['file'])).name}"
+    note = parameters.get("note")
+    return f"{name} ({note})" if note else name
+
+
+def _parse_item(item: str, seed: int, ahead: str) -> Counterfactual:
+    """One counterfactual; `ahead` is the name of the one before it in the same list."""
+    name, sign, value = (part.strip() for part in item.partition("="))
+    if name not in MEANINGS:
+        raise BadInput(_unknown(name, ahead))
+    return Counterfactual(
+        name, _parameters(name, sign, value), seed=seed if name in SEEDED else None
+    )
+
+
+def _parameters(name: str, sign: str, value: str) -> dict[str, Any]:
+    if name not in FORMS:
+        if sign:
+            raise BadInput(f"{name} takes no value ({name}={value})")
+        return {}
+    if name == "other":
+        if not value:
+            raise BadInput("other needs a second picture: other=FILE")
+        return {"file": value}
+    if sign and not value:
+        raise BadInput(f"{name}= lacks its value: {FORMS[name]}")
+    if name == "noise":
+        return {"step": _step(value) if sign else DEFAULT_STEP}
+    return {"radius": _radius(value)} if sign else {}
+
+
+def _step(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 9 and int(value) < STEPS):
+        raise BadInput(f"noise={value}: the step is a whole number from 0 to {STEPS - 1}")
+    return int(value)
+
+
+def _radius(value: str) -> float:
+    try:
+        radius = float(value)
+    except ValueError:
+        radius = math.nan
+    if not 0 < radius <= LARGEST_RADIUS:
+        raise BadInput(
+            f"blur={value}: the radius is a number of pixels above 0, at most {LARGEST_RADIUS}"
+        )
+    return radius
+
+
+def _unknown(name: str, ahead: str) -> str:
+    near = get_close_matches(name.lower().replace("_", "-"), MEANINGS, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    comma = ""
+    if ahead == "other" and not near:
+        comma = "; the name of other's FILE cannot hold a comma: give the file another name"
+    return f"there is no counterfactual {name!r}{meant}{comma}; there are {listed()}"

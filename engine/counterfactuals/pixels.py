@@ -1,0 +1,102 @@
+"""Counterfactuals in the space in which a processor gives out pixels: normalised, cut and tiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.counterfactuals.grammar import STEPS
+from engine.counterfactuals.unavailable import Unavailable
+from engine.pixels import PIXELS, patches_of
+from engine.records import Counterfactual
+
+NAMES = ("noise", "noise-pure", "zero", "one", "mean-patch")
+
+
+def pixels_instead(
+    counterfactual: Counterfactual, inputs: Mapping[str, Any], settings: Any
+) -> dict[str, Any]:
+    """The model's inputs with other pixels; `settings` is the image processor.
+
+    Raises Unavailable where the picture does not go in as pixels alone.
+    """
+    floats = {
+        name: value
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    names = [name for name in floats if any(name.endswith(known) for known in PIXELS)]
+    others = sorted(floats.keys() - set(names))
+    if not names or others:
+        what = f"also as {others[0]}" if names else "in another way"
+        raise Unavailable(
+            f"{counterfactual.name}: this model's picture does not go in as pixel values alone "
+            f"({what})"
+        )
+    generator = torch.Generator().manual_seed(counterfactual.seed or 0)
+    changed = dict(inputs)
+    for name in names:
+        pixels = floats[name]
+        made = _made(counterfactual, name, pixels.cpu().float(), inputs, settings, generator)
+        changed[name] = made.to(pixels.device, pixels.dtype)
+    return changed
+
+
+def shares_at(step: int) -> tuple[float, float]:
+    """How much of the picture and how much noise there is at a step of the diffusion schedule.
+
+    sqrt(abar) and sqrt(1 - abar); beta goes up from 1e-5 to 0.005 along a sigmoid (-6..6), as in
+    the code of VCD and VDD.
+    """
+    ramp = torch.linspace(-6, 6, STEPS, dtype=torch.float64).sigmoid()
+    kept = float((1 - (ramp * (0.5e-2 - 1e-5) + 1e-5)).cumprod(0)[step])
+    return math.sqrt(kept), math.sqrt(1 - kept)
+
+
+def _made(
+    counterfactual: Counterfactual,
+    name: str,
+    pixels: Tensor,
+    inputs: Mapping[str, Any],
+    settings: Any,
+    generator: torch.Generator,
+) -> Tensor:
+    match counterfactual.name:
+        case "zero":
+            return torch.zeros_like(pixels)
+        case "one":
+            return torch.ones_like(pixels)
+        case "mean-patch":
+            return _mean(name, pixels, inputs)
+        case "noise-pure":
+            return _noise_like(pixels, settings, generator)
+    picture, noise = shares_at(counterfactual.parameters["step"])
+    return picture * pixels + noise * _noise_like(pixels, settings, generator)
+
+
+def _noise_like(pixels: Tensor, settings: Any, generator: torch.Generator) -> Tensor:
+    """Normal noise. A picture that goes in as several equal frames has the same in each: drawn
+    for each alone, it would be weaker than its step says."""
+    noise = torch.randn(pixels.shape, generator=generator)
+    frames = getattr(settings, "temporal_patch_size", 1)
+    if not isinstance(frames, int) or frames < 2 or pixels.shape[-1] % (3 * frames):
+        return noise
+    if pixels.ndim != 2:
+        return noise
+    shape = (len(pixels), 3, frames, -1)
+    cut = pixels.reshape(shape)
+    if not torch.equal(cut, cut[:, :, :1].expand_as(cut)):
+        return noise
+    return noise.reshape(shape)[:, :, :1].expand_as(cut).reshape(pixels.shape)
+
+
+def _mean(name: str, pixels: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+    patches = patches_of({**inputs, name: pixels})
+    if patches is not None and name in PIXELS:
+        return patches.mean(0).reshape(pixels.shape[-1:] if pixels.ndim != 4 else pixels.shape[1:]) \
+            .expand_as(pixels).clone()
+    raise NotImplementedError
