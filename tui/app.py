@@ -37,6 +37,8 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
         """Show the first frame; everything that is heavy begins behind it."""
         if not self.is_headless:
             self.catch_signals()
+        # Back from the shell, the terminal shows what is the shell's.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
@@ -76,7 +78,7 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
         self.inbox.deliver(self._take)
 
     def _take(self, events: list[Event]) -> None:
-        if not self.is_running:
+        if not self.is_showing:
             return
         for event in events:
             self.state.apply(event)

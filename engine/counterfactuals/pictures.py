@@ -17,9 +17,7 @@ DEFAULT_BLUR = 16
 """The radius goes this often into the longer side of the picture."""
 
 
-def picture_instead(
-    counterfactual: Counterfactual, image: Image
-) -> tuple[Image, Counterfactual]:
+def picture_instead(counterfactual: Counterfactual, image: Image) -> tuple[Image, Counterfactual]:
     """The picture to be asked about, and the counterfactual with all that repeating it takes.
 
     Raises BadInput where the other picture cannot be opened.

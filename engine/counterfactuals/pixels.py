@@ -32,11 +32,16 @@ def pixels_instead(
     names = [name for name in floats if any(name.endswith(known) for known in PIXELS)]
     others = sorted(floats.keys() - set(names))
     if not names or others:
-        what = f"also as {others[0]}" if names else "in another way"
         raise Unavailable(
-            f"{counterfactual.name}: this model's picture does not go in as pixel values alone "
-            f"({what})"
+            f"{counterfactual.name}: this model's picture goes in as "
+            f"{', '.join([*names, *others]) or 'something else'}, not as pixel values alone"
         )
+    if (
+        counterfactual.name == "zero"
+        and "pixel_attention_mask" in inputs
+        and any(floats[name].ndim == 5 for name in names)
+    ):
+        raise Unavailable("zero: this model takes tiles of zeros for padding and drops them")
     generator = torch.Generator().manual_seed(counterfactual.seed or 0)
     changed = dict(inputs)
     for name in names:
@@ -83,20 +88,34 @@ def _noise_like(pixels: Tensor, settings: Any, generator: torch.Generator) -> Te
     for each alone, it would be weaker than its step says."""
     noise = torch.randn(pixels.shape, generator=generator)
     frames = getattr(settings, "temporal_patch_size", 1)
-    if not isinstance(frames, int) or frames < 2 or pixels.shape[-1] % (3 * frames):
+    if not isinstance(frames, int) or pixels.ndim != 2 or pixels.shape[-1] % (3 * frames):
         return noise
-    if pixels.ndim != 2:
-        return noise
-    shape = (len(pixels), 3, frames, -1)
-    cut = pixels.reshape(shape)
+    cut = pixels.view(len(pixels), 3, frames, -1)
     if not torch.equal(cut, cut[:, :, :1].expand_as(cut)):
         return noise
-    return noise.reshape(shape)[:, :, :1].expand_as(cut).reshape(pixels.shape)
+    return noise.view_as(cut)[:, :, :1].expand_as(cut).reshape(pixels.shape)
 
 
 def _mean(name: str, pixels: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+    """The mean patch in every patch's place; else the mean colour of all tiles in every pixel's."""
     patches = patches_of({**inputs, name: pixels})
-    if patches is not None and name in PIXELS:
-        return patches.mean(0).reshape(pixels.shape[-1:] if pixels.ndim != 4 else pixels.shape[1:]) \
-            .expand_as(pixels).clone()
-    raise NotImplementedError
+    if patches is not None:
+        rest = pixels.shape[1:] if pixels.ndim != 3 else pixels.shape[2:]
+        return patches.mean(0).view(rest).expand_as(pixels).clone()
+    if pixels.ndim < 4 or 3 not in (pixels.shape[-3], pixels.shape[-1]):
+        raise Unavailable("mean-patch: how this model's processor orders pixels is not known")
+    first = pixels.shape[-3] == 3
+    points = pixels.movedim(-3, -1) if first else pixels
+    colour = points[_seen(points, inputs)].mean(0)
+    filled = colour.expand_as(points)
+    return (filled.movedim(-1, -3) if first else filled).clone()
+
+
+def _seen(points: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+    """Which pixels, [..., height, width], are more than the padding that a processor tells of."""
+    mask = inputs.get("pixel_attention_mask")
+    if isinstance(mask, Tensor) and mask.shape == points.shape[:-1] and bool(mask.any()):
+        return mask.cpu().bool()
+    whole = points.shape[:-1]
+    empty = (points == 0).flatten(-3).all(-1)  # tiles that are there to fill up
+    return torch.ones(whole, dtype=torch.bool) & (~empty | empty.all())[..., None, None]

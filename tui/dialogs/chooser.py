@@ -85,7 +85,8 @@ class Chooser(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The line and the list."""
         with Vertical(classes="dialog") as box:
-            box.border_title = Content(plain_line(self._title))  # type: ignore[assignment]
+            title = Content(plain_line(self._title, ascii_only=self._ascii))
+            box.border_title = title  # type: ignore[assignment]
             box.border_subtitle = "type to find, enter takes, esc closes"
             yield Input(compact=True, placeholder=self._hint)
             yield ChoiceList()

@@ -90,7 +90,7 @@ class FileDialog(ModalScreen[str | None]):
         super().__init__()
         self._start = start
         self._recent = [path for path in recent if _is_file(path)]
-        self._previews = preview
+        self._previews = preview and not ascii_only
         self._truecolour = truecolour
         self._ascii = ascii_only
         self._entries: list[str] = []

@@ -93,6 +93,8 @@ class PictureView(ModalScreen[None]):
         self._zoom = 0
         self._centre = (0.5, 0.5)
         self._drawing = self._wish = False
+        self._drawn: tuple[object, ...] = ()
+        """What the canvas shows, or is about to: at an edge a held key draws nothing."""
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -153,12 +155,15 @@ class PictureView(ModalScreen[None]):
         if message.seen == self._shows_seen:
             self._caption(message.facts)
             self.query_one(Canvas).show(message.strips)
+        else:
+            self._drawn = ()
         if self._wish:
             self._draw()
 
     def on_picture_view_refused(self, message: PictureView.Refused) -> None:
         """Say why there is none."""
         self._drawing = self._wish = False
+        self._drawn = ()
         self.query_one(Canvas).say(plain_line(message.error))
         self._caption("")
 
@@ -198,8 +203,11 @@ class PictureView(ModalScreen[None]):
         image, facts = known
         zoom = ZOOMS[self._zoom]
         box, self._centre = _window(image.size, (width, 2 * height), zoom, self._centre)
-        self._drawing = True
         seen, truecolour = self._shows_seen, self._truecolour
+        look = (seen, zoom, box, width, height)
+        if look == self._drawn:
+            return
+        self._drawn, self._drawing = look, True
 
         def work() -> None:
             try:

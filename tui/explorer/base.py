@@ -135,6 +135,11 @@ class ExplorerBase(App[int], inherit_bindings=False):
         return self.console.color_system == "truecolor" and not self.startup.lite
 
     @property
+    def is_showing(self) -> bool:
+        """Whether the panes are there; a callback may come when the app has left."""
+        return self._main.is_running and bool(self._main.query(LensTable))
+
+    @property
     def has_dialog(self) -> bool:
         """Whether something is open over the main screen."""
         return isinstance(self.screen, ModalScreen)
@@ -143,7 +148,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
 
     def show_all(self) -> None:
         """Show the state as it is now; only what looks different is drawn."""
-        if not self._main.is_running:  # a callback that comes when the app has left
+        if not self.is_showing:
             return
         run = self.state.current
         if run is not None:
@@ -160,7 +165,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
 
     def show_lines(self) -> None:
         """Show the lines above and below the panes."""
-        if not self._main.is_running:
+        if not self.is_showing:
             return
         width, ascii_only = self.size.width, self.startup.ascii
         self._line("title").put(status.title_line(self.state, width, ascii_only=ascii_only))
@@ -168,7 +173,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
 
     def show_resting(self) -> None:
         """Show what follows the cursor."""
-        if not self._main.is_running:
+        if not self.is_showing:
             return
         run, row = self.state.current, self.table.cursor
         if self._main.detail_open:

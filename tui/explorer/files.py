@@ -183,10 +183,9 @@ class FilesKeys(RunsKeys):
         self._orphan = message.orphan
         session = message.orphan.session
         key = self.keymap.first("recover") or "the palette"
-        runs = _runs(len(session.runs))
-        self.say(
-            f"a session of {runs}{_clock_time(session.saved)} was not closed: {key} reopens it"
-        )
+        runs = _runs(len(session.runs)) + _clock_time(session.saved)
+        self.state.offer = f"a session of {runs} was not closed: {key} reopens it"
+        self.show_lines()
 
     def action_recover(self) -> None:
         """Reopen the session that was not closed."""
@@ -194,6 +193,7 @@ class FilesKeys(RunsKeys):
             self.say("there is no session that was not closed")
             return
         orphan, self._orphan = self._orphan, None
+        self.state.offer = ""
         retire(orphan)
         self._show_session(orphan.session, None)
 

@@ -105,7 +105,14 @@ def message_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
     progress = _progress(state, ascii_only)
     if progress is not None:
         return progress
-    return _outcome(state, ascii_only)
+    outcome = _outcome(state, ascii_only)
+    if state.offer:
+        offer = _cut(state.offer, width - 2, ascii_only)
+        room = width - outcome.cell_length - cell_len(offer) - 2
+        if room < 0:
+            return Content.styled(f" {offer}", "$warning")
+        return Content.assemble(outcome, " " * (room + 1), (offer, "$warning"))
+    return outcome
 
 
 def answer_text(run: RunView | None, *, ascii_only: bool) -> Content:

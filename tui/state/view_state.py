@@ -87,6 +87,8 @@ class ViewState:
         """How many there were."""
         self.look = TableLook(top_k=question.top_k)
         self.note: Note | None = None
+        self.offer = ""
+        """What can be done now and then no more; stays in sight while nothing else is said."""
         self.session_path: Path | None = None
         self.pinned: dict[int, str] = {}
         """Tokens that the user tracks, id -> text: later runs of the same model track them too."""

@@ -1,0 +1,80 @@
+"""From a question with a picture to the model's inputs with something else in its stead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.counterfactuals import grammar, pictures, pixels, tokens
+from engine.counterfactuals.unavailable import Unavailable
+from engine.errors import BadInput
+from engine.processors import tokenizer_of
+from engine.prompts import Prepared, prepare
+from engine.records import Counterfactual, Question
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from engine.loading import Loaded
+
+
+@dataclass(frozen=True)
+class PreparedCounterfactual(Prepared):
+    """What goes into the model, position -1 being the same token as with the picture.
+
+    `text` is what was tokenised: where the prompt's tokens are changed, they are changed behind
+    that.
+    """
+
+    counterfactual: Counterfactual
+    """With all that repeating it takes: a radius, a token, a file's digest."""
+    preview: Image | None
+    """The picture asked about, where it is one; None where only pixel values or tokens changed."""
+
+    @property
+    def label(self) -> str:
+        """Its heading."""
+        return grammar.label(self.counterfactual)
+
+
+def counterfactual_inputs(
+    loaded: Loaded,
+    question: Question,
+    prepared: Prepared,
+    counterfactual: Counterfactual,
+    image: Image | None,
+) -> PreparedCounterfactual:
+    """The inputs of `question`, which `prepared` holds with its picture `image`, without it.
+
+    Raises Unavailable where this model or prompt cannot take that counterfactual, BadInput where
+    there is no picture to take away, or no second one.
+    """
+    if image is None:
+        raise BadInput(f"{counterfactual.name}: the question has no picture to put something for")
+    name = counterfactual.name
+    if name in pictures.NAMES:
+        other, made = pictures.picture_instead(counterfactual, image)
+        with_other = prepare(loaded.model, loaded.processor, question, other)
+        return PreparedCounterfactual(
+            with_other.inputs, with_other.tokens, with_other.text, made, other
+        )
+    if name in pixels.NAMES:
+        settings = getattr(loaded.processor, "image_processor", None)
+        inputs = pixels.pixels_instead(counterfactual, prepared.inputs, settings)
+        return PreparedCounterfactual(inputs, prepared.tokens, prepared.text, counterfactual, None)
+    if name not in tokens.NAMES:
+        raise BadInput(f"there is no counterfactual {name!r}; there are {grammar.listed()}")
+    edited, made = tokens.tokens_instead(
+        counterfactual, prepared, loaded.model, tokenizer_of(loaded.processor)
+    )
+    _refuse_where_a_picture_is_needed(loaded, name, edited)
+    return PreparedCounterfactual(edited.inputs, edited.tokens, edited.text, made, None)
+
+
+def _refuse_where_a_picture_is_needed(loaded: Loaded, name: str, edited: Prepared) -> None:
+    """The lens must learn inputs of this kind in any case; some models cannot be run on them."""
+    try:
+        loaded.lens.learn(edited.inputs)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise Unavailable(f"{name}: this model cannot do without a picture ({reason})") from error

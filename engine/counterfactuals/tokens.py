@@ -1,0 +1,106 @@
+"""Counterfactuals in the prompt itself: the picture's tokens taken out or made unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+from torch import Tensor
+
+from engine.counterfactuals.unavailable import Unavailable
+from engine.prompts import Prepared
+from engine.records import Counterfactual, PromptToken
+from engine.tokens import TokenTexts
+
+NAMES = ("none", "unk", "unk-all")
+
+PAD_NOTE = "pad token: this tokenizer has no unknown token"
+
+
+def tokens_instead(
+    counterfactual: Counterfactual, prepared: Prepared, model: Any, tokenizer: Any
+) -> tuple[Prepared, Counterfactual]:
+    """The prompt without its picture, and the counterfactual with the token that stands there.
+
+    `unk` puts one token where the first to the last of the picture's tokens were, and leaves the
+    marks around them; `none` deletes those, too. Raises Unavailable where the prompt that is read
+    does not hold the picture, or no token can stand for it.
+    """
+    name, tokens = counterfactual.name, prepared.tokens
+    if "decoder_input_ids" in prepared.inputs:
+        raise Unavailable(f"{name}: the picture goes into the encoder, not into the decoder's text")
+    images = [place for place, token in enumerate(tokens) if token.kind == "image"]
+    order, unknown = list(range(len(tokens))), set[int]()
+    if name == "none":
+        taken = _picture_span(tokens)
+        order = [place for place in order if place not in taken]
+    elif not images:
+        raise Unavailable(f"{name}: the picture has no token of its own in this model's prompt")
+    elif name == "unk":
+        order = [place for place in order if not images[0] < place <= images[-1]]
+        unknown = {images[0]}
+    elif len(images) == 1:
+        raise Unavailable("unk-all: the picture is one token in this model's prompt: ask unk")
+    else:
+        unknown = set(images)
+    stand_in = None
+    if unknown:
+        stand_in, said = _unknown_token(name, model, tokenizer)
+        counterfactual = structs.replace(counterfactual, parameters=said)
+    kept = tuple(
+        stand_in if place in unknown and stand_in is not None else tokens[place] for place in order
+    )
+    inputs = _edited(prepared.inputs, len(tokens), order, unknown, stand_in)
+    return Prepared(inputs, kept, prepared.text), counterfactual
+
+
+def _picture_span(tokens: tuple[PromptToken, ...]) -> range:
+    """The picture's tokens and the marks around and between them."""
+    places = [
+        place
+        for place, token in enumerate(tokens)
+        if token.part == "picture" or token.kind == "image"
+    ]
+    span = range(places[0], places[-1] + 1) if places else range(0)
+    if any(tokens[place].part in ("system", "prompt", "prefix") for place in span):
+        raise Unavailable("none: the picture's tokens are not in one piece in this prompt")
+    return span
+
+
+def _unknown_token(name: str, model: Any, tokenizer: Any) -> tuple[PromptToken, dict[str, Any]]:
+    """What stands where the picture was, and what is recorded of it."""
+    known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    for kind, note in (("unk", None), ("pad", PAD_NOTE)):
+        token = getattr(tokenizer, f"{kind}_token_id", None)
+        if not isinstance(token, int) or (isinstance(known, int) and token >= known):
+            continue
+        text = TokenTexts(tokenizer)(token)
+        said: dict[str, Any] = {"token": {"id": token, "text": text}}
+        if note is not None:
+            said["note"] = note
+        return PromptToken(id=token, text=text, kind="special", part="picture"), said
+    raise Unavailable(f"{name}: this tokenizer has neither an unknown token nor a pad token")
+
+
+def _edited(
+    inputs: dict[str, Any],
+    length: int,
+    order: list[int],
+    unknown: set[int],
+    stand_in: PromptToken | None,
+) -> dict[str, Any]:
+    """What there is for each token, at the places `order`; whatever else came with the picture
+    is left out, positions too: the model counts anew."""
+    edited: dict[str, Any] = {}
+    replaced = [index for index, place in enumerate(order) if place in unknown]
+    for name, value in inputs.items():
+        if not isinstance(value, Tensor) or value.shape != (1, length):
+            continue
+        if "image" in name or name == "position_ids":
+            continue
+        edited[name] = value[:, order]
+        if name == "input_ids" and stand_in is not None:
+            edited[name][:, replaced] = stand_in.id
+        elif name.endswith("token_type_ids"):
+            edited[name][:, replaced] = 0  # as text has
+    return edited

@@ -1,0 +1,119 @@
+"""How far two next-token distributions are apart, row by row: KL and Jensen-Shannon, in nats."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from engine.readout import finite
+from engine.records import ComparisonRow
+
+LN_2 = math.log(2)
+"""The largest Jensen-Shannon divergence that there is."""
+THRESHOLD = 0.1
+"""Nats of Jensen-Shannon divergence from which a picture counts as seen."""
+CHUNK = 8
+"""Rows that are compared at a time: of 150,000 tokens, 5 MB a piece."""
+
+LogitsOf = Callable[[Sequence[int]], Tensor]
+"""From rows' numbers to their logits [n, vocabulary]."""
+
+
+class Divergences(NamedTuple):
+    """Of n pairs of distributions, float32 [n] each."""
+
+    kl: Tensor
+    """KL(p || q); infinite where q never gives what p gives."""
+    js: Tensor
+    """Jensen-Shannon, 0 to ln 2; SciPy's `jensenshannon` is its square root."""
+
+
+def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
+    """Between softmax(p_logits) and softmax(q_logits), [n, vocabulary] each.
+
+    NaN where a row holds one. The two are the same where the logits are, to the last bit.
+    """
+    if p_logits.shape != q_logits.shape:
+        raise ValueError(f"{list(p_logits.shape)} and {list(q_logits.shape)} cannot be compared")
+    parts = [
+        _divergences(p, q.to(p.device))
+        for p, q in zip(p_logits.split(CHUNK), q_logits.split(CHUNK), strict=True)
+    ]
+    return Divergences(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+
+
+class StreamingDivergence:
+    """A picture's rows against those of a counterfactual as these come, from whatever thread.
+
+    Of the picture's pass no more need be kept than `picture` takes its rows' logits from.
+    """
+
+    def __init__(self, picture: LogitsOf) -> None:
+        self._picture = picture
+        self._lock = threading.Lock()
+        self._rows: dict[int, ComparisonRow] = {}
+
+    def feed(self, layers: Sequence[int], logits: Tensor) -> tuple[ComparisonRow, ...]:
+        """Compare the counterfactual's rows `layers`, whose logits are [n, vocabulary]."""
+        made: list[ComparisonRow] = []
+        for start in range(0, len(layers), CHUNK):
+            some = layers[start : start + CHUNK]
+            found = divergences(self._picture(some), logits[start : start + CHUNK])
+            made += [
+                ComparisonRow(layer=layer, kl=finite(kl), js=finite(js))
+                for layer, kl, js in zip(some, found.kl.tolist(), found.js.tolist(), strict=True)
+            ]
+        with self._lock:
+            self._rows.update((row.layer, row) for row in made)
+        return tuple(made)
+
+    @property
+    def rows(self) -> tuple[ComparisonRow, ...]:
+        """What has been compared so far, in the order of the layers."""
+        with self._lock:
+            return tuple(self._rows[layer] for layer in sorted(self._rows))
+
+
+def compare(layers: Sequence[int], picture: LogitsOf, other: LogitsOf) -> tuple[ComparisonRow, ...]:
+    """Two passes that have both ended, `CHUNK` rows of each at a time."""
+    comparing = StreamingDivergence(picture)
+    for start in range(0, len(layers), CHUNK):
+        some = layers[start : start + CHUNK]
+        comparing.feed(some, other(some))
+    return comparing.rows
+
+
+def picture_layer(js: Sequence[float | None], threshold: float = THRESHOLD) -> int | None:
+    """The first row from which the divergence stays above the threshold to the end, or None."""
+    first = None
+    for row in range(len(js) - 1, -1, -1):
+        value = js[row]
+        if value is None or not value > threshold:
+            break
+        first = row
+    return first
+
+
+def _divergences(p_logits: Tensor, q_logits: Tensor) -> tuple[Tensor, Tensor]:
+    log_p, log_q = p_logits.float().log_softmax(-1), q_logits.float().log_softmax(-1)
+    p, q = log_p.exp(), log_q.exp()
+    apart = log_q - log_p
+    # With m the mean of both, ln(m / p) = ln((1 + q / p) / 2), which is 0 where p = q.
+    kl = _expected(p, -apart)
+    js = (_expected(p, LN_2 - _softplus(apart)) + _expected(q, LN_2 - _softplus(-apart))) / 2
+    return kl.clamp_min(0.0), js.clamp(0.0, LN_2)
+
+
+def _softplus(values: Tensor) -> Tensor:
+    return softplus(values, threshold=50)
+
+
+def _expected(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum over the vocabulary; what has no weight counts for nothing, infinite as it may be."""
+    return torch.where(weights == 0, torch.zeros_like(values), weights * values).sum(-1)
