@@ -58,7 +58,7 @@ def spelled(tokenizer: Any, text_of: TextOf, vocabulary: int) -> IdsOf:
 
     def ids_of(answer: str) -> tuple[int, ...]:
         found = spellings(tokenizer, answer, text_of, vocabulary)
-        # A number is offered as an id, too, and a mark as itself: those are no spellings.
+        # A number is offered as the token of that id, too, which is no spelling of it.
         return tuple(each.id for each in found if each.text and each.typed.startswith(each.text))
 
     return ids_of

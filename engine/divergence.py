@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from engine.hooks import evaluating
+from engine.kept import KeptStream
 from engine.readout import finite
 from engine.records import ComparisonRow
 
@@ -78,6 +80,23 @@ class StreamingDivergence:
         """What has been compared so far, in the order of the layers."""
         with self._lock:
             return tuple(self._rows[layer] for layer in sorted(self._rows))
+
+
+def logits_of(kept: KeptStream) -> LogitsOf:
+    """Any rows' logits of a pass that has ended. Not to be called while another pass of the model
+    runs, from its thread: that pass holds the model."""
+    last = len(kept.readings) - 1
+
+    def read(rows: Sequence[int]) -> Tensor:
+        found: dict[int, Tensor] = {last: kept.own.to(kept.device)[0]}
+        projected = [row for row in dict.fromkeys(rows) if row != last]
+        if projected:
+            with kept.lock, evaluating(kept.model):
+                logits = kept.project([kept.streams[row] for row in projected])
+            found.update(zip(projected, logits.to(kept.device), strict=True))
+        return torch.stack([found[row] for row in rows])
+
+    return read
 
 
 def compare(layers: Sequence[int], picture: LogitsOf, other: LogitsOf) -> tuple[ComparisonRow, ...]:

@@ -90,10 +90,10 @@ def _noise_like(pixels: Tensor, settings: Any, generator: torch.Generator) -> Te
     frames = getattr(settings, "temporal_patch_size", 1)
     if not isinstance(frames, int) or pixels.ndim != 2 or pixels.shape[-1] % (3 * frames):
         return noise
-    cut = pixels.view(len(pixels), 3, frames, -1)
+    cut = pixels.reshape(len(pixels), 3, frames, -1)
     if not torch.equal(cut, cut[:, :, :1].expand_as(cut)):
         return noise
-    return noise.view_as(cut)[:, :, :1].expand_as(cut).reshape(pixels.shape)
+    return noise.reshape(cut.shape)[:, :, :1].expand_as(cut).reshape(pixels.shape)
 
 
 def _mean(name: str, pixels: Tensor, inputs: Mapping[str, Any]) -> Tensor:

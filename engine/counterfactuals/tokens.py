@@ -32,11 +32,12 @@ def tokens_instead(
     images = [place for place, token in enumerate(tokens) if token.kind == "image"]
     order, unknown = list(range(len(tokens))), set[int]()
     if name == "none":
-        taken = _picture_span(tokens)
+        taken = _whole_span(name, tokens, images)
         order = [place for place in order if place not in taken]
     elif not images:
         raise Unavailable(f"{name}: the picture has no token of its own in this model's prompt")
     elif name == "unk":
+        _refuse_in_pieces(name, tokens, range(images[0], images[-1]))
         order = [place for place in order if not images[0] < place <= images[-1]]
         unknown = {images[0]}
     elif len(images) == 1:
@@ -54,17 +55,17 @@ def tokens_instead(
     return Prepared(inputs, kept, prepared.text), counterfactual
 
 
-def _picture_span(tokens: tuple[PromptToken, ...]) -> range:
+def _whole_span(name: str, tokens: tuple[PromptToken, ...], images: list[int]) -> range:
     """The picture's tokens and the marks around and between them."""
-    places = [
-        place
-        for place, token in enumerate(tokens)
-        if token.part == "picture" or token.kind == "image"
-    ]
+    places = sorted({*images, *(i for i, token in enumerate(tokens) if token.part == "picture")})
     span = range(places[0], places[-1] + 1) if places else range(0)
-    if any(tokens[place].part in ("system", "prompt", "prefix") for place in span):
-        raise Unavailable("none: the picture's tokens are not in one piece in this prompt")
+    _refuse_in_pieces(name, tokens, span)
     return span
+
+
+def _refuse_in_pieces(name: str, tokens: tuple[PromptToken, ...], span: range) -> None:
+    if any(tokens[place].part in ("system", "prompt", "prefix") for place in span):
+        raise Unavailable(f"{name}: the picture's tokens are not in one piece in this prompt")
 
 
 def _unknown_token(name: str, model: Any, tokenizer: Any) -> tuple[PromptToken, dict[str, Any]]:

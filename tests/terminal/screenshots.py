@@ -40,7 +40,7 @@ class View:
 VIEWS = {
     "explorer": View(),
     "trajectories": View(
-        ("P", "t", *"cube, sphere", "wait", "space", "down", "down", "space", "enter", "wait"),
+        ("t", *"cube,sphere", "wait", "tab", "down", "down", "tab", "enter", "wait"),
         prompt="Shape of the main object:",
     ),
     "history": View(("a", "wait")),

@@ -117,7 +117,7 @@ async def test_it_closes_without_a_choice(key: str) -> None:
 @in_loop
 async def test_hostile_text_stays_in_its_line(ascii_only: bool) -> None:
     choices = [Choice(f"{n}", f"{n}{HOSTILE}" * 5, HOSTILE, HOSTILE) for n in range(60)]
-    play = Chooser(HOSTILE, choices, ascii_only=ascii_only, free=HOSTILE)
+    play = Chooser("[/x] \x1b", choices, ascii_only=ascii_only, free=HOSTILE)
     async with on_stage(play, (80, 24)) as stage:
         assert stage.text.isascii() == ascii_only
         await stage.press(*"[/x]", "down")
@@ -150,7 +150,7 @@ async def test_a_resize_lays_the_details_out_anew() -> None:
 async def test_a_step_draws_two_lines_and_a_letter_only_what_differs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    choices = [Choice(f"m{n}", f"model {n}", "15.2 GB") for n in range(2000)]
+    choices = [Choice(f"m{n}", f"model {n}", "LlavaModel") for n in range(2000)]
     async with on_stage(Chooser("models", choices, ascii_only=False)) as stage:
         painted: list[int] = []
         refresh = Widget.refresh

@@ -11,6 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from engine.errors import LenscopeError
 from tui.dialogs.file_dialog import entries
 from tui.disk import paths
 from tui.panes.half_blocks import _parse_line, picture_strips
@@ -79,6 +80,25 @@ def test_presets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert presets.read_presets() == ()
     (tmp_path / "prompts.toml").unlink()
     assert presets.read_presets() == ()
+
+
+def test_presets_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.toml"
+    file.write_text(
+        '[mine]\ntitle = "My set"\nprompts = ["One:", 2, "Two:"]\n[bare]\nprompts = ["x"]'
+    )
+    own = presets.read_presets(file)[len(presets.read_presets()) :]
+    assert own == (
+        presets.Preset("One:", "mine 1/2", "mine", "My set"),
+        presets.Preset("Two:", "mine 2/2", "mine", "My set"),
+        presets.Preset("x", "bare 1/1", "bare", "bare"),
+    )
+    for damaged in (b"x = [", b"\xff"):
+        file.write_bytes(damaged)
+        with pytest.raises(LenscopeError, match=r"prompts\.toml: not a file of prompts"):
+            presets.read_presets(file)
+    with pytest.raises(LenscopeError, match="nowhere"):
+        presets.read_presets(tmp_path / "nowhere.toml")
 
 
 def test_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

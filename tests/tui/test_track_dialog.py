@@ -90,7 +90,7 @@ async def test_several_words_and_marks() -> None:
         await stage.press("tab", "down", "down", "down", "tab", "down", "tab", "tab")
         assert "●" in stage.line("␣cube ")
         await stage.press("enter")
-        assert app.results == [((320, " cube"),)]
+        assert app.results == [((320, " cube"), (440, " oval"))]
 
 
 @in_loop

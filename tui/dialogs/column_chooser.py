@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import SelectionList
-from textual.widgets.selection_list import Selection
+from textual.widgets import OptionList
 
 from tui.state.column_names import COLUMN_NAMES
 
@@ -19,45 +20,62 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
 
     DEFAULT_CSS = """
     ColumnChooser { align: center middle; background: $background 60%; }
-    ColumnChooser .dialog { height: auto; }
-    ColumnChooser SelectionList {
-        height: auto;
-        border: none;
-        background: $background;
-        padding: 0;
+    ColumnChooser OptionList {
+        height: auto; border: none; background: $background; padding: 0;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,C", "dismiss", show=False),
         Binding("enter", "take", show=False, priority=True),
+        Binding("space", "switch", show=False, priority=True),
         Binding("j", "move(1)", show=False),
         Binding("k", "move(-1)", show=False),
     ]
 
     def __init__(self, chosen: tuple[str, ...], *, ascii_only: bool) -> None:
         super().__init__()
-        self._chosen = chosen
+        self._chosen = set(chosen)
+        self._signs = ("[x]", "[ ]") if ascii_only else ("●", "○")
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
         """One line a column."""
-        with Vertical(classes="dialog") as box:
+        with Vertical(classes="dialog short-dialog") as box:
             box.border_title = "columns"
             box.border_subtitle = "space switches, enter takes them, esc closes"
-            yield SelectionList[str](
-                *(
-                    Selection(f"{name:<9} {meaning}", name, name in self._chosen)
-                    for name, meaning in COLUMN_NAMES.items()
-                ),
-                compact=True,
-            )
+            yield OptionList(*self._lines(), compact=True)
 
     def action_move(self, step: int) -> None:
         """Move by lines."""
-        choices = self.query_one(SelectionList)
+        choices = self.query_one(OptionList)
         (choices.action_cursor_down if step > 0 else choices.action_cursor_up)()
+
+    def action_switch(self) -> None:
+        """Switch the column under the cursor."""
+        self._switch(self.query_one(OptionList).highlighted)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        self._switch(event.option_index)
 
     def action_take(self) -> None:
         """Close with what is chosen."""
-        chosen = set(self.query_one(SelectionList).selected)
-        self.dismiss(tuple(name for name in COLUMN_NAMES if name in chosen))
+        self.dismiss(tuple(name for name in COLUMN_NAMES if name in self._chosen))
+
+    def _switch(self, index: int | None) -> None:
+        if index is None:
+            return
+        self._chosen ^= {list(COLUMN_NAMES)[index]}
+        choices = self.query_one(OptionList)
+        choices.replace_option_prompt_at_index(index, self._lines()[index])
+
+    def _lines(self) -> list[Content]:
+        on, off = self._signs
+        return [
+            Content.assemble(
+                (f" {on if name in self._chosen else off} ", "$primary"),
+                (f"{name:<9}", "$foreground"),
+                (meaning, "$faint"),
+            )
+            for name, meaning in COLUMN_NAMES.items()
+        ]

@@ -100,7 +100,8 @@ class PictureView(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The canvas."""
         canvas = Canvas()
-        canvas.border_subtitle = "+ - zoom, arrows move, 0 fits, v model's view, q closes"
+        keys = "" if self._ascii else "+ - zoom, arrows move, 0 fits, v model's view, "
+        canvas.border_subtitle = f"{keys}q closes"
         yield canvas
 
     def on_mount(self) -> None:
@@ -135,6 +136,8 @@ class PictureView(ModalScreen[None]):
 
     def action_switch(self) -> None:
         """Switch between the picture and what the model sees of it."""
+        if self._ascii:
+            return
         if self._seen is None:
             self._caption("what the model sees has not been asked for: v on the main screen")
             return
@@ -202,7 +205,7 @@ class PictureView(ModalScreen[None]):
             return
         image, facts = known
         zoom = ZOOMS[self._zoom]
-        box, self._centre = _window(image.size, (width, 2 * height), zoom, self._centre)
+        box, self._centre = window(image.size, (width, 2 * height), zoom, self._centre)
         seen, truecolour = self._shows_seen, self._truecolour
         look = (seen, zoom, box, width, height)
         if look == self._drawn:
@@ -261,7 +264,7 @@ class Canvas(Widget):
         return centred(self._strips, y, width, height, self.rich_style)
 
 
-def _window(
+def window(
     size: tuple[int, int], room: tuple[int, int], zoom: float, centre: tuple[float, float]
 ) -> tuple[tuple[int, int, int, int], tuple[float, float]]:
     """The box of the picture that fills the room at a zoom, and its centre, kept inside."""

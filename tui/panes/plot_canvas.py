@@ -102,6 +102,8 @@ class Plot(PlotWidget):
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(allow_pan_and_zoom=False)
         self._ascii = ascii_only
+        self._marked: int | None = None
+        self._mark_style = ""
 
     def compose(self) -> ComposeResult:
         """The same parts as the library's, on canvases that are sparing."""
@@ -143,8 +145,13 @@ class Plot(PlotWidget):
         elif len(points) == 1:
             self.scatter(xs, ys, marker="*" if self._ascii else "•", marker_style=style)
 
-    def draw(self) -> None:
-        """Draw what has been added since `clear`."""
+    def draw(self, marked: int | None, style: str) -> None:
+        """Draw what has been added since `clear`, and mark a layer on the frame.
+
+        Only on the frame: Textual writes a line from the widget's left edge on, so a mark through
+        all lines would cost the whole plot for every move of the cursor.
+        """
+        self._marked, self._mark_style = marked, style
         self._needs_rerender = True
         self.render()
 
@@ -157,6 +164,12 @@ class Plot(PlotWidget):
             for canvas in self.query(SparingCanvas):
                 stack.enter_context(canvas.batch_refresh())
             super()._render_plot()
+            if self._marked is not None and self._scale_rectangle.area:
+                canvas = self.query_one("#plot", SparingCanvas)
+                x, _ = self.get_pixel_from_coordinate(self._marked, 0)
+                down, up = ("v", "^") if self._ascii else ("▼", "▲")
+                canvas.set_pixel(x, 0, down, style=self._mark_style)
+                canvas.set_pixel(x, self._scale_rectangle.bottom, up, style=self._mark_style)
 
     def _update_legend(self) -> None:
         """The legend is drawn beside the plot: the library's takes markup."""

@@ -57,7 +57,7 @@ class Trajectories(Horizontal):
     Trajectories { width: 100%; }
     Trajectories > .trajectories--answer { color: $answer; }
     Trajectories > .trajectories--other { color: $foreground; }
-    Trajectories > .trajectories--cursor { color: $faint; }
+    Trajectories > .trajectories--cursor { color: $primary; }
     """ + "\n".join(
         f"Trajectories > .trajectories--hue-{index} {{ color: $hue-{index}; }}"
         for index in range(1, HUES + 1)
@@ -137,9 +137,7 @@ class Trajectories(Horizontal):
             points = _plotted(curve, self.measure)
             if points:
                 plot.add_line(points, str(style), letter)
-        if run is not None:
-            plot.add_v_line(self._row, line_style=str(self._colour("cursor")))
-        plot.draw()
+        plot.draw(self._row if run is not None else None, str(self._colour("cursor")))
 
     def _load(self) -> None:
         from tui.panes.plot_canvas import Plot

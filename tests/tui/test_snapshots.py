@@ -1,0 +1,101 @@
+"""The main views as pictures, from a worker with fixed data, at three sizes and in two themes.
+
+`pytest tests/tui/test_snapshots.py --snapshot-update` takes them again; look at what has changed
+(`git diff --stat`, and the SVG files in a browser) before you commit them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+import samples
+from engine.records import Picture, Question
+from tests.tui.stage import SIZES, Stage, explorer, in_loop
+
+THEMES = ["lenscope", "lenscope-light"]
+PROMPT = "Shape of the main object:"
+
+
+class SvgExtension(SingleFileSnapshotExtension):
+    """One SVG file a snapshot."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "svg"
+
+
+@pytest.fixture
+def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(SvgExtension)
+
+
+def picture_of(stage: Stage) -> str:
+    """The screen; identifiers that rich derives from the whole content are taken out, so that a
+    changed cell changes a line of the file."""
+    picture = stage.app.export_screenshot(title="lenscope")
+    return re.sub(r"terminal-\d+", "terminal", picture)
+
+
+async def plain(stage: Stage) -> None:
+    """The first thing that one sees."""
+
+
+async def trajectories(stage: Stage) -> None:
+    await stage.press("P")
+    await stage.until(lambda: stage.app.plot_pane._plot is not None)
+    await stage.pilot.pause(0.6)
+
+
+async def large_detail(stage: Stage) -> None:
+    await stage.press("enter")
+    await stage.pilot.pause(0.4)
+
+
+async def history(stage: Stage) -> None:
+    await stage.press("r")
+    await stage.run_done(2)
+    await stage.press("H")
+    await stage.pilot.pause(0.2)
+
+
+async def comparison(stage: Stage) -> None:
+    stage.worker.forms_at = 22
+    await stage.press("r")
+    await stage.run_done(2)
+    await stage.press("b")
+    await stage.pilot.pause(0.2)
+
+
+VIEWS = [plain, trajectories, large_detail, history, comparison]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+def test_it_looks_as_it_did(
+    view: Callable[[Stage], Awaitable[None]],
+    size: tuple[int, int],
+    theme: str,
+    svg: SnapshotAssertion,
+) -> None:
+    @in_loop
+    async def take() -> None:
+        startup = {
+            "question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE))),
+            "no_picture": False,
+            "theme": theme,
+        }
+        async with explorer(size, startup=startup, layers=28, forms_at=14) as stage:
+            await stage.run_done()
+            await stage.until(lambda: stage.app.preview.drawn)
+            await stage.pilot.pause(0.3)
+            await view(stage)
+            taken.append(picture_of(stage))
+
+    taken: list[str] = []
+    take()
+    assert taken[0] == svg
