@@ -79,6 +79,7 @@ class FilesKeys(RunsKeys):
             FileDialog(
                 self._start_folder(),
                 recent=self.remembered.pictures,
+                ascii_only=self.startup.ascii,
                 preview=not (self.startup.ascii or self.startup.lite),
                 truecolour=self.is_truecolour,
             ),
