@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.errors import BadInput, Cancelled, LenscopeError
 from engine.kept import KeptStream
 from engine.lens import describe_failure
@@ -20,7 +21,7 @@ from engine.prompts import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run
 from engine.seen import processed
 from engine.stamps import new_run_id, now
-from engine.streaming import StreamedPass
+from engine.streaming import Beside, StreamedPass
 
 STORED_TOP = 10
 """Rows hold at least this many tokens, however few are shown."""
@@ -47,8 +48,11 @@ class Asking:
         question: Question,
         run_id: str | None = None,
         track: Sequence[int] = (),
+        beside: Beside | None = None,
     ) -> None:
+        """`beside`: as in `StreamedPass`."""
         self._loaded = loaded
+        self._beside = beside
         self._question = question
         self._id = run_id or new_run_id()
         self._track = track
@@ -76,6 +80,10 @@ class Asking:
             question, image = structs.replace(question, picture=opened.record), opened.image
         loaded = self._loaded
         prepared = self.prepared = prepare(loaded.model, loaded.processor, question, image)
+        if question.counterfactual is not None:
+            made = counterfactual_inputs(loaded, question, prepared, question.counterfactual, image)
+            prepared = self.prepared = made
+            question = structs.replace(question, counterfactual=made.counterfactual)
         question = structs.replace(
             question,
             text=prepared.text,
@@ -106,6 +114,7 @@ class Asking:
                     top_k=max(STORED_TOP, question.top_k),
                     norm=question.norm,
                     track=self._track,
+                    beside=self._beside,
                 )
             except (TypeError, ValueError) as error:
                 # The pass that learns this kind of inputs: some models need a picture.

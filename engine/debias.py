@@ -6,32 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from torch import Tensor
 
 from engine.errors import BadInput
 from engine.readout import TextOf
+from engine.records import Debiased
 
 EPSILON = 1e-4
 IdsOf = Callable[[str], tuple[int, ...]]
 """From an answer to the ids of its spellings: the first token of each."""
-
-
-class Debiased(Struct, frozen=True):
-    """One answer of a list."""
-
-    answer: str
-    ids: tuple[int, ...]
-    probability: float
-    """Of all its spellings together, over the whole vocabulary."""
-    plain: float
-    """Its share among the answers of the list."""
-    prior: float
-    """The same without the picture."""
-    debiased: float
-    shared_with: tuple[str, ...]
-    """Answers of the list that begin with a token of this one's: the figures cannot tell them
-    apart."""
 
 
 def parse_answers(text: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from engine.hooks import evaluating
 from engine.kept import KeptStream
 from engine.readout import finite
 from engine.records import ComparisonRow
+from engine.tail import RowStream
 
 LN_2 = math.log(2)
 """The largest Jensen-Shannon divergence that there is."""
@@ -22,6 +23,8 @@ THRESHOLD = 0.1
 """Nats of Jensen-Shannon divergence from which a picture counts as seen."""
 CHUNK = 8
 """Rows that are compared at a time: of 150,000 tokens, 5 MB a piece."""
+
+Project = Callable[[Sequence[RowStream]], Tensor]
 
 LogitsOf = Callable[[Sequence[int]], Tensor]
 """From rows' numbers to their logits [n, vocabulary]."""
@@ -83,16 +86,26 @@ class StreamingDivergence:
 
 
 def logits_of(kept: KeptStream) -> LogitsOf:
-    """Any rows' logits of a pass that has ended. Not to be called while another pass of the model
-    runs, from its thread: that pass holds the model."""
+    """Any rows' logits of a pass that has ended. Not to be called by another pass of the model,
+    which holds the model: see `logits_through`."""
+
+    def project(streams: Sequence[RowStream]) -> Tensor:
+        with kept.lock, evaluating(kept.model):
+            return kept.project(streams)
+
+    return logits_through(kept, project)
+
+
+def logits_through(kept: KeptStream, project: Project) -> LogitsOf:
+    """Any rows' logits of a pass that has ended, its streams taken through a tail that the caller
+    has at hand, such as that of the pass that runs."""
     last = len(kept.readings) - 1
 
     def read(rows: Sequence[int]) -> Tensor:
         found: dict[int, Tensor] = {last: kept.own.to(kept.device)[0]}
         projected = [row for row in dict.fromkeys(rows) if row != last]
         if projected:
-            with kept.lock, evaluating(kept.model):
-                logits = kept.project([kept.streams[row] for row in projected])
+            logits = project([kept.streams[row] for row in projected])
             found.update(zip(projected, logits.to(kept.device), strict=True))
         return torch.stack([found[row] for row in rows])
 

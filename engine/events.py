@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from engine.records import LayerReading, ModelCard, Run, Tracked
+from engine.records import Comparison, Debiased, LayerReading, ModelCard, Run, Tracked
 
 
 class LoadOptions(Struct, frozen=True):
@@ -116,6 +116,31 @@ class RowDeepened(Struct, frozen=True):
     reading: LayerReading
 
 
+class Compared(Struct, frozen=True):
+    """A comparison with as many rows as have been read of its second run; later rows follow."""
+
+    comparison: Comparison
+
+
+class Contrasted(Struct, frozen=True):
+    """Contrast rows of a run against one counterfactual, or several together (mean of logits)."""
+
+    of: str
+    references: tuple[str, ...]
+    a: float
+    b: float
+    rows: tuple[LayerReading, ...]
+    """rms is None, and the rows are a labelled extension of the method but for the last."""
+
+
+class AnswersDebiased(Struct, frozen=True):
+    """A list of answers beside what they have without the picture."""
+
+    of: str
+    references: tuple[str, ...]
+    answers: tuple[Debiased, ...]
+
+
 class PictureSeen(Struct, frozen=True):
     """What the processor made of a run's picture: its pixel values, de-normalised."""
 
@@ -141,5 +166,8 @@ Event = (
     | TokensTracked
     | RowDeepened
     | PictureSeen
+    | Compared
+    | Contrasted
+    | AnswersDebiased
     | Trouble
 )

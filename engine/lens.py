@@ -20,7 +20,7 @@ from engine.parts import ModelParts
 from engine.positions import Positions
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
-from engine.streaming import StreamedPass
+from engine.streaming import Beside, StreamedPass
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
 
@@ -138,11 +138,12 @@ class Lens:
         top_k: int = 10,
         norm: bool = True,
         track: Sequence[int] = (),
+        beside: Beside | None = None,
     ) -> StreamedPass:
         """A pass that gives out groups of readings as they come, then its `result`.
 
         It tracks the tokens `track` beside the answer and every top-1; ids that are not in the
-        vocabulary are left out.
+        vocabulary are left out. `beside`: as in `StreamedPass`.
         """
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
@@ -160,6 +161,7 @@ class Lens:
             text_of=texts_for(self.model),
             prove=self.prove,
             tail=self.parts.tail,
+            beside=beside,
         )
 
     @property

@@ -182,6 +182,23 @@ class ComparisonRow(Struct, frozen=True):
     js: float | None
 
 
+class Debiased(Struct, frozen=True):
+    """One answer of a list."""
+
+    answer: str
+    ids: tuple[int, ...]
+    probability: float
+    """Of all its spellings together, over the whole vocabulary."""
+    plain: float
+    """Its share among the answers of the list."""
+    prior: float
+    """The same without the picture."""
+    debiased: float
+    shared_with: tuple[str, ...]
+    """Answers of the list that begin with a token of this one's: the figures cannot tell them
+    apart."""
+
+
 class Comparison(Struct, frozen=True):
     """Two runs, row by row."""
 
@@ -191,6 +208,12 @@ class Comparison(Struct, frozen=True):
     against: RunId
     position: NonNegative
     rows: tuple[ComparisonRow, ...]
+    threshold: float | None = None
+    """Nats of Jensen-Shannon divergence above which the picture counts."""
+    layer: NonNegative | None = None
+    """The first row from which the divergence stays above the threshold to the end."""
+    unavailable: str | None = None
+    """Why there is nothing to compare with: this model cannot take that counterfactual."""
 
 
 class Session(Struct, frozen=True):

@@ -56,6 +56,10 @@ class PassResult:
     seconds: dict[str, float]
 
 
+Project = Callable[[Sequence[RowStream]], Tensor]
+Beside = Callable[[Sequence[int], Tensor, Project], object]
+
+
 @dataclass(frozen=True)
 class _Waiting:
     row: int
@@ -79,7 +83,11 @@ class StreamedPass:
         text_of: TextOf,
         prove: Callable[[Tensor, Tensor], Proof],
         tail: Tail | Replay,
+        beside: Beside | None = None,
     ) -> None:
+        """`beside` is handed the numbers and logits [n, vocabulary] of all rows as they are read,
+        and the way from streams to logits that this pass takes; not for a replay, which cannot
+        read another pass's rows beside its own."""
         self.result: PassResult | None = None
         self._forward = forward
         self._layers = layers
@@ -90,6 +98,7 @@ class StreamedPass:
         self._text_of = text_of
         self._prove = prove
         self._tail = tail
+        self._beside = beside
         self._inline = isinstance(tail, Replay) or tail.device.type == "cpu"
         self._group = max(1, layers // 4) if self._inline else 1
         self._changed = threading.Condition()
@@ -260,6 +269,8 @@ class StreamedPass:
                 self._text_of,
                 [self._forward.note(item.row, item.read) for item in waiting],
             )
+            if self._beside is not None:
+                self._beside([item.row for item in waiting], logits, self._through)
         with self._changed:
             for item, reading, row_logits in zip(waiting, rows, logits, strict=True):
                 self._read[item.row] = reading
@@ -268,6 +279,9 @@ class StreamedPass:
             self._groups.append(tuple(item.row for item in waiting))
             self._projecting += time.perf_counter() - began
             self._changed.notify_all()
+
+    def _through(self, streams: Sequence[RowStream]) -> Tensor:
+        return self._forward.project(streams, self._norm)
 
     def _side_stream(self, waiting: list[_Waiting]) -> Any:
         if waiting[0].ready is None:
@@ -307,6 +321,8 @@ class StreamedPass:
             why = _reasons(rows, answer, wanted)
             columns = torch.tensor(list(why), dtype=torch.int64)
             tracked = tracked_tokens(why, [standings(logits, columns)], self._text_of)
+            if self._beside is not None:
+                self._beside([self._layers], own, self._through)
         complete = tuple(
             structs.replace(row, answer=place, kl_to_last=finite(divergence))
             for row, place, divergence in zip(rows, answers, divergences, strict=True)

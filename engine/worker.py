@@ -8,11 +8,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, LenscopeError
+from engine.errors import BadInput, Cancelled, LenscopeError
 from engine.events import (
     AnswerGrew,
+    AnswersDebiased,
+    Compared,
+    Contrasted,
     Event,
     LoadOptions,
     ModelFailed,
@@ -27,15 +31,16 @@ from engine.events import (
     Trouble,
 )
 from engine.memory import give_memory_back
-from engine.records import Question, Run
+from engine.records import Counterfactual, Question, Run
 from engine.stamps import new_run_id, now
 
 if TYPE_CHECKING:
+    from engine.against import Against
     from engine.asking import Asking
     from engine.kept import KeptStream
     from engine.loading import Loaded
 
-REMEMBERED = 8
+REMEMBERED = 16
 """Runs of which more can be asked: their inputs and their streams are kept."""
 
 REPLAYS_REMEMBERED = 2
@@ -50,7 +55,7 @@ NOT_KEPT = "this run's stream is no longer kept: run it again (r) to read more f
 class _Remembered:
     """What is kept of a run."""
 
-    question: Question
+    run: Run
     inputs: dict[str, Any]
     kept: KeptStream | None
 
@@ -67,7 +72,7 @@ class Worker:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._loaded: Loaded | None = None
-        self._asking: Asking | None = None
+        self._asking: Asking | Against | None = None
         self._runs: OrderedDict[str, _Remembered] = OrderedDict()
         self._cancelled = threading.Event()
         self._generation = 0
@@ -117,6 +122,46 @@ class Worker:
             return RowDeepened(run_id, kept.deepen(layer, count, self._cancelled.is_set))
 
         self._orders.put(lambda: self._read_kept(run_id, generation, read))
+
+    def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
+        """Ask the question of a run again, with something else in its picture's stead: the ids
+        that the runs will have."""
+        generation = self._generation
+        asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
+        for run_id, counterfactual in asked:
+            self._orders.put(partial(self._ask_against, of, counterfactual, run_id, generation))
+        return tuple(run_id for run_id, _ in asked)
+
+    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
+        """Read the contrast rows of a run against others, without a new pass."""
+        wanted, generation = tuple(references), self._generation
+
+        def read() -> Event:
+            from engine.against import contrast_rows
+
+            rows = contrast_rows(self._kept(of), [self._kept(each) for each in wanted], a, b)
+            return Contrasted(of, wanted, a, b, rows)
+
+        self._orders.put(lambda: self._tell_more(of, generation, read))
+
+    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
+        """Tell a list of answers beside what they have without the picture."""
+        wanted, generation = tuple(references), self._generation
+
+        def read() -> Event:
+            from engine.debias import answer_ids, debiased_answers, parse_answers, spelled
+            from engine.processors import tokenizer_of
+            from engine.spellings import vocabulary_of
+
+            loaded, kept = self._loaded, self._kept(of)
+            assert loaded is not None  # what is kept goes with the model
+            tokenizer = tokenizer_of(loaded.processor)
+            ids_of = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
+            ids = answer_ids(parse_answers(answers), ids_of)
+            others = [self._kept(each).own[0] for each in wanted]
+            return AnswersDebiased(of, wanted, debiased_answers(ids, kept.own[0], *others))
+
+        self._orders.put(lambda: self._tell_more(of, generation, read))
 
     def see(self, run_id: str) -> None:
         """Tell what the model sees of the picture of a run."""
@@ -210,10 +255,56 @@ class Worker:
         finally:
             self._asking = None
         if asking.prepared is not None:
-            self._remember(run_id, _Remembered(run.question, asking.prepared.inputs, asking.kept))
+            self._remember(run_id, _Remembered(run, asking.prepared.inputs, asking.kept))
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run))
+
+    def _ask_against(
+        self, of: str, counterfactual: Counterfactual, run_id: str, generation: int
+    ) -> None:
+        remembered, loaded = self._runs.get(of), self._loaded
+        if remembered is None or loaded is None or remembered.kept is None:
+            self._tell(Trouble(NOT_KEPT, run_id))
+            return
+        from engine.against import Against
+
+        asking = self._asking = Against(
+            loaded, remembered.run, remembered.kept, counterfactual, run_id
+        )
+        if generation < self._generation:
+            asking.cancel()
+        try:
+            run, comparison = asking.run(
+                started=lambda run: self._tell(RunStarted(run)),
+                read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
+                compared=lambda comparison: self._tell(Compared(comparison)),
+            )
+        except LenscopeError as error:
+            self._tell(Trouble(str(error), run_id))
+            return
+        except Exception as error:
+            self._tell(Trouble(_one_line(error), run_id))
+            return
+        finally:
+            self._asking = None
+        if comparison.unavailable is not None:
+            self._tell(RunStarted(run))
+        prepared = asking.asking.prepared
+        if prepared is not None and run.rows:
+            # The picture's run must outlive those that are compared with it.
+            self._runs.move_to_end(of)
+            self._remember(run_id, _Remembered(run, prepared.inputs, asking.asking.kept))
+        if run.status == "failed":
+            give_memory_back()
+        self._tell(Compared(comparison))
+        self._tell(RunEnded(run))
+
+    def _kept(self, run_id: str) -> KeptStream:
+        remembered = self._runs.get(run_id)
+        if remembered is None or remembered.kept is None:
+            raise BadInput(NOT_KEPT)
+        return remembered.kept
 
     def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
         if generation < self._generation:
@@ -274,7 +365,7 @@ class Worker:
             return
         from engine.seen import see
 
-        question, inputs = remembered.question, remembered.inputs
+        question, inputs = remembered.run.question, remembered.inputs
         self._tell_more(run_id, generation, lambda: see(loaded, question, inputs, run_id))
 
     def _tell_more(self, run_id: str, generation: int, make: Callable[[], Event]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
 
     from engine.events import LoadOptions
-    from engine.records import Question, Session
+    from engine.records import Counterfactual, Question, Session
     from tui.disk.settings import Settings
 
 
@@ -157,6 +157,7 @@ def _show_settings(name: str, given: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
+    against = _against(options)
     load_options, question = _checked(options, load_settings().settings)
     from tui.commands.run import run_headless
 
@@ -166,7 +167,24 @@ def _run(options: argparse.Namespace) -> int:
         picture_if_any=options.image is None and not options.no_image,
         json_path=options.json,
         previews=not options.no_preview,
+        against=against,
     )
+
+
+def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
+    """What is to be put in the picture's stead, once every second picture is known to open."""
+    if not options.against:
+        return ()
+    from engine.counterfactuals.grammar import parse_against
+    from engine.pictures import open_picture
+
+    if options.no_image:
+        raise BadInput("--against needs a picture, and --no-image takes it away")
+    against = parse_against(options.against, options.seed)
+    for counterfactual in against:
+        if "file" in counterfactual.parameters:
+            open_picture(counterfactual.parameters["file"])
+    return against
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import argparse
 import re
 from typing import Any
 
+from engine.counterfactuals.grammar import listed
 from tui.commands.exits import Exit
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -53,6 +54,13 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-norm", action="store_true", help="skip the final norm, as some studies did"
     )
+    parser.add_argument(
+        "--against",
+        metavar="LIST",
+        action="append",
+        help="ask again with something else in the picture's stead, each a run of its own: "
+        f"{listed().replace('%', '%%')}; commas between them, repeatable",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the session here (-: stdout)")
     parser.add_argument(
         "--no-preview", action="store_true", help="leave the picture's preview out of the JSON"
@@ -89,6 +97,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     asking = parser.add_argument_group("how it is asked")
     asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
     asking.add_argument("--system", metavar="TEXT", help="a system turn")
+    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="of noise (0)")
     asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
     _add_loading(parser)
 
@@ -144,6 +153,13 @@ def _device(text: str) -> str:
     if re.search(DEVICE, text) is None:
         raise argparse.ArgumentTypeError(f"{text!r}: use {DEVICES}")
     return text
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError("a whole number from 0 up")
+    return value
 
 
 def _top_k(text: str) -> int:

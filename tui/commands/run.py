@@ -9,15 +9,29 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.files import reason_of, user_path
-from engine.records import LayerReading, Picture, Question, Run, Session
+from engine.records import (
+    Comparison,
+    Counterfactual,
+    LayerReading,
+    Picture,
+    Question,
+    Run,
+    Session,
+)
 from engine.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
+from tui.sharing.against_table import against_lines
 from tui.sharing.text_table import PLAIN_WIDTH, TextTable
+
+if TYPE_CHECKING:
+    from engine.kept import KeptStream
+    from engine.loading import Loaded
 
 
 def run_headless(
@@ -26,8 +40,10 @@ def run_headless(
     picture_if_any: bool,
     json_path: str | None,
     previews: bool,
+    against: Sequence[Counterfactual] = (),
 ) -> int:
     """Load, ask, print; the exit code. `picture_if_any`: the bundled one if the model takes any.
+    `against`: what to put in the picture's stead, each as a run of its own.
 
     Raises what loading and asking raise.
     """
@@ -48,6 +64,12 @@ def run_headless(
         import samples
 
         question = structs.replace(question, picture=Picture(path=str(samples.DEFAULT_PICTURE)))
+    if against and question.picture is None:
+        raise BadInput(
+            "--against needs a picture"
+            if loaded.takes_pictures
+            else f"--against: {loaded.name} takes no pictures"
+        )
     if question.chat and not loaded.has_chat_template:
         say("this model has no chat template: asked raw")
     table = None if json_path is not None else Table(question.top_k)
@@ -60,9 +82,41 @@ def run_headless(
     if run.status != "done":
         say(run.error or run.status)
         return Exit.MODEL if run.proof is not None else Exit.FAULT
+    runs: list[Run] = [run]
+    comparisons: list[Comparison] = []
+    if against:
+        assert asking.kept is not None
+        runs, comparisons = _ask_against(loaded, run, asking.kept, against, table is not None)
+        if all(comparison.unavailable for comparison in comparisons):
+            raise BadInput("; ".join(str(comparison.unavailable) for comparison in comparisons))
     if json_path is not None:
-        return _write(run, json_path, previews)
+        return _write(runs, comparisons, json_path, previews)
     return Exit.DONE
+
+
+def _ask_against(
+    loaded: Loaded,
+    picture: Run,
+    kept: KeptStream,
+    counterfactuals: Sequence[Counterfactual],
+    prints: bool,
+) -> tuple[list[Run], list[Comparison]]:
+    """The picture's run and those without it, and how each differs from it."""
+    from engine.against import Against
+
+    runs: list[Run] = [picture]
+    comparisons: list[Comparison] = []
+    for counterfactual in counterfactuals:
+        run, comparison = Against(loaded, picture, kept, counterfactual).run()
+        if comparison.unavailable is not None:
+            say(comparison.unavailable)
+        elif run.status != "done":
+            say(run.error or run.status)
+        runs.append(run)
+        comparisons.append(comparison)
+    if prints:
+        _print("", *against_lines(runs, comparisons))
+    return runs, comparisons
 
 
 class Table:
@@ -89,10 +143,14 @@ class Table:
         _print(*self._lines.end(run))
 
 
-def _write(run: Run, path: str, previews: bool) -> int:
+def _write(
+    runs: Sequence[Run], comparisons: Sequence[Comparison], path: str, previews: bool
+) -> int:
     from engine.sessions import to_json, write_session
 
-    session = Session(created=run.created, saved=now(), runs=(run,))
+    session = Session(
+        created=runs[0].created, saved=now(), runs=tuple(runs), comparisons=tuple(comparisons)
+    )
     if path == "-":
         print(to_json(session, previews), flush=True)
         return Exit.DONE

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar, Final, Self
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Grid
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
@@ -84,6 +86,7 @@ class SparingCanvas(Canvas):
             [
                 segment._replace(text=segment.text.translate(lines))
                 for segment in super().render_line(y)
+                if segment.text  # the library's empty lines have no style: NO_COLOR fails on it
             ]
         )
 
@@ -132,17 +135,13 @@ class Plot(PlotWidget):
         self.set_xlimits(0, max(layers, 1))
         self.set_ylimits(low, high)
 
-    def add_line(self, points: Sequence[tuple[float, float]], style: str, letter: str) -> None:
-        """Add a line through points; letters at its points where lines cannot be told apart by
-        colour."""
+    def add_line(self, points: Sequence[tuple[float, float]], style: str) -> None:
+        """Add a line through points; a point by itself is a dot."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
         if len(points) > 1:
-            self.plot(
-                xs, ys, line_style=style, hires_mode=None if self._ascii else HiResMode.BRAILLE
-            )
-        if letter:
-            self.scatter(xs, ys, marker=letter, marker_style=style)
-        elif len(points) == 1:
+            mode = None if self._ascii else HiResMode.BRAILLE
+            self.plot(xs, ys, line_style=style, hires_mode=mode)
+        else:
             self.scatter(xs, ys, marker="*" if self._ascii else "•", marker_style=style)
 
     def draw(self, marked: int | None, style: str) -> None:
@@ -170,6 +169,12 @@ class Plot(PlotWidget):
                 down, up = ("v", "^") if self._ascii else ("▼", "▲")
                 canvas.set_pixel(x, 0, down, style=self._mark_style)
                 canvas.set_pixel(x, self._scale_rectangle.bottom, up, style=self._mark_style)
+
+    @on(MouseScrollDown)
+    @on(MouseScrollUp)
+    def _leave_the_wheel_alone(self, event: MouseScrollDown | MouseScrollUp) -> None:
+        """The library zooms with it, and stops it even where it may not zoom."""
+        event.prevent_default()
 
     def _update_legend(self) -> None:
         """The legend is drawn beside the plot: the library's takes markup."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import string
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -14,11 +17,12 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
+from textual.widgets import Static
 
 from tui.numbers import figure
 from tui.panes.strips import changed_span, strip_of
 from tui.panes.table_rows import Segments
-from tui.show import display_text
+from tui.show import display_text, fit_pieces, show_pieces
 from tui.state.curves import Curve, Measure, curves_of
 from tui.state.run_view import RunView
 from tui.theme import HUES
@@ -31,16 +35,26 @@ DRAWN_EVERY: Final = 0.25
 
 LEGEND_WIDTH: Final = 26
 _LEGEND_FROM: Final = 58
-"""The legend has its place beside the plot in a pane of so many cells."""
+"""The legend has its place beside the plot in a pane of so many cells; else it is a line."""
+_ENTRY: Final = 12
+"""Cells that a token may take in a legend of one line."""
 _LEAST: Final = (36, 5)
+_DEFINED_FROM: Final = 72
+"""Cells from which there is room for the definition of the formation row."""
 _TITLES: Final = {
     Measure.PROBABILITY: "probability over the layers",
     Measure.LOG: "log probability (ln) over the layers",
     Measure.RANK: "rank over the layers (1 is the most probable)",
 }
-_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+_LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
+_LETTER_EVERY: Final = 6
 _LOWEST_LOG: Final = -30.0
-_LAYER_STEPS: Final = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 1000)
+_LAYER_STEPS: Final = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 200, 500, 1000)
+_MARGIN: Final = 1e-3
+"""What is added to the vertical axis at both ends, as a share of it: what lies on the very edge
+would be drawn under the frame."""
+
+Points = list[tuple[float, float]]
 
 
 class Trajectories(Horizontal):
@@ -50,13 +64,19 @@ class Trajectories(Horizontal):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "trajectories--answer",
         "trajectories--other",
+        "trajectories--faint",
         "trajectories--cursor",
         *(f"trajectories--hue-{index}" for index in range(1, HUES + 1)),
     }
     DEFAULT_CSS = """
     Trajectories { width: 100%; }
+    Trajectories > #no-plot { width: 1fr; height: 1; color: $faint; display: none; }
+    Trajectories.-message > #no-plot { display: block; }
+    Trajectories.-message > Plot, Trajectories.-message > Legend { display: none; }
+    Trajectories.-slim > Legend { dock: top; width: 100%; height: 1; }
     Trajectories > .trajectories--answer { color: $answer; }
     Trajectories > .trajectories--other { color: $foreground; }
+    Trajectories > .trajectories--faint { color: $faint; }
     Trajectories > .trajectories--cursor { color: $primary; }
     """ + "\n".join(
         f"Trajectories > .trajectories--hue-{index} {{ color: $hue-{index}; }}"
@@ -66,17 +86,20 @@ class Trajectories(Horizontal):
     def __init__(self, *, ascii_only: bool, measure: Measure = Measure.PROBABILITY) -> None:
         super().__init__(id="trajectories")
         self._ascii = ascii_only
-        self._letters = ascii_only or "NO_COLOR" in os.environ
+        self._colourless = ascii_only or "NO_COLOR" in os.environ
+        self._dot = "@" if ascii_only else "●"
         self.measure = measure
         self._run: RunView | None = None
         self._row = 0
         self._plot: Plot | None = None
         self._legend = Legend(ascii_only=ascii_only)
+        self._message = Static(id="no-plot", markup=False)
         self._drawn_at = 0.0
         self._due: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """The legend; the plot comes when it is needed."""
+        """The legend, and a line for when there is no plot; the plot comes when it is needed."""
+        yield self._message
         yield self._legend
 
     def show(self, run: RunView | None, row: int) -> None:
@@ -98,7 +121,7 @@ class Trajectories(Horizontal):
 
     def on_resize(self) -> None:
         """What fits depends on the size."""
-        self._legend.display = self.size.width >= _LEGEND_FROM
+        self.set_class(self.size.width < _LEGEND_FROM, "-slim")
         if self.display:
             self.call_after_refresh(self._draw)
 
@@ -116,44 +139,87 @@ class Trajectories(Horizontal):
             return
         self._drawn_at = monotonic()
         run = self._run
-        curves, more = curves_of(run, self.measure) if run is not None else ((), 0)
-        self._caption(run, more)
-        styles = [self._style(curve) for curve in curves]
-        letters = [_LETTERS[index] if self._letters else "" for index in range(len(curves))]
-        self._legend.show(curves, styles, letters, self._row, self.measure)
-        if self.size.width < _LEAST[0] or self.size.height < _LEAST[1]:
+        self._caption(run)
+        message = self._why_not(run)
+        if message and self._message.content != message:
+            self._message.update(message)
+        if bool(message) != self.has_class("-message"):
+            self.set_class(bool(message), "-message")
+            self.call_after_refresh(self._draw)  # the parts have a new size only then
+            return
+        if run is None or message:
             return
         if self._plot is None:
             self._load()
+        if self._plot is None or not self._plot.is_mounted:
+            self.call_after_refresh(self._draw)
             return
+        curves, more = curves_of(run, self.measure)
+        styles = [self._style(curve) for curve in curves]
+        letters = self._letters(curves, styles)
+        faint = self._colour("faint")
+        self._legend.show(curves, styles, letters, self._row, self.measure, more, faint)
         plot = self._plot
         plot.clear()
-        layers = run.run.layers if run is not None else 1
-        _set_axes(plot, self.measure, curves, layers, plot.size.width)
+        width, height = plot.size.width - plot.margin_left - 2, plot.size.height - 3
+        _set_axes(plot, self.measure, curves, run.run.layers, (width, height))
         # The answer is drawn last, above the others.
         for curve, style, letter in sorted(
             zip(curves, styles, letters, strict=True), key=lambda entry: entry[0].is_answer
         ):
-            points = _plotted(curve, self.measure)
-            if points:
-                plot.add_line(points, str(style), letter)
-        plot.draw(self._row if run is not None else None, str(self._colour("cursor")))
+            for stretch in curve.stretches:
+                plot.add_line(_plotted(stretch, self.measure), str(style))
+            lettered = _lettered(curve, run.run.layers, width) if letter else ()
+            self._scatter(_plotted(lettered, self.measure), letter, style)
+        formed = _formation(run)
+        formation = [(row, y) for row, y in curves[0].known if row == formed] if curves else []
+        self._scatter(_plotted(formation, self.measure), self._dot, self._colour("answer"))
+        plot.draw(self._row, str(self._colour("cursor")))
+
+    def _scatter(self, points: Points, marker: str, style: Style) -> None:
+        if points and self._plot is not None:
+            xs, ys = zip(*points, strict=True)
+            self._plot.scatter(xs, ys, marker=marker, marker_style=str(style))
 
     def _load(self) -> None:
         from tui.panes.plot_canvas import Plot
 
         self._plot = Plot(ascii_only=self._ascii)
         self.mount(self._plot, before=self._legend)
-        self.call_after_refresh(self._draw)
 
-    def _caption(self, run: RunView | None, more: int) -> None:
-        title = _TITLES[self.measure] + (f", {more} more tokens" if more else "")
+    def _why_not(self, run: RunView | None) -> str:
+        if self.size.width < _LEAST[0] or self.size.height < _LEAST[1]:
+            return f"the plot needs {_LEAST[0]} x {_LEAST[1]} cells"
+        return "no run yet to plot" if run is None else ""
+
+    def _caption(self, run: RunView | None) -> None:
+        title = _TITLES[self.measure]
         if self.border_title != title:
             self.border_title = title
-        formation = run.formation if run is not None else None
-        subtitle = "" if formation is None else f"formation row {formation}: top-1 from here on"
+        formed = _formation(run)
+        if run is not None and run.refused:
+            subtitle = "the proof failed: do not believe these curves"
+        elif formed is None:
+            subtitle = ""
+        else:
+            wide = self.size.width >= _DEFINED_FROM
+            subtitle = f"{self._dot} formation row {formed}" + (
+                ", the first from which the answer stays top-1" if wide else ": top-1 for good"
+            )
         if self.border_subtitle != subtitle:
             self.border_subtitle = subtitle
+
+    def _letters(self, curves: Sequence[Curve], styles: list[Style]) -> list[str]:
+        """Where colours do not tell the curves apart, letters do; a curve keeps its letter."""
+        if not self._colourless and len(set(styles)) == len(styles):
+            return [""] * len(curves)
+        letters: list[str] = []
+        for curve in curves:
+            place = curve.hue or 0
+            while _LETTERS[place % len(_LETTERS)] in letters:
+                place += 1
+            letters.append(_LETTERS[place % len(_LETTERS)])
+        return letters
 
     def _style(self, curve: Curve) -> Style:
         if curve.is_answer:
@@ -176,22 +242,26 @@ class Legend(Widget):
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__()
         self._ascii = ascii_only
-        self._lines: list[Segments] = []
+        self._entries: list[tuple[Curve, Style, str]] = []
+        self._row = 0
+        self._measure = Measure.PROBABILITY
+        self._more = 0
+        self._faint = Style()
         self._strips: list[Strip] = []
 
     def show(
         self,
-        curves: tuple[Curve, ...],
+        curves: Sequence[Curve],
         styles: list[Style],
         letters: list[str],
         row: int,
         measure: Measure,
+        more: int,
+        faint: Style,
     ) -> None:
-        """Show the curves and their values in a row."""
-        self._lines = [
-            legend_line(curve, style, letter, row, measure, ascii_only=self._ascii)
-            for curve, style, letter in zip(curves, styles, letters, strict=True)
-        ]
+        """Show the curves and their values in a row, and how many more there would be."""
+        self._entries = list(zip(curves, styles, letters, strict=True))
+        self._row, self._measure, self._more, self._faint = row, measure, more, faint
         before, self._strips = self._strips, self._draw()
         if len(before) != len(self._strips):
             self.refresh()
@@ -217,63 +287,129 @@ class Legend(Widget):
         return self._strips[y]
 
     def _draw(self) -> list[Strip]:
-        lines = self._lines + [[] for _ in range(self.size.height - len(self._lines))]
+        height = self.size.height
+        lines = [self._one_line()] if height == 1 else self._column(height)
         base = self.rich_style
         return [
             strip_of([(text, base + style) for text, style in line], self.size.width, base)
-            for line in lines[: self.size.height]
+            for line in lines + [[] for _ in range(height - len(lines))]
         ]
+
+    def _column(self, height: int) -> list[Segments]:
+        """A heading, a line for each curve, and what has no line."""
+        room = max(height - 1, 0)
+        if self._more or len(self._entries) > room:
+            room = max(room - 1, 0)
+        shown = self._entries[:room]
+        more = self._more + len(self._entries) - len(shown)
+        lines: list[Segments] = [[(f"row {self._row} ".rjust(LEGEND_WIDTH), self._faint)]]
+        lines += [
+            legend_line(curve, style, letter, self._row, self._measure, ascii_only=self._ascii)
+            for curve, style, letter in shown
+        ]
+        if more:
+            lines.append([(f"   and {more} more", self._faint)])
+        return lines[:height]
+
+    def _one_line(self) -> Segments:
+        """As many curves as fit beside each other, and how many do not."""
+        segments: Segments = []
+        used, left = 0, self._more + len(self._entries)
+        for curve, style, letter in self._entries:
+            pieces = show_pieces(curve.text, ascii_only=self._ascii)
+            width = min(sum(piece.width for piece in pieces), _ENTRY)
+            text = "".join(
+                piece.text for piece in fit_pieces(pieces, width, ascii_only=self._ascii)
+            )
+            value = _value(curve, self._row, self._measure)
+            entry = f" {_sign(letter, self._ascii)} {text} {value} "
+            count = f" +{left - 1}" if left > 1 else ""
+            if used + cell_len(entry) + len(count) > self.size.width:
+                break
+            segments.append((entry, style))
+            used, left = used + cell_len(entry), left - 1
+        return [*segments, (f" +{left}", self._faint)] if left else segments
 
 
 def legend_line(
     curve: Curve, style: Style, letter: str, row: int, measure: Measure, *, ascii_only: bool
 ) -> Segments:
     """Return a token with its sign and its value in a row, exactly as wide as the legend."""
-    sign = letter or ("-" if ascii_only else "━")
+    text = display_text(curve.text, LEGEND_WIDTH - 4 - 8, ascii_only=ascii_only)
+    value = _value(curve, row, measure)
+    return [(f" {_sign(letter, ascii_only)} {text} {value:>7} ", style)]
+
+
+def _sign(letter: str, ascii_only: bool) -> str:
+    return letter or ("-" if ascii_only else "━")
+
+
+def _value(curve: Curve, row: int, measure: Measure) -> str:
     value = curve.points[row] if row < len(curve.points) else None
     if value is None:
-        shown = "-"
-    elif measure is Measure.PROBABILITY:
-        shown = figure(value)
-    elif measure is Measure.LOG:
-        shown = f"{value:.2f}"
-    else:
-        shown = f"#{value:.0f}"
-    width = LEGEND_WIDTH - 4 - 8
-    text = display_text(curve.text, width, ascii_only=ascii_only)
-    assert cell_len(text) == width
-    return [(f" {sign} {text} {shown:>7} ", style)]
+        return "-"
+    if measure is Measure.PROBABILITY:
+        return figure(value).strip()
+    return f"{value:.2f}" if measure is Measure.LOG else f"#{value:.0f}"
 
 
-def _plotted(curve: Curve, measure: Measure) -> list[tuple[float, float]]:
-    """The known points; a lower rank is higher up, by its order of magnitude."""
-    from math import log10
+def _formation(run: RunView | None) -> int | None:
+    return None if run is None or run.refused else run.formation
 
-    known = [(float(row), value) for row, value in enumerate(curve.points) if value is not None]
+
+def _plotted(points: Sequence[tuple[int, float]], measure: Measure) -> Points:
+    """Where the points lie; a lower rank is higher up, by its order of magnitude."""
     if measure is Measure.RANK:
-        return [(row, -log10(value)) for row, value in known]
+        return [(float(row), -math.log10(value)) for row, value in points]
     if measure is Measure.LOG:
-        return [(row, max(value, _LOWEST_LOG)) for row, value in known]
-    return known
+        return [(float(row), max(value, _LOWEST_LOG)) for row, value in points]
+    return [(float(row), value) for row, value in points]
+
+
+def _lettered(curve: Curve, layers: int, width: int) -> tuple[tuple[int, float], ...]:
+    """The points that show the curve's letter: some cells apart, and at other rows than those of
+    its neighbours, which may lie under it."""
+    step = max(math.ceil(_LETTER_EVERY * layers / max(width, 1)), 1)
+    points = tuple(point for point in curve.known if (point[0] - (curve.hue or 0)) % step == 0)
+    return points or curve.known[:1]
 
 
 def _set_axes(
-    plot: Plot, measure: Measure, curves: tuple[Curve, ...], layers: int, width: int
+    plot: Plot,
+    measure: Measure,
+    curves: Sequence[Curve],
+    layers: int,
+    room: tuple[int, int],
 ) -> None:
-    values = [y for curve in curves for _, y in _plotted(curve, measure)]
+    """Fix the axes, with room for so many cells."""
+    width, height = room
     if measure is Measure.PROBABILITY:
         low, high = 0.0, 1.0
-        ticks = [(share / 100, f"{share}%") for share in (0, 25, 50, 75, 100)]
-    elif measure is Measure.LOG:
-        low, high = min([*values, -1.0]), 0.0
-        height = next((step for step in (0.5, 1, 2, 5, 10) if low / step > -6), 10)
-        ticks = [
-            (-height * n, f"{-height * n:g}" if n else "0") for n in range(int(-low / height) + 1)
-        ]
+        ticks = [(n / 100, f"{n}%") for n in range(0, 101, 25 if height >= 5 else 50)]
     else:
+        values = [y for curve in curves for _, y in _plotted(curve.known, measure)]
         low, high = min([*values, -1.0]), 0.0
-        ticks = [(-float(n), f"#{10**n:,}"[:6]) for n in range(int(-low) + 1)]
-    steps = (step for step in _LAYER_STEPS if layers / step * 6 < width)
-    step = next(steps, layers or 1)
-    x_ticks = [(float(row), str(row)) for row in range(0, layers + 1, step)]
-    plot.show_axes(layers, low, high, ticks, x_ticks)
+        steps = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0) if measure is Measure.LOG else (1.0, 2.0, 3.0)
+        step = next((step for step in steps if -low / step < min(height, 6)), steps[-1])
+        ticks = [(-step * n, _mark(step * n, measure)) for n in range(int(-low / step) + 1)]
+    margin = (high - low) * _MARGIN
+    plot.show_axes(layers, low - margin, high + margin, ticks, _layer_ticks(layers, width))
+    # Half a cell at either end, or the first and the last row would lie under the frame.
+    half = 0.5 * layers / max(width, 1)
+    plot.set_xlimits(-half, layers + half)
+
+
+def _mark(depth: float, measure: Measure) -> str:
+    if measure is Measure.LOG:
+        return f"{-depth:g}" if depth else "0"
+    thousands, rest = divmod(round(depth), 3)
+    return "#1" + "0" * rest + ("", "k", "M")[min(thousands, 2)]
+
+
+def _layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
+    """Numbers as far apart as they need, between the names of the first and the last row."""
+    apart = len(str(layers)) + 3
+    step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)
+    clear = layers * apart / max(width, 1)
+    between = [row for row in range(step, layers, step) if clear <= row <= layers - clear]
+    return [(0.0, "emb"), *((float(row), str(row)) for row in between), (float(layers), "out")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from engine.records import LayerReading, Token, Tracked
+from engine.records import LayerReading, Tracked
 from tui.state.run_view import RunView
 
 MOST: Final = 12
@@ -42,13 +42,29 @@ class Curve:
     """A value for every row read so far: the probability, its natural logarithm, or the rank;
     None where it is not known."""
 
+    @property
+    def known(self) -> tuple[tuple[int, float], ...]:
+        """The rows in which the value is known, with it."""
+        return tuple((row, value) for row, value in enumerate(self.points) if value is not None)
+
+    @property
+    def stretches(self) -> tuple[tuple[tuple[int, float], ...], ...]:
+        """The same, parted where rows between are not known: no line may bridge them."""
+        parts: list[list[tuple[int, float]]] = []
+        for row, value in self.known:
+            if parts and parts[-1][-1][0] == row - 1:
+                parts[-1].append((row, value))
+            else:
+                parts.append([(row, value)])
+        return tuple(tuple(part) for part in parts)
+
 
 def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
     """Return the curves of a run, and how many more there would be.
 
-    They are the answer, what the user tracks, and every token that is top-1 in any row; the last
-    by their best probability, where there are too many. While rows come in, a token is known only
-    in the rows that hold it among their first.
+    They are the answer, what the user tracks, and every token that is top-1 in any row: first
+    those that lead most rows, and of these the most probable. While rows come in, a token is
+    known only in the rows that hold it among their first.
     """
     answer = run.answer
     followed = {tracked.id: tracked for tracked in run.run.tracked}
@@ -56,11 +72,9 @@ def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
     if answer is not None:
         tokens[answer.id] = answer.text
     tokens |= {known.id: known.text for known in run.run.tracked if known.why == "user"}
-    certain = len(tokens)
-    leaders = sorted(run.leaders, key=lambda token: -_peak(run.rows, token.id))
-    for token in leaders:
-        tokens.setdefault(token.id, token.text)
-    shown = list(tokens)[: max(MOST, certain)]
+    for leader in sorted(run.leaders, key=lambda token: _lead(run.rows, token.id), reverse=True):
+        tokens.setdefault(leader.id, leader.text)
+    shown = list(tokens)[:MOST]
     hues = run.hues
     curves = tuple(
         Curve(
@@ -95,6 +109,7 @@ def _known_in(row: LayerReading, token: int, measure: Measure) -> float | None:
     return None
 
 
-def _peak(rows: Sequence[LayerReading], token: int) -> float:
-    tops: list[Token] = [row.top[0] for row in rows if row.top]
-    return max((top.probability for top in tops if top.id == token), default=0.0)
+def _lead(rows: Sequence[LayerReading], token: int) -> tuple[int, float]:
+    """In how many rows a token is top-1, and its best probability there."""
+    led = [row.top[0].probability for row in rows if row.top and row.top[0].id == token]
+    return len(led), max(led, default=0.0)
