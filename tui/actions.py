@@ -198,7 +198,7 @@ class Keymap:
             identity: ",".join(keys) or _UNBOUND
             for action in ACTIONS
             if self._keys[action.id] != action.keys
-            for identity, keys in _halves(action.id, self._keys[action.id])
+            for identity, keys in _thirds(action.id, self._keys[action.id])
         }
 
     def names(self, action: Action, *, ascii_only: bool = False) -> str:
@@ -228,22 +228,28 @@ class Keymap:
 
 
 def app_bindings() -> list[Binding]:
-    """Return the bindings of the app: its keys win over every widget, those that type something
-    or that the editor knows win over none."""
+    """Return the bindings of the app.
+
+    All but a few win over every widget, at once, in the order of the keys: a key that a widget
+    passed on would come behind the next one. What types something goes through `action_typed`,
+    which the app allows only where nothing is being typed.
+    """
     bindings: list[Binding] = []
     for action in ACTIONS:
-        if action.scope is Scope.ANYWHERE:
-            for identity, keys in _halves(action.id, action.keys):
-                bindings.append(
-                    Binding(
-                        ",".join(keys) or _UNBOUND,
-                        action.name,
-                        action.title,
-                        show=False,
-                        priority=identity == action.id,
-                        id=identity,
-                    )
+        if action.scope is not Scope.ANYWHERE:
+            continue
+        for identity, keys in _thirds(action.id, action.keys):
+            typed = identity.endswith(".typed")
+            bindings.append(
+                Binding(
+                    ",".join(keys) or _UNBOUND,
+                    f"typed({action.name!r})" if typed else action.name,
+                    action.title,
+                    show=False,
+                    priority=not identity.endswith(".late"),
+                    id=identity,
                 )
+            )
     return bindings
 
 
@@ -253,7 +259,7 @@ def table_bindings() -> list[Binding]:
         Binding(",".join(keys) or _UNBOUND, action.name, action.title, show=False, id=identity)
         for action in ACTIONS
         if action.scope is Scope.TABLE
-        for identity, keys in _halves(action.id, action.keys)
+        for identity, keys in _thirds(action.id, action.keys)
     ]
 
 
@@ -288,13 +294,14 @@ def _normal(key: str) -> str:
     return _character(key) or key
 
 
-def _halves(identity: str, keys: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The keys that win over every widget, and those that win over none."""
+def _thirds(identity: str, keys: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The keys that win over every widget, those that type something, and those that mean
+    something else to an editor or a dialog and come after it."""
     keys = tuple(keys)
-    return (
-        (identity, tuple(key for key in keys if not types(key))),
-        (f"{identity}.typed", tuple(key for key in keys if types(key))),
-    )
+    late = tuple(key for key in keys if key in _NEVER_FIRST)
+    typed = tuple(key for key in keys if types(key) and key not in late)
+    first = tuple(key for key in keys if key not in late and key not in typed)
+    return ((identity, first), (f"{identity}.typed", typed), (f"{identity}.late", late))
 
 
 def _split(keys: str) -> tuple[str, ...]:

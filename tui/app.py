@@ -9,6 +9,7 @@ from typing import Any
 
 from textual.app import SystemCommand
 from textual.screen import ModalScreen, Screen
+from textual.widgets import Input, TextArea
 
 from engine.errors import LenscopeError
 from engine.events import (
@@ -120,10 +121,17 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
     # ------------------------------------------------------------------ what Textual asks
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a dialog is open, only what makes sense there acts."""
+        """While a dialog is open, only what makes sense there acts; letters act where nothing is
+        being typed."""
+        if action == "typed":
+            return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
         if isinstance(self.screen, ModalScreen) and is_ours(action):
             return works_in_dialogs(action)
         return True
+
+    async def action_typed(self, name: str) -> None:
+        """Run the action of a key that could have typed something."""
+        await self.run_action(name)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Return what the command palette offers."""

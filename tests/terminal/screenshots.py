@@ -40,8 +40,7 @@ class View:
 VIEWS = {
     "explorer": View(),
     "trajectories": View(
-        ("t", *"cube,sphere", "wait", "tab", "down", "down", "tab", "enter", "wait"),
-        prompt="Shape of the main object:",
+        ("t", *"red,blue", "wait", "tab", "down", "down", "down", "down", "tab", "enter", "wait"),
     ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from engine.records import Picture, Question
 from engine.sessions import read_session
@@ -457,3 +458,19 @@ async def test_saved_json_is_the_engines(tmp_path: Path) -> None:
     data = json.loads(file.read_text())
     assert data["format"] == "lenscope-session"
     assert data["view"]["row"] == 5
+
+
+@in_loop
+async def test_what_is_typed_right_behind_e_or_slash_is_typed() -> None:
+    async with explorer() as stage:
+        await stage.run_done()
+        app = stage.app
+        for key in ("e", "q", "x"):  # as one read of a fast line brings them
+            app.post_message(events.Key(key, key))
+        await stage.until(lambda: editor(stage).text == PROMPT + "qx")
+        await stage.press("escape")
+        for key in ("slash", "q", "r"):
+            app.post_message(events.Key(key, "/" if key == "slash" else key))
+        await stage.until(lambda: app.state.look.find == "qr")
+        assert app.is_running
+        assert len(stage.worker.questions) == 1

@@ -38,11 +38,12 @@ class AskingKeys(ExplorerBase):
 
     def action_edit(self) -> None:
         """Put the focus into the prompt editor."""
-        self.editor.focus()
+        # At once: `focus()` would let the next key, typed fast, act as a command.
+        self._main.set_focus(self.editor)
 
     def action_leave_editor(self) -> None:
         """Leave the editor for the table."""
-        self.table.focus()
+        self._main.set_focus(self.table)
 
     def on_text_area_changed(self) -> None:
         """The caption says which preset the prompt is."""

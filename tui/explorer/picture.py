@@ -81,6 +81,7 @@ class PictureKeys(ExplorerBase):
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
         """A picture that cannot be shown is a line, not an end."""
+        self._shows_seen = False
         self.say(message.error, "error")
 
     def on_preview_opened(self, message: Preview.Opened) -> None:

@@ -122,7 +122,7 @@ class ReadingKeys(ExplorerBase):
     @on(FindLine.Closed)
     def _found_or_not(self, message: FindLine.Closed) -> None:
         self._main.set_class(False, "-finding")
-        self.table.focus()
+        self._main.set_focus(self.table)
         if not message.kept:
             self._mark("")
         elif not self._found():

@@ -61,7 +61,8 @@ class FindLine(Horizontal):
     def open(self) -> None:
         """Show the line and type into it."""
         self.add_class("-open")
-        self.query_one(Input).focus()
+        # At once: `focus()` would let the next key, typed fast, act as a command.
+        self.screen.set_focus(self.query_one(Input))
 
     @property
     def is_open(self) -> bool:
