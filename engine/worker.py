@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from engine.errors import BadInput, Cancelled, LenscopeError
 from engine.events import (
     AnswerGrew,
@@ -264,6 +266,10 @@ class Worker:
         self, of: str, counterfactual: Counterfactual, run_id: str, generation: int
     ) -> None:
         remembered, loaded = self._runs.get(of), self._loaded
+        if generation < self._generation and remembered is not None:
+            question = structs.replace(remembered.run.question, counterfactual=counterfactual)
+            self._tell(RunEnded(_never_begun(question, run_id)))
+            return
         if remembered is None or loaded is None or remembered.kept is None:
             self._tell(Trouble(NOT_KEPT, run_id))
             return

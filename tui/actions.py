@@ -98,6 +98,9 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("next-run", "switch(1)", "Next run", _RUNS, (".",)),
     Action("previous-run", "switch(-1)", "Previous run", _RUNS, ("comma",)),
     Action("compare", "compare", "Compare with the run before", _RUNS, ("b",)),
+    Action("without", "without", "The same without the picture", _RUNS, ("B",), hint="without"),
+    Action("against", "against", "Everything in the picture's stead", _RUNS, ("A",)),
+    Action("instead", "instead", "Choose what stands in its stead", _RUNS),
     Action("rename", "rename", "Give this run a title", _RUNS, ("f6",)),
     Action("delete", "delete", "Delete this run", _RUNS, ("delete",)),
     Action("undo", "undo_delete", "Bring a deleted run back", _RUNS, ("u",)),
@@ -128,7 +131,8 @@ _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter"
 
 _BAR: Final = (
     "run", "edit", "next-preset", "run-presets", "find", "plot", "track", "detail", "history",
-    "models", "open", "save", "copy-row", "export", "more", "norm", "picture", "help", "leave",
+    "without", "models", "open", "save", "copy-row", "export", "more", "norm", "picture",
+    "help", "leave",
 )  # fmt: skip
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
 """What the key bar shows, the most useful first, by id; how many depends on the width."""

@@ -13,6 +13,7 @@ from textual.widgets import Input, TextArea
 
 from engine.errors import LenscopeError
 from engine.events import (
+    Contrasted,
     Event,
     ModelReady,
     PictureSeen,
@@ -87,14 +88,18 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
                 self._model_ready(event)
             elif isinstance(event, RunEnded):
                 self._run_ended()
+                self.counterfactual_ended(event.run)
             elif isinstance(event, SpellingsFound):
                 self.offer_spellings(event)
             elif isinstance(event, PictureSeen):
                 self.show_seen(event)
+            elif isinstance(event, Contrasted):
+                self.show_contrast(event)
             elif isinstance(event, Trouble):
                 self.asker.stream_is_gone(event.run_id)
         self.show_all()
         self.refresh_history()
+        self.refresh_against()
         if any(isinstance(event, RunStarted) for event in events):
             self.forget_seen()
             self.show_edit_title()

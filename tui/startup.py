@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.events import Event, LoadOptions
-from engine.records import Question, Session
+from engine.records import Counterfactual, Question, Session
 
 
 class WorkerLike(Protocol):
@@ -29,6 +29,14 @@ class WorkerLike(Protocol):
     def deepen(self, run_id: str, layer: int, count: int) -> None: ...
 
     def see(self, run_id: str) -> None: ...
+
+    def ask_against(
+        self, of: str, counterfactuals: Sequence[Counterfactual]
+    ) -> tuple[str, ...]: ...
+
+    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None: ...
+
+    def debias(self, of: str, references: Sequence[str], answers: str) -> None: ...
 
     def cancel(self) -> None: ...
 

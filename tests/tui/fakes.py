@@ -7,11 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
 from engine.events import (
     AnswerGrew,
+    AnswersDebiased,
+    Compared,
+    Contrasted,
     Event,
     LoadOptions,
     ModelFailed,
@@ -28,6 +32,9 @@ from engine.events import (
 )
 from engine.records import (
     AnswerReading,
+    Comparison,
+    ComparisonRow,
+    Counterfactual,
     LayerReading,
     ModelCard,
     PromptToken,
@@ -163,6 +170,8 @@ class FakeWorker:
         self.questions: list[Question] = []
         self.tracks: list[tuple[int, ...]] = []
         self.loads: list[LoadOptions] = []
+        self.asked: list[tuple[Question, str]] = []
+        self.contrasts: list[tuple[float, float]] = []
         self.continued: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
@@ -180,6 +189,7 @@ class FakeWorker:
         self.questions.append(question)
         self.tracks.append(tuple(track))
         run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
+        self.asked.append((question, run_id))
         self._jobs.put(lambda: self._run(make_run(run_id, question, self.layers)))
         return run_id
 
@@ -216,6 +226,25 @@ class FakeWorker:
     def see(self, run_id: str) -> None:
         self._jobs.put(lambda: self.tell(PictureSeen(run_id, SEEN, 2, 2, "resized to 2x2")))
 
+    def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
+        question = next(q for q, known in self.asked if known == of)
+        ids = []
+        for counterfactual in counterfactuals:
+            self.questions.append(replace(question, counterfactual=counterfactual))
+            run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
+            run = make_run(run_id, self.questions[-1], self.layers)
+            self._jobs.put(partial(self._run_against, of, run))
+            ids.append(run_id)
+        return tuple(ids)
+
+    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
+        rows = tuple(make_rows(self.layers, self.forms_at))
+        self.contrasts.append((a, b))
+        self._jobs.put(lambda: self.tell(Contrasted(of, tuple(references), a, b, rows)))
+
+    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
+        self._jobs.put(lambda: self.tell(AnswersDebiased(of, tuple(references), ())))
+
     def cancel(self) -> None:
         self.cancels += 1
         self.cancelled.set()
@@ -242,7 +271,7 @@ class FakeWorker:
             return
         self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5))
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run, without: bool = False) -> None:
         self.tell(RunStarted(run))
         rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
         for index, row in enumerate(rows):
@@ -254,7 +283,19 @@ class FakeWorker:
                 self.tell(RunEnded(finish(run, rows[:index], "cancelled")))
                 return
             self.tell(RowsRead(run.id, (row,)))
-        self.tell(RunEnded(finish(run, rows, passed=self.passed)))
+        if not without:
+            self.tell(RunEnded(self._finished(run)))
+
+    def _run_against(self, of: str, run: Run) -> None:
+        self._run(run, without=True)
+        rows = tuple(ComparisonRow(n, 0.1 * n, min(0.05 * n, 0.69)) for n in range(self.layers + 1))
+        compared = Comparison(run.id, "counterfactual", of, run.id, run.position, rows, 0.1, 3)
+        self.tell(Compared(compared))
+        self.tell(RunEnded(self._finished(run)))
+
+    def _finished(self, run: Run) -> Run:
+        rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
+        return finish(run, rows, passed=self.passed)
 
     def _hold(self) -> None:
         while not self.go_on.is_set() and (self.deaf or not self.cancelled.is_set()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -11,9 +12,12 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen
 
-from engine.records import LayerReading, Token
+from engine.events import Contrasted
+from engine.records import Comparison, LayerReading, Token
 from tui.dialogs.row_list import RowList, Segments, Styles, cells, place_text
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
@@ -27,6 +31,12 @@ _CHANGE: Final = 7
 _LEAST_SIDE: Final = 17
 _WISHED_TOKEN: Final = 9
 _MOST_BAR: Final = 12
+_APART_BAR: Final = 6
+_APART: Final = 4 + 1 + _APART_BAR + 1
+"""Cells of a divergence: figure, bar and blanks."""
+_CONTRAST: Final = 20
+_LN_2: Final = math.log(2)
+"""The largest divergence that there is."""
 _PARTS = "part here"
 _FOR_GOOD = "for good"
 
@@ -99,10 +109,24 @@ def signed_figure(difference: float) -> str:
 
 
 class CompareTable(RowList):
-    """Two runs' tokens in the same rows, and what became of the answers."""
+    """Two runs' tokens in the same rows, and what became of the answers.
 
-    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
+    Of a counterfactual also how far the rows are apart, and what is left when the one is taken
+    from the other.
+    """
+
+    def __init__(
+        self,
+        left: RunView,
+        right: RunView,
+        *,
+        ascii_only: bool,
+        comparison: Comparison | None = None,
+    ) -> None:
         super().__init__(ascii_only=ascii_only)
+        self._comparison = comparison
+        self._js = {row.layer: row.js for row in comparison.rows} if comparison else {}
+        self._contrast: dict[int, LayerReading] = {}
         self.sides = (left, right)
         self.compared = compare(left, right)
         self._hues = _hues(self.compared, self.sides)
@@ -112,6 +136,11 @@ class CompareTable(RowList):
         self.sides = (self.sides[1], self.sides[0])
         self.compared = compare(*self.sides)
         self._hues = _hues(self.compared, self.sides)
+        self.forget_rows()
+
+    def show_contrast(self, rows: Sequence[LayerReading]) -> None:
+        """Show contrast rows in a column of their own."""
+        self._contrast = {row.layer: row for row in rows}
         self.forget_rows()
 
     @property
@@ -146,13 +175,41 @@ class CompareTable(RowList):
         segments += self._side(pair.left, pair, 0, plan, styles)
         segments.append((mark.center(plan.mark - 1).ljust(plan.mark), mark_style))
         segments += self._side(pair.right, pair, 1, plan, styles)
-        for answer, change in zip(compared.answers, pair.changes, strict=True):
+        for answer, change in zip(self._answers, pair.changes, strict=False):
             segments += self._change(answer, change, plan, styles)
+        if self._comparison is not None:
+            segments += self._apart(row, styles)
         return segments
+
+    @property
+    def _answers(self) -> Sequence[Token]:
+        """Whose changes have a column; beside the divergence there is room for the left one's."""
+        answers = self.compared.answers
+        return answers[:1] if self._comparison is not None else answers
+
+    def _apart(self, row: int, styles: Styles) -> Segments:
+        """The divergence of two rows, and the first token of their contrast."""
+        js = self._js.get(row)
+        if js is None:
+            segments: Segments = [("-".rjust(4).ljust(_APART), styles.faint)]
+        else:
+            bar = probability_bar(js / _LN_2, _APART_BAR, ascii_only=self._ascii)
+            segments = [(f"{js:.2f} ", styles.text), (f"{bar} ", styles.cursor)]
+        reading = self._contrast.get(row)
+        if reading is None or not reading.top:
+            return [*segments, ("-", styles.faint)]
+        token = reading.top[0]
+        shown = cells(token.text, _CONTRAST - FIGURE_WIDTH - 1, ascii_only=self._ascii)
+        return [
+            *segments,
+            (f"{shown} {figure(token.probability)}", self._token_style(token, styles)[0]),
+        ]
 
     @property
     def verdict(self) -> str:
         """Where the runs part, in words."""
+        if self._comparison is not None and self._comparison.rows:
+            return self._what_the_picture_adds(self._comparison)
         compared = self.compared
         known = sum(row.same is not None for row in compared.rows)
         if not known:
@@ -169,6 +226,17 @@ class CompareTable(RowList):
             return f"{first}, and is the same in the end"
         return f"{first}, for good from row {compared.parts_for_good}"
 
+    def _what_the_picture_adds(self, comparison: Comparison) -> str:
+        answers = [side.answer for side in self.sides]
+        words = f"the picture counts from row {comparison.layer} on"
+        if comparison.layer is None:
+            words = "the picture never counts for good"
+        words += f" (JS above {comparison.threshold:g} nats)"
+        if answers[0] is not None and answers[1] is not None:
+            same = answers[0].id == answers[1].id
+            words += "; the answer is the prior's, too" if same else "; the prior says otherwise"
+        return words
+
     @property
     def matching(self) -> str:
         """How rows and tokens were matched, where the models are not alike."""
@@ -182,7 +250,8 @@ class CompareTable(RowList):
 
     def _plan(self, width: int) -> CompareColumns:
         compared = self.compared
-        return plan_compare(width, len(compared.answers), compared.by_depth)
+        beside = _APART + _CONTRAST if self._comparison is not None else 0
+        return plan_compare(width - beside, len(self._answers), compared.by_depth)
 
     def _run_line(self, side: int, width: int, styles: Styles) -> Segments:
         run = self.sides[side]
@@ -195,6 +264,9 @@ class CompareTable(RowList):
             segments.append((f" from row {run.formation}  ", styles.faint))
         words = [run.name] if run.run.title else []
         for name, *values in differences(*(view.run.question for view in self.sides)):
+            if self._comparison is not None and name == "in its stead":
+                words.append(values[side] if side else "with the picture")
+                continue
             words.append(values[side] if name == "prompt" else f"{name} {values[side]}")
         if not words:
             words = [run.name]
@@ -210,11 +282,13 @@ class CompareTable(RowList):
         text = " " + "row".rjust(3).ljust(plan.layer)
         text += "".join(ranks) + " " * plan.mark + "".join(ranks)
         segments: Segments = [(text, styles.faint)]
-        for answer in self.compared.answers:
+        for answer in self._answers:
             shown = cells(answer.text, plan.change - 4, ascii_only=self._ascii).rstrip()
             title = ("d " if self._ascii else "Δ ") + shown
             style = self._token_style(answer, styles)[0]
             segments.append((title + " " * max(plan.change - cell_len(title), 0), style))
+        if self._comparison is not None:
+            segments.append(("JS".ljust(_APART) + "contrast", styles.faint))
         return segments
 
     def _mark(
@@ -278,9 +352,23 @@ class Compare(ModalScreen[None]):
     """Two runs, over the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,b", "dismiss", show=False),
+        Binding("escape,q,b,B", "dismiss", show=False),
         Binding("s", "swap", show=False),
+        Binding("plus,=", "contrast(0.25, 1)", show=False),
+        Binding("minus", "contrast(-0.25, 1)", show=False),
+        Binding("right_square_bracket", "contrast(0, 2)", show=False),
+        Binding("left_square_bracket", "contrast(0, 0.5)", show=False),
     ]
+
+    @dataclass
+    class ContrastWanted(Message):
+        """Contrast rows with other settings are wanted."""
+
+        of: str
+        against: str
+        a: float
+        b: float
+
     CSS = """
     Compare { align: center middle; background: $background; }
     Compare .dialog {
@@ -289,10 +377,20 @@ class Compare(ModalScreen[None]):
     Compare.-ascii .dialog { border: ascii $primary; }
     """
 
-    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
+    def __init__(
+        self,
+        left: RunView,
+        right: RunView,
+        *,
+        ascii_only: bool,
+        comparison: Comparison | None = None,
+    ) -> None:
+        """`comparison`: of the left run with the right one, its counterfactual."""
         super().__init__()
         self._sides = (left, right)
         self._ascii = ascii_only
+        self._comparison = comparison
+        self._settings = (1.0, 0.1)
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -300,7 +398,9 @@ class Compare(ModalScreen[None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "two runs"
             box.border_subtitle = "jk rows, s swaps the sides, q closes"
-            yield CompareTable(*self._sides, ascii_only=self._ascii)
+            if self._comparison is not None:
+                box.border_subtitle = self._keys  # type: ignore[assignment]
+            yield CompareTable(*self._sides, ascii_only=self._ascii, comparison=self._comparison)
 
     def on_mount(self) -> None:
         """Begin where they part."""
@@ -311,8 +411,34 @@ class Compare(ModalScreen[None]):
         self._say_place()
 
     def action_swap(self) -> None:
-        """Put the left run to the right."""
-        self._table.swap()
+        """Put the left run to the right; a counterfactual stays there."""
+        if self._comparison is None:
+            self._table.swap()
+
+    def action_contrast(self, more: float, times: float) -> None:
+        """Ask for the contrast with another a or b; no new pass is needed."""
+        if self._comparison is None:
+            return
+        a, b = self._settings
+        self._settings = (min(max(a + more, 0.0), 8.0), min(max(b * times, 0.003125), 1.0))
+        of, against = self._comparison.of, self._comparison.against
+        self.post_message(self.ContrastWanted(of, against, *self._settings))
+
+    def show_contrast(self, contrasted: Contrasted) -> None:
+        """Show contrast rows, if they are of these runs."""
+        known = self._comparison
+        if known is not None and (known.of, (known.against,)) == (
+            contrasted.of,
+            contrasted.references,
+        ):
+            self._settings = (contrasted.a, contrasted.b)
+            self._table.show_contrast(contrasted.rows)
+            self.query_one(Vertical).border_subtitle = self._keys  # type: ignore[assignment]
+
+    @property
+    def _keys(self) -> Content:
+        a, b = self._settings
+        return Content(f"contrast: + - a={a:g}, [ ] b={b:.2g}; jk rows, q closes")
 
     @property
     def _table(self) -> CompareTable:

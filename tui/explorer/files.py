@@ -164,6 +164,8 @@ class FilesKeys(RunsKeys):
 
     def _write_journal(self) -> None:
         self._journal_timer = None
+        if not self.is_showing:
+            return
         self._journalled = self.state.revision
         self._journal.write(self.state.session(row=self.table.cursor, with_live=True))
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
+from engine.counterfactuals.grammar import FORMS, MEANINGS, parse_against
+from engine.errors import LenscopeError
+from engine.events import Contrasted
+from engine.records import Run
 from tui.explorer.picture import PictureKeys
 from tui.state.run_view import RunView
+
+if TYPE_CHECKING:
+    from tui.dialogs.compare import Compare
+
+_WITHOUT_PIXELS = frozenset({"", "none", "unk", "unk-all", "other"})
+"""Of these there is no picture that the worker could show."""
+
+DEFAULT_A, DEFAULT_B = 1.0, 0.1
+"""Of the contrast, as the released code's command line has them (`engine.contrast`)."""
 
 
 class RunsKeys(PictureKeys):
     """What chooses the run that is shown."""
+
+    _wanted: str | None = None
+    """A run that is to be shown beside its counterfactual as soon as this has ended."""
 
     def action_switch(self, step: int) -> None:
         """Show the next or previous run of the session."""
@@ -34,6 +52,17 @@ class RunsKeys(PictureKeys):
         self.show_all()
         self.show_picture_facts()
         self.show_edit_title()
+        self.show_instead()
+
+    def show_instead(self) -> None:
+        """Show in the picture pane what stands in the picture's stead."""
+        run = self.state.current
+        if run is None or _name_of(run) in _WITHOUT_PIXELS:
+            return
+        if run.seen is not None:
+            self.show_seen(run.seen)
+        else:
+            self.asker.see(run)
 
     def action_history(self) -> None:
         """List the runs of the session."""
@@ -65,6 +94,121 @@ class RunsKeys(PictureKeys):
         index = self.state.runs.index(run)
         left, right = (run, others[0]) if index == 0 else (self.state.runs[index - 1], run)
         self.push_screen(Compare(left, right, ascii_only=self.startup.ascii))
+
+    # ------------------------------------------------------------------ without the picture
+
+    def action_without(self) -> None:
+        """Ask the question without the picture, and lay both side by side."""
+        run = self._run_with_picture()
+        if run is None:
+            return
+        known = self.state.counterfactuals_of(run)
+        done = [other for other in known if _name_of(other) == "none" and other.rows]
+        if done:
+            self._show_against(run, done[-1])
+        elif self.asker.ask_against(run, parse_against("none")):
+            self._wanted = run.run.id
+        self.show_all()
+
+    def action_against(self) -> None:
+        """Ask the question with everything that can stand in the picture's stead."""
+        run = self._run_with_picture()
+        if run is None:
+            return
+        from tui.dialogs.against import AgainstList
+
+        known = {_name_of(other) for other in self.state.counterfactuals_of(run)}
+        names = [name for name in MEANINGS if name != "other" and name not in known]
+        if not names or self.asker.ask_against(run, parse_against(names)):
+            self.push_screen(
+                AgainstList(self.state, run, ascii_only=self.startup.ascii),
+                lambda _: self._show_again(run),
+            )
+        self.show_all()
+
+    def _show_again(self, run: RunView) -> None:
+        before = self.state.current
+        self.state.show(run)
+        self.show_run(before)
+
+    def action_instead(self) -> None:
+        """Choose what stands in the picture's stead, with its value."""
+        run = self._run_with_picture()
+        if run is None:
+            return
+        from tui.dialogs.chooser import Choice, Chooser
+
+        choices = [
+            Choice(name, FORMS.get(name, name), meaning) for name, meaning in MEANINGS.items()
+        ]
+        self.push_screen(
+            Chooser(
+                "in the picture's stead",
+                choices,
+                ascii_only=self.startup.ascii,
+                free="as typed",
+                hint="noise=999, blur=8, other=FILE",
+            ),
+            lambda chosen: self._ask_instead(run, chosen),
+        )
+
+    def _ask_instead(self, run: RunView, chosen: str | None) -> None:
+        if chosen is None:
+            return
+        try:
+            counterfactuals = parse_against(chosen)
+        except LenscopeError as error:
+            self.say(str(error), "error")
+            return
+        if self.asker.ask_against(run, counterfactuals):
+            self._wanted = run.run.id
+        self.show_all()
+
+    def counterfactual_ended(self, ended: Run) -> None:
+        """Lay side by side what has been asked for."""
+        of = self.state.comparisons.get(ended.id)
+        if of is None or of.of != self._wanted or self.has_dialog:
+            return
+        views = {view.run.id: view for view in self.state.runs}
+        picture, other = views.get(of.of), views.get(ended.id)
+        self._wanted = None
+        if picture is not None and other is not None and other.rows:
+            self.state.show(picture)
+            self._show_against(picture, other)
+
+    def refresh_against(self) -> None:
+        """Show in the list of counterfactuals what has come in."""
+        from tui.dialogs.against import AgainstList
+
+        if isinstance(self.screen, AgainstList):
+            self.screen.refresh_lines()
+
+    def _show_against(self, picture: RunView, other: RunView) -> None:
+        from tui.dialogs.compare import Compare
+
+        comparison = self.state.comparisons.get(other.run.id)
+        self.push_screen(
+            Compare(picture, other, ascii_only=self.startup.ascii, comparison=comparison)
+        )
+        self.asker.contrast(picture.run.id, [other.run.id], DEFAULT_A, DEFAULT_B)
+
+    def on_compare_contrast_wanted(self, message: Compare.ContrastWanted) -> None:
+        """Other settings of the contrast."""
+        self.asker.contrast(message.of, [message.against], message.a, message.b)
+
+    def show_contrast(self, contrasted: Contrasted) -> None:
+        """Hand the contrast rows to the comparison that waits for them."""
+        from tui.dialogs.compare import Compare
+
+        if isinstance(self.screen, Compare):
+            self.screen.show_contrast(contrasted)
+
+    def _run_with_picture(self) -> RunView | None:
+        run = self.state.current
+        if run is None:
+            self.say("there is no run yet: r runs the question")
+            return None
+        return self.state.picture_of(run)
 
     def action_rename(self) -> None:
         """Give the run that is shown a title."""
@@ -103,6 +247,11 @@ class RunsKeys(PictureKeys):
         else:
             self.show_run(before)
             self.say("brought back", "good")
+
+
+def _name_of(run: RunView) -> str:
+    counterfactual = run.run.question.counterfactual
+    return counterfactual.name if counterfactual is not None else ""
 
 
 def _path(picture: object) -> str | None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.events import LoadOptions, ModelReady
-from engine.records import Picture, Question
+from engine.records import Counterfactual, Picture, Question
 from tui.startup import Startup, Tell, WorkerLike
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
 
 _MOST_TOKENS = 100
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
-_KEPT = 8
+_KEPT = 16
 """The worker keeps the streams of so many runs (`engine.worker`)."""
 
 
@@ -184,6 +184,30 @@ class Asker:
             return False
         self._worker.deepen(run.run.id, layer, count)
         return True
+
+    def ask_against(self, run: RunView, counterfactuals: Sequence[Counterfactual]) -> bool:
+        """Ask a run's question with something else in the picture's stead; return whether that
+        has begun."""
+        state = self._state
+        if not self._is_ready() or self._worker is None:
+            return False
+        if not run.has_picture:
+            state.say("this run has no picture to put something for")
+        elif state.busy:
+            state.say("the model is busy; ctrl+c cancels")
+        elif not self.keeps_stream_of(run):
+            state.say("this run's stream is not kept: r runs it again")
+        else:
+            run_ids = self._worker.ask_against(run.run.id, counterfactuals)
+            self._asked.extend(run_ids)
+            state.ask(run_ids[-1])
+            return True
+        return False
+
+    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
+        """Read contrast rows, where the streams are kept."""
+        if self._worker is not None:
+            self._worker.contrast(of, references, a, b)
 
     def see(self, run: RunView) -> bool:
         """Ask what the model saw of the run's picture; return whether it can be told."""

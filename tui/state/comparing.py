@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from engine.counterfactuals.grammar import label
 from engine.records import LayerReading, Question, Token
 from tui.state.run_view import RunView
 
@@ -112,6 +113,7 @@ def differences(left: Question, right: Question) -> list[tuple[str, str, str]]:
 def _settings(question: Question) -> list[tuple[str, str]]:
     model, picture = question.model, question.picture
     counterfactual = question.counterfactual
+    seed = counterfactual.seed if counterfactual is not None else None
     return [
         ("prompt", question.prompt),
         ("model", model.name if model else "-"),
@@ -119,9 +121,8 @@ def _settings(question: Question) -> list[tuple[str, str]]:
         ("revision", (model.revision if model else None) or "-"),
         ("picture", _picture_name(question) if picture else "none"),
         ("picture's file", (picture.sha256[:8] if picture else "") or "-"),
-        ("in its stead", counterfactual.name if counterfactual else "nothing"),
-        ("parameters", str(counterfactual.parameters) if counterfactual else "-"),
-        ("seed", str(counterfactual.seed) if counterfactual else "-"),
+        ("in its stead", label(counterfactual) if counterfactual else "-"),
+        ("seed", str(seed) if seed is not None else "-"),
         ("norm", "on" if question.norm else "off"),
         ("asked", "as a chat" if question.chat else "raw"),
         ("system", question.system or "-"),

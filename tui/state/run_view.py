@@ -8,6 +8,7 @@ from enum import Enum
 
 from msgspec.structs import replace
 
+from engine.counterfactuals.grammar import label
 from engine.events import PictureSeen
 from engine.records import LayerReading, Run, Token, Tracked
 from tui.numbers import number
@@ -79,8 +80,13 @@ class RunView:
 
     @property
     def name(self) -> str:
-        """What the run is called in lists: its title, or else its prompt."""
-        return self.run.title or self.run.question.prompt
+        """What the run is called in lists: its title, or else its prompt, and what stands in its
+        picture's stead."""
+        if self.run.title:
+            return self.run.title
+        counterfactual = self.run.question.counterfactual
+        instead = f" [{label(counterfactual)}]" if counterfactual is not None else ""
+        return self.run.question.prompt + instead
 
     @property
     def leaders(self) -> tuple[Token, ...]:
@@ -130,8 +136,10 @@ class RunView:
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether the run belongs into a session file."""
-        return bool(self.rows) and self.refused is None
+        """Whether the run belongs into a session file; so does a counterfactual that this model
+        cannot take, and says why."""
+        said_no = self.run.question.counterfactual is not None and self.phase is Phase.FAILED
+        return (bool(self.rows) or said_no) and self.refused is None
 
     def frozen(self) -> Run:
         """Return the run as it would be saved now; one still running is saved as cancelled."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from engine.events import (
     AnswerGrew,
+    Compared,
     Event,
     ModelFailed,
     ModelLoading,
@@ -98,7 +99,8 @@ class ViewState:
         self._deleted: list[tuple[int, RunView]] = []
         self._edited = False
         self._created = now()
-        self._comparisons: tuple[Comparison, ...] = ()
+        self.comparisons: dict[str, Comparison] = {}
+        """By the run that is compared with another."""
         self._view: dict[str, Any] = {}
         if session is not None:
             self.reopen(session, path)
@@ -157,6 +159,9 @@ class ViewState:
                 self._tracked(event)
             case RowDeepened():
                 self._deepened(event)
+            case Compared():
+                self.comparisons[event.comparison.against] = event.comparison
+                self.revision += 1
             case PictureSeen():
                 view = self._find(event.run_id)
                 if view is not None:
@@ -228,12 +233,22 @@ class ViewState:
         self.revision += 1
         return view
 
+    def picture_of(self, view: RunView) -> RunView:
+        """The run with the picture that a counterfactual was asked for; else the run itself."""
+        comparison = self.comparisons.get(view.run.id)
+        return (self._find(comparison.of) if comparison is not None else None) or view
+
+    def counterfactuals_of(self, view: RunView) -> list[RunView]:
+        """The runs of this one's question with something else in the picture's stead."""
+        ids = {known.against for known in self.comparisons.values() if known.of == view.run.id}
+        return [other for other in self.runs if other.run.id in ids]
+
     def reopen(self, session: Session, path: Path | None) -> None:
         """Show a session that was saved; what it holds replaces what was here."""
         self.runs = [RunView.of(run, saved=True) for run in session.runs]
         self._deleted, self._edited = [], False
         self._created = session.created
-        self._comparisons = session.comparisons
+        self.comparisons = {known.against: known for known in session.comparisons}
         self._view = dict(session.view)
         self.session_path = path
         chosen = self._view.get("run")
@@ -266,7 +281,7 @@ class ViewState:
             runs=tuple(view.frozen() for view in kept),
             comparisons=tuple(
                 comparison
-                for comparison in self._comparisons
+                for comparison in self.comparisons.values()
                 if {comparison.of, comparison.against} <= {view.run.id for view in kept}
             ),
             view=view,

@@ -1,0 +1,72 @@
+"""The same question without its picture: side by side, in a list, and in the session."""
+
+from __future__ import annotations
+
+import pytest
+
+import samples
+from engine.records import Picture, Question
+from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
+from tui.dialogs.against import AgainstList
+from tui.dialogs.compare import Compare
+
+at_every_size = pytest.mark.parametrize("size", SIZES)
+WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
+
+
+@at_every_size
+@in_loop
+async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
+    size: tuple[int, int],
+) -> None:
+    async with explorer(size, startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("B")
+        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        await stage.shows("the picture counts from row 3 on", "none", "JS", "contrast")
+        asked = stage.worker.questions[1].counterfactual
+        assert asked is not None
+        assert asked.name == "none"
+        await stage.press("plus", "right_square_bracket")
+        await stage.until(lambda: stage.worker.contrasts == [(1, 0.1), (1.25, 0.1), (1.25, 0.2)])
+        await stage.shows("a=1.25 b=0.2")
+        await stage.press("q")
+        await stage.until(lambda: not isinstance(stage.app.screen, Compare))
+        await stage.press("B")  # known by now: nothing is asked again
+        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        assert len(stage.worker.questions) == 2
+
+
+@at_every_size
+@in_loop
+async def test_everything_in_the_pictures_stead_has_a_line(size: tuple[int, int]) -> None:
+    async with explorer(size, startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("A")
+        await stage.until(lambda: isinstance(stage.app.screen, AgainstList))
+        await stage.run_done(12)
+        await stage.shows("the picture", "noise=500", "mean-patch", "parts at row")
+        session = stage.app.state.session(row=0, with_live=False)
+        assert len(session.comparisons) == 11
+        assert {known.of for known in session.comparisons} == {session.runs[0].id}
+        await stage.press("q")
+        await stage.until(lambda: stage.app.state.current is stage.app.state.runs[0])
+
+
+@in_loop
+async def test_without_a_picture_there_is_nothing_to_take_away() -> None:
+    async with explorer() as stage:
+        await stage.run_done()
+        await stage.press("B")
+        await stage.shows("no picture to put something for")
+
+
+@in_loop
+async def test_a_wrong_name_is_a_line() -> None:
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.app.run_action("instead")
+        await stage.shows("in the picture's stead")
+        await stage.press(*"noise=5000", "enter")
+        await stage.shows("from 0 to 999")
+        assert stage.app.is_running

@@ -1,0 +1,56 @@
+"""Everything in the picture's stead: one line each, as it comes in."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.sharing.against_table import against_lines
+from tui.show import plain_line
+from tui.state.run_view import RunView
+from tui.state.view_state import ViewState
+
+
+class AgainstList(ModalScreen[None]):
+    """The answer, the picture's answer in it, and where both part, of each counterfactual."""
+
+    DEFAULT_CSS = """
+    AgainstList { align: center middle; background: $background 60%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,A,enter", "dismiss", show=False)]
+
+    def __init__(self, state: ViewState, picture: RunView, *, ascii_only: bool) -> None:
+        super().__init__()
+        self._state = state
+        self._picture = picture
+        self._ascii = ascii_only
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """The lines."""
+        with Vertical(classes="dialog wide-dialog short-dialog") as box:
+            title = f"in the picture's stead: {self._picture.name}"
+            box.border_title = Content(plain_line(title, ascii_only=self._ascii))  # type: ignore[assignment]
+            box.border_subtitle = "q closes; H lists the runs, b compares"
+            yield Static(self._lines(), markup=False)
+
+    def refresh_lines(self) -> None:
+        """Show what has come in."""
+        if self.is_mounted:
+            self.query_one(Static).update(self._lines())
+
+    def _lines(self) -> Content:
+        others = self._state.counterfactuals_of(self._picture)
+        runs = [self._picture.frozen(), *(other.frozen() for other in others)]
+        comparisons = [
+            known for known in self._state.comparisons.values() if known.of == self._picture.run.id
+        ]
+        lines = against_lines(runs, comparisons, ascii_only=self._ascii)
+        first, *rest = lines
+        return Content.assemble((first, "$faint"), *(("\n" + line, "$foreground") for line in rest))
