@@ -154,7 +154,7 @@ def test_what_the_questions_differ_in() -> None:
         ({"chat": False}, ("asked", "as a chat", "raw")),
         ({"system": "Be brief."}, ("system", "-", "Be brief.")),
         ({"prefix": " It"}, ("prefix", "-", " It")),
-        ({"counterfactual": Counterfactual("gray")}, ("in its stead", "nothing", "gray")),
+        ({"counterfactual": Counterfactual("gray")}, ("in its stead", "-", "gray")),
         ({"model": replace(OTHER, name="org/b")}, ("model", "org/other", "org/b")),
         ({"picture": Picture(path="/b/y.png", sha256="a" * 64)}, ("picture", "x.png", "y.png")),
     ):
