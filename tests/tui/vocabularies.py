@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,10 @@ def many_scripts(size: int) -> Any:
         "[/red]",
         "[bold]",
     ]
-    pieces += [chr(code) for code in range(0x4E00, 0x4E00 + max(size - len(pieces), 200))]
+    further = (code for code in range(0x4E00, 0x110000) if not 0xD800 <= code < 0xE000)
+    room = max(size - len(pieces), 200)
+    known = set(pieces)
+    pieces += list(islice((chr(code) for code in further if chr(code) not in known), room))
     core = Tokenizer(models.WordLevel({piece: index for index, piece in enumerate(pieces)}, "a"))
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=core)
