@@ -13,6 +13,7 @@ from textual.widgets import Input, TextArea
 
 from engine.errors import LenscopeError
 from engine.events import (
+    AnswersDebiased,
     Contrasted,
     Event,
     ModelReady,
@@ -95,6 +96,8 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
                 self.show_seen(event)
             elif isinstance(event, Contrasted):
                 self.show_contrast(event)
+            elif isinstance(event, AnswersDebiased):
+                self.show_debiased(event)
             elif isinstance(event, Trouble):
                 self.asker.stream_is_gone(event.run_id)
         self.show_all()

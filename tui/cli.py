@@ -115,6 +115,7 @@ def _explore(options: argparse.Namespace) -> int:
             mouse=settings.mouse and not options.no_mouse,
             theme=options.theme or settings.theme,
             no_picture=options.no_image,
+            seed=options.seed,
             preview=settings.picture,
             columns=settings.columns,
             plot=settings.plot,

@@ -63,6 +63,8 @@ class Startup:
     """None is what was chosen last."""
     no_picture: bool = False
     """The user asked for none; otherwise the bundled picture stands in for a missing one."""
+    seed: int = 0
+    """Of the noise that can stand in a picture's stead."""
     preview: bool = True
     """Whether the picture shows before p is pressed."""
     columns: tuple[str, ...] | None = None

@@ -44,7 +44,7 @@ VIEWS = {
     ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
-    "against": View(("B", "wait"), prompt="Color of the main object:"),
+    "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),
     "narrow": View(("d",), size=(80, 24), theme="lenscope-light"),
 }
 

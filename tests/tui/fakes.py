@@ -35,6 +35,7 @@ from engine.records import (
     Comparison,
     ComparisonRow,
     Counterfactual,
+    Debiased,
     LayerReading,
     ModelCard,
     PromptToken,
@@ -134,6 +135,12 @@ def finish(run: Run, rows: list[LayerReading], status: str = "done", passed: boo
         seconds={"total": 0.412},
         versions={"lenscope": "0.1.0"},
     )
+
+
+def debiased(answers: str) -> tuple[Debiased, ...]:
+    """Every answer of a list with the same figures."""
+    words = [word.strip() for word in answers.split(",")]
+    return tuple(Debiased(word, (1,), 0.2, 0.5, 0.25, 0.75, ()) for word in words)
 
 
 class FakeWorker:
@@ -243,7 +250,7 @@ class FakeWorker:
         self._jobs.put(lambda: self.tell(Contrasted(of, tuple(references), a, b, rows)))
 
     def debias(self, of: str, references: Sequence[str], answers: str) -> None:
-        self._jobs.put(lambda: self.tell(AnswersDebiased(of, tuple(references), ())))
+        self._jobs.put(lambda: self.tell(AnswersDebiased(of, tuple(references), debiased(answers))))
 
     def cancel(self) -> None:
         self.cancels += 1

@@ -30,7 +30,11 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         await stage.press("plus", "right_square_bracket")
         await stage.until(lambda: stage.worker.contrasts == [(1, 0.1), (1.25, 0.1), (1.25, 0.2)])
         await stage.shows("a=1.25, [ ] b=0.2")
-        await stage.press("q")
+        await stage.press("P")
+        await stage.shows("with the picture", "JS, in nats")
+        await stage.press("P", "d", *"yes, no", "enter")
+        await stage.shows("answers, debiased", "yes", "75.0%")
+        await stage.press("q", "q")
         await stage.until(lambda: not isinstance(stage.app.screen, Compare))
         await stage.press("B")  # known by now: nothing is asked again
         await stage.until(lambda: isinstance(stage.app.screen, Compare))

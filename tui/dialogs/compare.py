@@ -18,9 +18,11 @@ from textual.screen import ModalScreen
 
 from engine.events import Contrasted
 from engine.records import Comparison, LayerReading, Token
+from tui.dialogs.line_input import LineInput
 from tui.dialogs.row_list import RowList, Segments, Styles, cells, place_text
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
+from tui.panes.divergence_plot import DivergencePlot
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView
 
@@ -234,7 +236,12 @@ class CompareTable(RowList):
         words += f" (JS above {comparison.threshold:g} nats)"
         if answers[0] is not None and answers[1] is not None:
             same = answers[0].id == answers[1].id
-            words += "; the answer is the prior's, too" if same else "; the prior says otherwise"
+            prior = cells(answers[1].text, 12, ascii_only=self._ascii).strip()
+            words += f"; the prior says {prior}, " + (
+                "and so does the picture" if same else "the picture "
+            )
+            if not same:
+                words += cells(answers[0].text, 12, ascii_only=self._ascii).strip()
         return words
 
     @property
@@ -358,7 +365,17 @@ class Compare(ModalScreen[None]):
         Binding("minus", "contrast(-0.25, 1)", show=False),
         Binding("right_square_bracket", "contrast(0, 2)", show=False),
         Binding("left_square_bracket", "contrast(0, 0.5)", show=False),
+        Binding("P", "plot", show=False),
+        Binding("d", "debias", show=False),
     ]
+
+    @dataclass
+    class DebiasWanted(Message):
+        """A list of answers is wanted beside what they have without the picture."""
+
+        of: str
+        against: str
+        answers: str
 
     @dataclass
     class ContrastWanted(Message):
@@ -401,6 +418,8 @@ class Compare(ModalScreen[None]):
             if self._comparison is not None:
                 box.border_subtitle = self._keys  # type: ignore[assignment]
             yield CompareTable(*self._sides, ascii_only=self._ascii, comparison=self._comparison)
+            if self._comparison is not None:
+                yield DivergencePlot(*self._sides, self._comparison, ascii_only=self._ascii)
 
     def on_mount(self) -> None:
         """Begin where they part."""
@@ -424,6 +443,23 @@ class Compare(ModalScreen[None]):
         of, against = self._comparison.of, self._comparison.against
         self.post_message(self.ContrastWanted(of, against, *self._settings))
 
+    def action_plot(self) -> None:
+        """Plot the answer's probability with the picture and without it, and the divergence."""
+        for plot in self.query(DivergencePlot):
+            plot.toggle()
+
+    def action_debias(self) -> None:
+        """Type answers to be debiased."""
+        if self._comparison is not None:
+            self.app.push_screen(
+                LineInput("answers, with commas", "", ascii_only=self._ascii), self._take_answers
+            )
+
+    def _take_answers(self, answers: str | None) -> None:
+        if answers and self._comparison is not None:
+            of, against = self._comparison.of, self._comparison.against
+            self.post_message(self.DebiasWanted(of, against, answers))
+
     def show_contrast(self, contrasted: Contrasted) -> None:
         """Show contrast rows, if they are of these runs."""
         known = self._comparison
@@ -438,7 +474,7 @@ class Compare(ModalScreen[None]):
     @property
     def _keys(self) -> Content:
         a, b = self._settings
-        return Content(f"contrast: + - a={a:g}, [ ] b={b:.2g}; jk rows, q closes")
+        return Content(f"contrast: + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases, q closes")
 
     @property
     def _table(self) -> CompareTable:

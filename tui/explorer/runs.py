@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from engine.counterfactuals.grammar import FORMS, MEANINGS, parse_against
 from engine.errors import LenscopeError
-from engine.events import Contrasted
+from engine.events import AnswersDebiased, Contrasted
 from engine.records import Run
 from tui.explorer.picture import PictureKeys
 from tui.state.run_view import RunView
@@ -106,7 +106,7 @@ class RunsKeys(PictureKeys):
         done = [other for other in known if _name_of(other) == "none" and other.rows]
         if done:
             self._show_against(run, done[-1])
-        elif self.asker.ask_against(run, parse_against("none")):
+        elif self.asker.ask_against(run, parse_against("none", self.startup.seed)):
             self._wanted = run.run.id
         self.show_all()
 
@@ -119,7 +119,7 @@ class RunsKeys(PictureKeys):
 
         known = {_name_of(other) for other in self.state.counterfactuals_of(run)}
         names = [name for name in MEANINGS if name != "other" and name not in known]
-        if not names or self.asker.ask_against(run, parse_against(names)):
+        if not names or self.asker.ask_against(run, parse_against(names, self.startup.seed)):
             self.push_screen(
                 AgainstList(self.state, run, ascii_only=self.startup.ascii),
                 lambda _: self._show_again(run),
@@ -156,7 +156,7 @@ class RunsKeys(PictureKeys):
         if chosen is None:
             return
         try:
-            counterfactuals = parse_against(chosen)
+            counterfactuals = parse_against(chosen, self.startup.seed)
         except LenscopeError as error:
             self.say(str(error), "error")
             return
@@ -195,6 +195,18 @@ class RunsKeys(PictureKeys):
     def on_compare_contrast_wanted(self, message: Compare.ContrastWanted) -> None:
         """Other settings of the contrast."""
         self.asker.contrast(message.of, [message.against], message.a, message.b)
+
+    def on_compare_debias_wanted(self, message: Compare.DebiasWanted) -> None:
+        """Answers beside what they have without the picture."""
+        self.asker.debias(message.of, [message.against], message.answers)
+
+    def show_debiased(self, found: AnswersDebiased) -> None:
+        """Show what the worker has found of a list of answers."""
+        from tui.dialogs.compare import Compare
+        from tui.dialogs.debiased import DebiasedAnswers
+
+        if isinstance(self.screen, Compare):
+            self.push_screen(DebiasedAnswers(found, ascii_only=self.startup.ascii))
 
     def show_contrast(self, contrasted: Contrasted) -> None:
         """Hand the contrast rows to the comparison that waits for them."""

@@ -11,6 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.counterfactuals.grammar import label
 from engine.records import Run
 from tui.actions import Hint, Keymap
 from tui.numbers import number, total_seconds
@@ -154,6 +155,9 @@ def run_title(run: RunView | None, state: ViewState) -> str:
         parts.append(f"cancelled after {len(run.rows)} of {run.run.layers + 1} rows")
     if run.phase is Phase.FAILED:
         parts.append("refused" if run.refused else "failed")
+    if run.run.question.counterfactual is not None:
+        name = label(run.run.question.counterfactual)
+        parts.append(display_text(name, spaces=False, ascii_only=True))
     return ", ".join(parts)
 
 

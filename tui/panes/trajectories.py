@@ -393,7 +393,7 @@ def _set_axes(
         step = next((step for step in steps if -low / step < min(height, 6)), steps[-1])
         ticks = [(-step * n, _mark(step * n, measure)) for n in range(int(-low / step) + 1)]
     margin = (high - low) * _MARGIN
-    plot.show_axes(layers, low - margin, high + margin, ticks, _layer_ticks(layers, width))
+    plot.show_axes(layers, low - margin, high + margin, ticks, layer_ticks(layers, width))
     # Half a cell at either end, or the first and the last row would lie under the frame.
     half = 0.5 * layers / max(width, 1)
     plot.set_xlimits(-half, layers + half)
@@ -406,7 +406,7 @@ def _mark(depth: float, measure: Measure) -> str:
     return "#1" + "0" * rest + ("", "k", "M")[min(thousands, 2)]
 
 
-def _layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
+def layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
     """Numbers as far apart as they need, between the names of the first and the last row."""
     apart = len(str(layers)) + 3
     step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)

@@ -209,6 +209,11 @@ class Asker:
         if self._worker is not None:
             self._worker.contrast(of, references, a, b)
 
+    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
+        """Read a list of answers beside what they have without the picture."""
+        if self._worker is not None:
+            self._worker.debias(of, references, answers)
+
     def see(self, run: RunView) -> bool:
         """Ask what the model saw of the run's picture; return whether it can be told."""
         if self._worker is None or not self.keeps_stream_of(run):

@@ -1,0 +1,96 @@
+"""What the picture adds, over the layers: the answer's probability with it and without it, and how
+far the two are apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.records import Comparison
+from tui.panes.trajectories import layer_ticks
+from tui.show import display_text
+from tui.state.run_view import RunView
+
+if TYPE_CHECKING:
+    from tui.panes.plot_canvas import Plot
+
+Points = list[tuple[float, float]]
+
+_TICKS: Final = ((0.0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1.0, "1"))
+_MARGIN: Final = 1e-3
+_COLOURS: Final = ("answer", "hue-4", "primary")
+
+
+class DivergencePlot(Horizontal):
+    """Three lines between 0 and 1, and what they are."""
+
+    DEFAULT_CSS = """
+    DivergencePlot { height: 14; display: none; }
+    DivergencePlot.-open { display: block; }
+    DivergencePlot Static { width: 34; padding: 1; }
+    """
+
+    def __init__(
+        self, picture: RunView, other: RunView, comparison: Comparison, *, ascii_only: bool
+    ) -> None:
+        super().__init__()
+        self._ascii = ascii_only
+        self._layers = picture.run.layers
+        answer = picture.answer
+        shown = display_text(answer.text, 12, ascii_only=ascii_only).strip() if answer else ""
+        self._names = (f"p of {shown} with the picture", f"p of {shown} without it", "JS, in nats")
+        token = answer.id if answer is not None else -1
+        js = [(float(row.layer), row.js) for row in comparison.rows if row.js is not None]
+        self._lines = (answer_points(picture, token), answer_points(other, token), js)
+        self._plot: Plot | None = None
+
+    def compose(self) -> ComposeResult:
+        """The legend; the plot comes when it is opened."""
+        yield Static(markup=False)
+
+    def toggle(self) -> None:
+        """Open or close it."""
+        self.toggle_class("-open")
+        if self.has_class("-open") and self._plot is None:
+            from tui.panes.plot_canvas import Plot
+
+            self._plot = Plot(ascii_only=self._ascii)
+            self.mount(self._plot, before=0)
+        self.call_after_refresh(self._draw)
+
+    def on_resize(self) -> None:
+        """As wide as there is room."""
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        plot = self._plot
+        if plot is None or not plot.is_mounted or not self.has_class("-open"):
+            return
+        signs = ("a", "b", "c") if self._ascii else ("━", "━", "━")
+        legend = [
+            (f"{sign} {name}\n", f"${colour}")
+            for sign, name, colour in zip(signs, self._names, _COLOURS, strict=True)
+        ]
+        self.query_one(Static).update(Content.assemble(*legend))
+        variables = self.app.theme_variables
+        plot.clear()
+        width = plot.size.width - plot.margin_left - 2
+        ticks = layer_ticks(self._layers, width)
+        plot.show_axes(self._layers, -_MARGIN, 1.0 + _MARGIN, _TICKS, ticks)
+        for points, colour in zip(self._lines, _COLOURS, strict=True):
+            if points:
+                plot.add_line(points, variables[colour].removeprefix("ansi_"))
+        plot.draw(None, "")
+
+
+def answer_points(run: RunView, token: int) -> Points:
+    """Return a token's probability in every row of a run that knows it."""
+    tracked = next((known for known in run.run.tracked if known.id == token), None)
+    if tracked is None:
+        return []
+    known = enumerate(tracked.probability)
+    return [(float(row), value) for row, value in known if value is not None]
