@@ -29,7 +29,7 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         assert asked.name == "none"
         await stage.press("plus", "right_square_bracket")
         await stage.until(lambda: stage.worker.contrasts == [(1, 0.1), (1.25, 0.1), (1.25, 0.2)])
-        await stage.shows("a=1.25, [ ] b=0.2")
+        await stage.shows("contrast with none (r)", "a=1.25, [ ] b=0.2")
         await stage.press("P")
         await stage.shows("with the picture", "JS, in nats")
         await stage.press("P", "d", *"yes, no", "enter")
@@ -55,6 +55,33 @@ async def test_everything_in_the_pictures_stead_has_a_line(size: tuple[int, int]
         assert {known.of for known in session.comparisons} == {session.runs[0].id}
         await stage.press("q")
         await stage.until(lambda: stage.app.state.current is stage.app.state.runs[0])
+
+
+@in_loop
+async def test_the_contrast_is_taken_from_none_unk_or_both() -> None:
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("A")
+        await stage.run_done(12)
+        await stage.press("q", "B")
+        await stage.shows("contrast with none (r)")
+        await stage.press("r")
+        await stage.shows("contrast with unk (r)")
+        await stage.press("r")
+        await stage.shows("contrast with both (r)")
+
+
+@in_loop
+async def test_a_reopened_session_shows_what_it_has_compared() -> None:
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("B")
+        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        session = stage.app.state.session(row=0, with_live=False)
+    async with explorer(startup={"options": None, "session": session}) as stage:
+        await stage.shows("cylinder")
+        await stage.press("B")
+        await stage.shows("the picture counts from row 3 on")
 
 
 @in_loop

@@ -23,6 +23,7 @@ from tui.dialogs.row_list import RowList, Segments, Styles, cells, place_text
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
 from tui.panes.divergence_plot import DivergencePlot
+from tui.show import plain_line
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView
 
@@ -365,6 +366,7 @@ class Compare(ModalScreen[None]):
         Binding("minus", "contrast(-0.25, 1)", show=False),
         Binding("right_square_bracket", "contrast(0, 2)", show=False),
         Binding("left_square_bracket", "contrast(0, 0.5)", show=False),
+        Binding("r", "reference", show=False),
         Binding("P", "plot", show=False),
         Binding("d", "debias", show=False),
     ]
@@ -382,7 +384,7 @@ class Compare(ModalScreen[None]):
         """Contrast rows with other settings are wanted."""
 
         of: str
-        against: str
+        references: tuple[str, ...]
         a: float
         b: float
 
@@ -401,13 +403,17 @@ class Compare(ModalScreen[None]):
         *,
         ascii_only: bool,
         comparison: Comparison | None = None,
+        references: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> None:
-        """`comparison`: of the left run with the right one, its counterfactual."""
+        """`comparison`: of the left run with the right one, its counterfactual; `references`: what
+        the contrast may be taken from, by name and run ids."""
         super().__init__()
         self._sides = (left, right)
         self._ascii = ascii_only
         self._comparison = comparison
         self._settings = (1.0, 0.1)
+        self._references = tuple(references)
+        self._reference = 0
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -440,8 +446,18 @@ class Compare(ModalScreen[None]):
             return
         a, b = self._settings
         self._settings = (min(max(a + more, 0.0), 8.0), min(max(b * times, 0.003125), 1.0))
-        of, against = self._comparison.of, self._comparison.against
-        self.post_message(self.ContrastWanted(of, against, *self._settings))
+        self._want_contrast()
+
+    def action_reference(self) -> None:
+        """Take the contrast from the next reference: one counterfactual, or both together."""
+        if self._references:
+            self._reference = (self._reference + 1) % len(self._references)
+            self._want_contrast()
+
+    def _want_contrast(self) -> None:
+        if self._comparison is not None and self._references:
+            _, references = self._references[self._reference]
+            self.post_message(self.ContrastWanted(self._comparison.of, references, *self._settings))
 
     def action_plot(self) -> None:
         """Plot the answer's probability with the picture and without it, and the divergence."""
@@ -463,10 +479,9 @@ class Compare(ModalScreen[None]):
     def show_contrast(self, contrasted: Contrasted) -> None:
         """Show contrast rows, if they are of these runs."""
         known = self._comparison
-        if known is not None and (known.of, (known.against,)) == (
-            contrasted.of,
-            contrasted.references,
-        ):
+        ids = [references for _, references in self._references]
+        if known is not None and known.of == contrasted.of and contrasted.references in ids:
+            self._reference = ids.index(contrasted.references)
             self._settings = (contrasted.a, contrasted.b)
             self._table.show_contrast(contrasted.rows)
             self.query_one(Vertical).border_subtitle = self._keys  # type: ignore[assignment]
@@ -474,7 +489,9 @@ class Compare(ModalScreen[None]):
     @property
     def _keys(self) -> Content:
         a, b = self._settings
-        return Content(f"contrast: + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases, q closes")
+        name = self._references[self._reference][0] if self._references else ""
+        words = f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases"
+        return Content(plain_line(words, ascii_only=self._ascii))
 
     @property
     def _table(self) -> CompareTable:

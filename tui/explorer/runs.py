@@ -11,7 +11,7 @@ from engine.errors import LenscopeError
 from engine.events import AnswersDebiased, Contrasted
 from engine.records import Run
 from tui.explorer.picture import PictureKeys
-from tui.state.run_view import RunView
+from tui.state.run_view import Phase, RunView
 
 if TYPE_CHECKING:
     from tui.dialogs.compare import Compare
@@ -186,15 +186,36 @@ class RunsKeys(PictureKeys):
     def _show_against(self, picture: RunView, other: RunView) -> None:
         from tui.dialogs.compare import Compare
 
-        comparison = self.state.comparisons.get(other.run.id)
         self.push_screen(
-            Compare(picture, other, ascii_only=self.startup.ascii, comparison=comparison)
+            Compare(
+                picture,
+                other,
+                ascii_only=self.startup.ascii,
+                comparison=self.state.comparisons.get(other.run.id),
+                references=self._references(picture, other),
+            )
         )
         self.asker.contrast(picture.run.id, [other.run.id], DEFAULT_A, DEFAULT_B)
 
+    def _references(self, picture: RunView, other: RunView) -> list[tuple[str, tuple[str, ...]]]:
+        """What the contrast can be taken from: this counterfactual, and none, unk or both where
+        they have been asked (as VDD has them)."""
+        done = {
+            _name_of(view): view.run.id
+            for view in self.state.counterfactuals_of(picture)
+            if view.phase is Phase.DONE
+        }
+        found: list[tuple[str, tuple[str, ...]]] = [(_name_of(other), (other.run.id,))]
+        for name in ("none", "unk"):
+            if name in done and name != _name_of(other):
+                found.append((name, (done[name],)))
+        if "none" in done and "unk" in done:
+            found.append(("both", (done["none"], done["unk"])))
+        return found
+
     def on_compare_contrast_wanted(self, message: Compare.ContrastWanted) -> None:
         """Other settings of the contrast."""
-        self.asker.contrast(message.of, [message.against], message.a, message.b)
+        self.asker.contrast(message.of, message.references, message.a, message.b)
 
     def on_compare_debias_wanted(self, message: Compare.DebiasWanted) -> None:
         """Answers beside what they have without the picture."""
