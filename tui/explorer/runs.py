@@ -206,9 +206,8 @@ class RunsKeys(PictureKeys):
             if view.phase is Phase.DONE
         }
         found: list[tuple[str, tuple[str, ...]]] = [(_name_of(other), (other.run.id,))]
-        for name in ("none", "unk"):
-            if name in done and name != _name_of(other):
-                found.append((name, (done[name],)))
+        others = [name for name in ("none", "unk") if name in done and name != _name_of(other)]
+        found += [(name, (done[name],)) for name in others]
         if "none" in done and "unk" in done:
             found.append(("both", (done["none"], done["unk"])))
         return found
