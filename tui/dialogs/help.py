@@ -26,7 +26,7 @@ _READING = (
     "A caveat: a middle layer need not use the output's space. What the lens shows there is what "
     "the output head makes of it, not what the layer 'means'.",
     "Without the picture (B): JS is the Jensen-Shannon divergence of two rows in nats, 0 to 0.69. "
-    "The contrast (VDD) is (1 + a) picture - a reference on the logits, without the tokens that the "
+    "The contrast (VDD) is (1 + a) picture - a reference on the logits, without tokens that the "
     "picture's row holds less likely than b times its best; a = 1 and b = 0.1 are the defaults of "
     "the released code, whose scripts take b = 0.2. It is published for the last row; for the "
     "others it is an extension.",
