@@ -195,7 +195,9 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
     assert set(run["others"][0]) == {"position", "rows", "tracked"}
     assert set(run["proof"]) == {"max_abs_difference", "tolerance", "passed", "method"}
     (comparison,) = content["comparisons"]
-    assert set(comparison) == {"id", "kind", "of", "against", "position", "rows"}
+    assert set(comparison) == {
+        "id", "kind", "of", "against", "position", "rows", "threshold", "layer", "unavailable",
+    }  # fmt: skip
     assert set(comparison["rows"][0]) >= {"layer", "kl", "js"}
 
 

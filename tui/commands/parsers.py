@@ -7,7 +7,6 @@ import argparse
 import re
 from typing import Any
 
-from engine.counterfactuals.grammar import listed
 from tui.commands.exits import Exit
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -44,6 +43,8 @@ def explorer_parser() -> argparse.ArgumentParser:
 
 def run_parser() -> argparse.ArgumentParser:
     """What `lenscope run` takes."""
+    from engine.counterfactuals.grammar import listed
+
     parser = argparse.ArgumentParser(
         prog="lenscope run",
         description="Ask one question and print every layer's top tokens, or the session as JSON.",
