@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 from torch import Tensor
 
-from engine.asking import Asking
+from engine.asking import STORED_TOP, Asking
 from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
 from engine.divergence import (
@@ -19,15 +19,12 @@ from engine.divergence import (
     logits_through,
     picture_layer,
 )
-from engine.errors import BadInput
 from engine.kept import KeptStream
 from engine.loading import Loaded
 from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
 from engine.stamps import new_run_id, now
 from engine.streaming import Project
-
-STORED_TOP = 10
 
 
 class Against:
@@ -135,12 +132,6 @@ class Against:
             rows=(),
             error=reason,
         )
-
-
-def refuse_without_a_picture(run: Run) -> None:
-    """Raise BadInput where there is no picture to put something for."""
-    if run.question.picture is None:
-        raise BadInput("a counterfactual needs a question with a picture")
 
 
 def contrast_rows(

@@ -79,11 +79,12 @@ class Asking:
             opened = open_picture(question.picture.path)
             question, image = structs.replace(question, picture=opened.record), opened.image
         loaded = self._loaded
-        prepared = self.prepared = prepare(loaded.model, loaded.processor, question, image)
+        prepared = prepare(loaded.model, loaded.processor, question, image)
         if question.counterfactual is not None:
             made = counterfactual_inputs(loaded, question, prepared, question.counterfactual, image)
-            prepared = self.prepared = made
+            prepared = made
             question = structs.replace(question, counterfactual=made.counterfactual)
+        self.prepared = prepared
         question = structs.replace(
             question,
             text=prepared.text,

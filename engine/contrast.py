@@ -7,10 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.errors import BadInput
-
-DEFAULT_A, DEFAULT_B = 1.0, 0.1
-"""As the command line of the released code has them; its scripts take b = 0.2."""
 
 
 def check_settings(a: float, b: float) -> None:
@@ -22,7 +20,7 @@ def check_settings(a: float, b: float) -> None:
 
 
 def contrast(
-    picture: Tensor, reference: Tensor, a: float = DEFAULT_A, b: float = DEFAULT_B
+    picture: Tensor, reference: Tensor, a: float = CONTRAST_A, b: float = CONTRAST_B
 ) -> Tensor:
     """Logits (1 + a) picture - a reference, float32 [..., vocabulary]; softmax gives the row.
 

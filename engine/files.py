@@ -1,8 +1,10 @@
-"""Reading files that the user names: whatever is there, a clear line instead of a surprise."""
+"""Files that the user names: whatever is there, a clear line instead of a surprise."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -50,3 +52,42 @@ def read_file(name: str | Path, what: str, limit: int) -> bytes:
         size = max(status.st_size, len(data))
         raise BadInput(f"{shown}: {size:,} bytes; the limit for a {what} is {limit:,}")
     return data
+
+
+def write_file(name: str | Path, data: bytes) -> None:
+    """Write a regular file atomically: it is either the old one or the whole new one, with the
+    permissions of the old one.
+
+    Raises OSError or ValueError where that cannot be done.
+    """
+    temporary: Path | None = None
+    try:
+        # A rename over a symbolic link would replace the link, not the file behind it.
+        file = user_path(name).resolve()
+        mode = _mode_of(file)
+        temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except RuntimeError as error:  # a link that leads to itself
+        raise OSError(str(error)) from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _mode_of(file: Path) -> int | None:
+    """The permissions of the file that will be replaced, None where there is none yet."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")
+    return stat.S_IMODE(status.st_mode)

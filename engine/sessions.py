@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import secrets
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.files import read_file, reason_of, storable, user_path
+from engine.files import read_file, reason_of, storable, write_file
 from engine.records import OtherPosition, Picture, Run, Session
 
 FORMAT = "lenscope-session"
@@ -58,40 +54,12 @@ def write_session(session: Session, path: str | Path, previews: bool = True) -> 
 
     `previews=False` leaves the pictures' previews out. Raises BadInput where it cannot be written.
     """
-    name = storable(path)
-    temporary: Path | None = None
     try:
-        # A rename over a symbolic link would replace the link, not the file behind it.
-        file = user_path(path).resolve()
-        mode = _mode_of(file)
-        temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
-        text = to_json(session, previews)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            if mode is not None:
-                os.fchmod(stream.fileno(), mode)
-            stream.write(text)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
+        write_file(path, (to_json(session, previews) + "\n").encode("ascii"))
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(f"{name}: the session cannot be saved ({reason_of(error)})") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-
-
-def _mode_of(file: Path) -> int | None:
-    """The permissions of the file that will be replaced, None where there is none yet."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("not a regular file")
-    return stat.S_IMODE(status.st_mode)
+        raise BadInput(
+            f"{storable(path)}: the session cannot be saved ({reason_of(error)})"
+        ) from None
 
 
 def to_json(session: Session, previews: bool = True) -> str:

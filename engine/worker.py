@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
@@ -51,6 +51,9 @@ what the modules ahead of the layers answered, on the model's device."""
 
 NO_MODEL = "no model is loaded: M chooses one"
 NOT_KEPT = "this run's stream is no longer kept: run it again (r) to read more from it"
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -111,19 +114,20 @@ class Worker:
         """Follow more tokens through the rows of a run, without a new pass."""
         wanted, generation = tuple(ids), self._generation
 
-        def read(kept: KeptStream) -> Event:
-            return TokensTracked(run_id, kept.track(wanted, self._cancelled.is_set))
+        def read() -> Event:
+            return TokensTracked(run_id, self._kept(run_id).track(wanted, self._cancelled.is_set))
 
-        self._orders.put(lambda: self._read_kept(run_id, generation, read))
+        self._orders.put(lambda: self._tell_more(run_id, generation, read))
 
     def deepen(self, run_id: str, layer: int, count: int) -> None:
         """Read `count` top tokens of one row of a run, without a new pass."""
         generation = self._generation
 
-        def read(kept: KeptStream) -> Event:
-            return RowDeepened(run_id, kept.deepen(layer, count, self._cancelled.is_set))
+        def read() -> Event:
+            reading = self._kept(run_id).deepen(layer, count, self._cancelled.is_set)
+            return RowDeepened(run_id, reading)
 
-        self._orders.put(lambda: self._read_kept(run_id, generation, read))
+        self._orders.put(lambda: self._tell_more(run_id, generation, read))
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
         """Ask the question of a run again, with something else in its picture's stead: the ids
@@ -240,27 +244,18 @@ class Worker:
             return
         from engine.asking import Asking
 
-        asking = self._asking = Asking(self._loaded, question, run_id, track)
-        if generation < self._generation:  # cancelled a moment ago
-            asking.cancel()
-        try:
-            run = asking.run(
+        asking = Asking(self._loaded, question, run_id, track)
+        run = self._carry_out(
+            asking,
+            run_id,
+            generation,
+            lambda: asking.run(
                 started=lambda run: self._tell(RunStarted(run)),
                 read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
-            )
-        except LenscopeError as error:
-            self._tell(Trouble(str(error), run_id))
-            return
-        except Exception as error:
-            self._tell(Trouble(_one_line(error), run_id))
-            return
-        finally:
-            self._asking = None
-        if asking.prepared is not None:
-            self._remember(run_id, _Remembered(run, asking.prepared.inputs, asking.kept))
-        if run.status == "failed":
-            give_memory_back()
-        self._tell(RunEnded(run))
+            ),
+        )
+        if run is not None:
+            self._end(run, asking)
 
     def _ask_against(
         self, of: str, counterfactual: Counterfactual, run_id: str, generation: int
@@ -275,35 +270,50 @@ class Worker:
             return
         from engine.against import Against
 
-        asking = self._asking = Against(
-            loaded, remembered.run, remembered.kept, counterfactual, run_id
-        )
-        if generation < self._generation:
-            asking.cancel()
-        try:
-            run, comparison = asking.run(
+        against = Against(loaded, remembered.run, remembered.kept, counterfactual, run_id)
+        found = self._carry_out(
+            against,
+            run_id,
+            generation,
+            lambda: against.run(
                 started=lambda run: self._tell(RunStarted(run)),
                 read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
                 compared=lambda comparison: self._tell(Compared(comparison)),
-            )
-        except LenscopeError as error:
-            self._tell(Trouble(str(error), run_id))
+            ),
+        )
+        if found is None:
             return
-        except Exception as error:
-            self._tell(Trouble(_one_line(error), run_id))
-            return
-        finally:
-            self._asking = None
+        run, comparison = found
         if comparison.unavailable is not None:
             self._tell(RunStarted(run))
-        prepared = asking.asking.prepared
-        if prepared is not None and run.rows:
-            # The picture's run must outlive those that are compared with it.
-            self._runs.move_to_end(of)
-            self._remember(run_id, _Remembered(run, prepared.inputs, asking.asking.kept))
+        # The picture's run must outlive those that are compared with it.
+        self._runs.move_to_end(of)
+        self._tell(Compared(comparison))
+        self._end(run, against.asking)
+
+    def _carry_out(
+        self, asking: Asking | Against, run_id: str, generation: int, run: Callable[[], Found]
+    ) -> Found | None:
+        """Run what can be cancelled meanwhile; None where it could not be done, which is told."""
+        self._asking = asking
+        if generation < self._generation:  # cancelled a moment ago
+            asking.cancel()
+        try:
+            return run()
+        except LenscopeError as error:
+            self._tell(Trouble(str(error), run_id))
+        except Exception as error:
+            self._tell(Trouble(_one_line(error), run_id))
+        finally:
+            self._asking = None
+        return None
+
+    def _end(self, run: Run, asking: Asking) -> None:
+        """Remember a run of which more can be asked, and tell that it has ended."""
+        if asking.prepared is not None:
+            self._remember(run.id, _Remembered(run, asking.prepared.inputs, asking.kept))
         if run.status == "failed":
             give_memory_back()
-        self._tell(Compared(comparison))
         self._tell(RunEnded(run))
 
     def _kept(self, run_id: str) -> KeptStream:
@@ -355,14 +365,6 @@ class Worker:
             self._tell(Trouble(_one_line(error)))
             return
         self._tell(SpellingsFound(typed, found))
-
-    def _read_kept(self, run_id: str, generation: int, read: Callable[[KeptStream], Event]) -> None:
-        remembered = self._runs.get(run_id)
-        kept = None if remembered is None else remembered.kept
-        if kept is None:
-            self._tell(Trouble(NOT_KEPT, run_id))
-            return
-        self._tell_more(run_id, generation, lambda: read(kept))
 
     def _see(self, run_id: str, generation: int) -> None:
         remembered, loaded = self._runs.get(run_id), self._loaded
