@@ -39,3 +39,9 @@ def total_seconds(run: Run) -> float | None:
     if not run.seconds:
         return None
     return run.seconds.get("total", sum(run.seconds.values()))
+
+
+def ordinal(place: int) -> str:
+    """Return 1st, 2nd, 3rd and so on."""
+    teen = place % 100 in (11, 12, 13)
+    return f"{place}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

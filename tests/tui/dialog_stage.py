@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class Stage:
         """The one line that shows these words."""
         (line,) = (line for line in self.lines if words in line)
         return line
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until a condition holds."""
+        for _ in range(500):
+            if holds():
+                await self.pilot.pause()
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(self.text)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

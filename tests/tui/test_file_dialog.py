@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,16 +13,6 @@ from tui.dialogs.file_dialog import FileDialog, file_size
 from tui.panes.preview import Preview
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
-
-
-async def until(stage: Stage, holds: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    for _ in range(500):
-        if holds():
-            await stage.pilot.pause()
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(stage.text)
 
 
 def preview(stage: Stage) -> Preview:
@@ -54,10 +42,10 @@ async def test_the_picture_under_the_cursor_is_shown(size: tuple[int, int], fold
     async with on_stage(FileDialog(""), size) as stage:
         await stage.press("r", "down")
         facts = f"40×30, {(folder / 'red.png').stat().st_size} B"
-        await until(stage, lambda: preview(stage).drawn and facts in stage.text)
+        await stage.until(lambda: preview(stage).drawn and facts in stage.text)
         assert stage.text.count("red.png") == 2  # in the list, and over the preview
         await stage.press("backspace", *"ses", "down")
-        await until(stage, lambda: "│ 2 B " in stage.text)
+        await stage.until(lambda: "│ 2 B " in stage.text)
         assert not preview(stage).drawn
         await stage.press("enter")
         assert stage.app.results == ["session.json"]
@@ -67,16 +55,16 @@ async def test_the_picture_under_the_cursor_is_shown(size: tuple[int, int], fold
 async def test_a_path_that_is_typed_is_shown_too(folder: Path) -> None:
     async with on_stage(FileDialog("")) as stage:
         await stage.press(*"sky [bold].png")
-        await until(stage, lambda: preview(stage).drawn and "64×64" in stage.text)
+        await stage.until(lambda: preview(stage).drawn and "64×64" in stage.text)
 
 
 @in_loop
 async def test_what_is_no_picture_is_a_line(folder: Path) -> None:
     async with on_stage(FileDialog("")) as stage:
         await stage.press("r", "down")
-        await until(stage, lambda: preview(stage).drawn)
+        await stage.until(lambda: preview(stage).drawn)
         await stage.press("backspace", *"dam", "down")
-        await until(stage, lambda: "damaged picture" in stage.text or "not a pic" in stage.text)
+        await stage.until(lambda: "damaged picture" in stage.text or "not a pic" in stage.text)
         assert not preview(stage).drawn
         await stage.press("enter")  # the app says it again, where the path is opened
         assert stage.app.results == ["damaged.png"]
@@ -89,11 +77,11 @@ async def test_no_preview_without_room_or_wish(
 ) -> None:
     async with on_stage(FileDialog("", preview=wanted), size) as stage:
         await stage.press("r", "down")
-        await until(stage, lambda: " B " in stage.text)
+        await stage.until(lambda: " B " in stage.text)
         assert not preview(stage).display
         if wanted:
             await stage.pilot.resize_terminal(120, 40)
-            await until(stage, lambda: preview(stage).drawn)
+            await stage.until(lambda: preview(stage).drawn)
 
 
 @in_loop
@@ -110,7 +98,7 @@ async def test_recent_pictures_come_first_if_they_are_still_there(folder: Path) 
         await stage.press("backspace", "tab")
         assert typed(stage) == ""  # what is recent has no part in completing
         await stage.press("down")
-        await until(stage, lambda: preview(stage).drawn)
+        await stage.until(lambda: preview(stage).drawn)
         await stage.press("enter")
         assert stage.app.results == [str(far)]
 
@@ -161,7 +149,7 @@ async def test_hostile_names(ascii_only: bool, folder: Path) -> None:
         assert stage.text.isascii() == ascii_only
         await stage.press("z", "down")
         if not ascii_only:
-            await until(stage, lambda: preview(stage).drawn)
+            await stage.until(lambda: preview(stage).drawn)
         await stage.press("enter")
         assert stage.app.results == [name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,16 +61,6 @@ async def pane() -> AsyncIterator[tuple[Stage, PaneScreen]]:
         yield stage, play
 
 
-async def until(stage: Stage, holds: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    for _ in range(500):
-        if holds():
-            await stage.pilot.pause()
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(stage.text)
-
-
 def picture(folder: Path, name: str = "two.png", size: tuple[int, int] = (40, 20)) -> Picture:
     """A picture that is red on the left and blue on the right."""
     from PIL import Image
@@ -99,7 +89,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 async def test_a_picture_shows_with_its_name_and_size(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn and "40×20" in stage.text)
+        await stage.until(lambda: play.pane.drawn and "40×20" in stage.text)
         assert "two.png" in stage.text
         assert {RED, BLUE} <= colours(stage)
         play.pane.tell(Processed(336, 336, 1, "resized"), 576)
@@ -116,7 +106,7 @@ async def test_a_picture_shows_with_its_name_and_size(tmp_path: Path) -> None:
 async def test_a_hostile_name_stays_a_name(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path, HOSTILE_NAME))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         assert "a\\x1b]0;x\\x07[red]\\u202e" in stage.text
 
 
@@ -124,9 +114,9 @@ async def test_a_hostile_name_stays_a_name(tmp_path: Path) -> None:
 async def test_what_the_model_sees_and_back(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         play.pane.show_seen(MODELS_VIEW)
-        await until(stage, lambda: "what the model sees" in stage.text)
+        await stage.until(lambda: "what the model sees" in stage.text)
         assert BLUE not in colours(stage)
         play.pane.show_original()
         await stage.pilot.pause()
@@ -143,10 +133,10 @@ async def test_what_the_model_sees_and_back(tmp_path: Path) -> None:
 async def test_a_damaged_view_is_refused_and_the_picture_stays(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         play.told.clear()
         play.pane.show_seen(DAMAGED_VIEW)
-        await until(stage, lambda: play.told)
+        await stage.until(lambda: play.told)
         assert isinstance(play.told[0], Preview.Refused)
         assert "two.png" in stage.text
         assert BLUE in colours(stage)
@@ -156,10 +146,10 @@ async def test_a_damaged_view_is_refused_and_the_picture_stays(tmp_path: Path) -
 async def test_a_refused_picture_leaves_the_one_before(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         play.told.clear()
         play.pane.open(Picture(str(tmp_path / "none.png")))
-        await until(stage, lambda: play.told)
+        await stage.until(lambda: play.told)
         assert isinstance(play.told[0], Preview.Refused)
         assert "none.png" in play.told[0].error
         assert "two.png" in stage.text
@@ -170,7 +160,7 @@ async def test_of_what_nobody_waits_for_nothing_is_said(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(Picture(str(tmp_path / "none.png")))
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         assert [type(message) for message in play.told] == [Preview.Opened]
 
 
@@ -181,23 +171,23 @@ async def test_without_term_image_it_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "term_image", None)
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: len(play.told) == 2)
+        await stage.until(lambda: len(play.told) == 2)
         refused = next(told for told in play.told if isinstance(told, Preview.Refused))
         assert "pip install term-image" in refused.error
     view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
     async with on_stage(view, (80, 24)) as stage:
-        await until(stage, lambda: "pip install term-image" in stage.text)
+        await stage.until(lambda: "pip install term-image" in stage.text)
 
 
 @in_loop
 async def test_it_fits_after_a_storm_of_sizes(tmp_path: Path) -> None:
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await until(stage, lambda: play.pane.drawn)
+        await stage.until(lambda: play.pane.drawn)
         for width in (30, 12, 20, 38, 26):
             play.pane.styles.width = width
             await stage.pilot.pause()
-        await until(stage, lambda: play.pane._drawn_for == (24, 10))
+        await stage.until(lambda: play.pane._drawn_for == (24, 10))
         lines = [play.pane.render_line(y) for y in range(10)]
         assert {line.cell_length for line in lines} == {24}
         inked = [line for line in lines if any(s.style and s.style.bgcolor for s in line)]
@@ -244,22 +234,22 @@ def test_words_in_a_pictures_place_fit(words: str, width: int, ascii_only: bool)
 async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
     view = PictureView(picture(tmp_path), MODELS_VIEW, ascii_only=False, truecolour=True)
     async with on_stage(view, size) as stage:
-        await until(stage, lambda: "40×20, 1x" in stage.text)
+        await stage.until(lambda: "40×20, 1x" in stage.text)
         assert {RED, BLUE} <= colours(stage)
         await stage.press("plus", "plus", "plus")
-        await until(stage, lambda: "40×20, 3x" in stage.text)
+        await stage.until(lambda: "40×20, 3x" in stage.text)
         await stage.press("h", "h", "left", "left")
-        await until(stage, lambda: BLUE not in colours(stage))
+        await stage.until(lambda: BLUE not in colours(stage))
         await stage.press(*["l"] * 9)
-        await until(stage, lambda: RED not in colours(stage) and BLUE in colours(stage))
+        await stage.until(lambda: RED not in colours(stage) and BLUE in colours(stage))
         await stage.press("minus")
-        await until(stage, lambda: "40×20, 2x" in stage.text)
+        await stage.until(lambda: "40×20, 2x" in stage.text)
         await stage.press("0")
-        await until(stage, lambda: "40×20, 1x" in stage.text and RED in colours(stage))
+        await stage.until(lambda: "40×20, 1x" in stage.text and RED in colours(stage))
         await stage.press("v")
-        await until(stage, lambda: "what the model sees, resized to 2x2, 1x" in stage.text)
+        await stage.until(lambda: "what the model sees, resized to 2x2, 1x" in stage.text)
         await stage.press("v")
-        await until(stage, lambda: "two.png, 40×20" in stage.text)
+        await stage.until(lambda: "two.png, 40×20" in stage.text)
         await stage.press("q")
         assert stage.app.results == [None]
 
@@ -268,11 +258,11 @@ async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
 async def test_a_held_key_is_not_lost(tmp_path: Path) -> None:
     view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
     async with on_stage(view) as stage:
-        await until(stage, lambda: "1x" in stage.text)
+        await stage.until(lambda: "1x" in stage.text)
         await stage.press(*["plus"] * 20)
-        await until(stage, lambda: f"{ZOOMS[-1]:g}x" in stage.text)
+        await stage.until(lambda: f"{ZOOMS[-1]:g}x" in stage.text)
         await stage.press(*["minus"] * 20)
-        await until(stage, lambda: ", 1x" in stage.text)
+        await stage.until(lambda: ", 1x" in stage.text)
 
 
 @in_loop
@@ -289,13 +279,13 @@ async def test_what_would_look_the_same_is_not_drawn(
     monkeypatch.setattr(Canvas, "show", noted)
     view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
     async with on_stage(view) as stage:
-        await until(stage, lambda: shown)
+        await stage.until(lambda: shown)
         await stage.press("0", "h", "minus", "down")
         await asyncio.sleep(0.3)
         await stage.pilot.pause()
         assert len(shown) == 1
         await stage.press("plus")
-        await until(stage, lambda: len(shown) == 2)
+        await stage.until(lambda: len(shown) == 2)
 
 
 @pytest.mark.parametrize("key", ["escape", "q", "z", "ctrl+c"])
@@ -313,16 +303,16 @@ async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
     broken.write_bytes(b"no picture")
     view = PictureView(Picture(str(broken)), None, ascii_only=False, truecolour=True)
     async with on_stage(view) as stage:
-        await until(stage, lambda: "not a picture" in stage.text)
+        await stage.until(lambda: "not a picture" in stage.text)
         await stage.press("v")
         assert "has not been asked for" in stage.text
     view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, truecolour=True)
     async with on_stage(view) as stage:
-        await until(stage, lambda: "40×20" in stage.text)
+        await stage.until(lambda: "40×20" in stage.text)
         await stage.press("v")
-        await until(stage, lambda: "preview" in stage.text)
+        await stage.until(lambda: "preview" in stage.text)
         await stage.press("v")
-        await until(stage, lambda: "40×20" in stage.text and BLUE in colours(stage))
+        await stage.until(lambda: "40×20" in stage.text and BLUE in colours(stage))
 
 
 @in_loop
@@ -341,10 +331,10 @@ async def test_plain_ascii_has_no_picture(tmp_path: Path) -> None:
 async def test_the_view_fits_a_new_size(tmp_path: Path) -> None:
     view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
     async with on_stage(view, (120, 40)) as stage:
-        await until(stage, lambda: BLUE in colours(stage))
+        await stage.until(lambda: BLUE in colours(stage))
         await stage.pilot.resize_terminal(60, 16)
-        await until(stage, lambda: view.query_one(Canvas).size.width == 58)
-        await until(stage, lambda: _widest(view) <= 58)
+        await stage.until(lambda: view.query_one(Canvas).size.width == 58)
+        await stage.until(lambda: _widest(view) <= 58)
 
 
 def _widest(view: PictureView) -> int:

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.panes.strips import changed_span
+from tui.panes.strips import changed_regions
 
 
 class ChoiceList(OptionList, can_focus=False):
@@ -68,12 +68,7 @@ class ChoiceList(OptionList, can_focus=False):
         return [self.render_line(y) for y in range(self.size.height)]
 
     def _draw_changes(self, before: Sequence[Strip]) -> None:
-        regions: list[Region] = []
-        for y, (old, new) in enumerate(zip(before, self._picture(), strict=False)):
-            span = changed_span(old, new)
-            if span is not None:
-                regions.append(Region(span[0], y, span[1] - span[0], 1))
-        if regions:
+        if regions := changed_regions(before, self._picture()):
             self.refresh(*regions)
 
     def on_mouse_move(self, event: MouseMove) -> None:

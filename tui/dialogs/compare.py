@@ -16,14 +16,15 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 
+from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.events import Contrasted
 from engine.records import Comparison, LayerReading, Token
 from tui.dialogs.line_input import LineInput
-from tui.dialogs.row_list import RowList, Segments, Styles, cells, place_text
+from tui.dialogs.row_list import RowList, Segments, Styles, place_text
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
 from tui.panes.divergence_plot import DivergencePlot
-from tui.show import plain_line
+from tui.show import display_text, plain_line
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView
 
@@ -163,7 +164,7 @@ class CompareTable(RowList):
         if line == 4:
             return self._columns_line(width, styles)
         words, style = (self.verdict, styles.text) if line == 2 else (self.matching, styles.faint)
-        return [(" " + cells(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
+        return [(" " + display_text(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row of both."""
@@ -202,7 +203,7 @@ class CompareTable(RowList):
         if reading is None or not reading.top:
             return [*segments, ("-", styles.faint)]
         token = reading.top[0]
-        shown = cells(token.text, _CONTRAST - FIGURE_WIDTH - 1, ascii_only=self._ascii)
+        shown = display_text(token.text, _CONTRAST - FIGURE_WIDTH - 1, ascii_only=self._ascii)
         return [
             *segments,
             (f"{shown} {figure(token.probability)}", self._token_style(token, styles)[0]),
@@ -237,12 +238,12 @@ class CompareTable(RowList):
         words += f" (JS above {comparison.threshold:g} nats)"
         if answers[0] is not None and answers[1] is not None:
             same = answers[0].id == answers[1].id
-            prior = cells(answers[1].text, 12, ascii_only=self._ascii).strip()
+            prior = display_text(answers[1].text, 12, ascii_only=self._ascii).strip()
             words += f"; the prior says {prior}, " + (
                 "and so does the picture" if same else "the picture "
             )
             if not same:
-                words += cells(answers[0].text, 12, ascii_only=self._ascii).strip()
+                words += display_text(answers[0].text, 12, ascii_only=self._ascii).strip()
         return words
 
     @property
@@ -267,7 +268,7 @@ class CompareTable(RowList):
         answer = run.answer
         if answer is not None:
             style = styles.struck if run.refused else self._token_style(answer, styles)[0]
-            shown = cells(answer.text, 10, ascii_only=self._ascii).rstrip()
+            shown = display_text(answer.text, 10, ascii_only=self._ascii).rstrip()
             segments.append((f"{shown} {figure(answer.probability).strip()}", style))
             segments.append((f" from row {run.formation}  ", styles.faint))
         words = [run.name] if run.run.title else []
@@ -281,7 +282,7 @@ class CompareTable(RowList):
         if run.refused:
             words.insert(0, "proof failed")
         room = max(width - sum(cell_len(text) for text, _ in segments), 0)
-        shown = cells("; ".join(words), room, spaces=False, ascii_only=self._ascii)
+        shown = display_text("; ".join(words), room, spaces=False, ascii_only=self._ascii)
         return [*segments, (shown, styles.error if run.refused else styles.text)]
 
     def _columns_line(self, width: int, styles: Styles) -> Segments:
@@ -291,7 +292,7 @@ class CompareTable(RowList):
         text += "".join(ranks) + " " * plan.mark + "".join(ranks)
         segments: Segments = [(text, styles.faint)]
         for answer in self._answers:
-            shown = cells(answer.text, plan.change - 4, ascii_only=self._ascii).rstrip()
+            shown = display_text(answer.text, plan.change - 4, ascii_only=self._ascii).rstrip()
             title = ("d " if self._ascii else "Δ ") + shown
             style = self._token_style(answer, styles)[0]
             segments.append((title + " " * max(plan.change - cell_len(title), 0), style))
@@ -332,7 +333,9 @@ class CompareTable(RowList):
                 text = bar = styles.struck
             elif pair.same:
                 text = bar = styles.faint
-            segments.append((cells(token.text, plan.token, ascii_only=self._ascii) + " ", text))
+            segments.append(
+                (display_text(token.text, plan.token, ascii_only=self._ascii) + " ", text)
+            )
             if plan.bar:
                 drawn = probability_bar(token.probability, plan.bar, ascii_only=self._ascii)
                 segments.append((drawn + " ", bar))
@@ -411,7 +414,7 @@ class Compare(ModalScreen[None]):
         self._sides = (left, right)
         self._ascii = ascii_only
         self._comparison = comparison
-        self._settings = (1.0, 0.1)
+        self._settings = (CONTRAST_A, CONTRAST_B)
         self._references = tuple(references)
         self._reference = 0
         self.set_class(ascii_only, "-ascii")

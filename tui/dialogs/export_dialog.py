@@ -15,9 +15,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.dialogs.file_dialog import expand
-from tui.dialogs.row_list import cells
 from tui.sharing.exporting import EXPORTS, Export, suggested_stem
-from tui.show import plain_line, stand_in_text
+from tui.show import display_text, plain_line, stand_in_text
 from tui.state.run_view import RunView
 
 _ENDINGS = frozenset(export.ending for export in EXPORTS)
@@ -56,7 +55,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     def compose(self) -> ComposeResult:
         """The formats, a line that says what comes of it, and the file's name."""
         with Vertical(classes="dialog") as box:
-            name = cells(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
+            name = display_text(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
             box.border_title = Content(f"export: {name.rstrip()}")
             box.border_subtitle = "up and down choose, enter exports, esc closes"
             yield OptionList(

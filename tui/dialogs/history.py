@@ -15,8 +15,9 @@ from textual.screen import ModalScreen
 
 from tui.dialogs.compare import Compare
 from tui.dialogs.line_input import LineInput
-from tui.dialogs.row_list import RowList, Segments, Styles, cells, place_text
+from tui.dialogs.row_list import RowList, Segments, Styles, place_text
 from tui.numbers import FIGURE_WIDTH, figure, total_seconds
+from tui.show import display_text
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 
@@ -104,11 +105,11 @@ class HistoryList(RowList):
             (mark, styles.cursor),
             (f"{row + 1:>{plan.number - 3}}", styles.cursor if here else styles.faint),
             (unsaved + " ", styles.faint),
-            (cells(view.name, plan.name, spaces=False, ascii_only=self._ascii) + " ", text),
+            (display_text(view.name, plan.name, spaces=False, ascii_only=self._ascii) + " ", text),
         ]
         if plan.picture:
             name = PurePath(picture.path).name if picture else "-"
-            shown = cells(name, plan.picture, spaces=False, ascii_only=self._ascii)
+            shown = display_text(name, plan.picture, spaces=False, ascii_only=self._ascii)
             segments.append((shown + " ", styles.faint))
         segments += self._answer(view, plan, styles)
         formation = view.formation
@@ -129,7 +130,7 @@ class HistoryList(RowList):
         if answer is None:
             return [("-".ljust(plan.answer + FIGURE_WIDTH + 2), styles.faint)]
         style = styles.struck if view.refused else styles.answer
-        shown = cells(answer.text, plan.answer, ascii_only=self._ascii)
+        shown = display_text(answer.text, plan.answer, ascii_only=self._ascii)
         return [(f"{shown} {figure(answer.probability)} ", style)]
 
 

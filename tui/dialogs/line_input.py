@@ -12,8 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.dialogs.row_list import cells
-from tui.show import stand_in_text
+from tui.show import display_text, stand_in_text
 
 _MOST_TITLE = 48
 
@@ -47,7 +46,7 @@ class LineInput(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The line, with what it has been so far."""
         with Vertical(classes="dialog") as box:
-            title = cells(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
+            title = display_text(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
             box.border_title = Content(title.rstrip())
             box.border_subtitle = self._keys
             yield Input(stand_in_text(self._value), select_on_focus=False, compact=True)

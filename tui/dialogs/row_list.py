@@ -16,7 +16,6 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.panes.strips import changed_span, strip_of
-from tui.show import fit_pieces, show_pieces
 from tui.theme import HUES
 
 Segments = list[tuple[str, Style]]
@@ -284,14 +283,6 @@ class RowList(ScrollView, can_focus=True):
                 hue_bars=tuple(found[f"hue-bar-{index}"] for index in range(1, HUES + 1)),
             )
         return self._styles
-
-
-def cells(text: str, width: int, *, spaces: bool = True, ascii_only: bool) -> str:
-    """Return foreign text safe for the terminal, and exactly so many cells wide."""
-    pieces = fit_pieces(
-        show_pieces(text, spaces=spaces, ascii_only=ascii_only), width, ascii_only=ascii_only
-    )
-    return "".join(piece.text for piece in pieces)
 
 
 def place_text(rows: RowList) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import queue
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine.files import storable
+from engine.files import storable, write_file
 from tui.disk.paths import own_folder, state_folder
 
 _MOST_PICTURES = 20
@@ -197,10 +196,7 @@ def _read(file: Path) -> Memory:
 def _write(change: Change) -> None:
     """Read, change and write under a lock, so that two explorers forget nothing of each other."""
     with contextlib.suppress(OSError), _locked():
-        file = _file()
-        temporary = file.with_name(f".{file.name}-{secrets.token_hex(6)}.tmp")
-        temporary.write_bytes(msgspec.json.encode(change(_read(file))))
-        temporary.replace(file)
+        write_file(_file(), msgspec.json.encode(change(_read(_file()))))
 
 
 @contextlib.contextmanager

@@ -247,7 +247,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
         if run is None:
             return
         for row in (cursor - 1, cursor):
-            known = run.deepened.get(row) or next((r for r in run.rows if r.layer == row), None)
+            known = run.reading(row)
             wish = (run.run.id, row, room)
             if known is None or room <= len(known.top) or wish in self._deepened:
                 continue

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.counterfactuals.grammar import FORMS, MEANINGS, parse_against
 from engine.errors import LenscopeError
 from engine.events import AnswersDebiased, Contrasted
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _WITHOUT_PIXELS = frozenset({"", "none", "unk", "unk-all", "other"})
 """Of these there is no picture that the worker could show."""
-
-DEFAULT_A, DEFAULT_B = 1.0, 0.1
-"""Of the contrast, as the released code's command line has them (`engine.contrast`)."""
 
 
 class RunsKeys(PictureKeys):
@@ -195,7 +193,7 @@ class RunsKeys(PictureKeys):
                 references=self._references(picture, other),
             )
         )
-        self.asker.contrast(picture.run.id, [other.run.id], DEFAULT_A, DEFAULT_B)
+        self.asker.contrast(picture.run.id, [other.run.id], CONTRAST_A, CONTRAST_B)
 
     def _references(self, picture: RunView, other: RunView) -> list[tuple[str, tuple[str, ...]]]:
         """What the contrast can be taken from: this counterfactual, and none, unk or both where

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.records import LayerReading
 from tui.panes.detail_rows import DetailLook, capacity, detail_lines
-from tui.panes.strips import changed_span, strip_of
+from tui.panes.strips import changed_regions, strip_of
 from tui.panes.table_rows import Segments
 from tui.state.run_view import RunView
 
@@ -44,12 +42,7 @@ class Detail(Widget):
         if len(before) != len(self._strips):
             self.refresh()
             return
-        regions = []
-        for y, (old, new) in enumerate(zip(before, self._strips, strict=True)):
-            span = changed_span(old, new)
-            if span is not None:
-                regions.append(Region(span[0], y, span[1] - span[0], 1))
-        if regions:
+        if regions := changed_regions(before, self._strips):
             self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
@@ -78,27 +71,18 @@ class Detail(Widget):
         return [strip_of(line, size.width, look.text) for line in lines[: size.height]]
 
     def _lines(self, look: DetailLook) -> list[Segments]:
-        reading = self._reading(self._row)
+        reading = self._run.reading(self._row) if self._run else None
         if self._run is None or reading is None:
             return [[(" not read" if self._run else " nothing read yet", look.faint)]]
         answer = self._run.answer
         return detail_lines(
             reading,
-            self._reading(self._row - 1),
+            self._run.reading(self._row - 1),
             answer.id if answer else None,
             self.size,
             look,
             ascii_only=self._ascii,
         )
-
-    def _reading(self, row: int) -> LayerReading | None:
-        """The row, with more of its tokens where the model has been asked for them."""
-        if self._run is None:
-            return None
-        deeper = self._run.deepened.get(row)
-        if deeper is not None:
-            return deeper
-        return next((known for known in self._run.rows if known.layer == row), None)
 
     def _colours(self) -> DetailLook:
         if self._look is None:

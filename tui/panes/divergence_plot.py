@@ -11,7 +11,6 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.records import Comparison
-from tui.panes.trajectories import layer_ticks
 from tui.show import display_text
 from tui.state.run_view import RunView
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 Points = list[tuple[float, float]]
 
 _TICKS: Final = ((0.0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1.0, "1"))
-_MARGIN: Final = 1e-3
 _COLOURS: Final = ("answer", "hue-4", "primary")
 
 
@@ -78,9 +76,7 @@ class DivergencePlot(Horizontal):
         self.query_one(Static).update(Content.assemble(*legend))
         variables = self.app.theme_variables
         plot.clear()
-        width = plot.size.width - plot.margin_left - 2
-        ticks = layer_ticks(self._layers, width)
-        plot.show_axes(self._layers, -_MARGIN, 1.0 + _MARGIN, _TICKS, ticks)
+        plot.show_axes(self._layers, 0.0, 1.0, _TICKS)
         for points, colour in zip(self._lines, _COLOURS, strict=True):
             if points:
                 plot.add_line(points, variables[colour].removeprefix("ansi_"))

@@ -19,7 +19,7 @@ from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, PlotWidget
 
-from tui.panes.strips import changed_span
+from tui.panes.strips import changed_regions
 
 _LIGHT: Final = str.maketrans("━┃┏┓┗┛┣┫┳┻╋", "─│┌┐└┘├┤┬┴┼")
 """The library frames a plot with heavy lines."""
@@ -28,6 +28,11 @@ _ASCII: Final = {
     **dict.fromkeys(range(9472, 9600), "+"),
     **str.maketrans({"━": "-", "─": "-", "┃": "|", "│": "|", "█": "*"}),
 }
+
+
+_LAYER_STEPS: Final = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 200, 500, 1000)
+_MARGIN: Final = 1e-3
+"""What is added to the vertical axis at both ends, as a share of it."""
 
 
 class FixedTicks(AxisFormatter):
@@ -68,12 +73,7 @@ class SparingCanvas(Canvas):
             strips = [self.render_line(y) for y in range(self._canvas_size.height)]
             before, self._painted = self._painted, strips
             if len(before) == len(strips):
-                spans = [changed_span(*pair) for pair in zip(before, strips, strict=True)]
-                regions = tuple(
-                    Region(span[0], y, span[1] - span[0], 1)
-                    for y, span in enumerate(spans)
-                    if span is not None
-                )
+                regions = tuple(changed_regions(before, strips))
                 if not regions:
                     return self
         super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
@@ -127,13 +127,15 @@ class Plot(PlotWidget):
         low: float,
         high: float,
         ticks: Sequence[tuple[float, str]],
-        x_ticks: Sequence[tuple[float, str]],
     ) -> None:
-        """Fix both axes."""
-        self.set_x_formatter(FixedTicks(x_ticks))
+        """Fix both axes; what lies on their very ends is not drawn under the frame."""
+        width = self.size.width - self.margin_left - 2
+        self.set_x_formatter(FixedTicks(_layer_ticks(layers, width)))
         self.set_y_formatter(FixedTicks(ticks))
-        self.set_xlimits(0, max(layers, 1))
-        self.set_ylimits(low, high)
+        half = 0.5 * layers / max(width, 1)  # of a cell
+        self.set_xlimits(-half, layers + half)
+        margin = (high - low) * _MARGIN
+        self.set_ylimits(low - margin, high + margin)
 
     def add_line(self, points: Sequence[tuple[float, float]], style: str) -> None:
         """Add a line through points; a point by itself is a dot."""
@@ -181,3 +183,12 @@ class Plot(PlotWidget):
 
     def _position_legend(self) -> None:
         """There is none."""
+
+
+def _layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
+    """Numbers as far apart as they need, between the names of the first and the last row."""
+    apart = len(str(layers)) + 3
+    step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)
+    clear = layers * apart / max(width, 1)
+    between = [row for row in range(step, layers, step) if clear <= row <= layers - clear]
+    return [(0.0, "emb"), *((float(row), str(row)) for row in between), (float(layers), "out")]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 
 Cell = tuple[str, Style | None]
@@ -48,6 +49,14 @@ def changed_span(old: Strip | None, new: Strip) -> tuple[int, int] | None:
     while end < len(after) and not (after[end][0] and before[end][0]):
         end += 1
     return (first, end)
+
+
+def changed_regions(old: Sequence[Strip], new: Sequence[Strip]) -> list[Region]:
+    """Return where the lines of two pictures of the same height differ, for `Widget.refresh`."""
+    spans = [changed_span(*pair) for pair in zip(old, new, strict=True)]
+    return [
+        Region(span[0], y, span[1] - span[0], 1) for y, span in enumerate(spans) if span is not None
+    ]
 
 
 def _cells(strip: Strip) -> list[Cell]:

@@ -10,9 +10,9 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.numbers import FIGURE_WIDTH, figure, number
+from tui.numbers import FIGURE_WIDTH, figure, number, ordinal
 from tui.panes.bars import probability_bar
-from tui.show import display_text, fit_pieces, show_pieces
+from tui.show import display_text
 from tui.state.finding import matches
 
 Segments = list[tuple[str, Style]]
@@ -141,7 +141,7 @@ def header_segments(
     """Return the line above the rows."""
     text = " " * GUTTER + "layer".rjust(5).ljust(_LAYER + _MARK)
     for index in range(columns.first, columns.first + columns.count):
-        text += _ordinal(index + 1).ljust(columns.each)
+        text += ordinal(index + 1).ljust(columns.each)
     room = columns.width - columns.figures_width
     segments: Segments = [(text[:room].ljust(room), palette.header)]
     for name in columns.figures:
@@ -245,10 +245,7 @@ def _token(
         text_style, bar_style = palette.answer, palette.answer_bar
     if facts.struck:
         text_style = bar_style = palette.struck
-    shown = fit_pieces(
-        show_pieces(token.text, ascii_only=ascii_only), columns.token, ascii_only=ascii_only
-    )
-    text = "".join(piece.text for piece in shown)
+    text = display_text(token.text, columns.token, ascii_only=ascii_only)
     found = bool(facts.find) and matches(token, facts.find)
     segments: Segments = [(text, text_style + _FOUND if found else text_style), (" ", text_style)]
     if columns.bar:
@@ -260,10 +257,3 @@ def _token(
 
 
 _FOUND: Final = Style(reverse=True)
-
-
-def _ordinal(place: int) -> str:
-    ending = (
-        "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
-    )
-    return f"{place}{ending}"

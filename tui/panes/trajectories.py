@@ -13,14 +13,13 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.geometry import Region
 from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.numbers import figure
-from tui.panes.strips import changed_span, strip_of
+from tui.panes.strips import changed_regions, strip_of
 from tui.panes.table_rows import Segments
 from tui.show import display_text, fit_pieces, show_pieces
 from tui.state.curves import Curve, Measure, curves_of
@@ -49,10 +48,6 @@ _TITLES: Final = {
 _LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
 _LETTER_EVERY: Final = 6
 _LOWEST_LOG: Final = -30.0
-_LAYER_STEPS: Final = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 200, 500, 1000)
-_MARGIN: Final = 1e-3
-"""What is added to the vertical axis at both ends, as a share of it: what lies on the very edge
-would be drawn under the frame."""
 
 Points = list[tuple[float, float]]
 
@@ -162,7 +157,7 @@ class Trajectories(Horizontal):
         plot = self._plot
         plot.clear()
         width, height = plot.size.width - plot.margin_left - 2, plot.size.height - 3
-        _set_axes(plot, self.measure, curves, run.run.layers, (width, height))
+        _set_axes(plot, self.measure, curves, run.run.layers, height)
         # The answer is drawn last, above the others.
         for curve, style, letter in sorted(
             zip(curves, styles, letters, strict=True), key=lambda entry: entry[0].is_answer
@@ -266,9 +261,7 @@ class Legend(Widget):
         if len(before) != len(self._strips):
             self.refresh()
             return
-        spans = [changed_span(*pair) for pair in zip(before, self._strips, strict=True)]
-        regions = [Region(span[0], y, span[1] - span[0], 1) for y, span in enumerate(spans) if span]
-        if regions:
+        if regions := changed_regions(before, self._strips):
             self.refresh(*regions)
 
     def on_resize(self) -> None:
@@ -379,10 +372,9 @@ def _set_axes(
     measure: Measure,
     curves: Sequence[Curve],
     layers: int,
-    room: tuple[int, int],
+    height: int,
 ) -> None:
     """Fix the axes, with room for so many cells."""
-    width, height = room
     if measure is Measure.PROBABILITY:
         low, high = 0.0, 1.0
         ticks = [(n / 100, f"{n}%") for n in range(0, 101, 25 if height >= 5 else 50)]
@@ -392,11 +384,7 @@ def _set_axes(
         steps = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0) if measure is Measure.LOG else (1.0, 2.0, 3.0)
         step = next((step for step in steps if -low / step < min(height, 6)), steps[-1])
         ticks = [(-step * n, _mark(step * n, measure)) for n in range(int(-low / step) + 1)]
-    margin = (high - low) * _MARGIN
-    plot.show_axes(layers, low - margin, high + margin, ticks, layer_ticks(layers, width))
-    # Half a cell at either end, or the first and the last row would lie under the frame.
-    half = 0.5 * layers / max(width, 1)
-    plot.set_xlimits(-half, layers + half)
+    plot.show_axes(layers, low, high, ticks)
 
 
 def _mark(depth: float, measure: Measure) -> str:
@@ -404,12 +392,3 @@ def _mark(depth: float, measure: Measure) -> str:
         return f"{-depth:g}" if depth else "0"
     thousands, rest = divmod(round(depth), 3)
     return "#1" + "0" * rest + ("", "k", "M")[min(thousands, 2)]
-
-
-def layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
-    """Numbers as far apart as they need, between the names of the first and the last row."""
-    apart = len(str(layers)) + 3
-    step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)
-    clear = layers * apart / max(width, 1)
-    between = [row for row in range(step, layers, step) if clear <= row <= layers - clear]
-    return [(0.0, "emb"), *((float(row), str(row)) for row in between), (float(layers), "out")]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from engine.errors import BadInput
-from engine.files import reason_of, storable, user_path
+from engine.files import reason_of, storable, write_file
 
 
 @dataclass(frozen=True)
@@ -47,24 +43,7 @@ def suggested_stem(name: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: it is the old one, or the whole new one. Raises BadInput."""
-    temporary: Path | None = None
     try:
-        file = user_path(path).resolve()  # a rename over a link would replace the link
-        mode = None
-        if file.exists():
-            if not file.is_file():
-                raise OSError("not a regular file")
-            mode = stat.S_IMODE(file.stat().st_mode)
-        temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as stream:
-            if mode is not None:
-                os.fchmod(stream.fileno(), mode)
-            stream.write(text.encode("utf-8", "replace"))
-        temporary.replace(file)
-    except (OSError, ValueError, RuntimeError) as error:
+        write_file(path, text.encode("utf-8", "replace"))
+    except (OSError, ValueError) as error:
         raise BadInput(f"{storable(path)}: cannot be written ({reason_of(error)})") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

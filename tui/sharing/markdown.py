@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.records import LayerReading, Run, Token, Tracked
-from tui.numbers import figure, number
+from tui.numbers import figure, number, ordinal
 from tui.show import display_text
-
-_FIGURES: Final = ("entropy", "rms", "kl", "answer", "tracked")
-"""The columns by choice, by their names in `TableLook.figures`."""
+from tui.state.column_names import COLUMN_NAMES
 
 # Whatever means something in Markdown. The pipe is an entity: not every renderer knows \\|.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>()#+.!~$-])")
@@ -28,8 +26,8 @@ def markdown_table(
     """Return the rows with `top_k` tokens each and the columns by choice; those that have nothing
     to show in this run are left out."""
     tracked = next((token for token in reversed(run.tracked) if token.why == "user"), None)
-    figures = [name for name in figures if name in _FIGURES and (name != "tracked" or tracked)]
-    heads = ["layer", *(_ordinal(rank) for rank in range(1, top_k + 1))]
+    figures = [name for name in figures if name in COLUMN_NAMES and (name != "tracked" or tracked)]
+    heads = ["layer", *(ordinal(rank) for rank in range(1, top_k + 1))]
     for name in figures:
         if name == "tracked" and tracked is not None:
             heads.append(_escaped(tracked.text, ascii_only))
@@ -73,8 +71,3 @@ def _escaped(text: str, ascii_only: bool) -> str:
     """A token as it is shown, such that a renderer of Markdown shows it so."""
     shown = display_text(text, ascii_only=ascii_only).replace("&", "&amp;")
     return _SPECIAL.sub(r"\\\1", shown).replace("|", "&#124;")
-
-
-def _ordinal(place: int) -> str:
-    teen = place % 100 in (11, 12, 13)
-    return f"{place}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

@@ -78,6 +78,11 @@ class RunView:
             first -= 1
         return first
 
+    def reading(self, layer: int) -> LayerReading | None:
+        """A row, with more of its tokens where the model has been asked for them."""
+        known = next((row for row in self.rows if row.layer == layer), None)
+        return self.deepened.get(layer, known)
+
     @property
     def name(self) -> str:
         """What the run is called in lists: its title, or else its prompt, and what stands in its
