@@ -18,7 +18,7 @@ from textual.screen import Screen
 import tui
 from engine.records import Question, Token
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run
-from tui.dialogs.row_list import Styles
+from tui.panes.styles import Styles
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.theme import DARK, register_themes, with_own_variables

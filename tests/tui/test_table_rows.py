@@ -10,23 +10,22 @@ from rich.style import Style
 
 from engine.records import AnswerReading, LayerReading, Token
 from tests.tui.fakes import make_rows
+from tui.panes.styles import Segments, Styles
 from tui.panes.table_rows import (
     FIGURES,
     Followed,
-    Palette,
     RowFacts,
-    Segments,
     header_segments,
     plan_columns,
     row_segments,
 )
 from tui.state.finding import next_row, rows_with
 
-COLOURS = [Style(color=f"color({number})") for number in range(20, 28)]
+COLOURS = [Style(color=f"color({number})") for number in range(20, 29)]
 HUES = tuple(Style(color=f"color({number})") for number in range(30, 38))
 BARS = tuple(Style(color=f"color({number})") for number in range(40, 48))
-TEXT, FAINT, HEADER, BAR, ANSWER, ANSWER_BAR, STRUCK, CURSOR = COLOURS
-STYLES = Palette(TEXT, FAINT, HEADER, BAR, ANSWER, ANSWER_BAR, STRUCK, CURSOR, HUES, BARS)
+TEXT, FAINT, ANSWER, ANSWER_BAR, BAR, GOOD, ERROR, STRUCK, CURSOR = COLOURS
+STYLES = Styles(TEXT, FAINT, ANSWER, ANSWER_BAR, BAR, GOOD, ERROR, STRUCK, CURSOR, HUES, BARS)
 FIGURE_SETS = st.lists(st.sampled_from(list(FIGURES)), unique=True).map(tuple)
 
 

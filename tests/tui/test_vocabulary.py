@@ -10,14 +10,14 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
+from tests.tui.dialog_stage import PLAIN as STYLES
 from tests.tui.vocabularies import KINDS, every_text
 from tui.panes.detail_rows import DetailLook, detail_lines
 from tui.panes.strips import strip_of
+from tui.panes.styles import Segments
 from tui.panes.table_rows import (
     Followed,
-    Palette,
     RowFacts,
-    Segments,
     header_segments,
     plan_columns,
     row_segments,
@@ -27,7 +27,6 @@ from tui.state.curves import Curve, Measure
 
 QUICK, WHOLE = 3_000, 50_000
 PLAIN = Style()
-PALETTE = Palette(PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN)
 LOOK = DetailLook(PLAIN, PLAIN, PLAIN)
 
 of_every_kind = pytest.mark.parametrize("kind", list(KINDS))
@@ -61,7 +60,7 @@ def test_in_the_table(kind: str, size: int, ascii_only: bool) -> None:
         columns = plan_columns(width, 3)
         for reading in rows_of(texts, columns.count):
             facts = RowFacts(reading.layer, 90, reading, find="a")
-            segments = row_segments(facts, columns, PALETTE, ascii_only=ascii_only)
+            segments = row_segments(facts, columns, STYLES, ascii_only=ascii_only)
             assert_safe(segments, width - 1, ascii_only=ascii_only)
 
 
@@ -72,7 +71,7 @@ def test_in_the_head_of_the_table(kind: str, size: int) -> None:
     for _, text in every_text(kind, size):
         followed = Followed(text, 0, (), ())
         assert_safe(
-            header_segments(columns, PALETTE, followed, ascii_only=False), 120, ascii_only=False
+            header_segments(columns, STYLES, followed, ascii_only=False), 120, ascii_only=False
         )
 
 

@@ -20,10 +20,11 @@ from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.events import Contrasted
 from engine.records import Comparison, LayerReading, Token
 from tui.dialogs.line_input import LineInput
-from tui.dialogs.row_list import RowList, Segments, Styles, place_text
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
 from tui.panes.divergence_plot import DivergencePlot
+from tui.panes.row_list import RowList, place_text
+from tui.panes.styles import Segments, Styles
 from tui.show import display_text, plain_line
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView

@@ -15,8 +15,9 @@ from textual.screen import ModalScreen
 
 from tui.dialogs.compare import Compare
 from tui.dialogs.line_input import LineInput
-from tui.dialogs.row_list import RowList, Segments, Styles, place_text
 from tui.numbers import FIGURE_WIDTH, figure, total_seconds
+from tui.panes.row_list import RowList, place_text
+from tui.panes.styles import Segments, Styles
 from tui.show import display_text
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
@@ -185,7 +186,7 @@ class History(ModalScreen[RunView | None]):
         self._on = rows.chosen
         self._say_title()
 
-    def on_row_list_cursor_moved(self) -> None:
+    def on_row_list_touched(self) -> None:
         """Stay with the run that the user has gone to."""
         self._touched = True
         self._on = self._rows.chosen

@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from tui.panes.detail_rows import DetailLook, capacity, detail_lines
 from tui.panes.strips import changed_regions, strip_of
-from tui.panes.table_rows import Segments
+from tui.panes.styles import Segments
 from tui.state.run_view import RunView
 
 

@@ -13,7 +13,7 @@ from rich.style import Style
 from engine.records import LayerReading, Token
 from tui.numbers import figure, number
 from tui.panes.bars import line_bar
-from tui.panes.table_rows import Segments
+from tui.panes.styles import Segments
 from tui.show import display_text
 
 MOST: Final = 200

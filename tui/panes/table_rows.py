@@ -12,12 +12,10 @@ from rich.style import Style
 from engine.records import LayerReading, Token
 from tui.numbers import FIGURE_WIDTH, figure, number, ordinal
 from tui.panes.bars import probability_bar
+from tui.panes.styles import GUTTER, Segments, Styles
 from tui.show import display_text
 from tui.state.finding import matches
 
-Segments = list[tuple[str, Style]]
-
-GUTTER: Final = 1
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
 _MARK: Final = 2
 _APPROXIMATE: Final = 1
@@ -29,29 +27,6 @@ _MOST_BAR: Final = 16
 
 FIGURES: Final = {"entropy": 7, "rms": 8, "kl": 8, "answer": 12, "tracked": 12}
 """The columns by choice and their widths, a gap ahead included."""
-
-
-@dataclass(frozen=True)
-class Palette:
-    """The styles of the table, from the theme."""
-
-    text: Style
-    faint: Style
-    header: Style
-    bar: Style
-    answer: Style
-    answer_bar: Style
-    struck: Style
-    cursor: Style
-    hues: tuple[Style, ...] = ()
-    """Tokens that lead somewhere, by their hue."""
-    hue_bars: tuple[Style, ...] = ()
-
-    def of_token(self, hue: int | None) -> tuple[Style, Style]:
-        """Return the styles of a token's text and bar."""
-        if hue is None or not self.hues:
-            return self.text, self.bar
-        return self.hues[hue % len(self.hues)], self.hue_bars[hue % len(self.hue_bars)]
 
 
 @dataclass(frozen=True)
@@ -136,14 +111,14 @@ def plan_columns(
 
 
 def header_segments(
-    columns: Columns, palette: Palette, followed: Followed | None, *, ascii_only: bool
+    columns: Columns, styles: Styles, followed: Followed | None, *, ascii_only: bool
 ) -> Segments:
     """Return the line above the rows."""
     text = " " * GUTTER + "layer".rjust(5).ljust(_LAYER + _MARK)
     for index in range(columns.first, columns.first + columns.count):
         text += ordinal(index + 1).ljust(columns.each)
     room = columns.width - columns.figures_width
-    segments: Segments = [(text[:room].ljust(room), palette.header)]
+    segments: Segments = [(text[:room].ljust(room), styles.faint)]
     for name in columns.figures:
         width = FIGURES[name] - (name != "entropy")
         if name == "tracked" and followed is not None:
@@ -152,32 +127,32 @@ def header_segments(
                 title = display_text(followed.text, width, ascii_only=ascii_only)
             # Right-aligned, like the figures below it.
             title = " " * (1 + width - cell_len(title)) + title
-            segments.append((title, palette.of_token(followed.hue)[0]))
+            segments.append((title, styles.of_hue(followed.hue)[0]))
         else:
             title = {"kl": "KL", "tracked": "tracked"}.get(name, name)
-            segments.append((title.rjust(FIGURES[name]), palette.header))
-    return segments if columns.figures else [*segments, (" " * _APPROXIMATE, palette.header)]
+            segments.append((title.rjust(FIGURES[name]), styles.faint))
+    return segments if columns.figures else [*segments, (" " * _APPROXIMATE, styles.faint)]
 
 
 def row_segments(
-    facts: RowFacts, columns: Columns, palette: Palette, *, ascii_only: bool
+    facts: RowFacts, columns: Columns, styles: Styles, *, ascii_only: bool
 ) -> Segments:
     """Return one row without its gutter."""
     reading = facts.reading
     layer = f"{facts.layer:>3} {_layer_word(facts):<{_LAYER - 4}}"
     if reading is None:
         dot = "." if ascii_only else "·"
-        return [(layer + " " * _MARK + dot, palette.faint)]
-    faint = palette.struck if facts.struck else palette.faint
-    segments: Segments = [(layer, faint), *_mark(facts, palette, ascii_only)]
+        return [(layer + " " * _MARK + dot, styles.faint)]
+    faint = styles.struck if facts.struck else styles.faint
+    segments: Segments = [(layer, faint), *_mark(facts, styles, ascii_only)]
     for index in range(columns.first, columns.first + columns.count):
         token = reading.top[index] if index < len(reading.top) else None
-        segments += _token(token, facts, columns, palette, ascii_only)
+        segments += _token(token, facts, columns, styles, ascii_only)
     used = GUTTER + _LAYER + _MARK + columns.count * columns.each
     segments.append((" " * max(columns.width - columns.figures_width - used, 0), faint))
     sign = ("~" if ascii_only else "≈") if reading.approximate else " "
     for name in columns.figures:
-        text, style = _figure(name, facts, reading, palette, faint)
+        text, style = _figure(name, facts, reading, styles, faint)
         # Every figure has a blank ahead of it: the first one is the sign's.
         segments.append((sign + text[1:], style))
         sign = " "
@@ -185,7 +160,7 @@ def row_segments(
 
 
 def _figure(
-    name: str, facts: RowFacts, reading: LayerReading, palette: Palette, faint: Style
+    name: str, facts: RowFacts, reading: LayerReading, styles: Styles, faint: Style
 ) -> tuple[str, Style]:
     width = FIGURES[name]
     if name == "entropy":
@@ -197,12 +172,12 @@ def _figure(
     elif name == "answer":
         answer = reading.answer
         text = "-" if answer is None else _place(answer.probability, answer.rank)
-        return text.rjust(width), faint if facts.struck else palette.answer_bar
+        return text.rjust(width), faint if facts.struck else styles.answer_bar
     elif facts.followed is None:
         text = "-"
     else:
         probability, rank, hue = facts.followed
-        style = faint if facts.struck else palette.of_token(hue)[0]
+        style = faint if facts.struck else styles.of_hue(hue)[0]
         return _place(probability, rank).rjust(width), style
     return text.rjust(width), faint
 
@@ -221,30 +196,30 @@ def _layer_word(facts: RowFacts) -> str:
     return "emb" if facts.layer == 0 else ""
 
 
-def _mark(facts: RowFacts, palette: Palette, ascii_only: bool) -> Segments:
+def _mark(facts: RowFacts, styles: Styles, ascii_only: bool) -> Segments:
     """A ring where top-1 changes, dashes while it stays; from the formation row on, where the
     answer is top-1 for good, a dot and a line."""
     if facts.struck:
-        return [(" " * _MARK, palette.faint)]
+        return [(" " * _MARK, styles.faint)]
     if facts.formation is None or facts.layer < facts.formation:
         ring, dashes = ("o", ":") if ascii_only else ("○", "╎")
-        return [((ring if facts.changed else dashes).ljust(_MARK), palette.faint)]
+        return [((ring if facts.changed else dashes).ljust(_MARK), styles.faint)]
     dot, line = ("*", "|") if ascii_only else ("●", "│")
     if facts.layer == facts.formation:
-        return [(dot.ljust(_MARK), palette.answer)]
-    return [(line.ljust(_MARK), palette.answer_bar)]
+        return [(dot.ljust(_MARK), styles.answer)]
+    return [(line.ljust(_MARK), styles.answer_bar)]
 
 
 def _token(
-    token: Token | None, facts: RowFacts, columns: Columns, palette: Palette, ascii_only: bool
+    token: Token | None, facts: RowFacts, columns: Columns, styles: Styles, ascii_only: bool
 ) -> Segments:
     if token is None:
-        return [(" " * columns.each, palette.faint)]
-    text_style, bar_style = palette.of_token(facts.hues.get(token.id))
+        return [(" " * columns.each, styles.faint)]
+    text_style, bar_style = styles.of_hue(facts.hues.get(token.id))
     if token.id == facts.answer:
-        text_style, bar_style = palette.answer, palette.answer_bar
+        text_style, bar_style = styles.answer, styles.answer_bar
     if facts.struck:
-        text_style = bar_style = palette.struck
+        text_style = bar_style = styles.struck
     text = display_text(token.text, columns.token, ascii_only=ascii_only)
     found = bool(facts.find) and matches(token, facts.find)
     segments: Segments = [(text, text_style + _FOUND if found else text_style), (" ", text_style)]
@@ -252,7 +227,7 @@ def _token(
         bar = probability_bar(token.probability, columns.bar, ascii_only=ascii_only)
         segments.append((bar + " ", bar_style))
     segments.append((figure(token.probability), text_style))
-    segments.append((" " * columns.gap, palette.text))
+    segments.append((" " * columns.gap, styles.text))
     return segments
 
 

@@ -20,7 +20,7 @@ from textual.widgets import Static
 
 from tui.numbers import figure
 from tui.panes.strips import changed_regions, strip_of
-from tui.panes.table_rows import Segments
+from tui.panes.styles import Segments
 from tui.show import display_text, fit_pieces, show_pieces
 from tui.state.curves import Curve, Measure, curves_of
 from tui.state.run_view import RunView

@@ -1,13 +1,12 @@
-"""A list of rows with a cursor, drawn line by line: what the dialogs with many rows share."""
+"""A list of rows with a cursor, drawn line by line: what the table of layers and the dialogs with
+many rows share. A cursor step costs a hundred bytes."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -16,35 +15,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.panes.strips import changed_span, strip_of
+from tui.panes.styles import GUTTER, Segments, Styles
 from tui.theme import HUES
 
-Segments = list[tuple[str, Style]]
-
-_GUTTER = 1
 _KINDS = ("text", "faint", "answer", "answer-bar", "bar", "good", "error", "struck", "cursor")
-
-
-@dataclass(frozen=True)
-class Styles:
-    """The colours of a list, from the theme."""
-
-    text: Style
-    faint: Style
-    answer: Style
-    answer_bar: Style
-    bar: Style
-    good: Style
-    error: Style
-    struck: Style
-    cursor: Style
-    hues: tuple[Style, ...]
-    hue_bars: tuple[Style, ...]
-
-    def of_hue(self, hue: int | None) -> tuple[Style, Style]:
-        """Return the styles of a token's text and of its bar."""
-        if hue is None:
-            return self.text, self.bar
-        return self.hues[hue % len(self.hues)], self.hue_bars[hue % len(self.hue_bars)]
 
 
 class RowList(ScrollView, can_focus=True):
@@ -98,8 +72,8 @@ class RowList(ScrollView, can_focus=True):
     }
     """
 
-    class CursorMoved(Message):
-        """The cursor is on another row, by the user's hand."""
+    class Touched(Message):
+        """The user has put the cursor somewhere."""
 
     class PlaceChanged(Message):
         """Other rows can be seen, or more or fewer of them."""
@@ -134,6 +108,14 @@ class RowList(ScrollView, can_focus=True):
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row, without the gutter."""
 
+    def touch(self) -> None:
+        """Take in that the user has put the cursor somewhere."""
+        self.post_message(self.Touched())
+
+    def place_changed(self) -> None:
+        """Take in that other rows can be seen."""
+        self.post_message(self.PlaceChanged())
+
     def refresh_rows(self) -> None:
         """Take in that the rows have changed; what looks the same is not drawn again."""
         size = Size(0, self.count + self.head_height)
@@ -148,7 +130,7 @@ class RowList(ScrollView, can_focus=True):
         regions: list[Region] = []
         for y in range(self.size.height):
             key = _key(y, self.head_height, top)
-            left = _GUTTER if key >= 0 else 0
+            left = GUTTER if key >= 0 else 0
             span = changed_span(old.get(key), self._strip(key))
             if span is not None:
                 regions.append(Region(left + span[0], y, span[1] - span[0], 1))
@@ -171,17 +153,17 @@ class RowList(ScrollView, can_focus=True):
 
     def action_cursor(self, step: int) -> None:
         """Move the cursor by rows."""
-        self.post_message(self.CursorMoved())
+        self.touch()
         self.put_cursor(self.cursor + step)
 
     def action_page(self, pages: float) -> None:
         """Move the cursor by pages."""
-        self.post_message(self.CursorMoved())
+        self.touch()
         self.put_cursor(self.cursor + round(pages * max(self._visible_rows - 1, 1)))
 
     def action_edge(self, side: int) -> None:
         """Move the cursor to the first or the last row."""
-        self.post_message(self.CursorMoved())
+        self.touch()
         self.put_cursor(0 if side < 0 else self.count - 1)
 
     def on_click(self, event: events.Click) -> None:
@@ -192,7 +174,9 @@ class RowList(ScrollView, can_focus=True):
         row = offset.y - self.head_height + self.scroll_offset.y
         if row >= self.count:
             return
-        self.post_message(self.Chosen() if row == self.cursor else self.CursorMoved())
+        self.touch()
+        if row == self.cursor:
+            self.post_message(self.Chosen())
         self.put_cursor(row)
 
     def on_resize(self) -> None:
@@ -203,7 +187,7 @@ class RowList(ScrollView, can_focus=True):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Tell which rows can be seen."""
         super().watch_scroll_y(old_value, new_value)
-        self.post_message(self.PlaceChanged())
+        self.place_changed()
 
     def notify_style_update(self) -> None:
         """The theme has changed."""
@@ -222,7 +206,7 @@ class RowList(ScrollView, can_focus=True):
 
     def _settle(self) -> None:
         self._reveal(self.cursor, jump=False)
-        self.post_message(self.PlaceChanged())
+        self.place_changed()
 
     def _strip(self, key: int) -> Strip:
         if self._drawn_width != self.size.width:
@@ -233,7 +217,7 @@ class RowList(ScrollView, can_focus=True):
             if key < 0:
                 segments = self.draw_head(-1 - key, width, styles)
             else:
-                width = max(width - _GUTTER, 0)
+                width = max(width - GUTTER, 0)
                 segments = self.draw_row(key, width, styles) if key < self.count else []
             self._strips[key] = strip_of(segments, width, styles.text)
         return self._strips[key]
@@ -245,7 +229,7 @@ class RowList(ScrollView, can_focus=True):
     def _refresh_gutter(self, *rows: int) -> None:
         top = self.scroll_offset.y
         regions = [
-            Region(0, row - top + self.head_height, _GUTTER, 1)
+            Region(0, row - top + self.head_height, GUTTER, 1)
             for row in rows
             if 0 <= row - top < self._visible_rows
         ]
@@ -253,7 +237,11 @@ class RowList(ScrollView, can_focus=True):
             self.refresh(*regions)
 
     def _reveal(self, row: int, *, jump: bool) -> bool:
-        """Scroll a row into view, half a page at a time: every scroll repaints all lines."""
+        """Scroll a row into view, half a page at a time; return whether that was needed.
+
+        Textual repaints the whole viewport for every scrolled line, so a held key would write
+        megabytes if each step scrolled by one.
+        """
         height, top = self._visible_rows, self.scroll_offset.y
         if top <= row < top + height:
             return False

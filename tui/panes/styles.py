@@ -1,0 +1,37 @@
+"""The colours of rows, and rows before they are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from rich.style import Style
+
+Segments = list[tuple[str, Style]]
+
+GUTTER: Final = 1
+"""Cells ahead of a row, for the cursor."""
+
+
+@dataclass(frozen=True)
+class Styles:
+    """The styles of a list of rows, from the theme."""
+
+    text: Style
+    faint: Style
+    answer: Style
+    answer_bar: Style
+    bar: Style
+    good: Style
+    error: Style
+    struck: Style
+    cursor: Style
+    hues: tuple[Style, ...]
+    """Tokens that lead somewhere, by their hue."""
+    hue_bars: tuple[Style, ...]
+
+    def of_hue(self, hue: int | None) -> tuple[Style, Style]:
+        """Return the styles of a token's text and of its bar."""
+        if hue is None:
+            return self.text, self.bar
+        return self.hues[hue % len(self.hues)], self.hue_bars[hue % len(self.hue_bars)]
