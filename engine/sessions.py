@@ -112,6 +112,9 @@ def _check_session(session: Session) -> None:
 
 
 def _check_run(run: Run) -> None:
+    counterfactual = run.question.counterfactual
+    if counterfactual is not None and _deeper_than(counterfactual.parameters, MAX_DEPTH):
+        raise ValueError(f"run {run.id}: its counterfactual is nested too deeply")
     positions = [run.position, *(other.position for other in run.others)]
     if any(position >= max(1, len(run.tokens)) for position in positions):
         raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")

@@ -68,12 +68,14 @@ def listed() -> str:
 
 
 def label(counterfactual: Counterfactual) -> str:
-    """A counterfactual as a heading: its name, its value, and what must be said with it."""
+    """A counterfactual as a heading: its name, its value, and what must be said with it. Whatever
+    a session file has for parameters, there is a heading."""
     name, parameters = counterfactual.name, counterfactual.parameters
     if name == "noise" and "step" in parameters:
         name += f"={parameters['step']}"
     elif name == "blur" and "radius" in parameters:
-        name += f"={parameters['radius']:g}"
+        radius = parameters["radius"]
+        name += f"={radius:g}" if isinstance(radius, float) else f"={radius}"
     elif name == "other" and "file" in parameters:
         name += f"={PurePath(str(parameters['file'])).name}"
     note = parameters.get("note")

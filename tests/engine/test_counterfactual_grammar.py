@@ -99,6 +99,16 @@ def test_labels_say_what_must_be_said() -> None:
     assert label(Counterfactual("unk", {"note": "pad token"})) == "unk (pad token)"
 
 
+@pytest.mark.parametrize("value", [None, "9", [1], {"a": 1}, True, 10**400, -1, 1e300])
+@pytest.mark.parametrize(
+    ("name", "key"), [("noise", "step"), ("blur", "radius"), ("other", "file")]
+)
+def test_a_damaged_session_s_parameters_still_have_a_heading(
+    name: str, key: str, value: object
+) -> None:
+    assert label(Counterfactual(name, {key: value, "note": value})).startswith(name)
+
+
 def test_the_grammar_needs_no_torch() -> None:
     script = "import sys, engine.counterfactuals.grammar; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -83,6 +83,14 @@ def make_run(**changes: Any) -> Run:
     return structs.replace(run, **changes)
 
 
+def nested(levels: int) -> Any:
+    """A list in a list in a list."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def make_session(*runs: Run, **changes: Any) -> Session:
     return structs.replace(Session(created=TIME, saved=TIME, runs=runs), **changes)
 
@@ -382,6 +390,7 @@ def test_a_huge_file_is_refused_unread(path: Path) -> None:
         (("runs", 0, "question", "picture", "width"), 2.5),
         (("runs", 0, "seconds"), {"pass": "long"}),
         (("runs", 0, "others", 0, "position"), 99),
+        (("runs", 0, "question", "counterfactual", "parameters", "deep"), nested(200)),
         (("comparisons", 0, "of"), "fedcba9876543210"),
         (("comparisons", 0, "kind"), "other"),
         (("view",), []),

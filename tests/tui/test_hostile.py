@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 
 from engine.events import ModelFailed, Trouble
-from engine.records import Picture, Question, Session
+from engine.records import (
+    Comparison,
+    ComparisonRow,
+    Counterfactual,
+    Picture,
+    Question,
+    Run,
+    Session,
+)
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
+from tui.dialogs.against import AgainstList
+from tui.dialogs.compare import Compare
 from tui.panes.prompt_editor import PromptEditor
 
 EVIL = "\x1b]0;PWNED\x07[/red][/ \u202e\u200d\r\n\x9b2J"
 BORDERS = "│╮╯"
 
 
-def assert_harmless(stage: Stage) -> None:
-    """Every line has its width and nothing unprintable, and the panes' right edge is straight."""
+def assert_printable(stage: Stage) -> None:
+    """Every line has its width and nothing unprintable."""
     columns, rows = stage.app.size
     strips = stage.app.screen._compositor.render_strips(stage.app.size)
     assert len(strips) == rows
@@ -26,6 +38,11 @@ def assert_harmless(stage: Stage) -> None:
         text = "".join(segment.text for segment in strip)
         assert cell_len(text) == columns, text
         assert text.replace(" ", "").isprintable(), text
+
+
+def assert_harmless(stage: Stage) -> None:
+    """Every line is printable, and the panes' right edge is straight."""
+    assert_printable(stage)
     lines = stage.text.split("\n")
     edge = [line[-1] for line in lines if line[-1:] in BORDERS and line.strip()]
     assert len(edge) >= 5
@@ -61,6 +78,76 @@ async def test_a_hostile_session() -> None:
         await stage.press("d", "d", "G", "e", "right")
         assert_harmless(stage)
         assert stage.app.screen.query_one(PromptEditor).text == EVIL
+
+
+COUNTERFACTUALS = (
+    Counterfactual("other", {"file": f"/tmp/{EVIL}.png", "note": [EVIL]}),
+    Counterfactual("blur", {"radius": 10**400}),
+    Counterfactual("noise", {"step": {EVIL: None}}),
+    Counterfactual(EVIL),
+)
+
+
+def hostile_comparisons(picture: Run) -> Session:
+    """A picture's run with counterfactuals that no Lenscope has written."""
+    runs, comparisons = [picture], []
+    for index, counterfactual in enumerate(COUNTERFACTUALS, 1):
+        run = make_run(f"{index:016x}", replace(picture.question, counterfactual=counterfactual))
+        runs.append(finish(run, make_rows(10, 5, words=HOSTILE)) if index < 4 else run)
+        rows = (ComparisonRow(10**9, -1e300, 1e300), ComparisonRow(0, None, None))
+        known = Comparison(f"{index + 9:016x}", "counterfactual", picture.id, run.id, 10**9, rows)
+        comparisons.append(replace(known, threshold=-1e300, layer=10**9))
+    return Session(created="x", saved="x", runs=tuple(runs), comparisons=tuple(comparisons))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("whole", [True, False])
+@in_loop
+async def test_hostile_counterfactuals(size: tuple[int, int], whole: bool) -> None:
+    picture = make_run("0" * 16, Question(prompt=PROMPT, picture=Picture(f"/tmp/{EVIL}.png")))
+    if whole:
+        picture = finish(picture, make_rows(10, 5, words=HOSTILE))
+    session = hostile_comparisons(picture)
+    async with explorer(size, startup={"options": None, "session": session}) as stage:
+        for view in stage.app.state.runs:
+            stage.app.show_run(view)
+            await stage.pilot.pause()
+            assert_harmless(stage)
+        for index, view in enumerate(stage.app.state.runs[1:], 1):
+            stage.app.push_screen(
+                Compare(
+                    stage.app.state.runs[0],
+                    view,
+                    ascii_only=False,
+                    comparison=session.comparisons[index - 1],
+                )
+            )
+            await stage.press("P", "G", "s")
+            assert isinstance(stage.app.screen, Compare)
+            assert_harmless(stage)
+            await stage.press("q")
+        stage.app.show_run(stage.app.state.runs[0])
+        stage.app.push_screen(
+            AgainstList(stage.app.state, stage.app.state.runs[0], ascii_only=False)
+        )
+        await stage.shows("the picture", "blur=1000", "noise={")
+        assert_printable(stage)
+        await stage.press("q", "H", "j", "j", "A", "B", "escape")
+        assert_printable(stage)
+
+
+@in_loop
+async def test_hostile_presets(tmp_path: Path) -> None:
+    presets = tmp_path / "presets.toml"
+    presets.write_text(
+        """["[/red][/ \\u001b]0;PWNED"]\ntitle = "[/x]\\u202e"\nprompts = ["[/y]\\u001b[2J:"]\n"""
+    )
+    startup = {"presets_file": presets, "question": Question(prompt="no preset:")}
+    async with explorer(startup=startup) as stage:
+        await stage.run_done()
+        await stage.press("left_square_bracket")
+        await stage.shows("[/red][/ \\x1b]0;PWNED 1/1")
+        assert_harmless(stage)
 
 
 @in_loop

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.panes.captions import put_title
 from tui.sharing.against_table import against_lines
 from tui.show import plain_line
 from tui.state.run_view import RunView
@@ -36,7 +37,7 @@ class AgainstList(ModalScreen[None]):
         """The lines."""
         with Vertical(classes="dialog wide-dialog short-dialog") as box:
             title = f"in the picture's stead: {self._picture.name}"
-            box.border_title = Content(plain_line(title, ascii_only=self._ascii))  # type: ignore[assignment]
+            put_title(box, plain_line(title, ascii_only=self._ascii))
             box.border_subtitle = "q closes; H lists the runs, b compares"
             yield Static(self._lines(), markup=False)
 

@@ -12,7 +12,6 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 
@@ -22,6 +21,7 @@ from engine.records import Comparison, LayerReading, Token
 from tui.dialogs.line_input import LineInput
 from tui.numbers import FIGURE_WIDTH, figure
 from tui.panes.bars import probability_bar
+from tui.panes.captions import put_subtitle, put_title
 from tui.panes.divergence_plot import DivergencePlot
 from tui.panes.row_list import RowList, place_text
 from tui.panes.styles import Segments, Styles
@@ -423,10 +423,8 @@ class Compare(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The table, in a box whose lower edge says what can be pressed."""
         with Vertical(classes="dialog") as box:
-            box.border_title = "two runs"
-            box.border_subtitle = "jk rows, s swaps the sides, q closes"
-            if self._comparison is not None:
-                box.border_subtitle = self._keys  # type: ignore[assignment]
+            put_title(box, "two runs")
+            put_subtitle(box, self._keys)
             yield CompareTable(*self._sides, ascii_only=self._ascii, comparison=self._comparison)
             if self._comparison is not None:
                 yield DivergencePlot(*self._sides, self._comparison, ascii_only=self._ascii)
@@ -488,14 +486,16 @@ class Compare(ModalScreen[None]):
             self._reference = ids.index(contrasted.references)
             self._settings = (contrasted.a, contrasted.b)
             self._table.show_contrast(contrasted.rows)
-            self.query_one(Vertical).border_subtitle = self._keys  # type: ignore[assignment]
+            put_subtitle(self.query_one(Vertical), self._keys)
 
     @property
-    def _keys(self) -> Content:
+    def _keys(self) -> str:
+        if self._comparison is None:
+            return "jk rows, s swaps the sides, q closes"
         a, b = self._settings
         name = self._references[self._reference][0] if self._references else ""
         words = f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases"
-        return Content(plain_line(words, ascii_only=self._ascii))
+        return plain_line(words, ascii_only=self._ascii)
 
     @property
     def _table(self) -> CompareTable:
@@ -507,9 +507,7 @@ class Compare(ModalScreen[None]):
     def _say_place(self) -> None:
         place = place_text(self._table)
         title = f"two runs, rows {place}" if place else "two runs"
-        box = self.query_one(Vertical)
-        if box.border_title != title:
-            box.border_title = title
+        put_title(self.query_one(Vertical), title)
 
 
 def _hues(compared: Compared, sides: tuple[RunView, RunView]) -> Callable[[Token], int | None]:

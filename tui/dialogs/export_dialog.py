@@ -15,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.dialogs.file_dialog import expand
+from tui.panes.captions import put_title
 from tui.sharing.exporting import EXPORTS, Export, suggested_stem
 from tui.show import display_text, plain_line, stand_in_text
 from tui.state.run_view import RunView
@@ -56,7 +57,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         """The formats, a line that says what comes of it, and the file's name."""
         with Vertical(classes="dialog") as box:
             name = display_text(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
-            box.border_title = Content(f"export: {name.rstrip()}")
+            put_title(box, f"export: {name.rstrip()}")
             box.border_subtitle = "up and down choose, enter exports, esc closes"
             yield OptionList(
                 *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in EXPORTS),

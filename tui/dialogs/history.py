@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from tui.dialogs.compare import Compare
 from tui.dialogs.line_input import LineInput
 from tui.numbers import FIGURE_WIDTH, figure, total_seconds
+from tui.panes.captions import put_subtitle, put_title
 from tui.panes.row_list import RowList, place_text
 from tui.panes.styles import Segments, Styles
 from tui.show import display_text
@@ -264,9 +265,7 @@ class History(ModalScreen[RunView | None]):
         return self.query_one(HistoryList)
 
     def _say(self, text: str) -> None:
-        box = self.query_one(Vertical)
-        if box.border_subtitle != text:
-            box.border_subtitle = text
+        put_subtitle(self.query_one(Vertical), text)
 
     def _say_title(self) -> None:
         runs = self._state.runs
@@ -274,10 +273,7 @@ class History(ModalScreen[RunView | None]):
         parts = [f"{len(runs)} run{'s' * (len(runs) != 1)}", place_text(self._rows)]
         parts += [f"{unsaved} not saved (+)" * bool(unsaved)]
         parts += [f"{len(self._state.queued)} to come" * bool(self._state.queued)]
-        title = ", ".join(part for part in parts if part)
-        box = self.query_one(Vertical)
-        if box.border_title != title:
-            box.border_title = title
+        put_title(self.query_one(Vertical), ", ".join(part for part in parts if part))
 
 
 def _status(view: RunView, styles: Styles) -> tuple[str, Style]:

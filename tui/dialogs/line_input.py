@@ -8,10 +8,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from tui.panes.captions import put_title
 from tui.show import display_text, stand_in_text
 
 _MOST_TITLE = 48
@@ -47,7 +47,7 @@ class LineInput(ModalScreen[str | None]):
         """The line, with what it has been so far."""
         with Vertical(classes="dialog") as box:
             title = display_text(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
-            box.border_title = Content(title.rstrip())
+            put_title(box, title.rstrip())
             box.border_subtitle = self._keys
             yield Input(stand_in_text(self._value), select_on_focus=False, compact=True)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
@@ -18,6 +17,7 @@ from textual.widget import Widget
 from engine.errors import LenscopeError
 from engine.events import PictureSeen
 from engine.records import Picture
+from tui.panes.captions import put_title
 from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 from tui.show import plain_line
 
@@ -226,10 +226,7 @@ class PictureView(ModalScreen[None]):
         name = "what the model sees" if self._shows_seen else self._picture.path.rsplit("/", 1)[-1]
         zoom = f"{ZOOMS[self._zoom]:g}x"
         title = ", ".join(part for part in (name, facts, zoom) if part)
-        safe = Content(plain_line(title, ascii_only=self._ascii))
-        canvas = self.query_one(Canvas)
-        if canvas.border_title != safe.markup:  # setting it paints the picture again
-            canvas.border_title = safe  # type: ignore[assignment]
+        put_title(self.query_one(Canvas), plain_line(title, ascii_only=self._ascii))
 
     def _post(self, message: Message) -> None:
         with suppress(RuntimeError):  # the screen has gone

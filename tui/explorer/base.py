@@ -20,6 +20,7 @@ from tui.actions import Keymap, app_bindings
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.panes import status
+from tui.panes.captions import put_title
 from tui.panes.detail import Detail
 from tui.panes.find_line import FindLine
 from tui.panes.lens_table import LensTable
@@ -27,6 +28,7 @@ from tui.panes.preview import Preview
 from tui.panes.prompt_editor import PromptEditor
 from tui.panes.trajectories import Trajectories
 from tui.sharing import clipboard
+from tui.show import plain_line
 from tui.startup import Startup
 from tui.state.asking import Asker
 from tui.state.column_names import COLUMN_NAMES
@@ -154,9 +156,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
         if run is not None:
             self._main.make_room_for(run.run.layers + 1)
         self.table.show(run, self.state.look)
-        title = status.run_title(run, self.state)
-        if self.table.border_title != title:
-            self.table.border_title = title
+        put_title(self.table, status.run_title(run, self.state))
         self._line("answer").put(status.answer_text(run, ascii_only=self.startup.ascii))
         self.show_lines()
         self.show_resting()
@@ -213,8 +213,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
         run = self.state.current
         changed = run is not None and run.run.question.prompt != text
         title = ", ".join(part for part in ("prompt", place, "not run yet" * changed) if part)
-        if self.editor.border_title != title:
-            self.editor.border_title = title
+        put_title(self.editor, plain_line(title, ascii_only=self.startup.ascii))
 
     def show_picture(self) -> None:
         """Show the picture that the next run asks about."""

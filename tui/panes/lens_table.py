@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.actions import table_bindings
+from tui.panes.captions import put_subtitle
 from tui.panes.row_list import RowList
 from tui.panes.styles import Segments, Styles
 from tui.panes.table_rows import (
@@ -124,8 +125,7 @@ class LensTable(RowList, inherit_bindings=False):
         """Say which rows can be seen: a scrollbar would cost a column, and a second layout."""
         top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
         place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
-        if self.border_subtitle != place:
-            self.border_subtitle = place
+        put_subtitle(self, place)
 
     def action_columns(self, step: int) -> None:
         """Show later or earlier token columns, where not all fit."""

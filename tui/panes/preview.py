@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
 from textual.timer import Timer
@@ -21,6 +20,7 @@ from textual.widget import Widget
 from engine.errors import LenscopeError
 from engine.events import PictureSeen
 from engine.records import Picture, Processed
+from tui.panes.captions import put_subtitle, put_title
 from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 from tui.show import plain_line
 
@@ -232,11 +232,9 @@ class Preview(Widget):
             title = "what the model sees"
         elif picture is not None:
             title = plain_line(picture.path.rsplit("/", 1)[-1])
-        if Content(title).markup != self.border_title:
-            self.border_title = Content(title)  # type: ignore[assignment]
+        put_title(self, title)
         facts = picture_facts(picture, self._processed, self._tokens, self.size.width - 4)
-        if Content(facts).markup != (self.border_subtitle or ""):
-            self.border_subtitle = Content(facts)  # type: ignore[assignment]
+        put_subtitle(self, facts)
 
     def _draw(self) -> None:
         seen, size, asked = self._shows_seen, self._room, self._asked

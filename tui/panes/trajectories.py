@@ -19,6 +19,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.numbers import figure
+from tui.panes.captions import put_subtitle, put_title
 from tui.panes.strips import changed_regions, strip_of
 from tui.panes.styles import Segments
 from tui.show import display_text, fit_pieces, show_pieces
@@ -188,9 +189,7 @@ class Trajectories(Horizontal):
         return "no run yet to plot" if run is None else ""
 
     def _caption(self, run: RunView | None) -> None:
-        title = _TITLES[self.measure]
-        if self.border_title != title:
-            self.border_title = title
+        put_title(self, _TITLES[self.measure])
         formed = _formation(run)
         if run is not None and run.refused:
             subtitle = "the proof failed: do not believe these curves"
@@ -201,8 +200,7 @@ class Trajectories(Horizontal):
             subtitle = f"{self._dot} formation row {formed}" + (
                 ", the first from which the answer stays top-1" if wide else ": top-1 for good"
             )
-        if self.border_subtitle != subtitle:
-            self.border_subtitle = subtitle
+        put_subtitle(self, subtitle)
 
     def _letters(self, curves: Sequence[Curve], styles: list[Style]) -> list[str]:
         """Where colours do not tell the curves apart, letters do; a curve keeps its letter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.counterfactuals.grammar import label
-from engine.records import Comparison, Run, Tracked
+from engine.records import Comparison, Run, Token, Tracked
 from tui.numbers import figure, number
 from tui.show import display_text
 
@@ -20,21 +20,19 @@ def against_lines(
     row the two have parted for good."""
     picture, *others = runs
     by_run = {comparison.against: comparison for comparison in comparisons}
-    answer = picture.rows[-1].top[0]
-    shown = display_text(answer.text, ascii_only=ascii_only)
-    heading = (
-        f"{'':<{_NAME}}{'answer':<{_TOKEN}} {'p':>5}  {'p of ' + shown:>14}  JS    parts at row"
-    )
+    answer = _top(picture)
+    asked = "" if answer is None else f"p of {display_text(answer.text, ascii_only=ascii_only)}"
+    heading = f"{'':<{_NAME}}{'answer':<{_TOKEN}} {'p':>5}  {asked:>14}  JS    parts at row"
 
     def line(name: str, run: Run, comparison: Comparison | None) -> str:
         named = display_text(name, _NAME, spaces=False, ascii_only=ascii_only)
         if comparison is not None and comparison.unavailable is not None:
             return f"{named}unavailable"
-        if run.status != "done" or not run.rows[-1].top:
+        top = _top(run)
+        if run.status != "done" or top is None:
             return f"{named}{run.status}"
-        top = run.rows[-1].top[0]
         token = display_text(top.text, _TOKEN, ascii_only=ascii_only)
-        same = _last(next((known for known in run.tracked if known.id == answer.id), None))
+        same = _last(next((one for one in run.tracked if answer and one.id == answer.id), None))
         its = "-" if same is None else figure(same)
         whole = f"{named}{token} {figure(top.probability)}  {its:>14}"
         if comparison is None or not comparison.rows:
@@ -48,6 +46,10 @@ def against_lines(
         name = label(counterfactual) if counterfactual is not None else ""
         lines.append(line(name, run, by_run.get(run.id)))
     return lines
+
+
+def _top(run: Run) -> Token | None:
+    return run.rows[-1].top[0] if run.rows and run.rows[-1].top else None
 
 
 def _last(tracked: Tracked | None) -> float | None:
