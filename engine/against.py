@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from msgspec import structs
 from torch import Tensor
 
-from engine.asking import STORED_TOP, Asking
+from engine.asking import STORED_TOP, Asking, ask_together
+from engine.batches import batch_key, length_of, most_at_once
 from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
 from engine.divergence import (
@@ -19,16 +22,18 @@ from engine.divergence import (
     logits_through,
     picture_layer,
 )
+from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.kept import KeptStream
 from engine.loading import Loaded
+from engine.memory import give_memory_back, is_out_of_memory
 from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
+from engine.row_reader import Project
 from engine.stamps import new_run_id, now
-from engine.streaming import Project
 
 
 class Against:
-    """One counterfactual of a run that is done. `run()` once; `cancel()` from any thread."""
+    """One counterfactual of a run that is done; `ask_against` asks some of them."""
 
     def __init__(
         self,
@@ -43,50 +48,53 @@ class Against:
         self._picture = picture
         self._kept = kept
         self._threshold = threshold
-        self._run_id = run_id or new_run_id()
+        self.run_id = run_id or new_run_id()
         self._comparison_id = new_run_id()
         self._question = structs.replace(
             picture.question, counterfactual=counterfactual, model=None, text=""
         )
-        # A replay runs the model itself: its rows are compared when both passes are over.
-        self._streaming = None if kept.replays else StreamingDivergence(self._picture_rows)
         self._project: Project | None = None
-        self._compared: Callable[[Comparison], None] = lambda comparison: None
+        self._streaming = StreamingDivergence(self._picture_rows)
         self.asking = Asking(
             loaded,
             self._question,
-            self._run_id,
+            self.run_id,
             track=[tracked.id for tracked in picture.tracked],
-            beside=self._beside if self._streaming is not None else None,
+            # A replay runs the model itself: its rows are compared when both passes are over.
+            beside=None if kept.replays else self._beside,
         )
 
-    def run(
-        self,
-        started: Callable[[Run], None] = lambda run: None,
-        read: Callable[[Sequence[LayerReading]], None] = lambda rows: None,
-        compared: Callable[[Comparison], None] = lambda comparison: None,
-    ) -> tuple[Run, Comparison]:
-        """Ask; the run and the comparison, whatever their status.
+    def begin(self) -> Run:
+        """The run as it begins, nothing compared yet. Raises as `Asking.prepare`, and Unavailable
+        where this model cannot take the counterfactual."""
+        self._streaming = StreamingDivergence(self._picture_rows)
+        return self.asking.prepare()
 
-        What this model cannot take comes back as a failed run without rows, and a comparison that
-        says why. `started` and `read`: as in `Asking.run`; `compared` is told the comparison
-        whenever it has grown.
-        """
-        self._compared = compared
-        try:
-            run = self.asking.run(started, read)
-        except Unavailable as error:
-            return self._failed(str(error)), self._comparison((), unavailable=str(error))
-        kept = self.asking.kept
-        if self._streaming is not None:
-            rows = self._streaming.rows
-        elif kept is not None:
-            rows = compare(range(run.layers + 1), logits_of(self._kept), logits_of(kept))
-        else:
-            rows = ()
+    def unavailable(self, reason: str) -> tuple[Run, Comparison]:
+        """The failed run without rows, and the comparison that says why."""
+        return self._failed(reason), self._comparison((), unavailable=reason)
+
+    @property
+    def comparison(self) -> Comparison:
+        """As far as the rows have been compared."""
+        return self._comparison(self._streaming.rows)
+
+    def finish(self, run: Run) -> Comparison:
+        """The whole comparison, the run being over."""
+        rows = self._streaming.rows
+        if self._kept.replays:
+            own = self.asking.kept
+            layers = range(run.layers + 1)
+            rows = () if own is None else compare(layers, logits_of(self._kept), logits_of(own))
         done = run.status == "done"
         layer = picture_layer([row.js for row in rows], self._threshold) if done else None
-        return run, self._comparison(rows, layer=layer)
+        return self._comparison(rows, layer=layer)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the model receives, once the run is begun."""
+        assert self.asking.prepared is not None
+        return self.asking.prepared.inputs
 
     def cancel(self) -> None:
         """End the run at its next layer."""
@@ -97,10 +105,8 @@ class Against:
         return logits_through(self._kept, self._project)(rows)
 
     def _beside(self, layers: Sequence[int], logits: Tensor, project: Project) -> None:
-        assert self._streaming is not None
         self._project = project
         self._streaming.feed(layers, logits)
-        self._compared(self._comparison(self._streaming.rows))
 
     def _comparison(
         self,
@@ -112,7 +118,7 @@ class Against:
             id=self._comparison_id,
             kind="counterfactual",
             of=self._picture.id,
-            against=self._run_id,
+            against=self.run_id,
             position=self._picture.position,
             rows=rows,
             threshold=self._threshold,
@@ -122,7 +128,7 @@ class Against:
 
     def _failed(self, reason: str) -> Run:
         return Run(
-            id=self._run_id,
+            id=self.run_id,
             created=now(),
             status="failed",
             layers=self._picture.layers,
@@ -132,6 +138,100 @@ class Against:
             rows=(),
             error=reason,
         )
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What `ask_against` tells, every time from the thread that asks."""
+
+    started: Callable[[Run], None] = lambda run: None
+    read: Callable[[Run, Sequence[LayerReading]], None] = lambda run, rows: None
+    """A group of a run's rows; as in `Asking.run`."""
+    compared: Callable[[Comparison], None] = lambda comparison: None
+    """Whenever a comparison has grown."""
+    ended: Callable[[Against, Run, Comparison], None] = lambda against, run, comparison: None
+    refused: Callable[[Against, LenscopeError], None] | None = None
+    """One that cannot be asked at all; None: its error is raised."""
+
+
+def ask_against(againsts: Sequence[Against], told: Listener) -> None:
+    """Ask counterfactuals of one run: those whose inputs have one shape in one pass, where the
+    model is proved to take them so and memory permits, else one after another.
+
+    What this model cannot take ends as a failed run without rows, and a comparison that says why.
+    """
+    ready: list[Against] = []
+    for against in againsts:
+        try:
+            against.begin()
+            ready.append(against)
+        except Unavailable as error:
+            told.ended(against, *against.unavailable(str(error)))
+        except LenscopeError as error:
+            if told.refused is None:
+                raise
+            told.refused(against, error)
+    waiting = [*_batches(ready)]
+    while waiting:
+        batch = waiting.pop(0)
+        if any(against.asking.cancelled for against in batch):
+            for against in batch:
+                told.ended(against, against.asking.begun, against.comparison)
+            continue
+        try:
+            _ask_batch(batch, told)
+        except TooManyAtOnce:
+            give_memory_back()
+            for against in batch:
+                against.begin()
+            waiting = [[against] for against in batch] + waiting
+        except LenscopeError as error:
+            if told.refused is None:
+                raise
+            for against in batch:
+                told.refused(against, error)
+
+
+def _ask_batch(batch: Sequence[Against], told: Listener) -> None:
+    for against in batch:
+        told.started(against.asking.begun)
+
+    def read(item: int, rows: Sequence[LayerReading]) -> None:
+        told.read(batch[item].asking.begun, rows)
+        told.compared(batch[item].comparison)
+
+    runs = ask_together([against.asking for against in batch], read)
+    for against, run in zip(batch, runs, strict=True):
+        told.ended(against, run, against.finish(run))
+
+
+def _batches(ready: Sequence[Against]) -> Iterator[list[Against]]:
+    alike: dict[Hashable, list[Against]] = {}
+    for against in ready:
+        alike.setdefault(batch_key(against.inputs), []).append(against)
+    for group in alike.values():
+        size = _most_together(group) if len(group) > 1 else 1
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def _most_together(group: Sequence[Against]) -> int:
+    lens, inputs = group[0].asking.loaded.lens, [against.inputs for against in group]
+    most = most_at_once(lens.model, max(inputs, key=length_of), lens.device)
+    if most < 2:
+        return 1
+
+    def stop() -> bool:
+        return any(against.asking.cancelled for against in group)
+
+    try:
+        return 1 if lens.refuses_batch(inputs, stop) else most
+    except Cancelled:
+        return 1  # none is begun
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1
 
 
 def contrast_rows(

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from typing import Any
 
 from msgspec import structs
 
 from engine.counterfactuals.inputs import counterfactual_inputs
-from engine.errors import BadInput, Cancelled, LenscopeError
+from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce
 from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import Loaded
 from engine.memory import is_out_of_memory
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
-from engine.records import LayerReading, PromptToken, Question, Run
+from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
+from engine.row_reader import Beside, Wanted
 from engine.seen import processed
 from engine.stamps import new_run_id, now
-from engine.streaming import Beside, StreamedPass
+from engine.streaming import ItemResult, StreamedPass
 
 STORED_TOP = 10
 """Rows hold at least this many tokens, however few are shown."""
@@ -50,14 +51,15 @@ class Asking:
         track: Sequence[int] = (),
         beside: Beside | None = None,
     ) -> None:
-        """`beside`: as in `StreamedPass`."""
-        self._loaded = loaded
-        self._beside = beside
+        """`track` and `beside`: as in `Wanted`."""
+        self.loaded = loaded
+        self.wanted = Wanted(tuple(track), beside)
         self._question = question
         self._id = run_id or new_run_id()
-        self._track = track
+        self._began = 0.0
         self._pass: StreamedPass | None = None
-        self._cancelled = False
+        self.cancelled = False
+        self._run: Run | None = None
         self.prepared: Prepared | None = None
         self.kept: KeptStream | None = None
         """More can be read from it; None unless the run is done."""
@@ -73,12 +75,18 @@ class Asking:
         whose proof fails comes back as "failed" with its proof. Raises BadInput where the
         question cannot be asked at all, CannotRead where the lens cannot be used this way.
         """
-        began = time.perf_counter()
+        started(self.prepare())
+        (run,) = ask_together([self], lambda item, rows: read(rows))
+        return run
+
+    def prepare(self) -> Run:
+        """Make the inputs: the run as it begins. Raises BadInput where it cannot be asked."""
+        self._began = time.perf_counter()
         question, image = self._question, None
         if question.picture is not None:
             opened = open_picture(question.picture.path)
             question, image = structs.replace(question, picture=opened.record), opened.image
-        loaded = self._loaded
+        loaded = self.loaded
         prepared = prepare(loaded.model, loaded.processor, question, image)
         if question.counterfactual is not None:
             made = counterfactual_inputs(loaded, question, prepared, question.counterfactual, image)
@@ -91,7 +99,7 @@ class Asking:
             model=loaded.card,
             chat=question.chat and loaded.has_chat_template,
         )
-        run = Run(
+        self._run = Run(
             id=self._id,
             created=now(),
             status="cancelled",
@@ -101,57 +109,30 @@ class Asking:
             position=len(prepared.tokens) - 1,
             rows=(),
             versions=versions(),
-            seconds={"inputs": time.perf_counter() - began},
+            seconds={"inputs": time.perf_counter() - self._began},
             processed=None
             if question.picture is None
             else processed(loaded.processor, prepared.inputs, question.picture),
         )
-        started(run)
-        rows: list[LayerReading] = []
-        try:
-            try:
-                passing = self._pass = loaded.lens.start(
-                    prepared.inputs,
-                    top_k=max(STORED_TOP, question.top_k),
-                    norm=question.norm,
-                    track=self._track,
-                    beside=self._beside,
-                )
-            except (TypeError, ValueError) as error:
-                # The pass that learns this kind of inputs: some models need a picture.
-                if image is None and loaded.takes_pictures:
-                    raise BadInput(
-                        f"this model cannot be asked without a picture ({explain(error)})"
-                    ) from error
-                raise
-            if self._cancelled:
-                raise Cancelled("cancelled")
-            groups = iter(passing)
-            while True:
-                try:
-                    group = next(groups)
-                except StopIteration:
-                    break
-                except LenscopeError:
-                    raise
-                except Exception as error:
-                    _refuse_miscounted_picture(error, prepared)
-                    return structs.replace(
-                        run, rows=tuple(rows), status="failed", error=explain(error)
-                    )
-                rows.extend(group)
-                read(group)  # what the listener raises is the listener's
-        except Cancelled:
-            return structs.replace(run, rows=tuple(rows))
-        finally:
-            # Also lets go of what an error holds on to: the tensors of the broken pass.
-            if self._pass is not None:
-                self._pass.close()
-                self._pass = None
-        result = passing.result
-        assert result is not None
+        return self._run
+
+    @property
+    def begun(self) -> Run:
+        """The run as it begins, once it is prepared."""
+        assert self._run is not None
+        return self._run
+
+    def passes(self, passing: StreamedPass | None) -> None:
+        """The pass that `cancel` ends; None when it is over. Raises Cancelled if it is too late."""
+        self._pass = passing
+        if passing is not None and self.cancelled:
+            raise Cancelled("cancelled")
+
+    def finish(self, result: ItemResult, kept: Callable[[], KeptStream]) -> Run:
+        """The run as its pass has left it."""
+        run = self.begun
         if result.proof.passed:
-            self.kept = passing.keep()
+            self.kept = kept()
         return structs.replace(
             run,
             status="done" if result.proof.passed else "failed",
@@ -159,21 +140,91 @@ class Asking:
             rows=result.rows,
             tracked=result.tracked,
             position=result.position,
-            tokens=_with_features_ahead(prepared.tokens, result.length),
+            tokens=_with_features_ahead(run.tokens, result.position + 1),
             proof=result.proof,
             seconds={
                 **run.seconds,
                 **result.seconds,
-                "total": time.perf_counter() - began,
+                "total": time.perf_counter() - self._began,
             },
         )
 
     def cancel(self) -> None:
         """End the run at its next layer."""
-        self._cancelled = True
+        self.cancelled = True
         passing = self._pass
         if passing is not None:
             passing.cancel()
+
+
+def ask_together(
+    askings: Sequence[Asking],
+    read: Callable[[int, Sequence[LayerReading]], None] = lambda item, rows: None,
+) -> tuple[Run, ...]:
+    """One pass over questions that are prepared; the finished runs, whatever their status.
+
+    They have one model, `top_k` and `norm`, and go together as `Lens.refuses_batch` has it. `read`
+    is told the number of the question and every group of its rows. Raises as `Asking.run`, and
+    TooManyAtOnce where memory ran out over more than one.
+    """
+    loaded, first = askings[0].loaded, askings[0].begun.question
+    items = [asking.prepared for asking in askings if asking.prepared is not None]
+    rows: list[list[LayerReading]] = [[] for _ in askings]
+
+    def broken_off(status: RunStatus, error: str | None = None) -> tuple[Run, ...]:
+        return tuple(
+            structs.replace(asking.begun, rows=tuple(own), status=status, error=error)
+            for asking, own in zip(askings, rows, strict=True)
+        )
+
+    passing: StreamedPass | None = None
+    try:
+        try:
+            inputs = [item.inputs for item in items]
+            passing = loaded.lens.start(
+                inputs[0] if len(inputs) == 1 else loaded.lens.collated(inputs),
+                top_k=max(STORED_TOP, first.top_k),
+                norm=first.norm,
+                wanted=[asking.wanted for asking in askings],
+            )
+        except (TypeError, ValueError) as error:
+            # The pass that learns this kind of inputs: some models need a picture.
+            if first.picture is None and loaded.takes_pictures:
+                raise BadInput(
+                    f"this model cannot be asked without a picture ({explain(error)})"
+                ) from error
+            raise
+        for asking in askings:
+            asking.passes(passing)
+        groups = iter(passing)
+        while True:
+            try:
+                group = next(groups)
+            except StopIteration:
+                break
+            except LenscopeError:
+                raise
+            except Exception as error:
+                if len(items) > 1 and is_out_of_memory(error):
+                    raise TooManyAtOnce(f"memory ran out over {len(items)} at once") from None
+                for item in items:
+                    _refuse_miscounted_picture(error, item)
+                return broken_off("failed", explain(error))
+            for index, found in enumerate(group):
+                rows[index].extend(found)
+                read(index, found)  # what the listener raises is the listener's
+    except Cancelled:
+        return broken_off("cancelled")
+    finally:
+        # Also lets go of what an error holds on to: the tensors of the broken pass.
+        if passing is not None:
+            passing.close()
+        for asking in askings:
+            asking.passes(None)
+    return tuple(
+        asking.finish(result, partial(passing.keep, index))
+        for index, (asking, result) in enumerate(zip(askings, passing.results, strict=True))
+    )
 
 
 def _with_features_ahead(tokens: tuple[PromptToken, ...], length: int) -> tuple[PromptToken, ...]:

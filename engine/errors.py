@@ -25,6 +25,10 @@ class Cancelled(LenscopeError):
     """The user cancelled the pass."""
 
 
+class TooManyAtOnce(LenscopeError):
+    """Memory ran out over a batch; its items may still go one by one."""
+
+
 def with_causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and whatever led to it, each once."""
     seen: set[int] = set()

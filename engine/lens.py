@@ -5,24 +5,29 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from engine.batches import batch_key, collate, length_of, pad_id_of
 from engine.errors import CannotRead
 from engine.forward import Forward
 from engine.learning import learn
 from engine.logit_map import difference, tolerance
+from engine.memory import is_out_of_memory
 from engine.parts import ModelParts
 from engine.positions import Positions
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
-from engine.streaming import Beside, StreamedPass
+from engine.row_reader import Wanted
+from engine.streaming import StreamedPass
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
+
+REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -45,6 +50,7 @@ class Lens:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._learned: dict[frozenset[str], ModelParts] = {}
+        self._refused: dict[tuple[frozenset[str], bool], str | None] = {}
         self._parts: ModelParts | None = None
         self._lock = model_lock(model)
         # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
@@ -77,7 +83,11 @@ class Lens:
             self._ensure_learned(inputs)
 
     def logits(
-        self, inputs: Mapping[str, Any], positions: Positions = (-1,), norm: bool = True
+        self,
+        inputs: Mapping[str, Any],
+        positions: Positions = (-1,),
+        norm: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Tensor:
         """Logits of every row: float32 on the CPU, [layers + 1, batch, positions, vocabulary].
 
@@ -86,7 +96,7 @@ class Lens:
         row is the model's own. With `norm=False` rows 0..L-1 skip the final norm.
 
         Raises IndexError for a position out of range, CannotRead where the model cannot be read
-        or the proof of this pass fails.
+        or the proof of this pass fails, Cancelled within one layer of `stop()`.
         """
         inputs = self.on_device(inputs)
         with self._lock:
@@ -96,6 +106,8 @@ class Lens:
             last: list[RowStream] = []
 
             def keep(row: int, read: RowStream) -> None:
+                if stop():
+                    forward.cancelled.set()
                 if row == len(self.layers):
                     last.append(read)
                     return
@@ -123,13 +135,13 @@ class Lens:
         """
         streamed = self.start(inputs, position, max(1, top_k), norm)
         try:
-            for group in streamed:
-                yield from group
+            for (rows,) in streamed:
+                yield from rows
         finally:
             streamed.close()
-        assert streamed.result is not None
-        if not streamed.result.proof.passed:
-            raise CannotRead(describe_failure(streamed.result.proof))
+        (result,) = streamed.results
+        if not result.proof.passed:
+            raise CannotRead(describe_failure(result.proof))
 
     def start(
         self,
@@ -137,32 +149,74 @@ class Lens:
         position: int = -1,
         top_k: int = 10,
         norm: bool = True,
-        track: Sequence[int] = (),
-        beside: Beside | None = None,
+        wanted: Sequence[Wanted] = (Wanted(),),
     ) -> StreamedPass:
-        """A pass that gives out groups of readings as they come, then its `result`.
+        """A pass that gives out groups of readings as they come, then its `results`.
 
-        It tracks the tokens `track` beside the answer and every top-1; ids that are not in the
-        vocabulary are left out. `beside`: as in `StreamedPass`.
+        `wanted` has an entry for every item of the batch. Raises ValueError where there are not as
+        many, CannotRead for a batch of a model whose rows are read by running it again.
         """
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-        if isinstance(ids, Tensor) and ids.shape[0] != 1:
-            raise ValueError(f"stream reads a batch of one, not of {ids.shape[0]}")
+        if isinstance(ids, Tensor) and ids.shape[0] != len(wanted):
+            wished = "a batch of one" if len(wanted) == 1 else f"a batch of {len(wanted)}"
+            raise ValueError(f"{wished} is to be read, not one of {ids.shape[0]}")
         with self._lock:
             self._ensure_learned(inputs, norm)
+        if len(wanted) > 1 and not isinstance(self.parts.tail, Tail):
+            raise CannotRead(REPLAYS_ALONE)
         return StreamedPass(
             forward=self._forward(inputs, [position]),
             layers=len(self.layers),
             lock=self._lock,
             top_k=top_k,
             norm=norm,
-            track=track,
+            wanted=wanted,
             text_of=texts_for(self.model),
             prove=self.prove,
             tail=self.parts.tail,
-            beside=beside,
         )
+
+    def refuses_batch(
+        self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool] = lambda: False
+    ) -> str | None:
+        """Why these inputs, one item each, cannot be read in one pass; None where they can.
+
+        Found out once for inputs of a kind, and again for those of unequal lengths: the shortest
+        and the longest of `items` are run together and alone, and all their rows must agree within
+        the tolerance of the proof. That takes three passes. Raises Cancelled once `stop()`.
+        """
+        if len({batch_key(item) for item in items}) > 1:
+            return "their inputs have different shapes"
+        ordered = sorted(items, key=length_of)
+        shortest, longest = ordered[0], ordered[-1]
+        key = (frozenset(shortest), length_of(shortest) != length_of(longest))
+        if key not in self._refused:
+            self._refused[key] = self._refusal([longest, shortest], stop)
+        return self._refused[key]
+
+    def _refusal(self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool]) -> str | None:
+        together = self.collated(items)
+        self.learn(items[0])
+        if not isinstance(self.parts.tail, Tail):
+            return REPLAYS_ALONE
+        try:
+            found = self.logits(together, stop=stop)
+        except (CannotRead, IndexError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            return f"this model does not take them together ({' '.join(str(error).split())[:200]})"
+        for index, item in enumerate(items):
+            alone = self.logits(item, stop=stop)
+            gap = difference(found[:, index : index + 1], alone)
+            limit = tolerance(self.parts.dtype, alone)
+            if not gap <= limit:
+                return f"rows differ by {gap:.3g} from those of an item alone ({limit:.3g} allowed)"
+        return None
+
+    def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The inputs of one pass over these items; see `engine.batches`."""
+        return collate(items, pad_id_of(self.model))
 
     @property
     def device(self) -> torch.device:

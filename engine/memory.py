@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Any
 
 from engine.errors import with_causes
 
@@ -28,3 +29,16 @@ def give_memory_back() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def free_memory(device: Any = None) -> int:
+    """Bytes that can still be had on a torch device, without swapping; of main memory for None."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + held)
+    import psutil
+
+    return int(psutil.virtual_memory().available)

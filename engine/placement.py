@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.errors import CannotLoad
 from engine.events import LoadOptions
+from engine.memory import free_memory
 
 GPU_SHARE = 0.9
 """Of a GPU's free memory for the weights; a model that needs more is spread by accelerate."""
@@ -55,13 +56,6 @@ def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], in
     if own == torch.float16 and device.type == "cpu":
         return torch.float32 if 4 * parameters() <= free_memory() / 2 else torch.bfloat16
     return own or torch.float32
-
-
-def free_memory() -> int:
-    """Bytes of main memory that can be had without swapping."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def placement_for(

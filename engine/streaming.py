@@ -17,25 +17,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from msgspec import structs
 from torch import Tensor
 
 from engine.errors import Cancelled
 from engine.forward import Forward
-from engine.kept import KeptStream, in_main_memory
+from engine.kept import KeptStream
 from engine.pass_thread import submit
-from engine.readout import (
-    TextOf,
-    Why,
-    answer_readings,
-    finite,
-    kl_divergence,
-    readings,
-    standings,
-    tracked_tokens,
-)
+from engine.readout import TextOf
 from engine.records import LayerReading, Proof, Tracked
 from engine.replay import Replay
+from engine.row_reader import RowReader, Wanted
 from engine.tail import RowStream, Tail
 
 MAX_WAIT = 0.45
@@ -43,21 +34,14 @@ MAX_WAIT = 0.45
 
 
 @dataclass(frozen=True)
-class PassResult:
-    """What is known once a pass has ended."""
+class ItemResult:
+    """What is known of one item once its pass has ended."""
 
     rows: tuple[LayerReading, ...]
     tracked: tuple[Tracked, ...]
     proof: Proof
     position: int
-    length: int
-    """Positions of the sequence; more than the prompt's ids where a model puts the picture's
-    features ahead of them."""
     seconds: dict[str, float]
-
-
-Project = Callable[[Sequence[RowStream]], Tensor]
-Beside = Callable[[Sequence[int], Tensor, Project], object]
 
 
 @dataclass(frozen=True)
@@ -69,8 +53,13 @@ class _Waiting:
     """CUDA event after which `read` holds its values, or None."""
 
 
+Groups = tuple[tuple[LayerReading, ...], ...]
+"""The readings of the same rows, in order, of every item of a pass."""
+
+
 class StreamedPass:
-    """Iterate to get groups of readings, in order; `result` is there when iteration has ended."""
+    """Iterate to get the rows of all items in order, some at a time; `results` are there when
+    iteration has ended."""
 
     def __init__(
         self,
@@ -79,34 +68,26 @@ class StreamedPass:
         lock: threading.Lock,
         top_k: int,
         norm: bool,
-        track: Sequence[int],
+        wanted: Sequence[Wanted],
         text_of: TextOf,
         prove: Callable[[Tensor, Tensor], Proof],
         tail: Tail | Replay,
-        beside: Beside | None = None,
     ) -> None:
-        """`beside` is handed the numbers and logits [n, vocabulary] of all rows as they are read,
-        and the way from streams to logits that this pass takes; not for a replay, which cannot
-        read another pass's rows beside its own."""
-        self.result: PassResult | None = None
+        """`wanted` has an entry for every item of the batch."""
+        self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
         self._layers = layers
         self._lock = lock
-        self._top_k = top_k
         self._norm = norm
-        self._track = track
-        self._text_of = text_of
         self._prove = prove
         self._tail = tail
-        self._beside = beside
+        self._items = [
+            RowReader(layers, top_k, text_of, self._through, forward.note, each) for each in wanted
+        ]
         self._inline = isinstance(tail, Replay) or tail.device.type == "cpu"
         self._group = max(1, layers // 4) if self._inline else 1
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
-        self._read: dict[int, LayerReading] = {}
-        self._logits: dict[int, Tensor] = {}
-        self._streams: dict[int, RowStream] = {}
-        self._groups: list[tuple[int, ...]] = []
         self._last: RowStream | None = None
         self._own: Tensor | None = None
         self._error: BaseException | None = None
@@ -122,13 +103,13 @@ class StreamedPass:
 
     # The reader's side
 
-    def __iter__(self) -> Iterator[tuple[LayerReading, ...]]:
+    def __iter__(self) -> Iterator[Groups]:
         self._over.clear()
         submit(self._forward.model, self._run)
         while True:
-            group = self._next_group()
-            if group:
-                yield group
+            rows = self._next_rows()
+            if rows:
+                yield tuple(tuple(item[row] for row in rows) for item in self._items)
             elif self._ended:
                 break
         if self._error is not None:
@@ -144,50 +125,39 @@ class StreamedPass:
         self._forward.cancelled.set()
         self._over.wait(timeout=2.0)
 
-    def keep(self) -> KeptStream:
-        """What more can be read from, once the pass has ended well."""
-        assert self.result is not None and self._own is not None
+    def keep(self, item: int = 0) -> KeptStream:
+        """What more of an item can be read from, once the pass has ended well."""
         if isinstance(self._tail, Tail):
             project = partial(self._tail.logits, norm=self._norm)
         else:
             project = partial(self._forward.project, norm=self._norm)
-        return KeptStream(
-            model=self._forward.model,
-            lock=self._lock,
-            readings=self.result.rows,
-            streams={row: in_main_memory(read) for row, read in self._streams.items()},
-            groups=tuple(sorted(self._groups)),
-            own=self._own.cpu(),
-            device=self._own.device,
-            project=project,
-            text_of=self._text_of,
-            replays=self._forward.replays,
+        return self._items[item].keep(
+            self._forward.model, self._lock, project, self._forward.replays
         )
 
-    def _next_group(self) -> tuple[LayerReading, ...]:
+    def _next_rows(self) -> range:
         while True:
             with self._changed:
-                group = self._take_read()
-                if group or self._ended:
+                rows = self._take_read()
+                if rows or self._ended:
                     break
                 overdue = self._take_overdue()
                 if not overdue:
                     self._changed.wait(self._patience())
                     continue
             self._project(overdue)
-        if self._ended and not group and self._error is None and self._waiting:
+        if self._ended and not rows and self._error is None and self._waiting:
             with self._changed:
                 left, self._waiting = self._waiting, []
             self._project(left)
             return self._take_read()
-        return group
+        return rows
 
-    def _take_read(self) -> tuple[LayerReading, ...]:
-        group = []
-        while self._given in self._read:
-            group.append(self._read[self._given])
+    def _take_read(self) -> range:
+        first = self._given
+        while all(self._given in item for item in self._items):
             self._given += 1
-        return tuple(group)
+        return range(first, self._given)
 
     def _take_overdue(self) -> list[_Waiting]:
         if not self._waiting or self._forward.in_tail.is_set():
@@ -258,27 +228,26 @@ class StreamedPass:
 
     def _project(self, waiting: list[_Waiting]) -> None:
         began = time.perf_counter()
+        rows = [each.row for each in waiting]
         with self._side_stream(waiting), torch.no_grad():
-            device = waiting[0].read.stream.device
-            logits = self._forward.project([item.read for item in waiting], self._norm)
-            rows = readings(
-                [item.row for item in waiting],
-                torch.cat([item.read.stream.to(device) for item in waiting]),
-                logits,
-                self._top_k,
-                self._text_of,
-                [self._forward.note(item.row, item.read) for item in waiting],
-            )
-            if self._beside is not None:
-                self._beside([item.row for item in waiting], logits, self._through)
+            # Item by item: what is kept of one can then be read again by itself, with the same
+            # numbers.
+            found = [
+                item.read(rows, [self._of_item(each.read, index) for each in waiting])
+                for index, item in enumerate(self._items)
+            ]
         with self._changed:
-            for item, reading, row_logits in zip(waiting, rows, logits, strict=True):
-                self._read[item.row] = reading
-                self._logits[item.row] = row_logits
-                self._streams[item.row] = item.read
-            self._groups.append(tuple(item.row for item in waiting))
+            for add in found:
+                add()
             self._projecting += time.perf_counter() - began
             self._changed.notify_all()
+
+    def _of_item(self, read: RowStream, item: int) -> RowStream:
+        if len(self._items) == 1:
+            return read
+        each = slice(item, item + 1)
+        left = None if read.left is None else read.left[each]
+        return RowStream(read.stream[each], tuple(other[each] for other in read.companions), left)
 
     def _through(self, streams: Sequence[RowStream]) -> Tensor:
         return self._forward.project(streams, self._norm)
@@ -297,57 +266,27 @@ class StreamedPass:
                     tensor.record_stream(side)
         return torch.cuda.stream(side)
 
-    def _finish(self) -> tuple[LayerReading, ...]:
-        """The last row, from the model's own logits, and everything that needs it."""
+    def _finish(self) -> Groups:
+        """The last rows, from the model's own logits, and everything that needs them."""
         began = time.perf_counter()
-        own, read, places = self._own, self._last, self._forward.places
-        assert own is not None and read is not None and places is not None
+        own, last, places = self._own, self._last, self._forward.places
+        assert own is not None and last is not None and places is not None
+        found = []
         with self._lock, self._forward.evaluating():
-            proof = self._prove(self._forward.project([read]), own)
-            (last,) = readings([self._layers], read.stream, own, self._top_k, self._text_of, [None])
-            logits = torch.stack(
-                [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
-            )
-            self._logits.clear()
-            rows = [self._read[row] for row in range(self._layers)] + [last]
-            divergences = kl_divergence(logits, own[0]).tolist()
-            answer = last.top[0].id if last.top else None
-            if answer is None:
-                answers: list[Any] = [None] * len(rows)
-            else:
-                answers = list(answer_readings(logits, answer))
-            # A pinned token of another model's may be none of this one's.
-            wanted = [token for token in self._track if 0 <= token < logits.shape[-1]]
-            why = _reasons(rows, answer, wanted)
-            columns = torch.tensor(list(why), dtype=torch.int64)
-            tracked = tracked_tokens(why, [standings(logits, columns)], self._text_of)
-            if self._beside is not None:
-                self._beside([self._layers], own, self._through)
-        complete = tuple(
-            structs.replace(row, answer=place, kl_to_last=finite(divergence))
-            for row, place, divergence in zip(rows, answers, divergences, strict=True)
-        )
+            for index, item in enumerate(self._items):
+                read, logits = self._of_item(last, index), own[index : index + 1]
+                proof = self._prove(self._forward.project([read]), logits)
+                found.append((proof, item.finish(read, logits)))
         self._projecting += time.perf_counter() - began
-        self.result = PassResult(
-            rows=complete,
-            tracked=tracked,
-            proof=proof,
-            position=int(places.flatten()[0]),
-            length=self._forward.length,
-            seconds={"pass": self._passing, "lens": self._projecting},
+        self.results = tuple(
+            ItemResult(
+                rows=rows,
+                tracked=tracked,
+                proof=proof,
+                position=int(place[0]),
+                seconds={"pass": self._passing, "lens": self._projecting},
+            )
+            for (proof, (rows, tracked)), place in zip(found, places, strict=True)
         )
         self._given = self._layers + 1
-        return (complete[-1],)
-
-
-def _reasons(
-    rows: Sequence[LayerReading], answer: int | None, wanted: Sequence[int]
-) -> dict[int, Why]:
-    """The answer, every token that is top-1 in some row, and `wanted`: what is tracked, and why."""
-    why: dict[int, Why] = {} if answer is None else {answer: "answer"}
-    for row in rows:
-        if row.top:
-            why.setdefault(row.top[0].id, "top-1")
-    for token in wanted:
-        why.setdefault(token, "user")
-    return why
+        return tuple((result.rows[-1],) for result in self.results)

@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
@@ -33,7 +32,7 @@ from engine.events import (
     Trouble,
 )
 from engine.memory import give_memory_back
-from engine.records import Counterfactual, Question, Run
+from engine.records import Comparison, Counterfactual, Question, Run
 from engine.stamps import new_run_id, now
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Worker:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._loaded: Loaded | None = None
-        self._asking: Asking | Against | None = None
+        self._asking: Sequence[Asking | Against] = ()
         self._runs: OrderedDict[str, _Remembered] = OrderedDict()
         self._cancelled = threading.Event()
         self._generation = 0
@@ -134,8 +133,7 @@ class Worker:
         that the runs will have."""
         generation = self._generation
         asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
-        for run_id, counterfactual in asked:
-            self._orders.put(partial(self._ask_against, of, counterfactual, run_id, generation))
+        self._orders.put(lambda: self._ask_against(of, asked, generation))
         return tuple(run_id for run_id, _ in asked)
 
     def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
@@ -178,8 +176,7 @@ class Worker:
         """End what runs now, within one layer or one token, and what was asked before now."""
         self._generation += 1
         self._cancelled.set()
-        asking = self._asking
-        if asking is not None:
+        for asking in self._asking:
             asking.cancel()
 
     def stop(self) -> None:
@@ -246,58 +243,75 @@ class Worker:
 
         asking = Asking(self._loaded, question, run_id, track)
         run = self._carry_out(
-            asking,
-            run_id,
+            [asking],
             generation,
             lambda: asking.run(
                 started=lambda run: self._tell(RunStarted(run)),
                 read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
             ),
+            run_id,
         )
         if run is not None:
             self._end(run, asking)
 
     def _ask_against(
-        self, of: str, counterfactual: Counterfactual, run_id: str, generation: int
+        self, of: str, asked: Sequence[tuple[str, Counterfactual]], generation: int
     ) -> None:
         remembered, loaded = self._runs.get(of), self._loaded
         if generation < self._generation and remembered is not None:
-            question = structs.replace(remembered.run.question, counterfactual=counterfactual)
-            self._tell(RunEnded(_never_begun(question, run_id)))
+            for run_id, counterfactual in asked:
+                question = structs.replace(remembered.run.question, counterfactual=counterfactual)
+                self._tell(RunEnded(_never_begun(question, run_id)))
             return
         if remembered is None or loaded is None or remembered.kept is None:
-            self._tell(Trouble(NOT_KEPT, run_id))
+            for run_id, _ in asked:
+                self._tell(Trouble(NOT_KEPT, run_id))
             return
-        from engine.against import Against
+        from engine.against import Against, Listener, ask_against
 
-        against = Against(loaded, remembered.run, remembered.kept, counterfactual, run_id)
-        found = self._carry_out(
-            against,
-            run_id,
-            generation,
-            lambda: against.run(
-                started=lambda run: self._tell(RunStarted(run)),
-                read=lambda rows: self._tell(RowsRead(run_id, tuple(rows))),
-                compared=lambda comparison: self._tell(Compared(comparison)),
-            ),
+        run, kept = remembered.run, remembered.kept
+        againsts = [
+            Against(loaded, run, kept, counterfactual, run_id) for run_id, counterfactual in asked
+        ]
+        ended: set[str] = set()
+
+        def end(against: Against, run: Run, comparison: Comparison) -> None:
+            ended.add(run.id)
+            if comparison.unavailable is not None:
+                self._tell(RunStarted(run))
+            # The picture's run must outlive those that are compared with it.
+            self._runs.move_to_end(of)
+            self._tell(Compared(comparison))
+            self._end(run, against.asking)
+
+        def refuse(against: Against, error: LenscopeError) -> None:
+            ended.add(against.run_id)
+            self._tell(Trouble(str(error), against.run_id))
+
+        listener = Listener(
+            started=lambda run: self._tell(RunStarted(run)),
+            read=lambda run, rows: self._tell(RowsRead(run.id, tuple(rows))),
+            compared=lambda comparison: self._tell(Compared(comparison)),
+            ended=end,
+            refused=refuse,
         )
-        if found is None:
-            return
-        run, comparison = found
-        if comparison.unavailable is not None:
-            self._tell(RunStarted(run))
-        # The picture's run must outlive those that are compared with it.
-        self._runs.move_to_end(of)
-        self._tell(Compared(comparison))
-        self._end(run, against.asking)
+        self._carry_out(againsts, generation, lambda: ask_against(againsts, listener))
+        for run_id, _ in asked:
+            if run_id not in ended:
+                self._tell(Trouble("this counterfactual could not be asked", run_id))
 
     def _carry_out(
-        self, asking: Asking | Against, run_id: str, generation: int, run: Callable[[], Found]
+        self,
+        asking: Sequence[Asking | Against],
+        generation: int,
+        run: Callable[[], Found],
+        run_id: str | None = None,
     ) -> Found | None:
         """Run what can be cancelled meanwhile; None where it could not be done, which is told."""
         self._asking = asking
         if generation < self._generation:  # cancelled a moment ago
-            asking.cancel()
+            for each in asking:
+                each.cancel()
         try:
             return run()
         except LenscopeError as error:
@@ -305,7 +319,7 @@ class Worker:
         except Exception as error:
             self._tell(Trouble(_one_line(error), run_id))
         finally:
-            self._asking = None
+            self._asking = ()
         return None
 
     def _end(self, run: Run, asking: Asking) -> None:

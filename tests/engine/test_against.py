@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+import torch
 from msgspec.structs import replace
 
 import samples
-from engine.against import Against, contrast_rows
+from engine.against import Against, Listener, ask_against, contrast_rows
 from engine.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.divergence import compare, logits_of, picture_layer
@@ -24,7 +26,7 @@ from engine.events import (
 )
 from engine.kept import KeptStream
 from engine.loading import Loaded
-from engine.records import Comparison, Picture, Question, Run
+from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker
 from tests.engine.conftest import Ears
 
@@ -41,6 +43,19 @@ def asked(loaded: Loaded, question: Question = QUESTION) -> tuple[Run, KeptStrea
     return run, asking.kept
 
 
+def ask(
+    *againsts: Against, compared: Callable[[Comparison], None] = lambda comparison: None
+) -> list[tuple[Run, Comparison]]:
+    """Ask them, together where that can be; what they ended with, in their order."""
+    found: dict[str, tuple[Run, Comparison]] = {}
+
+    def ended(against: Against, run: Run, comparison: Comparison) -> None:
+        found[against.run_id] = run, comparison
+
+    ask_against(againsts, Listener(compared=compared, ended=ended))
+    return [found[against.run_id] for against in againsts]
+
+
 @pytest.mark.parametrize("norm", [True, False])
 def test_rows_compared_as_they_stream_are_those_compared_afterwards(
     bundled: Loaded, norm: bool
@@ -49,7 +64,7 @@ def test_rows_compared_as_they_stream_are_those_compared_afterwards(
     (none,) = parse_against("none")
     against = Against(bundled, run, kept, none)
     grown: list[Comparison] = []
-    other, comparison = against.run(compared=grown.append)
+    ((other, comparison),) = ask(against, compared=grown.append)
     assert other.status == "done"
     assert other.question.counterfactual is not None
     assert other.question.counterfactual.name == "none"
@@ -73,7 +88,7 @@ def test_rows_compared_as_they_stream_are_those_compared_afterwards(
 def test_the_same_picture_never_parts(bundled: Loaded) -> None:
     run, kept = asked(bundled)
     (other,) = parse_against(f"other={samples.DEFAULT_PICTURE}")
-    _, comparison = Against(bundled, run, kept, other).run()
+    ((_, comparison),) = ask(Against(bundled, run, kept, other))
     assert comparison.layer is None
     assert max(row.js or 0 for row in comparison.rows) < 1e-6
 
@@ -82,18 +97,130 @@ def test_what_a_model_cannot_take_is_said_and_the_rest_goes_on(opened: Opened) -
     loaded = opened("qwen2_vl")
     run, kept = asked(loaded, replace(QUESTION, prompt="Place:"))
     (unk,) = parse_against("unk")
-    other, comparison = Against(loaded, run, kept, unk).run()
+    ((other, comparison),) = ask(Against(loaded, run, kept, unk))
     assert (other.status == "failed") == (comparison.unavailable is not None)
     if comparison.unavailable is not None:
         assert other.error == comparison.unavailable
         assert comparison.rows == ()
 
 
+ALL = "none,unk,unk-all,noise,noise-pure,zero,one,black,white,blur,mean-patch"
+
+
+class Watched:
+    """Counts the items of every pass of a model; runs out of memory above `most` of them."""
+
+    def __init__(self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, most: int = 99) -> None:
+        self.passes: list[int] = []
+        own = loaded.model.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            items = len(kwargs["input_ids"])
+            self.passes.append(items)
+            if items > most:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(loaded.model, "forward", forward)
+
+
+def alike(one: Run, other: Run) -> None:
+    """The same rows, but for the last bits of a computation in another order."""
+    assert (one.status, one.tokens, one.position) == (other.status, other.tokens, other.position)
+    for row, same in zip(one.rows, other.rows, strict=True):
+        for token, twin in zip(row.top[:3], same.top[:3], strict=True):
+            assert token.probability == pytest.approx(twin.probability, abs=1e-5)
+        assert row.entropy == pytest.approx(same.entropy, abs=1e-4)
+        assert row.rms == pytest.approx(same.rms, rel=1e-4)
+
+
+def test_all_counterfactuals_in_a_few_passes(
+    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, kept = asked(bundled)
+    alone = [ask(Against(bundled, run, kept, each))[0] for each in parse_against(ALL)]
+    watched = Watched(bundled, monkeypatch)
+    together = ask(*(Against(bundled, run, kept, each) for each in parse_against(ALL)))
+    # Pictures of one size, and without a picture prompts of unequal lengths; the two proofs have
+    # a pass of two items and two of one each.
+    assert sorted(watched.passes) == [1] * 4 + [2, 2, 3, 8]
+    for (one, comparison), (other, compared) in zip(together, alone, strict=True):
+        alike(one, other)
+        assert one.proof is not None and one.proof.passed
+        assert [row.js for row in comparison.rows] == pytest.approx(
+            [row.js for row in compared.rows], abs=1e-5
+        )
+        assert comparison.layer == compared.layer
+    # What is kept of one item is its own: the contrast is read from it.
+    watched.passes.clear()
+    ask(*(Against(bundled, run, kept, each) for each in parse_against("black,white,none")))
+    assert watched.passes == [2, 1]  # proved before
+
+
+def test_rows_of_a_batch_come_while_later_layers_run(bundled: Loaded) -> None:
+    run, kept = asked(bundled)
+    told: list[tuple[str, int]] = []
+    againsts = [Against(bundled, run, kept, each) for each in parse_against("black,white")]
+    listener = Listener(read=lambda run, rows: told.append((run.id, len(rows))))
+    ask_against(againsts, listener)
+    for against in againsts:
+        groups = [count for run_id, count in told if run_id == against.run_id]
+        assert len(groups) > 2 and sum(groups) == run.layers + 1
+
+
+def test_where_memory_runs_out_they_go_one_by_one(
+    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, kept = asked(bundled)
+    watched = Watched(bundled, monkeypatch, most=2)
+    found = ask(*(Against(bundled, run, kept, each) for each in parse_against("black,white,one")))
+    assert watched.passes[-4:] == [3, 1, 1, 1]
+    assert [run.status for run, _ in found] == ["done"] * 3
+    assert all(len(comparison.rows) == run.layers + 1 for run, comparison in found)
+
+
+def test_a_model_whose_rows_change_in_a_batch_is_asked_one_by_one(
+    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, kept = asked(bundled)
+    monkeypatch.setattr(bundled.lens, "_refused", {})
+    watched = Watched(bundled, monkeypatch)
+    own = bundled.model.forward
+
+    def mixing(*args: Any, **kwargs: Any) -> Any:
+        if len(kwargs["input_ids"]) > 1:
+            kwargs["pixel_values"] = kwargs["pixel_values"].roll(1, 0)
+        return own(*args, **kwargs)
+
+    monkeypatch.setattr(bundled.model, "forward", mixing)
+    found = ask(*(Against(bundled, run, kept, each) for each in parse_against("black,white,one")))
+    assert max(watched.passes[-3:]) == 1
+    assert [run.status for run, _ in found] == ["done"] * 3
+
+
+def test_cancelling_one_of_a_batch_cancels_all(bundled: Loaded) -> None:
+    run, kept = asked(bundled)
+    againsts = [Against(bundled, run, kept, each) for each in parse_against("black,white,none")]
+    ended: dict[str, Run] = {}
+
+    def cancel(run: Run, rows: Sequence[LayerReading]) -> None:
+        for against in againsts:
+            against.cancel()
+
+    listener = Listener(
+        read=cancel,
+        ended=lambda against, run, comparison: ended.update({against.run_id: run}),
+    )
+    ask_against(againsts, listener)
+    assert [ended[against.run_id].status for against in againsts] == ["cancelled"] * 3
+    assert not ended[againsts[-1].run_id].rows
+
+
 def test_contrast_rows(bundled: Loaded) -> None:
     run, kept = asked(bundled)
     (none,) = parse_against("none")
     against = Against(bundled, run, kept, none)
-    against.run()
+    ask(against)
     reference = against.asking.kept
     assert reference is not None
     same = contrast_rows(kept, [reference], 0.0, 0.0)

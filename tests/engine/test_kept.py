@@ -15,6 +15,7 @@ from engine.errors import BadInput, Cancelled
 from engine.kept import MOST_TOKENS, KeptStream
 from engine.loading import Loaded
 from engine.records import Picture, Question, Tracked
+from engine.row_reader import Wanted
 from engine.streaming import StreamedPass
 from tests.families import FAMILIES
 
@@ -94,8 +95,7 @@ def test_every_kind_of_tail(name: str, norm: bool) -> None:
     kept = finished(lens, tiny.inputs, top_k=5, norm=norm).keep()
     assert kept.replays == replays
     _others_pass_by(lens, tiny.inputs)
-    wanted = finished(lens, tiny.inputs, top_k=20, norm=norm, track=ids).result
-    assert wanted is not None
+    (wanted,) = finished(lens, tiny.inputs, top_k=20, norm=norm, wanted=[Wanted(track=ids)]).results
     tracked = {each.id: each for each in wanted.tracked}
     assert by_the_user(kept.track(ids)) == by_the_user(tuple(tracked[token] for token in ids))
     assert tuple(kept.deepen(row, 20) for row in range(tiny.layers + 1)) == wanted.rows

@@ -446,7 +446,7 @@ def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
 ) -> None:
     keep = StreamedPass.keep
     monkeypatch.setattr(
-        StreamedPass, "keep", lambda streamed: dataclasses.replace(keep(streamed), replays=True)
+        StreamedPass, "keep", lambda *args: dataclasses.replace(keep(*args), replays=True)
     )
     ids = [ready.ask(QUESTION) for _ in range(REPLAYS_REMEMBERED + 2)]
     for run_id in ids:

@@ -102,18 +102,23 @@ def _ask_against(
     prints: bool,
 ) -> tuple[list[Run], list[Comparison]]:
     """The picture's run and those without it, and how each differs from it."""
-    from engine.against import Against
+    from engine.against import Against, Listener, ask_against
 
-    runs: list[Run] = [picture]
-    comparisons: list[Comparison] = []
-    for counterfactual in counterfactuals:
-        run, comparison = Against(loaded, picture, kept, counterfactual).run()
+    found: dict[str, tuple[Run, Comparison]] = {}
+
+    def ended(against: Against, run: Run, comparison: Comparison) -> None:
+        found[against.run_id] = run, comparison
         if comparison.unavailable is not None:
             say(comparison.unavailable)
         elif run.status != "done":
             say(run.error or run.status)
-        runs.append(run)
-        comparisons.append(comparison)
+
+    againsts = [Against(loaded, picture, kept, each) for each in counterfactuals]
+    ask_against(againsts, Listener(ended=ended))
+    # In the order in which they were asked for, whichever went together.
+    ordered = [found[against.run_id] for against in againsts]
+    runs = [picture, *(run for run, _ in ordered)]
+    comparisons = [comparison for _, comparison in ordered]
     if prints:
         _print("", *against_lines(runs, comparisons))
     return runs, comparisons

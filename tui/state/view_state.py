@@ -299,8 +299,13 @@ class ViewState:
         return next((view for view in self.runs if view.run.id == run_id), None)
 
     def _start(self, run: Run) -> None:
-        view = RunView(run)
-        self.runs.append(view)
+        view = self._find(run.id)
+        if view is None:
+            view = RunView(run)
+            self.runs.append(view)
+        else:  # begun again, by itself: memory ran out over several at once
+            view.run, view.phase = run, Phase.RUNNING
+            view.rows.clear()
         self.current = view
         self.asked = None
         self.note = None

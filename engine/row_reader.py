@@ -1,0 +1,161 @@
+"""What is read of one item of a pass: its rows as they come, and what is known at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from msgspec import structs
+from torch import Tensor
+
+from engine.kept import KeptStream, in_main_memory
+from engine.readout import (
+    TextOf,
+    Why,
+    answer_readings,
+    finite,
+    kl_divergence,
+    readings,
+    standings,
+    tracked_tokens,
+)
+from engine.records import LayerReading, Tracked
+from engine.tail import RowStream
+
+Project = Callable[[Sequence[RowStream]], Tensor]
+Beside = Callable[[Sequence[int], Tensor, Project], object]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of one item beside its rows."""
+
+    track: Sequence[int] = ()
+    """Tokens that are followed beside the answer and every top-1; ids that are not in the
+    vocabulary are left out."""
+    beside: Beside | None = None
+    """Handed the numbers and logits [n, vocabulary] of all rows as they are read, and the way from
+    streams to logits that this pass takes; not for a replay, which cannot read another pass's rows
+    beside its own."""
+
+
+class ItemRows(NamedTuple):
+    """All rows of one item, once its pass has ended, and the tokens followed through them."""
+
+    rows: tuple[LayerReading, ...]
+    tracked: tuple[Tracked, ...]
+
+
+class RowReader:
+    """Rows 0..L of one item. Filled from two threads, under the lock of who fills it."""
+
+    def __init__(
+        self,
+        layers: int,
+        top_k: int,
+        text_of: TextOf,
+        project: Project,
+        note: Callable[[int, RowStream], str | None],
+        wanted: Wanted,
+    ) -> None:
+        self._layers = layers
+        self._top_k = top_k
+        self._text_of = text_of
+        self._project = project
+        self._note = note
+        self._wanted = wanted
+        self._read: dict[int, LayerReading] = {}
+        self._logits: dict[int, Tensor] = {}
+        self._streams: dict[int, RowStream] = {}
+        self._groups: list[tuple[int, ...]] = []
+        self._own: Tensor | None = None
+        self._rows: tuple[LayerReading, ...] = ()
+
+    def read(self, rows: Sequence[int], reads: Sequence[RowStream]) -> Callable[[], None]:
+        """Take rows through the tail; what is returned adds them, and is quick."""
+        logits = self._project(reads)
+        device = reads[0].stream.device
+        found = readings(
+            rows,
+            torch.cat([read.stream.to(device) for read in reads]),
+            logits,
+            self._top_k,
+            self._text_of,
+            [self._note(row, read) for row, read in zip(rows, reads, strict=True)],
+        )
+        if self._wanted.beside is not None:
+            self._wanted.beside(rows, logits, self._project)
+
+        def add() -> None:
+            for row, read, reading, row_logits in zip(rows, reads, found, logits, strict=True):
+                self._read[row] = reading
+                self._logits[row] = row_logits
+                self._streams[row] = read
+            self._groups.append(tuple(rows))
+
+        return add
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._read
+
+    def __getitem__(self, row: int) -> LayerReading:
+        return self._read[row]
+
+    def finish(self, last: RowStream, own: Tensor) -> ItemRows:
+        """All rows, the last from the model's own logits `own` [1, vocabulary]; once."""
+        (reading,) = readings([self._layers], last.stream, own, self._top_k, self._text_of, [None])
+        logits = torch.stack(
+            [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
+        )
+        self._logits.clear()
+        rows = [self._read[row] for row in range(self._layers)] + [reading]
+        answer = reading.top[0].id if reading.top else None
+        answers: list[Any] = [None] * len(rows)
+        if answer is not None:
+            answers = list(answer_readings(logits, answer))
+        divergences = kl_divergence(logits, own[0]).tolist()
+        # A pinned token of another model's may be none of this one's.
+        wanted = [token for token in self._wanted.track if 0 <= token < logits.shape[-1]]
+        why = _reasons(rows, answer, wanted)
+        columns = torch.tensor(list(why), dtype=torch.int64)
+        tracked = tracked_tokens(why, [standings(logits, columns)], self._text_of)
+        if self._wanted.beside is not None:
+            self._wanted.beside([self._layers], own, self._project)
+        self._own = own
+        self._rows = tuple(
+            structs.replace(row, answer=place, kl_to_last=finite(divergence))
+            for row, place, divergence in zip(rows, answers, divergences, strict=True)
+        )
+        return ItemRows(self._rows, tracked)
+
+    def keep(self, model: Any, lock: threading.Lock, project: Project, replays: bool) -> KeptStream:
+        """What more can be read from, once the pass has ended well."""
+        assert self._own is not None
+        return KeptStream(
+            model=model,
+            lock=lock,
+            readings=self._rows,
+            streams={row: in_main_memory(read) for row, read in self._streams.items()},
+            groups=tuple(sorted(self._groups)),
+            own=self._own.cpu(),
+            device=self._own.device,
+            project=project,
+            text_of=self._text_of,
+            replays=replays,
+        )
+
+
+def _reasons(
+    rows: Sequence[LayerReading], answer: int | None, wanted: Sequence[int]
+) -> dict[int, Why]:
+    """The answer, every token that is top-1 in some row, and `wanted`: what is tracked, and why."""
+    why: dict[int, Why] = {} if answer is None else {answer: "answer"}
+    for row in rows:
+        if row.top:
+            why.setdefault(row.top[0].id, "top-1")
+    for token in wanted:
+        why.setdefault(token, "user")
+    return why
