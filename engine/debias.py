@@ -4,12 +4,10 @@ is divided by what it has without the picture."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from engine.errors import BadInput
-from engine.readout import TextOf
 from engine.records import Debiased
 
 EPSILON = 1e-4
@@ -32,19 +30,6 @@ def answer_ids(answers: Sequence[str], ids_of: IdsOf) -> dict[str, tuple[int, ..
         if not ids:
             raise BadInput(f"no token of this model begins the answer {answer!r}")
     return found
-
-
-def spelled(tokenizer: Any, text_of: TextOf, vocabulary: int) -> IdsOf:
-    """The spellings of a word that count: as typed, Capital and lower, each with a space in front
-    and without."""
-    from engine.spellings import spellings
-
-    def ids_of(answer: str) -> tuple[int, ...]:
-        found = spellings(tokenizer, answer, text_of, vocabulary)
-        # A number is offered as the token of that id, too, which is no spelling of it.
-        return tuple(each.id for each in found if each.text and each.typed.startswith(each.text))
-
-    return ids_of
 
 
 def debias(probabilities: Sequence[float], prior: Sequence[float]) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ class Forward:
         self, model: nn.Module, parts: ModelParts, inputs: Mapping[str, Any], positions: Positions
     ) -> None:
         self.model = model
-        self._parts = parts
+        self.parts = parts
         self._tail = parts.tail
         self._layers = parts.layers
         self.inputs = dict(inputs)
@@ -65,7 +65,7 @@ class Forward:
         after: dict[nn.Module, Any] = {}
         for index, layer in enumerate(self._layers):
             before[layer] = self._layer_watch(index)
-            if any(self._parts.notes[index + 1 :]):
+            if any(self.parts.notes[index + 1 :]):
                 after[layer] = self._after_layer
         if isinstance(self._tail, Replay):
             after[self._tail.layers[-1]] = self._after_last_layer
@@ -100,7 +100,7 @@ class Forward:
 
     def note(self, row: int, read: RowStream) -> str | None:
         """What this row means here where it is not the truncated model's."""
-        note = self._parts.notes[row]
+        note = self.parts.notes[row]
         left = read.left
         if left is not None and torch.equal(left, read.stream.to(left.device)):
             return None  # nothing was added at these positions
@@ -131,7 +131,7 @@ class Forward:
                 return
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            stream = self._parts.stream_slot.get(args, kwargs)
+            stream = self.parts.stream_slot.get(args, kwargs)
             if self.places is None:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis]
@@ -142,7 +142,7 @@ class Forward:
             picked = RowStream(
                 self._pick(stream),
                 tuple(self._pick(other.get(args, kwargs)) for other in others),
-                self._left if self._parts.notes[index] else None,
+                self._left if self.parts.notes[index] else None,
             )
             # Layers that this pass skips leave the stream as it is.
             while self._next_row <= index:

@@ -107,6 +107,13 @@ def with_first_tensor(value: Any, replacement: Tensor) -> Any:
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
+def shallow_copy(output: Any) -> Any:
+    """A copy of a module's output; replacing its entries leaves the output as it is."""
+    if isinstance(output, dict):
+        return type(output)(**output)
+    return list(output) if isinstance(output, list) else output
+
+
 @dataclass(frozen=True)
 class Slot:
     """Where in a call's arguments a tensor stands: a position or a keyword."""

@@ -6,12 +6,14 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from engine.batched import BatchedPass, ItemNumbers
 from engine.batches import batch_key, collate, length_of, pad_id_of
 from engine.errors import CannotRead
 from engine.forward import Forward
@@ -176,6 +178,25 @@ class Lens:
             prove=self.prove,
             tail=self.parts.tail,
         )
+
+    def read_batch(
+        self,
+        inputs: Mapping[str, Any],
+        truths: Sequence[Sequence[int]],
+        count: int,
+        unnormed: bool,
+        around: AbstractContextManager[object] | None = None,
+    ) -> list[ItemNumbers]:
+        """All rows of every item of a batch, at its last attended token, once the pass is over.
+
+        The pass runs inside `around`. For `truths`, `count` and `unnormed` see
+        `BatchedPass.numbers`.
+        """
+        inputs = self.on_device(inputs)
+        with self._lock:
+            self._ensure_learned(inputs, not unnormed)
+            passed = BatchedPass(self._forward(inputs, [-1]), len(self.layers)).run(around)
+            return passed.numbers(truths, count, unnormed)
 
     def refuses_batch(
         self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool] = lambda: False

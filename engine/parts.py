@@ -31,3 +31,5 @@ class ModelParts:
     """For each row, what it means where it is not the truncated model's."""
     stream_shape: tuple[int, ...]
     """Of the stream in the watched pass."""
+    before: tuple[nn.Module, ...]
+    """Modules of the outermost calls that end before the first layer begins."""

@@ -31,6 +31,14 @@ SAFE_PILLOW = (13, 0)
 
 
 @dataclass(frozen=True)
+class DecodedPicture:
+    """A picture in memory (RGB) and the digest of the file it came from."""
+
+    image: Image
+    sha256: str
+
+
+@dataclass(frozen=True)
 class OpenedPicture:
     """A picture in memory (RGB) and its record."""
 
@@ -42,15 +50,23 @@ def open_picture(path: str | Path) -> OpenedPicture:
     """Open a picture file. Raises BadInput, naming the file and what is wrong with it."""
     name = storable(path)
     data = read_file(path, "picture", MAX_BYTES)
-    image = _decode(data, name)
+    decoded = decode_picture(data, name)
+    image = decoded.image
     record = Picture(
         path=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=decoded.sha256,
         width=image.width,
         height=image.height,
         preview=_preview_of(image),
     )
     return OpenedPicture(image, record)
+
+
+def decode_picture(data: bytes, name: str) -> DecodedPicture:
+    """A picture from the bytes of a file, without a preview. Raises BadInput, with its `name`."""
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"{name}: {len(data):,} bytes; the limit for a picture is {MAX_BYTES:,}")
+    return DecodedPicture(_decode(data, name), hashlib.sha256(data).hexdigest())
 
 
 def open_preview(text: str) -> Image:

@@ -35,6 +35,8 @@ class Prepared:
     tokens: tuple[PromptToken, ...]
     text: str
     """Exactly what was tokenised, with the picture's placeholder not yet expanded."""
+    add_special: bool = True
+    """Whether the tokenizer has put its own special tokens around the text."""
 
 
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
@@ -78,7 +80,19 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         PromptToken(id=token, text=texts(token), kind=kind, part=part)
         for token, kind, part in zip(ids, kinds, parts, strict=True)
     )
-    return Prepared(_in_dtype(model, inputs), tokens, text)
+    return Prepared(_in_dtype(model, inputs), tokens, text, add_special)
+
+
+def prepare_again(model: Any, processor: Any, prepared: Prepared, image: Image) -> dict[str, Any]:
+    """The inputs of a question that is prepared, about another picture. Raises BadInput."""
+    decoder = prepared.inputs.get("decoder_input_ids")
+    inputs, ids = _tokenise(
+        processor, prepared.text, image, prepared.add_special, closed=decoder is not None
+    )
+    if decoder is not None:
+        inputs["decoder_input_ids"] = decoder
+    _refuse_too_long(model, len(ids))
+    return _in_dtype(model, inputs)
 
 
 def _chat_text(

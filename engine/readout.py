@@ -11,6 +11,10 @@ from torch import Tensor
 
 from engine.records import AnswerReading, LayerReading, Token, Tracked
 
+TIES = 16
+"""Equal logits at the edge of the top that are looked for in all rows at once; heads in bfloat16
+have many."""
+
 TextOf = Callable[[int], str]
 Why = Literal["answer", "top-1", "user"]
 
@@ -35,6 +39,37 @@ def top_ids(logits: Tensor, count: int) -> Tensor:
     candidates = (logits >= threshold).nonzero().flatten()
     order = torch.sort(logits[candidates], descending=True, stable=True).indices
     return candidates[order[:count]]
+
+
+def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
+    """Ids of the `count` largest logits of each row, [n, vocabulary] to [n, count]; ties to the
+    lower id."""
+    count = min(count, logits.shape[-1])
+    wide = min(count + TIES, logits.shape[-1])
+    values, ids = logits.topk(wide)
+    # Of the wider cut, sorted by id and then, keeping that order, by value.
+    ids, order = ids.sort(-1)
+    values, again = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    found = ids.gather(-1, again)[:, :count]
+    # Rows that have more ties than the cut is wider are looked at one by one.
+    if wide < logits.shape[-1]:
+        for row in (values[:, -1] == values[:, count - 1]).nonzero().flatten().tolist():
+            found[row] = top_ids(logits[row], count)
+    return found
+
+
+def best_of(logits: Tensor, ids: Tensor) -> Tensor:
+    """Of `ids` [n, m], ascending and filled up with -1, that with the largest logit in each row
+    [n, vocabulary]; ties to the lower id, 0 where there is none."""
+    values = logits.gather(-1, ids.clamp_min(0)).masked_fill(ids < 0, -torch.inf)
+    return ids.gather(-1, values.argmax(-1, keepdim=True)).squeeze(-1).clamp_min(0)
+
+
+def ranks_of(logits: Tensor, ids: Tensor) -> Tensor:
+    """Rank (1 = best, ties to the lower id) of one token a row, [n, vocabulary] and [n] to [n]."""
+    own = logits.gather(-1, ids.unsqueeze(-1))
+    ahead = torch.arange(logits.shape[-1], device=logits.device) < ids.unsqueeze(-1)
+    return (logits > own).sum(-1) + ((logits == own) & ahead).sum(-1) + 1
 
 
 def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:

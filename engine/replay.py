@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy import Anatomy, logits_of, output_stream
-from engine.hooks import answering, evaluating, with_first_tensor
+from engine.hooks import answering, evaluating, shallow_copy, with_first_tensor
 from engine.tail import RowStream
 
 
@@ -43,7 +43,7 @@ class Replay:
 
         def remember(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if not self.active:
-                memory.setdefault(module, []).append(_shallow_copy(output))
+                memory.setdefault(module, []).append(shallow_copy(output))
 
         return dict.fromkeys(self._before, remember)
 
@@ -84,7 +84,7 @@ class Replay:
         for module in self._before:
             if module in memory:
                 recorded = iter(memory[module])
-                answers[module] = lambda *_, recorded=recorded, **__: _shallow_copy(next(recorded))
+                answers[module] = lambda *_, recorded=recorded, **__: shallow_copy(next(recorded))
 
         def bypass(*args: Any, **kwargs: Any) -> Any:
             return self._wrapped(self._slot.get(args, kwargs))
@@ -101,13 +101,6 @@ class Replay:
 
     def _wrapped(self, stream: Tensor) -> Any:
         return with_first_tensor(self._last_output, stream)
-
-
-def _shallow_copy(output: Any) -> Any:
-    """A copy that may be edited in place without touching the remembered one."""
-    if isinstance(output, dict):
-        return type(output)(**output)
-    return list(output) if isinstance(output, list) else output
 
 
 def _emptied(output: Any) -> Any:

@@ -6,8 +6,8 @@ the word when it stands alone: that would find begin tokens and prefix spaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from engine.events import Spelling
 from engine.readout import TextOf
@@ -47,6 +47,32 @@ def spellings(tokenizer: Any, typed: str, text_of: TextOf, vocabulary: int) -> t
         if whole[form] is None:
             found += _first(tokenizer, form, text_of)
     return _distinct(found, vocabulary)
+
+
+class Spelled(NamedTuple):
+    """An answer as this model can say it."""
+
+    ids: tuple[int, ...]
+    """The first token of each spelling: as written, Capital and lower, with a space in front and
+    without."""
+    several_tokens: bool
+    """Whether none of them is the whole answer."""
+
+
+def spelled(tokenizer: Any, text_of: TextOf, vocabulary: int) -> Callable[[str], Spelled]:
+    """From an answer to the spellings of it that count."""
+
+    def of(answer: str) -> Spelled:
+        found = [
+            each
+            for each in spellings(tokenizer, answer, text_of, vocabulary)
+            # A number is offered as the token of that id, too, which is no spelling of it.
+            if each.text and each.typed.startswith(each.text)
+        ]
+        ids = tuple(dict.fromkeys(each.id for each in found))
+        return Spelled(ids, not any(each.whole for each in found))
+
+    return of
 
 
 def vocabulary_of(model: Any, tokenizer: Any) -> int:

@@ -153,15 +153,15 @@ class Worker:
         wanted, generation = tuple(references), self._generation
 
         def read() -> Event:
-            from engine.debias import answer_ids, debiased_answers, parse_answers, spelled
+            from engine.debias import answer_ids, debiased_answers, parse_answers
             from engine.processors import tokenizer_of
-            from engine.spellings import vocabulary_of
+            from engine.spellings import spelled, vocabulary_of
 
             loaded, kept = self._loaded, self._kept(of)
             assert loaded is not None  # what is kept goes with the model
             tokenizer = tokenizer_of(loaded.processor)
-            ids_of = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
-            ids = answer_ids(parse_answers(answers), ids_of)
+            spell = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
+            ids = answer_ids(parse_answers(answers), lambda answer: spell(answer).ids)
             others = [self._kept(each).own[0] for each in wanted]
             return AnswersDebiased(of, wanted, debiased_answers(ids, kept.own[0], *others))
 

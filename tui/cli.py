@@ -18,6 +18,7 @@ from tui.commands.parsers import (
     explorer_parser,
     run_parser,
     settings_parser,
+    sweep_parser,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(run_parser().parse_args(given[1:]))
         if given[:1] == ["check"]:
             return _check(check_parser().parse_args(given[1:]))
+        if given[:1] == ["sweep"]:
+            return _sweep(sweep_parser().parse_args(given[1:]))
         if given[:1] in (["config"], ["paths"]):
             return _show_settings(given[0], given[1:])
         return _explore(explorer_parser().parse_args(given))
@@ -197,6 +200,37 @@ def _check(options: argparse.Namespace) -> int:
     from tui.commands.check import run_check
 
     return run_check(load_options, proof_only=options.proof_only)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from engine.checkpoints import model_folder
+    from engine.pictures import pillow_warning
+    from tui.commands.sweep import SweepOrder, run_sweep
+    from tui.disk.settings import load_settings
+
+    settings = load_settings().settings
+    load_options = _load_options(options, settings)
+    model_folder(load_options)
+    warning = pillow_warning()
+    if warning:
+        print(f"lenscope: {warning}", file=sys.stderr)
+    options.prompt = ""
+    return run_sweep(
+        load_options,
+        _question(options, settings),
+        SweepOrder(
+            data=options.data,
+            prompts=options.prompts,
+            out=options.out,
+            main=options.main,
+            batch_size=options.batch_size,
+            limit=options.limit,
+            shard=options.shard,
+            retry=options.retry,
+            share=not options.no_sharing,
+            presets_file=Path(settings.presets_file) if settings.presets_file else None,
+        ),
+    )
 
 
 def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptions, Question]:

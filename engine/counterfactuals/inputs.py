@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.loading import Loaded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedCounterfactual(Prepared):
     """What goes into the model, position -1 being the same token as with the picture.
 
@@ -56,19 +56,27 @@ def counterfactual_inputs(
         other, made = pictures.picture_instead(counterfactual, image)
         with_other = prepare(loaded.model, loaded.processor, question, other)
         return PreparedCounterfactual(
-            with_other.inputs, with_other.tokens, with_other.text, made, other
+            with_other.inputs,
+            with_other.tokens,
+            with_other.text,
+            counterfactual=made,
+            preview=other,
         )
     if name in pixels.NAMES:
         settings = getattr(loaded.processor, "image_processor", None)
         inputs = pixels.pixels_instead(counterfactual, prepared.inputs, settings)
-        return PreparedCounterfactual(inputs, prepared.tokens, prepared.text, counterfactual, None)
+        return PreparedCounterfactual(
+            inputs, prepared.tokens, prepared.text, counterfactual=counterfactual, preview=None
+        )
     if name not in tokens.NAMES:
         raise BadInput(f"there is no counterfactual {name!r}; there are {grammar.listed()}")
     edited, made = tokens.tokens_instead(
         counterfactual, prepared, loaded.model, tokenizer_of(loaded.processor)
     )
     _refuse_where_a_picture_is_needed(loaded, name, edited)
-    return PreparedCounterfactual(edited.inputs, edited.tokens, edited.text, made, None)
+    return PreparedCounterfactual(
+        edited.inputs, edited.tokens, edited.text, counterfactual=made, preview=None
+    )
 
 
 def _refuse_where_a_picture_is_needed(loaded: Loaded, name: str, edited: Prepared) -> None:

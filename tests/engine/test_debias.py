@@ -14,10 +14,10 @@ from engine.debias import (
     debiased_answers,
     normalised,
     parse_answers,
-    spelled,
 )
 from engine.errors import BadInput
 from engine.loading import Loaded
+from engine.spellings import spelled
 from engine.tokens import texts_for
 from samples.making.scenes import COLORS
 
@@ -106,7 +106,9 @@ def test_lists_of_answers() -> None:
 def test_the_eight_colours_of_the_bundled_model(bundled: Loaded) -> None:
     tokenizer = bundled.processor.tokenizer
     text_of = texts_for(bundled.model)
-    ids = answer_ids(tuple(COLORS), spelled(tokenizer, text_of, len(tokenizer)))
+    spell = spelled(tokenizer, text_of, len(tokenizer))
+    assert not any(spell(color).several_tokens for color in COLORS)
+    ids = answer_ids(tuple(COLORS), lambda color: spell(color).ids)
     for color, tokens in ids.items():
         forms = [form for word in (color, color.title()) for form in (f" {word}", word)]
         assert sorted(text_of(token) for token in tokens) == sorted(forms)
@@ -116,6 +118,6 @@ def test_the_eight_colours_of_the_bundled_model(bundled: Loaded) -> None:
 
 def test_a_number_is_no_id_of_a_token(bundled: Loaded) -> None:
     tokenizer = bundled.processor.tokenizer
-    ids_of = spelled(tokenizer, texts_for(bundled.model), len(tokenizer))
-    texts = [texts_for(bundled.model)(token) for token in ids_of("2")]
+    spell = spelled(tokenizer, texts_for(bundled.model), len(tokenizer))
+    texts = [texts_for(bundled.model)(token) for token in spell("2").ids]
     assert texts and set(texts) <= {"2", " 2"}

@@ -86,6 +86,61 @@ def check_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def sweep_parser() -> argparse.ArgumentParser:
+    """What `lenscope sweep` takes."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope sweep",
+        description="Ask about every picture of a data set and keep every row, so that "
+        "`lenscope report` can say at which layer what is formed. The same command goes on where "
+        "it was left. Several GPUs: `accelerate launch -m tui sweep ...`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        required=True,
+        help="a folder of pictures, a CLEVR or COCO folder, or a CSV, JSONL, Parquet or Arrow file "
+        "with `picture` (or `image`), and perhaps `prompt`, `answer` and `group`",
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="P",
+        help="for data without questions of its own: a set of presets (clevr, coco), a file with "
+        "a prompt on every line, or `questions` for CLEVR's own",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="the folder of the results")
+    parser.add_argument(
+        "--main",
+        choices=("largest", "nearest"),
+        default="largest",
+        help="which object of a CLEVR scene is the main one: the nearest of the large ones "
+        "(largest), or the nearest of all",
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="items in one pass (what memory holds)"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="this part of the pictures, 1/N to N/N",
+    )
+    parser.add_argument(
+        "--retry", action="store_true", help="ask those again that have failed before"
+    )
+    parser.add_argument(
+        "--no-sharing",
+        action="store_true",
+        help="a vision pass for every prompt, not one for every picture",
+    )
+    _add_asking(parser)
+    _add_loading(parser)
+    return parser
+
+
 def _add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
     picture = parser.add_mutually_exclusive_group()
@@ -95,12 +150,17 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
+    asking = _add_asking(parser)
+    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="of noise (0)")
+    _add_loading(parser)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> Any:
     asking = parser.add_argument_group("how it is asked")
     asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
     asking.add_argument("--system", metavar="TEXT", help="a system turn")
-    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="of noise (0)")
     asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
-    _add_loading(parser)
+    return asking
 
 
 def _add_loading(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +221,22 @@ def _seed(text: str) -> int:
     if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError("a whole number from 0 up")
     return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("a whole number from 1 up")
+    return value
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Its index, counted from 0, and how many there are."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    index, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError("I/N, such as 1/4 to 4/4")
+    return index - 1, count
 
 
 def _top_k(text: str) -> int:

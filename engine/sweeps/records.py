@@ -1,0 +1,120 @@
+"""What a sweep writes, field by field: the names are those of the files in its folder.
+
+`sweep.json` holds one `Sweep`, every line of `items-<shard>.jsonl` a `SweepItem`, every line of
+`failures.jsonl` a `Failure`. Numbers mean what they mean in `engine.records`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from engine.records import Digest, ModelCard, NonNegative, Positive, Proof, Share, Token
+
+ItemId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+
+VERSION = 1
+"""Of the files' format."""
+STORED_TOP = 5
+"""Tokens that a row of an item holds."""
+
+
+class Standing(Struct, frozen=True):
+    """Where an answer stands in one row."""
+
+    probability: Share
+    """Of the first tokens of all its spellings together."""
+    rank: Positive
+    """Of the best of them."""
+
+
+class SweepRow(Struct, frozen=True, omit_defaults=True):
+    """One row of one item."""
+
+    layer: NonNegative
+    top: tuple[Token, ...]
+    entropy: float | None
+    rms: float | None
+    kl_to_last: float | None
+    truth: Standing | None
+    """None where no truth is known, or the row is not a number."""
+    final: Standing | None
+    """Of the item's final answer: top-1 of the last row."""
+    approximate: str | None = None
+    """Why the row is not exactly the truncated model's."""
+
+
+class ItemPicture(Struct, frozen=True):
+    """Which picture was asked about."""
+
+    path: str
+    sha256: Digest
+
+
+class SweepItem(Struct, frozen=True):
+    """One question about one picture, and all its rows."""
+
+    item: ItemId
+    picture: ItemPicture | None
+    prompt: str
+    group: str
+    truth: str | None
+    spellings: tuple[NonNegative, ...]
+    """The first token of each spelling of the truth."""
+    rows: tuple[SweepRow, ...]
+    rows_unnormed: tuple[SweepRow, ...] | None
+    """The rows but the last without the final norm; None where this model has none to leave out."""
+    proof: Proof
+    seconds: dict[str, float] = field(default_factory=dict)
+    several_tokens: bool = False
+    """Whether no spelling of the truth is one token: only its beginning is looked for."""
+
+
+class Failure(Struct, frozen=True):
+    """One question that could not be asked."""
+
+    item: str
+    """Its id; empty where the picture could not be read."""
+    picture: str
+    prompt: str
+    error: str
+    group: str = ""
+    truth: str | None = None
+
+
+class SweepQuestion(Struct, frozen=True):
+    """What all questions of a sweep have in common."""
+
+    chat: bool
+    system: str | None
+    prefix: str
+
+
+class SweepData(Struct, frozen=True):
+    """Where the questions come from."""
+
+    kind: str
+    path: str
+    digest: str
+    """Of what the source lists: names and sizes of pictures, questions and truths."""
+    pictures: NonNegative
+    items: NonNegative
+    rule: str = ""
+    """How truths are derived, in words."""
+
+
+class Sweep(Struct, frozen=True):
+    """What a folder of results belongs to; the same for all its shards."""
+
+    created: str
+    model: ModelCard
+    layers: NonNegative
+    question: SweepQuestion
+    data: SweepData
+    prompts: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What was found out about the model: why nothing is batched, shared, or read without norm."""
+    format: Literal["lenscope-sweep"] = "lenscope-sweep"
+    version: Annotated[int, Meta(ge=1)] = VERSION

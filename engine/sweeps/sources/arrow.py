@@ -1,0 +1,137 @@
+"""Parquet and Arrow files as `datasets` writes them: an image column of embedded pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadInput
+from engine.files import reason_of
+from engine.sweeps.sources.tables import task_of
+from engine.sweeps.sources.tasks import PictureTasks, Prompt, Source
+
+IMAGE_COLUMNS = ("image", "picture", "img")
+WANTED = ("prompt", "question", "answer", "label", "group")
+ROWS_AT_ONCE = 16
+
+
+def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
+    """The questions of a Parquet or Arrow file, read some rows at a time.
+
+    The picture is a column of bytes, or of `{bytes, path}`; `prompt` (or `question`), `answer` (or
+    `label`, where it is text) and `group` may stand beside it. Raises BadInput.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise BadInput(
+            f"{file}: reading it needs pyarrow: pip install 'lenscope[report]'"
+        ) from None
+    rows = _Rows(file, tuple(prompts))
+    status = file.stat()
+    pictures = items = 0
+    for picture in rows.listed():
+        pictures += 1
+        items += len(picture.tasks)
+    if not items:
+        raise BadInput(f"{file}: no rows in it")
+    digest = hashlib.sha256(f"{status.st_size} {pictures} {items} ".encode())
+    with file.open("rb") as stream:
+        # A Parquet file says at its end what it holds.
+        stream.seek(max(0, status.st_size - 2**16))
+        digest.update(stream.read())
+    return Source("arrow", str(file), rows, digest.hexdigest(), pictures, items)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Goes through the file from its beginning every time; holds a few rows at once."""
+
+    file: Path
+    prompts: tuple[Prompt, ...]
+
+    def __iter__(self) -> Iterator[PictureTasks]:
+        for number, row, column in self._rows(with_pictures=True):
+            image = row[column]
+            data = image.get("bytes") if isinstance(image, dict) else image
+            path = image.get("path") if isinstance(image, dict) else None
+            yield PictureTasks(
+                f"{self.file.name}#{number}",
+                # A path that the file names instead of a picture must lie beside it.
+                self.file.parent / Path(str(path)).name if data is None and path else None,
+                self._tasks(number, row),
+                None if data is None and path else partial(_bytes, data),
+            )
+
+    def listed(self) -> Iterator[PictureTasks]:
+        """The same without the pictures."""
+        for number, row, _ in self._rows(with_pictures=False):
+            yield PictureTasks(f"{self.file.name}#{number}", None, self._tasks(number, row))
+
+    def _tasks(self, number: int, row: dict[str, Any]) -> tuple[Any, ...]:
+        answer = row.get("answer", row.get("label"))
+        columns = {
+            "prompt": row.get("prompt", row.get("question")),
+            "answer": answer if isinstance(answer, str) else None,
+            "group": row.get("group"),
+        }
+        return task_of(columns, self.prompts, f"{self.file}, row {number}")
+
+    def _rows(self, with_pictures: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
+        import pyarrow
+
+        try:
+            names, batches = self._opened(with_pictures)
+            column = next((name for name in IMAGE_COLUMNS if name in names), None)
+            if column is None:
+                raise BadInput(
+                    f"{self.file}: no image column ({', '.join(IMAGE_COLUMNS)}); "
+                    f"it has {', '.join(map(repr, names))}"
+                )
+            number = 0
+            for batch in batches:
+                kept = [name for name in (column, *WANTED) if name in batch.schema.names]
+                if not with_pictures:
+                    kept = [name for name in kept if name != column]
+                few = batch.select(kept)
+                for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                    part = few.slice(start, ROWS_AT_ONCE)
+                    columns = {name: part.column(name).to_pylist() for name in kept}
+                    for index in range(min(ROWS_AT_ONCE, batch.num_rows - start)):
+                        row = {name: values[index] for name, values in columns.items()}
+                        yield number, row, column
+                        number += 1
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadInput(f"{self.file}: cannot be read ({reason_of(error)})") from None
+
+    def _opened(self, with_pictures: bool) -> tuple[list[str], Iterator[Any]]:
+        import pyarrow
+        from pyarrow import parquet
+
+        if self.file.suffix.lower() == ".parquet":
+            table = parquet.ParquetFile(self.file)
+            names = list(table.schema_arrow.names)
+            wanted = [name for name in WANTED if name in names]
+            if with_pictures:
+                wanted += [name for name in IMAGE_COLUMNS if name in names]
+            # Without any column a batch would not say how many rows it has.
+            wanted = wanted or names[:1]
+            return names, table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)
+        source = pyarrow.memory_map(str(self.file))
+        try:
+            stream = pyarrow.ipc.open_stream(source)  # what `datasets` caches
+            return list(stream.schema.names), iter(stream)
+        except pyarrow.ArrowInvalid:
+            whole = pyarrow.ipc.open_file(source)
+            batches = (whole.get_batch(index) for index in range(whole.num_record_batches))
+            return list(whole.schema.names), batches
+
+
+def _bytes(data: Any) -> bytes:
+    if not isinstance(data, bytes):
+        raise BadInput("no picture in this row")
+    return data

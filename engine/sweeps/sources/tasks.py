@@ -1,0 +1,106 @@
+"""What every source gives out: pictures, each with the questions that are asked about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.errors import BadInput
+
+NO_GROUP = "all"
+"""The group of questions that belong to none."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question that is asked about every picture."""
+
+    text: str
+    group: str = NO_GROUP
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question about one picture."""
+
+    prompt: str
+    group: str = NO_GROUP
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class PictureTasks:
+    """A picture and what is asked about it."""
+
+    path: str
+    """As it is recorded: relative to the data, or where it was embedded."""
+    file: Path | None
+    """Where it is read from; None where `read` gives its bytes."""
+    tasks: tuple[Task, ...]
+    read: Callable[[], bytes] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(set(self.tasks)) != len(self.tasks):
+            object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The questions of one set of data, listed without opening a picture."""
+
+    kind: str
+    path: str
+    pictures: Iterable[PictureTasks]
+    """Can be gone through again and again."""
+    digest: str
+    picture_count: int
+    item_count: int
+    rule: str = ""
+    """How truths are derived, in words."""
+
+
+def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = "") -> Source:
+    """A source of pictures that are all known; its digest is of their names, sizes and questions.
+
+    Raises BadInput for one without any question.
+    """
+    items = sum(len(picture.tasks) for picture in pictures)
+    if not items:
+        raise BadInput(f"{path}: no question is asked about any picture")
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(repr((picture.path, _size(picture.file), picture.tasks)).encode())
+    return Source(kind, str(path), pictures, digest.hexdigest(), len(pictures), items, rule)
+
+
+def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
+    """The questions of a source that has none of its own. Raises BadInput where there are none."""
+    if not prompts:
+        raise BadInput("this data has no questions of its own: name them with --prompts")
+    return tuple(Task(prompt.text, prompt.group) for prompt in prompts)
+
+
+def merged(pictures: Iterable[PictureTasks]) -> list[PictureTasks]:
+    """Pictures that are named more than once, once, with the questions of all places."""
+    found: dict[str, PictureTasks] = {}
+    for picture in pictures:
+        known = found.get(picture.path)
+        tasks = picture.tasks if known is None else known.tasks + picture.tasks
+        found[picture.path] = PictureTasks(picture.path, picture.file, tasks, picture.read)
+    return list(found.values())
+
+
+def shard_of(pictures: Iterable[PictureTasks], index: int, count: int) -> Iterator[PictureTasks]:
+    """Every `count`-th picture from `index` on: the questions about one stay together."""
+    for number, picture in enumerate(pictures):
+        if number % count == index:
+            yield picture
+
+
+def _size(file: Path | None) -> int:
+    try:
+        return -1 if file is None else file.stat().st_size
+    except (OSError, ValueError):
+        return -1  # it is a failure of its own when its turn comes

@@ -1,0 +1,289 @@
+"""The folder of a sweep: written so that it can be killed at any time and taken up again.
+
+Every item is one line that is written with one call, so that a kill tears at most the last line of
+a file; a torn line is dropped when the sweep goes on. What does not belong together is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import BadInput, LenscopeError
+from engine.files import read_file, reason_of, user_path, write_file
+from engine.sweeps.records import VERSION, Failure, Sweep, SweepItem
+from engine.sweeps.sources.tasks import Task
+
+SWEEP = "sweep.json"
+FAILURES = "failures.jsonl"
+ITEMS = "items-*.jsonl"
+MOST_BYTES = 2**26
+LONGEST_LINE = 2**26
+
+_ITEMS = msgspec.json.Decoder(SweepItem)
+_FAILURES = msgspec.json.Decoder(Failure)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What of a line says which question it answers; the rest is skipped unread."""
+
+    item: str
+    picture: _Picture | str | None
+    prompt: str
+    group: str = ""
+    truth: str | None = None
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    path: str
+
+
+class CannotWrite(LenscopeError):
+    """The results cannot be written any further; what there is stays whole."""
+
+
+def task_key(path: str, task: Task) -> bytes:
+    """What an item is known by before its picture is opened."""
+    text = repr((path, task.prompt, task.group, task.truth))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def item_id(sweep: Sweep, sha256: str, task: Task) -> str:
+    """16 hex digits: of the picture's content, the question, and the settings of the sweep."""
+    model, question = sweep.model, sweep.question
+    settings = (
+        model.name, model.revision, model.class_name, model.dtype,
+        question.chat, question.system, question.prefix,
+    )  # fmt: skip
+    text = repr((sha256, task.prompt, task.group, task.truth, settings))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """What the results in a folder belong to. Raises BadInput where it is no sweep's."""
+    file = user_path(folder) / SWEEP
+    data = read_file(file, "sweep", MOST_BYTES)
+    try:
+        sweep = msgspec.json.decode(data, type=Sweep)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{file}: not a sweep ({error})") from None
+    if sweep.version > VERSION:
+        raise BadInput(f"{file}: written by a newer Lenscope (format {sweep.version})")
+    return sweep
+
+
+def read_items(folder: Path) -> Iterator[SweepItem]:
+    """All items, each id once, file by file; torn lines are passed over.
+
+    Raises BadInput for a line that is whole and no item.
+    """
+    known: set[str] = set()
+    for file in sorted(folder.glob(ITEMS)):
+        for number, line in _lines(file):
+            try:
+                item = _ITEMS.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise BadInput(f"{file}, line {number}: not an item ({error})") from None
+            if item.item not in known:
+                known.add(item.item)
+                yield item
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """The questions that could not be asked. Raises BadInput for a line that is none."""
+    file = folder / FAILURES
+    found: list[Failure] = []
+    for number, line in _lines(file) if file.exists() else ():
+        try:
+            found.append(_FAILURES.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadInput(f"{file}, line {number}: not a failure ({error})") from None
+    return found
+
+
+class Store:
+    """The results of one shard, open for writing. Close it."""
+
+    def __init__(self, folder: str | Path, shard: int = 0, shards: int = 1) -> None:
+        """Raises BadInput where the folder cannot be written to, or another writes this shard."""
+        self.shard, self.shards = shard, shards
+        self._handle = -1
+        try:
+            self.folder = user_path(folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.folder / f"items-{shard:05}-of-{shards:05}.jsonl"
+            self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise BadInput(f"{folder}: another sweep is writing this shard") from None
+        except OSError as error:
+            raise BadInput(f"{folder}: cannot be written to ({reason_of(error)})") from None
+        self._ids: set[str] = set()
+
+    def belongs_to(self, sweep: Sweep) -> Sweep:
+        """Begin the folder for this sweep, or go on with it: the sweep that is recorded.
+
+        Raises BadInput where the results in it are another's, saying what differs.
+        """
+        file = self.folder / SWEEP
+        with self._alone(SWEEP):
+            if not file.exists():
+                if any(each.stat().st_size for each in self.folder.glob(ITEMS)):
+                    raise BadInput(f"{self.folder}: results, but no {SWEEP}: choose another --out")
+                self._write_whole(file, msgspec.json.format(msgspec.json.encode(sweep)))
+                return sweep
+            known = read_sweep(self.folder)
+        for what, old, new in (
+            ("model", known.model.name, sweep.model.name),
+            ("model's revision", known.model.revision, sweep.model.revision),
+            ("model's class", known.model.class_name, sweep.model.class_name),
+            ("dtype", known.model.dtype, sweep.model.dtype),
+            ("settings of the questions", known.question, sweep.question),
+            ("prompts", known.prompts, sweep.prompts),
+            ("data", known.data.digest, sweep.data.digest),
+            ("rule for truths", known.data.rule, sweep.data.rule),
+            ("layers", known.layers, sweep.layers),
+        ):
+            if old != new:
+                raise BadInput(
+                    f"{self.folder} holds results of another {what} ({_short(old)}, "
+                    f"now {_short(new)}): choose another --out"
+                )
+        return known
+
+    def done(self, retry: bool = False) -> set[bytes]:
+        """The keys of the questions that need not be asked again: those that have been answered,
+        by whatever shard, and, without `retry`, those that have failed. Drops torn lines."""
+        found: set[bytes] = set()
+        self._drop_torn(self._handle)
+        decoder = msgspec.json.Decoder(_Asked)
+        for file in sorted(self.folder.glob(ITEMS)):
+            for number, line in _lines(file):
+                try:
+                    asked = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    raise BadInput(f"{file}, line {number}: not an item ({error})") from None
+                self._ids.add(asked.item)
+                if isinstance(asked.picture, _Picture):
+                    task = Task(asked.prompt, asked.group, asked.truth)
+                    found.add(task_key(asked.picture.path, task))
+        failures = self.folder / FAILURES
+        if failures.exists():
+            with self._alone(FAILURES) as handle:
+                self._drop_torn(handle)
+                if retry:
+                    os.ftruncate(handle, 0)
+            for failure in read_failures(self.folder):
+                task = Task(failure.prompt, failure.group, failure.truth)
+                found.add(task_key(failure.picture, task))
+        return found
+
+    def add(self, item: SweepItem) -> bool:
+        """Write one item; False where the same picture and question are there already.
+
+        Raises CannotWrite.
+        """
+        if item.item in self._ids:
+            return False
+        self._append(self._handle, _line(item))
+        self._ids.add(item.item)
+        return True
+
+    def fail(self, failure: Failure) -> None:
+        """Write one failure. Raises CannotWrite."""
+        with self._alone(FAILURES) as handle:
+            self._append(handle, _line(failure))
+
+    def note(self, notes: dict[str, str]) -> None:
+        """Add to what is known of the model. Raises CannotWrite."""
+        with self._alone(SWEEP):
+            sweep = read_sweep(self.folder)
+            if notes.items() <= sweep.notes.items():
+                return
+            whole = msgspec.structs.replace(sweep, notes={**sweep.notes, **notes})
+            self._write_whole(self.folder / SWEEP, msgspec.json.format(msgspec.json.encode(whole)))
+
+    def close(self) -> None:
+        """Let go of the file; the lock goes with it."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _alone(self, name: str) -> _Locked:
+        return _Locked(self.folder / f".{name}.lock" if name == SWEEP else self.folder / name)
+
+    def _append(self, handle: int, line: bytes) -> None:
+        before = os.fstat(handle).st_size
+        try:
+            written = os.write(handle, line)
+            if written != len(line):
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            os.ftruncate(handle, before)  # half a line is none
+            raise CannotWrite(
+                f"{self.folder}: the results cannot be written ({reason_of(error)}); "
+                "those so far are whole, and the same command goes on"
+            ) from None
+
+    def _write_whole(self, file: Path, data: bytes) -> None:
+        try:
+            write_file(file, data)
+        except (OSError, ValueError) as error:
+            raise CannotWrite(f"{file}: cannot be written ({reason_of(error)})") from None
+
+    @staticmethod
+    def _drop_torn(handle: int) -> None:
+        """Cut the file behind its last line break."""
+        end = os.fstat(handle).st_size
+        while end:
+            start = max(0, end - 2**16)
+            place = os.pread(handle, end - start, start).rfind(b"\n")
+            if place >= 0:
+                os.ftruncate(handle, start + place + 1)
+                return
+            end = start
+        os.ftruncate(handle, 0)
+
+
+class _Locked:
+    """A file that other processes wait for."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> int:
+        try:
+            self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise CannotWrite(f"{self._file}: cannot be written ({reason_of(error)})") from None
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        return self._handle
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+
+def _line(record: SweepItem | Failure) -> bytes:
+    # Names of files may be no Unicode; numbers that are not finite are None already.
+    return msgspec.json.encode(record) + b"\n"
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with file.open("rb") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
+                if line.endswith(b"\n"):
+                    yield number, line
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read ({reason_of(error)})") from None
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

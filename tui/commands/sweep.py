@@ -1,0 +1,265 @@
+"""`lenscope sweep`: the same questions about many pictures, into a folder.
+
+stderr is talk: a bar with rate, time left and failures on a terminal, else a line now and then.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from engine.errors import BadInput
+from engine.events import LoadOptions
+from engine.files import read_file, user_path
+from engine.records import Question
+from engine.stamps import now
+from engine.sweeps.records import Sweep, SweepData, SweepQuestion
+from engine.sweeps.sources.clevr import Main
+from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.tasks import Prompt, Source
+from tui.commands.exits import Exit
+from tui.commands.talk import clear_progress, model_line, progress, say
+from tui.state.presets import read_presets
+
+if TYPE_CHECKING:
+    from engine.loading import Loaded
+    from engine.sweeps.running import Progress
+
+OWN_QUESTIONS = "questions"
+QUIET_SECONDS = 10.0
+"""Between two lines where stderr is no terminal."""
+_MOST_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class SweepOrder:
+    """What the command line asks for."""
+
+    data: str
+    prompts: str | None
+    out: str
+    main: Main = "largest"
+    batch_size: int | None = None
+    limit: int | None = None
+    shard: tuple[int, int] = (0, 1)
+    """Counted from 0."""
+    retry: bool = False
+    share: bool = True
+    presets_file: Path | None = None
+
+
+def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
+    """Open the data, load the model, ask; the exit code.
+
+    Raises what opening, loading and asking raise, BadInput for results of another sweep.
+    """
+    own = order.prompts == OWN_QUESTIONS
+    prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
+    source = open_source(order.data, prompts, order.main, own)
+    with _process() as process:
+        if process.count > 1 and options.device == "auto":
+            options = structs.replace(options, device=process.device)
+        if process.index == 0:
+            say(f"{source.kind} {source.path}: {counted(source)}")
+        return _run(options, question, order, source, process)
+
+
+def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
+    """The prompts of a set of presets, or the lines of a file. Raises BadInput."""
+    presets = read_presets(order.presets_file)
+    found = [preset.prompt for preset in presets if preset.group == name]
+    if not found:
+        try:
+            is_file = user_path(name).is_file()
+        except (OSError, ValueError):
+            is_file = False
+        if not is_file:
+            sets = ", ".join(dict.fromkeys(preset.group for preset in presets))
+            raise BadInput(f"--prompts {name}: no such set of presets ({sets}), and no file")
+        data = read_file(name, "file of prompts", _MOST_BYTES)
+        try:
+            lines = data.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{name}: no UTF-8 text ({error.reason})") from None
+        found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise BadInput(f"--prompts {name}: no prompts in it")
+    return tuple(Prompt(text, text.rstrip(" :?")) for text in dict.fromkeys(found))
+
+
+def counted(source: Source) -> str:
+    """How much there is, in words."""
+    return f"{source.item_count:,} questions about {source.picture_count:,} pictures"
+
+
+@dataclass(frozen=True)
+class _Process:
+    """One of several that `accelerate launch` has started; else the only one."""
+
+    index: int = 0
+    count: int = 1
+    device: str = "auto"
+
+
+@contextmanager
+def _process() -> Iterator[_Process]:
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) < 2:
+        yield _Process()
+        return
+    import torch.distributed
+    from accelerate import PartialState
+
+    state = PartialState()
+    try:
+        yield _Process(state.process_index, state.num_processes, str(state.device))
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _run(
+    options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: _Process
+) -> int:
+    from engine.loading import load_with
+    from engine.quiet import quiet
+    from engine.sweeps.running import Sweeping
+    from engine.sweeps.store import Store
+
+    index, count = order.shard
+    shard, shards = index * process.count + process.index, count * process.count
+    store = Store(order.out, shard, shards)
+    try:
+        loaded = load_with(options, progress if process.index == 0 else _nothing)
+        if process.index == 0:
+            clear_progress()
+            say(model_line(loaded))
+        if not loaded.takes_pictures:
+            raise BadInput(f"--data: {loaded.name} takes no pictures")
+        if question.chat and not loaded.has_chat_template:
+            say("this model has no chat template: asked raw")
+        sweep = store.belongs_to(_described(loaded, question, source))
+        sweeping = Sweeping(
+            loaded,
+            source,
+            store,
+            question,
+            sweep,
+            batch_size=order.batch_size,
+            limit=order.limit,
+            retry=order.retry,
+            share=order.share,
+        )
+        if not sweeping.progress.total:
+            say(f"{order.out}: every question has been asked")
+            return Exit.DONE
+        name = f"{shard + 1}/{shards} " if shards > 1 else ""
+        with quiet(), _shown(sweeping.progress, name) as told:
+            done = sweeping.run(told)
+    finally:
+        store.close()
+    for note in done.notes.items():
+        say(f"{name}{': '.join(note)}")
+    kept = f"{name}{done.done:,} items in {order.out}"
+    same = f", {done.duplicates:,} the same as others" if done.duplicates else ""
+    failed = f", {done.failed:,} failed (failures.jsonl)" if done.failed else ""
+    say(f"{kept}{same}{failed}; `lenscope report {order.out}` says what they show")
+    return Exit.DONE if done.done or not done.failed else Exit.FAULT
+
+
+def _described(loaded: Loaded, question: Question, source: Source) -> Sweep:
+    from engine.asking import versions
+
+    prompts = [task.prompt for picture in _first(source) for task in picture.tasks]
+    return Sweep(
+        created=now(),
+        model=loaded.card,
+        layers=len(loaded.lens.layers),
+        question=SweepQuestion(
+            chat=question.chat and loaded.has_chat_template,
+            system=question.system,
+            prefix=question.prefix,
+        ),
+        data=SweepData(
+            kind=source.kind,
+            path=source.path,
+            digest=source.digest,
+            pictures=source.picture_count,
+            items=source.item_count,
+            rule=source.rule,
+        ),
+        prompts=tuple(dict.fromkeys(prompts)),
+        versions=versions(),
+    )
+
+
+def _first(source: Source) -> Sequence:  # type: ignore[type-arg]
+    return [picture for picture, _ in zip(source.pictures, range(20), strict=False)]
+
+
+def _nothing(stage: str, fraction: float | None) -> None:
+    """Only one of several processes talks while the model loads."""
+
+
+@contextmanager
+def _shown(first: Progress, name: str) -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(name)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{name}asking", total=first.total, rate="", failed="")
+        began = time.monotonic()
+
+        def told(progress: Progress) -> None:
+            seen = progress.done + progress.failed + progress.duplicates
+            rate = seen / max(time.monotonic() - began, 1e-3)
+            failed = f"[red]{progress.failed} failed[/red]" if progress.failed else ""
+            bar.update(
+                task,
+                completed=seen,
+                rate=f"{rate:.1f}/s, {progress.batch_size} at once" if seen else "",
+                failed=failed,
+            )
+
+        yield told
+
+
+class _Lines:
+    """A line now and then, for logs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        at = time.monotonic()
+        if at - self._last < QUIET_SECONDS:
+            return
+        self._last = at
+        seen = progress.done + progress.failed + progress.duplicates
+        rate = seen / max(at - self._began, 1e-3)
+        left = (progress.total - seen) / rate if rate else 0
+        say(
+            f"{self._name}{seen:,} of {progress.total:,}, {rate:.1f} a second, "
+            f"{left / 60:.0f} min left, {progress.failed:,} failed"
+        )
