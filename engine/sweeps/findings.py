@@ -1,0 +1,403 @@
+"""What a sweep shows: the study's questions, each with an interval and the number of items.
+
+Words, as they are used in every report:
+
+- right: a row's top-1 is the first token of a spelling of the truth, and begins no other answer of
+  the group; what begins two answers is ambiguous, and never right.
+- formation layer: the first row from which the final answer (top-1 of the last row) stays top-1 to
+  the end. entry: the first row in which it is among the top k.
+- the share of a drop that the missing norm makes: 1 - (p[L-1] - p[L] with the norm) /
+  (p[L-1] - p[L] without it), of means over items; p[L] is the model's own in both. Undefined where
+  nothing drops without the norm.
+- lost: right in some row from the first to the last but one, and wrong in the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
+from engine.sweeps.scripts import script_of
+from engine.sweeps.statistics import (
+    SAMPLES,
+    Bootstrap,
+    Curve,
+    Interval,
+    PairedTest,
+    bounds,
+    holm,
+    sign_flip_test,
+)
+
+ALL = "all groups"
+TOP_K = 3
+Measure = Literal[
+    "accuracy", "top-1 probability", "truth probability", "final answer probability",
+    "entropy", "KL to last",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowCurve:
+    """One measure of one group through all rows."""
+
+    group: str
+    measure: Measure
+    normed: bool
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Formation:
+    """Where the final answer of a group's items is formed."""
+
+    group: str
+    layer: Interval
+    """Median."""
+    mean: Interval
+    entry: Interval
+    """Median of the first row in which it is among the top k."""
+    distribution: Floats
+    """Share of items that form in each row."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which of two groups forms first, on the pictures that have both."""
+
+    first: str
+    second: str
+    test: PairedTest
+    """Mean of the second's layer less the first's."""
+    corrected: float
+    """p after Holm's correction for all pairs."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The row with the highest mean of top-1 probability."""
+
+    group: str
+    normed: bool
+    row: int
+    low: float
+    high: float
+    probability: Interval
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What becomes of a probability from the last but one row to the last."""
+
+    group: str
+    of: Literal["final answer", "top-1"]
+    normed: Interval
+    """p[L-1] - p[L]"""
+    unnormed: Interval
+    share: Interval
+    """What the missing norm makes of the un-normed drop; NaN where that is not positive."""
+    defined: float
+    """Share of the samples in which it is defined."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What is said in the stead of what, in every row."""
+
+    group: str
+    answers: tuple[str, ...]
+    counts: Ints
+    """[rows, truths, answers + 1]; the last column counts other tokens and ambiguous ones."""
+    pairs: tuple[tuple[str, str, int], ...]
+    """Truth, answer and how often, in the last row, most first."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Answers that were right on the way and are not at the end."""
+
+    group: str
+    share: Interval
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ambiguity:
+    """What cannot be matched well."""
+
+    group: str
+    share: Interval
+    """Of last rows whose top-1 begins more than one answer."""
+    tokens: Mapping[str, tuple[str, ...]]
+    """Text of the token -> the answers that it begins."""
+    several_tokens: tuple[str, ...]
+    """Answers that take more than one token: only their beginning is looked for."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that is told of one sweep."""
+
+    results: Results
+    top_k: int
+    curves: tuple[RowCurve, ...]
+    formations: tuple[Formation, ...]
+    orders: tuple[Order, ...]
+    peaks: tuple[Peak, ...]
+    drops: tuple[Drop, ...]
+    confusions: tuple[Confusion, ...]
+    lost: tuple[Lost, ...]
+    ambiguities: tuple[Ambiguity, ...]
+    scripts: Mapping[str, Floats]
+    """Script -> share of top-1 tokens written in it, [rows]; commonest first."""
+
+    def curve(self, group: str, measure: Measure, normed: bool = True) -> Curve | None:
+        """One of the curves, None where there is none."""
+        for each in self.curves:
+            if (each.group, each.measure, each.normed) == (group, measure, normed):
+                return each.curve
+        return None
+
+
+def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int = 0) -> Findings:
+    """Compute all findings; the same seed gives the same intervals."""
+    bootstrap = Bootstrap(results.picture, samples, seed)
+    groups = _chosen(results)
+    formed = formation_layers(results.rows.final_rank)
+    return Findings(
+        results=results,
+        top_k=top_k,
+        curves=_curves(results, groups, bootstrap),
+        formations=_formations(results, groups, bootstrap, formed, top_k),
+        orders=_orders(results, bootstrap, formed, seed),
+        peaks=_peaks(results, groups, bootstrap),
+        drops=_drops(results, groups, bootstrap),
+        confusions=tuple(_confusion(results, group) for group in results.answers),
+        lost=_lost(results, groups, bootstrap),
+        ambiguities=_ambiguities(results, bootstrap),
+        scripts=_scripts(results),
+    )
+
+
+def formation_layers(final_rank: Ints) -> Floats:
+    """The first row from which the final answer stays top-1, [n, rows] to [n]; NaN where the last
+    row is not a number."""
+    holds = final_rank == 1
+    # Rows from the end as long as it holds.
+    run = np.cumprod(holds[:, ::-1], axis=1).sum(1)
+    layers = final_rank.shape[1] - run
+    return np.where(run > 0, layers, np.nan).astype(np.float64)
+
+
+def entry_layers(rank: Ints, top_k: int) -> Floats:
+    """The first row in which a token is among the top k, [n, rows] to [n]; NaN where never."""
+    inside = (rank >= 1) & (rank <= top_k)
+    return np.where(inside.any(1), inside.argmax(1), np.nan)
+
+
+def _chosen(results: Results) -> dict[str, Bools]:
+    """Which items are in each group; all of them together where there is more than one."""
+    groups = {group: results.in_group(group) for group in results.groups}
+    if len(groups) > 1:
+        groups[ALL] = np.ones(len(results.items), dtype=bool)
+    return groups
+
+
+def _both(results: Results) -> list[tuple[bool, Rows]]:
+    return [
+        (True, results.rows),
+        *([(False, results.unnormed)] if results.unnormed is not None else []),
+    ]
+
+
+def _only(values: NDArray[np.generic], chosen: Bools) -> Floats:
+    """The values of some items; NaN for the others, so that pictures stay what they are."""
+    found = np.array(values, dtype=np.float64)
+    found[~chosen] = np.nan
+    return found
+
+
+def _curves(
+    results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap
+) -> tuple[RowCurve, ...]:
+    found: list[RowCurve] = []
+    for normed, rows in _both(results):
+        measures: dict[Measure, Floats] = {
+            "accuracy": results.right(rows),
+            "truth probability": rows.truth_probability,
+            "top-1 probability": rows.top_probability,
+            "final answer probability": rows.final_probability,
+            "entropy": rows.entropy,
+            "KL to last": rows.kl_to_last,
+        }
+        for group, chosen in groups.items():
+            for measure, values in measures.items():
+                curve = bootstrap.mean(_only(values, chosen))
+                if curve.n.any():
+                    found.append(RowCurve(group, measure, normed, curve))
+    return tuple(found)
+
+
+def _formations(
+    results: Results,
+    groups: Mapping[str, Bools],
+    bootstrap: Bootstrap,
+    formed: Floats,
+    top_k: int,
+) -> tuple[Formation, ...]:
+    entered = entry_layers(results.rows.final_rank, top_k)
+    rows = np.arange(results.layers + 1)
+    found = [
+        Formation(
+            group,
+            bootstrap.median_of(_only(formed, chosen)),
+            bootstrap.mean_of(_only(formed, chosen)),
+            bootstrap.median_of(_only(entered, chosen)),
+            (formed[chosen][:, None] == rows).mean(0),
+        )
+        for group, chosen in groups.items()
+    ]
+    alone = [each for each in found if each.group != ALL]
+    return (*sorted(alone, key=lambda each: each.mean.value), *found[len(alone) :])
+
+
+def _orders(results: Results, bootstrap: Bootstrap, formed: Floats, seed: int) -> tuple[Order, ...]:
+    by_picture = {
+        group: bootstrap.by_cluster(_only(formed, results.in_group(group)))
+        for group in results.groups
+    }
+    found: list[Order] = []
+    for one, other in combinations(by_picture, 2):
+        apart = by_picture[other] - by_picture[one]
+        if np.isnan(apart).all():
+            continue
+        first, second = one, other
+        if np.nanmean(apart) < 0:
+            first, second, apart = other, one, -apart
+        mean = bootstrap.of_pictures.mean_of(apart)
+        test = PairedTest(mean, sign_flip_test(apart, seed=seed))
+        found.append(Order(first, second, test, test.p))
+    corrected = holm([order.test.p for order in found])
+    return tuple(
+        Order(order.first, order.second, order.test, float(p))
+        for order, p in zip(found, corrected, strict=True)
+    )
+
+
+def _peaks(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) -> tuple[Peak, ...]:
+    found: list[Peak] = []
+    for normed, rows in _both(results):
+        for group, chosen in groups.items():
+            values = _only(rows.top_probability, chosen)
+            curve = bootstrap.mean(values)
+            if np.isnan(curve.value).all():
+                continue
+            row = int(np.nanargmax(curve.value))
+            low, high = bounds(np.nanargmax(np.nan_to_num(bootstrap.means(values), nan=-1), 1))
+            probability = Interval(
+                float(curve.value[row]), float(curve.low[row]), float(curve.high[row]),
+                int(curve.n[row]),
+            )  # fmt: skip
+            found.append(Peak(group, normed, row, low, high, probability))
+    return tuple(found)
+
+
+def _drops(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) -> tuple[Drop, ...]:
+    bare = results.unnormed
+    if bare is None or results.layers < 1:
+        return ()
+    rows = results.rows
+    found: list[Drop] = []
+    of: dict[Literal["final answer", "top-1"], tuple[Floats, Floats]] = {
+        "final answer": (rows.final_probability, bare.final_probability),
+        "top-1": (rows.top_probability, bare.top_probability),
+    }
+    for group, chosen in groups.items():
+        for name, (normed, unnormed) in of.items():
+            pairs = [_only(each[:, -2] - each[:, -1], chosen) for each in (normed, unnormed)]
+            means = bootstrap.means(np.stack(pairs, 1))
+            drops = [bootstrap.mean_of(each) for each in pairs]
+            share, defined = share_of_norm(drops[0].value, drops[1].value, means)
+            found.append(
+                Drop(group, name, drops[0], drops[1], share._replace(n=drops[1].n), defined)
+            )
+    return tuple(found)
+
+
+def share_of_norm(normed: float, unnormed: float, samples: Floats) -> tuple[Interval, float]:
+    """1 - normed / unnormed, its interval over samples [samples, 2] of the two drops, and the
+    share of these in which it is defined. NaN where the un-normed drop is not positive."""
+    drops = samples[:, 1] > 0
+    if not unnormed > 0 or not drops.any():
+        return Interval(np.nan, np.nan, np.nan, 0), float(drops.mean())
+    low, high = bounds(1 - samples[drops, 0] / samples[drops, 1])
+    return Interval(1 - normed / unnormed, low, high, 0), float(drops.mean())
+
+
+def _confusion(results: Results, group: str) -> Confusion:
+    answers = results.answers[group]
+    names = tuple(sorted(answers.ids))
+    column = {token: names.index(answer) for token, answer in answers.of_token.items()}
+    chosen = np.flatnonzero(results.in_group(group))
+    counts = np.zeros((results.layers + 1, len(names), len(names) + 1), dtype=np.int64)
+    for index in chosen:
+        truth = results.truth[index]
+        if truth is None:
+            continue
+        said = [column.get(token, len(names)) for token in results.rows.top_id[index].tolist()]
+        counts[np.arange(len(said)), names.index(truth), said] += 1
+    wrong = [
+        (truth, said, int(counts[-1, row, place]))
+        for row, truth in enumerate(names)
+        for place, said in enumerate(names)
+        if row != place and counts[-1, row, place]
+    ]
+    return Confusion(group, names, counts, tuple(sorted(wrong, key=lambda each: -each[2])))
+
+
+def _lost(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) -> tuple[Lost, ...]:
+    right = results.right(results.rows)
+    known = ~np.isnan(right[:, -1])
+    lost = np.where(known, (right[:, 1:-1] == 1).any(1) & (right[:, -1] == 0), np.nan)
+    return tuple(
+        Lost(
+            group,
+            bootstrap.mean_of(_only(lost, chosen)),
+            tuple(results.items[index] for index in np.flatnonzero((lost == 1) & chosen)),
+        )
+        for group, chosen in groups.items()
+        if (known & chosen).any()
+    )
+
+
+def _ambiguities(results: Results, bootstrap: Bootstrap) -> tuple[Ambiguity, ...]:
+    last = results.ambiguous(results.rows)[:, -1]
+    return tuple(
+        Ambiguity(
+            group,
+            bootstrap.mean_of(_only(last, results.in_group(group))),
+            {
+                results.texts.get(token, f"#{token}"): names
+                for token, names in answers.shared.items()
+            },
+            answers.several_tokens,
+        )
+        for group, answers in results.answers.items()
+    )
+
+
+def _scripts(results: Results) -> dict[str, Floats]:
+    ids = results.rows.top_id
+    script = {token: script_of(text) for token, text in results.texts.items()}
+    names = sorted({script[token] for token in np.unique(ids).tolist() if token in script})
+    shares = {
+        name: np.isin(ids, [token for token, own in script.items() if own == name]).mean(0)
+        for name in names
+    }
+    return dict(sorted(shares.items(), key=lambda each: -float(each[1].sum())))

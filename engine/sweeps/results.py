@@ -1,0 +1,256 @@
+"""The results of a sweep as arrays, and what of them counts as right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BadInput
+from engine.files import user_path
+from engine.sweeps.records import Sweep, SweepItem, SweepRow
+from engine.sweeps.store import read_items, read_sweep
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of n items, [n, L + 1] each; NaN (ids and ranks: -1) where a row has no number."""
+
+    top_id: Ints
+    top_probability: Floats
+    entropy: Floats
+    kl_to_last: Floats
+    truth_probability: Floats
+    truth_rank: Ints
+    final_probability: Floats
+    final_rank: Ints
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one group, and the tokens that begin them."""
+
+    ids: dict[str, frozenset[int]]
+    several_tokens: tuple[str, ...]
+    """Answers of which only the beginning is looked for."""
+
+    @property
+    def shared(self) -> dict[int, tuple[str, ...]]:
+        """Tokens that begin more than one answer, and which."""
+        owners: dict[int, list[str]] = {}
+        for answer, ids in self.ids.items():
+            for token in ids:
+                owners.setdefault(token, []).append(answer)
+        return {token: tuple(names) for token, names in owners.items() if len(names) > 1}
+
+    @property
+    def of_token(self) -> dict[int, str]:
+        """Token -> the answer that it begins, and no other."""
+        shared = self.shared
+        return {
+            token: answer
+            for answer, ids in self.ids.items()
+            for token in ids
+            if token not in shared
+        }
+
+
+@dataclass(frozen=True)
+class Results:
+    """All items of a sweep."""
+
+    sweep: Sweep
+    items: tuple[str, ...]
+    """Their ids."""
+    pictures: tuple[str, ...]
+    """The path of each item's picture."""
+    picture: Ints
+    """[n]: which picture, counted from 0; pictures of the same content are one."""
+    digests: tuple[str, ...]
+    """The content of each picture."""
+    prompts: tuple[str, ...]
+    group: tuple[str, ...]
+    truth: tuple[str | None, ...]
+    rows: Rows
+    unnormed: Rows | None
+    """The final norm left out; its last row is the model's own. None where no item has it."""
+    rms: Floats
+    texts: dict[int, str]
+    """Token -> text, of every token that is top-1 in some row."""
+    answers: dict[str, Answers]
+    """Group -> its answers."""
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers; there is one row more."""
+        return self.sweep.layers
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """In the order of their first item."""
+        return tuple(dict.fromkeys(self.group))
+
+    def in_group(self, group: str) -> Bools:
+        """[n]"""
+        return np.array([each == group for each in self.group])
+
+    def right(self, rows: Rows) -> Floats:
+        """1 where a row's top-1 begins the truth and no other answer of the group, 0 where it does
+        not, NaN where no truth is known; [n, rows]."""
+        found = np.full(rows.top_id.shape, np.nan)
+        for group, answers in self.answers.items():
+            of_token = answers.of_token
+            for answer in answers.ids:
+                chosen = np.array(
+                    [
+                        each == group and truth == answer
+                        for each, truth in zip(self.group, self.truth, strict=True)
+                    ]
+                )
+                ids = [token for token, owner in of_token.items() if owner == answer]
+                found[chosen] = np.isin(rows.top_id[chosen], ids)
+        return found
+
+    def ambiguous(self, rows: Rows) -> Floats:
+        """1 where a row's top-1 begins more than one answer of the group; [n, rows]."""
+        found = np.full(rows.top_id.shape, np.nan)
+        for group, answers in self.answers.items():
+            chosen = self.in_group(group)
+            found[chosen] = np.isin(rows.top_id[chosen], list(answers.shared))
+        return found
+
+
+def read_results(folder: str | Path) -> Results:
+    """All items in a sweep's folder. Raises BadInput where there are none, or they are damaged."""
+    path = user_path(folder)
+    sweep = read_sweep(path)
+    return as_results(sweep, read_items(path), str(folder))
+
+
+def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
+    """Items of one sweep as arrays."""
+    columns = _Columns(sweep.layers)
+    for item in items:
+        columns.add(item, name)
+    if not columns.items:
+        raise BadInput(f"{name}: no results yet")
+    return Results(
+        sweep=sweep,
+        items=tuple(columns.items),
+        pictures=tuple(columns.pictures),
+        picture=np.array([columns.known_pictures[each] for each in columns.digests]),
+        digests=tuple(columns.known_pictures),
+        prompts=tuple(columns.prompts),
+        group=tuple(columns.groups),
+        truth=tuple(columns.truths),
+        rows=_stacked(columns.rows),
+        unnormed=_stacked(columns.unnormed) if columns.has_unnormed else None,
+        rms=np.array(columns.rms),
+        texts=columns.texts,
+        answers={
+            group: Answers(
+                {answer: frozenset(ids) for answer, ids in answers.items()},
+                tuple(sorted(columns.several.get(group, ()))),
+            )
+            for group, answers in columns.answers.items()
+        },
+    )
+
+
+class _Columns:
+    def __init__(self, layers: int) -> None:
+        self._count = layers + 1
+        self.items: list[str] = []
+        self.pictures: list[str] = []
+        self.digests: list[str] = []
+        self.known_pictures: dict[str, int] = {}
+        self.prompts: list[str] = []
+        self.groups: list[str] = []
+        self.truths: list[str | None] = []
+        self.rows: list[Floats] = []
+        self.unnormed: list[Floats] = []
+        self.has_unnormed = False
+        self.rms: list[list[float]] = []
+        self.texts: dict[int, str] = {}
+        self.answers: dict[str, dict[str, set[int]]] = {}
+        self.several: dict[str, set[str]] = {}
+
+    def add(self, item: SweepItem, name: str) -> None:
+        layers = [row.layer for row in item.rows]
+        bare = item.rows_unnormed
+        if layers != list(range(self._count)) or (
+            bare is not None and [row.layer for row in bare] != layers[:-1]
+        ):
+            raise BadInput(f"{name}: item {item.item} has not the rows 0 to {self._count - 1}")
+        digest = item.picture.sha256 if item.picture is not None else ""
+        self.items.append(item.item)
+        self.pictures.append(item.picture.path if item.picture is not None else "")
+        self.digests.append(digest)
+        self.known_pictures.setdefault(digest, len(self.known_pictures))
+        self.prompts.append(item.prompt)
+        self.groups.append(item.group)
+        self.truths.append(item.truth)
+        self.rows.append(_numbers(item.rows))
+        self.has_unnormed |= bare is not None
+        # The last row has its norm in every published lens.
+        self.unnormed.append(
+            _numbers((*bare, item.rows[-1])) if bare is not None else _nothing(self._count)
+        )
+        self.rms.append([_float(row.rms) for row in item.rows])
+        for row in (*item.rows, *(bare or ())):
+            if row.top:
+                self.texts.setdefault(row.top[0].id, row.top[0].text)
+        if item.truth is not None:
+            known = self.answers.setdefault(item.group, {}).setdefault(item.truth, set())
+            known.update(item.spellings)
+            if item.several_tokens:
+                self.several.setdefault(item.group, set()).add(item.truth)
+
+
+def _numbers(rows: tuple[SweepRow, ...]) -> Floats:
+    """[numbers, rows]"""
+    return np.array([_of_row(row) for row in rows], dtype=np.float64).T
+
+
+def _of_row(row: SweepRow) -> tuple[float, ...]:
+    top = row.top[0] if row.top else None
+    return (
+        top.id if top else -1,
+        top.probability if top else np.nan,
+        _float(row.entropy),
+        _float(row.kl_to_last),
+        row.truth.probability if row.truth else np.nan,
+        row.truth.rank if row.truth else -1,
+        row.final.probability if row.final else np.nan,
+        row.final.rank if row.final else -1,
+    )
+
+
+def _nothing(count: int) -> Floats:
+    empty = (-1.0, np.nan, np.nan, np.nan, np.nan, -1.0, np.nan, -1.0)
+    return np.repeat(np.array(empty)[:, None], count, 1)
+
+
+def _stacked(items: list[Floats]) -> Rows:
+    found = np.stack(items)
+    return Rows(
+        top_id=found[:, 0].astype(np.int64),
+        top_probability=found[:, 1],
+        entropy=found[:, 2],
+        kl_to_last=found[:, 3],
+        truth_probability=found[:, 4],
+        truth_rank=found[:, 5].astype(np.int64),
+        final_probability=found[:, 6],
+        final_rank=found[:, 7].astype(np.int64),
+    )
+
+
+def _float(value: float | None) -> float:
+    return np.nan if value is None else value

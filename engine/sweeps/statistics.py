@@ -1,0 +1,197 @@
+"""Intervals and tests of what a sweep shows, on NumPy.
+
+Questions about one picture are no independent samples: pictures are resampled, with all that was
+asked about them (cluster bootstrap; Davison and Hinkley 1997, section 3.8), and percentiles are
+taken. Paired differences are tested by flipping their signs (Fisher's randomisation test).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SAMPLES = 1000
+LEVEL = 0.95
+_CHUNK = 100
+"""Samples that are computed at a time."""
+
+
+class Interval(NamedTuple):
+    """A value, its interval, and the number of items it is of; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Curve(NamedTuple):
+    """The same for every row: [rows] each."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+    n: Ints
+
+
+class PairedTest(NamedTuple):
+    """A difference between two measurements of the same pictures."""
+
+    difference: Interval
+    p: float
+    """Two-sided, of no difference at all."""
+
+
+class Bootstrap:
+    """Samples of pictures, the same for every number, so that differences are paired."""
+
+    def __init__(self, clusters: Ints, samples: int = SAMPLES, seed: int = 0) -> None:
+        """`clusters` [n] says which picture, from 0 up, each item is about."""
+        self._clusters = np.asarray(clusters)
+        self._count = int(self._clusters.max()) + 1 if len(self._clusters) else 0
+        self._samples = samples
+        rng = np.random.default_rng(seed)
+        self._weights = np.zeros((samples, self._count), dtype=np.uint16)
+        for row in self._weights:
+            drawn = rng.integers(self._count, size=self._count)
+            row[:] = np.bincount(drawn, minlength=self._count)
+
+    def mean(self, values: ArrayLike) -> Curve:
+        """Mean of [n, rows], leaving NaN out, and its interval."""
+        sums, counts = self._sums(values)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = sums.sum(0) / counts.sum(0)
+        low, high = _bounds(self.means(values))
+        return Curve(value, low, high, counts.sum(0).astype(np.int64))
+
+    def means(self, values: ArrayLike) -> Floats:
+        """The mean of every sample, [samples, rows]."""
+        sums, counts = self._sums(values)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.concatenate([(w @ sums) / (w @ counts) for w in self._chunks()])
+
+    def mean_of(self, values: ArrayLike) -> Interval:
+        """Mean of [n] and its interval."""
+        curve = self.mean(np.asarray(values, dtype=np.float64)[:, None])
+        return Interval(
+            float(curve.value[0]), float(curve.low[0]), float(curve.high[0]), int(curve.n[0])
+        )
+
+    def median_of(self, values: ArrayLike) -> Interval:
+        """Median (the lower one, so that it is a value that there is) of whole numbers [n], NaN
+        left out, and its interval."""
+        wanted = np.asarray(values, dtype=np.float64)
+        known = ~np.isnan(wanted)
+        if not known.any():
+            return Interval(np.nan, np.nan, np.nan, 0)
+        levels = np.unique(wanted[known])
+        at_level = wanted[:, None] == levels
+        per_cluster = np.zeros((self._count, len(levels)))
+        np.add.at(per_cluster, self._clusters, at_level)
+        samples = np.concatenate([w @ per_cluster for w in self._chunks()])
+        medians = levels[_median_index(samples)]
+        medians = np.where(samples.sum(1) > 0, medians, np.nan)
+        value = levels[_median_index(per_cluster.sum(0, keepdims=True))][0]
+        low, high = _bounds(medians[:, None])
+        return Interval(float(value), float(low[0]), float(high[0]), int(known.sum()))
+
+    def difference(self, a: ArrayLike, b: ArrayLike) -> Interval:
+        """Of two means, a - b, of [n] each."""
+        a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            samples = self.means(a[:, None]) - self.means(b[:, None])
+        low, high = _bounds(samples)
+        value = _nan_mean(a) - _nan_mean(b)
+        n = int(min((~np.isnan(a)).sum(), (~np.isnan(b)).sum()))
+        return Interval(value, float(low[0]), float(high[0]), n)
+
+    @property
+    def of_pictures(self) -> Bootstrap:
+        """The same samples, for numbers [pictures] of the pictures themselves."""
+        same = copy.copy(self)
+        same._clusters = np.arange(self._count)
+        return same
+
+    def by_cluster(self, values: ArrayLike) -> Floats:
+        """The mean of every picture's items [pictures], NaN where it has none."""
+        sums, counts = self._sums(np.asarray(values, dtype=np.float64)[:, None])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (sums / counts)[:, 0]
+
+    def _sums(self, values: ArrayLike) -> tuple[Floats, Floats]:
+        wanted = np.asarray(values, dtype=np.float64)
+        known = ~np.isnan(wanted)
+        sums = np.zeros((self._count, wanted.shape[1]))
+        counts = np.zeros_like(sums)
+        np.add.at(sums, self._clusters, np.where(known, wanted, 0.0))
+        np.add.at(counts, self._clusters, known)
+        return sums, counts
+
+    def _chunks(self) -> Iterator[Floats]:
+        for start in range(0, self._samples, _CHUNK):
+            yield self._weights[start : start + _CHUNK].astype(np.float64)
+
+
+def sign_flip_test(differences: ArrayLike, samples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p of paired differences having no sign to prefer: the share of sign patterns
+    whose mean is at least as far from 0. All patterns where there are few, else a sample."""
+    wanted = np.asarray(differences, dtype=np.float64)
+    wanted = wanted[~np.isnan(wanted)]
+    if not len(wanted):
+        return float("nan")
+    observed = abs(wanted.sum()) * (1 - 1e-12)
+    if len(wanted) <= 12:
+        patterns = (np.arange(2 ** len(wanted))[:, None] >> np.arange(len(wanted)) & 1) * 2 - 1
+        return float((np.abs(patterns @ wanted) >= observed).mean())
+    rng = np.random.default_rng(seed)
+    beyond = 0
+    for start in range(0, samples, _CHUNK):
+        size = min(_CHUNK, samples - start)
+        signs = rng.integers(0, 2, size=(size, len(wanted)), dtype=np.int8) * 2.0 - 1.0
+        beyond += int((np.abs(signs @ wanted) >= observed).sum())
+    return (beyond + 1) / (samples + 1)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's (1979) correction for asking several questions at once."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, float(p[index]) * (len(p) - rank))
+        corrected[index] = min(1.0, highest)
+    return corrected
+
+
+def bounds(samples: ArrayLike) -> tuple[float, float]:
+    """The interval of one number from its samples [samples], NaN left out."""
+    low, high = _bounds(np.asarray(samples, dtype=np.float64)[:, None])
+    return float(low[0]), float(high[0])
+
+
+def _bounds(samples: Floats) -> tuple[Floats, Floats]:
+    """Of [samples, rows]; NaN where no sample is defined."""
+    edge = (1 - LEVEL) / 2
+    empty = np.isnan(samples).all(0)
+    filled = np.where(empty, 0.0, samples)
+    low, high = np.nanquantile(filled, (edge, 1 - edge), axis=0)
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def _median_index(counts: Floats) -> Ints:
+    """Of [samples, levels] counts, the level in which the lower median lies."""
+    reached = counts.cumsum(1) * 2 >= counts.sum(1, keepdims=True)
+    return np.asarray(reached.argmax(1), dtype=np.int64)
+
+
+def _nan_mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,140 @@
+"""Items per second of a sweep against the bare batched forward.
+
+``python -m tests.sweep_benchmark [--model FOLDER] [--pictures 64] [--rounds 3]`` asks four prompts
+about every picture, ways taking turns:
+
+- bare: the model alone, the same batches, the vision pass shared in the same way, no inputs to
+  make and nothing to read or write;
+- bare, nothing shared: what sharing gains is the ratio of the two;
+- sweep: everything, from files to lines in the folder.
+
+Memory is the process's peak after so many pictures, and after all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import samples
+from engine.loading import Loaded, load
+from engine.records import Question
+from engine.sharing import SharedVision
+from engine.sweeps.preparing import PreparedPicture, Preparing
+from engine.sweeps.records import Sweep, SweepData, SweepQuestion
+from engine.sweeps.running import Sweeping
+from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.tasks import Source
+from engine.sweeps.store import Store
+from samples.making.clevr import write_clevr
+
+
+def batches(
+    pictures: Sequence[PreparedPicture], loaded: Loaded, size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """For every `size` pictures, the inputs of their first prompts, their second ones and so on."""
+    for start in range(0, len(pictures), size):
+        block = pictures[start : start + size]
+        yield [
+            loaded.lens.on_device(
+                loaded.lens.collated([picture.tasks[number].inputs for picture in block])
+            )
+            for number in range(len(block[0].tasks))
+        ]
+
+
+def bare(
+    loaded: Loaded, blocks: Sequence[list[dict[str, Any]]], shared: SharedVision | None
+) -> None:
+    """The model alone."""
+    with torch.no_grad():
+        for block in blocks:
+            for inputs in block:
+                with shared.remembering() if shared is not None else nullcontext():
+                    loaded.model(**inputs)
+            if shared is not None:
+                shared.forget()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def sweep(loaded: Loaded, source: Source, size: int) -> None:
+    """Everything."""
+    question = Question(prompt="")
+    record = Sweep(
+        created="",
+        model=loaded.card,
+        layers=len(loaded.lens.layers),
+        question=SweepQuestion(chat=True, system=None, prefix=""),
+        data=SweepData(source.kind, source.path, source.digest, 0, 0),
+        prompts=(),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        done = Sweeping(loaded, source, store, question, store.belongs_to(record), size).run()
+        store.close()
+    assert done.done == source.item_count, done
+
+
+def peak() -> float:
+    """MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sweep_benchmark", description=__doc__)
+    parser.add_argument("--model", default=str(samples.MODEL))
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    loaded = load(options.model)
+    size = options.batch_size
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_clevr(folder, options.pictures)
+        source = open_source(folder)
+        preparing = Preparing(loaded, Question(prompt=""), ahead=8)
+        pictures = list(preparing.pictures(source.pictures))
+        preparing.close()
+        loaded.lens.learn(pictures[0].tasks[0].inputs)
+        blocks = list(batches(pictures, loaded, size))
+        ways = {
+            "bare": lambda: bare(loaded, blocks, SharedVision(loaded.lens.parts.before)),
+            "bare, nothing shared": lambda: bare(loaded, blocks, None),
+            "sweep": lambda: sweep(loaded, source, size),
+        }
+        for way in ways.values():
+            way()
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        memory = [peak()]
+        for _ in range(options.rounds):
+            for way, run in ways.items():
+                began = time.perf_counter()
+                run()
+                seconds[way].append(time.perf_counter() - began)
+            memory.append(peak())
+    items = source.item_count
+    for way, taken in seconds.items():
+        print(f"{way:22}{items / statistics.median(taken):8.1f} items/s")
+    pairs = list(zip(seconds["bare"], seconds["sweep"], strict=True))
+    print(f"sweep / bare          {statistics.median(a / b for a, b in pairs):8.2f}")
+    gains = zip(seconds["bare, nothing shared"], seconds["bare"], strict=True)
+    print(f"gain from sharing     {statistics.median(a / b for a, b in gains):8.2f}")
+    print(
+        f"peak memory           {memory[0]:8.0f} MiB, {memory[-1]:.0f} after {options.rounds} more"
+    )
+
+
+if __name__ == "__main__":
+    main()
