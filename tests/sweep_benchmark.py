@@ -119,14 +119,14 @@ def main() -> None:
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         memory = [peak()]
         for _ in range(options.rounds):
-            for way, run in ways.items():
+            for kind, run in ways.items():
                 began = time.perf_counter()
                 run()
-                seconds[way].append(time.perf_counter() - began)
+                seconds[kind].append(time.perf_counter() - began)
             memory.append(peak())
     items = source.item_count
-    for way, taken in seconds.items():
-        print(f"{way:22}{items / statistics.median(taken):8.1f} items/s")
+    for kind, taken in seconds.items():
+        print(f"{kind:22}{items / statistics.median(taken):8.1f} items/s")
     pairs = list(zip(seconds["bare"], seconds["sweep"], strict=True))
     print(f"sweep / bare          {statistics.median(a / b for a, b in pairs):8.2f}")
     gains = zip(seconds["bare, nothing shared"], seconds["bare"], strict=True)

@@ -16,6 +16,7 @@ from tui.commands.parsers import (
     DEFAULT_PROMPT,
     check_parser,
     explorer_parser,
+    report_parser,
     run_parser,
     settings_parser,
     sweep_parser,
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(check_parser().parse_args(given[1:]))
         if given[:1] == ["sweep"]:
             return _sweep(sweep_parser().parse_args(given[1:]))
+        if given[:1] == ["report"]:
+            return _report(report_parser().parse_args(given[1:]))
         if given[:1] in (["config"], ["paths"]):
             return _show_settings(given[0], given[1:])
         return _explore(explorer_parser().parse_args(given))
@@ -230,6 +233,24 @@ def _sweep(options: argparse.Namespace) -> int:
             share=not options.no_sharing,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from tui.commands.report import ReportOrder, run_report
+
+    return run_report(
+        ReportOrder(
+            folder=options.folder,
+            against=options.against,
+            out=options.out,
+            write=options.write,
+            figures=None if options.figures == "none" else options.figures,
+            export=options.export,
+            top_k=options.top_k,
+            samples=options.samples,
+            seed=options.seed,
+        )
     )
 
 

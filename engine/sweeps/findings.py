@@ -81,7 +81,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Peak:
-    """The row with the highest mean of top-1 probability."""
+    """The row with the highest mean of top-1 probability; row 0 is no candidate, since many models
+    say there again the token that they read."""
 
     group: str
     normed: bool
@@ -294,17 +295,18 @@ def _peaks(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
     found: list[Peak] = []
     for normed, rows in _both(results):
         for group, chosen in groups.items():
-            values = _only(rows.top_probability, chosen)
+            values = _only(rows.top_probability, chosen)[:, 1:]
             curve = bootstrap.mean(values)
             if np.isnan(curve.value).all():
                 continue
             row = int(np.nanargmax(curve.value))
-            low, high = bounds(np.nanargmax(np.nan_to_num(bootstrap.means(values), nan=-1), 1))
+            means = np.nan_to_num(bootstrap.means(values), nan=-1)
+            low, high = bounds(np.argmax(means, 1) + 1)
             probability = Interval(
                 float(curve.value[row]), float(curve.low[row]), float(curve.high[row]),
                 int(curve.n[row]),
             )  # fmt: skip
-            found.append(Peak(group, normed, row, low, high, probability))
+            found.append(Peak(group, normed, row + 1, low, high, probability))
     return tuple(found)
 
 

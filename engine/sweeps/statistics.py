@@ -52,10 +52,14 @@ class PairedTest(NamedTuple):
 class Bootstrap:
     """Samples of pictures, the same for every number, so that differences are paired."""
 
-    def __init__(self, clusters: Ints, samples: int = SAMPLES, seed: int = 0) -> None:
-        """`clusters` [n] says which picture, from 0 up, each item is about."""
+    def __init__(
+        self, clusters: Ints, samples: int = SAMPLES, seed: int = 0, count: int | None = None
+    ) -> None:
+        """`clusters` [n] says which picture, from 0 up, each item is about; `count` pictures there
+        are, of which some may have no item."""
         self._clusters = np.asarray(clusters)
-        self._count = int(self._clusters.max()) + 1 if len(self._clusters) else 0
+        highest = int(self._clusters.max()) + 1 if len(self._clusters) else 0
+        self._count = highest if count is None else count
         self._samples = samples
         rng = np.random.default_rng(seed)
         self._weights = np.zeros((samples, self._count), dtype=np.uint16)

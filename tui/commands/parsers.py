@@ -141,6 +141,36 @@ def sweep_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def report_parser() -> argparse.ArgumentParser:
+    """What `lenscope report` takes."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope report",
+        description="Show what a sweep found: at which layer what is formed, in which order, what "
+        "is taken for what, how sure the model is; with bootstrap intervals. No model is loaded.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="the folder of a sweep")
+    parser.add_argument("--against", metavar="DIR", help="another sweep to compare with")
+    parser.add_argument(
+        "--write", action="store_true", help="also Markdown, figures and numbers, in DIR/report"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="the same into this folder")
+    parser.add_argument(
+        "--export",
+        choices=("csv", "parquet"),
+        help="also every row of every item, as a table (Parquet: pip install 'lenscope[report]')",
+    )
+    parser.add_argument(
+        "--figures", choices=("svg", "png", "none"), default="svg", help="how they are drawn (svg)"
+    )
+    parser.add_argument("--top-k", type=_top_k, default=3, metavar="K", help="of entry (3)")
+    parser.add_argument(
+        "--samples", type=_positive, default=1000, metavar="N", help="of the bootstrap (1000)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the bootstrap (0)")
+    return parser
+
+
 def _add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
     picture = parser.add_mutually_exclusive_group()

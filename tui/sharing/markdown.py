@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.records import LayerReading, Run, Token, Tracked
 from tui.numbers import figure, number, ordinal
-from tui.show import display_text
+from tui.show import display_text, plain_line
 from tui.state.column_names import COLUMN_NAMES
 
 # Whatever means something in Markdown. The pipe is an entity: not every renderer knows \\|.
@@ -67,7 +67,16 @@ def _percent(probability: float) -> str:
     return figure(probability).strip().replace("<", "&lt;")
 
 
+def escaped(text: str) -> str:
+    """Return running text such that a renderer of Markdown shows it as it is."""
+    return _literally(plain_line(text))
+
+
 def _escaped(text: str, ascii_only: bool) -> str:
     """A token as it is shown, such that a renderer of Markdown shows it so."""
-    shown = display_text(text, ascii_only=ascii_only).replace("&", "&amp;")
+    return _literally(display_text(text, ascii_only=ascii_only))
+
+
+def _literally(shown: str) -> str:
+    shown = shown.replace("&", "&amp;")
     return _SPECIAL.sub(r"\\\1", shown).replace("|", "&#124;")

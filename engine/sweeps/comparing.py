@@ -1,0 +1,134 @@
+"""Two sets of results against each other: two models, or renders against photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.sweeps.findings import ALL, entry_layers, formation_layers, share_of_norm
+from engine.sweeps.results import Bools, Floats, Results
+from engine.sweeps.statistics import SAMPLES, Bootstrap, Interval, bounds
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One measure of one group in both, and how far they are apart."""
+
+    group: str
+    measure: str
+    one: Interval
+    other: Interval
+    difference: Interval
+    """one - other."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of them."""
+
+    one: Results
+    other: Results
+    shared_pictures: int
+    """Pictures that both were asked about: these are resampled together."""
+    differences: tuple[Difference, ...]
+
+
+def compare(
+    one: Results, other: Results, top_k: int, samples: int = SAMPLES, seed: int = 0
+) -> Comparison:
+    """Compare what both have: groups of the same name, and all groups together."""
+    places = {digest: index for index, digest in enumerate(dict.fromkeys(one.digests))}
+    for digest in other.digests:
+        places.setdefault(digest, len(places))
+    sides = []
+    for results in (one, other):
+        index = np.array([places[digest] for digest in results.digests])[results.picture]
+        sides.append(_Side(results, Bootstrap(index, samples, seed, len(places)), top_k))
+    common = [group for group in one.groups if group in other.groups]
+    groups = [*common, *([ALL] if len(common) != 1 else [])]
+    found: list[Difference] = []
+    for group in groups:
+        first, second = (side.measures(group) for side in sides)
+        for measure in first:
+            a, b = first[measure], second[measure]
+            if np.isnan(a.interval.value) or np.isnan(b.interval.value):
+                continue
+            low, high = bounds(a.samples - b.samples)
+            n = min(a.interval.n, b.interval.n)
+            apart = Interval(a.interval.value - b.interval.value, low, high, n)
+            found.append(Difference(group, measure, a.interval, b.interval, apart))
+    shared = len({*one.digests} & {*other.digests})
+    return Comparison(one, other, shared, tuple(found))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    interval: Interval
+    samples: Floats
+
+
+class _Side:
+    def __init__(self, results: Results, bootstrap: Bootstrap, top_k: int) -> None:
+        self._results = results
+        self._bootstrap = bootstrap
+        rows, layers = results.rows, max(1, results.layers)
+        self._values: dict[str, Floats] = {
+            "accuracy in the last row": results.right(rows)[:, -1],
+            # In layers of the whole: models of other depths can be compared.
+            "formation, share of depth": formation_layers(rows.final_rank) / layers,
+            f"entry into the top {top_k}, share of depth": (
+                entry_layers(rows.final_rank, top_k) / layers
+            ),
+            "top-1 probability in the last row": rows.top_probability[:, -1],
+            "top-1 probability in the middle row": rows.top_probability[:, layers // 2],
+            "entropy in the last row": rows.entropy[:, -1],
+            "entropy in the middle row": rows.entropy[:, layers // 2],
+            "KL to last in the middle row": rows.kl_to_last[:, layers // 2],
+        }
+
+    def measures(self, group: str) -> dict[str, _Measured]:
+        chosen = self._chosen(group)
+        found = {name: self._mean(values, chosen) for name, values in self._values.items()}
+        found["peak of top-1 probability, share of depth"] = self._peak(chosen)
+        found["share of the last drop made by the missing norm"] = self._share(chosen)
+        return found
+
+    def _chosen(self, group: str) -> Bools:
+        if group == ALL:
+            return np.ones(len(self._results.items), dtype=bool)
+        return self._results.in_group(group)
+
+    def _mean(self, values: Floats, chosen: Bools) -> _Measured:
+        wanted = np.where(chosen, values, np.nan)
+        return _Measured(
+            self._bootstrap.mean_of(wanted), self._bootstrap.means(wanted[:, None])[:, 0]
+        )
+
+    def _peak(self, chosen: Bools) -> _Measured:
+        rows = self._results.rows.top_probability[:, 1:]
+        wanted = np.where(chosen[:, None], rows, np.nan)
+        value = np.nanargmax(np.nan_to_num(self._bootstrap.mean(wanted).value, nan=-1)) + 1
+        samples = np.argmax(np.nan_to_num(self._bootstrap.means(wanted), nan=-1), 1) + 1.0
+        depth = max(1, self._results.layers)
+        low, high = bounds(samples / depth)
+        interval = Interval(float(value) / depth, low, high, int(chosen.sum()))
+        return _Measured(interval, samples / depth)
+
+    def _share(self, chosen: Bools) -> _Measured:
+        bare, rows = self._results.unnormed, self._results.rows
+        nothing = _Measured(Interval(np.nan, np.nan, np.nan, 0), np.full(1, np.nan))
+        if bare is None:
+            return nothing
+        drops = np.stack(
+            [
+                np.where(chosen, each[:, -2] - each[:, -1], np.nan)
+                for each in (rows.final_probability, bare.final_probability)
+            ],
+            1,
+        )
+        means, samples = self._bootstrap.mean(drops).value, self._bootstrap.means(drops)
+        share, _ = share_of_norm(float(means[0]), float(means[1]), samples)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = np.where(samples[:, 1] > 0, 1 - samples[:, 0] / samples[:, 1], np.nan)
+        return _Measured(share._replace(n=int(chosen.sum())), shares)

@@ -1,0 +1,195 @@
+"""Every number of a report as a table, and the items themselves: CSV, or Parquet (pyarrow)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadInput
+from engine.files import write_file
+from engine.sweeps.comparing import Comparison
+from engine.sweeps.findings import Findings
+from engine.sweeps.records import SweepItem, SweepRow
+from engine.sweeps.statistics import Interval
+
+Line = dict[str, Any]
+
+NUMBERS = ("finding", "group", "measure", "normed", "row", "value", "low", "high", "n", "detail")
+ROWS_AT_ONCE = 20_000
+
+_TOP = tuple(f"{name}_{rank}" for rank in range(1, 6) for name in ("id", "text", "probability"))
+ITEMS = (
+    "item", "picture", "sha256", "prompt", "group", "truth", "normed", "row", "entropy", "rms",
+    "kl_to_last", "truth_probability", "truth_rank", "final_probability", "final_rank", *_TOP,
+)  # fmt: skip
+TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
+
+
+def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterator[Line]:
+    """Every number of the findings, in one long table."""
+    for each in findings.curves:
+        curve = each.curve
+        for row in range(len(curve.value)):
+            interval = Interval(
+                float(curve.value[row]), float(curve.low[row]), float(curve.high[row]),
+                int(curve.n[row]),
+            )  # fmt: skip
+            yield _line("curve", each.group, each.measure, interval, each.normed, row)
+    for formed in findings.formations:
+        yield _line("formation", formed.group, "median", formed.layer)
+        yield _line("formation", formed.group, "mean", formed.mean)
+        yield _line("formation", formed.group, f"top {findings.top_k} from", formed.entry)
+        for row, share in enumerate(formed.distribution.tolist()):
+            interval = Interval(share, math.nan, math.nan, formed.mean.n)
+            yield _line("formation", formed.group, "share", interval, row=row)
+    for order in findings.orders:
+        for name, value in (("p", order.test.p), ("p (Holm)", order.corrected)):
+            interval = Interval(value, math.nan, math.nan, order.test.difference.n)
+            yield _line("order", order.first, name, interval, detail=order.second)
+        yield _line("order", order.first, "later", order.test.difference, detail=order.second)
+    for peak in findings.peaks:
+        where = Interval(peak.row, peak.low, peak.high, peak.probability.n)
+        yield _line("peak", peak.group, "row", where, peak.normed)
+        yield _line("peak", peak.group, "probability", peak.probability, peak.normed, peak.row)
+    for drop in findings.drops:
+        yield _line("last step", drop.group, drop.of, drop.normed, True)
+        yield _line("last step", drop.group, drop.of, drop.unnormed, False)
+        share = f"defined in {drop.defined:.3f} of the samples"
+        yield _line("norm's share", drop.group, drop.of, drop.share, detail=share)
+    for confusion in findings.confusions:
+        for row, counts in enumerate(confusion.counts.tolist()):
+            for truth, said in zip(confusion.answers, counts, strict=True):
+                for name, count in zip((*confusion.answers, "other"), said, strict=True):
+                    interval = Interval(count, math.nan, math.nan, sum(said))
+                    yield _line("confusion", confusion.group, truth, interval, row=row, detail=name)
+    for lost in findings.lost:
+        yield _line("lost", lost.group, "share", lost.share, detail=" ".join(lost.items))
+    for ambiguity in findings.ambiguities:
+        tokens = "; ".join(f"{text!r}: {', '.join(who)}" for text, who in ambiguity.tokens.items())
+        yield _line("ambiguous", ambiguity.group, "share", ambiguity.share, detail=tokens)
+    count = len(findings.results.items)
+    for script, shares in findings.scripts.items():
+        for row, share in enumerate(shares.tolist()):
+            interval = Interval(share, math.nan, math.nan, count)
+            yield _line("script", "", script, interval, True, row)
+    for apart in comparison.differences if comparison is not None else ():
+        for which in ("one", "other", "difference"):
+            interval = getattr(apart, which)
+            yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
+    """Every row of every item."""
+    for item in items:
+        for normed, rows in ((True, item.rows), (False, item.rows_unnormed or ())):
+            for row in rows:
+                yield _item_line(item, row, normed)
+
+
+def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
+    """Write a table; its suffix says how. Holds some lines at a time.
+
+    Raises BadInput for Parquet without pyarrow, OSError where it cannot be written.
+    """
+    if file.suffix == ".parquet":
+        _write_parquet(lines, columns, file)
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_file(file, text.getvalue().encode("utf-8", "replace"))
+
+
+def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise BadInput("Parquet needs pyarrow: pip install 'lenscope[report]'") from None
+    schema = pyarrow.schema([(name, _kind(name, pyarrow)) for name in columns])
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        with parquet.ParquetWriter(temporary, schema) as writer:
+            for some in _some(lines):
+                writer.write_table(pyarrow.Table.from_pylist(some, schema))
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _kind(name: str, pyarrow: Any) -> Any:
+    if name in ("row", "n") or name.endswith("_rank") or name.startswith("id_"):
+        return pyarrow.int64()
+    if name == "normed":
+        return pyarrow.bool_()
+    texts = (
+        "finding",
+        "group",
+        "measure",
+        "detail",
+        "item",
+        "picture",
+        "sha256",
+        "prompt",
+        "truth",
+    )
+    return pyarrow.string() if name in texts or name.startswith("text_") else pyarrow.float64()
+
+
+def _some(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    held: list[Line] = []
+    for line in lines:
+        held.append(line)
+        if len(held) == ROWS_AT_ONCE:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _line(
+    finding: str,
+    group: str,
+    measure: str,
+    interval: Interval,
+    normed: bool | None = None,
+    row: int | None = None,
+    detail: str = "",
+) -> Line:
+    value, low, high, n = (None if each != each else each for each in interval)
+    return {
+        "finding": finding, "group": group, "measure": measure, "normed": normed, "row": row,
+        "value": value, "low": low, "high": high, "n": n, "detail": detail,
+    }  # fmt: skip
+
+
+def _item_line(item: SweepItem, row: SweepRow, normed: bool) -> Line:
+    line: Line = {
+        "item": item.item,
+        "picture": item.picture.path if item.picture else None,
+        "sha256": item.picture.sha256 if item.picture else None,
+        "prompt": item.prompt,
+        "group": item.group,
+        "truth": item.truth,
+        "normed": normed,
+        "row": row.layer,
+        "entropy": row.entropy,
+        "rms": row.rms,
+        "kl_to_last": row.kl_to_last,
+        "truth_probability": row.truth.probability if row.truth else None,
+        "truth_rank": row.truth.rank if row.truth else None,
+        "final_probability": row.final.probability if row.final else None,
+        "final_rank": row.final.rank if row.final else None,
+    }
+    for rank, token in enumerate(row.top[:5], 1):
+        line |= {
+            f"id_{rank}": token.id,
+            f"text_{rank}": token.text,
+            f"probability_{rank}": token.probability,
+        }
+    return line

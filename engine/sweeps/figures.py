@@ -1,0 +1,230 @@
+"""The figures of a report, drawn from the findings alone (matplotlib, an extra)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.errors import BadInput
+from engine.sweeps.findings import ALL, Confusion, Findings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png")
+# Okabe and Ito (2008): told apart by colour-blind readers, and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MOST_GROUPS = 8
+MOST_ANSWERS = 24
+
+
+def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
+    """Draw all figures into a folder: their names and files.
+
+    Raises BadInput without matplotlib, OSError where they cannot be written.
+    """
+    try:
+        import matplotlib
+        from cycler import cycler
+    except ImportError:
+        raise BadInput("figures need matplotlib: pip install 'lenscope[report]'") from None
+    drawn: dict[str, Callable[[Findings], Figure | None]] = {
+        "accuracy": _accuracy,
+        "formation": _formation,
+        "certainty": _certainty,
+        "last-step": _last_step,
+        "confusion": _confusions,
+        "scripts": _scripts,
+    }
+    settings: Any = {
+        "svg.hashsalt": "lenscope",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": cycler(color=COLOURS),
+        # Names of groups and answers are text, never formulas.
+        "text.parse_math": False,
+    }
+    found: dict[str, Path] = {}
+    with matplotlib.rc_context(settings):
+        for name, make in drawn.items():
+            figure = make(findings)
+            if figure is None:
+                continue
+            file = folder / f"{name}.{kind}"
+            # Without the date, so that the same findings give the same file.
+            metadata = {"Date": None} if kind == "svg" else {}
+            figure.savefig(file, dpi=150, bbox_inches="tight", metadata=metadata)
+            found[name] = file
+    return found
+
+
+def _figure(width: float, height: float, columns: int = 1, **settings: Any) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False, **settings)[0]
+
+
+def _groups(findings: Findings) -> list[str]:
+    return list(findings.results.groups)[:MOST_GROUPS]
+
+
+def _curves(axes: Axes, findings: Findings, measure: Any, normed: bool, label: bool = True) -> bool:
+    """One line a group; whether there was any."""
+    some = False
+    for index, group in enumerate(_groups(findings)):
+        curve = findings.curve(group, measure, normed)
+        if curve is None:
+            continue
+        some = True
+        rows = np.arange(len(curve.value))
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(
+            rows,
+            curve.value,
+            color=colour,
+            linestyle="-" if normed else "--",
+            linewidth=1.6 if normed else 1.0,
+            label=_short(group) if label else None,
+        )
+        if normed:
+            axes.fill_between(rows, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("row (0 = embedding)")
+    axes.margins(x=0.01)
+    return some
+
+
+def _accuracy(findings: Findings) -> Figure | None:
+    figure, (axes,) = _figure(6.4, 3.4)
+    if not _curves(axes, findings, "accuracy", normed=True):
+        return None
+    bare = _curves(axes, findings, "accuracy", normed=False, label=False)
+    axes.set_ylabel("right")
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.set_title("Accuracy" + (" (dashed: without the final norm)" if bare else ""), loc="left")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _formation(findings: Findings) -> Figure | None:
+    figure, (axes,) = _figure(6.4, 3.0)
+    for index, group in enumerate(_groups(findings)):
+        each = next(found for found in findings.formations if found.group == group)
+        rows = np.arange(len(each.distribution))
+        axes.step(
+            rows,
+            np.cumsum(each.distribution),
+            where="post",
+            color=COLOURS[index % len(COLOURS)],
+            label=f"{_short(group)}: mean {each.mean.value:.1f}",
+        )
+    axes.set_xlabel("row from which the final answer stays top-1")
+    axes.set_ylabel("formed")
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.set_title("Formation", loc="left")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _certainty(findings: Findings) -> Figure | None:
+    figure, axes = _figure(9.6, 3.0, columns=3)
+    names = ("top-1 probability", "entropy", "KL to last")
+    for each, measure in zip(axes, names, strict=True):
+        _curves(each, findings, measure, normed=True)
+        each.set_title(measure + ("" if measure.startswith("top") else ", nats"), loc="left")
+    axes[0].set_ylim(-0.02, 1.02)
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def _last_step(findings: Findings) -> Figure | None:
+    drops = [each for each in findings.drops if each.group != ALL and each.of == "final answer"]
+    drops = drops[:MOST_GROUPS]
+    if not drops:
+        return None
+    figure, (axes,) = _figure(6.4, 0.8 + 0.45 * len(drops))
+    for index, each in enumerate(drops):
+        for offset, interval, colour in (
+            (-0.15, each.normed, COLOURS[0]),
+            (0.15, each.unnormed, COLOURS[1]),
+        ):
+            axes.plot([interval.low, interval.high], [index + offset] * 2, color=colour)
+            axes.plot(interval.value, index + offset, "o", color=colour, markersize=4)
+    axes.axvline(0, color="#999999", linewidth=0.8)
+    axes.set_yticks(range(len(drops)), [_short(each.group) for each in drops])
+    axes.set_ylim(len(drops) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(_percent)
+    axes.set_title(
+        "Fall of the final answer's probability in the last step\n"
+        "(blue: with the norm, orange: without)",
+        loc="left",
+    )
+    return figure
+
+
+def _confusions(findings: Findings) -> Figure | None:
+    shown = [each for each in findings.confusions if 1 < len(each.answers) <= MOST_ANSWERS]
+    shown = shown[:4]
+    if not shown:
+        return None
+    figure, axes = _figure(3.2 * len(shown), 3.4, columns=len(shown))
+    for each, confusion in zip(axes, shown, strict=True):
+        _confusion(each, confusion)
+    return figure
+
+
+def _confusion(axes: Axes, confusion: Confusion) -> None:
+    counts = confusion.counts[-1].astype(float)
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    names = [_short(name) for name in confusion.answers]
+    axes.set_xticks(range(len(names) + 1), [*names, "other"], rotation=60, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("said in the last row")
+    axes.set_title(_short(confusion.group), loc="left")
+    for row, column in np.argwhere(counts > 0):
+        axes.text(
+            column,
+            row,
+            f"{int(counts[row, column])}",
+            ha="center",
+            va="center",
+            fontsize=6,
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
+
+
+def _scripts(findings: Findings) -> Figure | None:
+    figure, (axes,) = _figure(6.4, 2.6)
+    names = list(findings.scripts)[: len(COLOURS)]
+    if not names:
+        return None
+    rows = np.arange(findings.results.layers + 1)
+    bottom = np.zeros(len(rows))
+    for index, name in enumerate(names):
+        share = findings.scripts[name]
+        axes.bar(rows, share, 0.85, bottom=bottom, color=COLOURS[index], label=name)
+        bottom += share
+    axes.set_xlabel("row (0 = embedding)")
+    axes.yaxis.set_major_formatter(_percent)
+    axes.set_title("Script of the top-1 token", loc="left")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _percent(value: float, _: object = None) -> str:
+    return f"{value:.0%}" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value:.1%}"
+
+
+def _short(text: str) -> str:
+    """A name from the data: one printable line."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= 28 else f"{shown[:27]}…"

@@ -1,0 +1,349 @@
+"""Findings as a report: sections of words and tables, without a look.
+
+The terminal, Markdown and the explorer show the same sections.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.sweeps.comparing import Comparison
+from engine.sweeps.findings import ALL, Confusion, Findings, Lost
+from engine.sweeps.statistics import Curve, Interval
+
+MOST_ROWS = 11
+"""Columns of a table of rows: more are thinned out; the figures and the numbers have all."""
+MOST_PAIRS = 8
+MOST_ITEMS = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are text of ours, but for group names, answers and tokens."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question and its answer."""
+
+    title: str
+    words: str
+    tables: tuple[Table, ...] = ()
+    figure: str | None = None
+    """The name of the figure that belongs to it."""
+    notes: tuple[str, ...] = ()
+
+
+def sections(findings: Findings) -> tuple[Section, ...]:
+    """The whole report of one sweep."""
+    return (
+        _subject(findings),
+        _accuracy(findings),
+        _formation(findings),
+        _certainty(findings),
+        _last_step(findings),
+        _confusions(findings),
+        _scripts(findings),
+        _matching(findings),
+    )
+
+
+def comparison_section(comparison: Comparison) -> Section:
+    """Two sweeps against each other."""
+    one, other = (_name(results.sweep.model.name) for results in (comparison.one, comparison.other))
+    rows = tuple(
+        (
+            each.group,
+            each.measure,
+            _value(each.measure, each.one.value),
+            _value(each.measure, each.other.value),
+            _apart(each.measure, each.difference),
+            f"{each.one.n:,} / {each.other.n:,}",
+        )
+        for each in comparison.differences
+    )
+    both = (comparison.one, comparison.other)
+    kinds = [f"{each.sweep.data.kind} {_name(each.sweep.data.path)}" for each in both]
+    return Section(
+        "Two results against each other",
+        f"A is {one} on {kinds[0]}, B is {other} on {kinds[1]}; "
+        f"{comparison.shared_pictures:,} pictures are in both and are resampled together. "
+        "* marks a difference whose interval leaves 0 out.",
+        (Table(("group", "measure", "A", "B", "A - B", "n"), rows),),
+    )
+
+
+def percent(value: float) -> str:
+    """A share; a dash where it is undefined."""
+    return "-" if math.isnan(value) else f"{value:.1%}"
+
+
+def _subject(findings: Findings) -> Section:
+    results, sweep = findings.results, findings.results.sweep
+    words = (
+        f"{sweep.model.name} ({sweep.model.class_name}, {sweep.layers} layers, "
+        f"{sweep.model.dtype}); {sweep.data.kind} {sweep.data.path}; "
+        f"{len(results.items):,} items about {len(results.digests):,} pictures. "
+        "Intervals hold 95 %: pictures are resampled, with all that was asked about each."
+    )
+    rule = (sweep.data.rule,) if sweep.data.rule else ()
+    return Section("What was asked", words, notes=rule)
+
+
+def _accuracy(findings: Findings) -> Section:
+    rows = []
+    shown = _shown_rows(findings.results.layers)
+    for group in _groups(findings):
+        for normed in (True, False):
+            curve = findings.curve(group, "accuracy", normed)
+            if curve is not None:
+                name = group if normed else f"{group}, no norm"
+                rows.append((name, *_cells(curve, shown), _last(curve)))
+    heads = ("group", *(f"row {row}" for row in shown), "last row, 95 %, n")
+    return Section(
+        "How often it is right, row by row",
+        "A row is right where its top-1 begins the truth and no other answer of the group.",
+        (Table(heads, tuple(rows)),) if rows else (),
+        "accuracy",
+        () if rows else ("no truths are known: nothing can be right or wrong",),
+    )
+
+
+def _formation(findings: Findings) -> Section:
+    table = Table(
+        ("group", "formation (median)", "mean, 95 %", f"in the top {findings.top_k} from", "n"),
+        tuple(
+            (
+                each.group,
+                _rows(each.layer),
+                f"{each.mean.value:.2f} [{each.mean.low:.2f}, {each.mean.high:.2f}]",
+                _rows(each.entry),
+                f"{each.mean.n:,}",
+            )
+            for each in findings.formations
+        ),
+    )
+    orders = Table(
+        ("first", "then", "rows later, 95 %", "p (sign flips)", "p (Holm)", "pictures"),
+        tuple(
+            (
+                each.first,
+                each.second,
+                _plain(each.test.difference),
+                _p(each.test.p),
+                _p(each.corrected),
+                f"{each.test.difference.n:,}",
+            )
+            for each in sorted(findings.orders, key=lambda each: each.corrected)
+        ),
+    )
+    return Section(
+        "At which layer the answer is formed, and in which order",
+        "Formation is the first row from which the final answer stays top-1 to the end. The order "
+        "of two groups is tested on the pictures that have both.",
+        (table, *([orders] if orders.rows else [])),
+        "formation",
+    )
+
+
+def _certainty(findings: Findings) -> Section:
+    shown = _shown_rows(findings.results.layers)
+    rows = []
+    for group in _groups(findings):
+        for measure in ("top-1 probability", "entropy", "KL to last"):
+            curve = findings.curve(group, measure)  # type: ignore[arg-type]
+            if curve is None:
+                continue
+            if measure == "top-1 probability":
+                cells = _cells(curve, shown)
+            else:
+                cells = tuple(_figure(float(curve.value[row])) for row in shown)
+            rows.append((group, measure, *cells))
+    peaks = tuple(
+        (
+            each.group,
+            "with norm" if each.normed else "without",
+            str(each.row),
+            f"{each.low:.0f} to {each.high:.0f}",
+            percent(each.probability.value),
+            f"{each.probability.n:,}",
+        )
+        for each in findings.peaks
+    )
+    return Section(
+        "How sure it is",
+        "Means over items; entropy and KL in nats. The peak is the row from 1 up with the highest "
+        "mean probability of its top-1.",
+        (
+            Table(("group", "measure", *(f"row {row}" for row in shown)), tuple(rows)),
+            Table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
+        ),
+        "certainty",
+    )
+
+
+def _last_step(findings: Findings) -> Section:
+    rows = tuple(
+        (
+            each.group,
+            each.of,
+            _share(each.normed),
+            _share(each.unnormed),
+            "undefined: nothing drops"
+            if math.isnan(each.share.value)
+            else f"{percent(each.share.value)} [{percent(each.share.low)}, "
+            f"{percent(each.share.high)}]",
+            f"{each.unnormed.n:,}",
+        )
+        for each in findings.drops
+    )
+    heads = ("group", "probability of", "with norm", "without", "made by the missing norm", "n")
+    reason = str(findings.results.sweep.notes.get("norm", "no rows without the norm"))
+    return Section(
+        "From the last but one row to the last",
+        "How far a probability falls in the last step (negative: it rises), and what share of the "
+        "fall of the lens without final norm the missing norm makes: 1 - fall with / fall without.",
+        (Table(heads, rows),) if rows else (),
+        "last-step" if rows else None,
+        () if rows else (reason,),
+    )
+
+
+def _confusions(findings: Findings) -> Section:
+    notes = [_pairs(each) for each in findings.confusions]
+    notes += [_lost(each) for each in findings.lost if each.group != ALL]
+    return Section(
+        "What is taken for what, and what is lost on the way",
+        "In the last row; the figures and numbers have every row. Lost: right in a row from 1 to "
+        "the last but one, wrong in the last.",
+        figure="confusion",
+        notes=tuple(notes) or ("no truths are known",),
+    )
+
+
+def _scripts(findings: Findings) -> Section:
+    shown = _shown_rows(findings.results.layers)
+    rows = tuple(
+        (script, *(percent(float(share[row])) for row in shown))
+        for script, share in findings.scripts.items()
+    )
+    return Section(
+        "In which script the rows speak",
+        "Share of the top-1 tokens of each row by the script of their letters.",
+        (Table(("script", *(f"row {row}" for row in shown)), rows),),
+        "scripts",
+    )
+
+
+def _matching(findings: Findings) -> Section:
+    notes: list[str] = []
+    for each in findings.ambiguities:
+        if each.tokens:
+            tokens = "; ".join(
+                f"{text!r} begins {' and '.join(names)}"
+                for text, names in list(each.tokens.items())[:MOST_PAIRS]
+            )
+            notes.append(
+                f"{each.group}: {percent(each.share.value)} of the last rows are ambiguous "
+                f"({tokens})"
+            )
+        if each.several_tokens:
+            some = ", ".join(each.several_tokens[:20])
+            more = len(each.several_tokens) - 20
+            behind = f" and {more} more" if more > 0 else ""
+            notes.append(f"{each.group}: more than one token: {some}{behind}")
+    return Section(
+        "How answers are matched",
+        "By the first token of each spelling: as written, Capital and lower, with a space in front "
+        "and without. A token that begins two answers of a group is ambiguous and never right.",
+        notes=tuple(notes) or ("no token begins two answers, and each answer is one token",),
+    )
+
+
+def _pairs(confusion: Confusion) -> str:
+    if not confusion.pairs:
+        return f"{confusion.group}: none is taken for another"
+    named = [f"{said} for {truth} {count}x" for truth, said, count in confusion.pairs]
+    some = ", ".join(named[:MOST_PAIRS])
+    more = len(confusion.pairs) - MOST_PAIRS
+    return f"{confusion.group}: said {some}" + (f", and {more} more pairs" if more > 0 else "")
+
+
+def _lost(lost: Lost) -> str:
+    share = f"{percent(lost.share.value)} [{percent(lost.share.low)}, {percent(lost.share.high)}]"
+    items = ", ".join(lost.items[:MOST_ITEMS])
+    more = len(lost.items) - MOST_ITEMS
+    named = f": {items}" + (f" and {more} more" if more > 0 else "") if items else ""
+    return f"{lost.group}: lost {share} of {lost.share.n:,}{named}"
+
+
+def _groups(findings: Findings) -> list[str]:
+    groups = list(findings.results.groups)
+    return [*groups, ALL] if len(groups) > 1 else groups
+
+
+def _shown_rows(layers: int) -> list[int]:
+    count = min(MOST_ROWS, layers + 1)
+    return sorted({round(row) for row in np.linspace(0, layers, count)})
+
+
+def _cells(curve: Curve, rows: list[int]) -> tuple[str, ...]:
+    return tuple(percent(float(curve.value[row])) for row in rows)
+
+
+def _last(curve: Curve) -> str:
+    low, high = percent(float(curve.low[-1])), percent(float(curve.high[-1]))
+    return f"[{low}, {high}] {int(curve.n[-1]):,}"
+
+
+def _rows(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
+    return f"{interval.value:.0f} [{interval.low:.0f}, {interval.high:.0f}]"
+
+
+def _plain(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _share(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
+    return f"{interval.value:+.2%} [{interval.low:+.2%}, {interval.high:+.2%}]"
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def _value(measure: str, value: float) -> str:
+    return percent(value) if _is_share(measure) else _figure(value)
+
+
+def _apart(measure: str, interval: Interval) -> str:
+    mark = "" if interval.low <= 0 <= interval.high else " *"
+    if _is_share(measure):
+        shown = f"{interval.value:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
+    else:
+        shown = f"{interval.value:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}]"
+    return shown + mark
+
+
+def _is_share(measure: str) -> bool:
+    return not measure.startswith(("entropy", "KL"))
+
+
+def _p(p: float) -> str:
+    return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
