@@ -101,6 +101,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("without", "without", "The same without the picture", _RUNS, ("B",), hint="without"),
     Action("against", "against", "Everything in the picture's stead", _RUNS, ("A",)),
     Action("instead", "instead", "Choose what stands in its stead", _RUNS),
+    Action("sweep", "sweep", "The sweep: what it shows, its items", _RUNS, ("I",)),
     Action("rename", "rename", "Give this run a title", _RUNS, ("f6",)),
     Action("delete", "delete", "Delete this run", _RUNS, ("delete",)),
     Action("undo", "undo_delete", "Bring a deleted run back", _RUNS, ("u",)),

@@ -28,12 +28,13 @@ from tui.explorer.asking import AskingKeys
 from tui.explorer.files import FilesKeys
 from tui.explorer.reading import ReadingKeys
 from tui.explorer.sharing import SharingKeys
+from tui.explorer.sweeps import SweepKeys
 from tui.startup import Startup
 from tui.state.presets import read_presets
 from tui.theme import theme_names
 
 
-class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
+class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
     """The application."""
 
     def on_mount(self) -> None:
@@ -61,6 +62,7 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys):
         self.theme_changed_signal.subscribe(self, lambda theme: self._note_theme(theme.name))
         self.asker.start(self.present_question)
         self.look_for_orphan()
+        self.open_sweep()
 
     def _note_theme(self, name: str) -> None:
         self.remembered.note(theme=name)

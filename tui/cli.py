@@ -96,13 +96,16 @@ def _explore(options: argparse.Namespace) -> int:
         raise BadInput("--resume finds its session itself: leave it or the file out")
     settings = load_settings().settings
     session, session_path, load_options = None, None, None
-    if options.session is not None:
+    sweep = _sweep_folder(options)
+    if sweep is not None:
+        session = _item(sweep, options.item)
+    elif options.session is not None:
         from engine.sessions import read_session
 
         session_path = Path(options.session)
         session = read_session(session_path)
     question = _question(options, settings)
-    if session is None and not options.resume:
+    if session is None and sweep is None and not options.resume:
         load_options, question = _checked(options, settings)
     if not _has_terminal():
         raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
@@ -116,6 +119,7 @@ def _explore(options: argparse.Namespace) -> int:
             question=question,
             session=session,
             session_path=session_path,
+            sweep=sweep,
             lite=options.lite or settings.lite,
             ascii=options.ascii or settings.ascii,
             mouse=settings.mouse and not options.no_mouse,
@@ -132,6 +136,38 @@ def _explore(options: argparse.Namespace) -> int:
             autosave=settings.autosave,
         )
     )
+
+
+def _sweep_folder(options: argparse.Namespace) -> Path | None:
+    """The folder of a sweep, where one is named; checked as far as it is quick."""
+    from engine.files import user_path
+
+    folder = None
+    if options.session is not None:
+        try:
+            named = user_path(options.session)
+            folder = named if named.is_dir() else None
+        except (OSError, ValueError):
+            folder = None  # what is wrong with it is said when it is read
+    if folder is None:
+        if options.item is not None:
+            raise BadInput("--item is of a sweep: lenscope DIR --item ID")
+        return None
+    from engine.sweeps.store import read_sweep
+
+    read_sweep(folder)
+    return folder
+
+
+def _item(sweep: Path, item: str | None) -> Session | None:
+    """A session of one item."""
+    if item is None:
+        return None
+    from engine.records import Session
+    from engine.stamps import now
+    from engine.sweeps.reopening import open_item
+
+    return Session(created=now(), saved=now(), runs=(open_item(sweep, item),))
 
 
 def _has_terminal() -> bool:

@@ -56,6 +56,8 @@ class Startup:
     session: Session | None = None
     """A reopened session: it is shown, and no model is loaded."""
     session_path: Path | None = None
+    sweep: Path | None = None
+    """The folder of a sweep whose items can be opened."""
     lite: bool = False
     ascii: bool = False
     mouse: bool = True

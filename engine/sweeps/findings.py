@@ -237,9 +237,13 @@ def _curves(
             "entropy": rows.entropy,
             "KL to last": rows.kl_to_last,
         }
+        together = np.concatenate(list(measures.values()), axis=1)
         for group, chosen in groups.items():
-            for measure, values in measures.items():
-                curve = bootstrap.mean(_only(values, chosen))
+            curves = bootstrap.mean(_only(together, chosen))
+            for place, measure in enumerate(measures):
+                own = slice(place * (results.layers + 1), (place + 1) * (results.layers + 1))
+                value, low, high, n = curves
+                curve = Curve(value[own], low[own], high[own], n[own])
                 if curve.n.any():
                     found.append(RowCurve(group, measure, normed, curve))
     return tuple(found)

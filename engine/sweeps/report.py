@@ -16,6 +16,9 @@ from engine.sweeps.statistics import Curve, Interval
 
 MOST_ROWS = 11
 """Columns of a table of rows: more are thinned out; the figures and the numbers have all."""
+ROW_WIDTH = 7
+BESIDE_ROWS = 46
+"""Cells of one such column, and of what stands beside them."""
 MOST_PAIRS = 8
 MOST_ITEMS = 5
 
@@ -40,18 +43,24 @@ class Section:
     notes: tuple[str, ...] = ()
 
 
-def sections(findings: Findings) -> tuple[Section, ...]:
-    """The whole report of one sweep."""
+def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, ...]:
+    """The whole report of one sweep; tables have a column for `most_rows` rows at most."""
+    rows = _shown_rows(findings.results.layers, most_rows)
     return (
         _subject(findings),
-        _accuracy(findings),
+        _accuracy(findings, rows),
         _formation(findings),
-        _certainty(findings),
+        _certainty(findings, rows),
         _last_step(findings),
         _confusions(findings),
-        _scripts(findings),
+        _scripts(findings, rows),
         _matching(findings),
     )
+
+
+def rows_that_fit(width: int) -> int:
+    """For how many rows a page of so many cells has columns."""
+    return min(max((width - BESIDE_ROWS) // ROW_WIDTH, 3), MOST_ROWS)
 
 
 def comparison_section(comparison: Comparison) -> Section:
@@ -96,16 +105,15 @@ def _subject(findings: Findings) -> Section:
     return Section("What was asked", words, notes=rule)
 
 
-def _accuracy(findings: Findings) -> Section:
+def _accuracy(findings: Findings, shown: list[int]) -> Section:
     rows = []
-    shown = _shown_rows(findings.results.layers)
     for group in _groups(findings):
         for normed in (True, False):
             curve = findings.curve(group, "accuracy", normed)
             if curve is not None:
                 name = group if normed else f"{group}, no norm"
-                rows.append((name, *_cells(curve, shown), _last(curve)))
-    heads = ("group", *(f"row {row}" for row in shown), "last row, 95 %, n")
+                rows.append((name, *_cells(curve, shown), *_last(curve)))
+    heads = ("group", *(f"row {row}" for row in shown), "95 % of the last", "n")
     return Section(
         "How often it is right, row by row",
         "A row is right where its top-1 begins the truth and no other answer of the group.",
@@ -152,8 +160,7 @@ def _formation(findings: Findings) -> Section:
     )
 
 
-def _certainty(findings: Findings) -> Section:
-    shown = _shown_rows(findings.results.layers)
+def _certainty(findings: Findings, shown: list[int]) -> Section:
     rows = []
     for group in _groups(findings):
         for measure in ("top-1 probability", "entropy", "KL to last"):
@@ -227,8 +234,7 @@ def _confusions(findings: Findings) -> Section:
     )
 
 
-def _scripts(findings: Findings) -> Section:
-    shown = _shown_rows(findings.results.layers)
+def _scripts(findings: Findings, shown: list[int]) -> Section:
     rows = tuple(
         (script, *(percent(float(share[row])) for row in shown))
         for script, share in findings.scripts.items()
@@ -288,8 +294,8 @@ def _groups(findings: Findings) -> list[str]:
     return [*groups, ALL] if len(groups) > 1 else groups
 
 
-def _shown_rows(layers: int) -> list[int]:
-    count = min(MOST_ROWS, layers + 1)
+def _shown_rows(layers: int, most: int) -> list[int]:
+    count = min(most, layers + 1)
     return sorted({round(row) for row in np.linspace(0, layers, count)})
 
 
@@ -297,9 +303,9 @@ def _cells(curve: Curve, rows: list[int]) -> tuple[str, ...]:
     return tuple(percent(float(curve.value[row])) for row in rows)
 
 
-def _last(curve: Curve) -> str:
+def _last(curve: Curve) -> tuple[str, str]:
     low, high = percent(float(curve.low[-1])), percent(float(curve.high[-1]))
-    return f"[{low}, {high}] {int(curve.n[-1]):,}"
+    return f"[{low}, {high}]", f"{int(curve.n[-1]):,}"
 
 
 def _rows(interval: Interval) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,17 @@ class Results:
         """In the order of their first item."""
         return tuple(dict.fromkeys(self.group))
 
+    @cached_property
+    def _groups(self) -> NDArray[np.object_]:
+        return np.array(self.group, dtype=object)
+
+    @cached_property
+    def _truths(self) -> NDArray[np.object_]:
+        return np.array(self.truth, dtype=object)
+
     def in_group(self, group: str) -> Bools:
         """[n]"""
-        return np.array([each == group for each in self.group])
+        return np.asarray(self._groups == group, dtype=np.bool_)
 
     def right(self, rows: Rows) -> Floats:
         """1 where a row's top-1 begins the truth and no other answer of the group, 0 where it does
@@ -108,12 +117,7 @@ class Results:
         for group, answers in self.answers.items():
             of_token = answers.of_token
             for answer in answers.ids:
-                chosen = np.array(
-                    [
-                        each == group and truth == answer
-                        for each, truth in zip(self.group, self.truth, strict=True)
-                    ]
-                )
+                chosen = self.in_group(group) & (self._truths == answer)
                 ids = [token for token, owner in of_token.items() if owner == answer]
                 found[chosen] = np.isin(rows.top_id[chosen], ids)
         return found

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 
 SAMPLES = 1000
 LEVEL = 0.95
+_KEPT = 20_000_000
+"""Weights that are kept as they are multiplied; more are kept small."""
 _CHUNK = 100
 """Samples that are computed at a time."""
 
@@ -62,7 +64,8 @@ class Bootstrap:
         self._count = highest if count is None else count
         self._samples = samples
         rng = np.random.default_rng(seed)
-        self._weights = np.zeros((samples, self._count), dtype=np.uint16)
+        few = samples * self._count <= _KEPT
+        self._weights = np.zeros((samples, self._count), np.float64 if few else np.uint16)
         for row in self._weights:
             drawn = rng.integers(self._count, size=self._count)
             row[:] = np.bincount(drawn, minlength=self._count)
@@ -72,14 +75,12 @@ class Bootstrap:
         sums, counts = self._sums(values)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = sums.sum(0) / counts.sum(0)
-        low, high = _bounds(self.means(values))
+        low, high = _bounds(self._ratios(sums, counts))
         return Curve(value, low, high, counts.sum(0).astype(np.int64))
 
     def means(self, values: ArrayLike) -> Floats:
         """The mean of every sample, [samples, rows]."""
-        sums, counts = self._sums(values)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.concatenate([(w @ sums) / (w @ counts) for w in self._chunks()])
+        return self._ratios(*self._sums(values))
 
     def mean_of(self, values: ArrayLike) -> Interval:
         """Mean of [n] and its interval."""
@@ -129,6 +130,10 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             return (sums / counts)[:, 0]
 
+    def _ratios(self, sums: Floats, counts: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.concatenate([(w @ sums) / (w @ counts) for w in self._chunks()])
+
     def _sums(self, values: ArrayLike) -> tuple[Floats, Floats]:
         wanted = np.asarray(values, dtype=np.float64)
         known = ~np.isnan(wanted)
@@ -140,7 +145,7 @@ class Bootstrap:
 
     def _chunks(self) -> Iterator[Floats]:
         for start in range(0, self._samples, _CHUNK):
-            yield self._weights[start : start + _CHUNK].astype(np.float64)
+            yield self._weights[start : start + _CHUNK].astype(np.float64, copy=False)
 
 
 def sign_flip_test(differences: ArrayLike, samples: int = 10_000, seed: int = 0) -> float:
@@ -183,11 +188,16 @@ def bounds(samples: ArrayLike) -> tuple[float, float]:
 
 def _bounds(samples: Floats) -> tuple[Floats, Floats]:
     """Of [samples, rows]; NaN where no sample is defined."""
-    edge = (1 - LEVEL) / 2
-    empty = np.isnan(samples).all(0)
-    filled = np.where(empty, 0.0, samples)
-    low, high = np.nanquantile(filled, (edge, 1 - edge), axis=0)
-    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+    edges = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    found = np.full((2, samples.shape[1]), np.nan)
+    undefined = np.isnan(samples)
+    whole = ~undefined.any(0)
+    if whole.any():
+        found[:, whole] = np.quantile(samples[:, whole], edges, axis=0)
+    for column in np.flatnonzero(~whole & ~undefined.all(0)):
+        known = samples[~undefined[:, column], column]
+        found[:, column] = np.quantile(known, edges)
+    return found[0], found[1]
 
 
 def _median_index(counts: Floats) -> Ints:

@@ -84,7 +84,7 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
     """
     known: set[str] = set()
     for file in sorted(folder.glob(ITEMS)):
-        for number, line in _lines(file):
+        for number, line in lines_of(file):
             try:
                 item = _ITEMS.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -98,7 +98,7 @@ def read_failures(folder: Path) -> list[Failure]:
     """The questions that could not be asked. Raises BadInput for a line that is none."""
     file = folder / FAILURES
     found: list[Failure] = []
-    for number, line in _lines(file) if file.exists() else ():
+    for number, line in lines_of(file) if file.exists() else ():
         try:
             found.append(_FAILURES.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -164,7 +164,7 @@ class Store:
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
         for file in sorted(self.folder.glob(ITEMS)):
-            for number, line in _lines(file):
+            for number, line in lines_of(file):
                 try:
                     asked = decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -274,7 +274,8 @@ def _line(record: SweepItem | Failure) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a file and their numbers, from 1 up; a torn last one is none."""
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):

@@ -26,8 +26,12 @@ def explorer_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the version and leave")
     parser.add_argument(
-        "session", nargs="?", metavar="SESSION.json", help="reopen a session; no model is loaded"
+        "session",
+        nargs="?",
+        metavar="SESSION.json|SWEEP_DIR",
+        help="reopen a session, or open the results of a sweep; no model is loaded",
     )
+    parser.add_argument("--item", metavar="ID", help="open this item of the sweep")
     _add_question(parser)
     _add_shared(parser)
     parser.add_argument(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.files import reason_of, user_path, write_file
@@ -17,18 +17,22 @@ from engine.sweeps.comparing import Comparison, compare
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
 from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
-from engine.sweeps.report import Section, Table, comparison_section, sections
+from engine.sweeps.report import (
+    MOST_ROWS,
+    Section,
+    comparison_section,
+    rows_that_fit,
+    sections,
+)
 from engine.sweeps.results import read_results
 from engine.sweeps.store import read_failures, read_items
 from tui.commands.exits import Exit
 from tui.commands.talk import say
+from tui.sharing.report_lines import report_lines
 from tui.sharing.report_markdown import report_markdown
-from tui.sharing.text_table import PLAIN_WIDTH
-from tui.show import plain_line
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
+PIPED_WIDTH = 160
+"""Wide enough that no table is folded."""
 REPORT = "report"
 """The folder inside a sweep's where a report goes."""
 
@@ -57,58 +61,44 @@ def run_report(order: ReportOrder) -> int:
     if order.against is not None:
         other = read_results(order.against)
         comparison = compare(results, other, order.top_k, order.samples, order.seed)
-    shown = list(sections(findings))
-    if comparison is not None:
-        shown.insert(1, comparison_section(comparison))
-    show(shown)
+    width = page_width()
+    show(_report(findings, comparison, rows_that_fit(width)), width)
     failures = read_failures(user_path(order.folder))
     if failures:
         say(f"{len(failures):,} questions could not be asked: {order.folder}/failures.jsonl")
     if order.write or order.out or order.export:
-        return _write(order, findings, comparison, shown)
+        return _write(order, findings, comparison)
     return Exit.DONE
 
 
-def show(shown: list[Section]) -> None:
+def page_width() -> int:
+    """The terminal's, or a wide one where nothing is shown at once."""
+    wide = (PIPED_WIDTH, 24)
+    return shutil.get_terminal_size(wide).columns if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def show(shown: Sequence[Section], width: int) -> None:
     """Print sections; plain where stdout is no terminal."""
-    console = _console()
-    for section in shown:
-        console.print()
-        console.print(plain_line(section.title), style="bold", markup=False, highlight=False)
-        console.print(plain_line(section.words), markup=False, highlight=False)
-        for table in section.tables:
-            _print_table(console, table)
-        for note in section.notes:
-            console.print(f"  {plain_line(note)}", markup=False, highlight=False)
-
-
-def _console() -> Console:
     from rich.console import Console
 
-    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if sys.stdout.isatty() else 160
-    return Console(width=width, soft_wrap=False)
+    console = Console(width=width, highlight=False)
+    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    for line in report_lines(shown, ascii_only=ascii_only):
+        console.print(line)
 
 
-def _print_table(console: Console, table: Table) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    drawn = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="dim")
-    for index, head in enumerate(table.heads):
-        drawn.add_column(
-            Text(plain_line(head)), justify="right" if index else "left", overflow="fold"
-        )
-    for row in table.rows:
-        drawn.add_row(*(Text(plain_line(cell)) for cell in row))
-    console.print(drawn)
+def _report(
+    findings: Findings, comparison: Comparison | None, most_rows: int
+) -> tuple[Section, ...]:
+    first, *others = sections(findings, most_rows)
+    compared = [] if comparison is None else [comparison_section(comparison)]
+    return (first, *compared, *others)
 
 
 def _write(
     order: ReportOrder,
     findings: Findings,
     comparison: Comparison | None,
-    shown: list[Section],
 ) -> int:
     source = user_path(order.folder)
     folder = user_path(order.out) if order.out else source / REPORT
@@ -124,7 +114,7 @@ def _write(
         title = (
             f"What {findings.results.sweep.model.name} says of {findings.results.sweep.data.path}"
         )
-        text = report_markdown(title, shown, figures)
+        text = report_markdown(title, _report(findings, comparison, MOST_ROWS), figures)
         write_file(folder / "report.md", text.encode())
         write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}")
         if order.export is not None:

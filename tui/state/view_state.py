@@ -259,6 +259,16 @@ class ViewState:
             self.question = replace(self.current.run.question, model=None, text="")
             self.top_k = self.question.top_k
 
+    def include(self, run: Run) -> None:
+        """Show a run that has ended and is kept elsewhere, beside those of the session."""
+        view = self._find(run.id)
+        if view is None:
+            view = RunView.of(run, saved=True)
+            self.runs.append(view)
+        self.current = view
+        self.note = None
+        self.revision += 1
+
     @property
     def reopened_row(self) -> int | None:
         """The row that a reopened session was left at."""

@@ -1,0 +1,158 @@
+"""What a sweep shows, over the whole screen; its items in a list."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Group
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from engine.errors import LenscopeError
+from tui.dialogs.chooser import Choice
+from tui.panes.captions import put_subtitle, put_title
+from tui.sharing.report_lines import report_lines
+from tui.show import plain_line
+
+if TYPE_CHECKING:
+    from engine.sweeps.findings import Findings
+
+_KEYS = "enter lists the items, jk scroll, q closes"
+
+
+@dataclass(frozen=True)
+class SweepShown:
+    """All that is shown of a sweep."""
+
+    findings: Findings
+    items: tuple[Choice, ...]
+
+
+class SweepView(ModalScreen[bool]):
+    """Returns whether the items are to be listed."""
+
+    DEFAULT_CSS = """
+    SweepView { align: center middle; background: $background 60%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(False)", show=False),
+        Binding("enter,i,I", "items", show=False),
+        Binding("j,down", "scroll(1)", show=False),
+        Binding("k,up", "scroll(-1)", show=False),
+        Binding("pagedown,space,ctrl+f", "page(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("g,home", "edge(-1)", show=False),
+        Binding("G,end", "edge(1)", show=False),
+    ]
+
+    class Read(Message):
+        """The results have been read."""
+
+        def __init__(self, shown: SweepShown | None, error: str = "") -> None:
+            super().__init__()
+            self.shown = shown
+            self.error = error
+
+    def __init__(self, folder: Path, known: SweepShown | None, *, ascii_only: bool) -> None:
+        """`known` where the folder has been read before."""
+        super().__init__()
+        self._folder = folder
+        self.shown = known
+        self._width = 0
+        self._ascii = ascii_only
+        self.set_class(ascii_only, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """One scrolling page."""
+        with VerticalScroll(classes="dialog whole-dialog") as box:
+            put_title(box, plain_line(f"sweep {self._folder}", ascii_only=self._ascii))
+            yield Static("reading the results", markup=False)
+
+    def on_mount(self) -> None:
+        """Read in the background: a large sweep takes its time."""
+        if self.shown is not None:
+            return
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            message = self.Read(read_shown(self._folder))
+        except LenscopeError as error:
+            message = self.Read(None, str(error))
+        except (OSError, MemoryError, ValueError) as error:
+            message = self.Read(None, f"{self._folder}: cannot be read ({error})")
+        if self.is_running:
+            self.post_message(message)
+
+    def on_sweep_view_read(self, message: SweepView.Read) -> None:
+        """Show what has been read, or why it cannot be."""
+        if message.shown is not None:
+            self.shown = message.shown
+            self._show()
+        else:
+            self.query_one(Static).update(plain_line(message.error, ascii_only=self._ascii))
+
+    def on_resize(self) -> None:
+        """How many columns fit depends on the width."""
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        width = self.query_one(Static).size.width
+        if self.shown is None or width == self._width:
+            return
+        from engine.sweeps.report import rows_that_fit, sections
+
+        self._width = width
+        shown = sections(self.shown.findings, rows_that_fit(width))
+        self.query_one(Static).update(Group(*report_lines(shown, ascii_only=self._ascii)))
+        put_subtitle(self.query_one(VerticalScroll), _KEYS)
+
+    def action_items(self) -> None:
+        """List the items, once they are there."""
+        if self.shown is not None:
+            self.dismiss(True)
+
+    def action_scroll(self, step: int) -> None:
+        """Scroll by lines, without animation."""
+        self.query_one(VerticalScroll).scroll_relative(y=step, animate=False)
+
+    def action_page(self, step: int) -> None:
+        """Scroll by pages."""
+        box = self.query_one(VerticalScroll)
+        box.scroll_relative(y=step * max(box.size.height - 2, 1), animate=False)
+
+    def action_edge(self, side: int) -> None:
+        """To the beginning or the end."""
+        box = self.query_one(VerticalScroll)
+        box.scroll_to(y=0 if side < 0 else box.max_scroll_y, animate=False)
+
+
+def read_shown(folder: Path) -> SweepShown:
+    """Read a sweep's results and compute what they show. Raises BadInput."""
+    from engine.sweeps.findings import find
+    from engine.sweeps.results import read_results
+
+    results = read_results(folder)
+    right = results.right(results.rows)
+    choices: list[tuple[int, Choice]] = []
+    for index, item in enumerate(results.items):
+        said = results.texts.get(int(results.rows.top_id[index, -1]), "").strip()
+        truth = results.truth[index]
+        place, word = 3, ""
+        if truth is not None:
+            lost = bool((right[index, 1:-1] == 1).any())
+            is_right = right[index, -1] == 1
+            place, word = (2, "right") if is_right else (0, "lost") if lost else (1, "wrong")
+        detail = f"{word}, it is {truth}" if word in ("lost", "wrong") else word
+        title = f"{results.prompts[index]} {said}"
+        picture = results.pictures[index]
+        choices.append((place, Choice(item, title, f"{detail}  {picture}".strip())))
+    choices.sort(key=lambda each: each[0])
+    return SweepShown(find(results), tuple(choice for _, choice in choices))
