@@ -80,7 +80,7 @@ def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
         proof=item.proof,
         seconds=item.seconds,
         versions=sweep.versions,
-        title=None if item.truth is None else f"{item.prompt} (it is {item.truth})",
+        title=None if item.truth is None else f"{item.prompt} it is {item.truth}",
     )
 
 

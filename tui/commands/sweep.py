@@ -63,7 +63,7 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     own = order.prompts == OWN_QUESTIONS
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
     source = open_source(order.data, prompts, order.main, own)
-    with _process() as process:
+    with _process(on_cpu=options.device == "cpu") as process:
         if process.count > 1 and options.device == "auto":
             options = structs.replace(options, device=process.device)
         if process.index == 0:
@@ -109,14 +109,15 @@ class _Process:
 
 
 @contextmanager
-def _process() -> Iterator[_Process]:
+def _process(on_cpu: bool) -> Iterator[_Process]:
     if int(os.environ.get("WORLD_SIZE", "1") or 1) < 2:
         yield _Process()
         return
     import torch.distributed
     from accelerate import PartialState
 
-    state = PartialState()
+    # Without this word it takes itself for the only one where there is no accelerator.
+    state = PartialState(cpu=on_cpu or not torch.accelerator.is_available())
     try:
         yield _Process(state.process_index, state.num_processes, str(state.device))
     finally:

@@ -41,6 +41,9 @@ class SweepView(ModalScreen[bool]):
     DEFAULT_CSS = """
     SweepView { align: center middle; background: $background 60%; }
     """
+    CSS = """
+    SweepView.-ascii .dialog { border: ascii $primary; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(False)", show=False),
         Binding("enter,i,I", "items", show=False),
@@ -152,7 +155,7 @@ def read_shown(folder: Path) -> SweepShown:
             place, word = (2, "right") if is_right else (0, "lost") if lost else (1, "wrong")
         detail = f"{word}, it is {truth}" if word in ("lost", "wrong") else word
         title = f"{results.prompts[index]} {said}"
-        picture = results.pictures[index]
+        picture = results.pictures[index].rsplit("/", 1)[-1]
         choices.append((place, Choice(item, title, f"{detail}  {picture}".strip())))
     choices.sort(key=lambda each: each[0])
     return SweepShown(find(results), tuple(choice for _, choice in choices))

@@ -71,4 +71,5 @@ class SweepKeys(RunsKeys):
         self.show_picture()
         self.show_picture_facts()
         key = self.keymap.first("sweep") or "the palette"
-        self.say(f"item {item}; {key} goes back to the sweep")
+        truth = f", {run.title}" if run.title else ""
+        self.say(f"item {item}{truth}; {key} goes back to the sweep")

@@ -1,0 +1,228 @@
+"""`lenscope sweep`, `lenscope report` and a sweep's folder, in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engine.sweeps.store import read_items, read_sweep
+from samples.making.clevr import write_clevr
+from tests.cli.conftest import Ended, Lenscope
+
+Saved = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of the bundled model over a few scenes; not to be changed."""
+    from tui.cli import main
+
+    folder = tmp_path_factory.mktemp("swept")
+    write_clevr(folder / "data", 12)
+    assert main(["sweep", "--data", str(folder / "data"), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def last_line(ended: Ended) -> str:
+    *_, line = ended.err.splitlines()
+    assert line.startswith("lenscope: ") and line.isprintable() and "Traceback" not in ended.err
+    return line
+
+
+def test_a_sweep_and_its_report(lenscope: Lenscope, swept: Path) -> None:
+    assert len(list(read_items(swept))) == 48
+    sweep = read_sweep(swept)
+    assert sweep.data.kind == "CLEVR" and sweep.layers == 10
+    assert len(sweep.prompts) == 4
+    ended = lenscope("report", swept, "--samples", 50)
+    assert ended.code == 0 and ended.err == ""
+    assert "\x1b" not in ended.out
+    text = " ".join(ended.out.split())
+    for words in ("48 items about 12 pictures", "formation", "made by the missing norm", "Latin"):
+        assert words in text
+    assert ended.out.count("all groups") > 5
+
+
+def test_the_last_row_is_as_right_as_the_model_card_says(lenscope: Lenscope, swept: Path) -> None:
+    """Of the card's 1,000 scenes these are the first; the whole of them is the slow test."""
+    ended = lenscope("report", swept, "--samples", 10, "--export", "csv", "--out", "r")
+    assert ended.code == 0
+    lines = Path("r/numbers.csv").read_text().splitlines()
+    last = {line.split(",")[1]: line for line in lines if ",accuracy,True,10," in line}
+    right = {group: float(line.split(",")[5]) for group, line in last.items()}
+    assert set(right) == {"color", "shape", "material", "number", "all groups"}
+    assert min(right.values()) >= 0.9
+
+
+@pytest.mark.slow
+def test_a_thousand_scenes_are_as_right_as_the_model_card_says(
+    lenscope: Lenscope, tmp_path: Path
+) -> None:
+    import samples
+
+    write_clevr(tmp_path / "data", 1000)
+    assert lenscope("sweep", "--data", tmp_path / "data", "--out", "out").code == 0
+    assert lenscope("report", "out", "--export", "csv", "--samples", 100).code == 0
+    lines = Path("out/report/numbers.csv").read_text().splitlines()
+    last = [line.split(",") for line in lines if ",accuracy,True,10," in line]
+    right = {cells[1]: float(cells[5]) for cells in last}
+    card = json.loads((samples.MODEL / "evaluation.json").read_text())
+    for group, measured in card["attributes"].items():
+        assert right[group] == pytest.approx(measured["accuracy"], abs=0.0015), group
+
+
+def test_everything_is_written(lenscope: Lenscope, swept: Path) -> None:
+    ended = lenscope(
+        "report", swept, "--out", "r", "--figures", "png", "--export", "parquet", "--samples", 50
+    )
+    assert ended.code == 0, ended.err
+    names = {path.name for path in Path("r").iterdir()}
+    drawn = ("accuracy", "formation", "certainty", "last-step", "confusion", "scripts")
+    figures = {f"{name}.png" for name in drawn}
+    assert names == {"report.md", "numbers.parquet", "items.parquet", *figures}
+    for figure in figures:
+        with Image.open(Path("r") / figure) as image:
+            assert image.width > 300
+    text = Path("r/report.md").read_text()
+    assert text.startswith("# What ") and "![accuracy](accuracy.png)" in text
+    again = lenscope("report", swept, "--out", "s", "--samples", 50)
+    assert again.out == ended.out  # the same seed gives the same intervals
+    lenscope("report", swept, "--out", "t", "--samples", 50)
+    assert Path("s/accuracy.svg").read_bytes() == Path("t/accuracy.svg").read_bytes()
+
+
+def test_two_results_against_each_other(lenscope: Lenscope, swept: Path) -> None:
+    ended = lenscope("report", swept, "--against", swept, "--samples", 50)
+    assert ended.code == 0
+    assert "12 pictures are in both" in ended.out
+    assert "+0.0% [+0.0%, +0.0%]" in ended.out
+
+
+def test_the_same_command_goes_on(lenscope: Lenscope, tmp_path: Path) -> None:
+    write_clevr(tmp_path / "data", 3)
+    command = ("sweep", "--data", tmp_path / "data", "--out", "out")
+    assert lenscope(*command, "--limit", 1, "--prompts", "clevr").code == 0
+    ended = lenscope(*command)
+    assert ended.code == 0 and "8 items in out" in ended.err
+    assert "every question has been asked" in lenscope(*command).err
+    refused = lenscope(*command, "--prefix", "It is")
+    assert refused.code == 2 and "another settings of the questions" in last_line(refused)
+    refused = lenscope(*command, "--main", "nearest")
+    assert refused.code == 2 and "--out" in last_line(refused)
+
+
+def test_a_folder_with_prompts_from_a_file(
+    lenscope: Lenscope, saved: Saved, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (30, 20), "blue").save(tmp_path / "data" / "a.png")
+    Path("p.txt").write_text("Colour?\n\nWhat shape is it, please?\nColour?\n")
+    model = saved("qwen2_vl")
+    ended = lenscope("sweep", "--model", model, "--data", tmp_path / "data", "--prompts", "p.txt",
+                     "--out", "out")  # fmt: skip
+    assert ended.code == 0, ended.err
+    items = list(read_items(Path("out")))
+    assert [item.group for item in items] == ["Colour", "What shape is it, please"]
+    shown = lenscope("report", "out", "--samples", 20)
+    assert shown.code == 0 and "no truths are known" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--data", "nowhere"), "no such data"),
+        (("--data", "empty"), "--prompts"),
+        (("--data", "empty", "--prompts", "clevr"), "no pictures"),
+        (("--data", "pictures", "--prompts", "nowhere"), "no such set of presets (clevr, coco)"),
+        (("--data", "pictures", "--prompts", "blank.txt"), "no prompts"),
+        (("--data", "pictures", "--prompts", "questions"), "no CLEVR_"),
+        (("--data", "pictures", "--prompts", "clevr", "--shard", "3/2"), "I/N"),
+        (("--data", "pictures", "--prompts", "clevr", "--batch-size", "0"), "from 1 up"),
+        (("--data", "pictures", "--prompts", "clevr", "--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_refusals(lenscope: Lenscope, arguments: tuple[str, ...], says: str) -> None:
+    Path("empty").mkdir()
+    Path("pictures").mkdir()
+    Image.new("RGB", (9, 9)).save("pictures/a.png")
+    Path("blank.txt").write_text("\n\n")
+    ended = lenscope("sweep", *arguments, "--out", "out")
+    assert ended.code in (2, 3)
+    assert says in ended.err
+    assert ended.out == "" and "Traceback" not in ended.err
+
+
+def test_a_model_without_pictures(lenscope: Lenscope, saved: Saved) -> None:
+    Path("pictures").mkdir()
+    Image.new("RGB", (9, 9)).save("pictures/a.png")
+    ended = lenscope("sweep", "--model", saved("llama"), "--data", "pictures", "--prompts", "clevr",
+                     "--out", "out")  # fmt: skip
+    assert ended.code == 2 and "takes no pictures" in last_line(ended)
+
+
+def test_an_out_that_cannot_be(lenscope: Lenscope) -> None:
+    Path("pictures").mkdir()
+    Image.new("RGB", (9, 9)).save("pictures/a.png")
+    Path("file").write_text("x")
+    ended = lenscope("sweep", "--data", "pictures", "--prompts", "clevr", "--out", "file")
+    assert ended.code == 2 and "cannot be written to" in last_line(ended)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[" * 9999, '{"format": "lenscope-session", "version": 1}', "\xff"]
+)
+def test_a_folder_that_is_no_sweep(lenscope: Lenscope, content: str) -> None:
+    assert "no such sweep" in last_line(lenscope("report", "nowhere"))
+    Path("out").mkdir()
+    Path("out/sweep.json").write_text(content, encoding="latin-1")
+    for command in (("report", "out"), ("out",), ("out", "--item", "0" * 16)):
+        ended = lenscope(*command)
+        assert ended.code == 2 and "not a sweep" in last_line(ended)
+
+
+def test_results_of_a_newer_version(lenscope: Lenscope, swept: Path) -> None:
+    shutil.copytree(swept, "out")
+    sweep = json.loads(Path("out/sweep.json").read_text())
+    Path("out/sweep.json").write_text(json.dumps(sweep | {"version": 9}))
+    ended = lenscope("report", "out")
+    assert ended.code == 2 and "newer Lenscope" in last_line(ended)
+
+
+def test_hostile_names_reach_nothing_raw(lenscope: Lenscope, swept: Path) -> None:
+    shutil.copytree(swept, "out")
+    (file,) = Path("out").glob("items-*.jsonl")
+    evil = "\\u001b]0;PWNED\\u0007[red]|<b>\\u202e$x$"
+    text = file.read_text().replace('"group":"shape"', f'"group":"{evil}"')
+    file.write_text(text.replace('"truth":"cube"', f'"truth":"{evil}"'))
+    ended = lenscope("report", "out", "--out", "r", "--samples", 20)
+    assert ended.code == 0, ended.err
+    assert "\x1b" not in ended.out and "\u202e" not in ended.out and "[red]" in ended.out
+    markdown = Path("r/report.md").read_text()
+    assert "\x1b" not in markdown and "<b>" not in markdown.replace("\\<b\\>", "")
+    assert len({line.count(" | ") for line in markdown.split("\n\n")[4].splitlines()}) == 1
+
+
+def test_item_needs_a_sweep(lenscope: Lenscope, swept: Path) -> None:
+    ended = lenscope("--item", "0" * 16)
+    assert ended.code == 2 and "lenscope DIR --item ID" in last_line(ended)
+    ended = lenscope(swept, "--item", "0" * 16)
+    assert ended.code == 2 and "no item" in last_line(ended)
+    item = next(iter(read_items(swept)))
+    assert "needs a terminal" in last_line(lenscope(swept, "--item", item.item))
+
+
+def test_a_report_needs_no_torch(swept: Path) -> None:
+    code = (
+        "import sys; from tui.cli import main\n"
+        f"assert main(['report', {str(swept)!r}, '--samples', '20']) == 0\n"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""Sweeps: data, passes, results that survive, and what they show."""

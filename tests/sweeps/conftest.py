@@ -1,0 +1,80 @@
+"""Small data in published formats, and a sweep over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from engine.loading import Loaded
+from engine.records import Question
+from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepQuestion
+from engine.sweeps.running import Progress, Sweeping
+from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.tasks import Source
+from engine.sweeps.store import Store, read_items
+from samples.making.clevr import write_clevr
+
+SCENES = 10
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes as the bundled model is measured on, in CLEVR's format; not to be changed."""
+    folder = tmp_path_factory.mktemp("clevr")
+    write_clevr(folder, SCENES)
+    return folder
+
+
+def described(loaded: Loaded, source: Source, **changes: Any) -> Sweep:
+    """What `lenscope sweep` would record."""
+    return Sweep(
+        created="2026-11-25T00:00:00.000Z",
+        model=loaded.card,
+        layers=len(loaded.lens.parts.layers) if loaded.lens._parts else 10,
+        question=SweepQuestion(chat=True, system=None, prefix=""),
+        data=SweepData(
+            source.kind, source.path, source.digest, source.picture_count, source.item_count
+        ),
+        prompts=("?",),
+        **changes,
+    )
+
+
+class Swept(NamedTuple):
+    """A sweep that is over."""
+
+    progress: Progress
+    items: dict[str, SweepItem]
+    folder: Path
+
+
+Sweeper = Callable[..., Swept]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweeper:
+    """Run a sweep into a folder of the test's own, or into `out`."""
+
+    def run(
+        loaded: Loaded,
+        data: Path | Source,
+        out: str = "out",
+        shard: tuple[int, int] = (0, 1),
+        **settings: Any,
+    ) -> Swept:
+        source = data if isinstance(data, Source) else open_source(data)
+        store = Store(tmp_path / out, *shard)
+        try:
+            record = store.belongs_to(described(loaded, source))
+            progress = Sweeping(
+                loaded, source, store, Question(prompt=""), record, **settings
+            ).run()
+        finally:
+            store.close()
+        items = {item.item: item for item in read_items(tmp_path / out)}
+        return Swept(progress, items, tmp_path / out)
+
+    return run

@@ -1,0 +1,482 @@
+"""A sweep's items: those of asking one by one, each once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from PIL import Image
+
+import samples
+from engine.asking import Asking
+from engine.batched import ItemNumbers
+from engine.errors import BadInput
+from engine.lens import Lens
+from engine.loading import Loaded
+from engine.records import Picture, Question
+from engine.sharing import SharedVision
+from engine.sweeps.records import SweepItem
+from engine.sweeps.reopening import as_run, find_item, open_item
+from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.tasks import Prompt
+from engine.sweeps.store import CannotWrite, Store, read_failures, read_items, read_sweep
+from samples.making.clevr import write_clevr
+from tests.sweeps.conftest import SCENES, Sweeper, described
+
+Opened = Callable[[str], Loaded]
+ROOT = Path(__file__).resolve().parents[2]
+CHILD = {
+    **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nowhere",
+    "XDG_STATE_HOME": "/nowhere",
+}  # fmt: skip
+
+
+def alike(
+    one: Mapping[str, SweepItem], other: Mapping[str, SweepItem], exact: bool = False
+) -> None:
+    """The same items with the same numbers, but for times and last bits."""
+    assert one.keys() == other.keys()
+    for item, first in one.items():
+        second = other[item]
+        if exact:
+            assert structs.replace(first, seconds={}) == structs.replace(second, seconds={})
+            continue
+        assert (first.prompt, first.group, first.truth, first.spellings) == (
+            second.prompt, second.group, second.truth, second.spellings,
+        )  # fmt: skip
+        assert (first.rows_unnormed is None) == (second.rows_unnormed is None)
+        for rows, twins in ((first.rows, second.rows), (first.rows_unnormed, second.rows_unnormed)):
+            for row, twin in zip(rows or (), twins or (), strict=True):
+                _alike(row, twin)
+
+
+def _alike(row: Any, twin: Any) -> None:
+    assert row.layer == twin.layer
+    for token, other in zip(row.top, twin.top, strict=True):
+        assert token.probability == pytest.approx(other.probability, abs=1e-5)
+        if token.id != other.id:  # they change places only where nothing lies between them
+            assert abs(token.probability - other.probability) < 1e-5
+    for name in ("truth", "final"):
+        standing, same = getattr(row, name), getattr(twin, name)
+        assert (standing is None) == (same is None)
+        if standing is not None:
+            assert standing.probability == pytest.approx(same.probability, abs=1e-5)
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Three scenes of the test's own."""
+    write_clevr(tmp_path / "data", 3)
+    return tmp_path / "data"
+
+
+def test_items_are_those_of_asking_one_by_one(
+    bundled: Loaded, scenes: Path, sweep: Sweeper
+) -> None:
+    swept = sweep(bundled, scenes, batch_size=4)
+    assert (swept.progress.done, swept.progress.failed) == (4 * SCENES, 0)
+    assert len(swept.items) == 4 * SCENES
+    assert swept.progress.notes["sharing"] == "prompts of a picture share its vision pass"
+    for item in list(swept.items.values())[::7]:
+        assert item.picture is not None
+        picture = Picture(path=str(scenes / item.picture.path))
+        for norm, rows in ((True, item.rows), (False, item.rows_unnormed)):
+            question = Question(prompt=item.prompt, picture=picture, norm=norm)
+            run = Asking(bundled, question, track=item.spellings).run()
+            assert run.question.picture is not None
+            assert run.question.picture.sha256 == item.picture.sha256
+            tracked = {each.id: each for each in run.tracked}
+            assert rows is not None
+            for row, reading in zip(rows, run.rows, strict=False):
+                for token, known in zip(row.top, reading.top, strict=False):
+                    assert token.probability == pytest.approx(known.probability, abs=1e-5)
+                    assert token.text == known.text or token.id != known.id
+                assert row.entropy == pytest.approx(reading.entropy, abs=1e-4)
+                assert row.rms == pytest.approx(reading.rms, rel=1e-4)
+                # Of the lens without norm, too, the last row is the model's own.
+                assert row.kl_to_last == pytest.approx(reading.kl_to_last, abs=1e-3)
+                assert row.final is not None and reading.answer is not None
+                assert row.final.probability == pytest.approx(reading.answer.probability, abs=1e-5)
+                shares = [tracked[token].probability[row.layer] for token in item.spellings]
+                assert row.truth is not None
+                assert row.truth.probability == pytest.approx(
+                    sum(share for share in shares if share is not None), abs=1e-5
+                )
+        assert item.rows[-1].truth is not None
+        assert (len(item.rows), len(item.rows_unnormed or ())) == (11, 10)
+
+
+@pytest.mark.parametrize("size", [2, 5, 16, None])
+def test_no_batch_changes_a_row(
+    bundled: Loaded, few: Path, sweep: Sweeper, size: int | None
+) -> None:
+    alone = sweep(bundled, few, "alone", batch_size=1)
+    alike(alone.items, sweep(bundled, few, "together", batch_size=size).items)
+    assert alone.progress.done == 12
+
+
+def test_one_at_a_time_is_byte_for_byte_the_same(
+    bundled: Loaded, few: Path, sweep: Sweeper
+) -> None:
+    first = sweep(bundled, few, "first", batch_size=1, limit=2)
+    assert first.progress.done == 8
+    sweep(bundled, few, "first", batch_size=1)
+    sweep(bundled, few, "second", batch_size=1)
+    sorted_lines = []
+    for name in ("first", "second"):
+        (file,) = (few.parent / name).glob("items-*.jsonl")
+        lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+        kept = [{**line, "seconds": None} for line in lines]
+        sorted_lines.append(sorted(json.dumps(line) for line in kept))
+    assert sorted_lines[0] == sorted_lines[1]
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
+def test_prompts_of_unequal_lengths(
+    opened: Opened, tmp_path: Path, sweep: Sweeper, name: str
+) -> None:
+    for index, size in enumerate([(40, 24), (24, 40), (40, 24), (60, 60)]):
+        Image.effect_noise(size, 90).convert("RGB").save(tmp_path / f"{index}.png")
+    prompts = [Prompt("A?", "a"), Prompt("What is it, then?", "b"), Prompt("Where?", "c")]
+    source = open_source(tmp_path, prompts)
+    loaded = opened(name)
+    alone = sweep(loaded, source, "alone", batch_size=1)
+    together = sweep(loaded, source, "together", batch_size=6)
+    assert alone.progress.done == 12
+    alike(alone.items, together.items)
+    assert all(item.truth is None and not item.spellings for item in alone.items.values())
+    assert all(row.truth is None for item in alone.items.values() for row in item.rows)
+
+
+def test_a_vision_pass_for_every_picture(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(bundled, few, "proved", batch_size=3, limit=1)
+    seen: list[int] = []
+    tower = bundled.model.model.vision_tower.encoder
+    handle = tower.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+    )
+    try:
+        shared = sweep(bundled, few, "shared", batch_size=3)
+        passes = len(seen)
+        seen.clear()
+        own = sweep(bundled, few, "own", batch_size=3, share=False)
+    finally:
+        handle.remove()
+    assert seen == [3] * 4
+    # One for all the prompts, and one for the proof that nothing changes.
+    assert passes == 2
+    alike(shared.items, own.items, exact=False)
+
+
+def test_sharing_that_changes_a_row_is_off(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = SharedVision._answering
+
+    def wrong(self: SharedVision, module: Any, fresh: Any) -> Callable[..., Any]:
+        answer = own(self, module, fresh)
+
+        def spoilt(*args: Any, **kwargs: Any) -> Any:
+            hits = self.hits
+            output = answer(*args, **kwargs)
+            if self.hits > hits and isinstance(output, torch.Tensor):
+                return output * 1.01
+            return output
+
+        return spoilt
+
+    monkeypatch.setattr(SharedVision, "_answering", wrong)
+    swept = sweep(bundled, few, "wrong", batch_size=3)
+    assert swept.progress.notes["sharing"].startswith("off: rows differ")
+    monkeypatch.undo()
+    alike(swept.items, sweep(bundled, few, "right", batch_size=3).items)
+
+
+# What goes wrong
+
+
+def test_memory_that_runs_out_halves_the_batch(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Lens.read_batch
+    sizes: list[int] = []
+
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+        sizes.append(len(truths))
+        if len(truths) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return own(self, inputs, truths, *rest)
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    swept = sweep(bundled, few, "small", batch_size=12)
+    assert (swept.progress.done, swept.progress.failed) == (12, 0)
+    assert swept.progress.batch_size <= 2
+    assert max(sizes) > 2 and sizes.count(max(sizes)) == 1
+    monkeypatch.undo()
+    alike(swept.items, sweep(bundled, few, "large", batch_size=12).items)
+
+
+def test_one_item_that_breaks_the_pass_is_one_failure(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Lens.read_batch
+    worst = next(iter(sweep(bundled, few, "before", limit=1).items.values())).spellings
+    assert worst
+
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+        if worst in {tuple(ids) for ids in truths}:
+            raise RuntimeError("a kernel has failed")
+        return own(self, inputs, truths, *rest)
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    swept = sweep(bundled, few, batch_size=3)
+    failures = read_failures(swept.folder)
+    assert swept.progress.failed == len(failures) >= 1
+    assert swept.progress.done + swept.progress.failed == 12
+    assert all("a kernel has failed" in failure.error for failure in failures)
+    monkeypatch.undo()
+    # They are done with, until they are asked for again.
+    assert sweep(bundled, few).progress.total == 0
+    again = sweep(bundled, few, retry=True)
+    assert again.progress.done == len(failures) and len(again.items) == 12
+    assert read_failures(swept.folder) == []
+
+
+def test_bad_pictures_are_failures(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    Image.new("RGB", (30, 30), "red").save(data / "good.png")
+    (data / "same.png").write_bytes((data / "good.png").read_bytes())
+    (data / "torn.png").write_bytes((data / "good.png").read_bytes()[:60])
+    (data / "text.png").write_text("not a picture")
+    Image.new("1", (20_000, 20_000)).save(data / "bomb.png")
+    (data / "folder.png").mkdir()
+    rows = [
+        {"picture": name, "prompt": "Color of the main object:", "answer": "red"}
+        for name in ("good.png", "same.png", "torn.png", "text.png", "bomb.png", "folder.png",
+                     "missing.png", "猫.png")
+    ]  # fmt: skip
+    table = data / "q.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    swept = sweep(bundled, table)
+    assert (swept.progress.done, swept.progress.failed, swept.progress.duplicates) == (1, 6, 1)
+    errors = {failure.picture: failure.error for failure in read_failures(swept.folder)}
+    assert "the same as" in errors["same.png"]
+    assert "400000000" in errors["bomb.png"].replace(",", "") or "limit" in errors["bomb.png"]
+    assert "no such picture" in errors["missing.png"] and "no such" in errors["猫.png"]
+    assert all("\n" not in error for error in errors.values())
+    assert sweep(bundled, table).progress.total == 0
+
+
+def test_a_folder_of_another_sweep_is_refused(
+    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+) -> None:
+    swept = sweep(bundled, few)
+    known = read_sweep(swept.folder)
+    card = known.model
+    for what, other in (
+        ("model", structs.replace(known, model=structs.replace(card, name="other"))),
+        ("dtype", structs.replace(known, model=structs.replace(card, dtype="bfloat16"))),
+        ("prompts", structs.replace(known, prompts=("!",))),
+        ("settings", structs.replace(known, question=structs.replace(known.question, chat=False))),
+        ("data", structs.replace(known, data=structs.replace(known.data, digest="0"))),
+        ("layers", structs.replace(known, layers=3)),
+    ):
+        store = Store(swept.folder)
+        with pytest.raises(BadInput, match=f"another .*{what}.*--out"):
+            store.belongs_to(other)
+        store.close()
+    write_clevr(few, 4)
+    with pytest.raises(BadInput, match="another data"):
+        sweep(bundled, few)
+
+
+def test_two_writers_of_one_shard_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    with pytest.raises(BadInput, match="another sweep"):
+        Store(tmp_path / "out")
+    Store(tmp_path / "out", 1, 2).close()
+    store.close()
+    Store(tmp_path / "out").close()
+
+
+@pytest.mark.parametrize("torn", [b'{"item": "0', b"\0" * 5000, b'{"item":"' + b"x" * 200_000])
+def test_a_torn_last_line_is_dropped(
+    bundled: Loaded, few: Path, sweep: Sweeper, torn: bytes
+) -> None:
+    whole = sweep(bundled, few, "whole", batch_size=1)
+    part = sweep(bundled, few, "part", batch_size=1, limit=1)
+    (file,) = part.folder.glob("items-*.jsonl")
+    with file.open("ab") as stream:
+        stream.write(torn)
+    assert len(list(read_items(part.folder))) == 4
+    again = sweep(bundled, few, "part", batch_size=1)
+    assert again.progress.done == 8
+    alike(again.items, whole.items, exact=True)
+
+
+def test_a_damaged_line_is_named(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+    swept = sweep(bundled, few, limit=1)
+    (file,) = swept.folder.glob("items-*.jsonl")
+    file.write_bytes(b'{"item": 3}\n' + file.read_bytes())
+    with pytest.raises(BadInput, match="line 1: not an item"):
+        sweep(bundled, few)
+    with pytest.raises(BadInput, match="line 1: not an item"):
+        list(read_items(swept.folder))
+
+
+def test_shards_make_one_set(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+    whole = sweep(bundled, few, "whole")
+    for index in range(2):
+        sweep(bundled, few, "parts", shard=(index, 2))
+    parts = sweep(bundled, few, "parts")  # another number of shards finds nothing left to do
+    assert parts.progress.total == 0
+    alike(whole.items, parts.items)
+
+
+def test_a_full_disk_leaves_whole_lines(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk does it: some bytes are written, then no more."""
+    own = os.write
+    left = 40_000
+
+    def write(handle: int, data: bytes) -> int:
+        nonlocal left
+        some = bytes(data)[: max(left, 0)]
+        left -= len(data)
+        if not some:
+            raise OSError(28, "No space left on device")
+        return own(handle, some)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(CannotWrite, match=r"No space left.*the same command goes on"):
+        sweep(bundled, few, batch_size=1)
+    monkeypatch.undo()
+    kept = list(read_items(few.parent / "out"))
+    assert 1 <= len(kept) <= 3
+    again = sweep(bundled, few, batch_size=1)
+    assert len(again.items) == 12
+    assert again.progress.done == 12 - len(kept)
+
+
+# The real program
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "tui", "sweep", *map(str, arguments)]
+
+
+def ended(whole: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        whole, cwd=folder, env=CHILD, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_killed_and_taken_up_again(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+    data, out = tmp_path / "data", tmp_path / "killed"
+    write_clevr(data, 12)
+    whole = command("--data", data, "--out", out, "--batch-size", "1")
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.DEVNULL)
+        before = sum(1 for _ in read_items(out))
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if sum(1 for _ in read_items(out)) > before + 3:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.02)
+        process.wait(60)
+    assert kills
+    done = subprocess.run(
+        whole, cwd=tmp_path, env=CHILD, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    items = list(read_items(out))
+    (file,) = out.glob("items-*.jsonl")
+    assert len(items) == 48 == len(file.read_bytes().splitlines())
+    alike({item.item: item for item in items}, sweep(bundled, data, batch_size=1).items)
+
+
+def test_two_processes(bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path) -> None:
+    launch = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "-m", "tui", "sweep", "--data", str(few), "--out", str(tmp_path / "two"),
+    ]  # fmt: skip
+    done = ended(launch, ROOT)
+    assert done.returncode == 0, done.stderr
+    files = sorted(file.name for file in (tmp_path / "two").glob("items-*.jsonl"))
+    assert files == ["items-00000-of-00002.jsonl", "items-00001-of-00002.jsonl"]
+    assert all((tmp_path / "two" / file).stat().st_size for file in files)
+    items = {item.item: item for item in read_items(tmp_path / "two")}
+    alike(items, sweep(bundled, few).items)
+
+
+# Single items
+
+
+def test_an_item_opens_as_a_run(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+    from engine.records import Session
+    from engine.sessions import read_session, to_json
+
+    swept = sweep(bundled, few)
+    item = next(iter(swept.items.values()))
+    run, bare = (open_item(swept.folder, item.item, norm) for norm in (True, False))
+    assert run.id == item.item != bare.id
+    assert run.rows[-1] == bare.rows[-1] and run.rows[3] != bare.rows[3]
+    assert [row.top for row in run.rows] == [row.top for row in item.rows]
+    assert run.question.picture is not None
+    assert Path(run.question.picture.path).is_file()
+    assert run.tracked[0].why == "answer"
+    leaders = {row.top[0].id for row in run.rows}
+    assert {tracked.id for tracked in run.tracked} == leaders
+    path = few / "session.json"
+    path.write_text(to_json(Session(created="x", saved="x", runs=(run, bare))))
+    assert read_session(path).runs[0].rows[0].top[0].text == run.rows[0].top[0].text
+    with pytest.raises(BadInput, match="no item"):
+        find_item(swept.folder, "0" * 16)
+    without = structs.replace(item, rows_unnormed=None)
+    with pytest.raises(BadInput, match="no rows without"):
+        as_run(read_sweep(swept.folder), without, norm=False)
+
+
+def test_ten_thousand_tiny_items_are_listed_and_counted(tmp_path: Path, bundled: Loaded) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows = [f"a.png,Question {index}:,{index},g{index % 9}" for index in range(10_000)]
+    (tmp_path / "q.csv").write_text("\n".join(["picture,prompt,answer,group", *rows]))
+    source = open_source(tmp_path / "q.csv")
+    assert (source.picture_count, source.item_count) == (1, 10_000)
+    assert described(bundled, source).data.items == 10_000
+
+
+def test_many_prompts_of_one_picture_go_together(
+    bundled: Loaded, tmp_path: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{samples.DEFAULT_PICTURE},Color of object {index}:" for index in range(20)]
+    (tmp_path / "q.csv").write_text("\n".join(["picture,prompt", *rows]))
+    sizes: list[int] = []
+    own = Lens.read_batch
+
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+        sizes.append(len(truths))
+        return own(self, inputs, truths, *rest)
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    swept = sweep(bundled, tmp_path / "q.csv", batch_size=8)
+    assert swept.progress.done == 20
+    assert max(sizes) > 1

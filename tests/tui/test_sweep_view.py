@@ -1,0 +1,137 @@
+"""A sweep in the explorer: what it shows, its items, one of them as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.sweeps.records import SweepItem
+from tests.sweeps.test_findings import item, results
+from tests.tui.stage import SIZES, explorer, in_loop
+from tests.tui.test_hostile import EVIL, assert_printable
+from tui.dialogs.chooser import Chooser
+from tui.dialogs.sweep_view import SweepView
+
+
+def folder_of(tmp_path: Path, *items: SweepItem) -> Path:
+    """A sweep's folder."""
+    sweep = results(*items).sweep
+    (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(sweep))
+    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in items)
+    (tmp_path / "items-00000-of-00001.jsonl").write_bytes(lines)
+    return tmp_path
+
+
+ITEMS = (
+    item(1, [7, 0, 0, 0, 0], "cube"),
+    item(2, [7, 7, 0, 0, 1], "cube"),
+    item(3, [7, 7, 1, 1, 1], "sphere", bare=[0.9] * 4),
+    item(4, [7, 6, 6, 6, 6], "red", "colour"),
+)
+
+
+def startup(folder: Path) -> dict[str, object]:
+    return {"options": None, "sweep": folder}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@in_loop
+async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explorer(size, startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("What was asked", "enter lists the items")
+        assert isinstance(stage.app.screen, SweepView)
+        top = stage.text
+        await stage.press("j", "j")
+        assert stage.text != top
+        await stage.press("G", "g", "pagedown", "pageup")
+        await stage.press("enter")
+        await stage.shows("4 items")
+        assert isinstance(stage.app.screen, Chooser)
+        assert stage.text.index("lost, it is cube") < stage.text.rindex("right")
+        await stage.press(*"lost", "enter")
+        await stage.shows("item 0000000000000002, shape? it is cube", "sphere")
+        assert stage.app.state.current is not None
+        assert stage.app.state.current.run.id == "0000000000000002"
+        assert not stage.app.state.unsaved
+        await stage.press("I")
+        await stage.shows("What was asked")
+        await stage.press("enter", *"red", "enter")
+        await stage.shows("item 0000000000000004")
+        assert len(stage.app.state.runs) == 2
+        await stage.press("comma")  # the runs are those of a session
+        await stage.shows("sphere")
+
+
+@in_loop
+async def test_leaving_the_list_goes_back(tmp_path: Path) -> None:
+    async with explorer(startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("enter lists the items")
+        await stage.press("enter")
+        await stage.shows("4 items")
+        await stage.press("escape")
+        await stage.shows("What was asked")
+        await stage.press("q")
+        assert not isinstance(stage.app.screen, SweepView)
+        await stage.press("I")
+        await stage.shows("What was asked")
+
+
+@in_loop
+async def test_results_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    (folder / "items-00000-of-00001.jsonl").write_bytes(b'{"item": 1}\n')
+    async with explorer(startup=startup(folder)) as stage:
+        await stage.shows("line 1")
+        await stage.press("enter")  # there is nothing to list
+        assert isinstance(stage.app.screen, SweepView)
+        await stage.press("q")
+        assert not isinstance(stage.app.screen, SweepView)
+
+
+@in_loop
+async def test_an_item_that_has_gone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    async with explorer(startup=startup(folder)) as stage:
+        await stage.shows("enter lists the items")
+        (folder / "items-00000-of-00001.jsonl").unlink()
+        await stage.press("enter", "enter")
+        await stage.shows("no item")
+
+
+@in_loop
+async def test_without_a_sweep() -> None:
+    async with explorer() as stage:
+        await stage.run_done()
+        await stage.press("I")
+        await stage.shows("no sweep is open")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@in_loop
+async def test_a_hostile_sweep(tmp_path: Path, size: tuple[int, int]) -> None:
+    evil = item(5, [7, 0, 0, 0, 0], "cube")
+    evil = msgspec.structs.replace(evil, group=EVIL, truth=EVIL, prompt=EVIL)
+    async with explorer(size, startup=startup(folder_of(tmp_path, *ITEMS, evil))) as stage:
+        await stage.shows("enter lists the items")
+        for _ in range(6):
+            assert_printable(stage)
+            await stage.press("pagedown")
+        await stage.press("enter")
+        await stage.shows("5 items")
+        assert_printable(stage)
+        await stage.press(*"PWNED", "enter")
+        await stage.shows("item 0000000000000005")
+        assert_printable(stage)
+
+
+@in_loop
+async def test_ascii(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    async with explorer(startup={**startup(folder), "ascii": True}) as stage:
+        await stage.shows("enter lists the items")
+        assert stage.text.isascii()
+        await stage.press("enter")
+        await stage.shows("4 items")
+        assert stage.text.isascii()
