@@ -71,6 +71,16 @@ def length_of(inputs: Mapping[str, Any]) -> int:
     return max(_lengths(inputs), default=1)
 
 
+def sequences(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those of an item's inputs that go along a sequence of tokens."""
+    lengths = _lengths(inputs)
+    return {
+        name: value
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and _runs_along(value, lengths)
+    }
+
+
 def pad_id_of(model: Any) -> int:
     """What the model's configuration pads with; 0 where it says nothing."""
     for owner in (model.config.get_text_config(decoder=True), model.config):

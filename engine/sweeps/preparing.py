@@ -1,7 +1,9 @@
 """From pictures and questions to the model's inputs, ahead of the passes, in threads.
 
 Files are read and decoded in several threads. Processor and tokenizer are no good in two threads at
-once, so one thread has copies of its own, and hands out pictures in their order.
+once, so one thread has copies of its own, and hands out pictures in their order. Where the model
+runs on the CPU nothing is made ahead: the passes want every core, and a thread beside them costs
+them more than it saves.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ import copy
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from msgspec import structs
+from torch import Tensor
 
+from engine.batches import sequences
 from engine.errors import BadInput, LenscopeError
 from engine.files import read_file
 from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
     from engine.loading import Loaded
 
 MOST_KNOWN = 1000
-"""Prompts whose rendered text is kept."""
+"""Prompts whose rendered text is kept, and whose tokens are."""
+MOST_NUMBERS = 20_000
+"""Of whole numbers that are compared to know a picture's geometry again."""
 DECODERS = 4
 """Threads at most; there are never more than the machine has cores."""
 
@@ -56,7 +63,8 @@ class PreparedPicture:
 
 
 class Preparing:
-    """Makes inputs ahead of whoever iterates, `ahead` pictures at most. Close it."""
+    """Makes inputs ahead of whoever iterates, `ahead` pictures at most; 0 makes them when they are
+    asked for. Close it."""
 
     def __init__(self, loaded: Loaded, question: Question, ahead: int) -> None:
         """`question` says how all are asked; its prompt and picture do not count."""
@@ -64,6 +72,9 @@ class Preparing:
         self._question = question
         self._ahead = ahead
         self._known: dict[str, Prepared] = {}
+        self._written: dict[tuple[Hashable, str], dict[str, Tensor]] = {}
+        """What a prompt is written as beside a picture of some geometry: its sequences of tokens.
+        """
         with quiet():
             self._processor = copy.deepcopy(loaded.processor)
         _remember_pixels(self._processor)
@@ -72,6 +83,15 @@ class Preparing:
 
     def pictures(self, wanted: Iterable[PictureTasks]) -> Iterator[PreparedPicture]:
         """The pictures in their order, prepared."""
+        if not self._ahead:
+            for picture in wanted:
+                decoding: Future[DecodedPicture] = Future()
+                try:
+                    decoding.set_result(_decoded(picture))
+                except BadInput as error:
+                    decoding.set_exception(error)
+                yield self._prepared(picture, decoding)
+            return
         waiting: deque[Future[PreparedPicture]] = deque()
         for picture in wanted:
             decoding = self._decoders.submit(_decoded, picture)
@@ -102,22 +122,65 @@ class Preparing:
             self._known[prompt] = dataclasses.replace(prepared, inputs=inputs, tokens=())
         return prepared.inputs
 
+    def _all_inputs(self, tasks: Sequence[Task], image: Image) -> Iterator[dict[str, Any] | str]:
+        """The inputs of each task, or why there are none."""
+        first: dict[str, Any] | None = None
+        key: Hashable = None
+        for task in tasks:
+            try:
+                written = self._written.get((key, task.prompt)) if first is not None else None
+                if first is not None and written is not None:
+                    yield {**first, **written}
+                    continue
+                inputs = self._inputs(task.prompt, image)
+            except LenscopeError as error:
+                yield str(error)
+                continue
+            except Exception as error:  # processors raise anything
+                text = " ".join(str(error).split()) or type(error).__name__
+                yield f"the model's processor failed: {text[:300]}"
+                continue
+            yield inputs
+            if first is None:
+                first, key = inputs, _geometry(task.prompt, inputs)
+            elif key is not None and len(self._written) < MOST_KNOWN:
+                texts = sequences(inputs)
+                others = inputs.keys() - texts.keys()
+                same = all(torch.equal(inputs[name], first[name]) for name in others & first.keys())
+                if same and inputs.keys() == first.keys():
+                    self._written[key, task.prompt] = texts
+
     def _prepared(self, picture: PictureTasks, decoding: Future[DecodedPicture]) -> PreparedPicture:
         try:
             decoded = decoding.result()
         except BadInput as error:
             failed = tuple((task, str(error)) for task in picture.tasks)
             return PreparedPicture(picture.path, "", (), failed)
-        made, failures = [], []
-        for task in picture.tasks:
-            try:
-                made.append(PreparedTask(task, self._inputs(task.prompt, decoded.image)))
-            except LenscopeError as error:
-                failures.append((task, str(error)))
-            except Exception as error:  # processors raise anything
-                text = " ".join(str(error).split()) or type(error).__name__
-                failures.append((task, f"the model's processor failed: {text[:300]}"))
+        made: list[PreparedTask] = []
+        failures: list[tuple[Task, str]] = []
+        found = self._all_inputs(picture.tasks, decoded.image)
+        for task, inputs in zip(picture.tasks, found, strict=True):
+            if isinstance(inputs, str):
+                failures.append((task, inputs))
+            else:
+                made.append(PreparedTask(task, inputs))
         return PreparedPicture(picture.path, decoded.sha256, tuple(made), tuple(failures))
+
+
+def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
+    """What of a picture decides how the prompts beside it are written: the shapes of all that it
+    has become, whole numbers among it, and how one prompt is written. None where that cannot be
+    told."""
+    parts: list[Hashable] = [prompt]
+    for name, value in sorted(inputs.items()):
+        if not isinstance(value, Tensor):
+            return None
+        parts.append((name, tuple(value.shape), value.dtype))
+        if not value.is_floating_point():
+            if value.numel() > MOST_NUMBERS:
+                return None
+            parts.append(tuple(value.flatten().tolist()))
+    return tuple(parts)
 
 
 def _decoded(picture: PictureTasks) -> DecodedPicture:

@@ -7,6 +7,7 @@ one item is one line among the failures; memory that runs out halves the batch.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from engine.loading import Loaded
     from engine.records import Question
 
+SWITCH_SECONDS = 0.0005
+"""For how long a thread keeps the interpreter from others that want it."""
 MOST_ON_CPU = 16
 """Larger batches gain nothing on a CPU."""
 
@@ -113,8 +116,12 @@ class Sweeping:
 
     def run(self, told: Callable[[Progress], None] = lambda progress: None) -> Progress:
         """Ask everything that has not been asked. Raises CannotWrite, CannotRead."""
-        preparing = Preparing(self._loaded, self._question, ahead=2 * MOST)
+        ahead = 0 if self._lens.device.type == "cpu" else 2 * MOST
+        preparing = Preparing(self._loaded, self._question, ahead)
         block: list[PreparedPicture] = []
+        # The thread that makes inputs would else hold up every operation of the pass.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             for picture in preparing.pictures(self._still_to_ask()):
                 for task, error in picture.failed:
@@ -130,6 +137,7 @@ class Sweeping:
             told(self.progress)
         finally:
             preparing.close()
+            sys.setswitchinterval(interval)
         self._store.note(self.progress.notes)
         return self.progress
 
