@@ -412,6 +412,51 @@ def test_killed_and_taken_up_again(bundled: Loaded, tmp_path: Path, sweep: Sweep
     alike({item.item: item for item in items}, sweep(bundled, data, batch_size=1).items)
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_ended_from_outside(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    write_clevr(tmp_path / "data", 40)
+    out = tmp_path / "out"
+    whole = command("--data", tmp_path / "data", "--out", out, "--batch-size", "1")
+    process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while sum(1 for _ in read_items(out)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    (file,) = out.glob("items-*.jsonl")
+    assert file.read_bytes().endswith(b"\n")
+
+
+def test_a_small_disk(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        write_clevr(tmp_path / "data", 12)
+        whole = command("--data", tmp_path / "data", "--out", disk / "out", "--batch-size", "4")
+        done = ended(whole, tmp_path)
+        assert done.returncode == 1
+        *_, line = done.stderr.splitlines()
+        assert "No space left on device" in line and "the same command goes on" in line
+        kept = {item.item: item for item in read_items(disk / "out")}
+        assert 2 <= len(kept) < 48
+        subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)
+        assert ended(whole, tmp_path).returncode == 0
+        assert len(list(read_items(disk / "out"))) == 48
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
 def test_two_processes(bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path) -> None:
     launch = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",

@@ -6,6 +6,7 @@ stderr is talk: a bar with rate, time left and failures on a terminal, else a li
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -161,7 +162,7 @@ def _run(
             say(f"{order.out}: every question has been asked")
             return Exit.DONE
         name = f"{shard + 1}/{shards} " if shards > 1 else ""
-        with quiet(), _shown(sweeping.progress, name) as told:
+        with leaving_cleanly(), quiet(), _shown(sweeping.progress, name) as told:
             done = sweeping.run(told)
     finally:
         store.close()
@@ -172,6 +173,22 @@ def _run(
     failed = f", {done.failed:,} failed (failures.jsonl)" if done.failed else ""
     say(f"{kept}{same}{failed}; `lenscope report {order.out}` says what they show")
     return Exit.DONE if done.done or not done.failed else Exit.FAULT
+
+
+@contextmanager
+def leaving_cleanly() -> Iterator[None]:
+    """A hang-up or a terminate ends the program as an exception does: the bar is taken away, and
+    what is written is whole."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _described(loaded: Loaded, question: Question, source: Source) -> Sweep:
