@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
 from engine.sweeps.scripts import script_of
 from engine.sweeps.statistics import (
+    FLIPS,
     SAMPLES,
     Bootstrap,
     Curve,
@@ -37,6 +38,10 @@ from engine.sweeps.statistics import (
 
 ALL = "all groups"
 TOP_K = 3
+MOST_ORDERED = 12
+"""Groups, those with most items, of which every two are compared."""
+MOST_FLIPS = 200_000_000
+"""Signs that are drawn for one test: of very many pictures, fewer patterns."""
 Measure = Literal[
     "accuracy", "top-1 probability", "truth probability", "final answer probability",
     "entropy", "KL to last",
@@ -273,10 +278,14 @@ def _formations(
 
 
 def _orders(results: Results, bootstrap: Bootstrap, formed: Floats, seed: int) -> tuple[Order, ...]:
+    counts = {group: int(results.in_group(group).sum()) for group in results.groups}
+    largest = sorted(counts, key=lambda group: -counts[group])[:MOST_ORDERED]
     by_picture = {
         group: bootstrap.by_cluster(_only(formed, results.in_group(group)))
         for group in results.groups
+        if group in largest
     }
+    flips = min(FLIPS, max(1000, MOST_FLIPS // max(1, len(results.digests))))
     found: list[Order] = []
     for one, other in combinations(by_picture, 2):
         apart = by_picture[other] - by_picture[one]
@@ -286,7 +295,7 @@ def _orders(results: Results, bootstrap: Bootstrap, formed: Floats, seed: int) -
         if np.nanmean(apart) < 0:
             first, second, apart = other, one, -apart
         mean = bootstrap.of_pictures.mean_of(apart)
-        test = PairedTest(mean, sign_flip_test(apart, seed=seed))
+        test = PairedTest(mean, sign_flip_test(apart, flips, seed))
         found.append(Order(first, second, test, test.p))
     corrected = holm([order.test.p for order in found])
     return tuple(

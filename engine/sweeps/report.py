@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.sweeps.comparing import Comparison
-from engine.sweeps.findings import ALL, Confusion, Findings, Lost
+from engine.sweeps.findings import ALL, MOST_ORDERED, Confusion, Findings, Lost
 from engine.sweeps.statistics import Curve, Interval
 
 MOST_ROWS = 11
@@ -154,7 +154,7 @@ def _formation(findings: Findings) -> Section:
     return Section(
         "At which layer the answer is formed, and in which order",
         "Formation is the first row from which the final answer stays top-1 to the end. The order "
-        "of two groups is tested on the pictures that have both.",
+        f"of two groups (of the {MOST_ORDERED} largest) is tested on the pictures that have both.",
         (table, *([orders] if orders.rows else [])),
         "formation",
     )

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SAMPLES = 1000
+FLIPS = 10_000
+"""Patterns of signs that a test draws."""
 LEVEL = 0.95
 _KEPT = 20_000_000
 """Weights that are kept as they are multiplied; more are kept small."""
@@ -148,7 +150,7 @@ class Bootstrap:
             yield self._weights[start : start + _CHUNK].astype(np.float64, copy=False)
 
 
-def sign_flip_test(differences: ArrayLike, samples: int = 10_000, seed: int = 0) -> float:
+def sign_flip_test(differences: ArrayLike, samples: int = FLIPS, seed: int = 0) -> float:
     """Two-sided p of paired differences having no sign to prefer: the share of sign patterns
     whose mean is at least as far from 0. All patterns where there are few, else a sample."""
     wanted = np.asarray(differences, dtype=np.float64)
