@@ -1,0 +1,164 @@
+"""The numbers of a batched pass against the slow way, on random logits and on real classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import Lens
+from engine.readout import best_of, ranks_of, top_ids, top_ids_of_rows
+from engine.sharing import SharedVision
+from engine.sweeps.sizing import MOST, BatchSize
+from tests.families import FAMILIES
+
+few_values = st.lists(
+    st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, float("-inf")]), min_size=6, max_size=6),
+    min_size=1,
+    max_size=4,
+)
+"""Logits with many ties, as heads in bfloat16 have them."""
+
+
+@given(few_values, st.integers(1, 6))
+def test_tops_and_ranks_of_tied_rows(values: list[list[float]], count: int) -> None:
+    logits = torch.tensor(values)
+    found = top_ids_of_rows(logits, count)
+    for row, ids in zip(logits, found, strict=True):
+        order = sorted(range(6), key=lambda token: (-float(row[token]), token))
+        assert ids.tolist() == order[:count] == top_ids(row, count).tolist()
+        for rank, token in enumerate(order, 1):
+            assert int(ranks_of(row[None], torch.tensor([token]))[0]) == rank
+
+
+@pytest.mark.parametrize("ties", [1, 10, 16, 17, 40, 200])
+def test_more_ties_than_are_looked_for_at_once(ties: int) -> None:
+    logits = torch.randn(5, 300).clamp(max=1.0)
+    logits[:, 300 - ties :] = 2.0
+    found = top_ids_of_rows(logits, 5)
+    for row, ids in zip(logits, found, strict=True):
+        assert ids.tolist() == top_ids(row, 5).tolist()
+
+
+@given(st.lists(st.integers(0, 9), max_size=4, unique=True))
+def test_the_best_spelling_is_the_first_of_the_likeliest(ids: list[int]) -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0, 3.0, -1.0, 2.0, 2.0, 0.5, 3.0, -2.0]])
+    filled = torch.tensor([[*sorted(ids), *[-1] * (4 - len(ids))]])
+    found = int(best_of(logits, filled)[0])
+    if ids:
+        assert found == max(sorted(ids), key=lambda token: float(logits[0, token]))
+    else:
+        assert found == 0
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "gemma3", "blip-2", "llama", "t5"])
+def test_what_a_batch_gives_is_what_the_lens_gives(name: str) -> None:
+    tiny = FAMILIES[name]()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    batch = lens.collated([tiny.inputs, tiny.inputs])
+    truths = [(3, 5), ()]
+    both = lens.read_batch(batch, truths, 5, unnormed=True)
+    normed, bare = (lens.logits(tiny.inputs, norm=norm)[:, 0, 0] for norm in (True, False))
+    layers = tiny.layers
+    for item, ids in zip(both, truths, strict=True):
+        assert item.proof.passed
+        assert len(item.rms) == layers + 1
+        assert item.unnormed is not None
+        for rows, logits in ((item.rows, normed), (item.unnormed, bare[:-1])):
+            p = logits.softmax(-1)
+            assert torch.allclose(rows.top_logits[:, 0], logits.max(-1).values, atol=1e-4)
+            assert torch.allclose(rows.entropy, torch.special.entr(p).sum(-1), atol=1e-4)
+            last = normed[-1].log_softmax(-1)
+            kl = (p * (p.log() - last)).nan_to_num().sum(-1)
+            assert torch.allclose(rows.kl_to_last, kl, atol=1e-4)
+            final = int(normed[-1].argmax())
+            assert torch.allclose(rows.final_probability, p[:, final], atol=1e-5)
+            assert rows.final_rank.tolist() == ranks_of(
+                logits, torch.full((len(logits),), final)
+            ).tolist() or np.allclose(rows.final_probability, p[:, final], atol=1e-6)
+            wanted = p[:, list(ids)].sum(-1) if ids else torch.zeros(len(p))
+            assert torch.allclose(rows.truth_probability, wanted, atol=1e-5)
+        assert item.rows.final_rank[-1] == 1 and item.rows.kl_to_last[-1] < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_shared_vision_pass_changes_nothing_in_any_family(name: str) -> None:
+    if name == "pi0":
+        pytest.skip("no vocabulary")
+    tiny = FAMILIES[name]()
+    lens = Lens(tiny.model)
+    key = "input_ids" if "input_ids" in tiny.inputs else "decoder_input_ids"
+    if key not in tiny.inputs:
+        pytest.skip("no prompt that could be another")
+    other = dict(tiny.inputs)
+    ids = tiny.inputs[key].clone()
+    ids[:, -2:] = torch.tensor([11, 12])
+    other[key] = ids
+    lens.learn(tiny.inputs)
+    shared = SharedVision(lens.parts.before)
+    with shared.remembering():
+        lens.logits(tiny.inputs)
+    with shared.remembering():
+        found = lens.logits(other)
+    assert torch.equal(found, lens.logits(other))
+
+
+def test_what_was_changed_in_place_is_no_memory() -> None:
+    class Part(torch.nn.Module):
+        calls = 0
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return pixels * 2
+
+    part = Part()
+    shared = SharedVision([part])
+    pixels = torch.ones(2, 3)
+    with shared.remembering():
+        first = part(pixels)
+    with shared.remembering():
+        again = part(pixels.clone())
+    assert part.calls == 1 and shared.hits == 1 and torch.equal(first, again)
+    again += 1  # whoever asked has changed what it was given
+    with shared.remembering():
+        assert torch.equal(part(pixels), torch.full((2, 3), 2.0))
+    assert part.calls == 2 and shared.hits == 0
+    with shared.remembering():
+        part(pixels + 1)
+    assert part.calls == 3
+    shared.forget()
+    with shared.remembering():
+        part(pixels + 1)
+    assert part.calls == 4
+
+
+def test_a_batch_grows_shrinks_and_grows_again() -> None:
+    size = BatchSize()
+    seen = [size.now]
+    for _ in range(6):
+        size.went_well(size.now)
+        seen.append(size.now)
+    assert seen[0] < seen[1] and seen[-1] == MOST
+    size.ran_out(64)
+    assert size.now == 32
+    size.ran_out(32)
+    assert size.now == 16
+    for _ in range(4):
+        size.went_well(16)
+    assert size.now == 16  # not at once
+    for _ in range(40):
+        size.went_well(size.now)
+    assert size.now > 16
+    for _ in range(9):
+        size.ran_out(size.now)
+    assert size.now == 1
+    fixed = BatchSize(6)
+    fixed.went_well(6)
+    assert fixed.now == 6
+    fixed.ran_out(6)
+    assert fixed.now == 3
+    assert BatchSize(None, most=2).now == 2
