@@ -103,7 +103,7 @@ class BatchedPass:
         ]
 
     def _proofs(self, computed: Tensor) -> list[Proof]:
-        gaps = (computed.double() - self.own.double()).abs()
+        gaps = (computed - self.own).abs()
         # Tokens that the model rules out are at minus infinity on both sides.
         gaps = gaps.masked_fill(computed == self.own, 0.0).amax(-1)
         dtype, tail = self._forward.parts.dtype, self._forward.parts.tail

@@ -1,6 +1,6 @@
 """Items per second of a sweep against the bare batched forward.
 
-``python -m tests.sweep_benchmark [--model FOLDER] [--pictures 64] [--rounds 3]`` asks four prompts
+``python -m tests.sweep_benchmark [--model FOLDER] [--pictures 64] [--side 112]`` asks four prompts
 about every picture, ways taking turns:
 
 - bare: the model alone, the same batches, the vision pass shared in the same way, no inputs to
@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep_benchmark", description=__doc__)
     parser.add_argument("--model", default=str(samples.MODEL))
     parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--side", type=int, default=112, help="of the pictures, in pixels")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -102,7 +103,7 @@ def main() -> None:
     size = options.batch_size
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_clevr(folder, options.pictures)
+        write_clevr(folder, options.pictures, side=options.side)
         source = open_source(folder)
         preparing = Preparing(loaded, Question(prompt=""), ahead=8)
         pictures = list(preparing.pictures(source.pictures))

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.sweeps.findings import ALL, entry_layers, formation_layers, share_of_norm
+from engine.sweeps.findings import (
+    ALL,
+    entry_layers,
+    formation_layers,
+    peaks_of,
+    share_of_norm,
+)
 from engine.sweeps.results import Bools, Floats, Results
 from engine.sweeps.statistics import SAMPLES, Bootstrap, Interval, bounds
 
@@ -30,14 +36,21 @@ class Comparison:
     one: Results
     other: Results
     shared_pictures: int
-    """Pictures that both were asked about: these are resampled together."""
+    """Pictures that both were asked about; where there are any, only these are compared, resampled
+    together."""
     differences: tuple[Difference, ...]
 
 
 def compare(
     one: Results, other: Results, top_k: int, samples: int = SAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare what both have: groups of the same name, and all groups together."""
+    """Compare what both have: groups of the same name, and all groups together.
+
+    Where they share pictures, only these are compared: else what one set has more of would count.
+    """
+    shared = {*one.digests} & {*other.digests}
+    if shared:
+        one, other = one.only(shared), other.only(shared)
     places = {digest: index for index, digest in enumerate(dict.fromkeys(one.digests))}
     for digest in other.digests:
         places.setdefault(digest, len(places))
@@ -58,8 +71,7 @@ def compare(
             n = min(a.interval.n, b.interval.n)
             apart = Interval(a.interval.value - b.interval.value, low, high, n)
             found.append(Difference(group, measure, a.interval, b.interval, apart))
-    shared = len({*one.digests} & {*other.digests})
-    return Comparison(one, other, shared, tuple(found))
+    return Comparison(one, other, len(shared), tuple(found))
 
 
 @dataclass(frozen=True)
@@ -108,25 +120,22 @@ class _Side:
     def _peak(self, chosen: Bools) -> _Measured:
         rows = self._results.rows.top_probability[:, 1:]
         wanted = np.where(chosen[:, None], rows, np.nan)
-        value = np.nanargmax(np.nan_to_num(self._bootstrap.mean(wanted).value, nan=-1)) + 1
-        samples = np.argmax(np.nan_to_num(self._bootstrap.means(wanted), nan=-1), 1) + 1.0
+        value = float(peaks_of(self._bootstrap.mean(wanted).value[None])[0]) + 1
+        samples = peaks_of(self._bootstrap.means(wanted)) + 1
         depth = max(1, self._results.layers)
         low, high = bounds(samples / depth)
-        interval = Interval(float(value) / depth, low, high, int(chosen.sum()))
-        return _Measured(interval, samples / depth)
+        return _Measured(Interval(value / depth, low, high, int(chosen.sum())), samples / depth)
 
     def _share(self, chosen: Bools) -> _Measured:
         bare, rows = self._results.unnormed, self._results.rows
         nothing = _Measured(Interval(np.nan, np.nan, np.nan, 0), np.full(1, np.nan))
         if bare is None:
             return nothing
-        drops = np.stack(
-            [
-                np.where(chosen, each[:, -2] - each[:, -1], np.nan)
-                for each in (rows.final_probability, bare.final_probability)
-            ],
-            1,
-        )
+        falls = [
+            each[:, -2] - each[:, -1] for each in (rows.final_probability, bare.final_probability)
+        ]
+        both = chosen & ~np.isnan(falls[0]) & ~np.isnan(falls[1])
+        drops = np.stack([np.where(both, each, np.nan) for each in falls], 1)
         means, samples = self._bootstrap.mean(drops).value, self._bootstrap.means(drops)
         share, _ = share_of_norm(float(means[0]), float(means[1]), samples)
         with np.errstate(invalid="ignore", divide="ignore"):

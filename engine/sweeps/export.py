@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput
-from engine.files import write_file
 from engine.sweeps.comparing import Comparison
 from engine.sweeps.findings import Findings
 from engine.sweeps.records import SweepItem, SweepRow
-from engine.sweeps.statistics import Interval
+from engine.sweeps.statistics import Curve, Interval
 
 Line = dict[str, Any]
 
@@ -32,12 +31,7 @@ TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
 def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterator[Line]:
     """Every number of the findings, in one long table."""
     for each in findings.curves:
-        curve = each.curve
-        for row in range(len(curve.value)):
-            interval = Interval(
-                float(curve.value[row]), float(curve.low[row]), float(curve.high[row]),
-                int(curve.n[row]),
-            )  # fmt: skip
+        for row, interval in enumerate(_intervals(each.curve)):
             yield _line("curve", each.group, each.measure, interval, each.normed, row)
     for formed in findings.formations:
         yield _line("formation", formed.group, "median", formed.layer)
@@ -64,6 +58,8 @@ def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterato
         for row, counts in enumerate(confusion.counts.tolist()):
             for truth, said in zip(confusion.answers, counts, strict=True):
                 for name, count in zip((*confusion.answers, "other"), said, strict=True):
+                    if not count:
+                        continue
                     interval = Interval(count, math.nan, math.nan, sum(said))
                     yield _line("confusion", confusion.group, truth, interval, row=row, detail=name)
     for lost in findings.lost:
@@ -71,15 +67,18 @@ def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterato
     for ambiguity in findings.ambiguities:
         tokens = "; ".join(f"{text!r}: {', '.join(who)}" for text, who in ambiguity.tokens.items())
         yield _line("ambiguous", ambiguity.group, "share", ambiguity.share, detail=tokens)
-    count = len(findings.results.items)
-    for script, shares in findings.scripts.items():
-        for row, share in enumerate(shares.tolist()):
-            interval = Interval(share, math.nan, math.nan, count)
+    for script, curve in findings.scripts.items():
+        for row, interval in enumerate(_intervals(curve)):
             yield _line("script", "", script, interval, True, row)
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
             yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def _intervals(curve: Curve) -> Iterator[Interval]:
+    for value, low, high, n in zip(*(part.tolist() for part in curve), strict=True):
+        yield Interval(value, low, high, n)
 
 
 def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
@@ -98,11 +97,24 @@ def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> 
     if file.suffix == ".parquet":
         _write_parquet(lines, columns, file)
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_file(file, text.getvalue().encode("utf-8", "replace"))
+    with (
+        _in_its_place(file) as temporary,
+        temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream,
+    ):
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+@contextmanager
+def _in_its_place(file: Path) -> Iterator[Path]:
+    """Where to write: it takes the file's place when it is whole."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
@@ -112,14 +124,9 @@ def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) 
     except ImportError:
         raise BadInput("Parquet needs pyarrow: pip install 'lenscope[report]'") from None
     schema = pyarrow.schema([(name, _kind(name, pyarrow)) for name in columns])
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        with parquet.ParquetWriter(temporary, schema) as writer:
-            for some in _some(lines):
-                writer.write_table(pyarrow.Table.from_pylist(some, schema))
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _in_its_place(file) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for some in _some(lines):
+            writer.write_table(pyarrow.Table.from_pylist(some, schema))
 
 
 def _kind(name: str, pyarrow: Any) -> Any:

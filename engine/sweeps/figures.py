@@ -210,7 +210,7 @@ def _scripts(findings: Findings) -> Figure | None:
     rows = np.arange(findings.results.layers + 1)
     bottom = np.zeros(len(rows))
     for index, name in enumerate(names):
-        share = findings.scripts[name]
+        share = np.nan_to_num(findings.scripts[name].value)
         axes.bar(rows, share, 0.85, bottom=bottom, color=COLOURS[index], label=name)
         bottom += share
     axes.set_xlabel("row (0 = embedding)")

@@ -9,11 +9,12 @@ Words, as they are used in every report:
 - the share of a drop that the missing norm makes: 1 - (p[L-1] - p[L] with the norm) /
   (p[L-1] - p[L] without it), of means over items; p[L] is the model's own in both. Undefined where
   nothing drops without the norm.
-- lost: right in some row from the first to the last but one, and wrong in the last.
+- lost: right in some row from row 1 to the last but one, and wrong in the last.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -40,6 +41,8 @@ ALL = "all groups"
 TOP_K = 3
 MOST_ORDERED = 12
 """Groups, those with most items, of which every two are compared."""
+MOST_ANSWERS = 40
+"""Answers of a group whose confusions are counted row by row."""
 MOST_FLIPS = 200_000_000
 """Signs that are drawn for one test: of very many pictures, fewer patterns."""
 Measure = Literal[
@@ -118,10 +121,14 @@ class Confusion:
 
     group: str
     answers: tuple[str, ...]
+    """Those that are most often true."""
     counts: Ints
-    """[rows, truths, answers + 1]; the last column counts other tokens and ambiguous ones."""
+    """[rows, truths, answers + 1]; the last column counts other tokens, ambiguous ones, and answers
+    that are not among these."""
     pairs: tuple[tuple[str, str, int], ...]
-    """Truth, answer and how often, in the last row, most first."""
+    """Truth, answer and how often, in the last row, most first; of all answers."""
+    left_out: int
+    """Answers that are true somewhere and are not among these."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +167,8 @@ class Findings:
     confusions: tuple[Confusion, ...]
     lost: tuple[Lost, ...]
     ambiguities: tuple[Ambiguity, ...]
-    scripts: Mapping[str, Floats]
-    """Script -> share of top-1 tokens written in it, [rows]; commonest first."""
+    scripts: Mapping[str, Curve]
+    """Script -> share of top-1 tokens written in it; commonest first."""
 
     def curve(self, group: str, measure: Measure, normed: bool = True) -> Curve | None:
         """One of the curves, None where there is none."""
@@ -187,7 +194,7 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         confusions=tuple(_confusion(results, group) for group in results.answers),
         lost=_lost(results, groups, bootstrap),
         ambiguities=_ambiguities(results, bootstrap),
-        scripts=_scripts(results),
+        scripts=_scripts(results, bootstrap),
     )
 
 
@@ -313,8 +320,7 @@ def _peaks(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
             if np.isnan(curve.value).all():
                 continue
             row = int(np.nanargmax(curve.value))
-            means = np.nan_to_num(bootstrap.means(values), nan=-1)
-            low, high = bounds(np.argmax(means, 1) + 1)
+            low, high = bounds(peaks_of(bootstrap.means(values)) + 1)
             probability = Interval(
                 float(curve.value[row]), float(curve.low[row]), float(curve.high[row]),
                 int(curve.n[row]),
@@ -335,7 +341,10 @@ def _drops(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
     }
     for group, chosen in groups.items():
         for name, (normed, unnormed) in of.items():
-            pairs = [_only(each[:, -2] - each[:, -1], chosen) for each in (normed, unnormed)]
+            falls = [each[:, -2] - each[:, -1] for each in (normed, unnormed)]
+            # Both of the same items: a row without norm may overflow.
+            both = chosen & ~np.isnan(falls[0]) & ~np.isnan(falls[1])
+            pairs = [_only(each, both) for each in falls]
             means = bootstrap.means(np.stack(pairs, 1))
             drops = [bootstrap.mean_of(each) for each in pairs]
             share, defined = share_of_norm(drops[0].value, drops[1].value, means)
@@ -343,6 +352,13 @@ def _drops(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
                 Drop(group, name, drops[0], drops[1], share._replace(n=drops[1].n), defined)
             )
     return tuple(found)
+
+
+def peaks_of(means: Floats) -> Floats:
+    """Where each sample [samples, rows] is highest; NaN where it is of nothing."""
+    known = ~np.isnan(means).all(1)
+    found = np.argmax(np.where(np.isnan(means), -np.inf, means), 1).astype(np.float64)
+    return np.where(known, found, np.nan)
 
 
 def share_of_norm(normed: float, unnormed: float, samples: Floats) -> tuple[Interval, float]:
@@ -356,24 +372,27 @@ def share_of_norm(normed: float, unnormed: float, samples: Floats) -> tuple[Inte
 
 
 def _confusion(results: Results, group: str) -> Confusion:
-    answers = results.answers[group]
-    names = tuple(sorted(answers.ids))
-    column = {token: names.index(answer) for token, answer in answers.of_token.items()}
-    chosen = np.flatnonzero(results.in_group(group))
+    owner = results.answers[group].of_token
+    chosen = np.flatnonzero(results.in_group(group)).tolist()
+    truths = Counter(truth for index in chosen if (truth := results.truth[index]) is not None)
+    names = tuple(sorted(name for name, _ in truths.most_common(MOST_ANSWERS)))
+    place = {name: index for index, name in enumerate(names)}
+    column = {token: place.get(answer, len(names)) for token, answer in owner.items()}
     counts = np.zeros((results.layers + 1, len(names), len(names) + 1), dtype=np.int64)
+    pairs: Counter[tuple[str, str]] = Counter()
+    rows = np.arange(results.layers + 1)
     for index in chosen:
         truth = results.truth[index]
         if truth is None:
             continue
-        said = [column.get(token, len(names)) for token in results.rows.top_id[index].tolist()]
-        counts[np.arange(len(said)), names.index(truth), said] += 1
-    wrong = [
-        (truth, said, int(counts[-1, row, place]))
-        for row, truth in enumerate(names)
-        for place, said in enumerate(names)
-        if row != place and counts[-1, row, place]
-    ]
-    return Confusion(group, names, counts, tuple(sorted(wrong, key=lambda each: -each[2])))
+        ids = results.rows.top_id[index].tolist()
+        if truth in place:
+            counts[rows, place[truth], [column.get(token, len(names)) for token in ids]] += 1
+        said = owner.get(ids[-1], truth)
+        if said != truth:
+            pairs[truth, said] += 1
+    wrong = tuple((truth, said, count) for (truth, said), count in pairs.most_common())
+    return Confusion(group, names, counts, wrong, len(truths) - len(names))
 
 
 def _lost(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) -> tuple[Lost, ...]:
@@ -407,12 +426,14 @@ def _ambiguities(results: Results, bootstrap: Bootstrap) -> tuple[Ambiguity, ...
     )
 
 
-def _scripts(results: Results) -> dict[str, Floats]:
+def _scripts(results: Results, bootstrap: Bootstrap) -> dict[str, Curve]:
     ids = results.rows.top_id
     script = {token: script_of(text) for token, text in results.texts.items()}
     names = sorted({script[token] for token in np.unique(ids).tolist() if token in script})
-    shares = {
-        name: np.isin(ids, [token for token, own in script.items() if own == name]).mean(0)
-        for name in names
-    }
-    return dict(sorted(shares.items(), key=lambda each: -float(each[1].sum())))
+    curves: dict[str, Curve] = {}
+    for name in names:
+        own = [token for token, each in script.items() if each == name]
+        written = np.isin(ids, own).astype(np.float64)
+        written[ids < 0] = np.nan
+        curves[name] = bootstrap.mean(written)
+    return dict(sorted(curves.items(), key=lambda each: -float(np.nansum(each[1].value))))

@@ -87,14 +87,14 @@ class Preparing:
             for picture in wanted:
                 decoding: Future[DecodedPicture] = Future()
                 try:
-                    decoding.set_result(_decoded(picture))
+                    decoding.set_result(decoded(picture))
                 except BadInput as error:
                     decoding.set_exception(error)
                 yield self._prepared(picture, decoding)
             return
         waiting: deque[Future[PreparedPicture]] = deque()
         for picture in wanted:
-            decoding = self._decoders.submit(_decoded, picture)
+            decoding = self._decoders.submit(decoded, picture)
             waiting.append(self._preparer.submit(self._prepared, picture, decoding))
             if len(waiting) > self._ahead:
                 yield waiting.popleft().result()
@@ -152,19 +152,19 @@ class Preparing:
 
     def _prepared(self, picture: PictureTasks, decoding: Future[DecodedPicture]) -> PreparedPicture:
         try:
-            decoded = decoding.result()
+            opened = decoding.result()
         except BadInput as error:
             failed = tuple((task, str(error)) for task in picture.tasks)
             return PreparedPicture(picture.path, "", (), failed)
         made: list[PreparedTask] = []
         failures: list[tuple[Task, str]] = []
-        found = self._all_inputs(picture.tasks, decoded.image)
+        found = self._all_inputs(picture.tasks, opened.image)
         for task, inputs in zip(picture.tasks, found, strict=True):
             if isinstance(inputs, str):
                 failures.append((task, inputs))
             else:
                 made.append(PreparedTask(task, inputs))
-        return PreparedPicture(picture.path, decoded.sha256, tuple(made), tuple(failures))
+        return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
@@ -183,7 +183,8 @@ def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
     return tuple(parts)
 
 
-def _decoded(picture: PictureTasks) -> DecodedPicture:
+def decoded(picture: PictureTasks) -> DecodedPicture:
+    """The picture of some tasks. Raises BadInput, saying what is wrong with it."""
     if picture.read is not None:
         return decode_picture(picture.read(), picture.path)
     if picture.file is None:

@@ -113,6 +113,8 @@ class Sweep(Struct, frozen=True):
     question: SweepQuestion
     data: SweepData
     prompts: tuple[str, ...]
+    weights: str = ""
+    """A digest of some of the weights as they were run, quantised or not."""
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out about the model: why nothing is batched, shared, or read without norm."""

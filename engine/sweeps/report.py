@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.sweeps.comparing import Comparison
-from engine.sweeps.findings import ALL, MOST_ORDERED, Confusion, Findings, Lost
+from engine.sweeps.findings import (
+    ALL,
+    MOST_ORDERED,
+    Confusion,
+    Drop,
+    Findings,
+    Lost,
+    Measure,
+)
 from engine.sweeps.statistics import Curve, Interval
 
 MOST_ROWS = 11
@@ -20,6 +28,13 @@ ROW_WIDTH = 7
 BESIDE_ROWS = 46
 """Cells of one such column, and of what stands beside them."""
 MOST_PAIRS = 8
+MOST_CONFUSED = 3
+_MEASURES: tuple[tuple[Measure, bool], ...] = (
+    ("top-1 probability", True),
+    ("top-1 probability", False),
+    ("entropy", True),
+    ("KL to last", True),
+)
 MOST_ITEMS = 5
 
 
@@ -52,7 +67,7 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
         _formation(findings),
         _certainty(findings, rows),
         _last_step(findings),
-        _confusions(findings),
+        _confusions(findings, rows),
         _scripts(findings, rows),
         _matching(findings),
     )
@@ -82,10 +97,16 @@ def comparison_section(comparison: Comparison) -> Section:
     return Section(
         "Two results against each other",
         f"A is {one} on {kinds[0]}, B is {other} on {kinds[1]}; "
-        f"{comparison.shared_pictures:,} pictures are in both and are resampled together. "
+        f"{_shared(comparison.shared_pictures)} "
         "* marks a difference whose interval leaves 0 out.",
         (Table(("group", "measure", "A", "B", "A - B", "n"), rows),),
     )
+
+
+def _shared(pictures: int) -> str:
+    if not pictures:
+        return "They have no picture in common."
+    return f"{pictures:,} pictures are in both: only these are compared, resampled together."
 
 
 def percent(value: float) -> str:
@@ -119,8 +140,16 @@ def _accuracy(findings: Findings, shown: list[int]) -> Section:
         "A row is right where its top-1 begins the truth and no other answer of the group.",
         (Table(heads, tuple(rows)),) if rows else (),
         "accuracy",
-        () if rows else ("no truths are known: nothing can be right or wrong",),
+        _not_all(findings.results.layers, shown)
+        if rows
+        else ("no truths are known: nothing can be right or wrong",),
     )
+
+
+def _not_all(layers: int, shown: list[int]) -> tuple[str, ...]:
+    if len(shown) == layers + 1:
+        return ()
+    return (f"{len(shown)} of {layers + 1} rows; a wider page has more, the numbers have all",)
 
 
 def _formation(findings: Findings) -> Section:
@@ -163,15 +192,16 @@ def _formation(findings: Findings) -> Section:
 def _certainty(findings: Findings, shown: list[int]) -> Section:
     rows = []
     for group in _groups(findings):
-        for measure in ("top-1 probability", "entropy", "KL to last"):
-            curve = findings.curve(group, measure)  # type: ignore[arg-type]
+        for measure, normed in _MEASURES:
+            curve = findings.curve(group, measure, normed)
             if curve is None:
                 continue
             if measure == "top-1 probability":
                 cells = _cells(curve, shown)
             else:
                 cells = tuple(_figure(float(curve.value[row])) for row in shown)
-            rows.append((group, measure, *cells))
+            name = measure if normed else f"{measure}, no norm"
+            rows.append((group, name, *cells, f"{int(curve.n[-1]):,}"))
     peaks = tuple(
         (
             each.group,
@@ -185,10 +215,11 @@ def _certainty(findings: Findings, shown: list[int]) -> Section:
     )
     return Section(
         "How sure it is",
-        "Means over items; entropy and KL in nats. The peak is the row from 1 up with the highest "
+        "Means over items; entropy and KL in nats; the intervals are among the numbers. The peak "
+        "is the row from 1 up with the highest "
         "mean probability of its top-1.",
         (
-            Table(("group", "measure", *(f"row {row}" for row in shown)), tuple(rows)),
+            Table(("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows)),
             Table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
         ),
         "certainty",
@@ -202,10 +233,7 @@ def _last_step(findings: Findings) -> Section:
             each.of,
             _share(each.normed),
             _share(each.unnormed),
-            "undefined: nothing drops"
-            if math.isnan(each.share.value)
-            else f"{percent(each.share.value)} [{percent(each.share.low)}, "
-            f"{percent(each.share.high)}]",
+            _made_by_norm(each),
             f"{each.unnormed.n:,}",
         )
         for each in findings.drops
@@ -222,13 +250,44 @@ def _last_step(findings: Findings) -> Section:
     )
 
 
-def _confusions(findings: Findings) -> Section:
+def _made_by_norm(drop: Drop) -> str:
+    if math.isnan(drop.share.value):
+        return "undefined: nothing drops"
+    if drop.normed.value <= 0:
+        return "all of it: with the norm it rises"
+    share = f"{percent(drop.share.value)} [{percent(drop.share.low)}, {percent(drop.share.high)}]"
+    # Where the drop is as small as its own noise.
+    return share if drop.defined == 1 else f"{share}, undefined in {percent(1 - drop.defined)}"
+
+
+def _confused(findings: Findings, shown: list[int]) -> Table:
+    """The commonest wrong answers, row by row."""
+    rows = []
+    for confusion in findings.confusions:
+        names = confusion.answers
+        later = confusion.counts[len(confusion.counts) // 2 :].sum(0)[:, :-1]
+        wrong = [
+            (int(later[truth, said]), truth, said)
+            for truth, said in np.argwhere(later > 0)
+            if truth != said
+        ]
+        for _, truth, said in sorted(wrong, reverse=True)[:MOST_CONFUSED]:
+            count = confusion.counts[:, truth, said]
+            total = int(confusion.counts[0, truth].sum())
+            cells = (percent(float(count[row]) / total) for row in shown)
+            rows.append((confusion.group, names[truth], names[said], *cells, f"{total:,}"))
+    return Table(("group", "is", "said", *(f"row {row}" for row in shown), "n"), tuple(rows))
+
+
+def _confusions(findings: Findings, shown: list[int]) -> Section:
+    table = _confused(findings, shown)
     notes = [_pairs(each) for each in findings.confusions]
     notes += [_lost(each) for each in findings.lost if each.group != ALL]
     return Section(
         "What is taken for what, and what is lost on the way",
-        "In the last row; the figures and numbers have every row. Lost: right in a row from 1 to "
-        "the last but one, wrong in the last.",
+        "The table has the commonest mistakes of the later half of the rows; below it those of the "
+        "last row. Lost: right in a row from 1 to the last but one, wrong in the last.",
+        (table,) if table.rows else (),
         figure="confusion",
         notes=tuple(notes) or ("no truths are known",),
     )
@@ -236,13 +295,13 @@ def _confusions(findings: Findings) -> Section:
 
 def _scripts(findings: Findings, shown: list[int]) -> Section:
     rows = tuple(
-        (script, *(percent(float(share[row])) for row in shown))
-        for script, share in findings.scripts.items()
+        (script, *_cells(curve, shown), _last(curve)[0])
+        for script, curve in findings.scripts.items()
     )
     return Section(
         "In which script the rows speak",
         "Share of the top-1 tokens of each row by the script of their letters.",
-        (Table(("script", *(f"row {row}" for row in shown)), rows),),
+        (Table(("script", *(f"row {row}" for row in shown), "95 % of the last"), rows),),
         "scripts",
     )
 
@@ -335,7 +394,7 @@ def _value(measure: str, value: float) -> str:
 
 
 def _apart(measure: str, interval: Interval) -> str:
-    mark = "" if interval.low <= 0 <= interval.high else " *"
+    mark = " *" if interval.low > 0 or interval.high < 0 else ""
     if _is_share(measure):
         shown = f"{interval.value:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from engine.sweeps.store import read_items, read_sweep
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -102,33 +104,59 @@ class Results:
     def _groups(self) -> NDArray[np.object_]:
         return np.array(self.group, dtype=object)
 
-    @cached_property
-    def _truths(self) -> NDArray[np.object_]:
-        return np.array(self.truth, dtype=object)
-
     def in_group(self, group: str) -> Bools:
         """[n]"""
         return np.asarray(self._groups == group, dtype=np.bool_)
 
     def right(self, rows: Rows) -> Floats:
         """1 where a row's top-1 begins the truth and no other answer of the group, 0 where it does
-        not, NaN where no truth is known; [n, rows]."""
+        not, NaN where no truth is known or the row is not a number; [n, rows]."""
         found = np.full(rows.top_id.shape, np.nan)
-        for group, answers in self.answers.items():
-            of_token = answers.of_token
-            for answer in answers.ids:
-                chosen = self.in_group(group) & (self._truths == answer)
-                ids = [token for token, owner in of_token.items() if owner == answer]
-                found[chosen] = np.isin(rows.top_id[chosen], ids)
+        own = {
+            (group, answer): np.array(sorted(ids - answers.shared.keys()), dtype=np.int64)
+            for group, answers in self.answers.items()
+            for answer, ids in answers.ids.items()
+        }
+        for index, (group, truth) in enumerate(zip(self.group, self.truth, strict=True)):
+            if truth is not None:
+                found[index] = np.isin(rows.top_id[index], own[group, truth])
+        found[rows.top_id < 0] = np.nan
         return found
 
     def ambiguous(self, rows: Rows) -> Floats:
-        """1 where a row's top-1 begins more than one answer of the group; [n, rows]."""
+        """1 where a row's top-1 begins more than one answer of the group, NaN where the row is not
+        a number; [n, rows]."""
         found = np.full(rows.top_id.shape, np.nan)
         for group, answers in self.answers.items():
             chosen = self.in_group(group)
             found[chosen] = np.isin(rows.top_id[chosen], list(answers.shared))
+        found[rows.top_id < 0] = np.nan
         return found
+
+    def only(self, digests: Collection[str]) -> Results:
+        """The items about some of the pictures, told by their content."""
+        kept = np.array([digest in digests for digest in self.digests])[self.picture]
+        places = np.cumsum([digest in digests for digest in self.digests]) - 1
+
+        def some(values: Sequence[Kept]) -> tuple[Kept, ...]:
+            return tuple(value for value, keep in zip(values, kept, strict=True) if keep)
+
+        def cut(rows: Rows) -> Rows:
+            return Rows(*(getattr(rows, each.name)[kept] for each in fields(Rows)))
+
+        return replace(
+            self,
+            items=some(self.items),
+            pictures=some(self.pictures),
+            picture=places[self.picture[kept]],
+            digests=tuple(digest for digest in self.digests if digest in digests),
+            prompts=some(self.prompts),
+            group=some(self.group),
+            truth=some(self.truth),
+            rows=cut(self.rows),
+            unnormed=None if self.unnormed is None else cut(self.unnormed),
+            rms=self.rms[kept],
+        )
 
 
 def read_results(folder: str | Path) -> Results:

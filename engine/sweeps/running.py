@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.asking import explain
 from engine.batched import ItemNumbers, RowNumbers
-from engine.batches import batch_key, length_of, most_at_once
-from engine.errors import Cancelled, CannotRead
+from engine.batches import batch_key, most_at_once
+from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens import describe_failure
 from engine.logit_map import difference, tolerance
 from engine.memory import give_memory_back, is_out_of_memory
@@ -26,7 +27,7 @@ from engine.readout import finite
 from engine.records import Token
 from engine.sharing import SharedVision
 from engine.spellings import Spelled, spelled, vocabulary_of
-from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing
+from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, decoded
 from engine.sweeps.records import (
     STORED_TOP,
     Failure,
@@ -38,7 +39,7 @@ from engine.sweeps.records import (
 )
 from engine.sweeps.sizing import MOST, BatchSize
 from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
-from engine.sweeps.store import Store, item_id, task_key
+from engine.sweeps.store import SAME_AS, Store, item_id, task_key
 from engine.tail import Tail
 from engine.tokens import texts_for
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from engine.loading import Loaded
     from engine.records import Question
 
+CHECKED = 4
+"""Pictures that are read again, when a sweep goes on, to see that they are the same."""
 SWITCH_SECONDS = 0.0005
 """For how long a thread keeps the interpreter from others that want it."""
 MOST_ON_CPU = 16
@@ -109,9 +112,21 @@ class Sweeping:
         self._share = share
         self._shared: SharedVision | None = None
         self._sharing_proved = False
-        self._done = store.done(retry)
+        self._remembered: tuple[str, ...] = ()
+        """The pictures of the pass that is in memory."""
+        if retry:
+            store.forget_failures(
+                {
+                    task_key(picture.path, task)
+                    for picture in self._of_this_shard(source.listing)
+                    for task in picture.tasks
+                }
+            )
+        self._done = store.done()
+        self._refuse_changed_pictures()
+        left = self._still_to_ask(source.listing)
         self.progress = Progress(
-            sum(len(picture.tasks) for picture in self._still_to_ask()), batch_size=self._size.now
+            sum(len(picture.tasks) for picture in left), batch_size=self._size.now
         )
 
     def run(self, told: Callable[[Progress], None] = lambda progress: None) -> Progress:
@@ -123,7 +138,7 @@ class Sweeping:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         try:
-            for picture in preparing.pictures(self._still_to_ask()):
+            for picture in preparing.pictures(self._still_to_ask(self._source.pictures)):
                 for task, error in picture.failed:
                     self._fail(picture, task, error)
                 if picture.tasks:
@@ -141,81 +156,134 @@ class Sweeping:
         self._store.note(self.progress.notes)
         return self.progress
 
-    def _still_to_ask(self) -> Iterator[PictureTasks]:
-        pictures: Any = self._source.pictures
+    def _of_this_shard(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
         if self._limit is not None:
-            pictures = (picture for picture, _ in zip(pictures, range(self._limit), strict=False))
-        for picture in shard_of(pictures, self._store.shard, self._store.shards):
+            pictures = islice(pictures, self._limit)
+        return shard_of(pictures, self._store.shard, self._store.shards)
+
+    def _still_to_ask(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
+        for picture in self._of_this_shard(pictures):
             left = tuple(
                 task for task in picture.tasks if task_key(picture.path, task) not in self._done
             )
             if left:
                 yield PictureTasks(picture.path, picture.file, left, picture.read)
 
+    def _refuse_changed_pictures(self) -> None:
+        """Some of the pictures that have results must still be those that were asked about."""
+        known = dict(islice(self._store.pictures.items(), CHECKED))
+        if not known:
+            return
+        for picture in self._source.pictures:
+            if picture.path not in known:
+                continue
+            try:
+                digest = decoded(picture).sha256
+            except BadInput:
+                digest = "none"
+            if digest != known.pop(picture.path):
+                raise BadInput(
+                    f"{self._store.folder} holds results of another picture "
+                    f"{picture.path}: choose another --out"
+                )
+            if not known:
+                return
+
     # One block: some pictures, all their questions
 
     def _run_block(
         self, block: Sequence[PreparedPicture], told: Callable[[Progress], None]
     ) -> None:
+        if not self._sized:
+            self._find_size(block[0].tasks[0].inputs)
+        for alike in self._alike(block, padded=True):
+            left = alike
+            while left:
+                size = self._size.now
+                self._run_pictures(left[:size], told)
+                left = left[size:]
+
+    def _alike(
+        self, block: Sequence[PreparedPicture], padded: bool
+    ) -> Iterator[list[PreparedPicture]]:
+        """Pictures whose questions can go together, first with first, second with second and so
+        on; one by one where the model is not proved to take them together."""
+        groups: dict[Hashable, list[PreparedPicture]] = {}
+        for picture in block:
+            key = tuple(batch_key(task.inputs, padded) for task in picture.tasks)
+            groups.setdefault(key, []).append(picture)
+        for group in groups.values():
+            refused = self._refusal(group)
+            if refused is None:
+                yield group
+            elif padded:
+                self.progress.notes["padding"] = f"only equal lengths together: {refused}"
+                yield from self._alike(group, padded=False)
+            else:
+                self.progress.notes["batches"] = f"one item at a time: {refused}"
+                yield from ([picture] for picture in group)
+
+    def _refusal(self, group: Sequence[PreparedPicture]) -> str | None:
+        if len(group) == 1 or self._size.now == 1:
+            return None
+        try:
+            for number in range(len(group[0].tasks)):
+                items = [picture.tasks[number].inputs for picture in group]
+                refused = self._lens.refuses_batch(items)
+                if refused is not None:
+                    return refused
+        except Exception as error:
+            if not _concerns_items(error):
+                raise
+            reason = explain(error)
+            error.__traceback__ = None
+            give_memory_back()
+            return reason
+        return None
+
+    def _run_pictures(
+        self, pictures: Sequence[PreparedPicture], told: Callable[[Progress], None]
+    ) -> None:
+        """All questions about pictures that go together: all but the first passes find in memory
+        what the model sees of them."""
+        count = len(pictures[0].tasks)
         # Few pictures with many questions: several questions of each at a time.
-        at_once = max(1, self._size.now // len(block))
-        most = max(len(picture.tasks) for picture in block)
-        for start in range(0, most, at_once):
+        at_once = max(1, self._size.now // len(pictures))
+        for start in range(0, count, at_once):
             items = [
                 _Item(picture, picture.tasks[number])
-                for number in range(start, min(start + at_once, most))
-                for picture in block
-                if number < len(picture.tasks)
+                for number in range(start, min(start + at_once, count))
+                for picture in pictures
             ]
-            for batch in self._batches(items):
-                self._run_batch(batch, shared=most > at_once)
+            together = len(items) <= max(len(pictures), 1) or self._takes(items)
+            for batch in [items] if together else [[item] for item in items]:
+                self._run_batch(batch, shared=count > at_once)
                 told(self.progress)
         if self._shared is not None:
             self._shared.forget()
+        self._remembered = ()
 
-    def _batches(self, items: Sequence[_Item]) -> Iterator[list[_Item]]:
-        """Those that can go together, in order; the size may shrink while they are asked."""
-        alike: dict[Hashable, list[_Item]] = {}
-        for item in items:
-            alike.setdefault(batch_key(item.inputs), []).append(item)
-        for group in alike.values():
-            for same in self._together(group):
-                left = same
-                while left:
-                    size = self._size.now
-                    yield left[:size]
-                    left = left[size:]
-
-    def _together(self, group: list[_Item]) -> list[list[_Item]]:
-        """A group cut where the model is not proved to take its items together."""
+    def _takes(self, items: Sequence[_Item]) -> bool:
+        """Whether different questions about the same pictures can go together."""
         try:
-            if not self._sized:
-                self._find_size(group[0])
-            if len(group) == 1 or self._size.now == 1:
-                return [[item] for item in group]
-            refused = self._lens.refuses_batch([item.inputs for item in group])
-            if refused is None:
-                return [group]
-            lengths: dict[int, list[_Item]] = {}
-            for item in group:
-                lengths.setdefault(length_of(item.inputs), []).append(item)
-            if len(lengths) == 1:
-                self.progress.notes["batches"] = f"one item at a time: {refused}"
-                return [[item] for item in group]
-            self.progress.notes["padding"] = f"only equal lengths together: {refused}"
-            return [part for same in lengths.values() for part in self._together(same)]
+            return self._lens.refuses_batch([item.inputs for item in items]) is None
         except Exception as error:
-            if isinstance(error, Cancelled) or not _concerns_items(error):
+            if not _concerns_items(error):
                 raise
-            give_memory_back()
-            return [[item] for item in group]
+            return False
 
-    def _find_size(self, item: _Item) -> None:
-        self._lens.learn(item.inputs)
+    def _find_size(self, inputs: dict[str, Any]) -> None:
+        """From the first item that the model takes."""
+        try:
+            self._lens.learn(inputs)
+        except Exception as error:
+            if not _concerns_items(error):
+                raise
+            return  # its own pass will say so
         self._sized = True
         if self._fixed_size is None:
             device = self._lens.device
-            most = most_at_once(self._lens.model, item.inputs, device)
+            most = most_at_once(self._lens.model, inputs, device)
             self._size = BatchSize(None, min(most, MOST_ON_CPU if device.type == "cpu" else MOST))
 
     # One batch
@@ -234,6 +302,7 @@ class Sweeping:
         if found is None:
             if self._shared is not None:
                 self._shared.forget()
+            self._remembered = ()
             give_memory_back()
             if len(batch) == 1:
                 self._fail(batch[0].picture, batch[0].task.task, reason)
@@ -265,8 +334,11 @@ class Sweeping:
         sharing = self._sharing() if shared else None
         if sharing is None:
             return read(None)
+        pictures = tuple(item.picture.sha256 for item in batch)
+        again, self._remembered = pictures == self._remembered, pictures
         found = read(sharing.remembering())
-        if sharing.hits and not self._sharing_proved:
+        # Only of the same pictures do answers from memory say what it is good for.
+        if again and sharing.hits and not self._sharing_proved:
             sharing.keep_only_useful()
             self._prove_sharing(found, read(None))
         return found if self._share else read(None)
@@ -340,7 +412,7 @@ class Sweeping:
         if self._store.add(record):
             self.progress.done += 1
         else:
-            self._store.fail(self._failure(item.picture, task, f"the same as {record.item}"))
+            self._store.fail(self._failure(item.picture, task, f"{SAME_AS}{record.item}"))
             self.progress.duplicates += 1
 
     def _rows(self, read: RowNumbers, numbers: ItemNumbers, knows: bool) -> tuple[SweepRow, ...]:
@@ -393,7 +465,7 @@ def _standing(probability: float, rank: int) -> Standing | None:
     return None if probability != probability else Standing(min(probability, 1.0), rank)
 
 
-def _concerns_items(error: BaseException) -> bool:
-    """Whether an error came out of the model, so that others may fare better."""
-    models = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-    return isinstance(error, (CannotRead, MemoryError, *models))
+def _concerns_items(error: Exception) -> bool:
+    """Whether an error came out of the model, which raises anything: other items may fare
+    better."""
+    return isinstance(error, CannotRead) or not isinstance(error, LenscopeError)

@@ -109,16 +109,6 @@ class Bootstrap:
         low, high = _bounds(medians[:, None])
         return Interval(float(value), float(low[0]), float(high[0]), int(known.sum()))
 
-    def difference(self, a: ArrayLike, b: ArrayLike) -> Interval:
-        """Of two means, a - b, of [n] each."""
-        a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-        with np.errstate(invalid="ignore"):
-            samples = self.means(a[:, None]) - self.means(b[:, None])
-        low, high = _bounds(samples)
-        value = _nan_mean(a) - _nan_mean(b)
-        n = int(min((~np.isnan(a)).sum(), (~np.isnan(b)).sum()))
-        return Interval(value, float(low[0]), float(high[0]), n)
-
     @property
     def of_pictures(self) -> Bootstrap:
         """The same samples, for numbers [pictures] of the pictures themselves."""
@@ -206,8 +196,3 @@ def _median_index(counts: Floats) -> Ints:
     """Of [samples, levels] counts, the level in which the lower median lies."""
     reached = counts.cumsum(1) * 2 >= counts.sum(1, keepdims=True)
     return np.asarray(reached.argmax(1), dtype=np.int64)
-
-
-def _nan_mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,9 @@ FAILURES = "failures.jsonl"
 ITEMS = "items-*.jsonl"
 MOST_BYTES = 2**26
 LONGEST_LINE = 2**26
+
+SAME_AS = "the same as "
+"""How the failure of a question begins that another item has answered."""
 
 _ITEMS = msgspec.json.Decoder(SweepItem)
 _FAILURES = msgspec.json.Decoder(Failure)
@@ -41,10 +45,40 @@ class _Asked(msgspec.Struct, frozen=True):
 
 class _Picture(msgspec.Struct, frozen=True):
     path: str
+    sha256: str = ""
 
 
 class CannotWrite(LenscopeError):
     """The results cannot be written any further; what there is stays whole."""
+
+
+def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True) -> None:
+    """Raise BadInput where results are not those of `sweep`, saying what differs; with `model` off
+    only as far as can be seen without one."""
+    asked, now = known.question, sweep.question
+    differing: list[tuple[str, object, object]] = [
+        ("rule for the main object", known.data.rule, sweep.data.rule),
+        ("--system", asked.system, now.system),
+        ("--prefix", asked.prefix, now.prefix),
+        ("set of prompts", "; ".join(known.prompts), "; ".join(sweep.prompts)),
+        ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
+    ]
+    if model:
+        differing += [
+            ("model", known.model.name, sweep.model.name),
+            ("revision", known.model.revision, sweep.model.revision),
+            ("class of model", known.model.class_name, sweep.model.class_name),
+            ("dtype", known.model.dtype, sweep.model.dtype),
+            ("number of layers", known.layers, sweep.layers),
+            ("--raw", not asked.chat, not now.chat),
+            ("weights (or --quantize)", known.weights[:8], sweep.weights[:8]),
+        ]
+    for what, old, new in differing:
+        if old != new:
+            raise BadInput(
+                f"{folder} holds results of another {what}: it was {_short(old)}, "
+                f"and is {_short(new)}; choose another --out"
+            )
 
 
 def task_key(path: str, task: Task) -> bytes:
@@ -94,6 +128,11 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
                 yield item
 
 
+def count_items(folder: Path) -> int:
+    """Whole lines of all shards."""
+    return sum(1 for file in folder.glob(ITEMS) for _ in lines_of(file))
+
+
 def read_failures(folder: Path) -> list[Failure]:
     """The questions that could not be asked. Raises BadInput for a line that is none."""
     file = folder / FAILURES
@@ -125,6 +164,8 @@ class Store:
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written to ({reason_of(error)})") from None
         self._ids: set[str] = set()
+        self.pictures: dict[str, str] = {}
+        """Path -> digest of the pictures that have results, once `done` has been asked."""
 
     def belongs_to(self, sweep: Sweep) -> Sweep:
         """Begin the folder for this sweep, or go on with it: the sweep that is recorded.
@@ -139,27 +180,26 @@ class Store:
                 self._write_whole(file, msgspec.json.format(msgspec.json.encode(sweep)))
                 return sweep
             known = read_sweep(self.folder)
-        for what, old, new in (
-            ("model", known.model.name, sweep.model.name),
-            ("model's revision", known.model.revision, sweep.model.revision),
-            ("model's class", known.model.class_name, sweep.model.class_name),
-            ("dtype", known.model.dtype, sweep.model.dtype),
-            ("settings of the questions", known.question, sweep.question),
-            ("prompts", known.prompts, sweep.prompts),
-            ("data", known.data.digest, sweep.data.digest),
-            ("rule for truths", known.data.rule, sweep.data.rule),
-            ("layers", known.layers, sweep.layers),
-        ):
-            if old != new:
-                raise BadInput(
-                    f"{self.folder} holds results of another {what} ({_short(old)}, "
-                    f"now {_short(new)}): choose another --out"
-                )
+        refuse_another(self.folder, known, sweep)
         return known
 
-    def done(self, retry: bool = False) -> set[bytes]:
+    def forget_failures(self, keys: set[bytes]) -> None:
+        """Drop the failures of these questions, so that they are asked again."""
+        if not (self.folder / FAILURES).exists():
+            return
+        with self._alone(FAILURES) as handle:
+            self._drop_torn(handle)
+            kept = [
+                _line(failure)
+                for failure in read_failures(self.folder)
+                if failure.error.startswith(SAME_AS) or _key_of(failure) not in keys
+            ]
+            os.ftruncate(handle, 0)
+            self._append(handle, b"".join(kept))
+
+    def done(self) -> set[bytes]:
         """The keys of the questions that need not be asked again: those that have been answered,
-        by whatever shard, and, without `retry`, those that have failed. Drops torn lines."""
+        by whatever shard, and those that have failed. Drops torn lines."""
         found: set[bytes] = set()
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
@@ -173,15 +213,12 @@ class Store:
                 if isinstance(asked.picture, _Picture):
                     task = Task(asked.prompt, asked.group, asked.truth)
                     found.add(task_key(asked.picture.path, task))
+                    self.pictures.setdefault(asked.picture.path, asked.picture.sha256)
         failures = self.folder / FAILURES
         if failures.exists():
             with self._alone(FAILURES) as handle:
                 self._drop_torn(handle)
-                if retry:
-                    os.ftruncate(handle, 0)
-            for failure in read_failures(self.folder):
-                task = Task(failure.prompt, failure.group, failure.truth)
-                found.add(task_key(failure.picture, task))
+            found |= {_key_of(failure) for failure in read_failures(self.folder)}
         return found
 
     def add(self, item: SweepItem) -> bool:
@@ -210,10 +247,16 @@ class Store:
             self._write_whole(self.folder / SWEEP, msgspec.json.format(msgspec.json.encode(whole)))
 
     def close(self) -> None:
-        """Let go of the file; the lock goes with it."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Let go of the file; the lock goes with it. Of a sweep that has not begun nothing is
+        left."""
+        if self._handle < 0:
+            return
+        with suppress(OSError):
+            if not os.fstat(self._handle).st_size:
+                self._file.unlink()
+                self.folder.rmdir()  # only where nothing else is in it
+        os.close(self._handle)
+        self._handle = -1
 
     def _alone(self, name: str) -> _Locked:
         return _Locked(self.folder / f".{name}.lock" if name == SWEEP else self.folder / name)
@@ -269,6 +312,10 @@ class _Locked:
         os.close(self._handle)
 
 
+def _key_of(failure: Failure) -> bytes:
+    return task_key(failure.picture, Task(failure.prompt, failure.group, failure.truth))
+
+
 def _line(record: SweepItem | Failure) -> bytes:
     # Names of files may be no Unicode; numbers that are not finite are None already.
     return msgspec.json.encode(record) + b"\n"
@@ -286,5 +333,7 @@ def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    text = str(value or "none")
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -110,10 +110,12 @@ def test_the_same_command_goes_on(lenscope: Lenscope, tmp_path: Path) -> None:
     command = ("sweep", "--data", tmp_path / "data", "--out", "out")
     assert lenscope(*command, "--limit", 1, "--prompts", "clevr").code == 0
     ended = lenscope(*command)
-    assert ended.code == 0 and "8 items in out" in ended.err
+    assert ended.code == 0 and "asked 8 now; out holds 12 items" in ended.err
     assert "every question has been asked" in lenscope(*command).err
     refused = lenscope(*command, "--prefix", "It is")
-    assert refused.code == 2 and "another settings of the questions" in last_line(refused)
+    assert refused.code == 2
+    assert "another --prefix: it was none, and is It is" in last_line(refused)
+    assert "proved" not in refused.err  # no model has been loaded for it
     refused = lenscope(*command, "--main", "nearest")
     assert refused.code == 2 and "--out" in last_line(refused)
 
@@ -138,7 +140,8 @@ def test_a_folder_with_prompts_from_a_file(
     ("arguments", "says"),
     [
         (("--data", "nowhere"), "no such data"),
-        (("--data", "empty"), "--prompts"),
+        (("--data", "empty"), "no pictures"),
+        (("--data", "pictures"), "--prompts"),
         (("--data", "empty", "--prompts", "clevr"), "no pictures"),
         (("--data", "pictures", "--prompts", "nowhere"), "no such set of presets (clevr, coco)"),
         (("--data", "pictures", "--prompts", "blank.txt"), "no prompts"),

@@ -253,7 +253,7 @@ def test_every_text_has_a_script(text: str) -> None:
 
 def test_scripts_of_the_rows() -> None:
     shown = found(item(1, [7, 4, 5, 0, 0]), item(2, [7, 5, 5, 0, 0]))
-    assert {script: share.tolist() for script, share in shown.scripts.items()} == {
+    assert {script: curve.value.tolist() for script, curve in shown.scripts.items()} == {
         "Latin": [0, 0, 0, 1, 1],
         "Chinese": [0, 0.5, 1, 0, 0],
         NO_LETTERS: [1, 0, 0, 0, 0],

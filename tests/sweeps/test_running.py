@@ -280,6 +280,70 @@ def test_bad_pictures_are_failures(bundled: Loaded, tmp_path: Path, sweep: Sweep
     assert sweep(bundled, table).progress.total == 0
 
 
+def test_a_picture_that_has_come_back_is_asked_again(
+    bundled: Loaded, tmp_path: Path, sweep: Sweeper
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    good, late = data / "good.png", data / "late.png"
+    Image.new("RGB", (30, 30), "red").save(good)
+    lines = [f"{name},Color of the main object:" for name in ("good.png", "late.png", "never.png")]
+    (data / "q.csv").write_text("\n".join(["picture,prompt", *lines]))
+    first = sweep(bundled, data / "q.csv")
+    assert (first.progress.done, first.progress.failed) == (1, 2)
+    Image.new("RGB", (30, 30), "blue").save(late)
+    assert sweep(bundled, data / "q.csv").progress.total == 0
+    again = sweep(bundled, data / "q.csv", retry=True)
+    assert (again.progress.done, again.progress.failed) == (1, 1)
+    assert [each.picture for each in read_failures(again.folder)] == ["never.png"]
+
+
+def test_retrying_one_shard_leaves_the_failures_of_others(
+    bundled: Loaded, tmp_path: Path, sweep: Sweeper
+) -> None:
+    lines = [f"{index}.png,What?" for index in range(4)]
+    (tmp_path / "q.csv").write_text("\n".join(["picture,prompt", *lines]))
+    for index in range(2):
+        sweep(bundled, tmp_path / "q.csv", shard=(index, 2))
+    assert len(read_failures(tmp_path / "out")) == 4
+    Image.new("RGB", (30, 30)).save(tmp_path / "0.png")
+    sweep(bundled, tmp_path / "q.csv", shard=(0, 2), retry=True)
+    left = sorted(each.picture for each in read_failures(tmp_path / "out"))
+    assert left == ["1.png", "2.png", "3.png"]
+
+
+def test_pictures_of_two_shapes_each_share_their_vision_pass(
+    opened: Opened, tmp_path: Path, sweep: Sweeper
+) -> None:
+    """Question after question about some pictures, then the next: what is in memory is of use."""
+    for index, size in enumerate([(40, 24), (24, 24), (40, 24), (24, 24)]):
+        Image.effect_noise(size, 90).convert("RGB").save(tmp_path / f"{index}.png")
+    loaded = opened("qwen2_vl")
+    source = open_source(tmp_path, [Prompt(f"Question {n}?", str(n)) for n in range(4)])
+    seen: list[int] = []
+    tower = loaded.model.model.visual.blocks[0]
+    handle = tower.register_forward_pre_hook(lambda module, args: seen.append(1))
+    try:
+        swept = sweep(loaded, source, batch_size=4)
+    finally:
+        handle.remove()
+    assert swept.progress.done == 16
+    assert swept.progress.notes["sharing"] == "prompts of a picture share its vision pass"
+    # Of 16 questions; the proofs of batches and of sharing take some passes of their own.
+    assert len(seen) <= 10
+
+
+def test_an_assertion_inside_the_model_is_a_failure(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_batch(*args: Any) -> list[ItemNumbers]:
+        raise AssertionError("image tokens do not match")
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    swept = sweep(bundled, few, limit=1)
+    assert (swept.progress.done, swept.progress.failed) == (0, 4)
+
+
 def test_a_folder_of_another_sweep_is_refused(
     bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
 ) -> None:
@@ -290,16 +354,21 @@ def test_a_folder_of_another_sweep_is_refused(
         ("model", structs.replace(known, model=structs.replace(card, name="other"))),
         ("dtype", structs.replace(known, model=structs.replace(card, dtype="bfloat16"))),
         ("prompts", structs.replace(known, prompts=("!",))),
-        ("settings", structs.replace(known, question=structs.replace(known.question, chat=False))),
-        ("data", structs.replace(known, data=structs.replace(known.data, digest="0"))),
+        ("weights", structs.replace(known, weights="another")),
+        ("--raw", structs.replace(known, question=structs.replace(known.question, chat=False))),
+        ("--prefix", structs.replace(known, question=structs.replace(known.question, prefix="A"))),
+        ("list of pictures", structs.replace(known, data=structs.replace(known.data, digest="0"))),
         ("layers", structs.replace(known, layers=3)),
     ):
         store = Store(swept.folder)
         with pytest.raises(BadInput, match=f"another .*{what}.*--out"):
             store.belongs_to(other)
         store.close()
+    Image.new("RGB", (112, 112)).save(few / "images" / "val" / "CLEVR_val_000000.png")
+    with pytest.raises(BadInput, match=r"another picture images/val/.*--out"):
+        sweep(bundled, few)
     write_clevr(few, 4)
-    with pytest.raises(BadInput, match="another data"):
+    with pytest.raises(BadInput, match="another list of pictures"):
         sweep(bundled, few)
 
 

@@ -246,16 +246,26 @@ def test_a_csv(tmp_path: Path) -> None:
 
 def test_a_jsonl_with_prompts_of_the_command_line(tmp_path: Path) -> None:
     table = tmp_path / "q.jsonl"
-    rows = [{"picture": "a.png", "answer": 3, "group": "n"}, {"picture": "b.png", "prompt": "Own?"}]
+    rows: list[dict[str, Any]] = [
+        {"picture": "a.png", "answer": 3, "group": "n"},
+        {"picture": "b.png", "prompt": "Own?"},
+        {"picture": "c.png", "answer": "two"},
+    ]
     table.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    found = asked(open_source(table, [Prompt("How many?")]))
-    assert found == {"a.png": (Task("How many?", "n", "3"),), "b.png": (Task("Own?"),)}
+    found = asked(open_source(table, [Prompt("How many?", "How many")]))
+    assert found == {
+        "a.png": (Task("How many?", "n", "3"),),
+        "b.png": (Task("Own?"),),
+        "c.png": (Task("How many?", "How many", "two"),),
+    }
+    with pytest.raises(BadInput, match="line 1: of which of 2 prompts"):
+        open_source(table, [Prompt("How many?"), Prompt("Which?")])
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("q.csv", "image,prompt\na.png,x\n", "no column `picture`; it has 'image', 'prompt'"),
+        ("q.csv", "file,prompt\na.png,x\n", "no column `picture`; it has 'file', 'prompt'"),
         ("q.csv", "", "no column `picture`; it has none"),
         ("q.csv", "picture,prompt\n", "no lines"),
         ("q.csv", "picture,prompt\n,x\n", "line 2: no picture"),
@@ -265,7 +275,8 @@ def test_a_jsonl_with_prompts_of_the_command_line(tmp_path: Path) -> None:
         ("q.csv", b"picture,prompt\n\xff\xfe,x\n", "cannot be read"),
         ("q.jsonl", '{"picture": "a.png", "prompt": "x"}\n{"picture": \n', "line 2: not a JSON"),
         ("q.jsonl", "[1]\n", "line 1: not a JSON object"),
-        ("q.jsonl", '{"image": "a.png"}\n', "no column `picture`"),
+        ("q.jsonl", '{"file": "a.png"}\n', "no column `picture`"),
+        ("q.csv", "picture,prompt\na.png,x\nb.png,\n", "line 3: no prompt"),
         ("q.jsonl", '{"picture": "a.png", "prompt": ["x"]}\n', "prompt is no text"),
         ("q.jsonl", '{"picture": "a.png", "prompt": "x", "a": ' + "[" * 5000 + "\n", "line 1"),
         ("q.parquet", b"PAR1nonsense", "cannot be read"),
@@ -369,6 +380,21 @@ def test_embedded_pictures(tmp_path: Path, kind: str) -> None:
         for index, each in enumerate(source.pictures):
             assert each.read is not None and each.read() == data[index]
             assert each.tasks == (Task(f"Number {index}?", NO_GROUP, str(index)),)
+
+
+def test_class_labels_are_answers_by_name(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    info = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pyarrow.table({"image": [b"x", b"y"], "label": [1, 0]}).replace_schema_metadata(
+        {"huggingface": json.dumps(info)}
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = asked(open_source(tmp_path / "a.parquet", [WHAT]))
+    assert [task.truth for tasks in found.values() for task in tasks] == ["dog", "cat"]
+    source = open_source(tmp_path / "a.parquet", [WHAT])
+    assert [each.tasks for each in source.listing] == [each.tasks for each in source.pictures]
 
 
 def test_arrow_without_an_image_or_a_prompt(tmp_path: Path) -> None:

@@ -70,13 +70,6 @@ def test_the_median_is_the_lower_one(values: list[int]) -> None:
     assert min(values) <= found.low <= found.high <= max(values)
 
 
-def test_a_difference_of_the_same_samples_is_paired() -> None:
-    a = RNG.normal(size=200)
-    found = Bootstrap(np.arange(200)).difference(a + 0.1, a)
-    assert found.value == pytest.approx(0.1)
-    assert found.high - found.low < 1e-9
-
-
 def test_sign_flips_are_scipys_permutations() -> None:
     few = np.array([1.0, 2.0, -0.5, 3.0, 0.7, 1.1, -0.2, 2.2])
     wanted = stats.permutation_test(

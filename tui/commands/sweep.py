@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from msgspec import structs
 from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.files import read_file, user_path
-from engine.records import Question
+from engine.records import ModelCard, Question
 from engine.stamps import now
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
@@ -65,10 +66,13 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
     source = open_source(order.data, prompts, order.main, own)
     with _process(on_cpu=options.device == "cpu") as process:
-        if process.count > 1 and options.device == "auto":
+        if process.count > 1 and options.device_map:
+            raise BadInput("--device-map: each of several processes has one device of its own")
+        if process.count > 1 and options.device in ("auto", "cuda"):
             options = structs.replace(options, device=process.device)
         if process.index == 0:
-            say(f"{source.kind} {source.path}: {counted(source)}")
+            first = f", the first {order.limit:,} of them" if order.limit else ""
+            say(f"{source.kind} {source.path}: {counted(source)}{first}")
         return _run(options, question, order, source, process)
 
 
@@ -97,7 +101,10 @@ def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
 
 def counted(source: Source) -> str:
     """How much there is, in words."""
-    return f"{source.item_count:,} questions about {source.picture_count:,} pictures"
+    items, pictures = source.item_count, source.picture_count
+    return (
+        f"{items:,} question{'s' * (items != 1)} about {pictures:,} picture{'s' * (pictures != 1)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,8 @@ def _run(
 
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count
+    described = _described(question, source)
+    _refuse_early(order.out, described)
     store = Store(order.out, shard, shards)
     try:
         loaded = load_with(options, progress if process.index == 0 else _nothing)
@@ -146,7 +155,7 @@ def _run(
             raise BadInput(f"--data: {loaded.name} takes no pictures")
         if question.chat and not loaded.has_chat_template:
             say("this model has no chat template: asked raw")
-        sweep = store.belongs_to(_described(loaded, question, source))
+        sweep = store.belongs_to(_of_model(described, loaded, question))
         sweeping = Sweeping(
             loaded,
             source,
@@ -158,21 +167,53 @@ def _run(
             retry=order.retry,
             share=order.share,
         )
-        if not sweeping.progress.total:
-            say(f"{order.out}: every question has been asked")
-            return Exit.DONE
         name = f"{shard + 1}/{shards} " if shards > 1 else ""
-        with leaving_cleanly(), quiet(), _shown(sweeping.progress, name) as told:
-            done = sweeping.run(told)
+        if not sweeping.progress.total:
+            say(f"{name}every question has been asked; {_kept(store.folder)}")
+            return Exit.DONE
+        try:
+            with leaving_cleanly(), quiet(), _shown(sweeping.progress, name) as told:
+                done = sweeping.run(told)
+        except (KeyboardInterrupt, SystemExit):
+            say(f"{name}interrupted; {_kept(store.folder)}; the same command goes on")
+            raise
     finally:
         store.close()
     for note in done.notes.items():
         say(f"{name}{': '.join(note)}")
-    kept = f"{name}{done.done:,} items in {order.out}"
-    same = f", {done.duplicates:,} the same as others" if done.duplicates else ""
-    failed = f", {done.failed:,} failed (failures.jsonl)" if done.failed else ""
-    say(f"{kept}{same}{failed}; `lenscope report {order.out}` says what they show")
+    say(f"{name}asked {done.done:,} now; {_kept(store.folder)}")
+    if done.done:
+        say(f"{name}`lenscope report {order.out}` says what they show")
     return Exit.DONE if done.done or not done.failed else Exit.FAULT
+
+
+def _kept(folder: Path) -> str:
+    """What a folder holds, in words."""
+    from engine.sweeps.store import SAME_AS, count_items, read_failures
+
+    failures = read_failures(folder)
+    same = sum(failure.error.startswith(SAME_AS) for failure in failures)
+    failed = len(failures) - same
+    items = count_items(folder)
+    found = f"{folder} holds {items:,} item{'s' * (items != 1)}"
+    if same:
+        found += f", {same:,} more {'are' if same != 1 else 'is'} the same as others"
+    if failed:
+        found += f", {failed:,} failed (failures.jsonl says why; --retry asks again)"
+    return found
+
+
+def _refuse_early(out: str, described: Sweep) -> None:
+    """See without a model whether the results in a folder are another sweep's."""
+    from engine.sweeps.store import SWEEP, read_sweep, refuse_another
+
+    try:
+        folder = user_path(out)
+        if not (folder / SWEEP).is_file():
+            return
+    except (OSError, ValueError):
+        return  # the store says what is wrong with it
+    refuse_another(folder, read_sweep(folder), described, model=False)
 
 
 @contextmanager
@@ -191,19 +232,14 @@ def leaving_cleanly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _described(loaded: Loaded, question: Question, source: Source) -> Sweep:
-    from engine.asking import versions
-
-    prompts = [task.prompt for picture in _first(source) for task in picture.tasks]
+def _described(question: Question, source: Source) -> Sweep:
+    """All that is known without a model."""
+    prompts = [task.prompt for picture in islice(source.listing, 20) for task in picture.tasks]
     return Sweep(
         created=now(),
-        model=loaded.card,
-        layers=len(loaded.lens.layers),
-        question=SweepQuestion(
-            chat=question.chat and loaded.has_chat_template,
-            system=question.system,
-            prefix=question.prefix,
-        ),
+        model=ModelCard("", None, "", "", ""),
+        layers=0,
+        question=SweepQuestion(question.chat, question.system, question.prefix),
         data=SweepData(
             kind=source.kind,
             path=source.path,
@@ -213,12 +249,22 @@ def _described(loaded: Loaded, question: Question, source: Source) -> Sweep:
             rule=source.rule,
         ),
         prompts=tuple(dict.fromkeys(prompts)),
-        versions=versions(),
     )
 
 
-def _first(source: Source) -> Sequence:  # type: ignore[type-arg]
-    return [picture for picture, _ in zip(source.pictures, range(20), strict=False)]
+def _of_model(described: Sweep, loaded: Loaded, question: Question) -> Sweep:
+    from engine.asking import versions
+    from engine.fingerprints import weights_digest
+
+    chat = question.chat and loaded.has_chat_template
+    return structs.replace(
+        described,
+        model=loaded.card,
+        layers=len(loaded.lens.layers),
+        question=structs.replace(described.question, chat=chat),
+        weights=weights_digest(loaded.model),
+        versions=versions(),
+    )
 
 
 def _nothing(stage: str, fraction: float | None) -> None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.errors import BadInput
 from engine.files import reason_of
 from engine.sweeps.sources.tables import task_of
@@ -31,7 +33,7 @@ def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
         raise BadInput(
             f"{file}: reading it needs pyarrow: pip install 'lenscope[report]'"
         ) from None
-    rows = _Rows(file, tuple(prompts))
+    rows = _Rows(file, tuple(prompts), _classes(file))
     status = file.stat()
     pictures = items = 0
     for picture in rows.listed():
@@ -44,7 +46,15 @@ def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
         # A Parquet file says at its end what it holds.
         stream.seek(max(0, status.st_size - 2**16))
         digest.update(stream.read())
-    return Source("arrow", str(file), rows, digest.hexdigest(), pictures, items)
+    return Source(
+        "arrow",
+        str(file.absolute()),
+        rows,
+        digest.hexdigest(),
+        pictures,
+        items,
+        quickly=_Listing(rows),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class _Rows:
 
     file: Path
     prompts: tuple[Prompt, ...]
+    classes: dict[str, tuple[str, ...]]
+    """Column -> the names that its numbers stand for."""
 
     def __iter__(self) -> Iterator[PictureTasks]:
         for number, row, column in self._rows(with_pictures=True):
@@ -74,9 +86,12 @@ class _Rows:
 
     def _tasks(self, number: int, row: dict[str, Any]) -> tuple[Any, ...]:
         answer = row.get("answer", row.get("label"))
+        names = self.classes.get("answer" if "answer" in row else "label", ())
+        if names and isinstance(answer, int) and 0 <= answer < len(names):
+            answer = names[answer]
         columns = {
             "prompt": row.get("prompt", row.get("question")),
-            "answer": answer if isinstance(answer, str) else None,
+            "answer": answer,
             "group": row.get("group"),
         }
         return task_of(columns, self.prompts, f"{self.file}, row {number}")
@@ -129,6 +144,43 @@ class _Rows:
             whole = pyarrow.ipc.open_file(source)
             batches = (whole.get_batch(index) for index in range(whole.num_record_batches))
             return list(whole.schema.names), batches
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The rows without their pictures."""
+
+    rows: _Rows
+
+    def __iter__(self) -> Iterator[PictureTasks]:
+        return self.rows.listed()
+
+
+def _classes(file: Path) -> dict[str, tuple[str, ...]]:
+    """Columns that `datasets` calls class labels, and the names of their classes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        if file.suffix.lower() == ".parquet":
+            metadata = parquet.read_schema(file).metadata
+        else:
+            with pyarrow.memory_map(str(file)) as source:
+                metadata = pyarrow.ipc.open_stream(source).schema.metadata
+        info = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"), type=_Info)
+    except (pyarrow.ArrowException, OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}  # what is wrong with the file is said when its rows are read
+    return {
+        name: tuple(feature["names"])
+        for name, feature in info.info.get("features", {}).items()
+        if isinstance(feature, dict)
+        and isinstance(feature.get("names"), list)
+        and all(isinstance(each, str) for each in feature["names"])
+    }
+
+
+class _Info(msgspec.Struct):
+    info: dict[str, Any] = {}
 
 
 def _bytes(data: Any) -> bytes:

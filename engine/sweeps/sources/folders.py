@@ -15,10 +15,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 def read_folder(folder: Path, prompts: Sequence[Prompt]) -> Source:
     """All pictures below a folder, by name. Raises BadInput where there are none."""
-    tasks = asked_of_all(prompts)
     files = sorted(_pictures(folder))
     if not files:
         raise BadInput(f"{folder}: no pictures in it ({', '.join(SUFFIXES)})")
+    tasks = asked_of_all(prompts)
     return listed(
         "folder",
         folder,

@@ -23,6 +23,8 @@ from engine.sweeps.sources.tasks import (
 )
 
 COLUMNS = ("picture", "prompt", "answer", "group")
+PICTURE = ("picture", "image")
+"""Names of the column that names the picture."""
 LONGEST_LINE = 2**20
 
 
@@ -44,8 +46,12 @@ def task_of(row: Mapping[str, Any], prompts: Sequence[Prompt], where: str) -> tu
     group, truth = values["group"] or NO_GROUP, values["answer"] or None
     if values["prompt"]:
         return (Task(values["prompt"], group, truth),)
-    if len(prompts) == 1 and prompts[0].group == NO_GROUP:
-        return (Task(prompts[0].text, group, truth),)
+    if len(prompts) == 1:
+        return (Task(prompts[0].text, values["group"] or prompts[0].group, truth),)
+    if truth is not None and prompts:
+        raise BadInput(f"{where}: of which of {len(prompts)} prompts is this the answer? Name one")
+    if not prompts:
+        raise BadInput(f"{where}: no prompt; give every line one, or name them with --prompts")
     return asked_of_all(prompts)
 
 
@@ -53,7 +59,8 @@ def _tasks_of(
     file: Path, number: int, row: Mapping[str, Any], prompts: Sequence[Prompt]
 ) -> PictureTasks:
     where = f"{file}, line {number}"
-    name = _text(row.get("picture"), f"{where}: picture")
+    column = next((each for each in PICTURE if row.get(each) is not None), PICTURE[0])
+    name = _text(row.get(column), f"{where}: {column}")
     if not name:
         raise BadInput(f"{where}: no picture is named")
     try:
@@ -67,13 +74,15 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, strict=True)
+            number = 1
             _refuse_columns(file, reader.fieldnames or ())
             for row in reader:
+                number = reader.line_num
                 if None in row:
-                    raise BadInput(f"{file}, line {reader.line_num}: more values than columns")
-                yield reader.line_num, row
+                    raise BadInput(f"{file}, line {number}: more values than columns")
+                yield number, row
     except csv.Error as error:
-        raise BadInput(f"{file}, line {reader.line_num}: not CSV ({error})") from None
+        raise BadInput(f"{file}, behind line {number}: not CSV ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: cannot be read ({reason_of(error)})") from None
 
@@ -98,7 +107,7 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _refuse_columns(file: Path, names: Sequence[str]) -> None:
-    if "picture" not in names:
+    if not any(each in names for each in PICTURE):
         raise BadInput(
             f"{file}: no column `picture`; it has {', '.join(map(repr, names)) or 'none'}, "
             f"and could have {', '.join(COLUMNS)}"

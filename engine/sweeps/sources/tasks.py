@@ -59,10 +59,17 @@ class Source:
     item_count: int
     rule: str = ""
     """How truths are derived, in words."""
+    quickly: Iterable[PictureTasks] | None = field(default=None, compare=False)
+
+    @property
+    def listing(self) -> Iterable[PictureTasks]:
+        """The same without what takes long: pictures that are embedded cannot be read from it."""
+        return self.pictures if self.quickly is None else self.quickly
 
 
 def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = "") -> Source:
-    """A source of pictures that are all known; its digest is of their names, sizes and questions.
+    """A source of pictures that are all known; its digest is of their names and questions, not of
+    what the files hold: one that was missing may have come back.
 
     Raises BadInput for one without any question.
     """
@@ -71,8 +78,18 @@ def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = 
         raise BadInput(f"{path}: no question is asked about any picture")
     digest = hashlib.sha256()
     for picture in pictures:
-        digest.update(repr((picture.path, _size(picture.file), picture.tasks)).encode())
-    return Source(kind, str(path), pictures, digest.hexdigest(), len(pictures), items, rule)
+        tasks = [(task.prompt, task.group, task.truth) for task in picture.tasks]
+        digest.update(repr((picture.path, tasks)).encode("utf-8", "surrogatepass"))
+    knows = any(task.truth is not None for picture in pictures for task in picture.tasks)
+    return Source(
+        kind,
+        str(path.absolute()),
+        pictures,
+        digest.hexdigest(),
+        len(pictures),
+        items,
+        rule if knows else "",
+    )
 
 
 def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
@@ -97,10 +114,3 @@ def shard_of(pictures: Iterable[PictureTasks], index: int, count: int) -> Iterat
     for number, picture in enumerate(pictures):
         if number % count == index:
             yield picture
-
-
-def _size(file: Path | None) -> int:
-    try:
-        return -1 if file is None else file.stat().st_size
-    except (OSError, ValueError):
-        return -1  # it is a failure of its own when its turn comes
