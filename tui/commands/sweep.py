@@ -5,7 +5,6 @@ stderr is talk: a bar with rate, time left and failures on a terminal, else a li
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from engine.events import LoadOptions
 from engine.files import read_file, user_path
 from engine.records import ModelCard, Question
 from engine.stamps import now
+from engine.sweeps.processes import Process, this_process
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
@@ -65,7 +65,7 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     own = order.prompts == OWN_QUESTIONS
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
     source = open_source(order.data, prompts, order.main, own)
-    with _process(on_cpu=options.device == "cpu") as process:
+    with this_process(on_cpu=options.device == "cpu") as process:
         if process.count > 1 and options.device_map:
             raise BadInput("--device-map: each of several processes has one device of its own")
         if process.count > 1 and options.device in ("auto", "cuda"):
@@ -107,34 +107,8 @@ def counted(source: Source) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Process:
-    """One of several that `accelerate launch` has started; else the only one."""
-
-    index: int = 0
-    count: int = 1
-    device: str = "auto"
-
-
-@contextmanager
-def _process(on_cpu: bool) -> Iterator[_Process]:
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) < 2:
-        yield _Process()
-        return
-    import torch.distributed
-    from accelerate import PartialState
-
-    # Without this word it takes itself for the only one where there is no accelerator.
-    state = PartialState(cpu=on_cpu or not torch.accelerator.is_available())
-    try:
-        yield _Process(state.process_index, state.num_processes, str(state.device))
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-
 def _run(
-    options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: _Process
+    options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: Process
 ) -> int:
     from engine.loading import load_with
     from engine.quiet import quiet
