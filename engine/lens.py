@@ -52,7 +52,9 @@ class Lens:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._learned: dict[frozenset[str], ModelParts] = {}
-        self._refused: dict[tuple[frozenset[str], bool], str | None] = {}
+        self._refused: dict[tuple[frozenset[str], bool], tuple[str | None, int]] = {}
+        """Per kind of inputs, of one length or not: why they cannot go together, and the padding
+        that has been tried."""
         self._parts: ModelParts | None = None
         self._lock = model_lock(model)
         # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
@@ -203,18 +205,22 @@ class Lens:
     ) -> str | None:
         """Why these inputs, one item each, cannot be read in one pass; None where they can.
 
-        Found out once for inputs of a kind, and again for those of unequal lengths: the shortest
-        and the longest of `items` are run together and alone, and all their rows must agree within
-        the tolerance of the proof. That takes three passes. Raises Cancelled once `stop()`.
+        Found out once for inputs of a kind, and again for those of unequal lengths and for more
+        padding than has been proved: the shortest and the longest of `items` are run together and
+        alone, and all their rows must agree within the tolerance of the proof. That takes three
+        passes. Raises Cancelled once `stop()`.
         """
         if len({batch_key(item) for item in items}) > 1:
             return "their inputs have different shapes"
         ordered = sorted(items, key=length_of)
         shortest, longest = ordered[0], ordered[-1]
-        key = (frozenset(shortest), length_of(shortest) != length_of(longest))
-        if key not in self._refused:
-            self._refused[key] = self._refusal([longest, shortest], stop)
-        return self._refused[key]
+        padding = length_of(longest) - length_of(shortest)
+        key = (frozenset(shortest), padding > 0)
+        reason, proved = self._refused.get(key, (None, -1))
+        if reason is None and padding > proved:
+            reason = self._refusal([longest, shortest], stop)
+            self._refused[key] = reason, padding
+        return reason
 
     def _refusal(self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool]) -> str | None:
         together = self.collated(items)

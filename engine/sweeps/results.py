@@ -173,12 +173,15 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
         columns.add(item, name)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
+    # In an order that does not depend on which shard wrote first: intervals would else.
+    digests = tuple(sorted({*columns.digests}))
+    places = {digest: index for index, digest in enumerate(digests)}
     return Results(
         sweep=sweep,
         items=tuple(columns.items),
         pictures=tuple(columns.pictures),
-        picture=np.array([columns.known_pictures[each] for each in columns.digests]),
-        digests=tuple(columns.known_pictures),
+        picture=np.array([places[digest] for digest in columns.digests]),
+        digests=digests,
         prompts=tuple(columns.prompts),
         group=tuple(columns.groups),
         truth=tuple(columns.truths),
@@ -202,7 +205,6 @@ class _Columns:
         self.items: list[str] = []
         self.pictures: list[str] = []
         self.digests: list[str] = []
-        self.known_pictures: dict[str, int] = {}
         self.prompts: list[str] = []
         self.groups: list[str] = []
         self.truths: list[str | None] = []
@@ -225,7 +227,6 @@ class _Columns:
         self.items.append(item.item)
         self.pictures.append(item.picture.path if item.picture is not None else "")
         self.digests.append(digest)
-        self.known_pictures.setdefault(digest, len(self.known_pictures))
         self.prompts.append(item.prompt)
         self.groups.append(item.group)
         self.truths.append(item.truth)

@@ -139,3 +139,8 @@ def test_the_proof_of_a_batch_is_made_once_and_can_be_stopped() -> None:
     assert lens.refuses_batch(items) is None
     assert lens.refuses_batch(items) is None
     assert len(passes) == 3
+    passes.clear()
+    long = longer(tiny.inputs)
+    for pair in ([tiny.inputs, long], [long, tiny.inputs], [tiny.inputs, longer(long)]):
+        assert lens.refuses_batch(pair) is None
+    assert len(passes) == 6  # once for two tokens of padding, once for four

@@ -49,6 +49,9 @@ async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int
         await stage.press("enter")
         await stage.shows("4 items")
         assert isinstance(stage.app.screen, Chooser)
+        await stage.press(*"zzz", "enter")  # nothing matches: nothing is taken
+        assert isinstance(stage.app.screen, Chooser)
+        await stage.press(*["backspace"] * 3)
         assert stage.text.index("lost, it is cube") < stage.text.rindex("right")
         await stage.press(*"lost", "enter")
         await stage.shows("item 0000000000000002, shape? it is cube", "sphere")

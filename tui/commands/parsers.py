@@ -165,7 +165,7 @@ def report_parser() -> argparse.ArgumentParser:
         help="also every row of every item, as a table (Parquet: pip install 'lenscope[report]')",
     )
     parser.add_argument(
-        "--figures", choices=("svg", "png", "none"), default="svg", help="how they are drawn (svg)"
+        "--figures", choices=("svg", "png", "none"), help="how they are drawn, if written (svg)"
     )
     parser.add_argument("--top-k", type=_top_k, default=3, metavar="K", help="of entry (3)")
     parser.add_argument(

@@ -25,7 +25,7 @@ from engine.sweeps.report import (
     sections,
 )
 from engine.sweeps.results import read_results
-from engine.sweeps.store import read_failures, read_items
+from engine.sweeps.store import FAILURES, SAME_AS, read_failures, read_items
 from tui.commands.exits import Exit
 from tui.commands.talk import say
 from tui.sharing.report_lines import report_lines
@@ -64,8 +64,9 @@ def run_report(order: ReportOrder) -> int:
     width = page_width()
     show(_report(findings, comparison, rows_that_fit(width)), width)
     failures = read_failures(user_path(order.folder))
-    if failures:
-        say(f"{len(failures):,} questions could not be asked: {order.folder}/failures.jsonl")
+    failed = sum(not failure.error.startswith(SAME_AS) for failure in failures)
+    if failed:
+        say(f"{failed:,} could not be asked: {order.folder}/{FAILURES} says why")
     if order.write or order.out or order.export:
         return _write(order, findings, comparison)
     return Exit.DONE
@@ -122,5 +123,7 @@ def _write(
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT
-    say(f"written to {folder}: {', '.join(sorted(each.name for each in folder.iterdir()))}")
+    names = ["report.md", *(each.name for each in figures.values()), f"numbers.{kind}"]
+    names += [f"items.{kind}"] if order.export is not None else []
+    say(f"written to {folder}: {', '.join(names)}")
     return Exit.DONE

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.errors import LenscopeError
-from tui.dialogs.chooser import Choice
+from tui.dialogs.chooser import Choice, Chooser
 from tui.panes.captions import put_subtitle, put_title
 from tui.sharing.report_lines import report_lines
 from tui.show import plain_line
@@ -135,6 +135,15 @@ class SweepView(ModalScreen[bool]):
         """To the beginning or the end."""
         box = self.query_one(VerticalScroll)
         box.scroll_to(y=0 if side < 0 else box.max_scroll_y, animate=False)
+
+
+class SweepItems(Chooser):
+    """The items; where none matches what is typed, enter takes none."""
+
+    def take(self, value: str) -> None:
+        """Close with an item."""
+        if value:
+            super().take(value)
 
 
 def read_shown(folder: Path) -> SweepShown:

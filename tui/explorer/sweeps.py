@@ -36,12 +36,12 @@ class SweepKeys(RunsKeys):
         self.push_screen(view, closed)
 
     def _list_items(self) -> None:
-        from tui.dialogs.chooser import Chooser
+        from tui.dialogs.sweep_view import SweepItems
 
         if self._sweep is None:
             return
         self.push_screen(
-            Chooser(
+            SweepItems(
                 f"{len(self._sweep.items):,} items",
                 self._sweep.items,
                 ascii_only=self.startup.ascii,

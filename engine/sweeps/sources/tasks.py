@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import BadInput
 
-NO_GROUP = "all"
+NO_GROUP = "ungrouped"
 """The group of questions that belong to none."""
 
 
