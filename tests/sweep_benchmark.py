@@ -105,7 +105,7 @@ def main() -> None:
         folder = Path(name)
         write_clevr(folder, options.pictures, side=options.side)
         source = open_source(folder)
-        preparing = Preparing(loaded, Question(prompt=""), ahead=8)
+        preparing = Preparing(loaded, Question(prompt=""), lambda: 8)
         pictures = list(preparing.pictures(source.pictures))
         preparing.close()
         loaded.lens.learn(pictures[0].tasks[0].inputs)

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ class Preparing:
     """Makes inputs ahead of whoever iterates, `ahead` pictures at most; 0 makes them when they are
     asked for. Close it."""
 
-    def __init__(self, loaded: Loaded, question: Question, ahead: int) -> None:
+    def __init__(self, loaded: Loaded, question: Question, ahead: Callable[[], int]) -> None:
         """`question` says how all are asked; its prompt and picture do not count."""
         self._model = loaded.model
         self._question = question
@@ -83,7 +83,7 @@ class Preparing:
 
     def pictures(self, wanted: Iterable[PictureTasks]) -> Iterator[PreparedPicture]:
         """The pictures in their order, prepared."""
-        if not self._ahead:
+        if not self._ahead():
             for picture in wanted:
                 decoding: Future[DecodedPicture] = Future()
                 try:
@@ -96,7 +96,7 @@ class Preparing:
         for picture in wanted:
             decoding = self._decoders.submit(decoded, picture)
             waiting.append(self._preparer.submit(self._prepared, picture, decoding))
-            if len(waiting) > self._ahead:
+            while len(waiting) > self._ahead():
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -131,8 +131,10 @@ class Sweeping:
 
     def run(self, told: Callable[[Progress], None] = lambda progress: None) -> Progress:
         """Ask everything that has not been asked. Raises CannotWrite, CannotRead."""
-        ahead = 0 if self._lens.device.type == "cpu" else 2 * MOST
-        preparing = Preparing(self._loaded, self._question, ahead)
+        on_cpu = self._lens.device.type == "cpu"
+        preparing = Preparing(
+            self._loaded, self._question, lambda: 0 if on_cpu else 2 * self._size.now
+        )
         block: list[PreparedPicture] = []
         # The thread that makes inputs would else hold up every operation of the pass.
         interval = sys.getswitchinterval()
@@ -337,11 +339,18 @@ class Sweeping:
         pictures = tuple(item.picture.sha256 for item in batch)
         again, self._remembered = pictures == self._remembered, pictures
         found = read(sharing.remembering())
+        if self._sharing_proved:
+            return found
         # Only of the same pictures do answers from memory say what it is good for.
-        if again and sharing.hits and not self._sharing_proved:
+        if again and not sharing.hits:
+            self._share, self._shared = False, None
+            self.progress.notes["sharing"] = "off: nothing is asked twice ahead of the layers"
+        elif again:
             sharing.keep_only_useful()
-            self._prove_sharing(found, read(None))
-        return found if self._share else read(None)
+            own = read(None)
+            self._prove_sharing(found, own)
+            return found if self._share else own
+        return read(None) if sharing.hits else found
 
     def _sharing(self) -> SharedVision | None:
         if not self._share:

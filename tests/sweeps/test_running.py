@@ -204,6 +204,15 @@ def test_sharing_that_changes_a_row_is_off(
     alike(swept.items, sweep(bundled, few, "right", batch_size=3).items)
 
 
+def test_where_nothing_is_asked_twice_sharing_is_off(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedVision, "_answering", lambda self, module, fresh: module.forward)
+    swept = sweep(bundled, few, batch_size=3)
+    assert swept.progress.notes["sharing"].startswith("off: nothing is asked twice")
+    assert swept.progress.done == 12
+
+
 # What goes wrong
 
 
