@@ -468,7 +468,7 @@ def test_killed_and_taken_up_again(bundled: Loaded, tmp_path: Path, sweep: Sweep
     write_clevr(data, 12)
     whole = command("--data", data, "--out", out, "--batch-size", "1")
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.DEVNULL)
         before = sum(1 for _ in read_items(out))
         deadline = time.monotonic() + 120
@@ -491,7 +491,12 @@ def test_killed_and_taken_up_again(bundled: Loaded, tmp_path: Path, sweep: Sweep
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_ended_from_outside(tmp_path: Path, number: signal.Signals, code: int) -> None:
     write_clevr(tmp_path / "data", 40)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from engine.errors import LenscopeError
-from tui.dialogs.sweep_view import SweepShown
 from tui.explorer.runs import RunsKeys
+
+if TYPE_CHECKING:
+    from tui.dialogs.sweep_view import SweepShown
 
 
 class SweepKeys(RunsKeys):
