@@ -101,12 +101,15 @@ def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
 
 def merged(pictures: Iterable[PictureTasks]) -> list[PictureTasks]:
     """Pictures that are named more than once, once, with the questions of all places."""
-    found: dict[str, PictureTasks] = {}
+    first: dict[str, PictureTasks] = {}
+    tasks: dict[str, list[Task]] = {}
     for picture in pictures:
-        known = found.get(picture.path)
-        tasks = picture.tasks if known is None else known.tasks + picture.tasks
-        found[picture.path] = PictureTasks(picture.path, picture.file, tasks, picture.read)
-    return list(found.values())
+        first.setdefault(picture.path, picture)
+        tasks.setdefault(picture.path, []).extend(picture.tasks)
+    return [
+        PictureTasks(path, picture.file, tuple(tasks[path]), picture.read)
+        for path, picture in first.items()
+    ]
 
 
 def shard_of(pictures: Iterable[PictureTasks], index: int, count: int) -> Iterator[PictureTasks]:
