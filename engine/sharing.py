@@ -70,8 +70,8 @@ class SharedVision:
             for known in self._memory.get(module, ()):
                 if (
                     known.versions == _versions(known.output)
-                    and _same(known.args, args)
-                    and _same(known.kwargs, kwargs)
+                    and same(known.args, args)
+                    and same(known.kwargs, kwargs)
                 ):
                     self.hits += 1
                     self._answered.add(module)
@@ -86,16 +86,18 @@ class SharedVision:
         return answer
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether two calls' arguments are the same: tensors and plain values by value, all else by
+    identity."""
     if one is other:
         return True
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
         return alike and torch.equal(one, other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)) and type(one) is type(other):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return isinstance(one, (bool, int, float, str)) and type(one) is type(other) and one == other
 
 

@@ -243,16 +243,13 @@ def _check(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from engine.checkpoints import model_folder
-    from engine.pictures import pillow_warning
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
     settings = load_settings().settings
     load_options = _load_options(options, settings)
     model_folder(load_options)
-    warning = pillow_warning()
-    if warning:
-        print(f"lenscope: {warning}", file=sys.stderr)
+    _warn_of_pillow()
     options.prompt = ""
     return run_sweep(
         load_options,
@@ -295,18 +292,24 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     from msgspec import structs
 
     from engine.checkpoints import model_folder
-    from engine.pictures import open_picture, pillow_warning
+    from engine.pictures import open_picture
     from engine.records import Picture
 
     load_options, question = _load_options(options, settings), _question(options, settings)
     model_folder(load_options)
-    warning = pillow_warning()
-    if warning:
-        print(f"lenscope: {warning}", file=sys.stderr)
+    _warn_of_pillow()
     if options.image is not None:
         open_picture(options.image)
         question = structs.replace(question, picture=Picture(path=options.image))
     return load_options, question
+
+
+def _warn_of_pillow() -> None:
+    from engine.pictures import pillow_warning
+
+    warning = pillow_warning()
+    if warning:
+        print(f"lenscope: {warning}", file=sys.stderr)
 
 
 def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOptions:

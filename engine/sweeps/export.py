@@ -134,18 +134,7 @@ def _kind(name: str, pyarrow: Any) -> Any:
         return pyarrow.int64()
     if name == "normed":
         return pyarrow.bool_()
-    texts = (
-        "finding",
-        "group",
-        "measure",
-        "detail",
-        "item",
-        "picture",
-        "sha256",
-        "prompt",
-        "truth",
-    )
-    return pyarrow.string() if name in texts or name.startswith("text_") else pyarrow.float64()
+    return pyarrow.string() if name in TEXTS or name.startswith("text_") else pyarrow.float64()
 
 
 def _some(lines: Iterable[Line]) -> Iterator[list[Line]]:

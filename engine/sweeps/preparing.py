@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,7 @@ from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts import Prepared, prepare, prepare_again
 from engine.quiet import quiet
 from engine.records import Question
+from engine.sharing import same
 from engine.sweeps.sources.tasks import PictureTasks, Task
 
 if TYPE_CHECKING:
@@ -85,17 +87,12 @@ class Preparing:
         """The pictures in their order, prepared."""
         if not self._ahead():
             for picture in wanted:
-                decoding: Future[DecodedPicture] = Future()
-                try:
-                    decoding.set_result(decoded(picture))
-                except BadInput as error:
-                    decoding.set_exception(error)
-                yield self._prepared(picture, decoding)
+                yield self._prepared(picture, partial(decoded, picture))
             return
         waiting: deque[Future[PreparedPicture]] = deque()
         for picture in wanted:
             decoding = self._decoders.submit(decoded, picture)
-            waiting.append(self._preparer.submit(self._prepared, picture, decoding))
+            waiting.append(self._preparer.submit(self._prepared, picture, decoding.result))
             while len(waiting) > self._ahead():
                 yield waiting.popleft().result()
         while waiting:
@@ -150,9 +147,11 @@ class Preparing:
                 if same and inputs.keys() == first.keys():
                     self._written[key, task.prompt] = texts
 
-    def _prepared(self, picture: PictureTasks, decoding: Future[DecodedPicture]) -> PreparedPicture:
+    def _prepared(
+        self, picture: PictureTasks, decode: Callable[[], DecodedPicture]
+    ) -> PreparedPicture:
         try:
-            opened = decoding.result()
+            opened = decode()
         except BadInput as error:
             failed = tuple((task, str(error)) for task in picture.tasks)
             return PreparedPicture(picture.path, "", (), failed)
@@ -216,22 +215,10 @@ class _LastPicture:
     def __call__(self, images: Any = None, *args: Any, **settings: Any) -> Any:
         own = self.__dict__
         asked = (images, args, settings)
-        if own["_asked"] is None or not _alike(own["_asked"], asked):
+        if own["_asked"] is None or not same(own["_asked"], asked):
             own["_gave"] = own["_inner"](images, *args, **settings)
             own["_asked"] = asked
         gave = copy.copy(own["_gave"])
         if isinstance(getattr(gave, "data", None), dict):
             gave.data = dict(gave.data)  # processors take entries out
         return gave
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two calls are the same: pictures by identity, settings by value."""
-    if one is other:
-        return True
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
-    simple = (bool, int, float, str, type(None))
-    return isinstance(one, simple) and type(one) is type(other) and one == other

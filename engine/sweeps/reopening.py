@@ -20,7 +20,7 @@ from engine.records import (
     Tracked,
 )
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
-from engine.sweeps.store import ITEMS, lines_of, read_sweep
+from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
 
 _ITEM = msgspec.json.Decoder(SweepItem)
 
@@ -30,13 +30,8 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
     path = user_path(folder)
     wanted = f'"{item}"'.encode("utf-8", "replace")
     for file in sorted(path.glob(ITEMS)):
-        for number, line in lines_of(file):
-            if wanted not in line[:64]:  # its id stands first
-                continue
-            try:
-                found = _ITEM.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise BadInput(f"{file}, line {number}: not an item ({error})") from None
+        # Its id stands first in its line.
+        for found in decoded_lines(file, _ITEM, "an item", wanted):
             if found.item == item:
                 return found
     raise BadInput(f"{folder}: no item {item!r}; `lenscope {folder}` lists them")

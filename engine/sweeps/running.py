@@ -257,7 +257,7 @@ class Sweeping:
                 for number in range(start, min(start + at_once, count))
                 for picture in pictures
             ]
-            together = len(items) <= max(len(pictures), 1) or self._takes(items)
+            together = len(items) <= len(pictures) or self._takes(items)
             for batch in [items] if together else [[item] for item in items]:
                 self._run_batch(batch, shared=count > at_once)
                 told(self.progress)

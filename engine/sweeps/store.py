@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -28,6 +29,8 @@ LONGEST_LINE = 2**26
 
 SAME_AS = "the same as "
 """How the failure of a question begins that another item has answered."""
+
+Record = TypeVar("Record")
 
 _ITEMS = msgspec.json.Decoder(SweepItem)
 _FAILURES = msgspec.json.Decoder(Failure)
@@ -118,11 +121,7 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
     """
     known: set[str] = set()
     for file in sorted(folder.glob(ITEMS)):
-        for number, line in lines_of(file):
-            try:
-                item = _ITEMS.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise BadInput(f"{file}, line {number}: not an item ({error})") from None
+        for item in decoded_lines(file, _ITEMS, "an item"):
             if item.item not in known:
                 known.add(item.item)
                 yield item
@@ -136,13 +135,14 @@ def count_items(folder: Path) -> int:
 def read_failures(folder: Path) -> list[Failure]:
     """The questions that could not be asked. Raises BadInput for a line that is none."""
     file = folder / FAILURES
-    found: list[Failure] = []
-    for number, line in lines_of(file) if file.exists() else ():
-        try:
-            found.append(_FAILURES.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadInput(f"{file}, line {number}: not a failure ({error})") from None
-    return found
+    return [*decoded_lines(file, _FAILURES, "a failure")] if file.exists() else []
+
+
+def count_failures(folder: Path) -> tuple[int, int]:
+    """Questions that could not be asked, and questions that another item has answered."""
+    failures = read_failures(folder)
+    same = sum(failure.error.startswith(SAME_AS) for failure in failures)
+    return len(failures) - same, same
 
 
 class Store:
@@ -204,11 +204,7 @@ class Store:
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
         for file in sorted(self.folder.glob(ITEMS)):
-            for number, line in lines_of(file):
-                try:
-                    asked = decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise BadInput(f"{file}, line {number}: not an item ({error})") from None
+            for asked in decoded_lines(file, decoder, "an item"):
                 self._ids.add(asked.item)
                 if isinstance(asked.picture, _Picture):
                     task = Task(asked.prompt, asked.group, asked.truth)
@@ -319,6 +315,22 @@ def _key_of(failure: Failure) -> bytes:
 def _line(record: SweepItem | Failure) -> bytes:
     # Names of files may be no Unicode; numbers that are not finite are None already.
     return msgspec.json.encode(record) + b"\n"
+
+
+def decoded_lines(
+    file: Path, decoder: msgspec.json.Decoder[Record], what: str, holding: bytes = b""
+) -> Iterator[Record]:
+    """The records of a file's whole lines; of those only whose beginning holds some bytes.
+
+    Raises BadInput for a line that is none.
+    """
+    for number, line in lines_of(file):
+        if holding not in line[:64]:
+            continue
+        try:
+            yield decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadInput(f"{file}, line {number}: not {what} ({error})") from None
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:

@@ -25,7 +25,7 @@ from engine.sweeps.report import (
     sections,
 )
 from engine.sweeps.results import read_results
-from engine.sweeps.store import FAILURES, SAME_AS, read_failures, read_items
+from engine.sweeps.store import FAILURES, count_failures, read_items
 from tui.commands.exits import Exit
 from tui.commands.talk import say
 from tui.sharing.report_lines import report_lines
@@ -63,8 +63,7 @@ def run_report(order: ReportOrder) -> int:
         comparison = compare(results, other, order.top_k, order.samples, order.seed)
     width = page_width()
     show(_report(findings, comparison, rows_that_fit(width)), width)
-    failures = read_failures(user_path(order.folder))
-    failed = sum(not failure.error.startswith(SAME_AS) for failure in failures)
+    failed, _ = count_failures(user_path(order.folder))
     if failed:
         say(f"{failed:,} could not be asked: {order.folder}/{FAILURES} says why")
     if order.write or order.out or order.export:

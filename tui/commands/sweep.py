@@ -163,11 +163,9 @@ def _run(
 
 def _kept(folder: Path) -> str:
     """What a folder holds, in words."""
-    from engine.sweeps.store import SAME_AS, count_items, read_failures
+    from engine.sweeps.store import count_failures, count_items
 
-    failures = read_failures(folder)
-    same = sum(failure.error.startswith(SAME_AS) for failure in failures)
-    failed = len(failures) - same
+    failed, same = count_failures(folder)
     items = count_items(folder)
     found = f"{folder} holds {items:,} item{'s' * (items != 1)}"
     if same:
