@@ -170,12 +170,12 @@ def qwen_config(full_size: bool) -> Any:
     )
 
 
-def random_model(model_class: Any, config: Any, dtype: torch.dtype) -> Any:
+def random_model(model_class: Any, config: Any, dtype: torch.dtype, device: str = "cpu") -> Any:
     """A model with random weights, made without ever holding it in another dtype: memory for one
     copy. Norms are near 1, as in a trained model, but not 1."""
     with torch.device("meta"):
         model = model_class(config).to(dtype)
-    model.to_empty(device="cpu")
+    model.to_empty(device=device)
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -187,13 +187,27 @@ def random_model(model_class: Any, config: Any, dtype: torch.dtype) -> Any:
             # Buffers are not in checkpoints; they are computed when a model is made.
             if hasattr(module, "inv_freq"):
                 fresh = _fresh(module, config, name)
-                module.inv_freq = fresh.inv_freq
+                module.inv_freq = fresh.inv_freq.to(device)
                 if hasattr(module, "original_inv_freq"):
-                    module.original_inv_freq = fresh.inv_freq.clone()
+                    module.original_inv_freq = module.inv_freq.clone()
             if hasattr(module, "position_ids"):
-                module.position_ids = torch.arange(module.position_ids.shape[-1]).unsqueeze(0)
+                positions = torch.arange(module.position_ids.shape[-1], device=device)
+                module.position_ids = positions.unsqueeze(0)
     model.tie_weights()
     return model.eval()
+
+
+def save_study_model(name: str, folder: Path, device: str, full_size: bool = True) -> None:
+    """A checkpoint of one of the study's models with random weights, in bfloat16."""
+    from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
+
+    if name == LLAVA_NAME:
+        model_class, config = LlavaForConditionalGeneration, llava_config(full_size)
+        save_llava_processor(folder)
+    else:
+        model_class, config = Qwen2VLForConditionalGeneration, qwen_config(full_size)
+        save_qwen_processor(folder)
+    random_model(model_class, config, torch.bfloat16, device).save_pretrained(folder)
 
 
 def _fresh(module: Any, config: Any, name: str) -> Any:

@@ -1,7 +1,8 @@
 """Items per second of a sweep against the bare batched forward.
 
 ``python -m tests.sweep_benchmark [--model FOLDER] [--pictures 64] [--side 112]`` asks four prompts
-about every picture, ways taking turns:
+about every picture, ways taking turns; ``--study llava-1.5-7b-hf`` or ``--study
+Qwen2-VL-2B-Instruct`` makes that model first, in its real size with random weights:
 
 - bare: the model alone, the same batches, the vision pass shared in the same way, no inputs to
   make and nothing to read or write;
@@ -14,12 +15,13 @@ Memory is the process's peak after so many pictures, and after all of them.
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Source
 from engine.sweeps.store import Store
 from samples.making.clevr import write_clevr
+from tests.study_models import LLAVA_NAME, QWEN_NAME, save_study_model
 
 
 def batches(
@@ -85,6 +88,14 @@ def sweep(loaded: Loaded, source: Source, size: int) -> None:
     assert done.done == source.item_count, done
 
 
+def study_model(name: str, stack: ExitStack) -> str:
+    """A folder for as long as `stack` lasts."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    save_study_model(name, Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
+    gc.collect()
+    return folder
+
+
 def peak() -> float:
     """MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -94,15 +105,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.sweep_benchmark", description=__doc__)
     parser.add_argument("--model", default=str(samples.MODEL))
+    parser.add_argument("--study", choices=(LLAVA_NAME, QWEN_NAME))
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--side", type=int, default=112, help="of the pictures, in pixels")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    loaded = load(options.model)
     size = options.batch_size
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        loaded = load(options.model if options.study is None else study_model(options.study, stack))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_clevr(folder, options.pictures, side=options.side)
         source = open_source(folder)
         preparing = Preparing(loaded, Question(prompt=""), lambda: 8)
