@@ -1,24 +1,32 @@
-"""One pass over a batch, its rows read when it is over: for sweeps, where nobody watches."""
+"""One pass over a batch, its rows read when it is over: for sweeps, where nobody watches.
+
+A device works through what it is given while the host goes on; nothing here waits for it before
+the numbers are asked for, so that one batch can be given to it before the last one's are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.forward import Forward
-from engine.logit_map import tolerance
+from engine.logit_map import tolerances
 from engine.proving import as_proof
 from engine.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
 from engine.records import Proof
-from engine.tail import CHUNK, RowStream
+from engine.tail import RowStream
+from engine.transfers import Fetched, sent
 
-ROWS_AT_ONCE = 4 * CHUNK
-"""Rows times items whose logits are held at a time: of 150,000 tokens, 150 MB."""
+LOGITS_AT_ONCE = 2**25
+"""Rows times items times vocabulary: 128 MB, and some six times as much while they are read."""
+LOGITS_AT_ONCE_ON_CPU = 2**21
+"""8 MB, which are at hand again for the next rows; larger ones come from the system every time,
+which took three times as long as reading them."""
 
 
 class RowNumbers(NamedTuple):
@@ -52,69 +60,91 @@ class ItemNumbers:
     proof: Proof
 
 
+class BatchNumbers:
+    """The numbers of a batch, perhaps still being computed."""
+
+    def __init__(
+        self,
+        normed: RowNumbers,
+        unnormed: RowNumbers | None,
+        spreads: Tensor,
+        gaps: Tensor,
+        limits: Tensor,
+        notes: Sequence[tuple[str | None, ...]],
+        tail: Any,
+    ) -> None:
+        self._notes = notes
+        self._tail = tail
+        self._fetched = Fetched([spreads, gaps, limits, *normed, *(unnormed or ())])
+
+    def items(self) -> list[ItemNumbers]:
+        """Of each item, once they are there."""
+        spreads, gaps, limits, *columns = self._fetched.wait()
+        count = len(RowNumbers._fields)
+        normed, bare = columns[:count], columns[count:]
+        return [
+            ItemNumbers(
+                rows=RowNumbers(*(value[:, item] for value in normed)),
+                unnormed=RowNumbers(*(value[:, item] for value in bare)) if bare else None,
+                rms=spreads[item],
+                notes=self._notes[item],
+                proof=as_proof(gap, limit, self._tail),
+            )
+            for item, (gap, limit) in enumerate(
+                zip(gaps.nan_to_num(float("inf")).tolist(), limits.tolist(), strict=True)
+            )
+        ]
+
+
 class BatchedPass:
     """A pass over n items, read at the last attended token of each."""
 
     def __init__(self, forward: Forward, layers: int) -> None:
         self._forward = forward
         self._layers = layers
-        self.streams: list[RowStream] = []
+        self._streams: list[RowStream] = []
         """Rows 0..L, [n, *rest] each."""
-        self.own = torch.empty(0)
+        self._own = torch.empty(0)
         """The model's own logits, [n, vocabulary]."""
 
     def run(self, around: AbstractContextManager[object] | None = None) -> BatchedPass:
         """Run the pass, inside `around`."""
         with around or nullcontext():
-            self.own = self._forward.run(lambda row, read: self.streams.append(read))
+            self._own = self._forward.run(lambda row, read: self._streams.append(read))
         return self
 
-    def numbers(
-        self, truths: Sequence[Sequence[int]], count: int, unnormed: bool
-    ) -> list[ItemNumbers]:
+    def numbers(self, truths: Sequence[Sequence[int]], count: int, unnormed: bool) -> BatchNumbers:
         """What is kept of every item; `truths` are the ids that begin the truth of each, if any.
 
         `unnormed`: also without the final norm, which not every model can leave out.
         """
+        own, last, parts = self._own, self._layers, self._forward.parts
         with self._forward.evaluating():
-            last = self._layers
-            best = _Columns.of(truths, self.own)
-            computed = self._forward.project([self.streams[last]])
-            proofs = self._proofs(computed.to(self.own.device))
-            normed = self._read(range(last + 1), best, count, norm=True)
-            bare = self._read(range(last), best, count, norm=False) if unnormed else None
-            spreads = torch.stack(
-                [root_mean_square(read.stream).to(self.own.device) for read in self.streams], 1
-            ).cpu()
-        items = len(self.own)
-        notes = [
-            [self._forward.note(row, _of_item(read, item)) for row, read in enumerate(self.streams)]
-            for item in range(items)
-        ]
-        return [
-            ItemNumbers(
-                rows=RowNumbers(*(value[:, item] for value in normed)),
-                unnormed=None if bare is None else RowNumbers(*(value[:, item] for value in bare)),
-                rms=spreads[item],
-                notes=tuple(notes[item]),
-                proof=proofs[item],
+            best = _Columns.of(truths, own)
+            computed = self._forward.project([self._streams[last]]).to(own.device)
+            # Tokens that the model rules out are at minus infinity on both sides.
+            gaps = (computed - own).abs().masked_fill(computed == own, 0.0).amax(-1)
+            return BatchNumbers(
+                normed=self._read(range(last + 1), best, count, norm=True),
+                unnormed=self._read(range(last), best, count, norm=False) if unnormed else None,
+                spreads=torch.stack(
+                    [root_mean_square(read.stream).to(own.device) for read in self._streams], 1
+                ),
+                gaps=gaps,
+                limits=tolerances(parts.dtype, own),
+                notes=[self._notes(item) for item in range(len(own))],
+                tail=parts.tail,
             )
-            for item in range(items)
-        ]
 
-    def _proofs(self, computed: Tensor) -> list[Proof]:
-        gaps = (computed - self.own).abs()
-        # Tokens that the model rules out are at minus infinity on both sides.
-        gaps = gaps.masked_fill(computed == self.own, 0.0).amax(-1)
-        dtype, tail = self._forward.parts.dtype, self._forward.parts.tail
-        return [
-            as_proof(gap, tolerance(dtype, own), tail)
-            for gap, own in zip(gaps.nan_to_num(float("inf")).tolist(), self.own, strict=True)
-        ]
+    def _notes(self, item: int) -> tuple[str | None, ...]:
+        return tuple(
+            self._forward.note(row, _of_item(read, item)) for row, read in enumerate(self._streams)
+        )
 
     def _read(self, rows: range, best: _Columns, count: int, norm: bool) -> RowNumbers:
         """Of `rows` and all items, [rows, items, ...]."""
-        size = max(1, ROWS_AT_ONCE // len(self.own))
+        at_once = LOGITS_AT_ONCE_ON_CPU if self._own.device.type == "cpu" else LOGITS_AT_ONCE
+        size = max(1, at_once // self._own.numel())
         parts = [
             self._part(rows[start : start + size], best, count, norm)
             for start in range(0, len(rows), size)
@@ -122,35 +152,40 @@ class BatchedPass:
         return RowNumbers(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _part(self, rows: range, best: _Columns, count: int, norm: bool) -> RowNumbers:
-        items = len(self.own)
-        logits = torch.cat(list(self._logits(rows, norm)))
+        items = len(self._own)
+        logits = self._logits(rows, norm)
         log_p = logits.log_softmax(-1)
         p = log_p.exp()
-        log_q = best.log_q.repeat(len(rows), 1)
         ids = top_ids_of_rows(logits, count)
         final = best.final.repeat(len(rows))
         truths = best.truths.repeat(len(rows), 1)
+        entropy = torch.special.entr(p).sum(-1)
+        top_probabilities = p.gather(1, ids)
+        truth_probability = p.gather(1, truths.clamp_min(0)).masked_fill(truths < 0, 0).sum(-1)
+        final_probability = p.gather(1, final.unsqueeze(1)).squeeze(1)
+        gaps = log_p.view(len(rows), items, -1).sub_(best.log_q).view_as(p)
         found = RowNumbers(
             top_ids=ids,
-            top_probabilities=p.gather(1, ids),
+            top_probabilities=top_probabilities,
             top_logits=logits.gather(1, ids),
-            entropy=torch.special.entr(p).sum(-1),
-            kl_to_last=torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1).clamp_min(0.0),
-            truth_probability=p.gather(1, truths.clamp_min(0)).masked_fill(truths < 0, 0).sum(-1),
+            entropy=entropy,
+            kl_to_last=gaps.mul_(p).masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0),
+            truth_probability=truth_probability,
             truth_rank=ranks_of(logits, best_of(logits, truths)),
-            final_probability=p.gather(1, final.unsqueeze(1)).squeeze(1),
+            final_probability=final_probability,
             final_rank=ranks_of(logits, final),
         )
-        return RowNumbers(*(each.cpu().view(len(rows), items, *each.shape[1:]) for each in found))
+        return RowNumbers(*(each.view(len(rows), items, *each.shape[1:]) for each in found))
 
-    def _logits(self, rows: range, norm: bool) -> Iterator[Tensor]:
+    def _logits(self, rows: range, norm: bool) -> Tensor:
         last = self._layers
-        projected = [row for row in rows if row != last]
+        projected = [self._streams[row] for row in rows if row != last]
+        parts = []
         if projected:
-            logits = self._forward.project([self.streams[row] for row in projected], norm)
-            yield logits.to(self.own.device)
+            parts.append(self._forward.project(projected, norm).to(self._own.device))
         if last in rows:
-            yield self.own
+            parts.append(self._own)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class _Columns(NamedTuple):
@@ -169,7 +204,7 @@ class _Columns(NamedTuple):
         # Ascending, so that of equal logits the lower id counts.
         filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
         return cls(
-            torch.tensor(filled, device=own.device),
+            sent(torch.tensor(filled), own.device),
             top_ids_of_rows(own, 1)[:, 0],
             own.log_softmax(-1),
         )

@@ -90,11 +90,22 @@ def pad_id_of(model: Any) -> int:
     return 0
 
 
-def bytes_of_item(model: Any, inputs: Mapping[str, Any]) -> int:
+def another_pad_id(inputs: Mapping[str, Any], pad_id: int) -> int:
+    """An id of an item's own text that is not `pad_id`: its last one that differs."""
+    for name, value in sequences(inputs).items():
+        if name.endswith(SEQUENCE):
+            others = value[value != pad_id]
+            if others.numel():
+                return int(others[-1])
+    return pad_id + 1
+
+
+def bytes_of_item(model: Any, inputs: Mapping[str, Any], all_logits: bool = True) -> int:
     """A generous estimate of what one more item of a batch takes while the pass runs.
 
-    The largest at one time: the logits of all positions (and their float32 copy), some forty
-    streams as wide as the model, and the attention of one layer where it is written out.
+    The largest at one time: the logits of all positions (and their float32 copy), if `all_logits`
+    are computed, some forty streams as wide as the model, and the attention of one layer where it
+    is written out.
     """
     text = model.config.get_text_config(decoder=True)
     size = next((p.element_size() for p in model.parameters()), 4)
@@ -103,12 +114,15 @@ def bytes_of_item(model: Any, inputs: Mapping[str, Any]) -> int:
     width = getattr(text, "hidden_size", None) or 4096
     heads = getattr(text, "num_attention_heads", None) or 32
     own = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
-    return int(length * (vocabulary * (size + 4) + 40 * width * size) + heads * length**2 * 4 + own)
+    logits = (length if all_logits else 1) * vocabulary * (size + 4)
+    return int(logits + length * 40 * width * size + heads * length**2 * 4 + own)
 
 
-def most_at_once(model: Any, inputs: Mapping[str, Any], device: torch.device) -> int:
+def most_at_once(
+    model: Any, inputs: Mapping[str, Any], device: torch.device, all_logits: bool = True
+) -> int:
     """How many items like this one half of the memory that is free on `device` has room for."""
-    return max(1, free_memory(device) // 2 // bytes_of_item(model, inputs))
+    return max(1, free_memory(device) // 2 // bytes_of_item(model, inputs, all_logits))
 
 
 def _lengths(inputs: Mapping[str, Any]) -> set[int]:

@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy import logits_of, output_stream
-from engine.errors import Cancelled
+from engine.errors import Cancelled, CannotRead
 from engine.hooks import evaluating, hooked
 from engine.parts import ModelParts
 from engine.positions import Positions, attention_of, resolve
 from engine.replay import Replay
 from engine.tail import RowStream, Tail
+from engine.transfers import sent
+
+LOGITS_TO_KEEP = "logits_to_keep"
+"""What transformers calls the positions whose logits a model is to compute."""
 
 OnRow = Callable[[int, RowStream], None]
 """Called with the row's number and what it is read from, while the pass runs."""
@@ -26,15 +30,30 @@ class Forward:
     """One pass of one model, read at the given positions of every batch item."""
 
     def __init__(
-        self, model: nn.Module, parts: ModelParts, inputs: Mapping[str, Any], positions: Positions
+        self,
+        model: nn.Module,
+        parts: ModelParts,
+        inputs: Mapping[str, Any],
+        positions: Positions,
+        attention: Tensor | None = None,
+        read_alone: bool = False,
     ) -> None:
+        """`attention` is `attention_of` the inputs, where it is known before they are moved; with
+        it, and for a model that can do so, `read_alone` asks for the logits of the positions that
+        are read and no others.
+        """
         self.model = model
         self.parts = parts
         self._tail = parts.tail
         self._layers = parts.layers
         self.inputs = dict(inputs)
         self._positions = positions
-        self._attention = attention_of(inputs)
+        self._attention = attention_of(inputs) if attention is None else attention
+        self._indices: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._asked: Tensor | None = None
+        if read_alone and self._attention is not None:
+            batch, length = self._attention.shape
+            self._asked = resolve(positions, self._attention, batch, length).unique()
         self._next_row = 0
         self._thread = 0
         self._reading = False
@@ -73,8 +92,12 @@ class Forward:
         else:
             module, slot = self._tail.entry
             before[module] = self._tail_watch(slot)
+        inputs = self.inputs
+        if self._asked is not None:
+            device = next(self.model.parameters()).device
+            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._asked, device)}
         with evaluating(self.model), hooked(before, after):
-            output = self.model(**self.inputs)
+            output = self.model(**inputs)
         if self.cancelled.is_set():
             raise Cancelled("cancelled")
         logits = logits_of(output)
@@ -186,11 +209,22 @@ class Forward:
         if self.places.numel() == 1:
             # A plain slice: no index tensor to copy to the device, so nothing to wait for.
             return rows[0, int(self.places)].unsqueeze(0).clone()
-        items = torch.arange(len(self.places)).unsqueeze(1).expand_as(self.places)
-        return rows[items.to(rows.device), self.places.to(rows.device)].flatten(0, 1)
+        if rows.device not in self._indices:
+            items = torch.arange(len(self.places)).unsqueeze(1).expand_as(self.places)
+            both = sent(torch.stack([items, self.places]), rows.device)
+            self._indices[rows.device] = both[0], both[1]
+        return rows[self._indices[rows.device]].flatten(0, 1)
 
     def _own(self, logits: Tensor) -> Tensor:
-        return self._rows_at_places(logits).float()
+        if self._asked is None:
+            return self._rows_at_places(logits).float()
+        assert self.places is not None
+        if logits.shape[1] != len(self._asked) or not torch.isin(self.places, self._asked).all():
+            raise CannotRead("the model gives other positions' logits than it was asked for")
+        found = torch.searchsorted(self._asked, self.places)
+        items = torch.arange(len(found)).unsqueeze(1).expand_as(found)
+        both = sent(torch.stack([items, found]), logits.device)
+        return logits[both[0], both[1]].flatten(0, 1).float()
 
     def _hand_out(self, row: int, read: RowStream) -> None:
         self._next_row = row + 1

@@ -13,21 +13,22 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.batched import BatchedPass, ItemNumbers
-from engine.batches import batch_key, collate, length_of, pad_id_of
+from engine.batched import BatchedPass, BatchNumbers
+from engine.batches import another_pad_id, batch_key, collate, length_of, pad_id_of
 from engine.errors import CannotRead
-from engine.forward import Forward
+from engine.forward import LOGITS_TO_KEEP, Forward
 from engine.learning import learn
 from engine.logit_map import difference, tolerance
 from engine.memory import is_out_of_memory
 from engine.parts import ModelParts
-from engine.positions import Positions
+from engine.positions import Positions, attention_of
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
 from engine.row_reader import Wanted
 from engine.streaming import StreamedPass
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
+from engine.transfers import sent
 
 REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 
@@ -63,6 +64,8 @@ class Lens:
             parameter.name == "use_cache" or parameter.kind is parameter.VAR_KEYWORD
             for parameter in parameters
         )
+        self._keeps_logits = any(parameter.name == LOGITS_TO_KEEP for parameter in parameters)
+        self._reads_alone: dict[frozenset[str], bool] = {}
 
     @property
     def parts(self) -> ModelParts:
@@ -82,9 +85,11 @@ class Lens:
 
         Raises CannotRead, saying which check failed.
         """
-        inputs = self.on_device(inputs)
         with self._lock:
-            self._ensure_learned(inputs)
+            if _kind_of(inputs) in self._learned:
+                self._parts = self._learned[_kind_of(inputs)]
+            else:
+                self._ensure_learned(self.on_device(inputs))
 
     def logits(
         self,
@@ -188,17 +193,54 @@ class Lens:
         count: int,
         unnormed: bool,
         around: AbstractContextManager[object] | None = None,
-    ) -> list[ItemNumbers]:
-        """All rows of every item of a batch, at its last attended token, once the pass is over.
+    ) -> BatchNumbers:
+        """All rows of every item of a batch, at its last attended token.
 
-        The pass runs inside `around`. For `truths`, `count` and `unnormed` see
-        `BatchedPass.numbers`.
+        The pass runs inside `around`; what is returned may still be computed. For `truths`,
+        `count` and `unnormed` see `BatchedPass.numbers`.
         """
+        attention = attention_of(inputs)
         inputs = self.on_device(inputs)
         with self._lock:
             self._ensure_learned(inputs, not unnormed)
-            passed = BatchedPass(self._forward(inputs, [-1]), len(self.layers)).run(around)
+            alone = self._reads_alone.get(_kind_of(inputs), False)
+            forward = Forward(self.model, self.parts, inputs, [-1], attention, alone)
+            passed = BatchedPass(forward, len(self.layers)).run(around)
             return passed.numbers(truths, count, unnormed)
+
+    def reads_alone(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether batches of inputs of this kind need no logits but those that are read.
+
+        Found out once: asked for them alone, the model must give those that it gives among all.
+        What cannot be read so is read among all of them, which takes more time and memory. Raises
+        CannotRead.
+        """
+        kind, attention = _kind_of(inputs), attention_of(inputs)
+        self.learn(inputs)
+        if kind not in self._reads_alone:
+            self._reads_alone[kind] = (
+                self._keeps_logits
+                and attention is not None
+                and self._are_the_same_alone(self.on_device(inputs), attention)
+            )
+        return self._reads_alone[kind]
+
+    def _are_the_same_alone(self, inputs: Mapping[str, Any], attention: Tensor) -> bool:
+        def own(read_alone: bool) -> tuple[Tensor, int]:
+            forward = Forward(self.model, self.parts, inputs, [-1], attention, read_alone)
+            return forward.run(lambda row, read: None), forward.length
+
+        with self._lock:
+            among_all, length = own(read_alone=False)
+            if length != attention.shape[1]:
+                return False  # the model puts something in between
+            try:
+                alone, _ = own(read_alone=True)
+            except _REFUSALS as error:
+                if is_out_of_memory(error):
+                    raise
+                return False
+        return difference(alone, among_all) <= tolerance(self.parts.dtype, among_all)
 
     def refuses_batch(
         self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool] = lambda: False
@@ -229,17 +271,44 @@ class Lens:
             return REPLAYS_ALONE
         try:
             found = self.logits(together, stop=stop)
-        except (CannotRead, IndexError, RuntimeError, TypeError, ValueError) as error:
+        except _REFUSALS as error:
             if is_out_of_memory(error):
                 raise
             return f"this model does not take them together ({' '.join(str(error).split())[:200]})"
-        for index, item in enumerate(items):
-            alone = self.logits(item, stop=stop)
-            gap = difference(found[:, index : index + 1], alone)
-            limit = tolerance(self.parts.dtype, alone)
-            if not gap <= limit:
-                return f"rows differ by {gap:.3g} from those of an item alone ({limit:.3g} allowed)"
-        return None
+        alone = [self.logits(item, stop=stop) for item in items]
+        gaps = [difference(found[:, index : index + 1], each) for index, each in enumerate(alone)]
+        limit = min(tolerance(self.parts.dtype, each) for each in alone)
+        if max(gaps) <= limit or self._only_rounds(items, found, alone, gaps, stop):
+            return None
+        return f"rows differ by {max(gaps):.3g} from those of an item alone ({limit:.3g} allowed)"
+
+    def _only_rounds(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        found: Tensor,
+        alone: Sequence[Tensor],
+        gaps: Sequence[float],
+        stop: Callable[[], bool],
+    ) -> bool:
+        """Whether a batch does nothing to rows but round them otherwise, as half precision does in
+        passes of another shape.
+
+        Then nothing of a row depends on what else is in the batch, to the bit: neither on the other
+        item nor on what padding is filled with; and it is no farther from the row alone than a pair
+        of the same item is, by a factor of two.
+        """
+        if self.parts.dtype not in (torch.bfloat16, torch.float16):
+            return False
+        pairs = [self.logits(self.collated([item, item]), stop=stop) for item in items]
+        if not torch.equal(pairs[0][:, :1], found[:, :1]):
+            return False
+        filled = collate(items, another_pad_id(items[0], pad_id_of(self.model)))
+        if not torch.equal(self.logits(filled, stop=stop), found):
+            return False
+        return all(
+            gap <= 2 * difference(pair[:, :1], each)
+            for gap, pair, each in zip(gaps, pairs, alone, strict=True)
+        )
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The inputs of one pass over these items; see `engine.batches`."""
@@ -269,7 +338,7 @@ class Lens:
 
     def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool = True) -> None:
         # With a picture a model may run layers, and add to the stream, as it does not without.
-        kind = frozenset(name for name, value in inputs.items() if value is not None)
+        kind = _kind_of(inputs)
         if kind not in self._learned:
             self._learned[kind] = learn(self.model, inputs)
         self._parts = self._learned[kind]
@@ -280,13 +349,23 @@ class Lens:
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The same inputs where the model takes them, without a KV cache."""
+        device = self.device
         moved = {
-            key: value.to(self.device) if isinstance(value, Tensor) else value
+            key: sent(value, device) if isinstance(value, Tensor) else value
             for key, value in inputs.items()
         }
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
+
+
+_REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)
+"""What models raise that are given what they do not take."""
+
+
+def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:
+    given = (name for name, value in inputs.items() if value is not None)
+    return frozenset(given) - {"use_cache"}  # the lens's own
 
 
 def describe_failure(proof: Proof) -> str:

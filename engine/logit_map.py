@@ -42,10 +42,20 @@ class LogitMap:
 
 def tolerance(dtype: torch.dtype, logits: Tensor) -> float:
     """How far two computations of these logits may be apart in this dtype."""
-    unit = {torch.float32: 2.0**-16, torch.float64: 2.0**-16, torch.float16: 2.0**-10}
-    finite = logits[torch.isfinite(logits) & (logits.abs() < 1e30)]
-    largest = float(finite.abs().max()) if finite.numel() else 1.0
-    return unit.get(dtype, 2.0**-7) * max(1.0, largest)
+    return float(tolerances(dtype, logits.reshape(1, -1))) if logits.numel() else _unit(dtype)
+
+
+def tolerances(dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """`tolerance` of each row, [n, vocabulary] to [n]; waits for no device."""
+    sizes = logits.float().abs()
+    # What a model rules out is at minus infinity, or at a number as large.
+    sizes = sizes.masked_fill(~(sizes < 1e30), 0.0)
+    return _unit(dtype) * sizes.amax(-1).clamp_min(1.0)
+
+
+def _unit(dtype: torch.dtype) -> float:
+    units = {torch.float32: 2.0**-16, torch.float64: 2.0**-16, torch.float16: 2.0**-10}
+    return units.get(dtype, 2.0**-7)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -45,6 +45,8 @@ def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
     """Ids of the `count` largest logits of each row, [n, vocabulary] to [n, count]; ties to the
     lower id."""
     count = min(count, logits.shape[-1])
+    if logits.is_cuda:
+        return _best_after_best(logits, count)
     wide = min(count + TIES, logits.shape[-1])
     values, ids = logits.topk(wide)
     # Of the wider cut, sorted by id and then, keeping that order, by value.
@@ -56,6 +58,17 @@ def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
         for row in (values[:, -1] == values[:, count - 1]).nonzero().flatten().tolist():
             found[row] = top_ids(logits[row], count)
     return found
+
+
+def _best_after_best(logits: Tensor, count: int) -> Tensor:
+    """As `top_ids_of_rows`: no ties to look at, so nothing to wait for; slow on a CPU."""
+    left = logits.clamp_min(torch.finfo(logits.dtype).min)
+    found: list[Tensor] = []
+    for _ in range(count):
+        best = left.argmax(-1, keepdim=True)  # the first of equal ones
+        found.append(best)
+        left.scatter_(-1, best, -torch.inf)
+    return torch.cat(found, -1)
 
 
 def best_of(logits: Tensor, ids: Tensor) -> Tensor:
@@ -76,7 +89,7 @@ def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """KL(softmax(logits) || softmax(reference)), [n, vocabulary] and [vocabulary] to [n]."""
     log_p, log_q = logits.log_softmax(-1), reference.log_softmax(-1)
     p = log_p.exp()
-    return torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(p)).sum(-1).clamp_min(0.0)
+    return (p * (log_p - log_q)).masked_fill(p == 0, 0.0).sum(-1).clamp_min(0.0)
 
 
 def ranks(logits: Tensor, ids: Tensor) -> Tensor:

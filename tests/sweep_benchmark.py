@@ -6,8 +6,11 @@ Qwen2-VL-2B-Instruct`` makes that model first, in its real size with random weig
 
 - bare: the model alone, the same batches, the vision pass shared in the same way, no inputs to
   make and nothing to read or write;
-- bare, nothing shared: what sharing gains is the ratio of the two;
+- bare, logits kept: the same, computing only the logits that a sweep reads, as a sweep does;
+- bare, nothing shared: what sharing gains is the ratio to the first;
 - sweep: everything, from files to lines in the folder.
+
+The batches are as large as a sweep makes them here, or as `--batch-size` says.
 
 Memory is the process's peak after so many pictures, and after all of them.
 """
@@ -20,14 +23,17 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 import samples
+from engine.forward import LOGITS_TO_KEEP
 from engine.loading import Loaded, load
 from engine.records import Question
 from engine.sharing import SharedVision
@@ -44,15 +50,29 @@ from tests.study_models import LLAVA_NAME, QWEN_NAME, save_study_model
 def batches(
     pictures: Sequence[PreparedPicture], loaded: Loaded, size: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """For every `size` pictures, the inputs of their first prompts, their second ones and so on."""
+    """For every `size` pictures, the inputs of their first prompts, their second ones and so on;
+    their pixels are the same tensors."""
     for start in range(0, len(pictures), size):
         block = pictures[start : start + size]
-        yield [
+        collated = [
             loaded.lens.on_device(
                 loaded.lens.collated([picture.tasks[number].inputs for picture in block])
             )
             for number in range(len(block[0].tasks))
         ]
+        first = collated[0]
+        pixels = {
+            name: value
+            for name, value in first.items()
+            if isinstance(value, Tensor) and value.is_floating_point()
+        }
+        yield [{**inputs, **pixels} for inputs in collated]
+
+
+def kept(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The same inputs, asking for the logits of their last tokens alone."""
+    last = inputs["attention_mask"].sum(1).sub(1).unique()
+    return {**inputs, LOGITS_TO_KEEP: last}
 
 
 def bare(
@@ -70,8 +90,8 @@ def bare(
         torch.cuda.synchronize()
 
 
-def sweep(loaded: Loaded, source: Source, size: int) -> None:
-    """Everything."""
+def sweep(loaded: Loaded, source: Source, size: int | None) -> int:
+    """Everything; the size of its last batches."""
     question = Question(prompt="")
     record = Sweep(
         created="",
@@ -86,6 +106,15 @@ def sweep(loaded: Loaded, source: Source, size: int) -> None:
         done = Sweeping(loaded, source, store, question, store.belongs_to(record), size).run()
         store.close()
     assert done.done == source.item_count, done
+    return done.batch_size
+
+
+def write_pictures(folder: Path, count: int, side: int) -> None:
+    """Scenes, drawn small, which is quick, and enlarged."""
+    write_clevr(folder, count)
+    for file in (folder / "images").rglob("*.png"):
+        with Image.open(file) as small:
+            small.resize((side, side)).save(file)
 
 
 def study_model(name: str, stack: ExitStack) -> str:
@@ -108,24 +137,24 @@ def main() -> None:
     parser.add_argument("--study", choices=(LLAVA_NAME, QWEN_NAME))
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--side", type=int, default=112, help="of the pictures, in pixels")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    size = options.batch_size
     with ExitStack() as stack:
         loaded = load(options.model if options.study is None else study_model(options.study, stack))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        write_clevr(folder, options.pictures, side=options.side)
+        write_pictures(folder, options.pictures, options.side)
         source = open_source(folder)
-        preparing = Preparing(loaded, Question(prompt=""), lambda: 8)
-        pictures = list(preparing.pictures(source.pictures))
-        preparing.close()
-        loaded.lens.learn(pictures[0].tasks[0].inputs)
+        pictures = list(Preparing(loaded, Question(prompt="")).pictures(source.pictures))
+        size = sweep(loaded, source, options.batch_size)
         blocks = list(batches(pictures, loaded, size))
-        ways = {
-            "bare": lambda: bare(loaded, blocks, SharedVision(loaded.lens.parts.before)),
+        blocks_kept = [[kept(inputs) for inputs in block] for block in blocks]
+        before = loaded.lens.parts.before
+        ways: dict[str, Callable[[], object]] = {
+            "bare": lambda: bare(loaded, blocks, SharedVision(before)),
+            "bare, logits kept": lambda: bare(loaded, blocks_kept, SharedVision(before)),
             "bare, nothing shared": lambda: bare(loaded, blocks, None),
-            "sweep": lambda: sweep(loaded, source, size),
+            "sweep": lambda: sweep(loaded, source, options.batch_size),
         }
         for way in ways.values():
             way()
@@ -138,12 +167,16 @@ def main() -> None:
                 seconds[kind].append(time.perf_counter() - began)
             memory.append(peak())
     items = source.item_count
+    print(f"{items} items, {size} in a batch, {loaded.lens.device}, {loaded.card.dtype}")
     for kind, taken in seconds.items():
         print(f"{kind:22}{items / statistics.median(taken):8.1f} items/s")
-    pairs = list(zip(seconds["bare"], seconds["sweep"], strict=True))
-    print(f"sweep / bare          {statistics.median(a / b for a, b in pairs):8.2f}")
-    gains = zip(seconds["bare, nothing shared"], seconds["bare"], strict=True)
-    print(f"gain from sharing     {statistics.median(a / b for a, b in gains):8.2f}")
+    for one, other in (
+        ("bare", "sweep"),
+        ("bare, logits kept", "sweep"),
+        ("bare, nothing shared", "bare"),
+    ):
+        ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
+        print(f"{f'{other} / {one}':34}{statistics.median(ratios):6.2f}")
     print(
         f"peak memory           {memory[0]:8.0f} MiB, {memory[-1]:.0f} after {options.rounds} more"
     )

@@ -1,9 +1,9 @@
-"""From pictures and questions to the model's inputs, ahead of the passes, in threads.
+"""From pictures and questions to the model's inputs, ahead of the passes, in other processes.
 
-Files are read and decoded in several threads. Processor and tokenizer are no good in two threads at
-once, so one thread has copies of its own, and hands out pictures in their order. Where the model
-runs on the CPU nothing is made ahead: the passes want every core, and a thread beside them costs
-them more than it saves.
+Reading, decoding and processing a picture is work for the interpreter, which a pass needs for
+itself; so it is torch's DataLoader that does it, the picture's inputs coming back in order. Where
+the model runs on the CPU nothing is made ahead: the passes want every core, and whoever works
+beside them costs them more than it saves.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import signal
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from msgspec import structs
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from engine.batches import sequences
-from engine.errors import BadInput, LenscopeError
+from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.files import read_file
 from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts import Prepared, prepare, prepare_again
@@ -41,8 +41,8 @@ MOST_KNOWN = 1000
 """Prompts whose rendered text is kept, and whose tokens are."""
 MOST_NUMBERS = 20_000
 """Of whole numbers that are compared to know a picture's geometry again."""
-DECODERS = 4
-"""Threads at most; there are never more than the machine has cores."""
+MOST_WORKERS = 8
+"""Processes that make inputs for one that runs passes."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,26 @@ class PreparedPicture:
     failed: tuple[tuple[Task, str], ...]
 
 
-class Preparing:
-    """Makes inputs ahead of whoever iterates, `ahead` pictures at most; 0 makes them when they are
-    asked for. Close it."""
+def worker_count(device: torch.device) -> int:
+    """How many processes make inputs beside passes on `device`: as many as there are cores for.
 
-    def __init__(self, loaded: Loaded, question: Question, ahead: Callable[[], int]) -> None:
+    They are forked, so that they need not load anything; where that is not safe there are none.
+    """
+    if device.type != "cuda":
+        return 0
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1)
+    return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // processes - 1))
+
+
+class Preparing:
+    """Makes inputs of pictures, in `workers` other processes or, with 0, when they are asked
+    for."""
+
+    def __init__(self, loaded: Loaded, question: Question, workers: int = 0) -> None:
         """`question` says how all are asked; its prompt and picture do not count."""
         self._model = loaded.model
         self._question = question
-        self._ahead = ahead
+        self._workers = workers
         self._known: dict[str, Prepared] = {}
         self._written: dict[tuple[Hashable, str], dict[str, Tensor]] = {}
         """What a prompt is written as beside a picture of some geometry: its sequences of tokens.
@@ -80,28 +91,53 @@ class Preparing:
         with quiet():
             self._processor = copy.deepcopy(loaded.processor)
         _remember_pixels(self._processor)
-        self._decoders = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), "decode")
-        self._preparer = ThreadPoolExecutor(1, "prepare")
 
-    def pictures(self, wanted: Iterable[PictureTasks]) -> Iterator[PreparedPicture]:
-        """The pictures in their order, prepared."""
-        if not self._ahead():
-            for picture in wanted:
-                yield self._prepared(picture, partial(decoded, picture))
-            return
-        waiting: deque[Future[PreparedPicture]] = deque()
-        for picture in wanted:
-            decoding = self._decoders.submit(decoded, picture)
-            waiting.append(self._preparer.submit(self._prepared, picture, decoding.result))
-            while len(waiting) > self._ahead():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    def pictures(
+        self,
+        wanted: Iterable[PictureTasks],
+        ahead: Callable[[PreparedPicture], int] = lambda picture: 2 * MOST_WORKERS,
+    ) -> Generator[PreparedPicture, None, None]:
+        """The pictures in their order, prepared; close the iterator.
 
-    def close(self) -> None:
-        """Stop, whatever is still waiting."""
-        for pool in (self._preparer, self._decoders):
-            pool.shutdown(wait=False, cancel_futures=True)
+        The first that can be asked about is made in turn; shown it, `ahead` says how many are to
+        be ready in other processes before they are asked for. Raises CannotRead where one of those
+        is ended from outside.
+        """
+        pictures = iter(wanted)
+        for picture in pictures:
+            prepared = self.prepared(picture)
+            yield prepared
+            if self._workers and prepared.tasks:
+                yield from self._made_ahead(pictures, ahead(prepared))
+
+    def _made_ahead(
+        self, pictures: Iterator[PictureTasks], ahead: int
+    ) -> Iterator[PreparedPicture]:
+        # The workers are copies of this process, in which other threads may hold anything.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        made = iter(
+            DataLoader(
+                _Pictures(self),
+                sampler=pictures,
+                batch_size=None,
+                collate_fn=_as_it_is,
+                num_workers=self._workers,
+                prefetch_factor=max(1, ahead // self._workers),
+                multiprocessing_context="fork",
+                worker_init_fn=_leave_signals_alone,
+            )
+        )
+        while True:
+            try:
+                packed = next(made)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise CannotRead(
+                    "a process that prepares pictures was ended from outside "
+                    f"({' '.join(str(error).split())[:200]}); the same command goes on"
+                ) from None
+            yield packed.opened()
 
     def _inputs(self, prompt: str, image: Image) -> dict[str, Any]:
         known = self._known.get(prompt)
@@ -147,11 +183,10 @@ class Preparing:
                 if same and inputs.keys() == first.keys():
                     self._written[key, task.prompt] = texts
 
-    def _prepared(
-        self, picture: PictureTasks, decode: Callable[[], DecodedPicture]
-    ) -> PreparedPicture:
+    def prepared(self, picture: PictureTasks) -> PreparedPicture:
+        """One picture's questions, here and now."""
         try:
-            opened = decode()
+            opened = decoded(picture)
         except BadInput as error:
             failed = tuple((task, str(error)) for task in picture.tasks)
             return PreparedPicture(picture.path, "", (), failed)
@@ -164,6 +199,76 @@ class Preparing:
             else:
                 made.append(PreparedTask(task, inputs))
         return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
+
+
+class _Pictures(Dataset["_Packed"]):
+    """What a worker has; its index is what it is to prepare."""
+
+    def __init__(self, preparing: Preparing) -> None:
+        self._preparing = preparing
+
+    def __getitem__(self, picture: PictureTasks) -> _Packed:
+        return _Packed.of(self._preparing.prepared(picture))
+
+
+class _Bytes(NamedTuple):
+    """A tensor, packed."""
+
+    data: np.ndarray[Any, Any]
+    dtype: torch.dtype
+    shape: torch.Size
+
+
+class _Packed(NamedTuple):
+    """A prepared picture without tensors, which torch would send through shared memory: there is
+    little of that in containers."""
+
+    picture: PreparedPicture
+    """Its tasks' inputs lack what is a tensor."""
+    tensors: tuple[_Bytes, ...]
+    places: tuple[dict[str, int], ...]
+    """Of each task, which of the tensors its inputs are."""
+
+    @classmethod
+    def of(cls, picture: PreparedPicture) -> _Packed:
+        """Packs what two tasks have in common once, to be one tensor again."""
+        tensors: dict[int, Tensor] = {}
+        tasks: list[PreparedTask] = []
+        places: list[dict[str, int]] = []
+        for task in picture.tasks:
+            own = {name: each for name, each in task.inputs.items() if isinstance(each, Tensor)}
+            others = {name: each for name, each in task.inputs.items() if name not in own}
+            tensors |= {id(each): each for each in own.values()}
+            numbers = {key: number for number, key in enumerate(tensors)}
+            places.append({name: numbers[id(each)] for name, each in own.items()})
+            tasks.append(PreparedTask(task.task, others))
+        packed = tuple(
+            _Bytes(each.reshape(-1).view(torch.uint8).numpy(), each.dtype, each.shape)
+            for each in tensors.values()
+        )
+        return cls(dataclasses.replace(picture, tasks=tuple(tasks)), packed, tuple(places))
+
+    def opened(self) -> PreparedPicture:
+        """The picture as it was."""
+        tensors = [
+            torch.from_numpy(each.data).view(each.dtype).reshape(each.shape)
+            for each in self.tensors
+        ]
+        tasks = tuple(
+            PreparedTask(task.task, task.inputs | {name: tensors[at] for name, at in place.items()})
+            for task, place in zip(self.picture.tasks, self.places, strict=True)
+        )
+        return dataclasses.replace(self.picture, tasks=tasks)
+
+
+def _as_it_is(packed: Any) -> Any:
+    return packed
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Who is to end is for the process that runs the passes to say."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:

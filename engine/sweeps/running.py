@@ -7,27 +7,29 @@ one item is one line among the failures; memory that runs out halves the batch.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor
+
 from engine.asking import explain
-from engine.batched import ItemNumbers, RowNumbers
+from engine.batched import BatchNumbers, ItemNumbers, RowNumbers
 from engine.batches import batch_key, most_at_once
 from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens import describe_failure
 from engine.logit_map import difference, tolerance
-from engine.memory import give_memory_back, is_out_of_memory
+from engine.memory import free_memory, give_memory_back, is_out_of_memory
 from engine.processors import tokenizer_of
 from engine.readout import finite
 from engine.records import Token
 from engine.sharing import SharedVision
 from engine.spellings import Spelled, spelled, vocabulary_of
-from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, decoded
+from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, decoded, worker_count
 from engine.sweeps.records import (
     STORED_TOP,
     Failure,
@@ -42,6 +44,7 @@ from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
 from engine.sweeps.store import SAME_AS, Store, item_id, task_key
 from engine.tail import Tail
 from engine.tokens import texts_for
+from engine.transfers import sent
 
 if TYPE_CHECKING:
     from engine.loading import Loaded
@@ -49,8 +52,6 @@ if TYPE_CHECKING:
 
 CHECKED = 4
 """Pictures that are read again, when a sweep goes on, to see that they are the same."""
-SWITCH_SECONDS = 0.0005
-"""For how long a thread keeps the interpreter from others that want it."""
 MOST_ON_CPU = 16
 """Larger batches gain nothing on a CPU."""
 
@@ -76,6 +77,14 @@ class _Item(NamedTuple):
     @property
     def inputs(self) -> dict[str, Any]:
         return self.task.inputs
+
+
+class _Running(NamedTuple):
+    """A batch that has been given to the device."""
+
+    batch: Sequence[_Item]
+    numbers: BatchNumbers
+    began: float
 
 
 class Sweeping:
@@ -114,6 +123,11 @@ class Sweeping:
         self._sharing_proved = False
         self._remembered: tuple[str, ...] = ()
         """The pictures of the pass that is in memory."""
+        self._on_device: dict[str, tuple[list[Any], Tensor]] = {}
+        """Pixels of the last batch: of each item, and together."""
+        self._running: _Running | None = None
+        self._finished = 0.0
+        """When the last batch was, as `time.perf_counter` counts."""
         if retry:
             store.forget_failures(
                 {
@@ -131,16 +145,11 @@ class Sweeping:
 
     def run(self, told: Callable[[Progress], None] = lambda progress: None) -> Progress:
         """Ask everything that has not been asked. Raises CannotWrite, CannotRead."""
-        on_cpu = self._lens.device.type == "cpu"
-        preparing = Preparing(
-            self._loaded, self._question, lambda: 0 if on_cpu else 2 * self._size.now
-        )
+        preparing = Preparing(self._loaded, self._question, worker_count(self._lens.device))
         block: list[PreparedPicture] = []
-        # The thread that makes inputs would else hold up every operation of the pass.
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        try:
-            for picture in preparing.pictures(self._still_to_ask(self._source.pictures)):
+        wanted = self._still_to_ask(self._source.pictures)
+        with closing(preparing.pictures(wanted, self._ahead)) as pictures:
+            for picture in pictures:
                 for task, error in picture.failed:
                     self._fail(picture, task, error)
                 if picture.tasks:
@@ -149,14 +158,19 @@ class Sweeping:
                     self._run_block(block, told)
                     block = []
                 told(self.progress)
-            if block:
-                self._run_block(block, told)
-            told(self.progress)
-        finally:
-            preparing.close()
-            sys.setswitchinterval(interval)
+        if block:
+            self._run_block(block, told)
+        self._finish_batch()
+        told(self.progress)
         self._store.note(self.progress.notes)
         return self.progress
+
+    def _ahead(self, picture: PreparedPicture) -> int:
+        """Two blocks, if main memory has room for them."""
+        inputs = picture.tasks[0].inputs
+        self._find_size(inputs)
+        size = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
+        return int(min(2 * self._size.limit, free_memory() // 4 // max(1, size)))
 
     def _of_this_shard(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
         if self._limit is not None:
@@ -196,8 +210,7 @@ class Sweeping:
     def _run_block(
         self, block: Sequence[PreparedPicture], told: Callable[[Progress], None]
     ) -> None:
-        if not self._sized:
-            self._find_size(block[0].tasks[0].inputs)
+        self._find_size(block[0].tasks[0].inputs)
         for alike in self._alike(block, padded=True):
             left = alike
             while left:
@@ -261,9 +274,7 @@ class Sweeping:
             for batch in [items] if together else [[item] for item in items]:
                 self._run_batch(batch, shared=count > at_once)
                 told(self.progress)
-        if self._shared is not None:
-            self._shared.forget()
-        self._remembered = ()
+        self._forget_pictures()
 
     def _takes(self, items: Sequence[_Item]) -> bool:
         """Whether different questions about the same pictures can go together."""
@@ -276,8 +287,10 @@ class Sweeping:
 
     def _find_size(self, inputs: dict[str, Any]) -> None:
         """From the first item that the model takes."""
+        if self._sized:
+            return
         try:
-            self._lens.learn(inputs)
+            alone = self._lens.reads_alone(inputs)
         except Exception as error:
             if not _concerns_items(error):
                 raise
@@ -285,52 +298,94 @@ class Sweeping:
         self._sized = True
         if self._fixed_size is None:
             device = self._lens.device
-            most = most_at_once(self._lens.model, inputs, device)
+            most = most_at_once(self._lens.model, inputs, device, all_logits=not alone)
             self._size = BatchSize(None, min(most, MOST_ON_CPU if device.type == "cpu" else MOST))
 
     # One batch
 
     def _run_batch(self, batch: Sequence[_Item], shared: bool) -> None:
+        """Give a batch to the device; then keep what the last one has given, while it works."""
         began = time.perf_counter()
         try:
-            found = self._read(batch, shared)
+            numbers = self._read(batch, shared)
         except Exception as error:
             if not _concerns_items(error):
                 raise
             out_of_memory = is_out_of_memory(error)
             reason = str(error) if isinstance(error, CannotRead) else explain(error)
             error.__traceback__ = None  # lets go of the tensors of the broken pass
-            found = None
-        if found is None:
-            if self._shared is not None:
-                self._shared.forget()
-            self._remembered = ()
-            give_memory_back()
-            if len(batch) == 1:
-                self._fail(batch[0].picture, batch[0].task.task, reason)
-                return
-            if out_of_memory:
-                self._size.ran_out(len(batch))
-            middle = len(batch) // 2
-            for half in (batch[:middle], batch[middle:]):
-                self._run_batch(half, shared=False)
+        else:
+            self._size.went_well(len(batch))
+            self.progress.batch_size = self._size.now
+            self._finish_batch()
+            self._running = _Running(batch, numbers, began)
             return
-        seconds = (time.perf_counter() - began) / len(batch)
-        self._size.went_well(len(batch))
-        self.progress.batch_size = self._size.now
-        for item, numbers in zip(batch, found, strict=True):
-            self._keep(item, numbers, seconds)
+        self._finish_batch()
+        self._forget_pictures()
+        give_memory_back()
+        if len(batch) == 1:
+            self._fail(batch[0].picture, batch[0].task.task, reason)
+            return
+        if out_of_memory:
+            self._size.ran_out(len(batch))
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            self._run_batch(half, shared=False)
 
-    def _read(self, batch: Sequence[_Item], shared: bool) -> list[ItemNumbers]:
+    def _finish_batch(self) -> None:
+        """Keep what the batch gives that is on the device, if one is. Raises CannotRead where the
+        device has failed, and CannotWrite."""
+        if self._running is None:
+            return
+        (batch, numbers, began), self._running = self._running, None
+        try:
+            found = numbers.items()
+        except RuntimeError as error:
+            raise CannotRead(f"the device has failed: {explain(error)}") from error
+        now = time.perf_counter()
+        # Batches overlap: what counts is since when this one had the device to itself.
+        seconds = (now - max(began, self._finished)) / len(batch)
+        self._finished = now
+        for item, each in zip(batch, found, strict=True):
+            self._keep(item, each, seconds)
+
+    def _forget_pictures(self) -> None:
+        """Let go of what one batch has for the next about the same pictures."""
+        if self._shared is not None:
+            self._shared.forget()
+        self._remembered = ()
+        self._on_device = {}
+
+    def _together(self, batch: Sequence[_Item]) -> dict[str, Any]:
+        """The inputs of one pass. Pixels that the last one had are on the device still, and are the
+        same tensors: nothing is copied or compared twice."""
+        items = [item.inputs for item in batch]
+        again: dict[str, Tensor] = {}
+        for name, (values, tensor) in self._on_device.items():
+            theirs = [item.get(name) for item in items]
+            if len(theirs) == len(values) and all(map(is_, theirs, values)):
+                again[name] = tensor
+        if again:
+            items = [
+                {name: value for name, value in item.items() if name not in again} for item in items
+            ]
+        together = dict(items[0]) if len(items) == 1 else self._lens.collated(items)
+        for name, value in together.items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                together[name] = sent(value, self._lens.device)
+                self._on_device[name] = [item[name] for item in items], together[name]
+        return {**together, **again}
+
+    def _read(self, batch: Sequence[_Item], shared: bool) -> BatchNumbers:
         lens, first = self._lens, batch[0].inputs
         lens.learn(first)
         kind = frozenset(first)
         if kind not in self._unnormed:
             self._unnormed[kind] = self._can_leave_norm_out()
-        inputs = first if len(batch) == 1 else lens.collated([item.inputs for item in batch])
+        inputs = self._together(batch)
         truths = [self._spelling(item.task.task.truth).ids for item in batch]
 
-        def read(around: AbstractContextManager[object] | None) -> list[ItemNumbers]:
+        def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
             return lens.read_batch(inputs, truths, STORED_TOP, self._unnormed[kind], around)
 
         sharing = self._sharing() if shared else None
@@ -348,7 +403,7 @@ class Sweeping:
         elif again:
             sharing.keep_only_useful()
             own = read(None)
-            self._prove_sharing(found, own)
+            self._prove_sharing(found.items(), own.items())
             return found if self._share else own
         return read(None) if sharing.hits else found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-START = 4
+START = 16
 MOST = 64
 """More items at once gain nothing that is worth their memory."""
 GOOD_FOR_GROWTH = 16
@@ -14,16 +14,16 @@ class BatchSize:
 
     def __init__(self, fixed: int | None = None, most: int = MOST) -> None:
         """`fixed` is the user's: never more, but less where memory runs out."""
-        self._limit = fixed if fixed is not None else max(1, min(most, MOST))
-        self._ceiling = self._limit
+        self.limit = fixed if fixed is not None else max(1, min(most, MOST))
+        self._ceiling = self.limit
         self._good = 0
-        self.now = fixed if fixed is not None else min(START, self._limit)
+        self.now = fixed if fixed is not None else min(START, self.limit)
 
     def went_well(self, items: int) -> None:
         """A pass over so many items is over."""
         self._good += 1
-        if self._good >= GOOD_FOR_GROWTH and self._ceiling < self._limit:
-            self._ceiling = min(self._limit, 2 * self._ceiling)
+        if self._good >= GOOD_FOR_GROWTH and self._ceiling < self.limit:
+            self._ceiling = min(self.limit, 2 * self._ceiling)
             self._good = 0
         if items >= self.now:
             self.now = min(self._ceiling, 2 * self.now)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine import Lens
 from engine.batches import batch_key, bytes_of_item, collate, length_of, most_at_once
@@ -144,3 +145,50 @@ def test_the_proof_of_a_batch_is_made_once_and_can_be_stopped() -> None:
     for pair in ([tiny.inputs, long], [long, tiny.inputs], [tiny.inputs, longer(long)]):
         assert lens.refuses_batch(pair) is None
     assert len(passes) == 6  # once for two tokens of padding, once for four
+
+
+def rounds_otherwise(output: Tensor) -> Tensor:
+    """As half precision does in a pass of another shape, if more."""
+    return output * 1.5 if len(output) > 1 else output
+
+
+def sees_its_neighbour(output: Tensor) -> Tensor:
+    return rounds_otherwise(output) + 0.5 * output.roll(1, 0)
+
+
+def sees_padding(output: Tensor) -> Tensor:
+    return rounds_otherwise(output) + output.mean(1, keepdim=True)
+
+
+def shifts_the_padded(output: Tensor) -> Tensor:
+    """Of a pair of one length nothing, of others much: no rounding."""
+    longest = output.shape[1] == length_of(longer(FAMILIES["llava"]().inputs))
+    return rounds_otherwise(output) * (-3.0 if longest and len(output) > 1 else 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    "change", [rounds_otherwise, sees_its_neighbour, sees_padding, shifts_the_padded]
+)
+def test_half_precision_may_round_a_batch_otherwise_and_nothing_else(
+    change: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    tiny = FAMILIES["llava"]()
+    model = tiny.model.to(dtype)
+    lens = Lens(model)
+    inputs = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in tiny.inputs.items()
+    }
+    lens.learn(inputs)
+    first = lens.layers[0]
+
+    def changed(module: nn.Module, args: Any, output: Any) -> Any:
+        return change(output)
+
+    first.register_forward_hook(changed)
+    refused = lens.refuses_batch([inputs, longer(inputs)])
+    if change is rounds_otherwise and dtype == torch.bfloat16:
+        assert refused is None
+    else:
+        assert refused is not None and "rows differ by" in refused

@@ -1,9 +1,12 @@
-"""Inputs made ahead in threads, or in turn: those that `prepare` makes of each question alone."""
+"""Inputs made in other processes, or in turn: those that `prepare` makes of each question alone."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,14 +14,17 @@ import torch
 from msgspec import structs
 from PIL import Image
 
+from engine.errors import CannotRead
 from engine.loading import Loaded
 from engine.pictures import open_picture
 from engine.prompts import prepare
 from engine.records import Question
-from engine.sweeps.preparing import Preparing
+from engine.sweeps.preparing import Preparing, worker_count
 from engine.sweeps.sources.tasks import PictureTasks, Task
 
 Opened = Callable[[str], Loaded]
+forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+"""From Python 3.12 on it warns where there are other threads."""
 TASKS = (Task("Colour?"), Task("What shape is it, please?"), Task("Colour?", "again"))
 
 
@@ -34,18 +40,15 @@ def pictures(tmp_path: Path) -> list[PictureTasks]:
     return found
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 3, 50])
+@forks
+@pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "bundled"])
 def test_inputs_are_those_of_each_question_alone(
-    opened: Opened, bundled: Loaded, pictures: list[PictureTasks], name: str, ahead: int
+    opened: Opened, bundled: Loaded, pictures: list[PictureTasks], name: str, workers: int
 ) -> None:
     loaded = bundled if name == "bundled" else opened(name)
     question = Question(prompt="", prefix="It is")
-    preparing = Preparing(loaded, question, lambda: ahead)
-    try:
-        found = list(preparing.pictures(pictures))
-    finally:
-        preparing.close()
+    found = list(Preparing(loaded, question, workers).pictures(pictures))
     assert [each.path for each in found] == [each.path for each in pictures]
     for made, wanted in zip(found, pictures, strict=True):
         if made.path == "gone.png":
@@ -62,16 +65,20 @@ def test_inputs_are_those_of_each_question_alone(
             assert each.inputs.keys() == alone.keys()
             for key, value in alone.items():
                 assert torch.equal(each.inputs[key], value), key
+                assert each.inputs[key].dtype == value.dtype
+        first, *others = (each.inputs for each in made.tasks)
+        pixels = [key for key, value in first.items() if value.is_floating_point()]
+        # One tensor, so that a later pass need not compare.
+        assert pixels and all(other[key] is first[key] for other in others for key in pixels)
 
 
+@forks
 def test_a_prompt_that_cannot_be_asked_fails_alone(
     opened: Opened, pictures: list[PictureTasks]
 ) -> None:
     tasks = (Task("Colour?"), Task("<image> and <image>?"), Task("Shape?"))
     wanted = [PictureTasks(each.path, each.file, tasks) for each in pictures]
-    preparing = Preparing(opened("llava"), Question(prompt=""), lambda: 2)
-    found = list(preparing.pictures(wanted))
-    preparing.close()
+    found = list(Preparing(opened("llava"), Question(prompt=""), 2).pictures(wanted))
     for made in found:
         if made.sha256:
             assert [each.task.prompt for each in made.tasks] == ["Colour?", "Shape?"]
@@ -79,18 +86,52 @@ def test_a_prompt_that_cannot_be_asked_fails_alone(
             assert task == tasks[1] and "<image>" in error
 
 
+@forks
 def test_no_more_is_made_ahead_than_is_wanted(opened: Opened, pictures: list[PictureTasks]) -> None:
     taken: list[str] = []
 
-    def watched() -> object:
+    def watched() -> Iterator[PictureTasks]:
         for picture in pictures * 4:
             taken.append(picture.path)
             yield picture
 
-    preparing = Preparing(opened("llava"), Question(prompt=""), lambda: 3)
-    made = preparing.pictures(watched())  # type: ignore[arg-type]
-    for count in range(1, 6):
-        next(made)
-        time.sleep(0.02)
-        assert len(taken) <= count + 4
-    preparing.close()
+    preparing = Preparing(opened("llava"), Question(prompt=""), 2)
+    with closing(preparing.pictures(watched(), lambda picture: 4)) as made:
+        for count in range(1, 6):
+            next(made)
+            assert len(taken) <= count + 4
+
+
+@forks
+def test_a_worker_that_is_killed_ends_it_in_one_line(
+    opened: Opened, pictures: list[PictureTasks]
+) -> None:
+    preparing = Preparing(opened("llava"), Question(prompt=""), 1)
+
+    def endless() -> Iterator[PictureTasks]:
+        while True:
+            yield from pictures
+
+    with closing(preparing.pictures(endless(), lambda picture: 2)) as made:
+        for _ in range(4):
+            next(made)
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(
+            CannotRead, match=r"ended from outside.*the same command goes on"
+        ) as why:
+            for _ in range(20):
+                next(made)
+    assert str(why.value).endswith("the same command goes on") and "\n" not in str(why.value)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_only_where_the_passes_leave_cores_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_count(torch.device("cpu")) == 0
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert worker_count(torch.device("cuda", 0)) == 5
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert worker_count(torch.device("cuda", 0)) == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: 256)
+    assert worker_count(torch.device("cuda", 0)) == 8

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import Lens
-from engine.readout import best_of, ranks_of, top_ids, top_ids_of_rows
+from engine.errors import CannotRead
+from engine.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.sharing import SharedVision
 from engine.sweeps.sizing import MOST, BatchSize
-from tests.families import FAMILIES
+from engine.tail import Tail
+from tests.families import FAMILIES, Tiny
 
 few_values = st.lists(
     st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, float("-inf")]), min_size=6, max_size=6),
@@ -26,6 +31,7 @@ few_values = st.lists(
 def test_tops_and_ranks_of_tied_rows(values: list[list[float]], count: int) -> None:
     logits = torch.tensor(values)
     found = top_ids_of_rows(logits, count)
+    assert torch.equal(found, _best_after_best(logits, count))  # as on a GPU
     for row, ids in zip(logits, found, strict=True):
         order = sorted(range(6), key=lambda token: (-float(row[token]), token))
         assert ids.tolist() == order[:count] == top_ids(row, count).tolist()
@@ -38,6 +44,7 @@ def test_more_ties_than_are_looked_for_at_once(ties: int) -> None:
     logits = torch.randn(5, 300).clamp(max=1.0)
     logits[:, 300 - ties :] = 2.0
     found = top_ids_of_rows(logits, 5)
+    assert torch.equal(found, _best_after_best(logits, 5))
     for row, ids in zip(logits, found, strict=True):
         assert ids.tolist() == top_ids(row, 5).tolist()
 
@@ -53,21 +60,85 @@ def test_the_best_spelling_is_the_first_of_the_likeliest(ids: list[int]) -> None
         assert found == 0
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "gemma3", "blip-2", "llama", "t5"])
+def few_or_all(few: list[str]) -> list[Any]:
+    """Families, all but `few` of them slow."""
+    return [
+        pytest.param(name, marks=() if name in few else pytest.mark.slow)
+        for name in sorted(FAMILIES)
+        if name != "pi0"  # no vocabulary
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", few_or_all(["llava", "qwen2_vl", "gemma3", "blip-2", "llama", "t5"])
+)
 def test_what_a_batch_gives_is_what_the_lens_gives(name: str) -> None:
     tiny = FAMILIES[name]()
     lens = Lens(tiny.model)
     lens.learn(tiny.inputs)
+    if lens.refuses_batch([tiny.inputs, tiny.inputs]) is not None:
+        pytest.skip("one item at a time")
+    for alone in (False, True):
+        if not alone or lens.reads_alone(tiny.inputs):
+            compare_with_lens(lens, tiny)
+
+
+LOGITS_AMONG_ALL = {
+    "git", "blip",  # the picture's positions are put ahead inside the model
+    "florence2", "t5gemma2", "pp_formulanet",  # nothing masks what the decoder is given
+}  # fmt: skip
+"""Families whose forward takes `logits_to_keep`, and which are read among all logits."""
+
+
+@pytest.mark.parametrize("name", few_or_all(["llava", "qwen2_vl", "gemma3"]))
+def test_models_give_the_logits_that_are_read_alone(name: str) -> None:
+    tiny = FAMILIES[name]()
+    lens = Lens(tiny.model)
+    takes = "logits_to_keep" in inspect.signature(tiny.model.forward).parameters
+    assert lens.reads_alone(tiny.inputs) == (takes and name not in LOGITS_AMONG_ALL)
+
+
+def test_a_model_that_gives_other_logits_is_read_among_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    own = tiny.model.forward
+
+    def forward(*args: Any, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
+        output = own(*args, logits_to_keep=logits_to_keep, **kwargs)
+        if isinstance(logits_to_keep, torch.Tensor):
+            output.logits = output.logits + 1.0
+        return output
+
+    monkeypatch.setattr(tiny.model, "forward", forward)
+    assert not lens.reads_alone(tiny.inputs)
+    compare_with_lens(lens, tiny)
+
+
+def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
+    """Two of the same item in a batch, against the slow way."""
     batch = lens.collated([tiny.inputs, tiny.inputs])
     truths = [(3, 5), ()]
-    both = lens.read_batch(batch, truths, 5, unnormed=True)
-    normed, bare = (lens.logits(tiny.inputs, norm=norm)[:, 0, 0] for norm in (True, False))
+    try:
+        assert isinstance(lens.parts.tail, Tail)
+        lens.parts.tail.refuse_norm_off()
+    except CannotRead:
+        norms = [True]
+    else:
+        norms = [True, False]
+    both = lens.read_batch(batch, truths, 5, unnormed=False in norms).items()
+    normed, *bare = (lens.logits(tiny.inputs, norm=norm)[:, 0, 0] for norm in norms)
     layers = tiny.layers
     for item, ids in zip(both, truths, strict=True):
         assert item.proof.passed
         assert len(item.rms) == layers + 1
-        assert item.unnormed is not None
-        for rows, logits in ((item.rows, normed), (item.unnormed, bare[:-1])):
+        assert (item.unnormed is not None) == bool(bare)
+        read = [(item.rows, normed)]
+        if item.unnormed is not None:
+            read.append((item.unnormed, bare[0][:-1]))
+        for rows, logits in read:
             p = logits.softmax(-1)
             assert torch.allclose(rows.top_logits[:, 0], logits.max(-1).values, atol=1e-4)
             assert torch.allclose(rows.entropy, torch.special.entr(p).sum(-1), atol=1e-4)

@@ -19,7 +19,7 @@ from PIL import Image
 
 import samples
 from engine.asking import Asking
-from engine.batched import ItemNumbers
+from engine.batched import BatchNumbers
 from engine.errors import BadInput
 from engine.lens import Lens
 from engine.loading import Loaded
@@ -222,7 +222,7 @@ def test_memory_that_runs_out_halves_the_batch(
     own = Lens.read_batch
     sizes: list[int] = []
 
-    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> BatchNumbers:
         sizes.append(len(truths))
         if len(truths) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -244,7 +244,7 @@ def test_one_item_that_breaks_the_pass_is_one_failure(
     worst = next(iter(sweep(bundled, few, "before", limit=1).items.values())).spellings
     assert worst
 
-    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> BatchNumbers:
         if worst in {tuple(ids) for ids in truths}:
             raise RuntimeError("a kernel has failed")
         return own(self, inputs, truths, *rest)
@@ -345,7 +345,7 @@ def test_pictures_of_two_shapes_each_share_their_vision_pass(
 def test_an_assertion_inside_the_model_is_a_failure(
     bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_batch(*args: Any) -> list[ItemNumbers]:
+    def read_batch(*args: Any) -> BatchNumbers:
         raise AssertionError("image tokens do not match")
 
     monkeypatch.setattr(Lens, "read_batch", read_batch)
@@ -600,7 +600,7 @@ def test_many_prompts_of_one_picture_go_together(
     sizes: list[int] = []
     own = Lens.read_batch
 
-    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> list[ItemNumbers]:
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> BatchNumbers:
         sizes.append(len(truths))
         return own(self, inputs, truths, *rest)
 

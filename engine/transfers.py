@@ -1,0 +1,33 @@
+"""Copies between main memory and a device that nobody waits for before they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """The same tensor on a device; on a CUDA device it arrives behind what is queued there."""
+    if device.type != "cuda" or value.device.type != "cpu":
+        return value.to(device)
+    return value.pin_memory().to(device, non_blocking=True)
+
+
+class Fetched:
+    """Tensors on their way to main memory."""
+
+    def __init__(self, values: Sequence[Tensor]) -> None:
+        self._values = [value.to("cpu", non_blocking=value.is_cuda) for value in values]
+        self._arrived: list[torch.cuda.Event] = []
+        for device in {value.device for value in values if value.is_cuda}:
+            arrived = torch.cuda.Event()
+            arrived.record(torch.cuda.current_stream(device))
+            self._arrived.append(arrived)
+
+    def wait(self) -> list[Tensor]:
+        """The tensors, once they are there."""
+        for event in self._arrived:
+            event.synchronize()
+        return self._values
