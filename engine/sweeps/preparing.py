@@ -9,11 +9,13 @@ beside them costs them more than it saves.
 from __future__ import annotations
 
 import copy
+import ctypes
 import dataclasses
 import os
 import signal
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,6 +43,8 @@ MOST_KNOWN = 1000
 """Prompts whose rendered text is kept, and whose tokens are."""
 MOST_NUMBERS = 20_000
 """Of whole numbers that are compared to know a picture's geometry again."""
+PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when the one that has made it ends."""
 MOST_WORKERS = 8
 """Processes that make inputs for one that runs passes."""
 
@@ -124,7 +128,7 @@ class Preparing:
                 num_workers=self._workers,
                 prefetch_factor=max(1, ahead // self._workers),
                 multiprocessing_context="fork",
-                worker_init_fn=_leave_signals_alone,
+                worker_init_fn=partial(_end_with, os.getpid()),
             )
         )
         while True:
@@ -265,10 +269,14 @@ def _as_it_is(packed: Any) -> Any:
     return packed
 
 
-def _leave_signals_alone(worker: int) -> None:
-    """Who is to end is for the process that runs the passes to say."""
+def _end_with(parent: int, worker: int) -> None:
+    """In a worker: who is to end is for the process that runs the passes to say; without it there
+    is nothing to do, and a worker that stayed would keep its lock and its device's memory."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:

@@ -251,6 +251,7 @@ class Store:
             if not os.fstat(self._handle).st_size:
                 self._file.unlink()
                 self.folder.rmdir()  # only where nothing else is in it
+        fcntl.flock(self._handle, fcntl.LOCK_UN)  # whoever else may have been given the handle
         os.close(self._handle)
         self._handle = -1
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from msgspec import structs
@@ -125,6 +129,45 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
                 next(made)
     assert str(why.value).endswith("the same command goes on") and "\n" not in str(why.value)
     assert not multiprocessing.active_children()
+
+
+FORGOTTEN = """
+import multiprocessing, sys, time
+from pathlib import Path
+import samples
+from engine import load
+from engine.records import Question
+from engine.sweeps.preparing import Preparing
+from engine.sweeps.sources.tasks import PictureTasks, Task
+
+picture = PictureTasks("a", samples.DEFAULT_PICTURE, (Task("Colour?"),))
+preparing = Preparing(load(samples.MODEL), Question(prompt=""), 2)
+made = preparing.pictures([picture] * 1000, lambda picture: 50)
+next(made), next(made)
+print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_go_with_the_process_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORGOTTEN], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        workers = [int(number) for number in process.stdout.readline().split()]
+        assert len(workers) == 2 and all(map(psutil.pid_exists, workers))
+        process.kill()
+    deadline = time.monotonic() + 20
+    while any(map(running, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_workers_only_where_the_passes_leave_cores_free(monkeypatch: pytest.MonkeyPatch) -> None:
