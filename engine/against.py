@@ -225,7 +225,7 @@ def _most_together(group: Sequence[Against]) -> int:
         return any(against.asking.cancelled for against in group)
 
     try:
-        return 1 if lens.refuses_batch(inputs, stop) else most
+        return 1 if lens.batches.refusal(inputs, stop) else most
     except Cancelled:
         return 1  # none is begun
     except Exception as error:

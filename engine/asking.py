@@ -163,7 +163,7 @@ def ask_together(
 ) -> tuple[Run, ...]:
     """One pass over questions that are prepared; the finished runs, whatever their status.
 
-    They have one model, `top_k` and `norm`, and go together as `Lens.refuses_batch` has it. `read`
+    They have one model, `top_k` and `norm`, and go together as `engine.batch_proofs` has it. `read`
     is told the number of the question and every group of its rows. Raises as `Asking.run`, and
     TooManyAtOnce where memory ran out over more than one.
     """

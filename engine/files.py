@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import BadInput
 
@@ -54,32 +56,40 @@ def read_file(name: str | Path, what: str, limit: int) -> bytes:
     return data
 
 
-def write_file(name: str | Path, data: bytes) -> None:
-    """Write a regular file atomically: it is either the old one or the whole new one, with the
-    permissions of the old one.
+@contextlib.contextmanager
+def replacing(name: str | Path) -> Iterator[BinaryIO]:
+    """Write a regular file atomically: what is written here takes its place when all of it is, with
+    the permissions of the old one.
 
-    Raises OSError or ValueError where that cannot be done.
+    Raises OSError or ValueError where that cannot be done; the old file is then as it was.
     """
     temporary: Path | None = None
     try:
-        # A rename over a symbolic link would replace the link, not the file behind it.
-        file = user_path(name).resolve()
+        try:
+            # A rename over a symbolic link would replace the link, not the file behind it.
+            file = user_path(name).resolve()
+        except RuntimeError as error:  # a link that leads to itself
+            raise OSError(str(error)) from None
         mode = _mode_of(file)
         temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as stream:
             if mode is not None:
                 os.fchmod(stream.fileno(), mode)
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
-    except RuntimeError as error:  # a link that leads to itself
-        raise OSError(str(error)) from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def write_file(name: str | Path, data: bytes) -> None:
+    """Write a regular file atomically, as `replacing` does, and raising what it raises."""
+    with replacing(name) as stream:
+        stream.write(data)
 
 
 def _mode_of(file: Path) -> int | None:

@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from engine.batch_proofs import REFUSALS, REPLAYS_ALONE, BatchProofs
 from engine.batched import BatchedPass, BatchNumbers
-from engine.batches import another_pad_id, batch_key, collate, length_of, pad_id_of
+from engine.batches import collate, pad_id_of
 from engine.errors import CannotRead
 from engine.forward import LOGITS_TO_KEEP, Forward
 from engine.learning import learn
@@ -29,8 +30,6 @@ from engine.streaming import StreamedPass
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
 from engine.transfers import sent
-
-REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -53,9 +52,8 @@ class Lens:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._learned: dict[frozenset[str], ModelParts] = {}
-        self._refused: dict[tuple[frozenset[str], bool], tuple[str | None, int]] = {}
-        """Per kind of inputs, of one length or not: why they cannot go together, and the padding
-        that has been tried."""
+        self.batches = BatchProofs(self)
+        """Which inputs can go together in one pass."""
         self._parts: ModelParts | None = None
         self._lock = model_lock(model)
         # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
@@ -236,79 +234,11 @@ class Lens:
                 return False  # the model puts something in between
             try:
                 alone, _ = own(read_alone=True)
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 if is_out_of_memory(error):
                     raise
                 return False
         return difference(alone, among_all) <= tolerance(self.parts.dtype, among_all)
-
-    def refuses_batch(
-        self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool] = lambda: False
-    ) -> str | None:
-        """Why these inputs, one item each, cannot be read in one pass; None where they can.
-
-        Found out once for inputs of a kind, and again for those of unequal lengths and for more
-        padding than has been proved: the shortest and the longest of `items` are run together and
-        alone, and all their rows must agree within the tolerance of the proof. That takes three
-        passes. Raises Cancelled once `stop()`.
-        """
-        if len({batch_key(item) for item in items}) > 1:
-            return "their inputs have different shapes"
-        ordered = sorted(items, key=length_of)
-        shortest, longest = ordered[0], ordered[-1]
-        padding = length_of(longest) - length_of(shortest)
-        key = (frozenset(shortest), padding > 0)
-        reason, proved = self._refused.get(key, (None, -1))
-        if reason is None and padding > proved:
-            reason = self._refusal([longest, shortest], stop)
-            self._refused[key] = reason, padding
-        return reason
-
-    def _refusal(self, items: Sequence[Mapping[str, Any]], stop: Callable[[], bool]) -> str | None:
-        together = self.collated(items)
-        self.learn(items[0])
-        if not isinstance(self.parts.tail, Tail):
-            return REPLAYS_ALONE
-        try:
-            found = self.logits(together, stop=stop)
-        except _REFUSALS as error:
-            if is_out_of_memory(error):
-                raise
-            return f"this model does not take them together ({' '.join(str(error).split())[:200]})"
-        alone = [self.logits(item, stop=stop) for item in items]
-        gaps = [difference(found[:, index : index + 1], each) for index, each in enumerate(alone)]
-        limit = min(tolerance(self.parts.dtype, each) for each in alone)
-        if max(gaps) <= limit or self._only_rounds(items, found, alone, gaps, stop):
-            return None
-        return f"rows differ by {max(gaps):.3g} from those of an item alone ({limit:.3g} allowed)"
-
-    def _only_rounds(
-        self,
-        items: Sequence[Mapping[str, Any]],
-        found: Tensor,
-        alone: Sequence[Tensor],
-        gaps: Sequence[float],
-        stop: Callable[[], bool],
-    ) -> bool:
-        """Whether a batch does nothing to rows but round them otherwise, as half precision does in
-        passes of another shape.
-
-        Then nothing of a row depends on what else is in the batch, to the bit: neither on the other
-        item nor on what padding is filled with; and it is no farther from the row alone than a pair
-        of the same item is, by a factor of two.
-        """
-        if self.parts.dtype not in (torch.bfloat16, torch.float16):
-            return False
-        pairs = [self.logits(self.collated([item, item]), stop=stop) for item in items]
-        if not torch.equal(pairs[0][:, :1], found[:, :1]):
-            return False
-        filled = collate(items, another_pad_id(items[0], pad_id_of(self.model)))
-        if not torch.equal(self.logits(filled, stop=stop), found):
-            return False
-        return all(
-            gap <= 2 * difference(pair[:, :1], each)
-            for gap, pair, each in zip(gaps, pairs, alone, strict=True)
-        )
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The inputs of one pass over these items; see `engine.batches`."""
@@ -357,10 +287,6 @@ class Lens:
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
-
-
-_REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)
-"""What models raise that are given what they do not take."""
 
 
 def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:

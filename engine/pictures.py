@@ -48,8 +48,11 @@ class OpenedPicture:
 
 def open_picture(path: str | Path) -> OpenedPicture:
     """Open a picture file. Raises BadInput, naming the file and what is wrong with it."""
-    name = storable(path)
-    data = read_file(path, "picture", MAX_BYTES)
+    return picture_from(read_file(path, "picture", MAX_BYTES), storable(path))
+
+
+def picture_from(data: bytes, name: str) -> OpenedPicture:
+    """A picture from the bytes of a file. Raises BadInput, with its `name`."""
     decoded = decode_picture(data, name)
     image = decoded.image
     record = Picture(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput
+from engine.files import replacing
 from engine.sweeps.comparing import Comparison
 from engine.sweeps.findings import Findings
 from engine.sweeps.records import SweepItem, SweepRow
@@ -97,24 +98,12 @@ def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> 
     if file.suffix == ".parquet":
         _write_parquet(lines, columns, file)
         return
-    with (
-        _in_its_place(file) as temporary,
-        temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    with replacing(file) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-
-
-@contextmanager
-def _in_its_place(file: Path) -> Iterator[Path]:
-    """Where to write: it takes the file's place when it is whole."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        yield temporary
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+        text.detach()  # else it would close the stream
 
 
 def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
@@ -124,7 +113,7 @@ def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) 
     except ImportError:
         raise BadInput("Parquet needs pyarrow: pip install 'lenscope[report]'") from None
     schema = pyarrow.schema([(name, _kind(name, pyarrow)) for name in columns])
-    with _in_its_place(file) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with replacing(file) as stream, parquet.ParquetWriter(stream, schema) as writer:
         for some in _some(lines):
             writer.write_table(pyarrow.Table.from_pylist(some, schema))
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from engine.errors import BadInput
 from engine.files import user_path
+from engine.pictures import picture_from
 from engine.records import (
     AnswerReading,
     LayerReading,
@@ -20,6 +22,7 @@ from engine.records import (
     Tracked,
 )
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
+from engine.sweeps.sources.arrow import embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
 
 _ITEM = msgspec.json.Decoder(SweepItem)
@@ -38,8 +41,30 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
 
 
 def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
-    """An item as a run. Raises BadInput where there is none, or no rows without the norm."""
-    return as_run(read_sweep(user_path(folder)), find_item(folder, item), norm)
+    """An item as a run, with its picture where the data has it embedded. Raises BadInput where
+    there is no such item, or no rows without the norm."""
+    sweep, found = read_sweep(user_path(folder)), find_item(folder, item)
+    run = as_run(sweep, found, norm)
+    picture = _embedded(sweep, found)
+    if picture is None:
+        return run
+    return structs.replace(run, question=structs.replace(run.question, picture=picture))
+
+
+def _embedded(sweep: Sweep, item: SweepItem) -> Picture | None:
+    """A picture that no file of its own holds: its record has a preview of it. None where it is
+    not there any more, or is another."""
+    file = Path(sweep.data.path)
+    if item.picture is None or sweep.data.kind != "arrow":
+        return None
+    try:
+        data = embedded_picture(file, item.picture.path)
+        if data is None:
+            return None
+        record = picture_from(data, _picture_path(sweep, item)).record
+    except (BadInput, ImportError):
+        return None
+    return record if record.sha256 == item.picture.sha256 else None
 
 
 def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:

@@ -161,6 +161,12 @@ class Sweeping:
         if block:
             self._run_block(block, told)
         self._finish_batch()
+        rounding = self._lens.batches.rounding
+        if rounding:
+            self.progress.notes["rounding"] = (
+                f"logits of a batch differ by up to {rounding:.2g} from those of an item alone, "
+                f"as {self._sweep.model.dtype} rounds them"
+            )
         told(self.progress)
         self._store.note(self.progress.notes)
         return self.progress
@@ -244,7 +250,7 @@ class Sweeping:
         try:
             for number in range(len(group[0].tasks)):
                 items = [picture.tasks[number].inputs for picture in group]
-                refused = self._lens.refuses_batch(items)
+                refused = self._lens.batches.refusal(items)
                 if refused is not None:
                     return refused
         except Exception as error:
@@ -279,7 +285,7 @@ class Sweeping:
     def _takes(self, items: Sequence[_Item]) -> bool:
         """Whether different questions about the same pictures can go together."""
         try:
-            return self._lens.refuses_batch([item.inputs for item in items]) is None
+            return self._lens.batches.refusal([item.inputs for item in items]) is None
         except Exception as error:
             if not _concerns_items(error):
                 raise

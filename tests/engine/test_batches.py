@@ -107,7 +107,7 @@ def check(name: str) -> None:
     tiny: Tiny = FAMILIES[name]()
     lens = Lens(tiny.model)
     items = [tiny.inputs, longer(tiny.inputs)]
-    refused = lens.refuses_batch(items)
+    refused = lens.batches.refusal(items)
     assert (refused is not None) == (name in ALONE), refused
     if refused is not None:
         return
@@ -134,16 +134,16 @@ def test_the_proof_of_a_batch_is_made_once_and_can_be_stopped() -> None:
     items = [tiny.inputs, tiny.inputs]
     lens.learn(tiny.inputs)
     with pytest.raises(Cancelled):
-        lens.refuses_batch(items, stop=lambda: True)
+        lens.batches.refusal(items, stop=lambda: True)
     passes: list[int] = []
     tiny.model.register_forward_pre_hook(lambda *call: passes.append(1))
-    assert lens.refuses_batch(items) is None
-    assert lens.refuses_batch(items) is None
+    assert lens.batches.refusal(items) is None
+    assert lens.batches.refusal(items) is None
     assert len(passes) == 3
     passes.clear()
     long = longer(tiny.inputs)
     for pair in ([tiny.inputs, long], [long, tiny.inputs], [tiny.inputs, longer(long)]):
-        assert lens.refuses_batch(pair) is None
+        assert lens.batches.refusal(pair) is None
     assert len(passes) == 6  # once for two tokens of padding, once for four
 
 
@@ -187,7 +187,7 @@ def test_half_precision_may_round_a_batch_otherwise_and_nothing_else(
         return change(output)
 
     first.register_forward_hook(changed)
-    refused = lens.refuses_batch([inputs, longer(inputs)])
+    refused = lens.batches.refusal([inputs, longer(inputs)])
     if change is rounds_otherwise and dtype == torch.bfloat16:
         assert refused is None
     else:

@@ -76,7 +76,7 @@ def test_what_a_batch_gives_is_what_the_lens_gives(name: str) -> None:
     tiny = FAMILIES[name]()
     lens = Lens(tiny.model)
     lens.learn(tiny.inputs)
-    if lens.refuses_batch([tiny.inputs, tiny.inputs]) is not None:
+    if lens.batches.refusal([tiny.inputs, tiny.inputs]) is not None:
         pytest.skip("one item at a time")
     for alone in (False, True):
         if not alone or lens.reads_alone(tiny.inputs):

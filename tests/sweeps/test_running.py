@@ -23,6 +23,7 @@ from engine.batched import BatchNumbers
 from engine.errors import BadInput
 from engine.lens import Lens
 from engine.loading import Loaded
+from engine.pictures import open_preview
 from engine.records import Picture, Question
 from engine.sharing import SharedVision
 from engine.sweeps.records import SweepItem
@@ -581,6 +582,31 @@ def test_an_item_opens_as_a_run(bundled: Loaded, few: Path, sweep: Sweeper) -> N
     without = structs.replace(item, rows_unnormed=None)
     with pytest.raises(BadInput, match="no rows without"):
         as_run(read_sweep(swept.folder), without, norm=False)
+
+
+def test_an_embedded_picture_opens_with_its_item(
+    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    data = [file.read_bytes() for file in sorted(few.rglob("*.png"))]
+    file = tmp_path / "data.parquet"
+    prompts = ["Color?"] * len(data)
+    parquet.write_table(pyarrow.table({"image": data, "prompt": prompts}), file)
+    swept = sweep(bundled, file)
+    for item in swept.items:
+        shown = open_item(swept.folder, item).question.picture
+        assert shown is not None and shown.preview is not None
+        assert Path(shown.path).name == swept.items[item].picture.path  # type: ignore[union-attr]
+        assert open_preview(shown.preview).size == (shown.width, shown.height)
+    # Of other data there is no picture to show.
+    parquet.write_table(pyarrow.table({"image": data[::-1][:-1], "prompt": prompts[1:]}), file)
+    first = next(iter(swept.items))
+    shown = open_item(swept.folder, first).question.picture
+    assert shown is not None and shown.preview is None
+    file.unlink()
+    assert open_item(swept.folder, first).question.picture == shown
 
 
 def test_ten_thousand_tiny_items_are_listed_and_counted(tmp_path: Path, bundled: Loaded) -> None:

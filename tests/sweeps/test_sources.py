@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import BadInput
+from engine.sweeps.sources.arrow import embedded_picture
 from engine.sweeps.sources.clevr import ASKED, RULES, _Thing, main_object
 from engine.sweeps.sources.coco import MAIN_ANIMAL, MAIN_OBJECT
 from engine.sweeps.sources.opening import open_source
@@ -380,6 +381,10 @@ def test_embedded_pictures(tmp_path: Path, kind: str) -> None:
         for index, each in enumerate(source.pictures):
             assert each.read is not None and each.read() == data[index]
             assert each.tasks == (Task(f"Number {index}?", NO_GROUP, str(index)),)
+    for index, each in enumerate(source.pictures):
+        assert embedded_picture(path, each.path) == data[index]
+    for name in (f"{path.name}#40", f"{path.name}#", f"{path.name}#-1", "other#3", "a.png"):
+        assert embedded_picture(path, name) is None
 
 
 def test_class_labels_are_answers_by_name(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def check_parser() -> argparse.ArgumentParser:
         "same model cut down to its first layers (one pass for every row).",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    _add_model(parser)
     parser.add_argument(
         "--proof-only", action="store_true", help="leave the comparison of rows out"
     )
@@ -99,7 +99,7 @@ def sweep_parser() -> argparse.ArgumentParser:
         "it was left. Several GPUs: `accelerate launch -m tui sweep ...`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+    _add_model(parser)
     parser.add_argument(
         "--data",
         metavar="DATA",
@@ -175,8 +175,12 @@ def report_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_question(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="a hub id or a folder (the bundled model)")
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument("--image", metavar="FILE", help="the picture (a bundled one)")
     picture.add_argument("--no-image", action="store_true", help="ask without a picture")

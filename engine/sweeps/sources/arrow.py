@@ -57,6 +57,22 @@ def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
     )
 
 
+def embedded_picture(file: Path, name: str) -> bytes | None:
+    """The picture that `PictureTasks.path` calls by this name; None where there is none of it.
+
+    Raises BadInput where the file cannot be read.
+    """
+    beginning, _, number = name.rpartition("#")
+    if beginning != file.name or not number.isdecimal():
+        return None
+    wanted = int(number)
+    for found, row, column in _Rows(file, (), {}).rows(with_pictures=True, first=wanted):
+        if found == wanted:
+            data = row[column].get("bytes") if isinstance(row[column], dict) else row[column]
+            return data if isinstance(data, bytes) else None
+    return None
+
+
 @dataclass(frozen=True)
 class _Rows:
     """Goes through the file from its beginning every time; holds a few rows at once."""
@@ -67,7 +83,7 @@ class _Rows:
     """Column -> the names that its numbers stand for."""
 
     def __iter__(self) -> Iterator[PictureTasks]:
-        for number, row, column in self._rows(with_pictures=True):
+        for number, row, column in self.rows(with_pictures=True):
             image = row[column]
             data = image.get("bytes") if isinstance(image, dict) else image
             path = image.get("path") if isinstance(image, dict) else None
@@ -81,7 +97,7 @@ class _Rows:
 
     def listed(self) -> Iterator[PictureTasks]:
         """The same without the pictures."""
-        for number, row, _ in self._rows(with_pictures=False):
+        for number, row, _ in self.rows(with_pictures=False):
             yield PictureTasks(f"{self.file.name}#{number}", None, self._tasks(number, row))
 
     def _tasks(self, number: int, row: dict[str, Any]) -> tuple[Any, ...]:
@@ -96,19 +112,25 @@ class _Rows:
         }
         return task_of(columns, self.prompts, f"{self.file}, row {number}")
 
-    def _rows(self, with_pictures: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
+    def rows(
+        self, with_pictures: bool, first: int = 0
+    ) -> Iterator[tuple[int, dict[str, Any], str]]:
+        """Rows with their numbers and the name of their column of pictures; from `first` on or a
+        few before it."""
         import pyarrow
 
         try:
-            names, batches = self._opened(with_pictures)
+            names, number, batches = self._opened(with_pictures, first)
             column = next((name for name in IMAGE_COLUMNS if name in names), None)
             if column is None:
                 raise BadInput(
                     f"{self.file}: no image column ({', '.join(IMAGE_COLUMNS)}); "
                     f"it has {', '.join(map(repr, names))}"
                 )
-            number = 0
             for batch in batches:
+                if number + batch.num_rows <= first:
+                    number += batch.num_rows
+                    continue
                 kept = [name for name in (column, *WANTED) if name in batch.schema.names]
                 if not with_pictures:
                     kept = [name for name in kept if name != column]
@@ -123,7 +145,8 @@ class _Rows:
         except (pyarrow.ArrowException, OSError) as error:
             raise BadInput(f"{self.file}: cannot be read ({reason_of(error)})") from None
 
-    def _opened(self, with_pictures: bool) -> tuple[list[str], Iterator[Any]]:
+    def _opened(self, with_pictures: bool, first: int) -> tuple[list[str], int, Iterator[Any]]:
+        """Names of columns, the number of the first row that is given, and rows in batches."""
         import pyarrow
         from pyarrow import parquet
 
@@ -135,15 +158,19 @@ class _Rows:
                 wanted += [name for name in IMAGE_COLUMNS if name in names]
             # Without any column a batch would not say how many rows it has.
             wanted = wanted or names[:1]
-            return names, table.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)
+            groups, number = [*range(table.num_row_groups)], 0
+            while groups and number + table.metadata.row_group(groups[0]).num_rows <= first:
+                number += table.metadata.row_group(groups.pop(0)).num_rows
+            batches = table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=wanted)
+            return names, number, batches
         source = pyarrow.memory_map(str(self.file))
         try:
             stream = pyarrow.ipc.open_stream(source)  # what `datasets` caches
-            return list(stream.schema.names), iter(stream)
+            return list(stream.schema.names), 0, iter(stream)
         except pyarrow.ArrowInvalid:
             whole = pyarrow.ipc.open_file(source)
             batches = (whole.get_batch(index) for index in range(whole.num_record_batches))
-            return list(whole.schema.names), batches
+            return list(whole.schema.names), 0, batches
 
 
 @dataclass(frozen=True)
