@@ -64,7 +64,8 @@ def install(with_tests: bool) -> None:
         print("making a virtual environment in .venv", file=sys.stderr)
         venv.create(VENV, with_pip=True)
     print("installing (once; some minutes)", file=sys.stderr)
-    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Of torch and transformers most modules are never imported: compiling all takes a minute.
+    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     packages = ["-e", str(ROOT)]
     if with_tests:
         packages += tomllib.loads(project.decode())["dependency-groups"]["dev"]

@@ -26,6 +26,7 @@ def main(folder: Path) -> None:
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            "--no-compile",
         ]
         subprocess.run([*pip, wheel], check=True)
         subprocess.run([*pip, "--no-deps", "--upgrade", "pillow>=13"], check=True)

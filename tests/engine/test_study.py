@@ -25,7 +25,7 @@ from tests import study_models
 from tests.study_models import LLAVA_NAME, QWEN_NAME
 
 Folder = Callable[[str], Path]
-PROMPTS = ("Color of the main object:", "Place:")
+PROMPTS = ("Color of the main object:", pytest.param("Place:", marks=pytest.mark.slow))
 SIZES = [(640, 427), (480, 320), (300, 500), (336, 336), (56, 56), (1, 1), (1500, 40)]
 """COCO, CLEVR, upright, square, and extreme pictures: width, height."""
 

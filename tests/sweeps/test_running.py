@@ -464,12 +464,15 @@ def ended(whole: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_killed_and_taken_up_again(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_killed_and_taken_up_again(
+    bundled: Loaded, tmp_path: Path, sweep: Sweeper, times: int
+) -> None:
     data, out = tmp_path / "data", tmp_path / "killed"
     write_clevr(data, 12)
     whole = command("--data", data, "--out", out, "--batch-size", "1")
     kills = 0
-    for _ in range(2):
+    for _ in range(times):
         process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.DEVNULL)
         before = sum(1 for _ in read_items(out))
         deadline = time.monotonic() + 120

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from engine.events import LoadOptions
@@ -17,6 +18,8 @@ from tui.app import Explorer
 from tui.startup import Startup
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
+ONE_SIZE = [SIZES[0], *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES[1:])]
+"""For what takes long: the narrowest, and all in the full set."""
 PROMPT = "Shape of the main object:"
 
 

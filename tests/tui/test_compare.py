@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from engine.records import Counterfactual, ModelCard, Picture, Question, Token, Tracked
 from tests.tui.dialog_stage import HOSTILE, PLAIN, Stage, make_view, on_stage
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.dialogs.compare import (
     Compare,
     CompareTable,
@@ -276,7 +276,7 @@ async def test_the_sides_are_swapped(size: tuple[int, int]) -> None:
         assert rows_of(stage)[6] == before
 
 
-@at_every_size
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_moving_and_leaving(size: tuple[int, int]) -> None:
     left, right = make_view(1, layers=40), make_view(2, layers=40)

@@ -6,7 +6,7 @@ import pytest
 
 import samples
 from engine.records import Picture, Question
-from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tui.actions import ACTIONS
 
@@ -25,7 +25,7 @@ async def back(stage: Stage) -> None:
     await stage.press("escape")  # from the editor to the table
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_every_action(size: tuple[int, int]) -> None:
     question = Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from engine.records import Picture
 from tests.tui.dialog_stage import HOSTILE, PLAIN, make_state, make_view, on_stage
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.dialogs.compare import Compare
 from tui.dialogs.history import History, HistoryList, plan_history
 from tui.dialogs.line_input import LineInput
@@ -268,7 +268,7 @@ async def test_only_what_has_changed_is_drawn(size: tuple[int, int]) -> None:
         await stage.pilot.pause()
 
 
-@at_every_size
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_two_hundred_runs(size: tuple[int, int]) -> None:
     state = make_state(*(make_view(index, f"Question {index}:") for index in range(1, 201)))

@@ -19,7 +19,7 @@ from engine.records import (
     Session,
 )
 from tests.tui.fakes import CARD, finish, make_rows, make_run
-from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
 from tui.dialogs.against import AgainstList
 from tui.dialogs.compare import Compare
@@ -100,7 +100,7 @@ def hostile_comparisons(picture: Run) -> Session:
     return Session(created="x", saved="x", runs=tuple(runs), comparisons=tuple(comparisons))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @pytest.mark.parametrize("whole", [True, False])
 @in_loop
 async def test_hostile_counterfactuals(size: tuple[int, int], whole: bool) -> None:

@@ -169,7 +169,9 @@ def answer_of(command: str, folder: Path) -> Run:
     "settings",
     [
         {"picture": Picture(path=str(samples.DEFAULT_PICTURE))},
-        {"chat": False, "norm": False, "prefix": " a", "top_k": 5},
+        pytest.param(
+            {"chat": False, "norm": False, "prefix": " a", "top_k": 5}, marks=pytest.mark.slow
+        ),
     ],
     ids=["picture", "raw"],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from engine.sweeps.records import SweepItem
 from tests.sweeps.test_findings import item, results
-from tests.tui.stage import SIZES, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
 from tui.dialogs.chooser import Chooser
 from tui.dialogs.sweep_view import SweepView
@@ -36,7 +36,7 @@ def startup(folder: Path) -> dict[str, object]:
     return {"options": None, "sweep": folder}
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explorer(size, startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
@@ -111,7 +111,7 @@ async def test_without_a_sweep() -> None:
         await stage.shows("no sweep is open")
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_a_hostile_sweep(tmp_path: Path, size: tuple[int, int]) -> None:
     evil = item(5, [7, 0, 0, 0, 0], "cube")
