@@ -77,6 +77,11 @@ class BatchNumbers:
         self._tail = tail
         self._fetched = Fetched([spreads, gaps, limits, *normed, *(unnormed or ())])
 
+    @property
+    def are_there(self) -> bool:
+        """Whether they were computed at once."""
+        return self._fetched.is_there
+
     def items(self) -> list[ItemNumbers]:
         """Of each item, once they are there."""
         spreads, gaps, limits, *columns = self._fetched.wait()

@@ -100,6 +100,18 @@ def another_pad_id(inputs: Mapping[str, Any], pad_id: int) -> int:
     return pad_id + 1
 
 
+def another_like(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """An item of the same shapes and other content: a paler picture, another last token."""
+    made = dict(inputs)
+    for name, value in inputs.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            made[name] = value * 0.5
+        elif name.endswith(SEQUENCE) and isinstance(value, Tensor):
+            made[name] = value.clone()
+            made[name][:, -1] = another_pad_id(inputs, int(value[0, -1]))
+    return made
+
+
 def bytes_of_item(model: Any, inputs: Mapping[str, Any], all_logits: bool = True) -> int:
     """A generous estimate of what one more item of a batch takes while the pass runs.
 

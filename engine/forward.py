@@ -94,8 +94,9 @@ class Forward:
             before[module] = self._tail_watch(slot)
         inputs = self.inputs
         if self._asked is not None:
-            device = next(self.model.parameters()).device
-            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._asked, device)}
+            assert isinstance(self._tail, Tail)
+            # They pick from what the head gets, which may be on another device than the inputs.
+            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._asked, self._tail.device)}
         with evaluating(self.model), hooked(before, after):
             output = self.model(**inputs)
         if self.cancelled.is_set():

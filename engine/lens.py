@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.batch_proofs import REFUSALS, REPLAYS_ALONE, BatchProofs
+from engine.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.batched import BatchedPass, BatchNumbers
 from engine.batches import collate, pad_id_of
 from engine.errors import CannotRead
@@ -218,6 +218,7 @@ class Lens:
         if kind not in self._reads_alone:
             self._reads_alone[kind] = (
                 self._keeps_logits
+                and isinstance(self.parts.tail, Tail)
                 and attention is not None
                 and self._are_the_same_alone(self.on_device(inputs), attention)
             )
@@ -234,7 +235,7 @@ class Lens:
                 return False  # the model puts something in between
             try:
                 alone, _ = own(read_alone=True)
-            except REFUSALS as error:
+            except Exception as error:  # models raise anything
                 if is_out_of_memory(error):
                     raise
                 return False

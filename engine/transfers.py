@@ -26,6 +26,11 @@ class Fetched:
             arrived.record(torch.cuda.current_stream(device))
             self._arrived.append(arrived)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing had to be waited for."""
+        return not self._arrived
+
     def wait(self) -> list[Tensor]:
         """The tensors, once they are there."""
         for event in self._arrived:

@@ -11,12 +11,17 @@ from __future__ import annotations
 import copy
 import ctypes
 import dataclasses
+import io
 import os
+import pickle
 import signal
+import sys
+import threading
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -71,12 +76,12 @@ class PreparedPicture:
 def worker_count(device: torch.device) -> int:
     """How many processes make inputs beside passes on `device`: as many as there are cores for.
 
-    They are forked, so that they need not load anything; where that is not safe there are none.
+    They are forked, so that they need not load anything, and go with this process: on Linux.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or sys.platform != "linux":
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1)
-    return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // processes - 1))
+    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // processes - 1))
 
 
 class Preparing:
@@ -119,29 +124,32 @@ class Preparing:
     ) -> Iterator[PreparedPicture]:
         # The workers are copies of this process, in which other threads may hold anything.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        made = iter(
-            DataLoader(
-                _Pictures(self),
-                sampler=pictures,
-                batch_size=None,
-                collate_fn=_as_it_is,
-                num_workers=self._workers,
-                prefetch_factor=max(1, ahead // self._workers),
-                multiprocessing_context="fork",
-                worker_init_fn=partial(_end_with, os.getpid()),
+        with _deaths_told_by_the_loader():
+            made = iter(
+                DataLoader(
+                    _Pictures(self),
+                    sampler=pictures,
+                    batch_size=None,
+                    collate_fn=_as_it_is,
+                    num_workers=self._workers,
+                    prefetch_factor=max(1, ahead // self._workers),
+                    multiprocessing_context="fork",
+                    worker_init_fn=partial(_end_with, os.getpid()),
+                )
             )
-        )
         while True:
             try:
                 packed = next(made)
             except StopIteration:
                 return
             except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
                 raise CannotRead(
                     "a process that prepares pictures was ended from outside "
                     f"({' '.join(str(error).split())[:200]}); the same command goes on"
                 ) from None
-            yield packed.opened()
+            yield pickle.loads(packed)
 
     def _inputs(self, prompt: str, image: Image) -> dict[str, Any]:
         known = self._known.get(prompt)
@@ -177,15 +185,21 @@ class Preparing:
                 text = " ".join(str(error).split()) or type(error).__name__
                 yield f"the model's processor failed: {text[:300]}"
                 continue
-            yield inputs
             if first is None:
+                yield inputs
                 first, key = inputs, _geometry(task.prompt, inputs)
-            elif key is not None and len(self._written) < MOST_KNOWN:
-                texts = sequences(inputs)
-                others = inputs.keys() - texts.keys()
-                same = all(torch.equal(inputs[name], first[name]) for name in others & first.keys())
-                if same and inputs.keys() == first.keys():
-                    self._written[key, task.prompt] = texts
+                continue
+            # What the prompts of a picture have in common is one tensor, and known again by that.
+            texts = sequences(inputs)
+            shared = {
+                name: first[name]
+                for name in inputs.keys() - texts.keys()
+                if name in first and same(inputs[name], first[name])
+            }
+            yield {**inputs, **shared}
+            alike = inputs.keys() == first.keys() == shared.keys() | texts.keys()
+            if key is not None and alike and len(self._written) < MOST_KNOWN:
+                self._written[key, task.prompt] = texts
 
     def prepared(self, picture: PictureTasks) -> PreparedPicture:
         """One picture's questions, here and now."""
@@ -205,64 +219,40 @@ class Preparing:
         return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
 
 
-class _Pictures(Dataset["_Packed"]):
+class _Pictures(Dataset[bytes]):
     """What a worker has; its index is what it is to prepare."""
 
     def __init__(self, preparing: Preparing) -> None:
         self._preparing = preparing
 
-    def __getitem__(self, picture: PictureTasks) -> _Packed:
-        return _Packed.of(self._preparing.prepared(picture))
+    def __getitem__(self, picture: PictureTasks) -> bytes:
+        try:
+            return _packed(self._preparing.prepared(picture))
+        except Exception as error:  # what cannot be packed, or whatever a processor is made of
+            reason = f"it cannot be prepared: {' '.join(str(error).split())[:300]}"
+            failed = tuple((task, reason) for task in picture.tasks)
+            return _packed(PreparedPicture(picture.path, "", (), failed))
 
 
-class _Bytes(NamedTuple):
-    """A tensor, packed."""
+class _Packer(pickle.Pickler):
+    """Tensors go as bytes: torch would send them through shared memory, of which there is little
+    in containers. What two tasks have in common is packed once, and is one tensor again."""
 
-    data: np.ndarray[Any, Any]
-    dtype: torch.dtype
-    shape: torch.Size
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return NotImplemented
+        data = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return _tensor, (data, value.dtype, tuple(value.shape))
 
 
-class _Packed(NamedTuple):
-    """A prepared picture without tensors, which torch would send through shared memory: there is
-    little of that in containers."""
+def _packed(picture: PreparedPicture) -> bytes:
+    stream = io.BytesIO()
+    _Packer(stream, pickle.HIGHEST_PROTOCOL).dump(picture)
+    return stream.getvalue()
 
-    picture: PreparedPicture
-    """Its tasks' inputs lack what is a tensor."""
-    tensors: tuple[_Bytes, ...]
-    places: tuple[dict[str, int], ...]
-    """Of each task, which of the tensors its inputs are."""
 
-    @classmethod
-    def of(cls, picture: PreparedPicture) -> _Packed:
-        """Packs what two tasks have in common once, to be one tensor again."""
-        tensors: dict[int, Tensor] = {}
-        tasks: list[PreparedTask] = []
-        places: list[dict[str, int]] = []
-        for task in picture.tasks:
-            own = {name: each for name, each in task.inputs.items() if isinstance(each, Tensor)}
-            others = {name: each for name, each in task.inputs.items() if name not in own}
-            tensors |= {id(each): each for each in own.values()}
-            numbers = {key: number for number, key in enumerate(tensors)}
-            places.append({name: numbers[id(each)] for name, each in own.items()})
-            tasks.append(PreparedTask(task.task, others))
-        packed = tuple(
-            _Bytes(each.reshape(-1).view(torch.uint8).numpy(), each.dtype, each.shape)
-            for each in tensors.values()
-        )
-        return cls(dataclasses.replace(picture, tasks=tuple(tasks)), packed, tuple(places))
-
-    def opened(self) -> PreparedPicture:
-        """The picture as it was."""
-        tensors = [
-            torch.from_numpy(each.data).view(each.dtype).reshape(each.shape)
-            for each in self.tensors
-        ]
-        tasks = tuple(
-            PreparedTask(task.task, task.inputs | {name: tensors[at] for name, at in place.items()})
-            for task, place in zip(self.picture.tasks, self.places, strict=True)
-        )
-        return dataclasses.replace(self.picture, tasks=tasks)
+def _tensor(data: np.ndarray[Any, Any], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(data).view(dtype).reshape(shape)
 
 
 def _as_it_is(packed: Any) -> Any:
@@ -274,9 +264,25 @@ def _end_with(parent: int, worker: int) -> None:
     is nothing to do, and a worker that stayed would keep its lock and its device's memory."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # A progress bar's, whose lock another thread may have held when this process was made.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _deaths_told_by_the_loader() -> Iterator[None]:
+    """Without torch's handler, which raises in the midst of whatever this process does when a
+    worker ends: the loader finds out by itself when it is asked for the next picture."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:

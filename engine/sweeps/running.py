@@ -123,8 +123,8 @@ class Sweeping:
         self._sharing_proved = False
         self._remembered: tuple[str, ...] = ()
         """The pictures of the pass that is in memory."""
-        self._on_device: dict[str, tuple[list[Any], Tensor]] = {}
-        """Pixels of the last batch: of each item, and together."""
+        self._on_device: dict[str, tuple[list[Any], Tensor, int]] = {}
+        """Pixels of the last batch: of each item, together, and the version of these."""
         self._running: _Running | None = None
         self._finished = 0.0
         """When the last batch was, as `time.perf_counter` counts."""
@@ -148,24 +148,36 @@ class Sweeping:
         preparing = Preparing(self._loaded, self._question, worker_count(self._lens.device))
         block: list[PreparedPicture] = []
         wanted = self._still_to_ask(self._source.pictures)
-        with closing(preparing.pictures(wanted, self._ahead)) as pictures:
-            for picture in pictures:
-                for task, error in picture.failed:
-                    self._fail(picture, task, error)
-                if picture.tasks:
-                    block.append(picture)
-                if len(block) >= self._size.now:
-                    self._run_block(block, told)
-                    block = []
-                told(self.progress)
-        if block:
-            self._run_block(block, told)
-        self._finish_batch()
+        ended: LenscopeError | None = None
+        try:
+            with closing(preparing.pictures(wanted, self._ahead)) as pictures:
+                while True:
+                    try:
+                        picture = next(pictures, None)
+                    except LenscopeError as error:
+                        ended = error  # what has been made ready before is asked all the same
+                        break
+                    if picture is None:
+                        break
+                    for task, reason in picture.failed:
+                        self._fail(picture, task, reason)
+                    if picture.tasks:
+                        block.append(picture)
+                    if len(block) >= self._size.now:
+                        self._run_block(block, told)
+                        block = []
+                    told(self.progress)
+            if block:
+                self._run_block(block, told)
+        finally:
+            self._finish_batch()
+        if ended is not None:
+            raise ended
         rounding = self._lens.batches.rounding
         if rounding:
             self.progress.notes["rounding"] = (
-                f"logits of a batch differ by up to {rounding:.2g} from those of an item alone, "
-                f"as {self._sweep.model.dtype} rounds them"
+                f"in a batch of two, logits were {rounding:.2g} from those of an item alone, "
+                f"as {self._sweep.model.dtype} rounds them; --batch-size 1 does not"
             )
         told(self.progress)
         self._store.note(self.progress.notes)
@@ -250,7 +262,7 @@ class Sweeping:
         try:
             for number in range(len(group[0].tasks)):
                 items = [picture.tasks[number].inputs for picture in group]
-                refused = self._lens.batches.refusal(items)
+                refused = self._lens.batches.refusal(items, may_round=True)
                 if refused is not None:
                     return refused
         except Exception as error:
@@ -285,7 +297,8 @@ class Sweeping:
     def _takes(self, items: Sequence[_Item]) -> bool:
         """Whether different questions about the same pictures can go together."""
         try:
-            return self._lens.batches.refusal([item.inputs for item in items]) is None
+            inputs = [item.inputs for item in items]
+            return self._lens.batches.refusal(inputs, may_round=True) is None
         except Exception as error:
             if not _concerns_items(error):
                 raise
@@ -325,6 +338,8 @@ class Sweeping:
             self.progress.batch_size = self._size.now
             self._finish_batch()
             self._running = _Running(batch, numbers, began)
+            if numbers.are_there:
+                self._finish_batch()
             return
         self._finish_batch()
         self._forget_pictures()
@@ -367,9 +382,10 @@ class Sweeping:
         same tensors: nothing is copied or compared twice."""
         items = [item.inputs for item in batch]
         again: dict[str, Tensor] = {}
-        for name, (values, tensor) in self._on_device.items():
+        for name, (values, tensor, version) in self._on_device.items():
             theirs = [item.get(name) for item in items]
-            if len(theirs) == len(values) and all(map(is_, theirs, values)):
+            unchanged = tensor._version == version
+            if unchanged and len(theirs) == len(values) and all(map(is_, theirs, values)):
                 again[name] = tensor
         if again:
             items = [
@@ -378,8 +394,8 @@ class Sweeping:
         together = dict(items[0]) if len(items) == 1 else self._lens.collated(items)
         for name, value in together.items():
             if isinstance(value, Tensor) and value.is_floating_point():
-                together[name] = sent(value, self._lens.device)
-                self._on_device[name] = [item[name] for item in items], together[name]
+                tensor = together[name] = sent(value, self._lens.device)
+                self._on_device[name] = [item[name] for item in items], tensor, tensor._version
         return {**together, **again}
 
     def _read(self, batch: Sequence[_Item], shared: bool) -> BatchNumbers:
@@ -387,6 +403,7 @@ class Sweeping:
         lens.learn(first)
         kind = frozenset(first)
         if kind not in self._unnormed:
+            lens.reads_alone(first)
             self._unnormed[kind] = self._can_leave_norm_out()
         inputs = self._together(batch)
         truths = [self._spelling(item.task.task.truth).ids for item in batch]

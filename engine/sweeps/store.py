@@ -159,7 +159,8 @@ class Store:
             self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.close()
+            os.close(self._handle)
+            self._handle = -1  # what is in the file is another's
             raise BadInput(f"{folder}: another sweep is writing this shard") from None
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written to ({reason_of(error)})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -18,12 +20,21 @@ import torch
 from msgspec import structs
 from PIL import Image
 
-from engine.errors import CannotRead
+import samples
+from engine import load
+from engine.errors import BadInput, CannotRead
 from engine.loading import Loaded
 from engine.pictures import open_picture
 from engine.prompts import prepare
 from engine.records import Question
-from engine.sweeps.preparing import Preparing, worker_count
+from engine.sharing import same
+from engine.sweeps.preparing import (
+    PreparedPicture,
+    PreparedTask,
+    Preparing,
+    _packed,
+    worker_count,
+)
 from engine.sweeps.sources.tasks import PictureTasks, Task
 
 Opened = Callable[[str], Loaded]
@@ -46,11 +57,13 @@ def pictures(tmp_path: Path) -> list[PictureTasks]:
 
 @forks
 @pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "bundled"])
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "bundled", "bundled in bfloat16"])
 def test_inputs_are_those_of_each_question_alone(
     opened: Opened, bundled: Loaded, pictures: list[PictureTasks], name: str, workers: int
 ) -> None:
-    loaded = bundled if name == "bundled" else opened(name)
+    loaded = opened(name) if "bundled" not in name else bundled
+    if "bfloat16" in name:
+        loaded = load(samples.MODEL, dtype="bfloat16")
     question = Question(prompt="", prefix="It is")
     found = list(Preparing(loaded, question, workers).pictures(pictures))
     assert [each.path for each in found] == [each.path for each in pictures]
@@ -122,6 +135,8 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
         (worker,) = multiprocessing.active_children()
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
+        for _ in range(20):  # a pass: it is not disturbed
+            time.sleep(0.02)
         with pytest.raises(
             CannotRead, match=r"ended from outside.*the same command goes on"
         ) as why:
@@ -129,6 +144,74 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
                 next(made)
     assert str(why.value).endswith("the same command goes on") and "\n" not in str(why.value)
     assert not multiprocessing.active_children()
+
+
+class Odd(NamedTuple):
+    """What a processor might give."""
+
+    kind: str
+    inputs: dict[str, Any]
+
+
+ODD = [
+    Odd("strided", {"ids": torch.arange(12)[::3], "wide": torch.zeros(4, 6)[:, ::2]}),
+    Odd("one for all", {"mask": torch.ones(1).expand(7)}),
+    Odd("no dimension", {"scale": torch.tensor(2.5, dtype=torch.bfloat16)}),
+    Odd("empty", {"none": torch.zeros(0, 3, dtype=torch.bool)}),
+    Odd("in a list", {"pixels": [torch.zeros(2), {"more": torch.ones(3, dtype=torch.float16)}]}),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.kind)
+def test_whatever_a_processor_gives_comes_through(odd: Odd) -> None:
+    task = PreparedTask(TASKS[0], odd.inputs)
+    picture = PreparedPicture("a.png", "0" * 64, (task, task), ())
+    first, second = pickle.loads(_packed(picture)).tasks
+    assert first is second and same(first.inputs, odd.inputs)
+    assert not any(value.is_shared() for value in tensors_of(first.inputs))
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [tensor for each in inner for tensor in tensors_of(each)]
+
+
+@forks
+@pytest.mark.parametrize("raises", [False, True])
+def test_what_a_worker_cannot_send_is_a_failure(
+    opened: Opened, pictures: list[PictureTasks], monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    own = Preparing.prepared
+
+    def prepared(self: Preparing, picture: PictureTasks) -> PreparedPicture:
+        if picture.path == "3.png":
+            if raises:
+                raise RuntimeError("a processor's surprise")
+            inputs = {"forward": lambda: None}
+            return PreparedPicture(picture.path, "0" * 64, (PreparedTask(TASKS[0], inputs),), ())
+        return own(self, picture)
+
+    monkeypatch.setattr(Preparing, "prepared", prepared)
+    found = list(Preparing(opened("llava"), Question(prompt=""), 2).pictures(pictures))
+    assert [each.path for each in found] == [each.path for each in pictures]
+    (bad,) = (each for each in found if each.path == "3.png")
+    assert not bad.tasks and [task for task, _ in bad.failed] == list(TASKS)
+    assert all(reason.startswith("it cannot be prepared: ") for _, reason in bad.failed)
+
+
+@forks
+def test_a_source_that_breaks_is_not_taken_for_a_worker(
+    opened: Opened, pictures: list[PictureTasks]
+) -> None:
+    def broken() -> Iterator[PictureTasks]:
+        yield from pictures
+        raise BadInput("row 7 cannot be read")
+
+    made = Preparing(opened("llava"), Question(prompt=""), 1).pictures(broken(), lambda picture: 2)
+    with pytest.raises(BadInput, match="row 7"):
+        list(made)
 
 
 FORGOTTEN = """
@@ -172,9 +255,9 @@ def running(pid: int) -> bool:
 
 def test_workers_only_where_the_passes_leave_cores_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker_count(torch.device("cpu")) == 0
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)))
     assert worker_count(torch.device("cuda", 0)) == 5
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert worker_count(torch.device("cuda", 0)) == 1
-    monkeypatch.setattr(os, "cpu_count", lambda: 256)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(256)))
     assert worker_count(torch.device("cuda", 0)) == 8

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -86,6 +85,7 @@ def test_what_a_batch_gives_is_what_the_lens_gives(name: str) -> None:
 LOGITS_AMONG_ALL = {
     "git", "blip",  # the picture's positions are put ahead inside the model
     "florence2", "t5gemma2", "pp_formulanet",  # nothing masks what the decoder is given
+    "gemma3n", "gemma3n_text",  # read by running the model again
 }  # fmt: skip
 """Families whose forward takes `logits_to_keep`, and which are read among all logits."""
 
@@ -147,9 +147,10 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
             assert torch.allclose(rows.kl_to_last, kl, atol=1e-4)
             final = int(normed[-1].argmax())
             assert torch.allclose(rows.final_probability, p[:, final], atol=1e-5)
-            assert rows.final_rank.tolist() == ranks_of(
-                logits, torch.full((len(logits),), final)
-            ).tolist() or np.allclose(rows.final_probability, p[:, final], atol=1e-6)
+            # As many are ahead of it, but for those that are as likely.
+            ahead = (p > p[:, final : final + 1] + 1e-6).sum(-1)
+            beside = (p > p[:, final : final + 1] - 1e-6).sum(-1)
+            assert ((ahead < rows.final_rank) & (rows.final_rank <= beside)).all()
             wanted = p[:, list(ids)].sum(-1) if ids else torch.zeros(len(p))
             assert torch.allclose(rows.truth_probability, wanted, atol=1e-5)
         assert item.rows.final_rank[-1] == 1 and item.rows.kl_to_last[-1] < 1e-5

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from engine.sharing import SharedVision
 from engine.sweeps.records import SweepItem
 from engine.sweeps.reopening import as_run, find_item, open_item
 from engine.sweeps.sources.opening import open_source
-from engine.sweeps.sources.tasks import Prompt
+from engine.sweeps.sources.tasks import PictureTasks, Prompt
 from engine.sweeps.store import CannotWrite, Store, read_failures, read_items, read_sweep
 from samples.making.clevr import write_clevr
 from tests.sweeps.conftest import SCENES, Sweeper, described
@@ -343,6 +344,38 @@ def test_pictures_of_two_shapes_each_share_their_vision_pass(
     assert len(seen) <= 10
 
 
+def test_what_was_made_ready_before_the_data_breaks_is_asked(
+    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+) -> None:
+    source = open_source(few)
+
+    class Breaking:
+        def __iter__(self) -> Iterator[PictureTasks]:
+            yield from list(source.pictures)[:2]
+            raise BadInput("row 2 cannot be read")
+
+    broken = replace(source, pictures=Breaking(), quickly=source.pictures)
+    with pytest.raises(BadInput, match="row 2 cannot"):
+        sweep(bundled, broken, batch_size=8)
+    assert len(list(read_items(tmp_path / "out"))) == 8
+
+
+def test_seconds_are_those_of_the_items_own_batch(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Lens.read_batch
+    waits = iter([0.3, 0.0, 0.3, *[0.0] * 100])
+
+    def read_batch(self: Lens, *rest: Any) -> BatchNumbers:
+        time.sleep(next(waits))
+        return own(self, *rest)
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    swept = sweep(bundled, few, batch_size=1, limit=1, share=False)
+    first, second, third, fourth = (item.seconds["pass"] for item in swept.items.values())
+    assert min(first, third) > 0.3 > max(second, fourth)
+
+
 def test_an_assertion_inside_the_model_is_a_failure(
     bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,8 +417,10 @@ def test_a_folder_of_another_sweep_is_refused(
 
 def test_two_writers_of_one_shard_are_refused(tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
-    with pytest.raises(BadInput, match="another sweep"):
-        Store(tmp_path / "out")
+    for _ in range(2):  # the second leaves all as it is, though nothing is in the file yet
+        with pytest.raises(BadInput, match="another sweep"):
+            Store(tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["items-00000-of-00001.jsonl"]
     Store(tmp_path / "out", 1, 2).close()
     store.close()
     Store(tmp_path / "out").close()

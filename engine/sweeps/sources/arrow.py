@@ -63,12 +63,12 @@ def embedded_picture(file: Path, name: str) -> bytes | None:
     Raises BadInput where the file cannot be read.
     """
     beginning, _, number = name.rpartition("#")
-    if beginning != file.name or not number.isdecimal():
+    if beginning != file.name or not number.isdecimal() or len(number) > 18:
         return None
     wanted = int(number)
     for found, row, column in _Rows(file, (), {}).rows(with_pictures=True, first=wanted):
         if found == wanted:
-            data = row[column].get("bytes") if isinstance(row[column], dict) else row[column]
+            data, _ = _embedded(row[column])
             return data if isinstance(data, bytes) else None
     return None
 
@@ -84,9 +84,7 @@ class _Rows:
 
     def __iter__(self) -> Iterator[PictureTasks]:
         for number, row, column in self.rows(with_pictures=True):
-            image = row[column]
-            data = image.get("bytes") if isinstance(image, dict) else image
-            path = image.get("path") if isinstance(image, dict) else None
+            data, path = _embedded(row[column])
             yield PictureTasks(
                 f"{self.file.name}#{number}",
                 # A path that the file names instead of a picture must lie beside it.
@@ -115,8 +113,8 @@ class _Rows:
     def rows(
         self, with_pictures: bool, first: int = 0
     ) -> Iterator[tuple[int, dict[str, Any], str]]:
-        """Rows with their numbers and the name of their column of pictures; from `first` on or a
-        few before it."""
+        """Rows with their numbers and the name of their column of pictures; from `first` on, or
+        up to `ROWS_AT_ONCE` before it."""
         import pyarrow
 
         try:
@@ -135,7 +133,9 @@ class _Rows:
                 if not with_pictures:
                     kept = [name for name in kept if name != column]
                 few = batch.select(kept)
-                for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                begin = max(0, first - number) // ROWS_AT_ONCE * ROWS_AT_ONCE
+                number += begin
+                for start in range(begin, batch.num_rows, ROWS_AT_ONCE):
                     part = few.slice(start, ROWS_AT_ONCE)
                     columns = {name: part.column(name).to_pylist() for name in kept}
                     for index in range(min(ROWS_AT_ONCE, batch.num_rows - start)):
@@ -208,6 +208,11 @@ def _classes(file: Path) -> dict[str, tuple[str, ...]]:
 
 class _Info(msgspec.Struct):
     info: dict[str, Any] = {}
+
+
+def _embedded(cell: Any) -> tuple[Any, Any]:
+    """What a cell of the image column holds, and what it is called."""
+    return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
 
 
 def _bytes(data: Any) -> bytes:
