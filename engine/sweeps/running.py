@@ -39,7 +39,7 @@ from engine.sweeps.records import (
     SweepItem,
     SweepRow,
 )
-from engine.sweeps.sizing import MOST, BatchSize
+from engine.sweeps.sizing import START_ON_CPU, BatchSize
 from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
 from engine.sweeps.store import SAME_AS, Store, item_id, task_key
 from engine.tail import Tail
@@ -115,7 +115,7 @@ class Sweeping:
         self._spell = spelled(tokenizer, self._text_of, vocabulary_of(loaded.model, tokenizer))
         self._spelled: dict[str, Spelled] = {}
         self._fixed_size = batch_size
-        self._size = BatchSize(batch_size, MOST)
+        self._size = BatchSize(batch_size)
         self._sized = False
         self._unnormed: dict[Hashable, bool] = {}
         self._share = share
@@ -318,7 +318,10 @@ class Sweeping:
         if self._fixed_size is None:
             device = self._lens.device
             most = most_at_once(self._lens.model, inputs, device, all_logits=not alone)
-            self._size = BatchSize(None, min(most, MOST_ON_CPU if device.type == "cpu" else MOST))
+            if device.type == "cpu":
+                self._size = BatchSize(None, min(most, MOST_ON_CPU), START_ON_CPU)
+            else:
+                self._size = BatchSize(None, most)
 
     # One batch
 
@@ -334,7 +337,7 @@ class Sweeping:
             reason = str(error) if isinstance(error, CannotRead) else explain(error)
             error.__traceback__ = None  # lets go of the tensors of the broken pass
         else:
-            self._size.went_well(len(batch))
+            self._size.went_well(len(batch), time.perf_counter() - began)
             self.progress.batch_size = self._size.now
             self._finish_batch()
             self._running = _Running(batch, numbers, began)

@@ -14,7 +14,7 @@ from engine import Lens
 from engine.errors import CannotRead
 from engine.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.sharing import SharedVision
-from engine.sweeps.sizing import MOST, BatchSize
+from engine.sweeps.sizing import LONG, MOST, BatchSize
 from engine.tail import Tail
 from tests.families import FAMILIES, Tiny
 
@@ -212,7 +212,7 @@ def test_a_batch_grows_shrinks_and_grows_again() -> None:
     size = BatchSize()
     seen = [size.now]
     for _ in range(6):
-        size.went_well(size.now)
+        size.went_well(size.now, 0.1)
         seen.append(size.now)
     assert seen[0] < seen[1] and seen[-1] == MOST
     size.ran_out(64)
@@ -220,17 +220,25 @@ def test_a_batch_grows_shrinks_and_grows_again() -> None:
     size.ran_out(32)
     assert size.now == 16
     for _ in range(4):
-        size.went_well(16)
+        size.went_well(16, 0.1)
     assert size.now == 16  # not at once
     for _ in range(40):
-        size.went_well(size.now)
+        size.went_well(size.now, 0.1)
     assert size.now > 16
     for _ in range(9):
         size.ran_out(size.now)
     assert size.now == 1
     fixed = BatchSize(6)
-    fixed.went_well(6)
+    fixed.went_well(6, 0.1)
     assert fixed.now == 6
     fixed.ran_out(6)
     assert fixed.now == 3
     assert BatchSize(None, most=2).now == 2
+
+
+def test_passes_that_take_long_grow_no_further() -> None:
+    size = BatchSize(start=4)
+    size.went_well(4, LONG - 1)
+    assert size.now == 8
+    size.went_well(8, LONG + 1)
+    assert size.now == 8
