@@ -7,8 +7,8 @@ START_ON_CPU = 4
 MOST = 64
 """More items at once gain nothing that is worth their memory."""
 LONG = 10.0
-"""Seconds of a pass after which it grows no further: whoever waits wants to see that it goes on, and
-what is under way is lost when the sweep is killed."""
+"""Seconds of a pass after which it grows no further: whoever waits wants to see that it goes on,
+and what is under way is lost when the sweep is killed."""
 GOOD_FOR_GROWTH = 16
 """Passes that must go well before a size is tried again at which memory ran out."""
 

@@ -344,6 +344,17 @@ def test_pictures_of_two_shapes_each_share_their_vision_pass(
     assert len(seen) <= 10
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_inputs_from_other_processes_are_the_same(
+    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = sweep(bundled, few, "own", batch_size=2)
+    monkeypatch.setattr("engine.sweeps.running.worker_count", lambda device: 2)
+    theirs = sweep(bundled, few, "theirs", batch_size=2)
+    assert theirs.progress.done == 12
+    alike(own.items, theirs.items)
+
+
 def test_what_was_made_ready_before_the_data_breaks_is_asked(
     bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
 ) -> None:
