@@ -69,7 +69,11 @@ async def shows(stage: Stage, words: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @in_loop
-async def test_all_spellings_are_offered_with_ids(size: tuple[int, int]) -> None:
+async def test_all_spellings_are_offered_with_ids(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A rest that no machine, however loaded, takes between two keys.
+    monkeypatch.setattr("tui.dialogs.track_dialog._REST_SECONDS", 1.0)
     async with dialog(TRACKED, size=size) as (stage, app):
         await stage.press(*"cube")
         await shows(stage, "whole token")
