@@ -118,7 +118,7 @@ def _explicit_tail(
         logit_map=logit_map,
         position_axis=anatomy.position_axis,
         device=entered.device,
-        stream_width=entered.shape[-1],
+        stream_shape=tuple(entered.shape[2:]),
         entry=(steps[0].module, steps[0].slot) if steps else (anatomy.head, anatomy.head_slot),
         companion_slots=companions,
     )

@@ -58,7 +58,9 @@ class Tail:
     logit_map: LogitMap
     position_axis: int
     device: torch.device
-    stream_width: int
+    stream_shape: tuple[int, ...]
+    """Of the stream at one position: its width, after the number of streams where there are more.
+    """
     entry: tuple[nn.Module, Slot]
     """The module and argument through which the stream enters the tail during a pass."""
     companion_slots: tuple[Slot, ...] = ()
@@ -101,8 +103,13 @@ class Tail:
         """Raise CannotRead where leaving the final norm out has no meaning."""
         if not self.steps:
             raise CannotRead("norm off: this model has no final norm between last layer and head")
-        width = getattr(self.head, "in_features", self.stream_width)
-        if self.position_axis != 1 or self.stream_width != width:
+        if len(self.stream_shape) > 1:
+            raise CannotRead(
+                f"norm off: the model brings {self.stream_shape[0]} residual streams together "
+                "ahead of its head"
+            )
+        width = getattr(self.head, "in_features", self.stream_shape[-1])
+        if self.position_axis != 1 or self.stream_shape[-1] != width:
             raise CannotRead(
                 "norm off: the residual stream is not as wide as the head, "
                 "so it cannot go straight to it"

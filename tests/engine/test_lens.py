@@ -91,6 +91,12 @@ def test_norm_off_is_refused_where_the_tail_cannot_be_taken_apart() -> None:
         Lens(tiny.model).logits(tiny.inputs, norm=False)
 
 
+def test_norm_off_is_refused_where_several_streams_are_brought_together() -> None:
+    tiny = FAMILIES["glm5_next"]()
+    with pytest.raises(CannotRead, match="norm off: the model brings 3 residual streams together"):
+        Lens(tiny.model).logits(tiny.inputs, norm=False)
+
+
 def test_stream_gives_the_same_numbers_as_logits(tiny: Tiny) -> None:
     lens = Lens(tiny.model)
     rows = lens.logits(tiny.inputs, [-2])[:, 0, 0]

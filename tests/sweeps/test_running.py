@@ -552,7 +552,11 @@ def test_ended_from_outside(tmp_path: Path, number: signal.Signals, code: int) -
     write_clevr(tmp_path / "data", 40)
     out = tmp_path / "out"
     whole = command("--data", tmp_path / "data", "--out", out, "--batch-size", "1")
-    process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        whole, cwd=tmp_path, env=CHILD, stderr=subprocess.PIPE, text=True,
+        # Shells have what they start in the background ignore it, and so these tests, perhaps.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while sum(1 for _ in read_items(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
