@@ -1,9 +1,10 @@
 """From pictures and questions to the model's inputs, ahead of the passes, in other processes.
 
 Reading, decoding and processing a picture is work for the interpreter, which a pass needs for
-itself; so it is torch's DataLoader that does it, the picture's inputs coming back in order. Where
-the model runs on the CPU nothing is made ahead: the passes want every core, and whoever works
-beside them costs them more than it saves.
+itself. Each process has a pipe of its own: those of torch's DataLoader and of concurrent.futures
+share locks, and one that is killed at the wrong moment (memory ran out) takes a lock along, and all
+wait for ever. Where the model runs on the CPU nothing is made ahead: the passes want every core,
+and whoever works beside them costs them more than it saves.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ import os
 import pickle
 import signal
 import sys
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from msgspec import structs
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from engine.batches import sequences
 from engine.errors import BadInput, CannotRead, LenscopeError
@@ -124,32 +127,29 @@ class Preparing:
     ) -> Iterator[PreparedPicture]:
         # The workers are copies of this process, in which other threads may hold anything.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        with _deaths_told_by_the_loader():
-            made = iter(
-                DataLoader(
-                    _Pictures(self),
-                    sampler=pictures,
-                    batch_size=None,
-                    collate_fn=_as_it_is,
-                    num_workers=self._workers,
-                    prefetch_factor=max(1, ahead // self._workers),
-                    multiprocessing_context="fork",
-                    worker_init_fn=partial(_end_with, os.getpid()),
-                )
-            )
-        while True:
-            try:
-                packed = next(made)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise CannotRead(
-                    "a process that prepares pictures was ended from outside "
-                    f"({' '.join(str(error).split())[:200]}); the same command goes on"
-                ) from None
-            yield pickle.loads(packed)
+        workers: list[_Worker] = []
+        for _ in range(self._workers):
+            workers.append(_Worker(self, workers))
+        free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in workers:
+            free.put(worker)
+        waiting: deque[Future[PreparedPicture]] = deque()
+        try:
+            with ThreadPoolExecutor(self._workers, "prepare") as callers:
+                try:
+                    for picture in pictures:
+                        waiting.append(callers.submit(_ask_a_free_one, free, picture))
+                        if len(waiting) > ahead:
+                            yield waiting.popleft().result()
+                    while waiting:
+                        yield waiting.popleft().result()
+                finally:
+                    callers.shutdown(wait=False, cancel_futures=True)
+                    for worker in workers:
+                        worker.kill()  # whoever waits for it goes on
+        finally:
+            for worker in workers:
+                worker.close()
 
     def _inputs(self, prompt: str, image: Image) -> dict[str, Any]:
         known = self._known.get(prompt)
@@ -219,19 +219,78 @@ class Preparing:
         return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
 
 
-class _Pictures(Dataset[bytes]):
-    """What a worker has; its index is what it is to prepare."""
+class _Worker:
+    """A process that prepares pictures, one at a time, and goes with this one."""
 
-    def __init__(self, preparing: Preparing) -> None:
-        self._preparing = preparing
+    def __init__(self, preparing: Preparing, others: Sequence[_Worker]) -> None:
+        context = get_context("fork")
+        self._connection, theirs = context.Pipe()
+        # A copy of this process has copies of all connections: while one is open, none ends.
+        ours = [self._connection, *(other._connection for other in others)]
+        self._process = context.Process(
+            target=_serve, args=(preparing, theirs, ours, os.getpid()), daemon=True
+        )
+        self._process.start()
+        theirs.close()
 
-    def __getitem__(self, picture: PictureTasks) -> bytes:
+    def prepared(self, picture: PictureTasks) -> PreparedPicture:
+        """Raises CannotRead where the process was ended from outside."""
         try:
-            return _packed(self._preparing.prepared(picture))
-        except Exception as error:  # what cannot be packed, or whatever a processor is made of
-            reason = f"it cannot be prepared: {' '.join(str(error).split())[:300]}"
-            failed = tuple((task, reason) for task in picture.tasks)
-            return _packed(PreparedPicture(picture.path, "", (), failed))
+            self._connection.send(picture)
+            found = pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            raise CannotRead(
+                "a process that prepares pictures was ended from outside; the same command goes on"
+            ) from None
+        assert isinstance(found, PreparedPicture)
+        return found
+
+    def kill(self) -> None:
+        """Nothing that it is still at is wanted."""
+        self._process.kill()
+        self._process.join()
+
+    def close(self) -> None:
+        """When nobody asks it any more."""
+        self._connection.close()
+
+
+def _ask_a_free_one(free: SimpleQueue[_Worker], picture: PictureTasks) -> PreparedPicture:
+    worker = free.get()
+    try:
+        return worker.prepared(picture)
+    finally:
+        free.put(worker)
+
+
+def _serve(
+    preparing: Preparing, asked: Connection, parents: Sequence[Connection], parent: int
+) -> None:
+    """In a worker. Who is to end is for the process that runs the passes to say; without it there
+    is nothing to do, and a worker that stayed would keep its lock and its device's memory."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    for connection in parents:
+        connection.close()
+    # A progress bar's, whose lock another thread may have held when this process was made.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    torch.set_num_threads(1)
+    with suppress(EOFError, OSError):
+        while True:
+            asked.send_bytes(_made(preparing, asked.recv()))
+
+
+def _made(preparing: Preparing, picture: PictureTasks) -> bytes:
+    try:
+        return _packed(preparing.prepared(picture))
+    except Exception as error:  # what cannot be packed, or whatever a processor is made of
+        reason = f"it cannot be prepared: {' '.join(str(error).split())[:300]}"
+        failed = tuple((task, reason) for task in picture.tasks)
+        return _packed(PreparedPicture(picture.path, "", (), failed))
 
 
 class _Packer(pickle.Pickler):
@@ -253,36 +312,6 @@ def _packed(picture: PreparedPicture) -> bytes:
 
 def _tensor(data: np.ndarray[Any, Any], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(data).view(dtype).reshape(shape)
-
-
-def _as_it_is(packed: Any) -> Any:
-    return packed
-
-
-def _end_with(parent: int, worker: int) -> None:
-    """In a worker: who is to end is for the process that runs the passes to say; without it there
-    is nothing to do, and a worker that stayed would keep its lock and its device's memory."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    # A progress bar's, whose lock another thread may have held when this process was made.
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@contextmanager
-def _deaths_told_by_the_loader() -> Iterator[None]:
-    """Without torch's handler, which raises in the midst of whatever this process does when a
-    worker ends: the loader finds out by itself when it is asked for the next picture."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:

@@ -120,27 +120,27 @@ def test_no_more_is_made_ahead_than_is_wanted(opened: Opened, pictures: list[Pic
 
 
 @forks
+@pytest.mark.parametrize("moment", [0.0, 0.001, 0.003, 0.01, 0.03])
 def test_a_worker_that_is_killed_ends_it_in_one_line(
-    opened: Opened, pictures: list[PictureTasks]
+    opened: Opened, pictures: list[PictureTasks], moment: float
 ) -> None:
-    preparing = Preparing(opened("llava"), Question(prompt=""), 1)
+    preparing = Preparing(opened("llava"), Question(prompt=""), 2)
 
     def endless() -> Iterator[PictureTasks]:
         while True:
             yield from pictures
 
-    with closing(preparing.pictures(endless(), lambda picture: 2)) as made:
+    with closing(preparing.pictures(endless(), lambda picture: 6)) as made:
         for _ in range(4):
             next(made)
-        (worker,) = multiprocessing.active_children()
+        time.sleep(moment)
+        worker = multiprocessing.active_children()[0]
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         for _ in range(20):  # a pass: it is not disturbed
-            time.sleep(0.02)
-        with pytest.raises(
-            CannotRead, match=r"ended from outside.*the same command goes on"
-        ) as why:
-            for _ in range(20):
+            time.sleep(0.005)
+        with pytest.raises(CannotRead, match="was ended from outside") as why:
+            for _ in range(50):
                 next(made)
     assert str(why.value).endswith("the same command goes on") and "\n" not in str(why.value)
     assert not multiprocessing.active_children()
