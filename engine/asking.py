@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from engine.counterfactuals.inputs import counterfactual_inputs
-from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce
+from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one_line
 from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import Loaded
@@ -245,13 +245,12 @@ def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:
 
 def explain(error: BaseException) -> str:
     """One line for an error that came out of a pass, with what to try."""
-    text = " ".join(str(error).split()) or type(error).__name__
     if is_out_of_memory(error):
         return (
             "memory ran out during the pass; try a smaller picture, --dtype bfloat16, "
             "--quantize 4bit or --device-map auto"
         )
-    return f"the pass failed: {text[:300]}"
+    return f"the pass failed: {one_line(error)}"
 
 
 def continue_greedily(

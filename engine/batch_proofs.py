@@ -22,7 +22,7 @@ from engine.batches import (
     length_of,
     pad_id_of,
 )
-from engine.errors import CannotRead
+from engine.errors import CannotRead, one_line
 from engine.logit_map import difference, tolerance
 from engine.memory import is_out_of_memory
 from engine.tail import Tail
@@ -33,15 +33,9 @@ if TYPE_CHECKING:
 REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)
 """What models raise that are given what they do not take."""
-
-
 MOST_ROUNDING = 4
 """Tolerances that half precision may round a batch away from an item alone: 2^-5 of the largest
 logit in bfloat16."""
-
-
-def _never() -> bool:
-    return False
 
 
 class _Found(NamedTuple):
@@ -74,7 +68,7 @@ class BatchProofs:
     def refusal(
         self,
         items: Sequence[Mapping[str, Any]],
-        stop: Callable[[], bool] = _never,
+        stop: Callable[[], bool] = lambda: False,
         may_round: bool = False,
     ) -> str | None:
         """Why these inputs, one item each, cannot be read in one pass; None where they can.
@@ -110,8 +104,8 @@ class BatchProofs:
         except REFUSALS as error:
             if is_out_of_memory(error):
                 raise
-            why = " ".join(str(error).split())[:200]
-            return _Found(f"this model does not take them together ({why})", padding)
+            why = f"this model does not take them together ({one_line(error, 200)})"
+            return _Found(why, padding)
         alone = [lens.logits(item, stop=stop) for item in items]
         gaps = [difference(found[:, index : index + 1], each) for index, each in enumerate(alone)]
         gap, limit = max(gaps), min(tolerance(lens.parts.dtype, each) for each in alone)

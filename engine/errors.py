@@ -29,6 +29,11 @@ class TooManyAtOnce(LenscopeError):
     """Memory ran out over a batch; its items may still go one by one."""
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """What an error says, in a line of at most so many characters; its name if it says nothing."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
 def with_causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and whatever led to it, each once."""
     seen: set[int] = set()

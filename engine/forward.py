@@ -211,9 +211,7 @@ class Forward:
             # A plain slice: no index tensor to copy to the device, so nothing to wait for.
             return rows[0, int(self.places)].unsqueeze(0).clone()
         if rows.device not in self._indices:
-            items = torch.arange(len(self.places)).unsqueeze(1).expand_as(self.places)
-            both = sent(torch.stack([items, self.places]), rows.device)
-            self._indices[rows.device] = both[0], both[1]
+            self._indices[rows.device] = _indices(self.places, rows.device)
         return rows[self._indices[rows.device]].flatten(0, 1)
 
     def _own(self, logits: Tensor) -> Tensor:
@@ -223,10 +221,15 @@ class Forward:
         if logits.shape[1] != len(self._asked) or not torch.isin(self.places, self._asked).all():
             raise CannotRead("the model gives other positions' logits than it was asked for")
         found = torch.searchsorted(self._asked, self.places)
-        items = torch.arange(len(found)).unsqueeze(1).expand_as(found)
-        both = sent(torch.stack([items, found]), logits.device)
-        return logits[both[0], both[1]].flatten(0, 1).float()
+        return logits[_indices(found, logits.device)].flatten(0, 1).float()
 
     def _hand_out(self, row: int, read: RowStream) -> None:
         self._next_row = row + 1
         self._on_row(row, read)
+
+
+def _indices(places: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What picks `places` [batch, n] out of [batch, positions, ...]."""
+    items = torch.arange(len(places)).unsqueeze(1).expand_as(places)
+    both = sent(torch.stack([items, places]), device)
+    return both[0], both[1]

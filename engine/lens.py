@@ -84,10 +84,8 @@ class Lens:
         Raises CannotRead, saying which check failed.
         """
         with self._lock:
-            if _kind_of(inputs) in self._learned:
-                self._parts = self._learned[_kind_of(inputs)]
-            else:
-                self._ensure_learned(self.on_device(inputs))
+            known = _kind_of(inputs) in self._learned
+            self._ensure_learned(inputs if known else self.on_device(inputs))
 
     def logits(
         self,
@@ -274,8 +272,6 @@ class Lens:
             self._learned[kind] = learn(self.model, inputs)
         self._parts = self._learned[kind]
         if not norm:
-            if not isinstance(self._parts.tail, Tail):
-                raise CannotRead("norm off: the tail of this model cannot be taken apart")
             self._parts.tail.refuse_norm_off()
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy import Anatomy, logits_of, output_stream
+from engine.errors import CannotRead
 from engine.hooks import answering, evaluating, shallow_copy, with_first_tensor
 from engine.tail import RowStream
 
@@ -35,6 +36,10 @@ class Replay:
         self.position_axis = anatomy.position_axis
         self._last_output = _emptied(anatomy.last_output)
         self.active = False
+
+    def refuse_norm_off(self) -> None:
+        """Raise CannotRead: the model runs with all that it has."""
+        raise CannotRead("norm off: the tail of this model cannot be taken apart")
 
     def memory_hooks(
         self, memory: dict[nn.Module, list[Any]]

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from engine.anatomy import logits_of
-from engine.errors import CannotRead
+from engine.errors import CannotRead, one_line
 from engine.hooks import evaluating
 from engine.memory import is_out_of_memory
 
@@ -44,8 +44,8 @@ def truncated_logits(
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                reason = " ".join(str(error).split()) or type(error).__name__
-    raise CannotRead(f"cut down to {count} layers the model does not run: {reason[:200]}")
+                reason = one_line(error, 200)
+    raise CannotRead(f"cut down to {count} layers the model does not run: {reason}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
-from engine.errors import BadInput, Cancelled, LenscopeError
+from engine.errors import BadInput, Cancelled, LenscopeError, one_line
 from engine.events import (
     AnswerGrew,
     AnswersDebiased,
@@ -212,7 +212,7 @@ class Worker:
         except LenscopeError as error:
             failure = str(error)
         except Exception as error:
-            failure = f"{options.model}: {_one_line(error)}"
+            failure = f"{options.model}: {one_line(error)}"
         if failure is not None:
             # Only here, when the error and the half-loaded model in its frames are gone.
             give_memory_back()
@@ -317,7 +317,7 @@ class Worker:
         except LenscopeError as error:
             self._tell(Trouble(str(error), run_id))
         except Exception as error:
-            self._tell(Trouble(_one_line(error), run_id))
+            self._tell(Trouble(one_line(error), run_id))
         finally:
             self._asking = ()
         return None
@@ -376,7 +376,7 @@ class Worker:
                 tokenizer, typed, texts_for(loaded.model), vocabulary_of(loaded.model, tokenizer)
             )
         except Exception as error:
-            self._tell(Trouble(_one_line(error)))
+            self._tell(Trouble(one_line(error)))
             return
         self._tell(SpellingsFound(typed, found))
 
@@ -433,7 +433,3 @@ def _never_begun(question: Question, run_id: str) -> Run:
         position=0,
         rows=(),
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -33,7 +33,7 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.batches import sequences
-from engine.errors import BadInput, CannotRead, LenscopeError
+from engine.errors import BadInput, CannotRead, LenscopeError, one_line
 from engine.files import read_file
 from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts import Prepared, prepare, prepare_again
@@ -182,8 +182,7 @@ class Preparing:
                 yield str(error)
                 continue
             except Exception as error:  # processors raise anything
-                text = " ".join(str(error).split()) or type(error).__name__
-                yield f"the model's processor failed: {text[:300]}"
+                yield f"the model's processor failed: {one_line(error)}"
                 continue
             if first is None:
                 yield inputs
@@ -288,7 +287,7 @@ def _made(preparing: Preparing, picture: PictureTasks) -> bytes:
     try:
         return _packed(preparing.prepared(picture))
     except Exception as error:  # what cannot be packed, or whatever a processor is made of
-        reason = f"it cannot be prepared: {' '.join(str(error).split())[:300]}"
+        reason = f"it cannot be prepared: {one_line(error)}"
         failed = tuple((task, reason) for task in picture.tasks)
         return _packed(PreparedPicture(picture.path, "", (), failed))
 

@@ -461,8 +461,6 @@ class Sweeping:
 
     def _can_leave_norm_out(self) -> bool:
         try:
-            if not isinstance(self._lens.parts.tail, Tail):
-                raise CannotRead("the tail of this model cannot be taken apart")
             self._lens.parts.tail.refuse_norm_off()
         except CannotRead as error:
             self.progress.notes["norm"] = f"not read without it: {error}"
