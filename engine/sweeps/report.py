@@ -21,6 +21,7 @@ from engine.sweeps.findings import (
     Measure,
 )
 from engine.sweeps.statistics import Curve, Interval
+from engine.sweeps.words import counted
 
 MOST_ROWS = 11
 """Columns of a table of rows: more are thinned out; the figures and the numbers have all."""
@@ -119,7 +120,8 @@ def _subject(findings: Findings) -> Section:
     words = (
         f"{sweep.model.name} ({sweep.model.class_name}, {sweep.layers} layers, "
         f"{sweep.model.dtype}); {sweep.data.kind} {sweep.data.path}; "
-        f"{len(results.items):,} items about {len(results.digests):,} pictures. "
+        f"{counted(len(results.items), 'item')} about "
+        f"{counted(len(results.digests), 'picture')}. "
         "Intervals hold 95 %: pictures are resampled, with all that was asked about each."
     )
     rule = (sweep.data.rule,) if sweep.data.rule else ()

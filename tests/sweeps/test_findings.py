@@ -29,6 +29,7 @@ from engine.sweeps.records import (
 from engine.sweeps.report import Section, comparison_section, rows_that_fit, sections
 from engine.sweeps.results import Results, as_results
 from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, script_of
+from engine.sweeps.words import counted
 
 WORDS = ["cube", "sphere", "cylinder", "C", "кот", "猫", "red", ":"]
 """Tokens by id."""
@@ -354,3 +355,10 @@ def test_items_without_all_rows_are_refused() -> None:
         results(item(1, [0, 0, 0]))
     with pytest.raises(BadInput, match="no results yet"):
         results()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 pictures"), (1, "1 picture"), (1200, "1,200 pictures")]
+)
+def test_one_is_one(number: int, words: str) -> None:
+    assert counted(number, "picture") == words

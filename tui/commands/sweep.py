@@ -26,6 +26,7 @@ from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Prompt, Source
+from engine.sweeps.words import counted
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
@@ -72,7 +73,7 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
             options = structs.replace(options, device=process.device)
         if process.index == 0:
             first = f", the first {order.limit:,} of them" if order.limit else ""
-            say(f"{source.kind} {source.path}: {counted(source)}{first}")
+            say(f"{source.kind} {source.path}: {questions_of(source)}{first}")
         return _run(options, question, order, source, process)
 
 
@@ -99,12 +100,10 @@ def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
     return tuple(Prompt(text, text.rstrip(" :?")) for text in dict.fromkeys(found))
 
 
-def counted(source: Source) -> str:
+def questions_of(source: Source) -> str:
     """How much there is, in words."""
-    items, pictures = source.item_count, source.picture_count
-    return (
-        f"{items:,} question{'s' * (items != 1)} about {pictures:,} picture{'s' * (pictures != 1)}"
-    )
+    questions = counted(source.item_count, "question")
+    return f"{questions} about {counted(source.picture_count, 'picture')}"
 
 
 def _run(
@@ -167,7 +166,7 @@ def _kept(folder: Path) -> str:
 
     failed, same = count_failures(folder)
     items = count_items(folder)
-    found = f"{folder} holds {items:,} item{'s' * (items != 1)}"
+    found = f"{folder} holds {counted(items, 'item')}"
     if same:
         found += f", {same:,} more {'are' if same != 1 else 'is'} the same as others"
     if failed:
