@@ -24,7 +24,7 @@ from engine.divergence import (
 )
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.kept import KeptStream
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.memory import give_memory_back, is_out_of_memory
 from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
@@ -37,7 +37,7 @@ class Against:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         picture: Run,
         kept: KeptStream,
         counterfactual: Counterfactual,

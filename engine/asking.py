@@ -14,7 +14,7 @@ from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one_line
 from engine.kept import KeptStream
 from engine.lens import describe_failure
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.memory import is_out_of_memory
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
@@ -45,7 +45,7 @@ class Asking:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         question: Question,
         run_id: str | None = None,
         track: Sequence[int] = (),
@@ -254,7 +254,7 @@ def explain(error: BaseException) -> str:
 
 
 def continue_greedily(
-    loaded: Loaded,
+    loaded: LoadedModel,
     inputs: dict[str, Any],
     tell: Callable[[str], None],
     stop: Callable[[], bool],

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import model_folder
@@ -39,7 +38,7 @@ PROBE_SIDE = 56
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model, its processor (or tokenizer), and its lens, learned and proved."""
 
     model: Any
@@ -60,45 +59,14 @@ class Loaded:
         return has_chat_template(self.processor)
 
 
-def load(
-    name_or_folder: str | Path,
-    device: str = "auto",
-    dtype: str = "auto",
-    *,
-    device_map: str | dict[str, str | int] | None = None,
-    quantize: str | None = None,
-    revision: str | None = None,
-    cache_dir: str | None = None,
-    trust_remote_code: bool = False,
-    allow_pickle: bool = False,
-    progress: Progress = lambda stage, fraction: None,
-) -> Loaded:
+def load_with(
+    options: LoadOptions, progress: Progress = lambda stage, fraction: None
+) -> LoadedModel:
     """Load a model, learn its anatomy on a small question, and prove its lens.
-
-    Safetensors only and no remote code unless asked. `dtype="auto"` is the checkpoint's own,
-    except float16 on a CPU: float32 where that fits in half of the free memory, else bfloat16.
 
     Raises CannotLoad (missing, damaged, refused), CannotRead (the stream cannot be read
     faithfully). Both say what is wrong and what to do.
     """
-    return load_with(
-        LoadOptions(
-            model=str(name_or_folder),
-            device=device,
-            dtype=dtype,
-            device_map=device_map,
-            quantize=quantize,
-            revision=revision,
-            cache_dir=cache_dir,
-            trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
-        ),
-        progress,
-    )
-
-
-def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction: None) -> Loaded:
-    """`load`, with its settings as a record."""
     began = time.perf_counter()
     progress("importing torch and transformers", None)
     import transformers  # noqa: F401
@@ -109,7 +77,7 @@ def load_with(options: LoadOptions, progress: Progress = lambda stage, fraction:
         loaded_at = time.perf_counter()
         progress("learning and proving the lens", None)
         lens = _proved_lens(model, processor)
-    return Loaded(
+    return LoadedModel(
         model=model,
         processor=processor,
         name=options.model,

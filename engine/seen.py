@@ -34,7 +34,7 @@ from engine.records import Picture, Processed, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 Process = Callable[["Image"], Mapping[str, Any]]
 
@@ -75,7 +75,9 @@ def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Pr
     return Processed(width=width, height=height, tiles=tiles, how=how)
 
 
-def see(loaded: Loaded, question: Question, inputs: Mapping[str, Any], run_id: str) -> PictureSeen:
+def see(
+    loaded: LoadedModel, question: Question, inputs: Mapping[str, Any], run_id: str
+) -> PictureSeen:
     """What the model sees of the picture of the run that was asked this, with these inputs.
 
     Raises BadInput where that cannot be shown.

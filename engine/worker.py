@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.against import Against
     from engine.asking import Asking
     from engine.kept import KeptStream
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 REMEMBERED = 16
 """Runs of which more can be asked: their inputs and their streams are kept."""
@@ -75,7 +75,7 @@ class Worker:
         self._tell = tell
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._asking: Sequence[Asking | Against] = ()
         self._runs: OrderedDict[str, _Remembered] = OrderedDict()
         self._cancelled = threading.Event()

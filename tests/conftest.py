@@ -15,7 +15,7 @@ from PIL import Image
 import samples
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 # Read when torch is imported: its threads, in as many workers as there are cores, would only wait
 # for each other. Whatever needs them all says so.
@@ -57,9 +57,9 @@ LLAVA_SPECIALS = ("<s>", "</s>", "<unk>", "<pad>", "<image>")
 
 
 @pytest.fixture(scope="session")
-def bundled() -> Loaded:
+def bundled() -> LoadedModel:
     """The bundled model. Its answers are no matter of these tests."""
-    from engine.loading import load
+    from engine import load
 
     return load(samples.MODEL)
 
@@ -263,13 +263,13 @@ def copied(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path
 
 
 @pytest.fixture(scope="session")
-def opened(saved: Callable[[str], Path]) -> Callable[[str], Loaded]:
+def opened(saved: Callable[[str], Path]) -> Callable[[str], LoadedModel]:
     """A tiny saved model, loaded by the ordinary path, once."""
-    from engine.loading import load
+    from engine import load
 
-    models: dict[str, Loaded] = {}
+    models: dict[str, LoadedModel] = {}
 
-    def model_of(name: str) -> Loaded:
+    def model_of(name: str) -> LoadedModel:
         if name not in models:
             models[name] = load(saved(name))
         return models[name]

@@ -17,10 +17,11 @@ from pathlib import Path
 from torch import Tensor
 
 import samples
+from engine import load
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.divergence import divergences, picture_layer
-from engine.loading import Loaded, load
+from engine.loading import LoadedModel
 from engine.prompts import prepare
 from engine.records import Question
 from engine.tokens import texts_for
@@ -61,7 +62,7 @@ Table = dict[str, dict[str, Answers]]
 """By attribute, then by counterfactual."""
 
 
-def answers(loaded: Loaded, scenes: int, against: str = AGAINST) -> Table:
+def answers(loaded: LoadedModel, scenes: int, against: str = AGAINST) -> Table:
     """Every attribute's question about the first `scenes` scenes, with the picture, without it, and
     with the next scene's."""
     table: Table = {name: {} for name in ATTRIBUTES}
@@ -88,7 +89,7 @@ def answers(loaded: Loaded, scenes: int, against: str = AGAINST) -> Table:
     return table
 
 
-def distance_from_prior(loaded: Loaded, attribute: str, shares: Tensor) -> float:
+def distance_from_prior(loaded: LoadedModel, attribute: str, shares: Tensor) -> float:
     """Total variation between a distribution and the planted prior of a question."""
     tokenizer = loaded.processor.tokenizer
     gaps, rest = [], 1.0
@@ -99,7 +100,7 @@ def distance_from_prior(loaded: Loaded, attribute: str, shares: Tensor) -> float
     return (sum(gaps) + rest) / 2
 
 
-def lines(loaded: Loaded, table: Table) -> Iterator[str]:
+def lines(loaded: LoadedModel, table: Table) -> Iterator[str]:
     """The table as Markdown."""
     yield "| question | instead | right | answers | apart from row | from the prior |"
     yield "| --- | --- | --- | --- | --- | --- |"

@@ -33,8 +33,9 @@ from PIL import Image
 from torch import Tensor
 
 import samples
+from engine import load
 from engine.forward import LOGITS_TO_KEEP
-from engine.loading import Loaded, load
+from engine.loading import LoadedModel
 from engine.records import Question
 from engine.sharing import SharedVision
 from engine.sweeps.preparing import PreparedPicture, Preparing
@@ -48,7 +49,7 @@ from tests.study_models import LLAVA_NAME, QWEN_NAME, save_study_model
 
 
 def batches(
-    pictures: Sequence[PreparedPicture], loaded: Loaded, size: int
+    pictures: Sequence[PreparedPicture], loaded: LoadedModel, size: int
 ) -> Iterator[list[dict[str, Any]]]:
     """For every `size` pictures, the inputs of their first prompts, their second ones and so on;
     their pixels are the same tensors."""
@@ -76,7 +77,7 @@ def kept(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def bare(
-    loaded: Loaded, blocks: Sequence[list[dict[str, Any]]], shared: SharedVision | None
+    loaded: LoadedModel, blocks: Sequence[list[dict[str, Any]]], shared: SharedVision | None
 ) -> None:
     """The model alone."""
     with torch.no_grad():
@@ -90,7 +91,7 @@ def bare(
         torch.cuda.synchronize()
 
 
-def sweep(loaded: Loaded, source: Source, size: int | None) -> int:
+def sweep(loaded: LoadedModel, source: Source, size: int | None) -> int:
     """Everything; the size of its last batches."""
     question = Question(prompt="")
     record = Sweep(

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import engine
+import lenscope
+
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "transformers", "accelerate", "numpy", "safetensors", "tokenizers"}
 TERMINAL = {"tui", "textual", "rich", "term_image"}
@@ -37,8 +40,16 @@ def loaded_after(code: str, folder: Path) -> set[str]:
 
 
 def test_importing_the_engine_brings_neither_torch_nor_a_terminal(tmp_path: Path) -> None:
-    found = loaded_after("import engine", tmp_path)
+    found = loaded_after("import engine, lenscope", tmp_path)
     assert not found & (HEAVY | TERMINAL | {"PIL"})
+
+
+def test_the_public_door_is_one_list_of_names() -> None:
+    for name in engine.__all__:
+        assert getattr(lenscope, name) is getattr(engine, name)
+    assert set(engine.__all__) <= set(dir(engine))
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = lenscope.nonsense
 
 
 def test_opening_a_session_brings_no_torch(tmp_path: Path) -> None:

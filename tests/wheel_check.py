@@ -38,6 +38,8 @@ def main(folder: Path) -> None:
         assert run["proof"]["passed"], run["proof"]
         assert len(run["rows"]) == run["layers"] + 1
         answer = run["rows"][-1]["top"][0]["text"]
+        door = "import lenscope; print(lenscope.Question('a').prompt)"
+        subprocess.run([python, "-c", door], cwd="/", check=True, capture_output=True)
         print(f"the wheel runs from /: {answer.strip()!r}, proof passed")
     shutil.rmtree(folder)
 

@@ -67,6 +67,21 @@ def listed() -> str:
     return ", ".join(FORMS.get(name, name) for name in MEANINGS)
 
 
+def written(counterfactual: Counterfactual) -> str | None:
+    """How `parse_against` would be given this one; None where it cannot be written."""
+    name, parameters = counterfactual.name, counterfactual.parameters
+    value = {"noise": "step", "blur": "radius", "other": "file"}.get(name)
+    text = name
+    if value in parameters:
+        number = parameters[value]
+        text += f"={number:g}" if isinstance(number, float) else f"={number}"
+    try:
+        (again,) = parse_against(text, counterfactual.seed or 0)
+    except (BadInput, ValueError):
+        return None
+    return text if again.name == name else None
+
+
 def label(counterfactual: Counterfactual) -> str:
     """A counterfactual as a heading: its name, its value, and what must be said with it. Whatever
     a session file has for parameters, there is a heading."""

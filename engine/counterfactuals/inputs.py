@@ -15,7 +15,7 @@ from engine.records import Counterfactual, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class PreparedCounterfactual(Prepared):
 
 
 def counterfactual_inputs(
-    loaded: Loaded,
+    loaded: LoadedModel,
     question: Question,
     prepared: Prepared,
     counterfactual: Counterfactual,
@@ -79,7 +79,7 @@ def counterfactual_inputs(
     )
 
 
-def _refuse_where_a_picture_is_needed(loaded: Loaded, name: str, edited: Prepared) -> None:
+def _refuse_where_a_picture_is_needed(loaded: LoadedModel, name: str, edited: Prepared) -> None:
     """The lens must learn inputs of this kind in any case; some models cannot be run on them."""
     try:
         loaded.lens.learn(edited.inputs)

@@ -45,7 +45,7 @@ from engine.sweeps.sources.tasks import PictureTasks, Task
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 MOST_KNOWN = 1000
 """Prompts whose rendered text is kept, and whose tokens are."""
@@ -91,7 +91,7 @@ class Preparing:
     """Makes inputs of pictures, in `workers` other processes or, with 0, when they are asked
     for."""
 
-    def __init__(self, loaded: Loaded, question: Question, workers: int = 0) -> None:
+    def __init__(self, loaded: LoadedModel, question: Question, workers: int = 0) -> None:
         """`question` says how all are asked; its prompt and picture do not count."""
         self._model = loaded.model
         self._question = question

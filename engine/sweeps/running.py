@@ -47,7 +47,7 @@ from engine.tokens import texts_for
 from engine.transfers import sent
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
     from engine.records import Question
 
 CHECKED = 4
@@ -92,7 +92,7 @@ class Sweeping:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         source: Source,
         store: Store,
         question: Question,

@@ -25,18 +25,18 @@ from engine.events import (
     Trouble,
 )
 from engine.kept import KeptStream
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker
 from tests.engine.conftest import Ears
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 QUESTION = Question(
     prompt="Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE))
 )
 
 
-def asked(loaded: Loaded, question: Question = QUESTION) -> tuple[Run, KeptStream]:
+def asked(loaded: LoadedModel, question: Question = QUESTION) -> tuple[Run, KeptStream]:
     asking = Asking(loaded, question)
     run = asking.run()
     assert asking.kept is not None
@@ -58,7 +58,7 @@ def ask(
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_rows_compared_as_they_stream_are_those_compared_afterwards(
-    bundled: Loaded, norm: bool
+    bundled: LoadedModel, norm: bool
 ) -> None:
     run, kept = asked(bundled, replace(QUESTION, norm=norm))
     (none,) = parse_against("none")
@@ -85,7 +85,7 @@ def test_rows_compared_as_they_stream_are_those_compared_afterwards(
     assert any(tracked.id == answer for tracked in other.tracked)
 
 
-def test_the_same_picture_never_parts(bundled: Loaded) -> None:
+def test_the_same_picture_never_parts(bundled: LoadedModel) -> None:
     run, kept = asked(bundled)
     (other,) = parse_against(f"other={samples.DEFAULT_PICTURE}")
     ((_, comparison),) = ask(Against(bundled, run, kept, other))
@@ -110,7 +110,9 @@ ALL = "none,unk,unk-all,noise,noise-pure,zero,one,black,white,blur,mean-patch"
 class Watched:
     """Counts the items of every pass of a model; runs out of memory above `most` of them."""
 
-    def __init__(self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, most: int = 99) -> None:
+    def __init__(
+        self, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, most: int = 99
+    ) -> None:
         self.passes: list[int] = []
         own = loaded.model.forward
 
@@ -135,7 +137,7 @@ def alike(one: Run, other: Run) -> None:
 
 
 def test_all_counterfactuals_in_a_few_passes(
-    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, kept = asked(bundled)
     alone = [ask(Against(bundled, run, kept, each))[0] for each in parse_against(ALL)]
@@ -158,7 +160,7 @@ def test_all_counterfactuals_in_a_few_passes(
     assert watched.passes == [2, 1]  # proved before
 
 
-def test_rows_of_a_batch_come_while_later_layers_run(bundled: Loaded) -> None:
+def test_rows_of_a_batch_come_while_later_layers_run(bundled: LoadedModel) -> None:
     run, kept = asked(bundled)
     told: list[tuple[str, int]] = []
     againsts = [Against(bundled, run, kept, each) for each in parse_against("black,white")]
@@ -170,7 +172,7 @@ def test_rows_of_a_batch_come_while_later_layers_run(bundled: Loaded) -> None:
 
 
 def test_where_memory_runs_out_they_go_one_by_one(
-    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, kept = asked(bundled)
     watched = Watched(bundled, monkeypatch, most=2)
@@ -181,7 +183,7 @@ def test_where_memory_runs_out_they_go_one_by_one(
 
 
 def test_a_model_whose_rows_change_in_a_batch_is_asked_one_by_one(
-    bundled: Loaded, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, kept = asked(bundled)
     monkeypatch.setattr(bundled.lens.batches, "_found", {})
@@ -199,7 +201,7 @@ def test_a_model_whose_rows_change_in_a_batch_is_asked_one_by_one(
     assert [run.status for run, _ in found] == ["done"] * 3
 
 
-def test_cancelling_one_of_a_batch_cancels_all(bundled: Loaded) -> None:
+def test_cancelling_one_of_a_batch_cancels_all(bundled: LoadedModel) -> None:
     run, kept = asked(bundled)
     againsts = [Against(bundled, run, kept, each) for each in parse_against("black,white,none")]
     ended: dict[str, Run] = {}
@@ -217,7 +219,7 @@ def test_cancelling_one_of_a_batch_cancels_all(bundled: Loaded) -> None:
     assert not ended[againsts[-1].run_id].rows
 
 
-def test_contrast_rows(bundled: Loaded) -> None:
+def test_contrast_rows(bundled: LoadedModel) -> None:
     run, kept = asked(bundled)
     (none,) = parse_against("none")
     against = Against(bundled, run, kept, none)

@@ -13,16 +13,16 @@ from msgspec import structs
 
 from engine.asking import STORED_TOP, Asking, continue_greedily
 from engine.errors import BadInput, CannotRead
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
 from engine.stamps import now
 from tests.conftest import hooks_of
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 
 
-def ask(loaded: Loaded, prompt: str = "What?", **settings: Any) -> Run:
+def ask(loaded: LoadedModel, prompt: str = "What?", **settings: Any) -> Run:
     return Asking(loaded, Question(prompt=prompt, **settings)).run()
 
 
@@ -31,7 +31,7 @@ def picture(red_picture: Path) -> Picture:
     return Picture(str(red_picture))
 
 
-def test_a_run_of_the_bundled_model_is_complete(bundled: Loaded, picture: Picture) -> None:
+def test_a_run_of_the_bundled_model_is_complete(bundled: LoadedModel, picture: Picture) -> None:
     run = ask(bundled, "Color of the main object:", picture=picture)
     assert run.status == "done"
     assert run.error is None
@@ -51,7 +51,7 @@ def test_a_run_of_the_bundled_model_is_complete(bundled: Loaded, picture: Pictur
     assert all(seconds >= 0 for seconds in run.seconds.values())
 
 
-def test_every_row_is_complete(bundled: Loaded, picture: Picture) -> None:
+def test_every_row_is_complete(bundled: LoadedModel, picture: Picture) -> None:
     run = ask(bundled, "Shape of the main object:", picture=picture)
     answer = run.rows[-1].top[0]
     for row in run.rows:
@@ -73,7 +73,7 @@ def test_every_row_is_complete(bundled: Loaded, picture: Picture) -> None:
     assert run.rows[-1].answer.probability == pytest.approx(answer.probability)
 
 
-def test_the_answer_and_every_top_token_are_tracked(bundled: Loaded) -> None:
+def test_the_answer_and_every_top_token_are_tracked(bundled: LoadedModel) -> None:
     run = ask(bundled)
     tracked = {item.id: item for item in run.tracked}
     assert len(tracked) == len(run.tracked)
@@ -88,7 +88,7 @@ def test_the_answer_and_every_top_token_are_tracked(bundled: Loaded) -> None:
         assert len(item.probability) == len(item.logit) == len(item.rank) == run.layers + 1
 
 
-def test_a_run_survives_its_file(bundled: Loaded, picture: Picture, tmp_path: Path) -> None:
+def test_a_run_survives_its_file(bundled: LoadedModel, picture: Picture, tmp_path: Path) -> None:
     run = ask(bundled, picture=picture, prefix=" \x1b[31m\u202e")
     path = tmp_path / "session.json"
     write_session(Session(created=now(), saved=now(), runs=(run,)), path)
@@ -166,7 +166,7 @@ def test_a_picture_that_has_gone(opened: Opened, tmp_path: Path) -> None:
         ask(opened("llava"), picture=Picture(str(tmp_path / "gone.png")))
 
 
-def break_layer(loaded: Loaded, error: BaseException) -> Any:
+def break_layer(loaded: LoadedModel, error: BaseException) -> Any:
     def fail(*_: Any) -> None:
         raise error
 

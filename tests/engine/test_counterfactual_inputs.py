@@ -12,19 +12,20 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from engine import load
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import PreparedCounterfactual, counterfactual_inputs
 from engine.counterfactuals.pixels import pixels_instead, shares_at
 from engine.counterfactuals.tokens import tokens_instead
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import BadInput
-from engine.loading import Loaded, load
+from engine.loading import LoadedModel
 from engine.prompts import Prepared, prepare
 from engine.records import Counterfactual, PromptToken, Question
 from tests import study_models
 from tests.folders import FOLDERS
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 ALL = "none,unk,unk-all,noise,noise-pure,zero,one,black,white,blur,mean-patch"
 PAD_LABEL = "(pad token: this tokenizer has no unknown token)"
 QUESTION = Question(prompt="What?")
@@ -40,7 +41,7 @@ def two_colours(width: int = 40, height: int = 24) -> Image.Image:
 class Asked:
     """A question with its picture, and what it becomes."""
 
-    def __init__(self, loaded: Loaded, question: Question = QUESTION) -> None:
+    def __init__(self, loaded: LoadedModel, question: Question = QUESTION) -> None:
         self.loaded, self.question = loaded, question
         self.image = two_colours()
         self.prepared = prepare(loaded.model, loaded.processor, question, self.image)
@@ -92,7 +93,7 @@ def test_every_counterfactual_lines_up_and_is_read(opened: Opened, name: str, ch
         assert torch.equal(value, before[key]), f"{key} was changed"
 
 
-def made_rows(loaded: Loaded, made: Prepared) -> torch.Tensor:
+def made_rows(loaded: LoadedModel, made: Prepared) -> torch.Tensor:
     """All rows at the last position; the passes' own proof is in there."""
     rows = loaded.lens.logits(made.inputs)
     streamed = list(loaded.lens.stream(made.inputs))
@@ -222,7 +223,7 @@ def test_a_picture_in_pieces_takes_no_words_with_it(llava: Asked, written: str) 
 # The two models of the study
 
 
-def study_loaded(name: str, folder: Path) -> Loaded:
+def study_loaded(name: str, folder: Path) -> LoadedModel:
     from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
 
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from samples.making.questions import ATTRIBUTES, PRIOR
 from tests.counterfactuals import (
     OTHER,
@@ -25,7 +25,7 @@ def wrong(entry: Answers) -> float:
     return 1 - sum(entry.right) / len(entry.right)
 
 
-def check_picture_and_prior(loaded: Loaded, table: Table) -> None:
+def check_picture_and_prior(loaded: LoadedModel, table: Table) -> None:
     """With the picture right; without it the prior, whatever the picture was."""
     for attribute in ATTRIBUTES:
         found = table[attribute]
@@ -52,14 +52,14 @@ def check_divergence(table: Table) -> None:
         assert len(above) > 0.1 * len(layers), attribute
 
 
-def test_forty_scenes(bundled: Loaded) -> None:
+def test_forty_scenes(bundled: LoadedModel) -> None:
     table = answers(bundled, 40, "none,black")
     check_picture_and_prior(bundled, table)
     check_divergence(table)
 
 
 @pytest.mark.slow
-def test_two_hundred_scenes(bundled: Loaded) -> None:
+def test_two_hundred_scenes(bundled: LoadedModel) -> None:
     table = answers(bundled, 200)
     check_picture_and_prior(bundled, table)
     check_divergence(table)

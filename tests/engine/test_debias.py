@@ -16,7 +16,7 @@ from engine.debias import (
     parse_answers,
 )
 from engine.errors import BadInput
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.spellings import spelled
 from engine.tokens import texts_for
 from samples.making.scenes import COLORS
@@ -103,7 +103,7 @@ def test_lists_of_answers() -> None:
         answer_ids(("a", "b"), {"a": (3,), "b": ()}.__getitem__)
 
 
-def test_the_eight_colours_of_the_bundled_model(bundled: Loaded) -> None:
+def test_the_eight_colours_of_the_bundled_model(bundled: LoadedModel) -> None:
     tokenizer = bundled.processor.tokenizer
     text_of = texts_for(bundled.model)
     spell = spelled(tokenizer, text_of, len(tokenizer))
@@ -116,7 +116,7 @@ def test_the_eight_colours_of_the_bundled_model(bundled: Loaded) -> None:
     assert all(not each.shared_with for each in found)
 
 
-def test_a_number_is_no_id_of_a_token(bundled: Loaded) -> None:
+def test_a_number_is_no_id_of_a_token(bundled: LoadedModel) -> None:
     tokenizer = bundled.processor.tokenizer
     spell = spelled(tokenizer, texts_for(bundled.model), len(tokenizer))
     texts = [texts_for(bundled.model)(token) for token in spell("2").ids]

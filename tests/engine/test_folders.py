@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import load
 from engine.asking import Asking
 from engine.errors import BadInput, CannotLoad
-from engine.loading import load
 from engine.records import Picture, Question
 from tests.folders import FOLDERS
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from engine import load
 from engine.errors import CannotLoad, CannotRead
-from engine.loading import load
 from tests.hub_server import COMMIT, Hub, serving
 
 Copied = Callable[[str], Path]

@@ -13,13 +13,13 @@ from engine import Lens
 from engine.asking import Asking
 from engine.errors import BadInput, Cancelled
 from engine.kept import MOST_TOKENS, KeptStream
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.records import Picture, Question, Tracked
 from engine.row_reader import Wanted
 from engine.streaming import StreamedPass
 from tests.families import FAMILIES
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 
 
 def finished(lens: Lens, inputs: dict[str, Any], **settings: Any) -> StreamedPass:
@@ -40,7 +40,7 @@ def shape_question() -> Question:
 
 
 def test_tokens_read_later_are_those_of_a_run_that_tracked_them(
-    bundled: Loaded, shape_question: Question
+    bundled: LoadedModel, shape_question: Question
 ) -> None:
     ids = (5, 17, 3, 5)
     asking = Asking(bundled, shape_question)
@@ -59,7 +59,7 @@ def test_tokens_read_later_are_those_of_a_run_that_tracked_them(
 
 
 def test_a_deeper_row_is_that_of_a_run_that_asked_for_more(
-    bundled: Loaded, shape_question: Question
+    bundled: LoadedModel, shape_question: Question
 ) -> None:
     asking = Asking(bundled, shape_question)
     run = asking.run()
@@ -108,7 +108,7 @@ def _others_pass_by(lens: Lens, inputs: dict[str, Any]) -> None:
     finished(lens, other)
 
 
-def test_what_cannot_be_read(bundled: Loaded, shape_question: Question) -> None:
+def test_what_cannot_be_read(bundled: LoadedModel, shape_question: Question) -> None:
     kept = _kept(bundled, shape_question)
     vocabulary, last = kept.own.shape[-1], len(kept.readings) - 1
     for token in (-1, vocabulary, 10**12):
@@ -124,7 +124,7 @@ def test_what_cannot_be_read(bundled: Loaded, shape_question: Question) -> None:
     assert kept.track(()) == ()
 
 
-def test_the_stream_and_no_more_is_kept(bundled: Loaded, shape_question: Question) -> None:
+def test_the_stream_and_no_more_is_kept(bundled: LoadedModel, shape_question: Question) -> None:
     kept = _kept(bundled, shape_question)
     width = bundled.model.config.get_text_config().hidden_size
     assert sorted(kept.streams) == list(range(len(kept.readings) - 1))
@@ -134,7 +134,7 @@ def test_the_stream_and_no_more_is_kept(bundled: Loaded, shape_question: Questio
         assert read.left is None and read.companions == ()
 
 
-def test_never_all_rows_at_once(bundled: Loaded, shape_question: Question) -> None:
+def test_never_all_rows_at_once(bundled: LoadedModel, shape_question: Question) -> None:
     kept = _kept(bundled, shape_question)
     rows = [row for group in kept.groups for row in group]
     assert rows == list(range(len(kept.readings) - 1))
@@ -169,7 +169,7 @@ def _refused(prove: Callable[..., Any]) -> Callable[..., Any]:
     return refuse
 
 
-def _kept(loaded: Loaded, question: Question) -> KeptStream:
+def _kept(loaded: LoadedModel, question: Question) -> KeptStream:
     asking = Asking(loaded, question)
     asking.run()
     assert asking.kept is not None

@@ -13,14 +13,15 @@ from safetensors.torch import load_file, save_file
 
 import engine
 import samples
+from engine import load
 from engine.asking import Asking
 from engine.errors import CannotLoad, CannotRead, LenscopeError
-from engine.loading import Loaded, load
+from engine.loading import LoadedModel
 from engine.records import Picture, Question
 from tests.conftest import edit_json, hooks_of, small_text_config
 
 Copied = Callable[[str], Path]
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 
 
 def refusal(folder: Path | str, **options: Any) -> str:
@@ -76,7 +77,7 @@ def test_a_folder_loads_and_is_proved(
     assert run.proof.passed
 
 
-def test_the_bundled_model_loads_by_the_ordinary_path(bundled: Loaded) -> None:
+def test_the_bundled_model_loads_by_the_ordinary_path(bundled: LoadedModel) -> None:
     assert bundled.name == str(samples.MODEL)
     assert bundled.takes_pictures
     assert bundled.has_chat_template

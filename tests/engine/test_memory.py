@@ -14,10 +14,9 @@ import torch
 from accelerate import cpu_offload, disk_offload
 
 import samples
-from engine import CannotLoad, Lens
+from engine import CannotLoad, Lens, load
 from engine.asking import Asking
 from engine.events import LoadOptions, ModelFailed, ModelReady, RunEnded
-from engine.loading import load
 from engine.memory import is_out_of_memory
 from engine.records import Picture, Question
 from engine.worker import Worker

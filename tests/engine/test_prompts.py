@@ -18,15 +18,15 @@ from engine.records import Question
 from engine.templates import has_chat_template, picture_span
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
-Opened = Callable[[str], "Loaded"]
+Opened = Callable[[str], "LoadedModel"]
 RED = Image.new("RGB", (40, 24), (200, 30, 30))
 QWEN_TOKENS = (40 // 8) * (24 // 8)
 """The picture's sides are multiples of patch size times merge size: nothing is resized."""
 
 
-def ask(loaded: Loaded, prompt: str, picture: bool = False, **settings: Any) -> Prepared:
+def ask(loaded: LoadedModel, prompt: str, picture: bool = False, **settings: Any) -> Prepared:
     question = Question(prompt=prompt, **settings)
     return prepare(loaded.model, loaded.processor, question, RED if picture else None)
 
@@ -41,14 +41,14 @@ def parts(prepared: Prepared) -> list[tuple[str, str]]:
     return found
 
 
-def refusal(loaded: Loaded, prompt: str, picture: bool = False, **settings: Any) -> str:
+def refusal(loaded: LoadedModel, prompt: str, picture: bool = False, **settings: Any) -> str:
     with pytest.raises(BadInput) as caught:
         ask(loaded, prompt, picture, **settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def with_template(loaded: Loaded, template: str | None) -> Any:
+def with_template(loaded: LoadedModel, template: str | None) -> Any:
     """The processor with another chat template."""
     processor = copy.copy(loaded.processor)
     if tokenizer_of(processor) is processor:

@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine import load
 from engine.asking import Asking
 from engine.lens import Lens
-from engine.loading import Loaded, load
+from engine.loading import LoadedModel
 from engine.processors import load_processor, picture_half
 from engine.prompts import prepare
 from engine.records import ModelCard, Picture, Question, Run
@@ -63,12 +64,12 @@ def save_processor(name: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def llava(study: Folder) -> Loaded:
+def llava(study: Folder) -> LoadedModel:
     return load(study(LLAVA_NAME))
 
 
 @pytest.fixture(scope="module")
-def qwen(study: Folder) -> Loaded:
+def qwen(study: Folder) -> LoadedModel:
     return load(study(QWEN_NAME))
 
 
@@ -89,7 +90,9 @@ def test_torchvision_is_absent_here() -> None:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_llava_has_33_rows_and_576_image_tokens(llava: Loaded, tmp_path: Path, prompt: str) -> None:
+def test_llava_has_33_rows_and_576_image_tokens(
+    llava: LoadedModel, tmp_path: Path, prompt: str
+) -> None:
     assert type(llava.processor).__name__ == "LlavaProcessor"
     assert type(llava.processor.image_processor).__name__.startswith("CLIPImageProcessor")
     for width, height in SIZES:
@@ -121,7 +124,7 @@ def smart_resize(height: int, width: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_qwen_has_29_rows_and_a_token_per_28_pixels_square(
-    qwen: Loaded, tmp_path: Path, prompt: str
+    qwen: LoadedModel, tmp_path: Path, prompt: str
 ) -> None:
     assert type(qwen.processor).__name__ == "Qwen2VLProcessor"
     for width, height in SIZES:
@@ -142,7 +145,7 @@ def test_qwen_has_29_rows_and_a_token_per_28_pixels_square(
         )
 
 
-def test_the_cells_of_a_coco_picture(qwen: Loaded, tmp_path: Path) -> None:
+def test_the_cells_of_a_coco_picture(qwen: LoadedModel, tmp_path: Path) -> None:
     image = Image.open(picture(tmp_path, 640, 427))
     inputs = prepare(qwen.model, qwen.processor, Question("Place:"), image).inputs
     assert inputs["image_grid_thw"].tolist() == [[1, 30, 46]]
@@ -178,7 +181,9 @@ def test_the_assembled_processor_is_the_full_one_less_its_video_half(
         assert float(gap) < 2 / 255 / min(study_models.CLIP_STD)
 
 
-def test_words_with_and_without_a_leading_space_are_told_apart(llava: Loaded, qwen: Loaded) -> None:
+def test_words_with_and_without_a_leading_space_are_told_apart(
+    llava: LoadedModel, qwen: LoadedModel
+) -> None:
     from engine.tokens import texts_for
 
     for loaded, space in ((llava, "▁"), (qwen, "Ġ")):
@@ -211,7 +216,7 @@ def ask_full_size(model: Any, processor: Any, name: str, question: Question) -> 
     lens.learn(probe_inputs(model, processor))
     assert lens.parts.proof.passed
     card = ModelCard(name, None, type(model).__name__, "bfloat16", "cpu")
-    return Asking(Loaded(model, processor, name, card, lens), question).run()
+    return Asking(LoadedModel(model, processor, name, card, lens), question).run()
 
 
 def proved(run: Run, rows: int) -> None:

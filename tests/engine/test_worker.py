@@ -30,7 +30,7 @@ from engine.events import (
     TokensTracked,
     Trouble,
 )
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.pictures import open_preview
 from engine.records import Picture, Question
 from engine.streaming import StreamedPass
@@ -58,7 +58,7 @@ class Gate:
 
 
 @pytest.fixture
-def tiny(opened: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch) -> Loaded:
+def tiny(opened: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """The model that the worker gets, whatever it is told to load."""
     loaded = opened("llama")
     monkeypatch.setattr(engine.loading, "load_with", lambda options, progress: loaded)
@@ -66,14 +66,14 @@ def tiny(opened: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch) -> Lo
 
 
 @pytest.fixture
-def ready(worker: Worker, ears: Ears, tiny: Loaded) -> Worker:
+def ready(worker: Worker, ears: Ears, tiny: LoadedModel) -> Worker:
     worker.load(LoadOptions(model="tiny"))
     ears.wait_for(ModelReady)
     return worker
 
 
 @pytest.fixture
-def gate(tiny: Loaded) -> Iterator[Gate]:
+def gate(tiny: LoadedModel) -> Iterator[Gate]:
     made = Gate(tiny.lens.layers[2])
     yield made
     made.remove()
@@ -124,7 +124,7 @@ def test_rows_are_told_while_a_layer_blocks(ready: Worker, ears: Ears, gate: Gat
 
 
 def test_a_cancel_ends_a_blocked_pass_at_its_next_layer(
-    ready: Worker, ears: Ears, gate: Gate, tiny: Loaded
+    ready: Worker, ears: Ears, gate: Gate, tiny: LoadedModel
 ) -> None:
     run_id = ready.ask(QUESTION)
     assert gate.reached.wait(PATIENCE)
@@ -215,7 +215,9 @@ def test_a_question_that_cannot_be_asked(ready: Worker, ears: Ears) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), IndexError()], ids=repr)
-def test_an_error_in_the_pass(ready: Worker, ears: Ears, tiny: Loaded, error: Exception) -> None:
+def test_an_error_in_the_pass(
+    ready: Worker, ears: Ears, tiny: LoadedModel, error: Exception
+) -> None:
     def fail(*_: Any) -> None:
         raise error
 
@@ -324,7 +326,7 @@ def test_the_answer_of_a_run_that_is_forgotten(ready: Worker, ears: Ears) -> Non
 
 
 def test_an_error_while_the_answer_goes_on(
-    ready: Worker, ears: Ears, tiny: Loaded, monkeypatch: pytest.MonkeyPatch
+    ready: Worker, ears: Ears, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = ready.ask(QUESTION)
     ears.wait_for(RunEnded)
@@ -344,7 +346,7 @@ def test_an_error_while_the_answer_goes_on(
 
 
 def test_tokens_are_tracked_and_rows_deepened_without_a_pass(
-    ready: Worker, ears: Ears, tiny: Loaded
+    ready: Worker, ears: Ears, tiny: LoadedModel
 ) -> None:
     run_id = ready.ask(QUESTION, [9, 10**9])
     run = ears.wait_for(RunEnded).run
@@ -462,7 +464,7 @@ def test_a_new_model_frees_the_old_one_and_all_that_was_kept(
 ) -> None:
     load_with, made = engine.loading.load_with, []
 
-    def watched(*arguments: Any) -> Loaded:
+    def watched(*arguments: Any) -> LoadedModel:
         loaded = load_with(*arguments)
         made.append(weakref.ref(loaded.model))
         return loaded
@@ -520,7 +522,7 @@ def test_what_the_model_sees(
 # The end
 
 
-def test_stop_does_not_wait_for_a_blocked_layer(ears: Ears, tiny: Loaded, gate: Gate) -> None:
+def test_stop_does_not_wait_for_a_blocked_layer(ears: Ears, tiny: LoadedModel, gate: Gate) -> None:
     worker = Worker(ears.tell)
     worker.start()
     worker.load(LoadOptions(model="tiny"))
@@ -537,7 +539,7 @@ def test_stop_does_not_wait_for_a_blocked_layer(ears: Ears, tiny: Loaded, gate: 
     assert ears.wait_for(RunEnded).run.status == "cancelled"
 
 
-def test_stop_begins_nothing_new(ears: Ears, tiny: Loaded, gate: Gate) -> None:
+def test_stop_begins_nothing_new(ears: Ears, tiny: LoadedModel, gate: Gate) -> None:
     worker = Worker(ears.tell)
     worker.start()
     worker.load(LoadOptions(model="tiny"))

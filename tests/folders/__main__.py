@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from engine import load
 from engine.asking import Asking
 from engine.errors import LenscopeError
-from engine.loading import load
 from engine.records import Picture, Question
 from tests.folders import FOLDERS
 

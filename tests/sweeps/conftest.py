@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.records import Question
 from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepQuestion
 from engine.sweeps.running import Progress, Sweeping
@@ -28,7 +28,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def described(loaded: Loaded, source: Source, **changes: Any) -> Sweep:
+def described(loaded: LoadedModel, source: Source, **changes: Any) -> Sweep:
     """What `lenscope sweep` would record."""
     return Sweep(
         created="2026-11-25T00:00:00.000Z",
@@ -59,7 +59,7 @@ def sweep(tmp_path: Path) -> Sweeper:
     """Run a sweep into a folder of the test's own, or into `out`."""
 
     def run(
-        loaded: Loaded,
+        loaded: LoadedModel,
         data: Path | Source,
         out: str = "out",
         shard: tuple[int, int] = (0, 1),

@@ -23,7 +23,7 @@ from PIL import Image
 import samples
 from engine import load
 from engine.errors import BadInput, CannotRead
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.pictures import open_picture
 from engine.prompts import prepare
 from engine.records import Question
@@ -37,7 +37,7 @@ from engine.sweeps.preparing import (
 )
 from engine.sweeps.sources.tasks import PictureTasks, Task
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 """From Python 3.12 on it warns where there are other threads."""
 TASKS = (Task("Colour?"), Task("What shape is it, please?"), Task("Colour?", "again"))
@@ -59,7 +59,7 @@ def pictures(tmp_path: Path) -> list[PictureTasks]:
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "bundled", "bundled in bfloat16"])
 def test_inputs_are_those_of_each_question_alone(
-    opened: Opened, bundled: Loaded, pictures: list[PictureTasks], name: str, workers: int
+    opened: Opened, bundled: LoadedModel, pictures: list[PictureTasks], name: str, workers: int
 ) -> None:
     loaded = opened(name) if "bundled" not in name else bundled
     if "bfloat16" in name:

@@ -23,7 +23,7 @@ from engine.asking import Asking
 from engine.batched import BatchNumbers
 from engine.errors import BadInput
 from engine.lens import Lens
-from engine.loading import Loaded
+from engine.loading import LoadedModel
 from engine.pictures import open_preview
 from engine.records import Picture, Question
 from engine.sharing import SharedVision
@@ -35,7 +35,7 @@ from engine.sweeps.store import CannotWrite, Store, read_failures, read_items, r
 from samples.making.clevr import write_clevr
 from tests.sweeps.conftest import SCENES, Sweeper, described
 
-Opened = Callable[[str], Loaded]
+Opened = Callable[[str], LoadedModel]
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = {
     **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nowhere",
@@ -83,7 +83,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def test_items_are_those_of_asking_one_by_one(
-    bundled: Loaded, scenes: Path, sweep: Sweeper
+    bundled: LoadedModel, scenes: Path, sweep: Sweeper
 ) -> None:
     swept = sweep(bundled, scenes, batch_size=4)
     assert (swept.progress.done, swept.progress.failed) == (4 * SCENES, 0)
@@ -120,7 +120,7 @@ def test_items_are_those_of_asking_one_by_one(
 
 @pytest.mark.parametrize("size", [2, 5, 16, None])
 def test_no_batch_changes_a_row(
-    bundled: Loaded, few: Path, sweep: Sweeper, size: int | None
+    bundled: LoadedModel, few: Path, sweep: Sweeper, size: int | None
 ) -> None:
     alone = sweep(bundled, few, "alone", batch_size=1)
     alike(alone.items, sweep(bundled, few, "together", batch_size=size).items)
@@ -128,7 +128,7 @@ def test_no_batch_changes_a_row(
 
 
 def test_one_at_a_time_is_byte_for_byte_the_same(
-    bundled: Loaded, few: Path, sweep: Sweeper
+    bundled: LoadedModel, few: Path, sweep: Sweeper
 ) -> None:
     first = sweep(bundled, few, "first", batch_size=1, limit=2)
     assert first.progress.done == 8
@@ -161,7 +161,7 @@ def test_prompts_of_unequal_lengths(
 
 
 def test_a_vision_pass_for_every_picture(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(bundled, few, "proved", batch_size=3, limit=1)
     seen: list[int] = []
@@ -183,7 +183,7 @@ def test_a_vision_pass_for_every_picture(
 
 
 def test_sharing_that_changes_a_row_is_off(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = SharedVision._answering
 
@@ -207,7 +207,7 @@ def test_sharing_that_changes_a_row_is_off(
 
 
 def test_where_nothing_is_asked_twice_sharing_is_off(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedVision, "_answering", lambda self, module, fresh: module.forward)
     swept = sweep(bundled, few, batch_size=3)
@@ -219,7 +219,7 @@ def test_where_nothing_is_asked_twice_sharing_is_off(
 
 
 def test_memory_that_runs_out_halves_the_batch(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Lens.read_batch
     sizes: list[int] = []
@@ -240,7 +240,7 @@ def test_memory_that_runs_out_halves_the_batch(
 
 
 def test_one_item_that_breaks_the_pass_is_one_failure(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Lens.read_batch
     worst = next(iter(sweep(bundled, few, "before", limit=1).items.values())).spellings
@@ -265,7 +265,7 @@ def test_one_item_that_breaks_the_pass_is_one_failure(
     assert read_failures(swept.folder) == []
 
 
-def test_bad_pictures_are_failures(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+def test_bad_pictures_are_failures(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
     data = tmp_path / "data"
     data.mkdir()
     Image.new("RGB", (30, 30), "red").save(data / "good.png")
@@ -292,7 +292,7 @@ def test_bad_pictures_are_failures(bundled: Loaded, tmp_path: Path, sweep: Sweep
 
 
 def test_a_picture_that_has_come_back_is_asked_again(
-    bundled: Loaded, tmp_path: Path, sweep: Sweeper
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -310,7 +310,7 @@ def test_a_picture_that_has_come_back_is_asked_again(
 
 
 def test_retrying_one_shard_leaves_the_failures_of_others(
-    bundled: Loaded, tmp_path: Path, sweep: Sweeper
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
 ) -> None:
     lines = [f"{index}.png,What?" for index in range(4)]
     (tmp_path / "q.csv").write_text("\n".join(["picture,prompt", *lines]))
@@ -346,7 +346,7 @@ def test_pictures_of_two_shapes_each_share_their_vision_pass(
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_inputs_from_other_processes_are_the_same(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = sweep(bundled, few, "own", batch_size=2)
     monkeypatch.setattr("engine.sweeps.running.worker_count", lambda device: 2)
@@ -356,7 +356,7 @@ def test_inputs_from_other_processes_are_the_same(
 
 
 def test_what_was_made_ready_before_the_data_breaks_is_asked(
-    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+    bundled: LoadedModel, few: Path, sweep: Sweeper, tmp_path: Path
 ) -> None:
     source = open_source(few)
 
@@ -372,7 +372,7 @@ def test_what_was_made_ready_before_the_data_breaks_is_asked(
 
 
 def test_seconds_are_those_of_the_items_own_batch(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Lens.read_batch
     waits = iter([0.3, 0.0, 0.3, *[0.0] * 100])
@@ -388,7 +388,7 @@ def test_seconds_are_those_of_the_items_own_batch(
 
 
 def test_an_assertion_inside_the_model_is_a_failure(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_batch(*args: Any) -> BatchNumbers:
         raise AssertionError("image tokens do not match")
@@ -399,7 +399,7 @@ def test_an_assertion_inside_the_model_is_a_failure(
 
 
 def test_a_folder_of_another_sweep_is_refused(
-    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+    bundled: LoadedModel, few: Path, sweep: Sweeper, tmp_path: Path
 ) -> None:
     swept = sweep(bundled, few)
     known = read_sweep(swept.folder)
@@ -439,7 +439,7 @@ def test_two_writers_of_one_shard_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"item": "0', b"\0" * 5000, b'{"item":"' + b"x" * 200_000])
 def test_a_torn_last_line_is_dropped(
-    bundled: Loaded, few: Path, sweep: Sweeper, torn: bytes
+    bundled: LoadedModel, few: Path, sweep: Sweeper, torn: bytes
 ) -> None:
     whole = sweep(bundled, few, "whole", batch_size=1)
     part = sweep(bundled, few, "part", batch_size=1, limit=1)
@@ -452,7 +452,7 @@ def test_a_torn_last_line_is_dropped(
     alike(again.items, whole.items, exact=True)
 
 
-def test_a_damaged_line_is_named(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+def test_a_damaged_line_is_named(bundled: LoadedModel, few: Path, sweep: Sweeper) -> None:
     swept = sweep(bundled, few, limit=1)
     (file,) = swept.folder.glob("items-*.jsonl")
     file.write_bytes(b'{"item": 3}\n' + file.read_bytes())
@@ -462,7 +462,7 @@ def test_a_damaged_line_is_named(bundled: Loaded, few: Path, sweep: Sweeper) -> 
         list(read_items(swept.folder))
 
 
-def test_shards_make_one_set(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+def test_shards_make_one_set(bundled: LoadedModel, few: Path, sweep: Sweeper) -> None:
     whole = sweep(bundled, few, "whole")
     for index in range(2):
         sweep(bundled, few, "parts", shard=(index, 2))
@@ -472,7 +472,7 @@ def test_shards_make_one_set(bundled: Loaded, few: Path, sweep: Sweeper) -> None
 
 
 def test_a_full_disk_leaves_whole_lines(
-    bundled: Loaded, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a disk does it: some bytes are written, then no more."""
     own = os.write
@@ -512,7 +512,7 @@ def ended(whole: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_and_taken_up_again(
-    bundled: Loaded, tmp_path: Path, sweep: Sweeper, times: int
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper, times: int
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "killed"
     write_clevr(data, 12)
@@ -568,7 +568,7 @@ def test_ended_from_outside(tmp_path: Path, number: signal.Signals, code: int) -
     assert file.read_bytes().endswith(b"\n")
 
 
-def test_a_small_disk(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
+def test_a_small_disk(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -594,7 +594,7 @@ def test_a_small_disk(bundled: Loaded, tmp_path: Path, sweep: Sweeper) -> None:
         subprocess.run(["umount", str(disk)], check=False)
 
 
-def test_two_processes(bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path) -> None:
+def test_two_processes(bundled: LoadedModel, few: Path, sweep: Sweeper, tmp_path: Path) -> None:
     launch = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
@@ -612,7 +612,7 @@ def test_two_processes(bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Pat
 # Single items
 
 
-def test_an_item_opens_as_a_run(bundled: Loaded, few: Path, sweep: Sweeper) -> None:
+def test_an_item_opens_as_a_run(bundled: LoadedModel, few: Path, sweep: Sweeper) -> None:
     from engine.records import Session
     from engine.sessions import read_session, to_json
 
@@ -638,7 +638,7 @@ def test_an_item_opens_as_a_run(bundled: Loaded, few: Path, sweep: Sweeper) -> N
 
 
 def test_an_embedded_picture_opens_with_its_item(
-    bundled: Loaded, few: Path, sweep: Sweeper, tmp_path: Path
+    bundled: LoadedModel, few: Path, sweep: Sweeper, tmp_path: Path
 ) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -662,7 +662,9 @@ def test_an_embedded_picture_opens_with_its_item(
     assert open_item(swept.folder, first).question.picture == shown
 
 
-def test_ten_thousand_tiny_items_are_listed_and_counted(tmp_path: Path, bundled: Loaded) -> None:
+def test_ten_thousand_tiny_items_are_listed_and_counted(
+    tmp_path: Path, bundled: LoadedModel
+) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     rows = [f"a.png,Question {index}:,{index},g{index % 9}" for index in range(10_000)]
     (tmp_path / "q.csv").write_text("\n".join(["picture,prompt,answer,group", *rows]))
@@ -672,7 +674,7 @@ def test_ten_thousand_tiny_items_are_listed_and_counted(tmp_path: Path, bundled:
 
 
 def test_many_prompts_of_one_picture_go_together(
-    bundled: Loaded, tmp_path: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [f"{samples.DEFAULT_PICTURE},Color of object {index}:" for index in range(20)]
     (tmp_path / "q.csv").write_text("\n".join(["picture,prompt", *rows]))

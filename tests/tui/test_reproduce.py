@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 import samples
+from engine.counterfactuals.grammar import parse_against
 from engine.events import LoadOptions
 from engine.records import Counterfactual, ModelCard, Picture, Question, Run
 from engine.sessions import read_session
@@ -149,6 +150,18 @@ def test_the_python_is_python(text: str) -> None:
     assert all(line.isprintable() for line in code.splitlines())
 
 
+def test_a_counterfactual_is_asked_for_again(asked: Asked, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    for text, seed in (("noise=999", 7), ("blur=2.5", 0), ("none", 0), (f"other={picture}", 0)):
+        (counterfactual,) = parse_against(text, seed)
+        run = run_of(picture=Picture(path=str(picture)), counterfactual=counterfactual)
+        parsed = run_parser().parse_args(words_of(as_command(run, None))[1:])
+        assert parse_against(parsed.against, parsed.seed) == (counterfactual,)
+    no_command = run_of(counterfactual=Counterfactual("other", {"file": "a,b.png"}))
+    assert as_command(no_command, None).startswith("# ")
+
+
 # What comes of it
 
 
@@ -162,18 +175,24 @@ def answer_of(command: str, folder: Path) -> Run:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return read_session(folder / "again.json").runs[0]
+    return read_session(folder / "again.json").runs[-1]
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"picture": Picture(path=str(samples.DEFAULT_PICTURE))},
+        {
+            "picture": Picture(path=str(samples.DEFAULT_PICTURE)),
+            "counterfactual": Counterfactual("noise", {"step": 900}, seed=3),
+        },
+        pytest.param(
+            {"picture": Picture(path=str(samples.DEFAULT_PICTURE))}, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"chat": False, "norm": False, "prefix": " a", "top_k": 5}, marks=pytest.mark.slow
         ),
     ],
-    ids=["picture", "raw"],
+    ids=["counterfactual", "picture", "raw"],
 )
 def test_the_command_and_the_python_answer_the_same(
     settings: dict[str, Any], tmp_path: Path

@@ -31,7 +31,7 @@ from tui.sharing.text_table import PLAIN_WIDTH, TextTable
 
 if TYPE_CHECKING:
     from engine.kept import KeptStream
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 
 def run_headless(
@@ -95,7 +95,7 @@ def run_headless(
 
 
 def _ask_against(
-    loaded: Loaded,
+    loaded: LoadedModel,
     picture: Run,
     kept: KeptStream,
     counterfactuals: Sequence[Counterfactual],

@@ -32,7 +32,7 @@ from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
     from engine.sweeps.running import Progress
 
 OWN_QUESTIONS = "questions"
@@ -223,7 +223,7 @@ def _described(question: Question, source: Source) -> Sweep:
     )
 
 
-def _of_model(described: Sweep, loaded: Loaded, question: Question) -> Sweep:
+def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Sweep:
     from engine.asking import versions
     from engine.fingerprints import weights_digest
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tui.show import display_text
 
 if TYPE_CHECKING:
-    from engine.loading import Loaded
+    from engine.loading import LoadedModel
 
 
 def say(text: str) -> None:
@@ -30,7 +30,7 @@ def clear_progress() -> None:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def model_line(loaded: Loaded) -> str:
+def model_line(loaded: LoadedModel) -> str:
     """The model in one line: what it is, where it runs, how its rows are read."""
     card = loaded.card
     return (

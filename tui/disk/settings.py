@@ -84,7 +84,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class FoundSettings:
     """The settings, and where each of them comes from."""
 
     settings: Settings
@@ -92,7 +92,7 @@ class Loaded:
     """Field -> "line 3 of ~/.config/lenscope/config.toml", "LENSCOPE_LITE"; none for defaults."""
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Loaded:
+def load_settings(environment: Mapping[str, str] | None = None) -> FoundSettings:
     """Read config.toml and the environment.
 
     Raises BadInput: one line, with the line of the file, or the variable, that is wrong.
@@ -113,7 +113,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Loaded:
     for key, value in _from_environment(environment).items():
         values[key] = value
         sources[key] = variable_of(key)
-    return Loaded(msgspec.convert(values, Settings), sources)
+    return FoundSettings(msgspec.convert(values, Settings), sources)
 
 
 def fields() -> tuple[inspect.Field, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from engine.counterfactuals.grammar import written
 from engine.events import LoadOptions
-from engine.records import Question, Run
+from engine.records import Counterfactual, Question, Run
 from tui.show import plain_line
 
 _DTYPES = frozenset({"float32", "bfloat16", "float16"})
@@ -34,6 +35,10 @@ def as_command(run: Run, options: LoadOptions | None) -> str:
         words.append("--no-norm")
     if question.top_k != Question(prompt="").top_k:
         words += ["--top-k", str(question.top_k)]
+    if question.counterfactual is not None:
+        words += _option("--against", written(question.counterfactual) or "")
+        if question.counterfactual.seed:
+            words += ["--seed", str(question.counterfactual.seed)]
     for name, value in _differing(loading).items():
         option = f"--{name.replace('_', '-')}"
         words += [option] if value is True else _option(option, str(value))
@@ -47,29 +52,31 @@ def as_python(run: Run, options: LoadOptions | None) -> str:
     if loading is None or refusal:
         return f"# {refusal}\n"
     question, picture = run.question, run.question.picture
-    asked = "".join(
+    fields = "".join(
         f", {name}={value!r}"
         for name, value in (
             ("chat", question.chat),
             ("system", question.system),
             ("prefix", question.prefix),
+            ("top_k", question.top_k),
+            ("norm", question.norm),
         )
         if value != getattr(Question(prompt=""), name)
     )
     loaded = "".join(f", {name}={value!r}" for name, value in _differing(loading).items())
-    norm = "" if question.norm else ", norm=False"
+    image = f", image={picture.path!r}" if picture else ""
+    names = "load"
+    counterfactual = question.counterfactual
+    if counterfactual is not None:
+        names = "Counterfactual, load"
+        fields += f", counterfactual=Counterfactual({_python_of(counterfactual)})"
     lines = [
-        "from engine import load",
-        *(["from engine.pictures import open_picture"] if picture else []),
-        "from engine.prompts import prepare",
-        "from engine.records import Question",
+        f"from engine import {names}",
         "",
         f"loaded = load({loading.model!r}{loaded})",
-        f"question = Question({question.prompt!r}{asked})",
-        f"picture = open_picture({picture.path!r}).image" if picture else "picture = None",
-        "inputs = prepare(loaded.model, loaded.processor, question, picture).inputs",
-        f"for reading in loaded.lens.stream(inputs, top_k={question.top_k}{norm}):",
-        "    top = [(token.text, token.probability) for token in reading.top]",
+        f"asked = loaded.ask({question.prompt!r}{image}{fields})",
+        "for reading in asked.run.rows:",
+        f"    top = [(token.text, token.probability) for token in reading.top[:{question.top_k}]]",
         "    print(reading.layer, top, reading.entropy)",
     ]
     return "\n".join(lines) + "\n"
@@ -111,15 +118,25 @@ def _differing(loading: LoadOptions) -> dict[str, object]:
 
 def _refusal(run: Run, loading: LoadOptions | None) -> str:
     """Why a run cannot be asked again in this way, on one line."""
-    question = run.question
-    if question.counterfactual is not None:
-        name = plain_line(question.counterfactual.name)
-        return f"this run put {name} in the picture's stead; `lenscope run` cannot do that yet"
+    counterfactual = run.question.counterfactual
+    if counterfactual is not None and written(counterfactual) is None:
+        name = plain_line(counterfactual.name)
+        return f"this run put {name} in the picture's stead; that cannot be asked for again"
     if loading is None:
         return "this run does not say which model answered"
     if isinstance(loading.device_map, dict):
         return "a device map of one's own has no option"
     return ""
+
+
+def _python_of(counterfactual: Counterfactual) -> str:
+    """The arguments of a `Counterfactual`."""
+    shown = [repr(counterfactual.name)]
+    if counterfactual.parameters:
+        shown.append(repr(counterfactual.parameters))
+    if counterfactual.seed is not None:
+        shown.append(f"seed={counterfactual.seed}")
+    return ", ".join(shown)
 
 
 def _option(name: str, value: str) -> list[str]:
