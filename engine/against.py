@@ -25,11 +25,11 @@ from engine.divergence import (
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.kept import KeptStream
 from engine.loading import LoadedModel
-from engine.memory import give_memory_back, is_out_of_memory
 from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
 from engine.row_reader import Project
-from engine.stamps import new_run_id, now
+from engine.system.memory import give_memory_back, is_out_of_memory
+from engine.system.stamps import new_run_id, now
 
 
 class Against:

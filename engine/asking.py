@@ -15,14 +15,14 @@ from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one
 from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import LoadedModel
-from engine.memory import is_out_of_memory
 from engine.pictures import open_picture
 from engine.prompts import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
 from engine.row_reader import Beside, Wanted
 from engine.seen import processed
-from engine.stamps import new_run_id, now
 from engine.streaming import ItemResult, StreamedPass
+from engine.system.memory import is_out_of_memory
+from engine.system.stamps import new_run_id, now
 
 STORED_TOP = 10
 """Rows hold at least this many tokens, however few are shown."""

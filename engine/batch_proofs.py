@@ -24,7 +24,7 @@ from engine.batches import (
 )
 from engine.errors import CannotRead, one_line
 from engine.logit_map import difference, tolerance
-from engine.memory import is_out_of_memory
+from engine.system.memory import is_out_of_memory
 from engine.tail import Tail
 
 if TYPE_CHECKING:

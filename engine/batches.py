@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from engine.memory import free_memory
+from engine.system.memory import free_memory
 
 SEQUENCE = "input_ids"
 """Inputs whose names end so are sequences of tokens; what is as long as one goes along it."""

@@ -16,8 +16,8 @@ from engine.hooks import evaluating, hooked
 from engine.parts import ModelParts
 from engine.positions import Positions, attention_of, resolve
 from engine.replay import Replay
+from engine.system.transfers import sent
 from engine.tail import RowStream, Tail
-from engine.transfers import sent
 
 LOGITS_TO_KEEP = "logits_to_keep"
 """What transformers calls the positions whose logits a model is to compute."""

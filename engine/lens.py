@@ -20,16 +20,16 @@ from engine.errors import CannotRead
 from engine.forward import LOGITS_TO_KEEP, Forward
 from engine.learning import learn
 from engine.logit_map import difference, tolerance
-from engine.memory import is_out_of_memory
 from engine.parts import ModelParts
 from engine.positions import Positions, attention_of
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
 from engine.row_reader import Wanted
 from engine.streaming import StreamedPass
+from engine.system.memory import is_out_of_memory
+from engine.system.transfers import sent
 from engine.tail import RowStream, Tail
 from engine.tokens import texts_for
-from engine.transfers import sent
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()

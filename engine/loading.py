@@ -14,7 +14,6 @@ from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead
 from engine.events import LoadOptions
 from engine.hub import Progress, fetch_weights, remedy_for, settings_folder
 from engine.lens import Lens
-from engine.memory import is_out_of_memory
 from engine.placement import (
     device_for,
     devices_of,
@@ -24,8 +23,9 @@ from engine.placement import (
 )
 from engine.processors import load_processor, takes_pictures, tokenizer_of
 from engine.prompts import prepare
-from engine.quiet import quiet, weights_progress
 from engine.records import ModelCard, Question
+from engine.system.memory import is_out_of_memory
+from engine.system.quiet import quiet, weights_progress
 from engine.templates import has_chat_template
 from engine.tokens import refuse_other_vocabulary, remember_tokenizer
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from engine.files import user_path
 from engine.hub import WEIGHTS
+from engine.system.files import user_path
 
 LARGEST_CONFIG = 4 * 2**20
 LARGEST_INDEX = 64 * 2**20

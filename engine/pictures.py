@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
-from engine.files import read_file, storable
 from engine.records import Picture
+from engine.system.files import read_file, storable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import CannotLoad
 from engine.events import LoadOptions
-from engine.memory import free_memory
+from engine.system.memory import free_memory
 
 GPU_SHARE = 0.9
 """Of a GPU's free memory for the weights; a model that needs more is spread by accelerate."""

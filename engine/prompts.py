@@ -11,8 +11,8 @@ from msgspec import structs
 from engine.errors import BadInput
 from engine.processors import takes_pictures, tokenizer_of
 from engine.prompt_tokens import Span, added_behind, token_kinds, token_parts
-from engine.quiet import quiet
 from engine.records import PromptToken, Question, TokenKind, TokenPart
+from engine.system.quiet import quiet
 from engine.templates import (
     SENTINEL,
     PictureSpan,

@@ -16,11 +16,11 @@ from engine.anatomy import Anatomy, Call, output_stream
 from engine.errors import CannotRead
 from engine.hooks import Slot, evaluating, first_float_tensor, slots
 from engine.logit_map import difference, fit_logit_map, tolerance
-from engine.memory import is_out_of_memory
 from engine.positions import attention_of
 from engine.readout import finite
 from engine.records import Proof
 from engine.replay import Replay
+from engine.system.memory import is_out_of_memory
 from engine.tail import CHUNK, RowStream, Tail, TailStep
 
 

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.files import read_file, reason_of, storable, write_file
 from engine.records import OtherPosition, Picture, Run, Session
+from engine.system.files import read_file, reason_of, storable, write_file
 
 FORMAT = "lenscope-session"
 VERSION = 1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engine.anatomy import logits_of
 from engine.errors import CannotRead, one_line
 from engine.hooks import evaluating
-from engine.memory import is_out_of_memory
+from engine.system.memory import is_out_of_memory
 
 
 def truncated_logits(

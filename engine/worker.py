@@ -31,9 +31,9 @@ from engine.events import (
     TokensTracked,
     Trouble,
 )
-from engine.memory import give_memory_back
 from engine.records import Comparison, Counterfactual, Question, Run
-from engine.stamps import new_run_id, now
+from engine.system.memory import give_memory_back
+from engine.system.stamps import new_run_id, now
 
 if TYPE_CHECKING:
     from engine.against import Against

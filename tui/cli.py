@@ -140,7 +140,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _sweep_folder(options: argparse.Namespace) -> Path | None:
     """The folder of a sweep, where one is named; checked as far as it is quick."""
-    from engine.files import user_path
+    from engine.system.files import user_path
 
     folder = None
     if options.session is not None:
@@ -164,8 +164,8 @@ def _item(sweep: Path, item: str | None) -> Session | None:
     if item is None:
         return None
     from engine.records import Session
-    from engine.stamps import now
     from engine.sweeps.reopening import open_item
+    from engine.system.stamps import now
 
     return Session(created=now(), saved=now(), runs=(open_item(sweep, item),))
 
@@ -335,7 +335,7 @@ def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOption
 
 def _expanded(folder: str | None) -> str | None:
     """A shell expands the tilde of a flag; nobody else does that of a setting."""
-    from engine.files import reason_of, user_path
+    from engine.system.files import reason_of, user_path
 
     try:
         return str(user_path(folder)) if folder else None

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput
-from engine.files import replacing
 from engine.sweeps.comparing import Comparison
 from engine.sweeps.findings import Findings
 from engine.sweeps.records import SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
+from engine.system.files import replacing
 
 Line = dict[str, Any]
 

@@ -34,13 +34,13 @@ from torch import Tensor
 
 from engine.batches import sequences
 from engine.errors import BadInput, CannotRead, LenscopeError, one_line
-from engine.files import read_file
 from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts import Prepared, prepare, prepare_again
-from engine.quiet import quiet
 from engine.records import Question
 from engine.sharing import same
 from engine.sweeps.sources.tasks import PictureTasks, Task
+from engine.system.files import read_file
+from engine.system.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.files import user_path
 from engine.pictures import picture_from
 from engine.records import (
     AnswerReading,
@@ -24,6 +23,7 @@ from engine.records import (
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
 from engine.sweeps.sources.arrow import embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
+from engine.system.files import user_path
 
 _ITEM = msgspec.json.Decoder(SweepItem)
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInput
-from engine.files import user_path
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
 from engine.sweeps.store import read_items, read_sweep
+from engine.system.files import user_path
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

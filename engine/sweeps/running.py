@@ -23,7 +23,6 @@ from engine.batches import batch_key, most_at_once
 from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens import describe_failure
 from engine.logit_map import difference, tolerance
-from engine.memory import free_memory, give_memory_back, is_out_of_memory
 from engine.processors import tokenizer_of
 from engine.readout import finite
 from engine.records import Token
@@ -42,9 +41,10 @@ from engine.sweeps.records import (
 from engine.sweeps.sizing import START_ON_CPU, BatchSize
 from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
 from engine.sweeps.store import SAME_AS, Store, item_id, task_key
+from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
+from engine.system.transfers import sent
 from engine.tail import Tail
 from engine.tokens import texts_for
-from engine.transfers import sent
 
 if TYPE_CHECKING:
     from engine.loading import LoadedModel

@@ -17,9 +17,9 @@ from typing import TypeVar
 import msgspec
 
 from engine.errors import BadInput, LenscopeError
-from engine.files import read_file, reason_of, user_path, write_file
 from engine.sweeps.records import VERSION, Failure, Sweep, SweepItem
 from engine.sweeps.sources.tasks import Task
+from engine.system.files import read_file, reason_of, user_path, write_file
 
 SWEEP = "sweep.json"
 FAILURES = "failures.jsonl"

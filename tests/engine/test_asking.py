@@ -16,7 +16,7 @@ from engine.errors import BadInput, CannotRead
 from engine.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
-from engine.stamps import now
+from engine.system.stamps import now
 from tests.conftest import hooks_of
 
 Opened = Callable[[str], LoadedModel]

@@ -17,8 +17,8 @@ import samples
 from engine import CannotLoad, Lens, load
 from engine.asking import Asking
 from engine.events import LoadOptions, ModelFailed, ModelReady, RunEnded
-from engine.memory import is_out_of_memory
 from engine.records import Picture, Question
+from engine.system.memory import is_out_of_memory
 from engine.worker import Worker
 from tests.engine.conftest import Ears
 from tests.families import FAMILIES

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.files import reason_of, user_path, write_file
 from engine.sweeps.comparing import Comparison, compare
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
 from engine.sweeps.figures import draw
@@ -26,6 +25,7 @@ from engine.sweeps.report import (
 )
 from engine.sweeps.results import read_results
 from engine.sweeps.store import FAILURES, count_failures, read_items
+from engine.system.files import reason_of, user_path, write_file
 from tui.commands.exits import Exit
 from tui.commands.talk import say
 from tui.sharing.report_lines import report_lines

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
-from engine.files import reason_of, user_path
 from engine.records import (
     Comparison,
     Counterfactual,
@@ -23,7 +22,8 @@ from engine.records import (
     Run,
     Session,
 )
-from engine.stamps import now
+from engine.system.files import reason_of, user_path
+from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.sharing.against_table import against_lines

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import BadInput
-from engine.files import reason_of, user_path
+from engine.system.files import reason_of, user_path
 from tui.commands.exits import Exit
 from tui.commands.parsers import DEFAULT_PROMPT
 from tui.disk.paths import config_file, journals_folder, sessions_folder, state_folder

@@ -18,15 +18,15 @@ from msgspec import structs
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
-from engine.files import read_file, user_path
 from engine.records import ModelCard, Question
-from engine.stamps import now
 from engine.sweeps.processes import Process, this_process
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Prompt, Source
 from engine.sweeps.words import counted
+from engine.system.files import read_file, user_path
+from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
@@ -110,9 +110,9 @@ def _run(
     options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: Process
 ) -> int:
     from engine.loading import load_with
-    from engine.quiet import quiet
     from engine.sweeps.running import Sweeping
     from engine.sweeps.store import Store
+    from engine.system.quiet import quiet
 
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine.files import storable, write_file
+from engine.system.files import storable, write_file
 from tui.disk.paths import own_folder, state_folder
 
 _MOST_PICTURES = 20

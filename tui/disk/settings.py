@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field, inspect
 
 from engine.errors import BadInput
-from engine.files import read_file
+from engine.system.files import read_file
 from tui.disk.paths import config_file, short_path
 from tui.disk.toml_lines import KeyPath, key_lines
 from tui.state.column_names import COLUMN_NAMES

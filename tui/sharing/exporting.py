@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import BadInput
-from engine.files import reason_of, storable, write_file
+from engine.system.files import reason_of, storable, write_file
 
 
 @dataclass(frozen=True)

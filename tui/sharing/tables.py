@@ -13,7 +13,7 @@ from typing import Final
 from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.records import LayerReading, Run, Session
-from engine.stamps import now
+from engine.system.stamps import now
 from tui.sharing.exporting import write_text
 from tui.sharing.markdown import markdown_table
 from tui.sharing.reproduce import as_command, as_python

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.files import read_file
+from engine.system.files import read_file
 
 _MOST_BYTES = 2**20
 

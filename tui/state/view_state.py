@@ -28,7 +28,7 @@ from engine.events import (
     Trouble,
 )
 from engine.records import Comparison, LayerReading, Question, Run, Session
-from engine.stamps import now
+from engine.system.stamps import now
 from tui.state.run_view import Phase, RunView
 from tui.state.table_look import TableLook
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.errors import BadInput
-from engine.files import read_file
+from engine.system.files import read_file
 
 MOST_BYTES = 4 * 2**30
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from engine.errors import BadInput
-from engine.files import reason_of
 from engine.sweeps.sources.tables import task_of
 from engine.sweeps.sources.tasks import PictureTasks, Prompt, Source
+from engine.system.files import reason_of
 
 IMAGE_COLUMNS = ("image", "picture", "img")
 WANTED = ("prompt", "question", "answer", "label", "group")

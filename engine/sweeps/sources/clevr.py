@@ -10,7 +10,6 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.errors import BadInput
-from engine.files import storable
 from engine.sweeps.sources.annotations import decoded, picture_file
 from engine.sweeps.sources.tasks import (
     PictureTasks,
@@ -20,6 +19,7 @@ from engine.sweeps.sources.tasks import (
     listed,
     merged,
 )
+from engine.system.files import storable
 
 Main = Literal["largest", "nearest"]
 QUESTIONS = "questions"

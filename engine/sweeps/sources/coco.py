@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.files import storable
 from engine.sweeps.sources.annotations import decoded, picture_file
 from engine.sweeps.sources.tasks import (
     PictureTasks,
@@ -19,6 +18,7 @@ from engine.sweeps.sources.tasks import (
     listed,
     merged,
 )
+from engine.system.files import storable
 
 MAIN_OBJECT = "Main object:"
 MAIN_ANIMAL = "Main animal:"

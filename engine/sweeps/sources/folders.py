@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.files import reason_of, storable
 from engine.sweeps.sources.tasks import PictureTasks, Prompt, Source, asked_of_all, listed
+from engine.system.files import reason_of, storable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.files import reason_of, user_path
 from engine.sweeps.sources import clevr, coco
 from engine.sweeps.sources.folders import read_folder
 from engine.sweeps.sources.tables import read_table
 from engine.sweeps.sources.tasks import Prompt, Source
+from engine.system.files import reason_of, user_path
 
 TABLES = (".csv", ".jsonl")
 ARROWS = (".parquet", ".arrow")

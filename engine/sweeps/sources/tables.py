@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from engine.errors import BadInput
-from engine.files import reason_of, storable, user_path
 from engine.sweeps.sources.tasks import (
     NO_GROUP,
     PictureTasks,
@@ -21,6 +20,7 @@ from engine.sweeps.sources.tasks import (
     listed,
     merged,
 )
+from engine.system.files import reason_of, storable, user_path
 
 COLUMNS = ("picture", "prompt", "answer", "group")
 PICTURE = ("picture", "image")

@@ -1,0 +1,1 @@
+"""Files, memory, transfers, and the libraries kept quiet."""
