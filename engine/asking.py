@@ -16,7 +16,7 @@ from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import LoadedModel
 from engine.pictures import open_picture
-from engine.prompts import Prepared, prepare
+from engine.prompts.preparing import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
 from engine.row_reader import Beside, Wanted
 from engine.seen import processed
@@ -269,7 +269,7 @@ def continue_greedily(
     from transformers.generation.streamers import BaseStreamer
 
     from engine.lens import model_lock
-    from engine.processors import tokenizer_of
+    from engine.prompts.processors import tokenizer_of
 
     tokenizer = tokenizer_of(loaded.processor)
 

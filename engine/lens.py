@@ -22,6 +22,7 @@ from engine.learning import learn
 from engine.logit_map import difference, tolerance
 from engine.parts import ModelParts
 from engine.positions import Positions, attention_of
+from engine.prompts.token_texts import texts_for
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
 from engine.row_reader import Wanted
@@ -29,7 +30,6 @@ from engine.streaming import StreamedPass
 from engine.system.memory import is_out_of_memory
 from engine.system.transfers import sent
 from engine.tail import RowStream, Tail
-from engine.tokens import texts_for
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()

@@ -21,13 +21,13 @@ from engine.placement import (
     parameter_count,
     placement_for,
 )
-from engine.processors import load_processor, takes_pictures, tokenizer_of
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
+from engine.prompts.processors import load_processor, takes_pictures, tokenizer_of
+from engine.prompts.templates import has_chat_template
+from engine.prompts.token_texts import refuse_other_vocabulary, remember_tokenizer
 from engine.records import ModelCard, Question
 from engine.system.memory import is_out_of_memory
 from engine.system.quiet import quiet, weights_progress
-from engine.templates import has_chat_template
-from engine.tokens import refuse_other_vocabulary, remember_tokenizer
 
 OUT_OF_MEMORY = (
     "memory ran out while loading; try --dtype bfloat16, --quantize 4bit or --device-map auto"

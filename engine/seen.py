@@ -28,7 +28,7 @@ from engine.pixels import (
     restored,
     unpackings,
 )
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
 from engine.records import Picture, Processed, Question
 
 if TYPE_CHECKING:

@@ -154,8 +154,8 @@ class Worker:
 
         def read() -> Event:
             from engine.debias import answer_ids, debiased_answers, parse_answers
-            from engine.processors import tokenizer_of
-            from engine.spellings import spelled, vocabulary_of
+            from engine.prompts.processors import tokenizer_of
+            from engine.prompts.spellings import spelled, vocabulary_of
 
             loaded, kept = self._loaded, self._kept(of)
             assert loaded is not None  # what is kept goes with the model
@@ -366,9 +366,9 @@ class Worker:
             self._tell(Trouble(NO_MODEL))
             return
         loaded = self._loaded
-        from engine.processors import tokenizer_of
-        from engine.spellings import spellings, vocabulary_of
-        from engine.tokens import texts_for
+        from engine.prompts.processors import tokenizer_of
+        from engine.prompts.spellings import spellings, vocabulary_of
+        from engine.prompts.token_texts import texts_for
 
         tokenizer = tokenizer_of(loaded.processor)
         try:

@@ -25,7 +25,7 @@ import torch
 
 import samples
 from engine import Lens, load
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
 from engine.records import Question
 
 PICTURE_SIDE = 448

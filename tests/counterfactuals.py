@@ -22,9 +22,9 @@ from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.divergence import divergences, picture_layer
 from engine.loading import LoadedModel
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
+from engine.prompts.token_texts import texts_for
 from engine.records import Question
-from engine.tokens import texts_for
 from samples.making.questions import ATTRIBUTES, PRIOR, PROMPTS
 from samples.making.scenes import random_scene, render
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from engine.counterfactuals import grammar, pictures, pixels, tokens
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import BadInput
-from engine.processors import tokenizer_of
-from engine.prompts import Prepared, prepare
+from engine.prompts.preparing import Prepared, prepare
+from engine.prompts.processors import tokenizer_of
 from engine.records import Counterfactual, Question
 
 if TYPE_CHECKING:

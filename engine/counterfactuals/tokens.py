@@ -8,9 +8,9 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.counterfactuals.unavailable import Unavailable
-from engine.prompts import Prepared
+from engine.prompts.preparing import Prepared
+from engine.prompts.token_texts import TokenTexts
 from engine.records import Counterfactual, PromptToken
-from engine.tokens import TokenTexts
 
 NAMES = ("none", "unk", "unk-all")
 

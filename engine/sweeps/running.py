@@ -23,11 +23,12 @@ from engine.batches import batch_key, most_at_once
 from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens import describe_failure
 from engine.logit_map import difference, tolerance
-from engine.processors import tokenizer_of
+from engine.prompts.processors import tokenizer_of
+from engine.prompts.spellings import Spelled, spelled, vocabulary_of
+from engine.prompts.token_texts import texts_for
 from engine.readout import finite
 from engine.records import Token
 from engine.sharing import SharedVision
-from engine.spellings import Spelled, spelled, vocabulary_of
 from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, decoded, worker_count
 from engine.sweeps.records import (
     STORED_TOP,
@@ -44,7 +45,6 @@ from engine.sweeps.store import SAME_AS, Store, item_id, task_key
 from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
 from engine.system.transfers import sent
 from engine.tail import Tail
-from engine.tokens import texts_for
 
 if TYPE_CHECKING:
     from engine.loading import LoadedModel

@@ -20,7 +20,7 @@ from engine.counterfactuals.tokens import tokens_instead
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import BadInput
 from engine.loading import LoadedModel
-from engine.prompts import Prepared, prepare
+from engine.prompts.preparing import Prepared, prepare
 from engine.records import Counterfactual, PromptToken, Question
 from tests import study_models
 from tests.folders import FOLDERS

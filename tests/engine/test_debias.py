@@ -17,8 +17,8 @@ from engine.debias import (
 )
 from engine.errors import BadInput
 from engine.loading import LoadedModel
-from engine.spellings import spelled
-from engine.tokens import texts_for
+from engine.prompts.spellings import spelled
+from engine.prompts.token_texts import texts_for
 from samples.making.scenes import COLORS
 
 SHARES = st.lists(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import Lens
 from engine.check import check_rows
-from engine.tokens import remember_tokenizer
+from engine.prompts.token_texts import remember_tokenizer
 from tests.families.llava import llava
 from tests.families.parts import VOCABULARY
 from tests.families.qwen import qwen2_vl

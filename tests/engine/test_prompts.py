@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from engine.errors import BadInput, LenscopeError
-from engine.processors import tokenizer_of
-from engine.prompts import Prepared, prepare
+from engine.prompts.preparing import Prepared, prepare
+from engine.prompts.processors import tokenizer_of
+from engine.prompts.templates import has_chat_template, picture_span
 from engine.records import Question
-from engine.templates import has_chat_template, picture_span
 
 if TYPE_CHECKING:
     from engine.loading import LoadedModel

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine.events import Spelling
-from engine.spellings import LONGEST, spellings, vocabulary_of
-from engine.tokens import TokenTexts
+from engine.prompts.spellings import LONGEST, spellings, vocabulary_of
+from engine.prompts.token_texts import TokenTexts
 from tests.engine.test_tokens import byte_level, word_piece
 from tests.study_models import llama_core, qwen_core
 

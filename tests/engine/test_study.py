@@ -19,8 +19,8 @@ from engine import load
 from engine.asking import Asking
 from engine.lens import Lens
 from engine.loading import LoadedModel
-from engine.processors import load_processor, picture_half
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
+from engine.prompts.processors import load_processor, picture_half
 from engine.records import ModelCard, Picture, Question, Run
 from tests import study_models
 from tests.study_models import LLAVA_NAME, QWEN_NAME
@@ -184,7 +184,7 @@ def test_the_assembled_processor_is_the_full_one_less_its_video_half(
 def test_words_with_and_without_a_leading_space_are_told_apart(
     llava: LoadedModel, qwen: LoadedModel
 ) -> None:
-    from engine.tokens import texts_for
+    from engine.prompts.token_texts import texts_for
 
     for loaded, space in ((llava, "▁"), (qwen, "Ġ")):
         tokenizer = loaded.processor.tokenizer
@@ -209,7 +209,7 @@ def all_cores() -> Iterator[None]:
 def ask_full_size(model: Any, processor: Any, name: str, question: Question) -> Run:
     """One question in bfloat16, learned and proved on a small picture as when loading."""
     from engine.loading import probe_inputs
-    from engine.tokens import remember_tokenizer
+    from engine.prompts.token_texts import remember_tokenizer
 
     remember_tokenizer(model, processor.tokenizer)
     lens = Lens(model)

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from engine.tokens import TokenTexts, remember_tokenizer, texts_for
+from engine.prompts.token_texts import TokenTexts, remember_tokenizer, texts_for
 
 GOLD = "Ġgold"
 FIRE_HEAD = "ðŁĶ"

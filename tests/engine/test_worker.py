@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import engine.loading
-import engine.prompts
+import engine.prompts.preparing
 from engine.events import (
     AnswerGrew,
     Event,
@@ -158,7 +158,7 @@ def test_a_cancel_while_the_question_is_prepared_is_not_lost(
 ) -> None:
     import engine.asking
 
-    prepare = engine.prompts.prepare
+    prepare = engine.prompts.preparing.prepare
 
     def cancelled_meanwhile(*arguments: Any) -> Any:
         ready.cancel()

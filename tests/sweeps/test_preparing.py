@@ -25,7 +25,7 @@ from engine import load
 from engine.errors import BadInput, CannotRead
 from engine.loading import LoadedModel
 from engine.pictures import open_picture
-from engine.prompts import prepare
+from engine.prompts.preparing import prepare
 from engine.records import Question
 from engine.sharing import same
 from engine.sweeps.preparing import (

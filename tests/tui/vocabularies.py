@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine.tokens import TokenTexts
+from engine.prompts.token_texts import TokenTexts
 
 _CHAT = ["<|im_start|>", "<|im_end|>", "<image>", "<|vision_start|>", "[/INST]", "</s>", "<pad>"]
 

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.processors import takes_pictures, tokenizer_of
-from engine.prompt_tokens import Span, added_behind, token_kinds, token_parts
-from engine.records import PromptToken, Question, TokenKind, TokenPart
-from engine.system.quiet import quiet
-from engine.templates import (
+from engine.prompts.processors import takes_pictures, tokenizer_of
+from engine.prompts.templates import (
     SENTINEL,
     PictureSpan,
     has_chat_template,
@@ -21,7 +18,10 @@ from engine.templates import (
     render,
     special_strings,
 )
-from engine.tokens import TokenTexts
+from engine.prompts.token_parts import Span, added_behind, token_kinds, token_parts
+from engine.prompts.token_texts import TokenTexts
+from engine.records import PromptToken, Question, TokenKind, TokenPart
+from engine.system.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import BadInput
-from engine.processors import takes_pictures, tokenizer_of
+from engine.prompts.processors import takes_pictures, tokenizer_of
 
 SENTINEL = "QzLenscope{}zQ"
 """Stands where the user's text will be, to find the place."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, get_args
 
-from engine.processors import tokenizer_of
+from engine.prompts.processors import tokenizer_of
 from engine.records import TokenKind, TokenPart
 
 

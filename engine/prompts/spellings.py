@@ -1,6 +1,6 @@
 """Which tokens a typed word can be as the next token of a running text.
 
-A token is offered for what it adds to a text (`engine.tokens`), not for how a tokenizer would cut
+A token is offered for what it adds to a text (`engine.prompts.token_texts`), not for how a tokenizer would cut
 the word when it stands alone: that would find begin tokens and prefix spaces.
 """
 

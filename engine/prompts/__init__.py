@@ -1,0 +1,1 @@
+"""What the model receives for a question, and what its tokens are."""
