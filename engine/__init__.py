@@ -19,7 +19,7 @@ from engine.errors import BadInput, CannotLoad, CannotRead, LenscopeError
 if TYPE_CHECKING:
     from engine.door import Asked, Loaded, load
     from engine.lens import Lens
-    from engine.pictures import open_picture
+    from engine.pictures.opening import open_picture
     from engine.records import Counterfactual, Question
 
 __all__ = [
@@ -43,7 +43,7 @@ _HOME_OF = {
     "Loaded": "engine.door",
     "Question": "engine.records",
     "load": "engine.door",
-    "open_picture": "engine.pictures",
+    "open_picture": "engine.pictures.opening",
 }
 
 

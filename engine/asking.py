@@ -15,11 +15,11 @@ from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one
 from engine.kept import KeptStream
 from engine.lens import describe_failure
 from engine.loading import LoadedModel
-from engine.pictures import open_picture
+from engine.pictures.model_view import processed
+from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
 from engine.row_reader import Beside, Wanted
-from engine.seen import processed
 from engine.streaming import ItemResult, StreamedPass
 from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now

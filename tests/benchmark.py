@@ -68,7 +68,7 @@ def native_dtype(device: torch.device) -> str:
 
 
 def bundled_inputs(model: Any, processor: Any) -> dict[str, Any]:
-    from engine.pictures import open_picture
+    from engine.pictures.opening import open_picture
 
     picture = open_picture(samples.DEFAULT_PICTURE)
     question = Question(prompt="Color of the main object:", picture=picture.record)

@@ -55,7 +55,7 @@ def test_the_public_door_is_one_list_of_names() -> None:
 def test_opening_a_session_brings_no_torch(tmp_path: Path) -> None:
     (tmp_path / "session.json").write_text(SESSION)
     code = (
-        "import engine.records, engine.pictures, engine.events, engine.worker\n"
+        "import engine.records, engine.pictures.opening, engine.events, engine.worker\n"
         "from engine.sessions import read_session, write_session\n"
         "write_session(read_session('session.json'), 'again.json')"
     )

@@ -219,7 +219,7 @@ def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
     if not options.against:
         return ()
     from engine.counterfactuals.grammar import parse_against
-    from engine.pictures import open_picture
+    from engine.pictures.opening import open_picture
 
     if options.no_image:
         raise BadInput("--against needs a picture, and --no-image takes it away")
@@ -292,7 +292,7 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     from msgspec import structs
 
     from engine.checkpoints import model_folder
-    from engine.pictures import open_picture
+    from engine.pictures.opening import open_picture
     from engine.records import Picture
 
     load_options, question = _load_options(options, settings), _question(options, settings)
@@ -305,7 +305,7 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
 
 
 def _warn_of_pillow() -> None:
-    from engine.pictures import pillow_warning
+    from engine.pictures.opening import pillow_warning
 
     warning = pillow_warning()
     if warning:

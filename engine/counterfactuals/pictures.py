@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from engine.pictures import open_picture
+from engine.pictures.opening import open_picture
 from engine.records import Counterfactual
 
 if TYPE_CHECKING:

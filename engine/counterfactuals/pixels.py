@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.counterfactuals.grammar import STEPS
 from engine.counterfactuals.unavailable import Unavailable
-from engine.pixels import PIXELS, patches_of
+from engine.pictures.pixels import PIXELS, patches_of
 from engine.records import Counterfactual
 
 NAMES = ("noise", "noise-pure", "zero", "one", "mean-patch")

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from engine.batches import sequences
 from engine.errors import BadInput, CannotRead, LenscopeError, one_line
-from engine.pictures import MAX_BYTES, DecodedPicture, decode_picture
+from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
 from engine.records import Question
 from engine.sharing import same

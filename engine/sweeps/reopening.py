@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.pictures import picture_from
+from engine.pictures.opening import picture_from
 from engine.records import (
     AnswerReading,
     LayerReading,

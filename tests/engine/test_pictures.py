@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import BadInput
-from engine.pictures import (
+from engine.pictures.opening import (
     MAX_BYTES,
     PREVIEW_SIDE,
     open_picture,

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from engine.errors import BadInput
-from engine.pixels import pixels_of
+from engine.pictures.model_view import picture_seen, processed
+from engine.pictures.pixels import pixels_of
 from engine.records import Picture
-from engine.seen import picture_seen, processed
 
 RED, GREEN, BLUE, GOLD = (230, 30, 30), (30, 200, 40), (40, 50, 220), (240, 220, 40)
 

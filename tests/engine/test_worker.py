@@ -31,7 +31,7 @@ from engine.events import (
     Trouble,
 )
 from engine.loading import LoadedModel
-from engine.pictures import open_preview
+from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
 from engine.streaming import StreamedPass
 from engine.worker import REMEMBERED, REPLAYS_REMEMBERED, Worker

@@ -24,7 +24,7 @@ import samples
 from engine import load
 from engine.errors import BadInput, CannotRead
 from engine.loading import LoadedModel
-from engine.pictures import open_picture
+from engine.pictures.opening import open_picture
 from engine.prompts.preparing import prepare
 from engine.records import Question
 from engine.sharing import same

@@ -24,7 +24,7 @@ from engine.batched import BatchNumbers
 from engine.errors import BadInput
 from engine.lens import Lens
 from engine.loading import LoadedModel
-from engine.pictures import open_preview
+from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
 from engine.sharing import SharedVision
 from engine.sweeps.records import SweepItem

@@ -174,7 +174,7 @@ class PictureView(ModalScreen[None]):
         picture, view = self._picture, self._seen
 
         def work() -> None:
-            from engine.pictures import open_picture, open_preview
+            from engine.pictures.opening import open_picture, open_preview
 
             try:
                 if seen and view is not None:

@@ -125,7 +125,7 @@ class Preview(Widget):
         self._wants_seen = True
 
         def work() -> None:
-            from engine.pictures import open_preview
+            from engine.pictures.opening import open_preview
 
             try:
                 image = open_preview(seen.preview)
@@ -285,7 +285,7 @@ def picture_facts(
 
 
 def _open(picture: Picture) -> tuple[Image, Picture]:
-    from engine.pictures import open_picture, open_preview
+    from engine.pictures.opening import open_picture, open_preview
 
     if picture.preview:
         return open_preview(picture.preview), picture

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.errors import BadInput
 from engine.events import PictureSeen
-from engine.pixels import (
+from engine.pictures.pixels import (
     grid_of,
     merge_of,
     patch_side,

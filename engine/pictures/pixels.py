@@ -1,7 +1,7 @@
 """The pixel values that image processors give out: which ways there are to put them together.
 
 Processors cut, tile and permute pixels each in their own way. These are the ways that are known;
-which of them is a given processor's, `engine.seen` proves.
+which of them is a given processor's, `engine.pictures.model_view` proves.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Opening pictures, and what a processor makes of them."""
