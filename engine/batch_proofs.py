@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.tail import Tail
 from engine.batches import (
     another_like,
     another_pad_id,
@@ -23,9 +25,7 @@ from engine.batches import (
     pad_id_of,
 )
 from engine.errors import CannotRead, one_line
-from engine.logit_map import difference, tolerance
 from engine.system.memory import is_out_of_memory
-from engine.tail import Tail
 
 if TYPE_CHECKING:
     from engine.lens import Lens

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.anatomy.logit_map import tolerances
+from engine.anatomy.tail import RowStream
 from engine.forward import Forward
-from engine.logit_map import tolerances
 from engine.proving import as_proof
 from engine.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
-from engine.tail import RowStream
 
 LOGITS_AT_ONCE = 2**25
 """Rows times items times vocabulary: 128 MB, and some six times as much while they are read."""

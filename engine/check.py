@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from engine.anatomy.logit_map import LogitMap, difference, tolerance
+from engine.anatomy.tail import Tail
+from engine.anatomy.truncation import truncated_logits
 from engine.errors import CannotRead
 from engine.lens import Lens
-from engine.logit_map import LogitMap, difference, tolerance
-from engine.tail import Tail
-from engine.truncation import truncated_logits
 
 POSITIONS = 8
 """At so many positions, evenly spread, rows are compared with the oracle's."""

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from engine.hooks import evaluating
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.tail import RowStream
 from engine.kept import KeptStream
 from engine.readout import finite
 from engine.records import ComparisonRow
-from engine.tail import RowStream
 
 LN_2 = math.log(2)
 """The largest Jensen-Shannon divergence that there is."""

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy import logits_of, output_stream
+from engine.anatomy.hooks import evaluating, hooked
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.replay import Replay
+from engine.anatomy.tail import RowStream, Tail
+from engine.anatomy.watching import logits_of, output_stream
 from engine.errors import Cancelled, CannotRead
-from engine.hooks import evaluating, hooked
-from engine.parts import ModelParts
 from engine.positions import Positions, attention_of, resolve
-from engine.replay import Replay
 from engine.system.transfers import sent
-from engine.tail import RowStream, Tail
 
 LOGITS_TO_KEEP = "logits_to_keep"
 """What transformers calls the positions whose logits a model is to compute."""

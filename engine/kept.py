@@ -14,11 +14,11 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, Cancelled
-from engine.hooks import evaluating
 from engine.readout import TextOf, Why, standings, top_tokens, tracked_tokens
 from engine.records import LayerReading, Tracked
-from engine.tail import RowStream
 
 MOST_TOKENS = 1000
 """A row is never given with more of its top tokens than this."""

@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from engine.anatomy import Anatomy, watch
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.replay import Replay
+from engine.anatomy.tail import RowStream, Tail
+from engine.anatomy.truncation import truncated_logits
+from engine.anatomy.watching import Anatomy, watch
 from engine.errors import Cancelled, CannotRead
 from engine.forward import Forward
-from engine.hooks import evaluating
-from engine.logit_map import difference, tolerance
-from engine.parts import ModelParts
 from engine.proving import attended_positions, find_tail
-from engine.replay import Replay
-from engine.tail import RowStream, Tail
-from engine.truncation import truncated_logits
 
 
 def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:

@@ -13,14 +13,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.tail import RowStream, Tail
 from engine.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.batched import BatchedPass, BatchNumbers
 from engine.batches import collate, pad_id_of
 from engine.errors import CannotRead
 from engine.forward import LOGITS_TO_KEEP, Forward
 from engine.learning import learn
-from engine.logit_map import difference, tolerance
-from engine.parts import ModelParts
 from engine.positions import Positions, attention_of
 from engine.prompts.token_texts import texts_for
 from engine.proving import as_proof
@@ -29,7 +30,6 @@ from engine.row_reader import Wanted
 from engine.streaming import StreamedPass
 from engine.system.memory import is_out_of_memory
 from engine.system.transfers import sent
-from engine.tail import RowStream, Tail
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy import Anatomy, Call, output_stream
+from engine.anatomy.hooks import Slot, evaluating, first_float_tensor, slots
+from engine.anatomy.logit_map import difference, fit_logit_map, tolerance
+from engine.anatomy.replay import Replay
+from engine.anatomy.tail import CHUNK, RowStream, Tail, TailStep
+from engine.anatomy.watching import Anatomy, Call, output_stream
 from engine.errors import CannotRead
-from engine.hooks import Slot, evaluating, first_float_tensor, slots
-from engine.logit_map import difference, fit_logit_map, tolerance
 from engine.positions import attention_of
 from engine.readout import finite
 from engine.records import Proof
-from engine.replay import Replay
 from engine.system.memory import is_out_of_memory
-from engine.tail import CHUNK, RowStream, Tail, TailStep
 
 
 def find_tail(

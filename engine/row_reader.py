@@ -11,6 +11,7 @@ import torch
 from msgspec import structs
 from torch import Tensor
 
+from engine.anatomy.tail import RowStream
 from engine.kept import KeptStream, in_main_memory
 from engine.readout import (
     TextOf,
@@ -23,7 +24,6 @@ from engine.readout import (
     tracked_tokens,
 )
 from engine.records import LayerReading, Tracked
-from engine.tail import RowStream
 
 Project = Callable[[Sequence[RowStream]], Tensor]
 Beside = Callable[[Sequence[int], Tensor, Project], object]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.hooks import answering, shallow_copy
+from engine.anatomy.hooks import answering, shallow_copy
 
 
 @dataclass(frozen=True)

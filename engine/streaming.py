@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.anatomy.replay import Replay
+from engine.anatomy.tail import RowStream, Tail
 from engine.errors import Cancelled
 from engine.forward import Forward
 from engine.kept import KeptStream
 from engine.pass_thread import submit
 from engine.readout import TextOf
 from engine.records import LayerReading, Proof, Tracked
-from engine.replay import Replay
 from engine.row_reader import RowReader, Wanted
-from engine.tail import RowStream, Tail
 
 MAX_WAIT = 0.45
 """Seconds that a row may wait for others before it is shown."""

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.tail import Tail
 from engine.asking import explain
 from engine.batched import BatchNumbers, ItemNumbers, RowNumbers
 from engine.batches import batch_key, most_at_once
 from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens import describe_failure
-from engine.logit_map import difference, tolerance
 from engine.prompts.processors import tokenizer_of
 from engine.prompts.spellings import Spelled, spelled, vocabulary_of
 from engine.prompts.token_texts import texts_for
@@ -44,7 +45,6 @@ from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
 from engine.sweeps.store import SAME_AS, Store, item_id, task_key
 from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
 from engine.system.transfers import sent
-from engine.tail import Tail
 
 if TYPE_CHECKING:
     from engine.loading import LoadedModel

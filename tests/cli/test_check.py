@@ -65,7 +65,7 @@ def test_a_row_that_is_wrong_and_does_not_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The comparison itself can fail: the oracle is given another model's layer."""
-    from engine.truncation import truncated_logits as truth
+    from engine.anatomy.truncation import truncated_logits as truth
 
     def off(model: Any, name: str, layers: Any, count: int, inputs: Any) -> torch.Tensor:
         return truth(model, name, layers, count, inputs) + (0.5 if count == 2 else 0.0)

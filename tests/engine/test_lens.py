@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from engine import CannotRead, Lens
+from engine.anatomy.tail import Tail
 from engine.errors import Cancelled
 from engine.records import LayerReading
-from engine.tail import Tail
 from tests.families import FAMILIES, Tiny
 from tests.families.gemma import gemma3n_text
 from tests.families.llava import llava

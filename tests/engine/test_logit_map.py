@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.logit_map import LogitMap, difference, fit_logit_map, tolerance
+from engine.anatomy.logit_map import LogitMap, difference, fit_logit_map, tolerance
 
 
 def head_output(width: int = 50) -> Tensor:

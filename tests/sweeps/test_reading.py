@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import Lens
+from engine.anatomy.tail import Tail
 from engine.errors import CannotRead
 from engine.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.sharing import SharedVision
 from engine.sweeps.sizing import LONG, MOST, BatchSize
-from engine.tail import Tail
 from tests.families import FAMILIES, Tiny
 
 few_values = st.lists(

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy import Anatomy, logits_of, output_stream
+from engine.anatomy.hooks import answering, evaluating, shallow_copy, with_first_tensor
+from engine.anatomy.tail import RowStream
+from engine.anatomy.watching import Anatomy, logits_of, output_stream
 from engine.errors import CannotRead
-from engine.hooks import answering, evaluating, shallow_copy, with_first_tensor
-from engine.tail import RowStream
 
 
 class Replay:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine.hooks import Slot
+from engine.anatomy.hooks import Slot
+from engine.anatomy.replay import Replay
+from engine.anatomy.tail import Tail
 from engine.records import Proof
-from engine.replay import Replay
-from engine.tail import Tail
 
 
 @dataclass(frozen=True)

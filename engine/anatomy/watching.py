@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.hooks import Slot, evaluating, first_float_tensor, hooked, slots
 from engine.errors import CannotRead
-from engine.hooks import Slot, evaluating, first_float_tensor, hooked, slots
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy import output_stream
+from engine.anatomy.hooks import Slot
+from engine.anatomy.logit_map import LogitMap
+from engine.anatomy.watching import output_stream
 from engine.errors import CannotRead
-from engine.hooks import Slot
-from engine.logit_map import LogitMap
 
 CHUNK = 64
 """Rows that are taken through head and softmax at once; bounds memory for any vocabulary."""

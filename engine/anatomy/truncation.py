@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from engine.anatomy import logits_of
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.watching import logits_of
 from engine.errors import CannotRead, one_line
-from engine.hooks import evaluating
 from engine.system.memory import is_out_of_memory
 
 

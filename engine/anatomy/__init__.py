@@ -1,0 +1,1 @@
+"""Where a model's parts are, found by watching it run."""
