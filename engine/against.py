@@ -10,7 +10,6 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.asking import STORED_TOP, Asking, ask_together
-from engine.batches import batch_key, length_of, most_at_once
 from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
 from engine.divergence import (
@@ -25,6 +24,7 @@ from engine.divergence import (
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.kept import KeptStream
 from engine.loading import LoadedModel
+from engine.passes.collating import batch_key, length_of, most_at_once
 from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
 from engine.row_reader import Project

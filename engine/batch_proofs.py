@@ -16,7 +16,8 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.tail import Tail
-from engine.batches import (
+from engine.errors import CannotRead, one_line
+from engine.passes.collating import (
     another_like,
     another_pad_id,
     batch_key,
@@ -24,7 +25,6 @@ from engine.batches import (
     length_of,
     pad_id_of,
 )
-from engine.errors import CannotRead, one_line
 from engine.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from engine.anatomy.tail import RowStream, Tail
 from engine.anatomy.truncation import truncated_logits
 from engine.anatomy.watching import Anatomy, watch
 from engine.errors import Cancelled, CannotRead
-from engine.forward import Forward
+from engine.passes.forward import Forward
 from engine.proving import attended_positions, find_tail
 
 

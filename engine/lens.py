@@ -18,11 +18,11 @@ from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
 from engine.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.batched import BatchedPass, BatchNumbers
-from engine.batches import collate, pad_id_of
 from engine.errors import CannotRead
-from engine.forward import LOGITS_TO_KEEP, Forward
 from engine.learning import learn
-from engine.positions import Positions, attention_of
+from engine.passes.collating import collate, pad_id_of
+from engine.passes.forward import LOGITS_TO_KEEP, Forward
+from engine.passes.positions import Positions, attention_of
 from engine.prompts.token_texts import texts_for
 from engine.proving import as_proof
 from engine.records import LayerReading, Proof
@@ -240,7 +240,7 @@ class Lens:
         return difference(alone, among_all) <= tolerance(self.parts.dtype, among_all)
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The inputs of one pass over these items; see `engine.batches`."""
+        """The inputs of one pass over these items; see `engine.passes.collating`."""
         return collate(items, pad_id_of(self.model))
 
     @property

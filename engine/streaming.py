@@ -22,9 +22,9 @@ from torch import Tensor
 from engine.anatomy.replay import Replay
 from engine.anatomy.tail import RowStream, Tail
 from engine.errors import Cancelled
-from engine.forward import Forward
 from engine.kept import KeptStream
-from engine.pass_thread import submit
+from engine.passes.forward import Forward
+from engine.passes.thread import submit
 from engine.readout import TextOf
 from engine.records import LayerReading, Proof, Tracked
 from engine.row_reader import RowReader, Wanted

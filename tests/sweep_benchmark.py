@@ -34,10 +34,10 @@ from torch import Tensor
 
 import samples
 from engine import load
-from engine.forward import LOGITS_TO_KEEP
 from engine.loading import LoadedModel
+from engine.passes.forward import LOGITS_TO_KEEP
+from engine.passes.vision_reuse import SharedVision
 from engine.records import Question
-from engine.sharing import SharedVision
 from engine.sweeps.preparing import PreparedPicture, Preparing
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.running import Sweeping

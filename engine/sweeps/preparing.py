@@ -32,12 +32,12 @@ import torch
 from msgspec import structs
 from torch import Tensor
 
-from engine.batches import sequences
 from engine.errors import BadInput, CannotRead, LenscopeError, one_line
+from engine.passes.collating import sequences
+from engine.passes.vision_reuse import same
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
 from engine.records import Question
-from engine.sharing import same
 from engine.sweeps.sources.tasks import PictureTasks, Task
 from engine.system.files import read_file
 from engine.system.quiet import quiet

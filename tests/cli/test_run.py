@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import engine.loading
-from engine.forward import Forward
 from engine.lens import Lens
+from engine.passes.forward import Forward
 from engine.records import Proof, Session
 from engine.sessions import read_session
 from tests.cli.conftest import Ended, Lenscope

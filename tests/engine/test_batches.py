@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import Lens
-from engine.batches import batch_key, bytes_of_item, collate, length_of, most_at_once
 from engine.errors import Cancelled
+from engine.passes.collating import batch_key, bytes_of_item, collate, length_of, most_at_once
 from tests.families import FAMILIES
 from tests.families.parts import Tiny
 
@@ -83,9 +83,9 @@ def test_what_cannot_go_together() -> None:
 def test_memory_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = FAMILIES["llava"]()
     one = bytes_of_item(tiny.model, tiny.inputs)
-    monkeypatch.setattr("engine.batches.free_memory", lambda device: 7 * one)
+    monkeypatch.setattr("engine.passes.collating.free_memory", lambda device: 7 * one)
     assert most_at_once(tiny.model, tiny.inputs, torch.device("cpu")) == 3
-    monkeypatch.setattr("engine.batches.free_memory", lambda device: one)
+    monkeypatch.setattr("engine.passes.collating.free_memory", lambda device: one)
     assert most_at_once(tiny.model, tiny.inputs, torch.device("cpu")) == 1
 
 

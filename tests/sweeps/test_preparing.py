@@ -24,10 +24,10 @@ import samples
 from engine import load
 from engine.errors import BadInput, CannotRead
 from engine.loading import LoadedModel
+from engine.passes.vision_reuse import same
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import prepare
 from engine.records import Question
-from engine.sharing import same
 from engine.sweeps.preparing import (
     PreparedPicture,
     PreparedTask,

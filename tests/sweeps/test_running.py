@@ -24,9 +24,9 @@ from engine.batched import BatchNumbers
 from engine.errors import BadInput
 from engine.lens import Lens
 from engine.loading import LoadedModel
+from engine.passes.vision_reuse import SharedVision
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
-from engine.sharing import SharedVision
 from engine.sweeps.records import SweepItem
 from engine.sweeps.reopening import as_run, find_item, open_item
 from engine.sweeps.sources.opening import open_source

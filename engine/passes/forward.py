@@ -16,7 +16,7 @@ from engine.anatomy.replay import Replay
 from engine.anatomy.tail import RowStream, Tail
 from engine.anatomy.watching import logits_of, output_stream
 from engine.errors import Cancelled, CannotRead
-from engine.positions import Positions, attention_of, resolve
+from engine.passes.positions import Positions, attention_of, resolve
 from engine.system.transfers import sent
 
 LOGITS_TO_KEEP = "logits_to_keep"

@@ -1,0 +1,1 @@
+"""A forward pass that can be read while it runs."""
