@@ -18,7 +18,7 @@ from engine.errors import BadInput, CannotLoad, CannotRead, LenscopeError
 
 if TYPE_CHECKING:
     from engine.door import Asked, Loaded, load
-    from engine.lens import Lens
+    from engine.lens.lens import Lens
     from engine.pictures.opening import open_picture
     from engine.records import Counterfactual, Question
 
@@ -39,7 +39,7 @@ __all__ = [
 _HOME_OF = {
     "Asked": "engine.door",
     "Counterfactual": "engine.records",
-    "Lens": "engine.lens",
+    "Lens": "engine.lens.lens",
     "Loaded": "engine.door",
     "Question": "engine.records",
     "load": "engine.door",

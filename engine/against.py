@@ -12,7 +12,8 @@ from torch import Tensor
 from engine.asking import STORED_TOP, Asking, ask_together
 from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
-from engine.divergence import (
+from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
+from engine.lens.divergence import (
     CHUNK,
     THRESHOLD,
     StreamingDivergence,
@@ -21,13 +22,12 @@ from engine.divergence import (
     logits_through,
     picture_layer,
 )
-from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
-from engine.kept import KeptStream
+from engine.lens.kept import KeptStream
+from engine.lens.readout import finite, top_tokens
+from engine.lens.row_reader import Project
 from engine.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
-from engine.readout import finite, top_tokens
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
-from engine.row_reader import Project
 from engine.system.memory import give_memory_back, is_out_of_memory
 from engine.system.stamps import new_run_id, now
 

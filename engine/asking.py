@@ -12,15 +12,15 @@ from msgspec import structs
 
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one_line
-from engine.kept import KeptStream
-from engine.lens import describe_failure
+from engine.lens.kept import KeptStream
+from engine.lens.lens import describe_failure
+from engine.lens.row_reader import Beside, Wanted
+from engine.lens.streaming import ItemResult, StreamedPass
 from engine.loading import LoadedModel
 from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
-from engine.row_reader import Beside, Wanted
-from engine.streaming import ItemResult, StreamedPass
 from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now
 
@@ -163,7 +163,7 @@ def ask_together(
 ) -> tuple[Run, ...]:
     """One pass over questions that are prepared; the finished runs, whatever their status.
 
-    They have one model, `top_k` and `norm`, and go together as `engine.batch_proofs` has it. `read`
+    They have one model, `top_k` and `norm`, and go together as `engine.lens.batch_proofs` has it. `read`
     is told the number of the question and every group of its rows. Raises as `Asking.run`, and
     TooManyAtOnce where memory ran out over more than one.
     """
@@ -268,7 +268,7 @@ def continue_greedily(
     from transformers import StoppingCriteria, StoppingCriteriaList
     from transformers.generation.streamers import BaseStreamer
 
-    from engine.lens import model_lock
+    from engine.lens.lens import model_lock
     from engine.prompts.processors import tokenizer_of
 
     tokenizer = tokenizer_of(loaded.processor)

@@ -13,7 +13,7 @@ from engine.checkpoints import model_folder
 from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead
 from engine.events import LoadOptions
 from engine.hub import Progress, fetch_weights, remedy_for, settings_folder
-from engine.lens import Lens
+from engine.lens.lens import Lens
 from engine.placement import (
     device_for,
     devices_of,

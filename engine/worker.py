@@ -38,7 +38,7 @@ from engine.system.stamps import new_run_id, now
 if TYPE_CHECKING:
     from engine.against import Against
     from engine.asking import Asking
-    from engine.kept import KeptStream
+    from engine.lens.kept import KeptStream
     from engine.loading import LoadedModel
 
 REMEMBERED = 16

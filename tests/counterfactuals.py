@@ -20,7 +20,7 @@ import samples
 from engine import load
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
-from engine.divergence import divergences, picture_layer
+from engine.lens.divergence import divergences, picture_layer
 from engine.loading import LoadedModel
 from engine.prompts.preparing import prepare
 from engine.prompts.token_texts import texts_for

@@ -3,7 +3,7 @@
 Every item is laid out from the left and padded on its right: a causal model does not see what
 stands behind the position that is read, and every token keeps the position that it has alone.
 That a model gives an item of a batch the rows that it gives it alone is proved, never assumed:
-see `engine.batch_proofs`.
+see `engine.lens.batch_proofs`.
 """
 
 from __future__ import annotations

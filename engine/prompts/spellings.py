@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.events import Spelling
-from engine.readout import TextOf
+from engine.lens.readout import TextOf
 
 LONGEST = 200
 """Characters; what is longer is no word."""

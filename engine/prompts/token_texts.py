@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import CannotRead
-from engine.readout import TextOf
+from engine.lens.readout import TextOf
 
 _texts: WeakKeyDictionary[Any, TokenTexts] = WeakKeyDictionary()
 

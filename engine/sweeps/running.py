@@ -20,15 +20,15 @@ from torch import Tensor
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.tail import Tail
 from engine.asking import explain
-from engine.batched import BatchNumbers, ItemNumbers, RowNumbers
 from engine.errors import BadInput, CannotRead, LenscopeError
-from engine.lens import describe_failure
+from engine.lens.batched import BatchNumbers, ItemNumbers, RowNumbers
+from engine.lens.lens import describe_failure
+from engine.lens.readout import finite
 from engine.passes.collating import batch_key, most_at_once
 from engine.passes.vision_reuse import SharedVision
 from engine.prompts.processors import tokenizer_of
 from engine.prompts.spellings import Spelled, spelled, vocabulary_of
 from engine.prompts.token_texts import texts_for
-from engine.readout import finite
 from engine.records import Token
 from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, decoded, worker_count
 from engine.sweeps.records import (

@@ -70,7 +70,7 @@ def test_a_row_that_is_wrong_and_does_not_say_so(
     def off(model: Any, name: str, layers: Any, count: int, inputs: Any) -> torch.Tensor:
         return truth(model, name, layers, count, inputs) + (0.5 if count == 2 else 0.0)
 
-    monkeypatch.setattr("engine.check.truncated_logits", off)
+    monkeypatch.setattr("engine.lens.check.truncated_logits", off)
     ended = lenscope("check", "--model", saved("llama"))
     assert ended.code == 3
     assert "  2   5.0e-01   DIFFERENT" in ended.out

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import engine.loading
-from engine.lens import Lens
+from engine.lens.lens import Lens
 from engine.passes.forward import Forward
 from engine.records import Proof, Session
 from engine.sessions import read_session

@@ -13,7 +13,6 @@ import samples
 from engine.against import Against, Listener, ask_against, contrast_rows
 from engine.asking import Asking
 from engine.counterfactuals.grammar import parse_against
-from engine.divergence import compare, logits_of, picture_layer
 from engine.errors import BadInput
 from engine.events import (
     AnswersDebiased,
@@ -24,7 +23,8 @@ from engine.events import (
     RunEnded,
     Trouble,
 )
-from engine.kept import KeptStream
+from engine.lens.divergence import compare, logits_of, picture_layer
+from engine.lens.kept import KeptStream
 from engine.loading import LoadedModel
 from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker

@@ -199,9 +199,9 @@ def test_half_precision_may_round_a_batch_otherwise_and_nothing_else(
     }
     lens.learn(inputs)
     # What the changes do is small, as rounding is; so small is the tolerance then.
-    monkeypatch.setattr("engine.batch_proofs.tolerance", lambda dtype, logits: 2.0**-10)
+    monkeypatch.setattr("engine.lens.batch_proofs.tolerance", lambda dtype, logits: 2.0**-10)
     most = 2**6 if change is rounds_too_much else 2**20
-    monkeypatch.setattr("engine.batch_proofs.MOST_ROUNDING", most)
+    monkeypatch.setattr("engine.lens.batch_proofs.MOST_ROUNDING", most)
     lens.layers[0].register_forward_hook(lambda module, args, output: change(output))
     items = [inputs, longer(inputs)]
     refused = lens.batches.refusal(items)

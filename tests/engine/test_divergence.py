@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine import Lens
-from engine.divergence import (
+from engine.lens.divergence import (
     CHUNK,
     LN_2,
     StreamingDivergence,
@@ -22,7 +22,7 @@ from engine.divergence import (
     logits_of,
     picture_layer,
 )
-from engine.kept import KeptStream
+from engine.lens.kept import KeptStream
 from tests.families import FAMILIES, Tiny
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import CannotRead, Lens
-from engine.check import check_rows
+from engine.lens.check import check_rows
 from tests.conftest import hooks_of
 from tests.families import FAMILIES, Tiny
 

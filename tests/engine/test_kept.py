@@ -12,11 +12,11 @@ import samples
 from engine import Lens
 from engine.asking import Asking
 from engine.errors import BadInput, Cancelled
-from engine.kept import MOST_TOKENS, KeptStream
+from engine.lens.kept import MOST_TOKENS, KeptStream
+from engine.lens.row_reader import Wanted
+from engine.lens.streaming import StreamedPass
 from engine.loading import LoadedModel
 from engine.records import Picture, Question, Tracked
-from engine.row_reader import Wanted
-from engine.streaming import StreamedPass
 from tests.families import FAMILIES
 
 Opened = Callable[[str], LoadedModel]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import Lens
-from engine.check import check_rows
+from engine.lens.check import check_rows
 from engine.prompts.token_texts import remember_tokenizer
 from tests.families.llava import llava
 from tests.families.parts import VOCABULARY

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.readout import answer_readings, kl_divergence, ranks, readings, top_ids
+from engine.lens.readout import answer_readings, kl_divergence, ranks, readings, top_ids
 
 LOGITS = st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=40)
 """Few values, so that ties are common."""

@@ -17,7 +17,7 @@ from PIL import Image
 
 from engine import load
 from engine.asking import Asking
-from engine.lens import Lens
+from engine.lens.lens import Lens
 from engine.loading import LoadedModel
 from engine.prompts.preparing import prepare
 from engine.prompts.processors import load_processor, picture_half

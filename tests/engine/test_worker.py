@@ -30,10 +30,10 @@ from engine.events import (
     TokensTracked,
     Trouble,
 )
+from engine.lens.streaming import StreamedPass
 from engine.loading import LoadedModel
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
-from engine.streaming import StreamedPass
 from engine.worker import REMEMBERED, REPLAYS_REMEMBERED, Worker
 from tests.conftest import hooks_of
 from tests.engine.conftest import PATIENCE, Ears
@@ -434,7 +434,7 @@ def test_memory_that_runs_out_while_more_is_read(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("engine.kept.standings", fail)
+        patched.setattr("engine.lens.kept.standings", fail)
         ready.track(run_id, [3])
         trouble = ears.wait_for(Trouble)
     assert trouble.run_id == run_id

@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging
 
 from engine import CannotRead, Lens
-from engine.check import check_rows
+from engine.lens.check import check_rows
 from tests.families import FAMILIES
 
 

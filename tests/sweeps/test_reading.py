@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engine import Lens
 from engine.anatomy.tail import Tail
 from engine.errors import CannotRead
+from engine.lens.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.passes.vision_reuse import SharedVision
-from engine.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.sweeps.sizing import LONG, MOST, BatchSize
 from tests.families import FAMILIES, Tiny
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 import samples
 from engine.asking import Asking
-from engine.batched import BatchNumbers
 from engine.errors import BadInput
-from engine.lens import Lens
+from engine.lens.batched import BatchNumbers
+from engine.lens.lens import Lens
 from engine.loading import LoadedModel
 from engine.passes.vision_reuse import SharedVision
 from engine.pictures.opening import open_preview

@@ -13,7 +13,7 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
 
     Raises what loading raises.
     """
-    from engine.check import check_rows, describe
+    from engine.lens.check import check_rows, describe
     from engine.loading import load_with, probe_inputs
 
     loaded = load_with(options, progress)

@@ -30,7 +30,7 @@ from tui.sharing.against_table import against_lines
 from tui.sharing.text_table import PLAIN_WIDTH, TextTable
 
 if TYPE_CHECKING:
-    from engine.kept import KeptStream
+    from engine.lens.kept import KeptStream
     from engine.loading import LoadedModel
 
 

@@ -28,7 +28,7 @@ from engine.passes.collating import (
 from engine.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from engine.lens import Lens
+    from engine.lens.lens import Lens
 
 REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)

@@ -22,12 +22,12 @@ from torch import Tensor
 from engine.anatomy.replay import Replay
 from engine.anatomy.tail import RowStream, Tail
 from engine.errors import Cancelled
-from engine.kept import KeptStream
+from engine.lens.kept import KeptStream
+from engine.lens.readout import TextOf
+from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward
 from engine.passes.thread import submit
-from engine.readout import TextOf
 from engine.records import LayerReading, Proof, Tracked
-from engine.row_reader import RowReader, Wanted
 
 MAX_WAIT = 0.45
 """Seconds that a row may wait for others before it is shown."""

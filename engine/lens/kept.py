@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, Cancelled
-from engine.readout import TextOf, Why, standings, top_tokens, tracked_tokens
+from engine.lens.readout import TextOf, Why, standings, top_tokens, tracked_tokens
 from engine.records import LayerReading, Tracked
 
 MOST_TOKENS = 1000

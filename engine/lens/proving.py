@@ -18,8 +18,8 @@ from engine.anatomy.replay import Replay
 from engine.anatomy.tail import CHUNK, RowStream, Tail, TailStep
 from engine.anatomy.watching import Anatomy, Call, output_stream
 from engine.errors import CannotRead
+from engine.lens.readout import finite
 from engine.passes.positions import attention_of
-from engine.readout import finite
 from engine.records import Proof
 from engine.system.memory import is_out_of_memory
 

@@ -12,8 +12,8 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
-from engine.kept import KeptStream, in_main_memory
-from engine.readout import (
+from engine.lens.kept import KeptStream, in_main_memory
+from engine.lens.readout import (
     TextOf,
     Why,
     answer_readings,

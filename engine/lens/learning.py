@@ -17,8 +17,8 @@ from engine.anatomy.tail import RowStream, Tail
 from engine.anatomy.truncation import truncated_logits
 from engine.anatomy.watching import Anatomy, watch
 from engine.errors import Cancelled, CannotRead
+from engine.lens.proving import attended_positions, find_tail
 from engine.passes.forward import Forward
-from engine.proving import attended_positions, find_tail
 
 
 def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:

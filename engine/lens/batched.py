@@ -16,9 +16,9 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import tolerances
 from engine.anatomy.tail import RowStream
+from engine.lens.proving import as_proof
+from engine.lens.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
 from engine.passes.forward import Forward
-from engine.proving import as_proof
-from engine.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
 

@@ -13,8 +13,8 @@ from torch.nn.functional import softplus
 
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
-from engine.kept import KeptStream
-from engine.readout import finite
+from engine.lens.kept import KeptStream
+from engine.lens.readout import finite
 from engine.records import ComparisonRow
 
 LN_2 = math.log(2)

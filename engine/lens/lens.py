@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
-from engine.batch_proofs import REPLAYS_ALONE, BatchProofs
-from engine.batched import BatchedPass, BatchNumbers
 from engine.errors import CannotRead
-from engine.learning import learn
+from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
+from engine.lens.batched import BatchedPass, BatchNumbers
+from engine.lens.learning import learn
+from engine.lens.proving import as_proof
+from engine.lens.row_reader import Wanted
+from engine.lens.streaming import StreamedPass
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.positions import Positions, attention_of
 from engine.prompts.token_texts import texts_for
-from engine.proving import as_proof
 from engine.records import LayerReading, Proof
-from engine.row_reader import Wanted
-from engine.streaming import StreamedPass
 from engine.system.memory import is_out_of_memory
 from engine.system.transfers import sent
 

@@ -13,7 +13,7 @@ from engine.anatomy.logit_map import LogitMap, difference, tolerance
 from engine.anatomy.tail import Tail
 from engine.anatomy.truncation import truncated_logits
 from engine.errors import CannotRead
-from engine.lens import Lens
+from engine.lens.lens import Lens
 
 POSITIONS = 8
 """At so many positions, evenly spread, rows are compared with the oracle's."""

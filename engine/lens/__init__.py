@@ -1,0 +1,1 @@
+"""The lens: rows read, streamed, and proved."""
