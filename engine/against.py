@@ -25,7 +25,7 @@ from engine.lens.divergence import (
 from engine.lens.kept import KeptStream
 from engine.lens.readout import finite, top_tokens
 from engine.lens.row_reader import Project
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
 from engine.system.memory import give_memory_back, is_out_of_memory

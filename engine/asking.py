@@ -16,7 +16,7 @@ from engine.lens.kept import KeptStream
 from engine.lens.lens import describe_failure
 from engine.lens.row_reader import Beside, Wanted
 from engine.lens.streaming import ItemResult, StreamedPass
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare

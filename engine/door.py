@@ -8,8 +8,8 @@ from typing import Any
 
 from engine.asking import Asking
 from engine.events import LoadOptions
-from engine.hub import Progress
-from engine.loading import LoadedModel, load_with
+from engine.models.hub import Progress
+from engine.models.loading import LoadedModel, load_with
 from engine.records import Picture, Question, Run
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.against import Against
     from engine.asking import Asking
     from engine.lens.kept import KeptStream
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 REMEMBERED = 16
 """Runs of which more can be asked: their inputs and their streams are kept."""
@@ -204,7 +204,7 @@ class Worker:
         try:
             # Torch and transformers load here, in the background, not with the first frame.
             tell("importing torch and transformers", None)
-            from engine.loading import load_with
+            from engine.models.loading import load_with
 
             loaded = load_with(options, tell)
         except Cancelled:

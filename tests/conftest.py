@@ -15,7 +15,7 @@ from PIL import Image
 import samples
 
 if TYPE_CHECKING:
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 # Read when torch is imported: its threads, in as many workers as there are cores, would only wait
 # for each other. Whatever needs them all says so.

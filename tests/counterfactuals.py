@@ -21,7 +21,7 @@ from engine import load
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.lens.divergence import divergences, picture_layer
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.prompts.preparing import prepare
 from engine.prompts.token_texts import texts_for
 from engine.records import Question

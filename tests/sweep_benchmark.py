@@ -34,7 +34,7 @@ from torch import Tensor
 
 import samples
 from engine import load
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.passes.forward import LOGITS_TO_KEEP
 from engine.passes.vision_reuse import SharedVision
 from engine.records import Question

@@ -231,7 +231,7 @@ def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from engine.checkpoints import model_folder
+    from engine.models.checkpoints import model_folder
     from tui.disk.settings import load_settings
 
     load_options = _load_options(options, load_settings().settings)
@@ -242,7 +242,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from engine.checkpoints import model_folder
+    from engine.models.checkpoints import model_folder
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
@@ -291,7 +291,7 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     """What to load and ask, once all that can be seen without torch is known to be in order."""
     from msgspec import structs
 
-    from engine.checkpoints import model_folder
+    from engine.models.checkpoints import model_folder
     from engine.pictures.opening import open_picture
     from engine.records import Picture
 

@@ -15,7 +15,7 @@ from engine.records import Counterfactual, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from engine.records import Picture, Processed, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 Process = Callable[["Image"], Mapping[str, Any]]
 

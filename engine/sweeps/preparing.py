@@ -45,7 +45,7 @@ from engine.system.quiet import quiet
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 MOST_KNOWN = 1000
 """Prompts whose rendered text is kept, and whose tokens are."""

@@ -47,7 +47,7 @@ from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
 from engine.system.transfers import sent
 
 if TYPE_CHECKING:
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
     from engine.records import Question
 
 CHECKED = 4

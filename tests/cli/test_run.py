@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import engine.loading
+import engine.models.loading
 from engine.lens.lens import Lens
 from engine.passes.forward import Forward
 from engine.records import Proof, Session
@@ -264,7 +264,7 @@ def test_pictures_that_are_none(
     lenscope: Lenscope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused before a model is loaded."""
-    monkeypatch.delattr(engine.loading, "load_with")
+    monkeypatch.delattr(engine.models.loading, "load_with")
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
     os.mkfifo(tmp_path / "fifo.png")
@@ -346,7 +346,7 @@ def test_outputs_that_cannot_be_written(
 ) -> None:
     """Seen before the model is loaded where it can be seen."""
     with monkeypatch.context() as patch:
-        patch.delattr(engine.loading, "load_with")
+        patch.delattr(engine.models.loading, "load_with")
         for path in (tmp_path, tmp_path / "missing" / "out.json", "~no-such-user-here/out.json"):
             ended = lenscope("run", "--model", model, "--no-image", "--json", path)
             assert ended.code == 1
@@ -393,7 +393,7 @@ def test_ctrl_c(lenscope: Lenscope, model: Path, monkeypatch: pytest.MonkeyPatch
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for place, name in ((engine.loading, "load_with"), (Forward, "run")):
+    for place, name in ((engine.models.loading, "load_with"), (Forward, "run")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, interrupt)
             ended = lenscope("run", "--model", model, "--no-image", "--json", "out.json")

@@ -25,7 +25,7 @@ from engine.events import (
 )
 from engine.lens.divergence import compare, logits_of, picture_layer
 from engine.lens.kept import KeptStream
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker
 from tests.engine.conftest import Ears

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from engine.asking import STORED_TOP, Asking, continue_greedily
 from engine.errors import BadInput, CannotRead
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
 from engine.system.stamps import now

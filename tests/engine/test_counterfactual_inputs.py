@@ -19,7 +19,7 @@ from engine.counterfactuals.pixels import pixels_instead, shares_at
 from engine.counterfactuals.tokens import tokens_instead
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import BadInput
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.prompts.preparing import Prepared, prepare
 from engine.records import Counterfactual, PromptToken, Question
 from tests import study_models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from samples.making.questions import ATTRIBUTES, PRIOR
 from tests.counterfactuals import (
     OTHER,

@@ -16,7 +16,7 @@ from engine.debias import (
     parse_answers,
 )
 from engine.errors import BadInput
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.prompts.spellings import spelled
 from engine.prompts.token_texts import texts_for
 from samples.making.scenes import COLORS

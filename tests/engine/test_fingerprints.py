@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.fingerprints import SAMPLED, weights_digest
+from engine.models.fingerprints import SAMPLED, weights_digest
 
 
 def of(weight: torch.Tensor) -> str:

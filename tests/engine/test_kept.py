@@ -15,7 +15,7 @@ from engine.errors import BadInput, Cancelled
 from engine.lens.kept import MOST_TOKENS, KeptStream
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.records import Picture, Question, Tracked
 from tests.families import FAMILIES
 

@@ -16,7 +16,7 @@ import samples
 from engine import load
 from engine.asking import Asking
 from engine.errors import CannotLoad, CannotRead, LenscopeError
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.records import Picture, Question
 from tests.conftest import edit_json, hooks_of, small_text_config
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import samples
-from engine.local_models import LARGEST_CONFIG, folder_model, local_models
+from engine.models.local_models import LARGEST_CONFIG, folder_model, local_models
 
 CONFIG = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -155,7 +155,7 @@ def test_the_cache_that_the_environment_names(
     cached(tmp_path, "org/one", {"config.json": CONFIG, "model.safetensors": b"w"})
     code = (
         "import sys\n"
-        "from engine.local_models import local_models\n"
+        "from engine.models.local_models import local_models\n"
         "print([model.name for model in local_models()])\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
     )

@@ -18,7 +18,7 @@ from engine.prompts.templates import has_chat_template, picture_span
 from engine.records import Question
 
 if TYPE_CHECKING:
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 Opened = Callable[[str], "LoadedModel"]
 RED = Image.new("RGB", (40, 24), (200, 30, 30))

@@ -18,7 +18,7 @@ from PIL import Image
 from engine import load
 from engine.asking import Asking
 from engine.lens.lens import Lens
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.prompts.preparing import prepare
 from engine.prompts.processors import load_processor, picture_half
 from engine.records import ModelCard, Picture, Question, Run
@@ -208,7 +208,7 @@ def all_cores() -> Iterator[None]:
 
 def ask_full_size(model: Any, processor: Any, name: str, question: Question) -> Run:
     """One question in bfloat16, learned and proved on a small picture as when loading."""
-    from engine.loading import probe_inputs
+    from engine.models.loading import probe_inputs
     from engine.prompts.token_texts import remember_tokenizer
 
     remember_tokenizer(model, processor.tokenizer)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import engine.loading
+import engine.models.loading
 import engine.prompts.preparing
 from engine.events import (
     AnswerGrew,
@@ -31,7 +31,7 @@ from engine.events import (
     Trouble,
 )
 from engine.lens.streaming import StreamedPass
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
 from engine.worker import REMEMBERED, REPLAYS_REMEMBERED, Worker
@@ -61,7 +61,7 @@ class Gate:
 def tiny(opened: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """The model that the worker gets, whatever it is told to load."""
     loaded = opened("llama")
-    monkeypatch.setattr(engine.loading, "load_with", lambda options, progress: loaded)
+    monkeypatch.setattr(engine.models.loading, "load_with", lambda options, progress: loaded)
     return loaded
 
 
@@ -267,7 +267,7 @@ def test_a_fault_in_loading(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(engine.loading, "load_with", fail)
+    monkeypatch.setattr(engine.models.loading, "load_with", fail)
     worker.load(LoadOptions(model="tiny"))
     failed = ears.wait_for(ModelFailed)
     assert "tiny" in failed.error
@@ -462,14 +462,14 @@ def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
 def test_a_new_model_frees_the_old_one_and_all_that_was_kept(
     worker: Worker, ears: Ears, saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_with, made = engine.loading.load_with, []
+    load_with, made = engine.models.loading.load_with, []
 
     def watched(*arguments: Any) -> LoadedModel:
         loaded = load_with(*arguments)
         made.append(weakref.ref(loaded.model))
         return loaded
 
-    monkeypatch.setattr(engine.loading, "load_with", watched)
+    monkeypatch.setattr(engine.models.loading, "load_with", watched)
     worker.load(LoadOptions(model=str(saved("llama"))))
     run_id = worker.ask(QUESTION)
     ears.wait_for(RunEnded)

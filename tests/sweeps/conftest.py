@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.records import Question
 from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepQuestion
 from engine.sweeps.running import Progress, Sweeping

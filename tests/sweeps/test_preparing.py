@@ -23,7 +23,7 @@ from PIL import Image
 import samples
 from engine import load
 from engine.errors import BadInput, CannotRead
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.passes.vision_reuse import same
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import prepare

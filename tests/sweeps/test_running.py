@@ -23,7 +23,7 @@ from engine.asking import Asking
 from engine.errors import BadInput
 from engine.lens.batched import BatchNumbers
 from engine.lens.lens import Lens
-from engine.loading import LoadedModel
+from engine.models.loading import LoadedModel
 from engine.passes.vision_reuse import SharedVision
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question

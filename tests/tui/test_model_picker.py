@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import samples
-from engine import local_models
-from engine.local_models import LocalModel
+from engine.models import local_models
+from engine.models.local_models import LocalModel
 from tests.tui.dialog_stage import HOSTILE, on_stage
 from tests.tui.stage import SIZES, in_loop
 from tui.dialogs.chooser import Chooser

@@ -14,7 +14,7 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
     Raises what loading raises.
     """
     from engine.lens.check import check_rows, describe
-    from engine.loading import load_with, probe_inputs
+    from engine.models.loading import load_with, probe_inputs
 
     loaded = load_with(options, progress)
     clear_progress()

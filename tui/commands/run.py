@@ -31,7 +31,7 @@ from tui.sharing.text_table import PLAIN_WIDTH, TextTable
 
 if TYPE_CHECKING:
     from engine.lens.kept import KeptStream
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 
 def run_headless(
@@ -53,7 +53,7 @@ def run_headless(
             say(refusal)
             return Exit.FAULT
     from engine.asking import Asking
-    from engine.loading import load_with
+    from engine.models.loading import load_with
 
     loaded = load_with(options, progress)
     clear_progress()

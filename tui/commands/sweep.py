@@ -32,7 +32,7 @@ from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
 
 if TYPE_CHECKING:
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
     from engine.sweeps.running import Progress
 
 OWN_QUESTIONS = "questions"
@@ -109,7 +109,7 @@ def questions_of(source: Source) -> str:
 def _run(
     options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: Process
 ) -> int:
-    from engine.loading import load_with
+    from engine.models.loading import load_with
     from engine.sweeps.running import Sweeping
     from engine.sweeps.store import Store
     from engine.system.quiet import quiet
@@ -225,7 +225,7 @@ def _described(question: Question, source: Source) -> Sweep:
 
 def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Sweep:
     from engine.asking import versions
-    from engine.fingerprints import weights_digest
+    from engine.models.fingerprints import weights_digest
 
     chat = question.chat and loaded.has_chat_template
     return structs.replace(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tui.show import display_text
 
 if TYPE_CHECKING:
-    from engine.loading import LoadedModel
+    from engine.models.loading import LoadedModel
 
 
 def say(text: str) -> None:

@@ -19,7 +19,7 @@ from tui.dialogs.chooser import Choice, Chooser
 from tui.dialogs.file_dialog import entries, expand, file_size
 
 if TYPE_CHECKING:
-    from engine.local_models import LocalModel
+    from engine.models.local_models import LocalModel
 
 _LOOKING = Choice("", "looking through the cache", section="in the cache")
 _MOST_FOLDERS = 50
@@ -54,7 +54,7 @@ class ModelPicker(Chooser):
         names = (str(samples.MODEL), *self._recent)
 
         def work() -> None:
-            from engine.local_models import folder_model, local_models
+            from engine.models.local_models import folder_model, local_models
 
             folders = [folder_model(name) for name in names]
             found = local_models(self._cache_dir)

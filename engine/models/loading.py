@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from engine.checkpoints import model_folder
 from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead
 from engine.events import LoadOptions
-from engine.hub import Progress, fetch_weights, remedy_for, settings_folder
 from engine.lens.lens import Lens
-from engine.placement import (
+from engine.models.checkpoints import model_folder
+from engine.models.hub import Progress, fetch_weights, remedy_for, settings_folder
+from engine.models.placement import (
     device_for,
     devices_of,
     dtype_for,

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from engine.hub import WEIGHTS
+from engine.models.hub import WEIGHTS
 from engine.system.files import user_path
 
 LARGEST_CONFIG = 4 * 2**20
