@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 from torch import Tensor
 
-from engine.asking import STORED_TOP, Asking, ask_together
+from engine.asking.asking import STORED_TOP, Asking, ask_together
 from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce

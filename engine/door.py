@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.events import LoadOptions
 from engine.models.hub import Progress
 from engine.models.loading import LoadedModel, load_with

@@ -37,7 +37,7 @@ from engine.system.stamps import new_run_id, now
 
 if TYPE_CHECKING:
     from engine.against import Against
-    from engine.asking import Asking
+    from engine.asking.asking import Asking
     from engine.lens.kept import KeptStream
     from engine.models.loading import LoadedModel
 
@@ -239,7 +239,7 @@ class Worker:
         if self._loaded is None:
             self._tell(Trouble(NO_MODEL, run_id))
             return
-        from engine.asking import Asking
+        from engine.asking.asking import Asking
 
         asking = Asking(self._loaded, question, run_id, track)
         run = self._carry_out(
@@ -344,7 +344,7 @@ class Worker:
         if self._loaded is None or remembered is None:
             self._tell(Trouble("ask again first: this run's inputs are gone", run_id))
             return
-        from engine.asking import continue_greedily, explain
+        from engine.asking.asking import continue_greedily, explain
 
         try:
             continue_greedily(
@@ -392,7 +392,7 @@ class Worker:
 
     def _tell_more(self, run_id: str, generation: int, make: Callable[[], Event]) -> None:
         """Tell what `make` finds out about a run, or why it cannot be told."""
-        from engine.asking import explain
+        from engine.asking.asking import explain
 
         failure = None
         try:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.tail import Tail
-from engine.asking import explain
+from engine.asking.asking import explain
 from engine.errors import BadInput, CannotRead, LenscopeError
 from engine.lens.batched import BatchNumbers, ItemNumbers, RowNumbers
 from engine.lens.lens import describe_failure

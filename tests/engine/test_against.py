@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 import samples
 from engine.against import Against, Listener, ask_against, contrast_rows
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput
 from engine.events import (

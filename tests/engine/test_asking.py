@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from engine.asking import STORED_TOP, Asking, continue_greedily
+from engine.asking.asking import STORED_TOP, Asking, continue_greedily
 from engine.errors import BadInput, CannotRead
 from engine.models.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import load
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.errors import BadInput, CannotLoad
 from engine.records import Picture, Question
 from tests.folders import FOLDERS

@@ -10,7 +10,7 @@ import torch
 
 import samples
 from engine import Lens
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled
 from engine.lens.kept import MOST_TOKENS, KeptStream
 from engine.lens.row_reader import Wanted

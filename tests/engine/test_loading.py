@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import engine
 import samples
 from engine import load
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.errors import CannotLoad, CannotRead, LenscopeError
 from engine.models.loading import LoadedModel
 from engine.records import Picture, Question

@@ -15,7 +15,7 @@ from accelerate import cpu_offload, disk_offload
 
 import samples
 from engine import CannotLoad, Lens, load
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.events import LoadOptions, ModelFailed, ModelReady, RunEnded
 from engine.records import Picture, Question
 from engine.system.memory import is_out_of_memory

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from engine import load
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
 from engine.prompts.preparing import prepare

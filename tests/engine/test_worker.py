@@ -156,7 +156,7 @@ def test_a_cancel_ends_what_was_asked_before_it_and_nothing_else(
 def test_a_cancel_while_the_question_is_prepared_is_not_lost(
     ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import engine.asking
+    import engine.asking.asking
 
     prepare = engine.prompts.preparing.prepare
 
@@ -164,7 +164,7 @@ def test_a_cancel_while_the_question_is_prepared_is_not_lost(
         ready.cancel()
         return prepare(*arguments)
 
-    monkeypatch.setattr(engine.asking, "prepare", cancelled_meanwhile)
+    monkeypatch.setattr(engine.asking.asking, "prepare", cancelled_meanwhile)
     ready.ask(QUESTION)
     assert ears.wait_for(RunEnded).run.status == "cancelled"
 
@@ -173,14 +173,14 @@ def test_a_cancel_as_the_question_is_taken_up_is_not_lost(
     ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between taking the order and starting the pass nothing may forget the flag."""
-    import engine.asking
+    import engine.asking.asking
 
-    class CancelledAtBirth(engine.asking.Asking):
+    class CancelledAtBirth(engine.asking.asking.Asking):
         def __init__(self, *arguments: Any) -> None:
             ready.cancel()
             super().__init__(*arguments)
 
-    monkeypatch.setattr(engine.asking, "Asking", CancelledAtBirth)
+    monkeypatch.setattr(engine.asking.asking, "Asking", CancelledAtBirth)
     ready.ask(QUESTION)
     assert ears.wait_for(RunEnded).run.status == "cancelled"
 
@@ -234,12 +234,12 @@ def test_an_error_in_the_pass(
 
 
 def test_a_fault_in_preparing(ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
-    import engine.asking
+    import engine.asking.asking
 
     def fail(*_: Any) -> None:
         raise KeyError("a fault\nof ours")
 
-    monkeypatch.setattr(engine.asking, "prepare", fail)
+    monkeypatch.setattr(engine.asking.asking, "prepare", fail)
     run_id = ready.ask(QUESTION)
     trouble = ears.wait_for(Trouble)
     assert trouble.run_id == run_id

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from engine import load
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.errors import LenscopeError
 from engine.records import Picture, Question
 from tests.folders import FOLDERS

@@ -19,7 +19,7 @@ from msgspec import structs
 from PIL import Image
 
 import samples
-from engine.asking import Asking
+from engine.asking.asking import Asking
 from engine.errors import BadInput
 from engine.lens.batched import BatchNumbers
 from engine.lens.lens import Lens

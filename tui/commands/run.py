@@ -52,7 +52,7 @@ def run_headless(
         if refusal is not None:
             say(refusal)
             return Exit.FAULT
-    from engine.asking import Asking
+    from engine.asking.asking import Asking
     from engine.models.loading import load_with
 
     loaded = load_with(options, progress)

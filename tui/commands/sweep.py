@@ -224,7 +224,7 @@ def _described(question: Question, source: Source) -> Sweep:
 
 
 def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Sweep:
-    from engine.asking import versions
+    from engine.asking.asking import versions
     from engine.models.fingerprints import weights_digest
 
     chat = question.chat and loaded.has_chat_template

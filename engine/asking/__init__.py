@@ -1,0 +1,1 @@
+"""One question, from picture and prompt to the finished run."""
