@@ -36,9 +36,9 @@ from engine.system.memory import give_memory_back
 from engine.system.stamps import new_run_id, now
 
 if TYPE_CHECKING:
-    from engine.against import Against
     from engine.asking.asking import Asking
     from engine.lens.kept import KeptStream
+    from engine.methods.against import Against
     from engine.models.loading import LoadedModel
 
 REMEMBERED = 16
@@ -141,7 +141,7 @@ class Worker:
         wanted, generation = tuple(references), self._generation
 
         def read() -> Event:
-            from engine.against import contrast_rows
+            from engine.methods.against import contrast_rows
 
             rows = contrast_rows(self._kept(of), [self._kept(each) for each in wanted], a, b)
             return Contrasted(of, wanted, a, b, rows)
@@ -153,7 +153,7 @@ class Worker:
         wanted, generation = tuple(references), self._generation
 
         def read() -> Event:
-            from engine.debias import answer_ids, debiased_answers, parse_answers
+            from engine.methods.debias import answer_ids, debiased_answers, parse_answers
             from engine.prompts.processors import tokenizer_of
             from engine.prompts.spellings import spelled, vocabulary_of
 
@@ -267,7 +267,7 @@ class Worker:
             for run_id, _ in asked:
                 self._tell(Trouble(NOT_KEPT, run_id))
             return
-        from engine.against import Against, Listener, ask_against
+        from engine.methods.against import Against, Listener, ask_against
 
         run, kept = remembered.run, remembered.kept
         againsts = [

@@ -10,7 +10,6 @@ import torch
 from msgspec.structs import replace
 
 import samples
-from engine.against import Against, Listener, ask_against, contrast_rows
 from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput
@@ -25,6 +24,7 @@ from engine.events import (
 )
 from engine.lens.divergence import compare, logits_of, picture_layer
 from engine.lens.kept import KeptStream
+from engine.methods.against import Against, Listener, ask_against, contrast_rows
 from engine.models.loading import LoadedModel
 from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker

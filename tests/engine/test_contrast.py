@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contrast import contrast, mean_reference
 from engine.errors import BadInput
+from engine.methods.contrast import contrast, mean_reference
 
 ROW = st.lists(
     st.tuples(st.floats(-50, 50, width=32), st.floats(-50, 50, width=32)), min_size=1, max_size=9

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.debias import (
+from engine.errors import BadInput
+from engine.methods.debias import (
     answer_ids,
     debias,
     debiased_answers,
     normalised,
     parse_answers,
 )
-from engine.errors import BadInput
 from engine.models.loading import LoadedModel
 from engine.prompts.spellings import spelled
 from engine.prompts.token_texts import texts_for

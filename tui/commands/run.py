@@ -102,7 +102,7 @@ def _ask_against(
     prints: bool,
 ) -> tuple[list[Run], list[Comparison]]:
     """The picture's run and those without it, and how each differs from it."""
-    from engine.against import Against, Listener, ask_against
+    from engine.methods.against import Against, Listener, ask_against
 
     found: dict[str, tuple[Run, Comparison]] = {}
 

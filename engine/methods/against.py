@@ -10,7 +10,6 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.asking.asking import STORED_TOP, Asking, ask_together
-from engine.contrast import contrast, mean_reference
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.lens.divergence import (
@@ -25,6 +24,7 @@ from engine.lens.divergence import (
 from engine.lens.kept import KeptStream
 from engine.lens.readout import finite, top_tokens
 from engine.lens.row_reader import Project
+from engine.methods.contrast import contrast, mean_reference
 from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run

@@ -1,0 +1,1 @@
+"""What can be found out about a run beside its rows: a module for each method."""
