@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from engine.events import AnswerGrew, ModelFailed, RowsRead, RunEnded, RunStarted, Trouble
 from engine.records import Question, Run, Session
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run
-from tui.numbers import number, total_seconds
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
+from tui.text.numbers import number, total_seconds
 
 QUESTION = Question(prompt="Shape:")
 

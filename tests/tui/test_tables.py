@@ -26,8 +26,8 @@ from tui.dialogs.export_dialog import ExportDialog
 from tui.dialogs.line_input import LineInput
 from tui.sharing.exporting import EXPORTS, suggested_stem, write_text
 from tui.sharing.tables import COLUMNS, COPY_FORMATS, row_text, table_text, write_export
-from tui.show import display_text
 from tui.state.run_view import RunView
+from tui.text.show import display_text
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.events import LoadOptions
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
-from tui.show import display_text
+from tui.text.show import display_text
 
 
 def run_check(options: LoadOptions, proof_only: bool) -> int:

@@ -23,8 +23,8 @@ from tui.disk.settings import (
     strange_variables,
     variable_of,
 )
-from tui.show import plain_line
 from tui.state.table_look import TableLook
+from tui.text.show import plain_line
 
 
 def run_config() -> Exit:

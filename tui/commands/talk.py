@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tui.show import display_text
+from tui.text.show import display_text
 
 if TYPE_CHECKING:
     from engine.models.loading import LoadedModel

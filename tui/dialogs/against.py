@@ -13,9 +13,9 @@ from textual.widgets import Static
 
 from tui.panes.captions import put_title
 from tui.sharing.against_table import against_lines
-from tui.show import plain_line
 from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
+from tui.text.show import plain_line
 
 
 class AgainstList(ModalScreen[None]):

@@ -17,7 +17,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.dialogs.choice_list import ChoiceList
-from tui.show import display_text, plain_line
+from tui.text.show import display_text, plain_line
 
 _MOST_SHOWN = 500
 _LEAST_DETAIL = 12

@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from engine.events import AnswersDebiased
 from engine.records import Debiased
-from tui.numbers import figure
-from tui.show import display_text
+from tui.text.numbers import figure
+from tui.text.show import display_text
 
 _ANSWER = 18
 

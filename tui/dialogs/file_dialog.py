@@ -21,7 +21,7 @@ from engine.records import Picture
 from tui.dialogs.choice_list import ChoiceList
 from tui.disk.paths import short_path
 from tui.panes.preview import Preview
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 SESSION_ENDING = ".json"

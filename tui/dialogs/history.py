@@ -15,13 +15,13 @@ from textual.screen import ModalScreen
 
 from tui.dialogs.compare import Compare
 from tui.dialogs.line_input import LineInput
-from tui.numbers import FIGURE_WIDTH, figure, total_seconds
 from tui.panes.captions import put_subtitle, put_title
 from tui.panes.row_list import RowList, place_text
 from tui.panes.styles import Segments, Styles
-from tui.show import display_text
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
+from tui.text.numbers import FIGURE_WIDTH, figure, total_seconds
+from tui.text.show import display_text
 
 _KEYS = "enter shows, b compares, r renames, x deletes, u undoes, q closes"
 _LEAST_NAME = 14

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.panes.captions import put_title
-from tui.show import display_text, stand_in_text
+from tui.text.show import display_text, stand_in_text
 
 _MOST_TITLE = 48
 

@@ -19,7 +19,7 @@ from engine.events import PictureSeen
 from engine.records import Picture
 from tui.panes.captions import put_title
 from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,7 +19,7 @@ from engine.errors import LenscopeError
 from tui.dialogs.chooser import Choice, Chooser
 from tui.panes.captions import put_subtitle, put_title
 from tui.sharing.report_lines import report_lines
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 if TYPE_CHECKING:
     from engine.sweeps.findings import Findings

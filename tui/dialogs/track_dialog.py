@@ -19,7 +19,7 @@ from textual.widgets.option_list import Option
 
 from engine.events import Spelling, SpellingsFound
 from tui.dialogs.choice_list import ChoiceList
-from tui.show import display_text, plain_line
+from tui.text.show import display_text, plain_line
 
 _REST_SECONDS = 0.15
 _TOKEN = 24

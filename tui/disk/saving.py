@@ -6,8 +6,8 @@ from pathlib import Path
 
 from engine.errors import LenscopeError
 from tui.disk.paths import kept_session_path, new_session_path, short_path
-from tui.show import plain_line
 from tui.state.view_state import ViewState
+from tui.text.show import plain_line
 
 
 def save_session(state: ViewState, row: int) -> None:

@@ -19,7 +19,6 @@ from engine.records import Picture, Question
 from tui.actions import Keymap, app_bindings
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
-from tui.panes import status
 from tui.panes.captions import put_title
 from tui.panes.detail import Detail
 from tui.panes.find_line import FindLine
@@ -28,14 +27,15 @@ from tui.panes.preview import Preview
 from tui.panes.prompt_editor import PromptEditor
 from tui.panes.trajectories import Trajectories
 from tui.sharing import clipboard
-from tui.show import plain_line
 from tui.startup import Startup
 from tui.state.asking import Asker
 from tui.state.column_names import COLUMN_NAMES
 from tui.state.curves import Measure
 from tui.state.presets import Preset
 from tui.state.view_state import ViewState
+from tui.text.show import plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
+from tui.widgets import status
 from tui.worker_link import Inbox
 
 REST_SECONDS = 0.1

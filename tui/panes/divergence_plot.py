@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.records import Comparison
-from tui.show import display_text
 from tui.state.run_view import RunView
+from tui.text.show import display_text
 
 if TYPE_CHECKING:
     from tui.panes.plot_canvas import Plot

@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from tui.show import display_text
+from tui.text.show import display_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

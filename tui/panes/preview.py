@@ -22,7 +22,7 @@ from engine.events import PictureSeen
 from engine.records import Picture, Processed
 from tui.panes.captions import put_subtitle, put_title
 from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

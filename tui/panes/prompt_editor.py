@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import TextArea
 
-from tui.show import stand_in_text
+from tui.text.show import stand_in_text
 
 
 class PromptEditor(TextArea):

@@ -14,10 +14,10 @@ from textual.widgets import Static
 from engine.counterfactuals.grammar import label
 from engine.records import Run
 from tui.actions import Hint, Keymap
-from tui.numbers import number, total_seconds
-from tui.show import display_text, plain_line
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ViewState
+from tui.text.numbers import number, total_seconds
+from tui.text.show import display_text, plain_line
 
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"

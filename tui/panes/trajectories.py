@@ -18,13 +18,13 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.numbers import figure
 from tui.panes.captions import put_subtitle, put_title
 from tui.panes.strips import changed_regions, strip_of
 from tui.panes.styles import Segments
-from tui.show import display_text, fit_pieces, show_pieces
 from tui.state.curves import Curve, Measure, curves_of
 from tui.state.run_view import RunView
+from tui.text.numbers import figure
+from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
 
 if TYPE_CHECKING:

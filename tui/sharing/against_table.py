@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from engine.counterfactuals.grammar import label
 from engine.records import Comparison, Run, Token, Tracked
-from tui.numbers import figure, number
-from tui.show import display_text
+from tui.text.numbers import figure, number
+from tui.text.show import display_text
 
 _NAME = 22
 _TOKEN = 16

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.records import LayerReading, Run, Token, Tracked
-from tui.numbers import figure, number, ordinal
-from tui.show import display_text, plain_line
 from tui.state.column_names import COLUMN_NAMES
+from tui.text.numbers import figure, number, ordinal
+from tui.text.show import display_text, plain_line
 
 # Whatever means something in Markdown. The pipe is an entity: not every renderer knows \\|.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>()#+.!~$-])")

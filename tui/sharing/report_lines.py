@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from engine.sweeps.report import Section, Table
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 
 def report_lines(

@@ -7,7 +7,7 @@ import shlex
 from engine.counterfactuals.grammar import written
 from engine.events import LoadOptions
 from engine.records import Counterfactual, Question, Run
-from tui.show import plain_line
+from tui.text.show import plain_line
 
 _DTYPES = frozenset({"float32", "bfloat16", "float16"})
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine.counterfactuals.grammar import label
 from engine.events import PictureSeen
 from engine.records import LayerReading, Run, Token, Tracked
-from tui.numbers import number
+from tui.text.numbers import number
 
 
 class Phase(Enum):

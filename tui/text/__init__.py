@@ -1,0 +1,1 @@
+"""Foreign text and numbers, made safe and visible."""
