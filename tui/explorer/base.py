@@ -28,7 +28,6 @@ from tui.panes.prompt_editor import PromptEditor
 from tui.panes.trajectories import Trajectories
 from tui.sharing import clipboard
 from tui.startup import Startup
-from tui.state.asking import Asker
 from tui.state.column_names import COLUMN_NAMES
 from tui.state.curves import Measure
 from tui.state.presets import Preset
@@ -36,7 +35,8 @@ from tui.state.view_state import ViewState
 from tui.text.show import plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.widgets import status
-from tui.worker_link import Inbox
+from tui.worker.asker import Asker
+from tui.worker.inbox import Inbox
 
 REST_SECONDS = 0.1
 """What follows the cursor is drawn when the cursor has rested this long."""
