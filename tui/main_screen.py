@@ -16,9 +16,9 @@ from tui.panes.find_line import FindLine
 from tui.panes.lens_table import LensTable
 from tui.panes.preview import Preview
 from tui.panes.prompt_editor import PromptEditor
-from tui.panes.status import KeyBar, Line
 from tui.panes.trajectories import Trajectories
 from tui.state.curves import Measure
+from tui.widgets.status import KeyBar, Line
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]

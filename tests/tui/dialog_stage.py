@@ -18,10 +18,10 @@ from textual.screen import Screen
 import tui
 from engine.records import Question, Token
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run
-from tui.panes.styles import Styles
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.theme import DARK, register_themes, with_own_variables
+from tui.widgets.styles import Styles
 
 HOSTILE = "\x1b]0;x\x07\x1b[31m[/red][bold] \u202e\r\n\t\u200b日本\U0001f469\u200d\U0001f680 "
 

@@ -8,10 +8,10 @@ from textual.widget import Widget
 
 from tests.tui.dialog_stage import HOSTILE, Stage, on_stage
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.choice_list import ChoiceList
-from tui.dialogs.chooser import Choice, Chooser
 from tui.dialogs.prompt_menu import PromptMenu
 from tui.state.presets import read_presets
+from tui.widgets.choice_list import ChoiceList
+from tui.widgets.chooser import Choice, Chooser
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

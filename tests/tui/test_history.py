@@ -11,9 +11,9 @@ from tests.tui.dialog_stage import HOSTILE, PLAIN, make_state, make_view, on_sta
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.dialogs.compare import Compare
 from tui.dialogs.history import History, HistoryList, plan_history
-from tui.dialogs.line_input import LineInput
 from tui.state.run_view import Phase
 from tui.state.view_state import ViewState
+from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

@@ -14,10 +14,10 @@ from textual.strip import Strip
 from engine.errors import LenscopeError
 from tui.dialogs.file_dialog import entries
 from tui.disk import paths
-from tui.panes.half_blocks import _parse_line, picture_strips
-from tui.panes.strips import changed_span, strip_of
 from tui.sharing import clipboard
 from tui.state import presets
+from tui.widgets.half_blocks import _parse_line, picture_strips
+from tui.widgets.strips import changed_span, strip_of
 
 
 def test_only_what_differs_is_drawn_again() -> None:

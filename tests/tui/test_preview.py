@@ -22,8 +22,8 @@ from tests.tui.dialog_stage import Stage, on_stage
 from tests.tui.fakes import SEEN
 from tests.tui.stage import SIZES, in_loop
 from tui.dialogs.picture_view import ZOOMS, Canvas, PictureView, window
-from tui.panes.half_blocks import centred_words
 from tui.panes.preview import Preview, picture_facts
+from tui.widgets.half_blocks import centred_words
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 HOSTILE_NAME = "a\x1b]0;x\x07[red]\u202e.png"

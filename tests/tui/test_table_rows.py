@@ -10,7 +10,6 @@ from rich.style import Style
 
 from engine.records import AnswerReading, LayerReading, Token
 from tests.tui.fakes import make_rows
-from tui.panes.styles import Segments, Styles
 from tui.panes.table_rows import (
     FIGURES,
     Followed,
@@ -20,6 +19,7 @@ from tui.panes.table_rows import (
     row_segments,
 )
 from tui.state.finding import next_row, rows_with
+from tui.widgets.styles import Segments, Styles
 
 COLOURS = [Style(color=f"color({number})") for number in range(20, 29)]
 HUES = tuple(Style(color=f"color({number})") for number in range(30, 38))

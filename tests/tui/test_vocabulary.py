@@ -13,8 +13,6 @@ from engine.records import LayerReading, Token
 from tests.tui.dialog_stage import PLAIN as STYLES
 from tests.tui.vocabularies import KINDS, every_text
 from tui.panes.detail_rows import DetailLook, detail_lines
-from tui.panes.strips import strip_of
-from tui.panes.styles import Segments
 from tui.panes.table_rows import (
     Followed,
     RowFacts,
@@ -24,6 +22,8 @@ from tui.panes.table_rows import (
 )
 from tui.panes.trajectories import LEGEND_WIDTH, legend_line
 from tui.state.curves import Curve, Measure
+from tui.widgets.strips import strip_of
+from tui.widgets.styles import Segments
 
 QUICK, WHOLE = 3_000, 50_000
 PLAIN = Style()

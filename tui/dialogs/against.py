@@ -11,11 +11,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.panes.captions import put_title
 from tui.sharing.against_table import against_lines
 from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
 from tui.text.show import plain_line
+from tui.widgets.captions import put_title
 
 
 class AgainstList(ModalScreen[None]):

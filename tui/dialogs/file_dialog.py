@@ -18,10 +18,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.records import Picture
-from tui.dialogs.choice_list import ChoiceList
 from tui.disk.paths import short_path
 from tui.panes.preview import Preview
 from tui.text.show import plain_line
+from tui.widgets.choice_list import ChoiceList
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 SESSION_ENDING = ".json"

@@ -14,14 +14,14 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from tui.dialogs.compare import Compare
-from tui.dialogs.line_input import LineInput
-from tui.panes.captions import put_subtitle, put_title
-from tui.panes.row_list import RowList, place_text
-from tui.panes.styles import Segments, Styles
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.text.numbers import FIGURE_WIDTH, figure, total_seconds
 from tui.text.show import display_text
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.line_input import LineInput
+from tui.widgets.row_list import RowList, place_text
+from tui.widgets.styles import Segments, Styles
 
 _KEYS = "enter shows, b compares, r renames, x deletes, u undoes, q closes"
 _LEAST_NAME = 14

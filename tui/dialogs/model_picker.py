@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.widgets import Input
 
 import samples
-from tui.dialogs.chooser import Choice, Chooser
 from tui.dialogs.file_dialog import entries, expand, file_size
+from tui.widgets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
     from engine.models.local_models import LocalModel

@@ -17,9 +17,9 @@ from textual.widget import Widget
 from engine.errors import LenscopeError
 from engine.events import PictureSeen
 from engine.records import Picture
-from tui.panes.captions import put_title
-from tui.panes.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 from tui.text.show import plain_line
+from tui.widgets.captions import put_title
+from tui.widgets.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.dialogs.chooser import Choice, Chooser
 from tui.state.presets import Preset
+from tui.widgets.chooser import Choice, Chooser
 
 
 class PromptMenu(Chooser):

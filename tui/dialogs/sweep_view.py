@@ -16,10 +16,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.errors import LenscopeError
-from tui.dialogs.chooser import Choice, Chooser
-from tui.panes.captions import put_subtitle, put_title
 from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
     from engine.sweeps.findings import Findings

@@ -18,8 +18,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.events import Spelling, SpellingsFound
-from tui.dialogs.choice_list import ChoiceList
 from tui.text.show import display_text, plain_line
+from tui.widgets.choice_list import ChoiceList
 
 _REST_SECONDS = 0.15
 _TOKEN = 24

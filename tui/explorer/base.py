@@ -19,7 +19,6 @@ from engine.records import Picture, Question
 from tui.actions import Keymap, app_bindings
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
-from tui.panes.captions import put_title
 from tui.panes.detail import Detail
 from tui.panes.find_line import FindLine
 from tui.panes.lens_table import LensTable
@@ -35,6 +34,7 @@ from tui.state.view_state import ViewState
 from tui.text.show import plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.widgets import status
+from tui.widgets.captions import put_title
 from tui.worker.asker import Asker
 from tui.worker.inbox import Inbox
 

@@ -134,7 +134,7 @@ class RunsKeys(PictureKeys):
         run = self._run_with_picture()
         if run is None:
             return
-        from tui.dialogs.chooser import Choice, Chooser
+        from tui.widgets.chooser import Choice, Chooser
 
         choices = [
             Choice(name, FORMS.get(name, name), meaning) for name, meaning in MEANINGS.items()
@@ -242,7 +242,7 @@ class RunsKeys(PictureKeys):
 
     def action_rename(self) -> None:
         """Give the run that is shown a title."""
-        from tui.dialogs.line_input import LineInput
+        from tui.widgets.line_input import LineInput
 
         run = self.state.current
         if run is None:

@@ -40,8 +40,8 @@ class SharingKeys(ExplorerBase):
 
     def action_copy_as(self) -> None:
         """Choose the format that copying uses, and copy the table."""
-        from tui.dialogs.chooser import Choice, Chooser
         from tui.sharing.tables import COPY_FORMATS
+        from tui.widgets.chooser import Choice, Chooser
 
         choices = [Choice(name, name, detail) for name, detail in COPY_FORMATS.items()]
         self.push_screen(

@@ -8,9 +8,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.panes.detail_rows import DetailLook, capacity, detail_lines
-from tui.panes.strips import changed_regions, strip_of
-from tui.panes.styles import Segments
 from tui.state.run_view import RunView
+from tui.widgets.strips import changed_regions, strip_of
+from tui.widgets.styles import Segments
 
 
 class Detail(Widget):

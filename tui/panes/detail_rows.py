@@ -11,10 +11,10 @@ from typing import Final
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.panes.bars import line_bar
-from tui.panes.styles import Segments
 from tui.text.numbers import figure, number
 from tui.text.show import display_text
+from tui.widgets.bars import line_bar
+from tui.widgets.styles import Segments
 
 MOST: Final = 200
 """Tokens, however large the pane is."""

@@ -15,7 +15,7 @@ from tui.state.run_view import RunView
 from tui.text.show import display_text
 
 if TYPE_CHECKING:
-    from tui.panes.plot_canvas import Plot
+    from tui.widgets.plot_canvas import Plot
 
 Points = list[tuple[float, float]]
 
@@ -54,7 +54,7 @@ class DivergencePlot(Horizontal):
         """Open or close it."""
         self.toggle_class("-open")
         if self.has_class("-open") and self._plot is None:
-            from tui.panes.plot_canvas import Plot
+            from tui.widgets.plot_canvas import Plot
 
             self._plot = Plot(ascii_only=self._ascii)
             self.mount(self._plot, before=0)

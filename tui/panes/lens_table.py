@@ -12,9 +12,6 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.actions import table_bindings
-from tui.panes.captions import put_subtitle
-from tui.panes.row_list import RowList
-from tui.panes.styles import Segments, Styles
 from tui.panes.table_rows import (
     Columns,
     Followed,
@@ -26,6 +23,9 @@ from tui.panes.table_rows import (
 from tui.state.finding import matches
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
+from tui.widgets.captions import put_subtitle
+from tui.widgets.row_list import RowList
+from tui.widgets.styles import Segments, Styles
 
 _EMPTY = (
     "",

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.panes.bars import probability_bar
-from tui.panes.styles import GUTTER, Segments, Styles
 from tui.state.finding import matches
 from tui.text.numbers import FIGURE_WIDTH, figure, number, ordinal
 from tui.text.show import display_text
+from tui.widgets.bars import probability_bar
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
 _MARK: Final = 2

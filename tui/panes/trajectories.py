@@ -18,17 +18,17 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.panes.captions import put_subtitle, put_title
-from tui.panes.strips import changed_regions, strip_of
-from tui.panes.styles import Segments
 from tui.state.curves import Curve, Measure, curves_of
 from tui.state.run_view import RunView
 from tui.text.numbers import figure
 from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.strips import changed_regions, strip_of
+from tui.widgets.styles import Segments
 
 if TYPE_CHECKING:
-    from tui.panes.plot_canvas import Plot
+    from tui.widgets.plot_canvas import Plot
 
 DRAWN_EVERY: Final = 0.25
 """Seconds between two drawings while rows come in."""
@@ -178,7 +178,7 @@ class Trajectories(Horizontal):
             self._plot.scatter(xs, ys, marker=marker, marker_style=str(style))
 
     def _load(self) -> None:
-        from tui.panes.plot_canvas import Plot
+        from tui.widgets.plot_canvas import Plot
 
         self._plot = Plot(ascii_only=self._ascii)
         self.mount(self._plot, before=self._legend)

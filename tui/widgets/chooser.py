@@ -16,8 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from tui.dialogs.choice_list import ChoiceList
 from tui.text.show import display_text, plain_line
+from tui.widgets.choice_list import ChoiceList
 
 _MOST_SHOWN = 500
 _LEAST_DETAIL = 12

@@ -11,8 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.panes.captions import put_title
 from tui.text.show import display_text, stand_in_text
+from tui.widgets.captions import put_title
 
 _MOST_TITLE = 48
 

@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.panes.strips import changed_span, strip_of
-from tui.panes.styles import GUTTER, Segments, Styles
 from tui.theme import HUES
+from tui.widgets.strips import changed_span, strip_of
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 _KINDS = ("text", "faint", "answer", "answer-bar", "bar", "good", "error", "struck", "cursor")
 

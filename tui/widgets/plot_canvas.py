@@ -19,7 +19,7 @@ from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, PlotWidget
 
-from tui.panes.strips import changed_regions
+from tui.widgets.strips import changed_regions
 
 _LIGHT: Final = str.maketrans("━┃┏┓┗┛┣┫┳┻╋", "─│┌┐└┘├┤┬┴┼")
 """The library frames a plot with heavy lines."""

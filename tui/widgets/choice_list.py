@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.panes.strips import changed_regions
+from tui.widgets.strips import changed_regions
 
 
 class ChoiceList(OptionList, can_focus=False):

@@ -1,0 +1,1 @@
+"""The kit that views are made of."""
