@@ -69,7 +69,7 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
 
     def action_help(self) -> None:
         """Open the help, or close it."""
-        from tui.dialogs.help import Help
+        from tui.views.help.help import Help
 
         if isinstance(self.screen, Help):
             self.screen.dismiss()

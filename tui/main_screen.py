@@ -11,13 +11,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.actions import Keymap
-from tui.panes.detail import Detail
-from tui.panes.find_line import FindLine
-from tui.panes.lens_table import LensTable
-from tui.panes.preview import Preview
-from tui.panes.prompt_editor import PromptEditor
-from tui.panes.trajectories import Trajectories
 from tui.state.curves import Measure
+from tui.views.detail.detail import Detail
+from tui.views.picture.preview import Preview
+from tui.views.plot.trajectories import Trajectories
+from tui.views.prompt.prompt_editor import PromptEditor
+from tui.views.table.find_line import FindLine
+from tui.views.table.lens_table import LensTable
 from tui.widgets.status import KeyBar, Line
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]

@@ -8,9 +8,9 @@ from textual.keys import key_to_character
 from tests.tui.stage import explorer, in_loop
 from tui.actions import ACTIONS, Hint, Keymap, app_bindings, key_name, table_bindings, types
 from tui.app import Explorer
-from tui.dialogs.help import Help
-from tui.panes.lens_table import LensTable
-from tui.panes.prompt_editor import PromptEditor
+from tui.views.help.help import Help
+from tui.views.prompt.prompt_editor import PromptEditor
+from tui.views.table.lens_table import LensTable
 
 # What tmux or a legacy terminal swallows, or sends as something else.
 SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",

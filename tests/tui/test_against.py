@@ -7,8 +7,8 @@ import pytest
 import samples
 from engine.records import Picture, Question
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
-from tui.dialogs.against import AgainstList
-from tui.dialogs.compare import Compare
+from tui.views.compare.against_list import AgainstList
+from tui.views.compare.compare import Compare
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}

@@ -8,8 +8,8 @@ from textual.widget import Widget
 
 from tests.tui.dialog_stage import HOSTILE, Stage, on_stage
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.prompt_menu import PromptMenu
 from tui.state.presets import read_presets
+from tui.views.prompt.prompt_menu import PromptMenu
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.chooser import Choice, Chooser
 

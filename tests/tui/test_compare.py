@@ -11,15 +11,15 @@ from rich.cells import cell_len
 from engine.records import Counterfactual, ModelCard, Picture, Question, Token, Tracked
 from tests.tui.dialog_stage import HOSTILE, PLAIN, Stage, make_view, on_stage
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
-from tui.dialogs.compare import (
+from tui.state.comparing import compare, differences
+from tui.state.run_view import RunView
+from tui.views.compare.compare import (
     Compare,
     CompareTable,
     diverging_bar,
     plan_compare,
     signed_figure,
 )
-from tui.state.comparing import compare, differences
-from tui.state.run_view import RunView
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

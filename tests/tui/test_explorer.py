@@ -11,11 +11,11 @@ from textual import events
 from engine.records import Picture, Question
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
-from tui.dialogs.file_dialog import FileDialog
-from tui.dialogs.help import Help
-from tui.panes.lens_table import LensTable
-from tui.panes.prompt_editor import PromptEditor
 from tui.state.run_view import Phase
+from tui.views.files.file_dialog import FileDialog
+from tui.views.help.help import Help
+from tui.views.prompt.prompt_editor import PromptEditor
+from tui.views.table.lens_table import LensTable
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

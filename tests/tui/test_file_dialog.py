@@ -9,8 +9,8 @@ from textual.widgets import Input
 
 from tests.tui.dialog_stage import HOSTILE, Stage, on_stage
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.file_dialog import FileDialog, file_size
-from tui.panes.preview import Preview
+from tui.views.files.file_dialog import FileDialog, file_size
+from tui.views.picture.preview import Preview
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

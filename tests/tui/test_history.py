@@ -9,10 +9,10 @@ from rich.cells import cell_len
 from engine.records import Picture
 from tests.tui.dialog_stage import HOSTILE, PLAIN, make_state, make_view, on_stage
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
-from tui.dialogs.compare import Compare
-from tui.dialogs.history import History, HistoryList, plan_history
 from tui.state.run_view import Phase
 from tui.state.view_state import ViewState
+from tui.views.compare.compare import Compare
+from tui.views.runs.history import History, HistoryList, plan_history
 from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)

@@ -21,9 +21,9 @@ from engine.records import (
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
-from tui.dialogs.against import AgainstList
-from tui.dialogs.compare import Compare
-from tui.panes.prompt_editor import PromptEditor
+from tui.views.compare.against_list import AgainstList
+from tui.views.compare.compare import Compare
+from tui.views.prompt.prompt_editor import PromptEditor
 
 EVIL = "\x1b]0;PWNED\x07[/red][/ \u202e\u200d\r\n\x9b2J"
 BORDERS = "│╮╯"

@@ -13,7 +13,7 @@ from engine.models import local_models
 from engine.models.local_models import LocalModel
 from tests.tui.dialog_stage import HOSTILE, on_stage
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.model_picker import ModelPicker
+from tui.views.models.model_picker import ModelPicker
 from tui.widgets.chooser import Chooser
 
 CACHED = (

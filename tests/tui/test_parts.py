@@ -12,10 +12,10 @@ from rich.style import Style
 from textual.strip import Strip
 
 from engine.errors import LenscopeError
-from tui.dialogs.file_dialog import entries
 from tui.disk import paths
 from tui.sharing import clipboard
 from tui.state import presets
+from tui.views.files.file_dialog import entries
 from tui.widgets.half_blocks import _parse_line, picture_strips
 from tui.widgets.strips import changed_span, strip_of
 

@@ -21,8 +21,8 @@ from engine.records import Picture, Processed
 from tests.tui.dialog_stage import Stage, on_stage
 from tests.tui.fakes import SEEN
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.picture_view import ZOOMS, Canvas, PictureView, window
-from tui.panes.preview import Preview, picture_facts
+from tui.views.picture.picture_view import ZOOMS, Canvas, PictureView, window
+from tui.views.picture.preview import Preview, picture_facts
 from tui.widgets.half_blocks import centred_words
 
 at_every_size = pytest.mark.parametrize("size", SIZES)

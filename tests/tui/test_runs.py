@@ -8,10 +8,10 @@ import pytest
 
 from engine.records import Picture
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
-from tui.dialogs.compare import Compare
-from tui.dialogs.history import History
-from tui.dialogs.model_picker import ModelPicker
 from tui.state.run_view import Phase
+from tui.views.compare.compare import Compare
+from tui.views.models.model_picker import ModelPicker
+from tui.views.runs.history import History
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 

@@ -11,7 +11,7 @@ from engine.sweeps.records import SweepItem
 from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
-from tui.dialogs.sweep_view import SweepView
+from tui.views.sweep.sweep_view import SweepView
 from tui.widgets.chooser import Chooser
 
 

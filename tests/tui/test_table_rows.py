@@ -10,7 +10,8 @@ from rich.style import Style
 
 from engine.records import AnswerReading, LayerReading, Token
 from tests.tui.fakes import make_rows
-from tui.panes.table_rows import (
+from tui.state.finding import next_row, rows_with
+from tui.views.table.table_rows import (
     FIGURES,
     Followed,
     RowFacts,
@@ -18,7 +19,6 @@ from tui.panes.table_rows import (
     plan_columns,
     row_segments,
 )
-from tui.state.finding import next_row, rows_with
 from tui.widgets.styles import Segments, Styles
 
 COLOURS = [Style(color=f"color({number})") for number in range(20, 29)]

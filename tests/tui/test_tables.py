@@ -22,11 +22,11 @@ from engine.records import AnswerReading, LayerReading, Token, Tracked
 from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.export_dialog import ExportDialog
 from tui.sharing.exporting import EXPORTS, suggested_stem, write_text
 from tui.sharing.tables import COLUMNS, COPY_FORMATS, row_text, table_text, write_export
 from tui.state.run_view import RunView
 from tui.text.show import display_text
+from tui.views.files.export_dialog import ExportDialog
 from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)

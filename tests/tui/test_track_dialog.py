@@ -11,7 +11,7 @@ import pytest
 from engine.events import Spelling, SpellingsFound
 from tests.tui.dialog_stage import HOSTILE, Stage, Theatre
 from tests.tui.stage import SIZES, in_loop
-from tui.dialogs.track_dialog import TrackDialog
+from tui.views.plot.track_dialog import TrackDialog
 
 TRACKED = ((17, " cylinder"), (40, " red"))
 
@@ -73,7 +73,7 @@ async def test_all_spellings_are_offered_with_ids(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A rest that no machine, however loaded, takes between two keys.
-    monkeypatch.setattr("tui.dialogs.track_dialog._REST_SECONDS", 1.0)
+    monkeypatch.setattr("tui.views.plot.track_dialog._REST_SECONDS", 1.0)
     async with dialog(TRACKED, size=size) as (stage, app):
         await stage.press(*"cube")
         await shows(stage, "whole token")

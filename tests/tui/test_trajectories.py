@@ -17,10 +17,10 @@ from engine.records import LayerReading, Question, Token, Tracked
 from tests.tui.fakes import finish, make_rows, make_run
 from tests.tui.stage import in_loop
 from tests.tui.test_show import HOSTILE
-from tui.panes.trajectories import DRAWN_EVERY, Trajectories
 from tui.state.curves import MOST
 from tui.state.run_view import RunView
 from tui.theme import HUES, register_themes, theme_names, with_own_variables
+from tui.views.plot.trajectories import DRAWN_EVERY, Trajectories
 
 QUESTION = Question(prompt="Shape:")
 
@@ -291,7 +291,7 @@ async def test_a_moved_cursor_redraws_only_what_differs() -> None:
 
 def test_the_library_comes_only_when_the_plot_is_opened() -> None:
     code = (
-        "import sys, tui.panes.trajectories;"
+        "import sys, tui.views.plot.trajectories;"
         "sys.exit(','.join({'numpy', 'textual_plot'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -12,16 +12,16 @@ from rich.style import Style
 from engine.records import LayerReading, Token
 from tests.tui.dialog_stage import PLAIN as STYLES
 from tests.tui.vocabularies import KINDS, every_text
-from tui.panes.detail_rows import DetailLook, detail_lines
-from tui.panes.table_rows import (
+from tui.state.curves import Curve, Measure
+from tui.views.detail.detail_rows import DetailLook, detail_lines
+from tui.views.plot.trajectories import LEGEND_WIDTH, legend_line
+from tui.views.table.table_rows import (
     Followed,
     RowFacts,
     header_segments,
     plan_columns,
     row_segments,
 )
-from tui.panes.trajectories import LEGEND_WIDTH, legend_line
-from tui.state.curves import Curve, Measure
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 

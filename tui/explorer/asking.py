@@ -67,7 +67,7 @@ class AskingKeys(ExplorerBase):
 
     def action_prompts(self) -> None:
         """Choose a prompt from a menu."""
-        from tui.dialogs.prompt_menu import PromptMenu
+        from tui.views.prompt.prompt_menu import PromptMenu
 
         asked = tuple(dict.fromkeys(run.run.question.prompt for run in reversed(self.state.runs)))
         self.push_screen(
@@ -118,7 +118,7 @@ class AskingKeys(ExplorerBase):
 
     def action_models(self) -> None:
         """Choose another model."""
-        from tui.dialogs.model_picker import ModelPicker
+        from tui.views.models.model_picker import ModelPicker
 
         cache = self.asker.options.cache_dir if self.asker.options else None
         self.push_screen(

@@ -19,12 +19,6 @@ from engine.records import Picture, Question
 from tui.actions import Keymap, app_bindings
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
-from tui.panes.detail import Detail
-from tui.panes.find_line import FindLine
-from tui.panes.lens_table import LensTable
-from tui.panes.preview import Preview
-from tui.panes.prompt_editor import PromptEditor
-from tui.panes.trajectories import Trajectories
 from tui.sharing import clipboard
 from tui.startup import Startup
 from tui.state.column_names import COLUMN_NAMES
@@ -33,6 +27,12 @@ from tui.state.presets import Preset
 from tui.state.view_state import ViewState
 from tui.text.show import plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
+from tui.views.detail.detail import Detail
+from tui.views.picture.preview import Preview
+from tui.views.plot.trajectories import Trajectories
+from tui.views.prompt.prompt_editor import PromptEditor
+from tui.views.table.find_line import FindLine
+from tui.views.table.lens_table import LensTable
 from tui.widgets import status
 from tui.widgets.captions import put_title
 from tui.worker.asker import Asker

@@ -73,7 +73,7 @@ class FilesKeys(RunsKeys):
 
     def action_open(self) -> None:
         """Choose a picture or a session."""
-        from tui.dialogs.file_dialog import FileDialog
+        from tui.views.files.file_dialog import FileDialog
 
         self.push_screen(
             FileDialog(
@@ -94,7 +94,7 @@ class FilesKeys(RunsKeys):
         return f"{folder}/" if folder.is_dir() and str(folder) != "." else ""
 
     def _open_path(self, path: str | None) -> None:
-        from tui.dialogs.file_dialog import expand, is_session
+        from tui.views.files.file_dialog import expand, is_session
 
         if path is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.events import PictureSeen
 from engine.records import Picture
 from tui.explorer.base import ExplorerBase
-from tui.panes.preview import Preview
+from tui.views.picture.preview import Preview
 
 
 class PictureKeys(ExplorerBase):
@@ -44,7 +44,7 @@ class PictureKeys(ExplorerBase):
 
     def action_zoom_picture(self) -> None:
         """Show the picture as large as the screen."""
-        from tui.dialogs.picture_view import PictureView
+        from tui.views.picture.picture_view import PictureView
 
         run, picture = self.state.current, self.state.question.picture
         if picture is None:

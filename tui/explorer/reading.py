@@ -8,9 +8,9 @@ from textual import on
 
 from engine.events import SpellingsFound
 from tui.explorer.base import ExplorerBase
-from tui.panes.find_line import FindLine
 from tui.state.finding import next_row, rows_with
 from tui.state.run_view import RunView
+from tui.views.table.find_line import FindLine
 
 
 class ReadingKeys(ExplorerBase):
@@ -47,7 +47,7 @@ class ReadingKeys(ExplorerBase):
 
     def action_choose_columns(self) -> None:
         """Choose which figures have a column."""
-        from tui.dialogs.column_chooser import ColumnChooser
+        from tui.views.table.column_chooser import ColumnChooser
 
         self.push_screen(
             ColumnChooser(self.state.look.figures, ascii_only=self.startup.ascii),
@@ -64,7 +64,7 @@ class ReadingKeys(ExplorerBase):
 
     def action_track(self) -> None:
         """Type a token to follow through the layers."""
-        from tui.dialogs.track_dialog import TrackDialog
+        from tui.views.plot.track_dialog import TrackDialog
 
         run = self.state.current
         if run is None:
@@ -88,7 +88,7 @@ class ReadingKeys(ExplorerBase):
 
     def offer_spellings(self, found: SpellingsFound) -> None:
         """Hand what the worker has found to the dialog that asked."""
-        from tui.dialogs.track_dialog import TrackDialog
+        from tui.views.plot.track_dialog import TrackDialog
 
         if isinstance(self.screen, TrackDialog):
             self.screen.offer(found)

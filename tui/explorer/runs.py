@@ -15,7 +15,7 @@ from tui.explorer.picture import PictureKeys
 from tui.state.run_view import Phase, RunView
 
 if TYPE_CHECKING:
-    from tui.dialogs.compare import Compare
+    from tui.views.compare.compare import Compare
 
 _WITHOUT_PIXELS = frozenset({"", "none", "unk", "unk-all", "other"})
 """Of these there is no picture that the worker could show."""
@@ -64,7 +64,7 @@ class RunsKeys(PictureKeys):
 
     def action_history(self) -> None:
         """List the runs of the session."""
-        from tui.dialogs.history import History
+        from tui.views.runs.history import History
 
         if isinstance(self.screen, History):
             return
@@ -75,14 +75,14 @@ class RunsKeys(PictureKeys):
 
     def refresh_history(self) -> None:
         """Show in the list of runs what has come in."""
-        from tui.dialogs.history import History
+        from tui.views.runs.history import History
 
         if isinstance(self.screen, History):
             self.screen.refresh_runs()
 
     def action_compare(self) -> None:
         """Compare the run that is shown with the one before it (the first with the second)."""
-        from tui.dialogs.compare import Compare
+        from tui.views.compare.compare import Compare
 
         run = self.state.current
         others = [other for other in self.state.runs if other is not run]
@@ -113,7 +113,7 @@ class RunsKeys(PictureKeys):
         run = self._run_with_picture()
         if run is None:
             return
-        from tui.dialogs.against import AgainstList
+        from tui.views.compare.against_list import AgainstList
 
         known = {_name_of(other) for other in self.state.counterfactuals_of(run)}
         names = [name for name in MEANINGS if name != "other" and name not in known]
@@ -176,13 +176,13 @@ class RunsKeys(PictureKeys):
 
     def refresh_against(self) -> None:
         """Show in the list of counterfactuals what has come in."""
-        from tui.dialogs.against import AgainstList
+        from tui.views.compare.against_list import AgainstList
 
         if isinstance(self.screen, AgainstList):
             self.screen.refresh_lines()
 
     def _show_against(self, picture: RunView, other: RunView) -> None:
-        from tui.dialogs.compare import Compare
+        from tui.views.compare.compare import Compare
 
         self.push_screen(
             Compare(
@@ -220,15 +220,15 @@ class RunsKeys(PictureKeys):
 
     def show_debiased(self, found: AnswersDebiased) -> None:
         """Show what the worker has found of a list of answers."""
-        from tui.dialogs.compare import Compare
-        from tui.dialogs.debiased import DebiasedAnswers
+        from tui.views.compare.compare import Compare
+        from tui.views.compare.debiased import DebiasedAnswers
 
         if isinstance(self.screen, Compare):
             self.push_screen(DebiasedAnswers(found, ascii_only=self.startup.ascii))
 
     def show_contrast(self, contrasted: Contrasted) -> None:
         """Hand the contrast rows to the comparison that waits for them."""
-        from tui.dialogs.compare import Compare
+        from tui.views.compare.compare import Compare
 
         if isinstance(self.screen, Compare):
             self.screen.show_contrast(contrasted)

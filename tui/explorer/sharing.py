@@ -69,7 +69,7 @@ class SharingKeys(ExplorerBase):
         """Write the run, or the view, to a file in a format of choice."""
         run = self._readable()
         if run is not None:
-            from tui.dialogs.export_dialog import ExportDialog
+            from tui.views.files.export_dialog import ExportDialog
 
             self.push_screen(
                 ExportDialog(run, Path.cwd(), ascii_only=self.startup.ascii),

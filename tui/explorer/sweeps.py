@@ -10,7 +10,7 @@ from engine.errors import LenscopeError
 from tui.explorer.runs import RunsKeys
 
 if TYPE_CHECKING:
-    from tui.dialogs.sweep_view import SweepShown
+    from tui.views.sweep.sweep_view import SweepShown
 
 
 class SweepKeys(RunsKeys):
@@ -28,7 +28,7 @@ class SweepKeys(RunsKeys):
         if self.startup.sweep is None:
             self.say("no sweep is open: `lenscope DIR` opens one")
             return
-        from tui.dialogs.sweep_view import SweepView
+        from tui.views.sweep.sweep_view import SweepView
 
         view = SweepView(self.startup.sweep, self._sweep, ascii_only=self.startup.ascii)
 
@@ -40,7 +40,7 @@ class SweepKeys(RunsKeys):
         self.push_screen(view, closed)
 
     def _list_items(self) -> None:
-        from tui.dialogs.sweep_view import SweepItems
+        from tui.views.sweep.sweep_view import SweepItems
 
         if self._sweep is None:
             return

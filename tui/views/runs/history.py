@@ -13,11 +13,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from tui.dialogs.compare import Compare
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.text.numbers import FIGURE_WIDTH, figure, total_seconds
 from tui.text.show import display_text
+from tui.views.compare.compare import Compare
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.line_input import LineInput
 from tui.widgets.row_list import RowList, place_text

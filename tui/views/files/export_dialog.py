@@ -14,10 +14,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.dialogs.file_dialog import expand
 from tui.sharing.exporting import EXPORTS, Export, suggested_stem
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line, stand_in_text
+from tui.views.files.file_dialog import expand
 from tui.widgets.captions import put_title
 
 _ENDINGS = frozenset(export.ending for export in EXPORTS)

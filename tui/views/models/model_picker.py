@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 import samples
-from tui.dialogs.file_dialog import entries, expand, file_size
+from tui.views.files.file_dialog import entries, expand, file_size
 from tui.widgets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from textual.widgets.option_list import Option
 
 from engine.records import Picture
 from tui.disk.paths import short_path
-from tui.panes.preview import Preview
 from tui.text.show import plain_line
+from tui.views.picture.preview import Preview
 from tui.widgets.choice_list import ChoiceList
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})

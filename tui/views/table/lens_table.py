@@ -12,7 +12,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.actions import table_bindings
-from tui.panes.table_rows import (
+from tui.state.finding import matches
+from tui.state.run_view import RunView
+from tui.state.table_look import TableLook
+from tui.views.table.table_rows import (
     Columns,
     Followed,
     RowFacts,
@@ -20,9 +23,6 @@ from tui.panes.table_rows import (
     plan_columns,
     row_segments,
 )
-from tui.state.finding import matches
-from tui.state.run_view import RunView
-from tui.state.table_look import TableLook
 from tui.widgets.captions import put_subtitle
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles

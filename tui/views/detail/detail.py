@@ -7,8 +7,8 @@ from typing import ClassVar
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.panes.detail_rows import DetailLook, capacity, detail_lines
 from tui.state.run_view import RunView
+from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.strips import changed_regions, strip_of
 from tui.widgets.styles import Segments
 

@@ -1,0 +1,1 @@
+"""A folder for each view: its widget, its layout, how it opens."""
