@@ -385,7 +385,7 @@ class Worker:
         if loaded is None or remembered is None:
             self._tell(Trouble(NOT_KEPT, run_id))
             return
-        from engine.pictures.model_view import see
+        from engine.methods.seen import see
 
         question, inputs = remembered.run.question, remembered.inputs
         self._tell_more(run_id, generation, lambda: see(loaded, question, inputs, run_id))

@@ -23,7 +23,8 @@ from engine.events import (
     SpellingsFound,
     Trouble,
 )
-from tui.actions import ACTIONS, is_ours, works_in_dialogs
+from tui.actions.keymap import is_ours, works_in_dialogs
+from tui.actions.registry import ACTIONS
 from tui.explorer.asking import AskingKeys
 from tui.explorer.files import FilesKeys
 from tui.explorer.reading import ReadingKeys

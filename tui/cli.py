@@ -94,7 +94,7 @@ def _explore(options: argparse.Namespace) -> int:
 
     if options.resume and options.session is not None:
         raise BadInput("--resume finds its session itself: leave it or the file out")
-    settings = load_settings().settings
+    settings = load_settings(themes=_themes).settings
     session, session_path, load_options = None, None, None
     sweep = _sweep_folder(options)
     if sweep is not None:
@@ -194,14 +194,14 @@ def _show_settings(name: str, given: list[str]) -> int:
     settings_parser(name).parse_args(given)
     from tui.commands.settings import run_config, run_paths
 
-    return run_config() if name == "config" else run_paths()
+    return run_config(_themes) if name == "config" else run_paths()
 
 
 def _run(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
     against = _against(options)
-    load_options, question = _checked(options, load_settings().settings)
+    load_options, question = _checked(options, load_settings(themes=_themes).settings)
     from tui.commands.run import run_headless
 
     return run_headless(
@@ -234,7 +234,7 @@ def _check(options: argparse.Namespace) -> int:
     from engine.models.checkpoints import model_folder
     from tui.disk.settings import load_settings
 
-    load_options = _load_options(options, load_settings().settings)
+    load_options = _load_options(options, load_settings(themes=_themes).settings)
     model_folder(load_options)
     from tui.commands.check import run_check
 
@@ -246,7 +246,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
-    settings = load_settings().settings
+    settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     model_folder(load_options)
     _warn_of_pillow()
@@ -302,6 +302,12 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
         open_picture(options.image)
         question = structs.replace(question, picture=Picture(path=options.image))
     return load_options, question
+
+
+def _themes() -> list[str]:
+    from tui.theme import theme_names
+
+    return theme_names()
 
 
 def _warn_of_pillow() -> None:

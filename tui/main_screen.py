@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.actions import Keymap
+from tui.actions.keymap import Keymap
 from tui.state.curves import Measure
 from tui.views.detail.detail import Detail
 from tui.views.picture.preview import Preview

@@ -163,9 +163,9 @@ def ask_together(
 ) -> tuple[Run, ...]:
     """One pass over questions that are prepared; the finished runs, whatever their status.
 
-    They have one model, `top_k` and `norm`, and go together as `engine.lens.batch_proofs` has it. `read`
-    is told the number of the question and every group of its rows. Raises as `Asking.run`, and
-    TooManyAtOnce where memory ran out over more than one.
+    They have one model, `top_k` and `norm`, and go together as `engine.lens.batch_proofs` has it.
+    `read` is told the number of the question and every group of its rows. Raises as `Asking.run`,
+    and TooManyAtOnce where memory ran out over more than one.
     """
     loaded, first = askings[0].loaded, askings[0].begun.question
     items = [asking.prepared for asking in askings if asking.prepared is not None]

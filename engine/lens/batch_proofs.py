@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import Tail
 from engine.errors import CannotRead, one_line
 from engine.passes.collating import (
@@ -27,15 +28,27 @@ from engine.passes.collating import (
 )
 from engine.system.memory import is_out_of_memory
 
-if TYPE_CHECKING:
-    from engine.lens.lens import Lens
-
 REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
 REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)
 """What models raise that are given what they do not take."""
 MOST_ROUNDING = 4
 """Tolerances that half precision may round a batch away from an item alone: 2^-5 of the largest
 logit in bfloat16."""
+
+
+class ReadsLogits(Protocol):
+    """What a proof needs of a lens."""
+
+    model: Any
+
+    @property
+    def parts(self) -> ModelParts: ...
+
+    def learn(self, inputs: Mapping[str, Any]) -> None: ...
+
+    def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]: ...
+
+    def logits(self, inputs: Mapping[str, Any], *, stop: Callable[[], bool] = ...) -> Tensor: ...
 
 
 class _Found(NamedTuple):
@@ -51,7 +64,7 @@ class _Found(NamedTuple):
 class BatchProofs:
     """What has been found out about batches of one model's inputs."""
 
-    def __init__(self, lens: Lens) -> None:
+    def __init__(self, lens: ReadsLogits) -> None:
         self._weak_lens = weakref.ref(lens)  # whose it is: a cycle would keep the model in memory
         self._found: dict[tuple[frozenset[str], bool], _Found] = {}
         """Per kind of inputs, of one length or not."""
@@ -60,7 +73,7 @@ class BatchProofs:
         precision rounds them otherwise and nothing else does."""
 
     @property
-    def _lens(self) -> Lens:
+    def _lens(self) -> ReadsLogits:
         lens = self._weak_lens()
         assert lens is not None
         return lens

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, Cancelled
-from engine.lens.readout import TextOf, Why, standings, top_tokens, tracked_tokens
+from engine.lens.readout import Why, standings, top_tokens, tracked_tokens
+from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
 
 MOST_TOKENS = 1000

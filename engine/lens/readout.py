@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.prompts.token_texts import TextOf
 from engine.records import AnswerReading, LayerReading, Token, Tracked
 
 TIES = 16
 """Equal logits at the edge of the top that are looked for in all rows at once; heads in bfloat16
 have many."""
 
-TextOf = Callable[[int], str]
 Why = Literal["answer", "top-1", "user"]
 
 

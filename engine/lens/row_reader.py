@@ -14,7 +14,6 @@ from torch import Tensor
 from engine.anatomy.tail import RowStream
 from engine.lens.kept import KeptStream, in_main_memory
 from engine.lens.readout import (
-    TextOf,
     Why,
     answer_readings,
     finite,
@@ -23,6 +22,7 @@ from engine.lens.readout import (
     standings,
     tracked_tokens,
 )
+from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
 
 Project = Callable[[Sequence[RowStream]], Tensor]

@@ -23,10 +23,10 @@ from engine.anatomy.replay import Replay
 from engine.anatomy.tail import RowStream, Tail
 from engine.errors import Cancelled
 from engine.lens.kept import KeptStream
-from engine.lens.readout import TextOf
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward
 from engine.passes.thread import submit
+from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked
 
 MAX_WAIT = 0.45

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadInput
-from engine.events import PictureSeen
 from engine.pictures.pixels import (
     grid_of,
     merge_of,
@@ -28,13 +27,10 @@ from engine.pictures.pixels import (
     restored,
     unpackings,
 )
-from engine.prompts.preparing import prepare
-from engine.records import Picture, Processed, Question
+from engine.records import Picture, Processed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from engine.models.loading import LoadedModel
 
 Process = Callable[["Image"], Mapping[str, Any]]
 
@@ -73,32 +69,6 @@ def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Pr
     else:
         how = _resized(settings, picture, width, height, _bordered(pixels))
     return Processed(width=width, height=height, tiles=tiles, how=how)
-
-
-def see(
-    loaded: LoadedModel, question: Question, inputs: Mapping[str, Any], run_id: str
-) -> PictureSeen:
-    """What the model sees of the picture of the run that was asked this, with these inputs.
-
-    Raises BadInput where that cannot be shown.
-    """
-    picture = question.picture
-    if picture is None:
-        raise BadInput("this run has no picture")
-    image = picture_seen(
-        loaded.processor,
-        inputs,
-        (picture.width, picture.height),
-        lambda drawn: prepare(loaded.model, loaded.processor, question, drawn).inputs,
-    )
-    facts = processed(loaded.processor, inputs, picture)
-    return PictureSeen(
-        run_id=run_id,
-        preview=_as_preview(image),
-        width=image.width,
-        height=image.height,
-        how="" if facts is None else facts.how,
-    )
 
 
 def picture_seen(
@@ -302,7 +272,8 @@ def _cropped(settings: Any, stretched: float, width: int, height: int) -> bool:
     return (said["width"], said["height"]) != (width, height)
 
 
-def _as_preview(image: Image) -> str:
+def as_preview(image: Image) -> str:
+    """Base64 PNG or JPEG, long side at most PREVIEW_SIDE pixels."""
     small = image.copy()
     small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 """Which tokens a typed word can be as the next token of a running text.
 
-A token is offered for what it adds to a text (`engine.prompts.token_texts`), not for how a tokenizer would cut
-the word when it stands alone: that would find begin tokens and prefix spaces.
+A token is offered for what it adds to a text (`engine.prompts.token_texts`), not for how a
+tokenizer would cut the word when it stands alone: that would find begin tokens and prefix spaces.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.events import Spelling
-from engine.lens.readout import TextOf
+from engine.prompts.token_texts import TextOf
 
 LONGEST = 200
 """Characters; what is longer is no word."""

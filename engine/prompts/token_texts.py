@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import CannotRead
-from engine.lens.readout import TextOf
+
+TextOf = Callable[[int], str]
+"""From a token's id to what it adds to a running text."""
 
 _texts: WeakKeyDictionary[Any, TokenTexts] = WeakKeyDictionary()
 

@@ -6,7 +6,8 @@ import pytest
 from textual.keys import key_to_character
 
 from tests.tui.stage import explorer, in_loop
-from tui.actions import ACTIONS, Hint, Keymap, app_bindings, key_name, table_bindings, types
+from tui.actions.keymap import Hint, Keymap, app_bindings, key_name, table_bindings, types
+from tui.actions.registry import ACTIONS
 from tui.app import Explorer
 from tui.views.help.help import Help
 from tui.views.prompt.prompt_editor import PromptEditor

@@ -8,7 +8,7 @@ import samples
 from engine.records import Picture, Question
 from tests.tui.stage import ONE_SIZE, PROMPT, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
-from tui.actions import ACTIONS
+from tui.actions.registry import ACTIONS
 
 LEAVES = {"leave", "suspend"}
 """These end the program, or stop it: `test_explorer` and the tests in a terminal have them."""

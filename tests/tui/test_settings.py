@@ -11,12 +11,13 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from engine.errors import BadInput
-from tui.actions import ACTIONS
+from tui.actions.registry import ACTIONS
 from tui.commands.parsers import DTYPES
 from tui.commands.settings import run_config, run_paths
 from tui.disk.paths import config_file, sessions_folder
 from tui.disk.remembered import Remembered
 from tui.disk.settings import Settings, description, fields, load_settings
+from tui.theme import theme_names
 
 
 def write(text: str | bytes) -> None:
@@ -26,7 +27,7 @@ def write(text: str | bytes) -> None:
 
 def complaint(environment: dict[str, str] | None = None) -> str:
     with pytest.raises(BadInput) as caught:
-        load_settings(environment or {})
+        load_settings(environment or {}, theme_names)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -169,7 +170,7 @@ def test_any_text_is_settings_or_one_line(text: str) -> None:
 
 def test_what_config_prints_is_a_config(capsys: pytest.CaptureFixture[str]) -> None:
     write('top_k = 7\n[keys]\nrun = "f9"\n')
-    run_config()
+    run_config(theme_names)
     printed = capsys.readouterr().out
     assert "from line 1 of" in printed
     assert tomllib.loads(printed) == {"top_k": 7, "keys": {"run": "f9"}}
@@ -191,14 +192,14 @@ def test_config_tells_where_a_value_comes_from(
     write('plot = "log"\ncolumns = ["rms"]\n')
     monkeypatch.setenv("LENSCOPE_PLOT", "probability")
     monkeypatch.setenv("LENSCOPE_TEHME", "x")
-    run_config()
+    run_config(theme_names)
     printed = capsys.readouterr().out
     assert 'remembered\n# theme = "nord"\n' in printed
     assert '# from LENSCOPE_PLOT\nplot = "probability"\n' in printed
     assert 'config.toml\ncolumns = ["rms"]\n' in printed
     assert "# LENSCOPE_TEHME sets nothing" in printed
     monkeypatch.setenv("LENSCOPE_REMEMBER", "no")
-    run_config()
+    run_config(theme_names)
     assert "nord" not in capsys.readouterr().out
 
 
@@ -210,7 +211,7 @@ def test_any_prompt_is_printed_safely_and_comes_back(
     if "\0" not in prompt:  # the environment cannot hold it
         monkeypatch.setenv("LENSCOPE_PROMPT", prompt)
         capsys.readouterr()
-        run_config()
+        run_config(theme_names)
         printed = capsys.readouterr().out
         assert tomllib.loads(printed) == {"prompt": prompt}
         assert all(line.isprintable() for line in printed.split("\n"))

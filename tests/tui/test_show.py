@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tui.text.bars import line_bar, probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text, plain_line, show_pieces, stand_in_text
-from tui.widgets.bars import line_bar, probability_bar
 
 HOSTILE = [
     "\x1b]0;PWNED\x07",

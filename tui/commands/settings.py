@@ -17,6 +17,7 @@ from tui.commands.parsers import DEFAULT_PROMPT
 from tui.disk.paths import config_file, journals_folder, sessions_folder, state_folder
 from tui.disk.remembered import Remembered
 from tui.disk.settings import (
+    NamesOf,
     description,
     fields,
     load_settings,
@@ -27,10 +28,10 @@ from tui.state.table_look import TableLook
 from tui.text.show import plain_line
 
 
-def run_config() -> Exit:
+def run_config(themes: NamesOf | None = None) -> Exit:
     """Print every setting as TOML that can be put into config.toml: what is not set there or in the
     environment is commented out."""
-    loaded = load_settings()
+    loaded = load_settings(themes=themes)
     _never_fail_to_print()
     remembered = Remembered.load() if loaded.settings.remember else Remembered()
     print(f"# {plain_line(str(config_file()))}{_what_is_there(config_file())}")

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -83,6 +83,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = field(default_factory=dict)
 
 
+NamesOf = Callable[[], Collection[str]]
+
+
 @dataclass(frozen=True)
 class FoundSettings:
     """The settings, and where each of them comes from."""
@@ -92,8 +95,11 @@ class FoundSettings:
     """Field -> "line 3 of ~/.config/lenscope/config.toml", "LENSCOPE_LITE"; none for defaults."""
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> FoundSettings:
-    """Read config.toml and the environment.
+def load_settings(
+    environment: Mapping[str, str] | None = None, themes: NamesOf | None = None
+) -> FoundSettings:
+    """Read config.toml and the environment. `themes` tells which themes there are, should one be
+    named; without it any name is taken.
 
     Raises BadInput: one line, with the line of the file, or the variable, that is wrong.
     """
@@ -105,12 +111,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> FoundSettings
         values = _parsed(text, name)
         lines = key_lines(text)
         for key, value in values.items():
-            fault = _fault(key, value)
+            fault = _fault(key, value, themes)
             if fault is not None:
                 path, words = fault
                 raise BadInput(f"{name}, line {lines[path]}: {words}")
             sources[key] = f"line {lines[key,]} of {name}"
-    for key, value in _from_environment(environment).items():
+    for key, value in _from_environment(environment, themes).items():
         values[key] = value
         sources[key] = variable_of(key)
     return FoundSettings(msgspec.convert(values, Settings), sources)
@@ -174,7 +180,7 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
         raise BadInput(f"{name}: a number has too many digits") from None
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str], themes: NamesOf | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in fields():
         name, variable = setting.name, variable_of(setting.name)
@@ -188,7 +194,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             value = _SWITCH.get(given.lower(), given)
         elif isinstance(setting.default, int) and re.fullmatch(r"-?[0-9]{1,9}", given):
             value = int(given)
-        fault = _fault(name, value)
+        fault = _fault(name, value, themes)
         if fault is not None:
             raise BadInput(f"{variable}: {fault[1]}")
         values[name] = value
@@ -203,7 +209,7 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _fault(name: str, value: Any) -> tuple[KeyPath, str] | None:
+def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str] | None:
     """What is wrong with a setting: where, and in words; None where it is right."""
     known = {setting.name: setting for setting in fields()}
     if name not in known:
@@ -224,14 +230,11 @@ def _fault(name: str, value: Any) -> tuple[KeyPath, str] | None:
         if wrong is not None:
             words = f"there is no column {_shown(wrong)}{_perhaps(wrong, COLUMN_NAMES)}"
             return (name,), f"{name}: {words}"
-    if name == "theme":
-        from tui.theme import theme_names
-
-        if value not in theme_names():
-            words = f"there is none called {_shown(value)}{_perhaps(value, theme_names())}"
-            return (name,), f"{name}: {words}"
+    if name == "theme" and themes is not None and value not in themes():
+        words = f"there is none called {_shown(value)}{_perhaps(value, themes())}"
+        return (name,), f"{name}: {words}"
     if name == "keys":
-        from tui.actions import ACTIONS
+        from tui.actions.registry import ACTIONS
 
         ids = [action.id for action in ACTIONS]
         wrong = _first_unknown(value, ids)

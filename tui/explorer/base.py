@@ -16,7 +16,7 @@ from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
 
 from engine.records import Picture, Question
-from tui.actions import Keymap, app_bindings
+from tui.actions.keymap import Keymap, app_bindings
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.sharing import clipboard

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from engine.records import LayerReading, Run
+from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
-from tui.widgets.bars import probability_bar
 
 PLAIN_WIDTH = 100
 """Columns of the table where there is no terminal to fit."""

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from engine.counterfactuals.grammar import label
 from engine.records import Run
-from tui.actions import Hint, Keymap
+from tui.actions.keymap import Hint, Keymap
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ViewState
 from tui.text.numbers import number, total_seconds

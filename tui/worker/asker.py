@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from engine.events import LoadOptions, ModelReady
 from engine.records import Counterfactual, Picture, Question
-from tui.startup import Startup, Tell, WorkerLike
+from tui.startup import Startup
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
+from tui.worker.protocol import Tell, WorkerLike
 
 _MOST_TOKENS = 100
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"

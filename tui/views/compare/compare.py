@@ -20,10 +20,10 @@ from engine.events import Contrasted
 from engine.records import Comparison, LayerReading, Token
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView
+from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text, plain_line
 from tui.views.compare.divergence_plot import DivergencePlot
-from tui.widgets.bars import probability_bar
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.line_input import LineInput
 from tui.widgets.row_list import RowList, place_text

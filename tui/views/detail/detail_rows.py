@@ -11,9 +11,9 @@ from typing import Final
 from rich.style import Style
 
 from engine.records import LayerReading, Token
+from tui.text.bars import line_bar
 from tui.text.numbers import figure, number
 from tui.text.show import display_text
-from tui.widgets.bars import line_bar
 from tui.widgets.styles import Segments
 
 MOST: Final = 200

@@ -11,7 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.actions import ACTIONS, GROUPS, Keymap, Scope, key_name
+from tui.actions.keymap import Keymap, key_name
+from tui.actions.registry import ACTIONS, GROUPS, Scope
 
 _READING = (
     "Each row is what the model would say if it stopped after that layer: the residual stream "

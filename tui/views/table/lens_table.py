@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.actions import table_bindings
+from tui.actions.keymap import table_bindings
 from tui.state.finding import matches
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook

@@ -11,9 +11,9 @@ from rich.style import Style
 
 from engine.records import LayerReading, Token
 from tui.state.finding import matches
+from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure, number, ordinal
 from tui.text.show import display_text
-from tui.widgets.bars import probability_bar
 from tui.widgets.styles import GUTTER, Segments, Styles
 
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "

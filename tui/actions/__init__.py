@@ -1,0 +1,1 @@
+"""What the user can do, and the keys that do it."""

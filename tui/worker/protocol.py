@@ -1,0 +1,44 @@
+"""What the explorer needs of the engine's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from engine.events import Event, LoadOptions
+from engine.records import Counterfactual, Question
+
+
+class WorkerLike(Protocol):
+    """What the explorer needs of `engine.worker.Worker`; no call ever waits."""
+
+    def start(self) -> None: ...
+
+    def load(self, options: LoadOptions) -> None: ...
+
+    def ask(self, question: Question, track: Sequence[int] = ()) -> str: ...
+
+    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None: ...
+
+    def spellings(self, typed: str) -> None: ...
+
+    def track(self, run_id: str, ids: Sequence[int]) -> None: ...
+
+    def deepen(self, run_id: str, layer: int, count: int) -> None: ...
+
+    def see(self, run_id: str) -> None: ...
+
+    def ask_against(
+        self, of: str, counterfactuals: Sequence[Counterfactual]
+    ) -> tuple[str, ...]: ...
+
+    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None: ...
+
+    def debias(self, of: str, references: Sequence[str], answers: str) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Tell = Callable[[Event], None]
