@@ -8,17 +8,35 @@ from typing import Any
 
 from engine.asking.asking import Asking
 from engine.events import LoadOptions
+from engine.methods.asked_run import AskedRun
+from engine.methods.registry import method_of
+from engine.methods.requests import request_of
 from engine.models.hub import Progress
 from engine.models.loading import LoadedModel, load_with
 from engine.records import Picture, Question, Run
 
 
-@dataclass(frozen=True)
 class Asked:
     """One question that has been asked."""
 
-    run: Run
-    """All rows, the tracked tokens and the proof; `run.status` says how it ended."""
+    def __init__(self, asked: AskedRun) -> None:
+        self._asked = asked
+
+    @property
+    def run(self) -> Run:
+        """All rows, the tracked tokens, the proof and what has been read; `status` says how it
+        ended."""
+        return self._asked.run
+
+    def read(self, method: str, **request: Any) -> Any:
+        """What a method finds out about the run: `asked.read("contrast", against="none", a=0.5)`.
+
+        A run without the picture that the method needs is asked first. The reading is then among
+        `run.readings`. Raises BadInput for a method or a setting that there is not, CannotRead
+        where the method does not support this run.
+        """
+        known = method_of(method)
+        return self._asked.read(known, request_of(known, request))
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,8 @@ class Loaded(LoadedModel):
         this way.
         """
         picture = None if image is None else Picture(path=str(image))
-        return Asked(Asking(self, Question(prompt, picture=picture, **question)).run())
+        asking = Asking(self, Question(prompt, picture=picture, **question))
+        return Asked(AskedRun(asking, asking.run()))
 
 
 def load(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from engine.records import Comparison, Debiased, LayerReading, ModelCard, Run, Tracked
+from engine.records import Comparison, LayerReading, ModelCard, Part, Reading, Run
 
 
 class LoadOptions(Struct, frozen=True):
@@ -81,6 +81,8 @@ class Trouble(Struct, frozen=True):
 
     error: str
     run_id: str | None = None
+    request_id: str | None = None
+    """The reading that could not be made."""
 
 
 class Spelling(Struct, frozen=True):
@@ -102,56 +104,33 @@ class SpellingsFound(Struct, frozen=True):
     spellings: tuple[Spelling, ...]
 
 
-class TokensTracked(Struct, frozen=True):
-    """Tokens read from the kept stream of a run, without a new pass."""
+class ReadingGrew(Struct, frozen=True):
+    """What a method has found so far."""
 
     run_id: str
-    tracked: tuple[Tracked, ...]
+    request_id: str
+    part: Part
 
 
-class RowDeepened(Struct, frozen=True):
-    """One row of a run with more of its top tokens than the run holds, from its kept stream."""
+class ReadingMade(Struct, frozen=True):
+    """What a method found about a run; the end of the request."""
 
     run_id: str
-    reading: LayerReading
+    request_id: str
+    reading: Reading
+
+
+class ReadingDropped(Struct, frozen=True):
+    """Work in the background that a new run, or a cancel, has ended before it was done."""
+
+    run_id: str
+    request_id: str
 
 
 class Compared(Struct, frozen=True):
     """A comparison with as many rows as have been read of its second run; later rows follow."""
 
     comparison: Comparison
-
-
-class Contrasted(Struct, frozen=True):
-    """Contrast rows of a run against one counterfactual, or several together (mean of logits)."""
-
-    of: str
-    references: tuple[str, ...]
-    a: float
-    b: float
-    rows: tuple[LayerReading, ...]
-    """rms is None, and the rows are a labelled extension of the method but for the last."""
-
-
-class AnswersDebiased(Struct, frozen=True):
-    """A list of answers beside what they have without the picture."""
-
-    of: str
-    references: tuple[str, ...]
-    answers: tuple[Debiased, ...]
-
-
-class PictureSeen(Struct, frozen=True):
-    """What the processor made of a run's picture: its pixel values, de-normalised."""
-
-    run_id: str
-    preview: str
-    """Base64 JPEG or PNG; goes through the same safe door as pictures."""
-    width: int
-    height: int
-    """In pixels of what the model sees; tiles are laid side by side."""
-    how: str
-    """In words: "resized to 336x336", "5 tiles of 384x384"."""
 
 
 Event = (
@@ -163,11 +142,9 @@ Event = (
     | RunEnded
     | AnswerGrew
     | SpellingsFound
-    | TokensTracked
-    | RowDeepened
-    | PictureSeen
+    | ReadingGrew
+    | ReadingMade
+    | ReadingDropped
     | Compared
-    | Contrasted
-    | AnswersDebiased
     | Trouble
 )

@@ -7,9 +7,9 @@ rank 1 is the most probable token. Numbers that are not finite are `None`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 NonNegative = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -133,6 +133,80 @@ class Proof(Struct, frozen=True):
     method: Literal["tail", "replay"]
 
 
+class ReadingProof(Struct, frozen=True):
+    """What shows that a reading is right: two ways to the same numbers, and how far apart they
+    are."""
+
+    what: str
+    """In words: what was compared with what."""
+    error: float | None
+    tolerance: float
+    passed: bool
+
+
+class Request(Struct, frozen=True):
+    """What a method is asked; each has fields of its own, set by `--read METHOD:field=value`."""
+
+
+class Part(Struct, frozen=True):
+    """What a method has found so far; each that hands out parts has a type of its own."""
+
+
+class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
+    """What a method found about a run; each has a type of its own, its `tag` is the method's name.
+
+    In the session file it stands as {"method": NAME, "request": {...}, ...}.
+    """
+
+    request: Request
+    proof: ReadingProof | None = None
+    reason: str = ""
+    """Why there is no proof of its own."""
+    seconds: float = 0.0
+
+    stored: ClassVar[bool] = True
+    """Whether the session file has it; otherwise it is shown, or merged into the run, and gone."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method that made it."""
+        return str(type(self).__struct_config__.tag)
+
+    @property
+    def refers_to(self) -> tuple[RunId, ...]:
+        """Other runs that it was read against."""
+        return ()
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether it goes into the session file: what fails its proof never does."""
+        return self.stored and (self.proof is None or self.proof.passed)
+
+    def merged(self, run: Run) -> Run:
+        """The run with this reading, in the place of the one that answers the same request."""
+        others = tuple(known for known in run.readings if not self.answers_like(known))
+        return structs.replace(run, readings=(*others, self) if self.stored else others)
+
+    def answers_like(self, other: Reading) -> bool:
+        """Whether both answer the same request to the same method."""
+        return self.method == other.method and self.request == other.request
+
+
+class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
+    """A reading of a method that this version does not have: kept, and written back as it was."""
+
+    raw: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The name that the file gives."""
+        return str(self.raw.get("method"))
+
+    def answers_like(self, other: Reading) -> bool:
+        """Whether it is the same one."""
+        return isinstance(other, UnknownReading) and self.raw == other.raw
+
+
 class OtherPosition(Struct, frozen=True):
     """Rows of one more position of the same pass."""
 
@@ -172,6 +246,8 @@ class Run(Struct, frozen=True):
     error: str | None = None
     processed: Processed | None = None
     """None without a picture, and where it cannot be told."""
+    readings: tuple[Reading, ...] = ()
+    """What methods found about the run, one for each method and request."""
 
 
 class ComparisonRow(Struct, frozen=True):
@@ -180,23 +256,6 @@ class ComparisonRow(Struct, frozen=True):
     layer: NonNegative
     kl: float | None
     js: float | None
-
-
-class Debiased(Struct, frozen=True):
-    """One answer of a list."""
-
-    answer: str
-    ids: tuple[int, ...]
-    probability: float
-    """Of all its spellings together, over the whole vocabulary."""
-    plain: float
-    """Its share among the answers of the list."""
-    prior: float
-    """The same without the picture."""
-    debiased: float
-    shared_with: tuple[str, ...]
-    """Answers of the list that begin with a token of this one's: the figures cannot tell them
-    apart."""
 
 
 class Comparison(Struct, frozen=True):

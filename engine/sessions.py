@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from engine.errors import BadInput
-from engine.records import OtherPosition, Picture, Run, Session
+from engine.errors import BadInput, LenscopeError
+from engine.methods.registry import is_known, method_of
+from engine.records import (
+    OtherPosition,
+    Picture,
+    Reading,
+    Request,
+    Run,
+    Session,
+    UnknownReading,
+)
 from engine.system.files import read_file, reason_of, storable, write_file
 
 FORMAT = "lenscope-session"
@@ -42,9 +52,11 @@ def read_session(path: str | Path) -> Session:
             f"{name}: written by a newer Lenscope (format version {version}); update to open it"
         )
     try:
+        readings = _taken_readings(head)
         session = msgspec.convert(head, Session)
+        session = _with_readings(session, readings)
         _check_session(session)
-    except (msgspec.ValidationError, RecursionError, ValueError) as error:
+    except (msgspec.ValidationError, RecursionError, ValueError, LenscopeError) as error:
         raise BadInput(f"{name}: a damaged session file ({error})") from None
     return session
 
@@ -68,9 +80,56 @@ def to_json(session: Session, previews: bool = True) -> str:
         session = structs.replace(
             session, runs=tuple(_without_preview(run) for run in session.runs)
         )
-    content = _json_value(msgspec.to_builtins(session))
+    builtins = msgspec.to_builtins(session)
+    for run, written in zip(session.runs, builtins["runs"], strict=True):
+        written["readings"] = [_reading_json(each) for each in run.readings if each.worth_keeping]
+    content = _json_value(builtins)
     content = {"format": content.pop("format"), "version": content.pop("version"), **content}
     return json.dumps(content, allow_nan=False, ensure_ascii=True)
+
+
+def _taken_readings(head: dict[str, Any]) -> list[list[Any]]:
+    """Take the readings out of every run: each is read as its method has it."""
+    runs = head.get("runs", [])
+    if not isinstance(runs, list):
+        return []
+    taken = []
+    for run in runs:
+        found = run.pop("readings", []) if isinstance(run, dict) else []
+        if not isinstance(found, list):
+            raise ValueError("the readings of a run are no list")
+        taken.append(found)
+    return taken
+
+
+def _with_readings(session: Session, readings: Sequence[Sequence[Any]]) -> Session:
+    runs = tuple(
+        structs.replace(run, readings=tuple(_reading(run, raw) for raw in found)) if found else run
+        for run, found in zip(session.runs, readings, strict=True)
+    )
+    return structs.replace(session, runs=runs)
+
+
+def _reading(run: Run, raw: Any) -> Reading:
+    """One reading. Of a method that this version does not have, it is kept as it is."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("method"), str):
+        raise ValueError(f"run {run.id}: a reading without a method")
+    if _deeper_than(raw, MAX_DEPTH):
+        raise ValueError(f"run {run.id}: its readings are nested too deeply")
+    if not is_known(raw["method"]):
+        return UnknownReading(request=Request(), raw=raw)
+    method = method_of(raw["method"])
+    try:
+        reading: Reading = msgspec.convert(raw, method.reading)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"run {run.id}: its reading {raw['method']}: {error}") from None
+    return reading
+
+
+def _reading_json(reading: Reading) -> Any:
+    if isinstance(reading, UnknownReading):
+        return reading.raw
+    return msgspec.to_builtins(reading)
 
 
 def _without_preview(run: Run) -> Run:

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
 from engine.errors import BadInput, Cancelled, LenscopeError, one_line
 from engine.events import (
     AnswerGrew,
-    AnswersDebiased,
     Compared,
-    Contrasted,
     Event,
     LoadOptions,
     ModelFailed,
     ModelLoading,
     ModelReady,
-    RowDeepened,
+    ReadingDropped,
+    ReadingGrew,
+    ReadingMade,
     RowsRead,
     RunEnded,
     RunStarted,
     SpellingsFound,
-    TokensTracked,
     Trouble,
 )
-from engine.records import Comparison, Counterfactual, Question, Run
+from engine.methods.method import NOT_KEPT, Subject, carry_out
+from engine.methods.registry import method_for
+from engine.records import (
+    Comparison,
+    Counterfactual,
+    Part,
+    Question,
+    Reading,
+    Request,
+    Run,
+)
+from engine.system.lanes import Lanes
 from engine.system.memory import give_memory_back
 from engine.system.stamps import new_run_id, now
 
 if TYPE_CHECKING:
     from engine.asking.asking import Asking
-    from engine.lens.kept import KeptStream
     from engine.methods.against import Against
     from engine.models.loading import LoadedModel
 
@@ -49,19 +57,27 @@ REPLAYS_REMEMBERED = 2
 what the modules ahead of the layers answered, on the model's device."""
 
 NO_MODEL = "no model is loaded: M chooses one"
-NOT_KEPT = "this run's stream is no longer kept: run it again (r) to read more from it"
 
 
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class _Remembered:
-    """What is kept of a run."""
+@dataclass
+class _Reading:
+    """A request that is being answered."""
 
-    run: Run
-    inputs: dict[str, Any]
-    kept: KeptStream | None
+    run_id: str
+    id: str
+    request: Request
+    generation: int
+    cancelled: bool = False
+    found: Iterator[Part | Reading] | None = None
+    """What the method finds; None before it has begun."""
+
+    @property
+    def background(self) -> bool:
+        """Whether it gives way to everything else."""
+        return method_for(self.request).background
 
 
 class Worker:
@@ -73,11 +89,14 @@ class Worker:
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
-        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lanes = Lanes()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._loaded: LoadedModel | None = None
         self._asking: Sequence[Asking | Against] = ()
-        self._runs: OrderedDict[str, _Remembered] = OrderedDict()
+        self._runs: OrderedDict[str, Subject] = OrderedDict()
+        """What more can be read from; the oldest first."""
+        self._readings: dict[str, _Reading] = {}
+        """Those that have been asked for and have not ended."""
         self._cancelled = threading.Event()
         self._generation = 0
         """Raised by every cancel; questions ordered under a lower one are not begun."""
@@ -89,7 +108,7 @@ class Worker:
     def load(self, options: LoadOptions) -> None:
         """Load this model in the place of the present one."""
         generation = self._generation
-        self._orders.put(lambda: self._load(options, generation))
+        self._lanes.put(lambda: self._load(options, generation))
 
     def ask(self, question: Question, track: Sequence[int] = ()) -> str:
         """Ask the loaded model; the id that the run will have.
@@ -97,80 +116,46 @@ class Worker:
         The tokens `track` are followed through its rows, beside the answer and every top-1.
         """
         run_id, generation, ids = new_run_id(), self._generation, tuple(track)
-        self._orders.put(lambda: self._ask(question, run_id, ids, generation))
+        self._lanes.put(lambda: self._ask(question, run_id, ids, generation))
         return run_id
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         """Continue the answer of a run of this worker's, greedily."""
         generation = self._generation
-        self._orders.put(lambda: self._continue(run_id, max_tokens, generation))
+        self._lanes.put(lambda: self._continue(run_id, max_tokens, generation))
 
     def spellings(self, typed: str) -> None:
         """Tell which tokens a typed word can be."""
-        self._orders.put(lambda: self._spell(typed))
+        self._lanes.put(lambda: self._spell(typed))
 
-    def track(self, run_id: str, ids: Sequence[int]) -> None:
-        """Follow more tokens through the rows of a run, without a new pass."""
-        wanted, generation = tuple(ids), self._generation
+    def read(self, run_id: str, request: Request) -> str:
+        """Let the method that answers this request read more of a run; the id of the request."""
+        request_id, generation = new_run_id(), self._generation
+        reading = _Reading(run_id, request_id, request, generation)
+        self._readings[request_id] = reading
+        if method_for(request).background:
+            self._lanes.put_background(lambda: self._read_on(reading))
+        else:
+            self._lanes.put(lambda: self._read_whole(reading))
+        return request_id
 
-        def read() -> Event:
-            return TokensTracked(run_id, self._kept(run_id).track(wanted, self._cancelled.is_set))
-
-        self._orders.put(lambda: self._tell_more(run_id, generation, read))
-
-    def deepen(self, run_id: str, layer: int, count: int) -> None:
-        """Read `count` top tokens of one row of a run, without a new pass."""
-        generation = self._generation
-
-        def read() -> Event:
-            reading = self._kept(run_id).deepen(layer, count, self._cancelled.is_set)
-            return RowDeepened(run_id, reading)
-
-        self._orders.put(lambda: self._tell_more(run_id, generation, read))
+    def cancel_reading(self, request_id: str) -> None:
+        """End one reading, and nothing else."""
+        reading = self._readings.get(request_id)
+        if reading is not None:
+            reading.cancelled = True
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
-        """Ask the question of a run again, with something else in its picture's stead: the ids
-        that the runs will have."""
+        """Ask the question of a run again, with something else instead of its picture: the ids
+        that the runs will have.
+
+        This is a verb of its own and no method: it makes runs, which stream like any other, are
+        listed, and can be read in turn; a reading is found about a run that is there.
+        """
         generation = self._generation
         asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
-        self._orders.put(lambda: self._ask_against(of, asked, generation))
+        self._lanes.put(lambda: self._ask_against(of, asked, generation))
         return tuple(run_id for run_id, _ in asked)
-
-    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
-        """Read the contrast rows of a run against others, without a new pass."""
-        wanted, generation = tuple(references), self._generation
-
-        def read() -> Event:
-            from engine.methods.against import contrast_rows
-
-            rows = contrast_rows(self._kept(of), [self._kept(each) for each in wanted], a, b)
-            return Contrasted(of, wanted, a, b, rows)
-
-        self._orders.put(lambda: self._tell_more(of, generation, read))
-
-    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
-        """Tell a list of answers beside what they have without the picture."""
-        wanted, generation = tuple(references), self._generation
-
-        def read() -> Event:
-            from engine.methods.debias import answer_ids, debiased_answers, parse_answers
-            from engine.prompts.processors import tokenizer_of
-            from engine.prompts.spellings import spelled, vocabulary_of
-
-            loaded, kept = self._loaded, self._kept(of)
-            assert loaded is not None  # what is kept goes with the model
-            tokenizer = tokenizer_of(loaded.processor)
-            spell = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
-            ids = answer_ids(parse_answers(answers), lambda answer: spell(answer).ids)
-            others = [self._kept(each).own[0] for each in wanted]
-            return AnswersDebiased(of, wanted, debiased_answers(ids, kept.own[0], *others))
-
-        self._orders.put(lambda: self._tell_more(of, generation, read))
-
-    def see(self, run_id: str) -> None:
-        """Tell what the model sees of the picture of a run."""
-        generation = self._generation
-        self._orders.put(lambda: self._see(run_id, generation))
 
     def cancel(self) -> None:
         """End what runs now, within one layer or one token, and what was asked before now."""
@@ -182,14 +167,15 @@ class Worker:
     def stop(self) -> None:
         """Cancel and let the thread end by itself; never waits."""
         self.cancel()
-        self._orders.put(None)
+        self._lanes.end()
 
     def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
+        while (order := self._lanes.take()) is not None:
             self._cancelled.clear()
             order()
 
     def _load(self, options: LoadOptions, generation: int) -> None:
+        self._drop_background()
         self._loaded = None
         self._runs.clear()
         give_memory_back()
@@ -233,6 +219,7 @@ class Worker:
     def _ask(
         self, question: Question, run_id: str, track: tuple[int, ...], generation: int
     ) -> None:
+        self._drop_background()
         if generation < self._generation:
             self._tell(RunEnded(_never_begun(question, run_id)))
             return
@@ -257,19 +244,20 @@ class Worker:
     def _ask_against(
         self, of: str, asked: Sequence[tuple[str, Counterfactual]], generation: int
     ) -> None:
-        remembered, loaded = self._runs.get(of), self._loaded
-        if generation < self._generation and remembered is not None:
+        self._drop_background()
+        subject, loaded = self._runs.get(of), self._loaded
+        if generation < self._generation and subject is not None:
             for run_id, counterfactual in asked:
-                question = structs.replace(remembered.run.question, counterfactual=counterfactual)
+                question = structs.replace(subject.run.question, counterfactual=counterfactual)
                 self._tell(RunEnded(_never_begun(question, run_id)))
             return
-        if remembered is None or loaded is None or remembered.kept is None:
+        if subject is None or loaded is None or subject.stream is None:
             for run_id, _ in asked:
                 self._tell(Trouble(NOT_KEPT, run_id))
             return
         from engine.methods.against import Against, Listener, ask_against
 
-        run, kept = remembered.run, remembered.kept
+        run, kept = subject.run, subject.stream
         againsts = [
             Against(loaded, run, kept, counterfactual, run_id) for run_id, counterfactual in asked
         ]
@@ -325,23 +313,26 @@ class Worker:
     def _end(self, run: Run, asking: Asking) -> None:
         """Remember a run of which more can be asked, and tell that it has ended."""
         if asking.prepared is not None:
-            self._remember(run.id, _Remembered(run, asking.prepared.inputs, asking.kept))
+            subject = Subject(asking.loaded, run, asking.prepared.inputs, asking.kept)
+            self._remember(run.id, subject)
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run))
 
-    def _kept(self, run_id: str) -> KeptStream:
-        remembered = self._runs.get(run_id)
-        if remembered is None or remembered.kept is None:
+    def _subject(self, run_id: str) -> Subject:
+        """What is kept of a run, and of the others. Raises BadInput where it is gone."""
+        subject = self._runs.get(run_id)
+        if subject is None:
             raise BadInput(NOT_KEPT)
-        return remembered.kept
+        others = {other: known for other, known in self._runs.items() if other != run_id}
+        return replace(subject, others=others)
 
     def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
         if generation < self._generation:
             self._tell(AnswerGrew(run_id, "", ended=True))
             return
-        remembered = self._runs.get(run_id)
-        if self._loaded is None or remembered is None:
+        subject = self._runs.get(run_id)
+        if self._loaded is None or subject is None:
             self._tell(Trouble("ask again first: this run's inputs are gone", run_id))
             return
         from engine.asking.asking import continue_greedily, explain
@@ -349,7 +340,7 @@ class Worker:
         try:
             continue_greedily(
                 self._loaded,
-                remembered.inputs,
+                dict(subject.inputs),
                 lambda text: self._tell(AnswerGrew(run_id, text, ended=False)),
                 self._cancelled.is_set,
                 max_tokens,
@@ -380,46 +371,65 @@ class Worker:
             return
         self._tell(SpellingsFound(typed, found))
 
-    def _see(self, run_id: str, generation: int) -> None:
-        remembered, loaded = self._runs.get(run_id), self._loaded
-        if loaded is None or remembered is None:
-            self._tell(Trouble(NOT_KEPT, run_id))
-            return
-        from engine.methods.seen import see
+    def _read_whole(self, reading: _Reading) -> None:
+        while self._read_on(reading):
+            pass
 
-        question, inputs = remembered.run.question, remembered.inputs
-        self._tell_more(run_id, generation, lambda: see(loaded, question, inputs, run_id))
+    def _read_on(self, reading: _Reading) -> bool:
+        """Take one thing that a method has found and tell it; whether there is more to come."""
 
-    def _tell_more(self, run_id: str, generation: int, make: Callable[[], Event]) -> None:
-        """Tell what `make` finds out about a run, or why it cannot be told."""
+        def stop() -> bool:
+            return reading.cancelled or reading.generation < self._generation
+
         from engine.asking.asking import explain
 
-        failure = None
+        failure = found = None
         try:
-            if generation < self._generation:
+            if stop():
                 raise Cancelled("cancelled")
-            event = make()
+            if reading.found is None:
+                method = method_for(reading.request)
+                subject = self._subject(reading.run_id)
+                reading.found = carry_out(method, subject, reading.request, stop)
+            found = next(reading.found)
         except Cancelled:
             failure = "reading more of this run was cancelled"
         except LenscopeError as error:
             failure = str(error)
         except Exception as error:
             failure = explain(error)
-        if failure is not None:
-            # Only here, when the error and the tensors in its frames are gone.
-            give_memory_back()
-            event = Trouble(failure, run_id)
-        self._tell(event)
+        if isinstance(found, Part):
+            self._tell(ReadingGrew(reading.run_id, reading.id, found))
+            return True
+        reading.found = None
+        self._readings.pop(reading.id, None)
+        if isinstance(found, Reading):
+            self._tell(ReadingMade(reading.run_id, reading.id, found))
+            return False
+        # Only here, when the error and the tensors in its frames are gone.
+        give_memory_back()
+        if reading.background and stop():
+            self._tell(ReadingDropped(reading.run_id, reading.id))
+        else:
+            self._tell(Trouble(str(failure), reading.run_id, reading.id))
+        return False
 
-    def _remember(self, run_id: str, run: _Remembered) -> None:
-        self._runs[run_id] = run
+    def _drop_background(self) -> None:
+        """A new run, or another model, comes first."""
+        for reading in list(self._readings.values()):
+            reading.cancelled = reading.cancelled or reading.background
+
+    def _remember(self, run_id: str, subject: Subject) -> None:
+        self._runs[run_id] = subject
         while len(self._runs) > REMEMBERED:
             self._runs.popitem(last=False)
         replays = [
-            each for each, run in self._runs.items() if run.kept is not None and run.kept.replays
+            each
+            for each, known in self._runs.items()
+            if known.stream is not None and known.stream.replays
         ]
         for each in replays[:-REPLAYS_REMEMBERED]:
-            self._runs[each] = replace(self._runs[each], kept=None)
+            self._runs[each] = replace(self._runs[each], stream=None)
 
 
 def _never_begun(question: Question, run_id: str) -> Run:

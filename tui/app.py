@@ -13,16 +13,17 @@ from textual.widgets import Input, TextArea
 
 from engine.errors import LenscopeError
 from engine.events import (
-    AnswersDebiased,
-    Contrasted,
     Event,
     ModelReady,
-    PictureSeen,
+    ReadingMade,
     RunEnded,
     RunStarted,
     SpellingsFound,
     Trouble,
 )
+from engine.methods.contrast import ContrastReading
+from engine.methods.debias import DebiasReading
+from engine.methods.seen import SeenReading
 from tui.actions.keymap import is_ours, works_in_dialogs
 from tui.actions.registry import ACTIONS
 from tui.explorer.asking import AskingKeys
@@ -95,12 +96,8 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
                 self.counterfactual_ended(event.run)
             elif isinstance(event, SpellingsFound):
                 self.offer_spellings(event)
-            elif isinstance(event, PictureSeen):
-                self.show_seen(event)
-            elif isinstance(event, Contrasted):
-                self.show_contrast(event)
-            elif isinstance(event, AnswersDebiased):
-                self.show_debiased(event)
+            elif isinstance(event, ReadingMade):
+                self._reading_made(event)
             elif isinstance(event, Trouble):
                 self.asker.stream_is_gone(event.run_id)
         self.show_all()
@@ -113,6 +110,15 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
         live = self.state.live
         if live is not None and not self.table.touched:
             self.table.reveal_row(len(live.rows) - 1)
+
+    def _reading_made(self, event: ReadingMade) -> None:
+        match event.reading:
+            case SeenReading():
+                self.show_seen(event.run_id, event.reading)
+            case ContrastReading():
+                self.show_contrast(event.run_id, event.reading)
+            case DebiasReading():
+                self.show_debiased(event.reading)
 
     def _model_ready(self, event: ModelReady) -> None:
         self.remembered.note_model(event.model.name)

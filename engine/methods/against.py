@@ -9,11 +9,10 @@ from typing import Any
 from msgspec import structs
 from torch import Tensor
 
-from engine.asking.asking import STORED_TOP, Asking, ask_together
+from engine.asking.asking import Asking, ask_together
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.lens.divergence import (
-    CHUNK,
     THRESHOLD,
     StreamingDivergence,
     compare,
@@ -22,9 +21,7 @@ from engine.lens.divergence import (
     picture_layer,
 )
 from engine.lens.kept import KeptStream
-from engine.lens.readout import finite, top_tokens
 from engine.lens.row_reader import Project
-from engine.methods.contrast import contrast, mean_reference
 from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
 from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
@@ -232,31 +229,3 @@ def _most_together(group: Sequence[Against]) -> int:
         if not is_out_of_memory(error):
             raise
         return 1
-
-
-def contrast_rows(
-    picture: KeptStream,
-    references: Sequence[KeptStream],
-    a: float,
-    b: float,
-) -> tuple[LayerReading, ...]:
-    """Rows of the contrast of a pass with others, read from what they have left.
-
-    Published for the last row; for the others it is an extension. rms is None. Raises BadInput
-    for settings that the contrast cannot have.
-    """
-    layers = len(picture.readings)
-    read = logits_of(picture)
-    others = [logits_of(reference) for reference in references]
-    rows: list[LayerReading] = []
-    for start in range(0, layers, CHUNK):
-        some = range(start, min(start + CHUNK, layers))
-        z = contrast(read(some), mean_reference(*(other(some) for other in others)), a, b)
-        log_p = z.log_softmax(-1)
-        p = log_p.exp()
-        entropies = -(p * log_p.masked_fill(p == 0, 0)).sum(-1)
-        for row, logits, logs, entropy in zip(some, z, log_p, entropies.tolist(), strict=True):
-            top = top_tokens(logits, logs, STORED_TOP, picture.text_of)
-            kept = tuple(token for token in top if token.logit is not None)
-            rows.append(LayerReading(layer=row, top=kept, entropy=finite(entropy), rms=None))
-    return tuple(rows)

@@ -3,12 +3,174 @@ is divided by what it has without the picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from msgspec import Struct
 
-from engine.errors import BadInput
-from engine.records import Debiased
+from engine.errors import BadInput, Cancelled
+from engine.methods.contrast import FROM_TWO_PROVED_RUNS, without_picture
+from engine.methods.method import Method, Stop, Subject
+from engine.records import Reading, Request, RunId
+from engine.tables import Column, Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.lens.kept import KeptStream
+
+
+class DebiasRequest(Request, frozen=True):
+    """Which answers are to be told."""
+
+    answers: tuple[str, ...]
+    """At least two."""
+    against: tuple[str, ...] = ("none",)
+    """Runs without the picture, by id or by their counterfactual; their shares are added up."""
+
+
+class Debiased(Struct, frozen=True):
+    """One answer of a list in one row."""
+
+    answer: str
+    ids: tuple[int, ...]
+    probability: float
+    """Of all its spellings together, over the whole vocabulary."""
+    plain: float
+    """Its share among the answers of the list."""
+    prior: float
+    """The same without the picture."""
+    debiased: float
+    shared_with: tuple[str, ...]
+    """Answers of the list that begin with a token of this one's: the figures cannot tell them
+    apart."""
+
+
+class DebiasedAnswer(Struct, frozen=True):
+    """One answer of a list through all rows, a figure for each of rows 0..L."""
+
+    text: str
+    ids: tuple[int, ...]
+    """The first token of each of its spellings."""
+    before: tuple[float, ...]
+    """Its share among the answers of the list."""
+    after: tuple[float, ...]
+    """The same, debiased."""
+    probability: tuple[float, ...]
+    """Of all its spellings together, over the whole vocabulary."""
+    prior: tuple[float, ...]
+    """Its share among the answers of the list without the picture."""
+    shared_with: tuple[str, ...] = ()
+    """Answers of the list that begin with a token of this one's: the figures cannot tell them
+    apart."""
+
+
+class DebiasReading(Reading, frozen=True, kw_only=True, tag="debias"):
+    """A list of answers beside what they have without the picture."""
+
+    request: DebiasRequest
+    answers: tuple[DebiasedAnswer, ...]
+    references: tuple[RunId, ...]
+
+    @property
+    def refers_to(self) -> tuple[RunId, ...]:
+        """The runs without the picture."""
+        return self.references
+
+
+class Debias(Method[DebiasRequest, DebiasReading]):
+    """Answers divided by what they have without the picture."""
+
+    name: ClassVar[str] = "debias"
+    title: ClassVar[str] = "Answers of a list, less the language model's prior (debias)"
+    request = DebiasRequest
+    reading = DebiasReading
+
+    def supports(self, subject: Subject) -> str | None:
+        """A reason where the run has no picture to take away."""
+        return without_picture(subject)
+
+    def needs(self, request: DebiasRequest) -> tuple[str, ...]:
+        """The counterfactuals that give the prior."""
+        return request.against
+
+    def read(self, subject: Subject, request: DebiasRequest, stop: Stop) -> Iterator[DebiasReading]:
+        """Read it from the kept streams, without a new pass."""
+        from engine.prompts.processors import tokenizer_of
+        from engine.prompts.spellings import spelled, vocabulary_of
+
+        loaded, kept = subject.loaded, subject.kept
+        tokenizer = tokenizer_of(loaded.processor)
+        spell = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
+        answers = parse_answers(",".join(request.answers))
+        ids = answer_ids(answers, lambda answer: spell(answer).ids)
+        if not request.against:
+            raise BadInput("debiasing needs a run without the picture")
+        others = [subject.against(reference) for reference in request.against]
+        rows = _rows(ids, kept, [other.kept for other in others], stop)
+        yield DebiasReading(
+            request=request,
+            reason=FROM_TWO_PROVED_RUNS,
+            answers=tuple(
+                DebiasedAnswer(
+                    text=answer,
+                    ids=ids[answer],
+                    before=tuple(row[index].plain for row in rows),
+                    after=tuple(row[index].debiased for row in rows),
+                    probability=tuple(row[index].probability for row in rows),
+                    prior=tuple(row[index].prior for row in rows),
+                    shared_with=rows[-1][index].shared_with,
+                )
+                for index, answer in enumerate(answers)
+            ),
+            references=tuple(other.run.id for other in others),
+        )
+
+    def tables(self, reading: DebiasReading) -> tuple[Table, ...]:
+        """A line an answer: its figures in the last row."""
+        columns = (
+            Column("answer", "token"),
+            Column("probability", "share", "p"),
+            Column("before", "share", "share"),
+            Column("prior", "share"),
+            Column("after", "share", "debiased"),
+            Column("begins_like", "text", "begins like"),
+        )
+        rows = tuple(
+            (
+                each.text,
+                each.probability[-1],
+                each.before[-1],
+                each.prior[-1],
+                each.after[-1],
+                ", ".join(each.shared_with),
+            )
+            for each in reading.answers
+        )
+        title = f"answers, debiased by {' and '.join(reading.request.against)} (last row)"
+        return (Table(title, columns, rows),)
+
+
+def _rows(
+    ids: Mapping[str, tuple[int, ...]],
+    picture: KeptStream,
+    references: Sequence[KeptStream],
+    stop: Stop,
+) -> list[tuple[Debiased, ...]]:
+    """The answers in every row 0..L."""
+    from engine.lens.divergence import CHUNK, logits_of
+
+    read, others = logits_of(picture), [logits_of(each) for each in references]
+    layers = len(picture.readings)
+    rows: list[tuple[Debiased, ...]] = []
+    for start in range(0, layers, CHUNK):
+        if stop():
+            raise Cancelled("cancelled")
+        some = range(start, min(start + CHUNK, layers))
+        columns = [read(some), *(other(some) for other in others)]
+        rows += [debiased_answers(ids, *logits) for logits in zip(*columns, strict=True)]
+    return rows
+
 
 EPSILON = 1e-4
 IdsOf = Callable[[str], tuple[int, ...]]

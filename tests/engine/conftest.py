@@ -9,10 +9,12 @@ from typing import TypeVar
 
 import pytest
 
-from engine.events import Event
+from engine.events import Event, ReadingMade
+from engine.records import Reading
 from engine.worker import Worker
 
 Kind = TypeVar("Kind", bound=Event)
+Found = TypeVar("Found", bound=Reading)
 PATIENCE = 60.0
 """Seconds; for a machine under load."""
 
@@ -45,6 +47,13 @@ class Ears:
                 left = deadline - time.monotonic()
                 assert left > 0, f"never heard {kinds}; heard {self.heard[self._read :]}"
                 self._changed.wait(left)
+
+    def wait_for_reading(self, kind: type[Found], run_id: str | None = None) -> Found:
+        """The next reading that is made, which has to be of this kind (and run)."""
+        made = self.wait_for(ReadingMade)
+        assert isinstance(made.reading, kind)
+        assert run_id in (None, made.run_id)
+        return made.reading
 
 
 @pytest.fixture

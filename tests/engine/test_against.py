@@ -14,9 +14,7 @@ from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput
 from engine.events import (
-    AnswersDebiased,
     Compared,
-    Contrasted,
     LoadOptions,
     ModelReady,
     RunEnded,
@@ -24,7 +22,9 @@ from engine.events import (
 )
 from engine.lens.divergence import compare, logits_of, picture_layer
 from engine.lens.kept import KeptStream
-from engine.methods.against import Against, Listener, ask_against, contrast_rows
+from engine.methods.against import Against, Listener, ask_against
+from engine.methods.contrast import ContrastReading, ContrastRequest, contrast_rows
+from engine.methods.debias import DebiasReading, DebiasRequest
 from engine.models.loading import LoadedModel
 from engine.records import Comparison, LayerReading, Picture, Question, Run
 from engine.worker import Worker
@@ -255,13 +255,18 @@ def test_the_worker_asks_contrasts_and_debiases(worker: Worker, ears: Ears) -> N
             compared[event.comparison.against] = event.comparison
     assert tuple(ended) == runs
     assert all(len(compared[run].rows) == first.layers + 1 for run in runs)
-    worker.contrast(picture, runs[:1], 1.0, 0.1)
-    assert len(ears.wait_for(Contrasted).rows) == first.layers + 1
-    worker.debias(picture, runs[:1], "cube, sphere, cylinder")
-    debiased = ears.wait_for(AnswersDebiased).answers
-    assert [each.answer for each in debiased] == ["cube", "sphere", "cylinder"]
-    assert sum(each.debiased for each in debiased) == pytest.approx(1)
-    worker.debias(picture, runs[:1], "cube")
+    worker.read(picture, ContrastRequest(runs[:1], 1.0, 0.1))
+    contrasted = ears.wait_for_reading(ContrastReading, picture)
+    assert len(contrasted.rows) == first.layers + 1
+    assert (contrasted.against, contrasted.refers_to) == (runs[0], runs[:1])
+    for mine, its in zip(contrasted.rows, compared[runs[0]].rows, strict=True):
+        assert (mine.js, mine.kl) == pytest.approx((its.js, its.kl), abs=1e-5)
+    worker.read(picture, DebiasRequest(("cube", "sphere", "cylinder"), runs[:1]))
+    debiased = ears.wait_for_reading(DebiasReading, picture).answers
+    assert [each.text for each in debiased] == ["cube", "sphere", "cylinder"]
+    for row in range(first.layers + 1):
+        assert sum(each.after[row] for each in debiased) == pytest.approx(1)
+    worker.read(picture, DebiasRequest(("cube",), runs[:1]))
     assert "at least two" in ears.wait_for(Trouble).error
-    worker.contrast(picture, ["0" * 16], 1.0, 0.1)
+    worker.read(picture, ContrastRequest(("0" * 16,), 1.0, 0.1))
     assert "no longer kept" in ears.wait_for(Trouble).error

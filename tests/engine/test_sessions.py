@@ -175,6 +175,7 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "seconds",
         "versions",
         "processed",
+        "readings",
     }
     question = run["question"]
     assert set(question) == {

@@ -21,16 +21,17 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
-    PictureSeen,
-    RowDeepened,
+    ReadingMade,
     RowsRead,
     RunEnded,
     RunStarted,
     SpellingsFound,
-    TokensTracked,
     Trouble,
 )
 from engine.lens.streaming import StreamedPass
+from engine.methods.deepen import DeepenReading, DeepenRequest
+from engine.methods.seen import SeenReading, SeenRequest
+from engine.methods.track import TrackReading, TrackRequest
 from engine.models.loading import LoadedModel
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
@@ -353,17 +354,24 @@ def test_tokens_are_tracked_and_rows_deepened_without_a_pass(
     assert 9 in [each.id for each in run.tracked]
     passes: list[int] = []
     handle = tiny.lens.layers[0].register_forward_pre_hook(lambda *_: passes.append(1))
-    ready.track(run_id, (9, 12))
-    tracked = ears.wait_for(TokensTracked)
-    assert tracked.run_id == run_id
+    ready.read(
+        run_id,
+        TrackRequest(
+            ids=(
+                9,
+                12,
+            )
+        ),
+    )
+    tracked = ears.wait_for_reading(TrackReading, run_id)
     assert [each.id for each in tracked.tracked] == [9, 12]
     asked = next(each for each in run.tracked if each.id == 9)
     assert tracked.tracked[0].probability == asked.probability
-    ready.deepen(run_id, 2, 50)
-    deeper = ears.wait_for(RowDeepened)
-    assert (deeper.run_id, deeper.reading.layer, len(deeper.reading.top)) == (run_id, 2, 50)
-    assert deeper.reading.top[: len(run.rows[2].top)] == run.rows[2].top
-    assert (deeper.reading.answer, deeper.reading.entropy, deeper.reading.kl_to_last) == (
+    ready.read(run_id, DeepenRequest(layer=2, count=50))
+    deeper = ears.wait_for_reading(DeepenReading, run_id).row
+    assert (deeper.layer, len(deeper.top)) == (2, 50)
+    assert deeper.top[: len(run.rows[2].top)] == run.rows[2].top
+    assert (deeper.answer, deeper.entropy, deeper.kl_to_last) == (
         run.rows[2].answer,
         run.rows[2].entropy,
         run.rows[2].kl_to_last,
@@ -376,11 +384,11 @@ def test_what_more_cannot_be_read(ready: Worker, ears: Ears) -> None:
     run_id = ready.ask(QUESTION)
     ears.wait_for(RunEnded)
     for order in (
-        lambda: ready.track(run_id, [10**9]),
-        lambda: ready.track(run_id, [-1]),
-        lambda: ready.deepen(run_id, 99, 5),
-        lambda: ready.deepen(run_id, -1, 5),
-        lambda: ready.see(run_id),
+        lambda: ready.read(run_id, TrackRequest(ids=(10**9,))),
+        lambda: ready.read(run_id, TrackRequest(ids=(-1,))),
+        lambda: ready.read(run_id, DeepenRequest(layer=99, count=5)),
+        lambda: ready.read(run_id, DeepenRequest(layer=-1, count=5)),
+        lambda: ready.read(run_id, SeenRequest()),
     ):
         order()
         trouble = ears.wait_for(Trouble)
@@ -398,9 +406,9 @@ def test_a_run_whose_stream_is_not_kept(ready: Worker, ears: Ears) -> None:
     for _ in range(REMEMBERED):
         ready.ask(QUESTION)
     for run_id in (cancelled, forgotten, "0123456789abcdef"):
-        ready.track(run_id, [3])
-        ready.deepen(run_id, 1, 20)
-        ready.see(run_id)
+        ready.read(run_id, TrackRequest(ids=(3,)))
+        ready.read(run_id, DeepenRequest(layer=1, count=20))
+        ready.read(run_id, SeenRequest())
         for _ in range(3):
             trouble = ears.wait_for(Trouble)
             assert trouble.run_id == run_id
@@ -415,13 +423,13 @@ def test_reading_more_can_be_cancelled(ready: Worker, ears: Ears, gate: Gate) ->
     gate.reached.clear()
     ready.ask(QUESTION)
     assert gate.reached.wait(PATIENCE)
-    ready.track(run_id, [3])
-    ready.deepen(run_id, 1, 20)
+    ready.read(run_id, TrackRequest(ids=(3,)))
+    ready.read(run_id, DeepenRequest(layer=1, count=20))
     ready.cancel()
-    ready.track(run_id, [4])
+    ready.read(run_id, TrackRequest(ids=(4,)))
     gate.open.set()
     assert [ears.wait_for(Trouble).run_id for _ in range(2)] == [run_id, run_id]
-    assert [each.id for each in ears.wait_for(TokensTracked).tracked] == [4]
+    assert [each.id for each in ears.wait_for_reading(TrackReading).tracked] == [4]
 
 
 def test_memory_that_runs_out_while_more_is_read(
@@ -435,12 +443,12 @@ def test_memory_that_runs_out_while_more_is_read(
 
     with monkeypatch.context() as patched:
         patched.setattr("engine.lens.kept.standings", fail)
-        ready.track(run_id, [3])
+        ready.read(run_id, TrackRequest(ids=(3,)))
         trouble = ears.wait_for(Trouble)
     assert trouble.run_id == run_id
     assert trouble.error.startswith("memory ran out")
-    ready.track(run_id, [3])
-    ears.wait_for(TokensTracked)
+    ready.read(run_id, TrackRequest(ids=(3,)))
+    ears.wait_for_reading(TrackReading)
 
 
 def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
@@ -452,9 +460,9 @@ def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
     )
     ids = [ready.ask(QUESTION) for _ in range(REPLAYS_REMEMBERED + 2)]
     for run_id in ids:
-        ready.track(run_id, [3])
-    told = [ears.wait_for(Trouble, TokensTracked) for _ in ids]
-    assert [type(event) for event in told] == [Trouble] * 2 + [TokensTracked] * REPLAYS_REMEMBERED
+        ready.read(run_id, TrackRequest(ids=(3,)))
+    told = [ears.wait_for(Trouble, ReadingMade) for _ in ids]
+    assert [type(event) for event in told] == [Trouble] * 2 + [ReadingMade] * REPLAYS_REMEMBERED
     ready.continue_answer(ids[0], max_tokens=1)
     assert ears.wait_for(AnswerGrew).run_id == ids[0]
 
@@ -473,12 +481,12 @@ def test_a_new_model_frees_the_old_one_and_all_that_was_kept(
     worker.load(LoadOptions(model=str(saved("llama"))))
     run_id = worker.ask(QUESTION)
     ears.wait_for(RunEnded)
-    worker.track(run_id, [3])
-    ears.wait_for(TokensTracked)
+    worker.read(run_id, TrackRequest(ids=(3,)))
+    ears.wait_for_reading(TrackReading)
     worker.load(LoadOptions(model=str(saved("llama"))))
     ears.wait_for(ModelReady)
     assert [model() is None for model in made] == [True, False]
-    worker.track(run_id, [3])
+    worker.read(run_id, TrackRequest(ids=(3,)))
     assert "run it again" in ears.wait_for(Trouble).error
 
 
@@ -494,8 +502,8 @@ def test_spellings(ready: Worker, ears: Ears) -> None:
 def test_spellings_and_more_without_a_model(worker: Worker, ears: Ears) -> None:
     worker.spellings("cube")
     assert "no model is loaded" in ears.wait_for(Trouble).error
-    worker.track("0123456789abcdef", [1])
-    worker.see("0123456789abcdef")
+    worker.read("0123456789abcdef", TrackRequest(ids=(1,)))
+    worker.read("0123456789abcdef", SeenRequest())
     assert ears.wait_for(Trouble).run_id == ears.wait_for(Trouble).run_id == "0123456789abcdef"
 
 
@@ -507,9 +515,8 @@ def test_what_the_model_sees(
     run_id = worker.ask(Question(prompt="What?", picture=Picture(str(red_picture))))
     run = ears.wait_for(RunEnded).run
     assert run.processed is not None
-    worker.see(run_id)
-    seen = ears.wait_for(PictureSeen)
-    assert seen.run_id == run_id
+    worker.read(run_id, SeenRequest())
+    seen = ears.wait_for_reading(SeenReading, run_id)
     assert (seen.width, seen.height) == (run.processed.width, run.processed.height)
     assert seen.how == run.processed.how
     image = open_preview(seen.preview)

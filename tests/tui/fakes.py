@@ -13,38 +13,41 @@ from msgspec.structs import replace
 
 from engine.events import (
     AnswerGrew,
-    AnswersDebiased,
     Compared,
-    Contrasted,
     Event,
     LoadOptions,
     ModelFailed,
     ModelLoading,
     ModelReady,
-    PictureSeen,
-    RowDeepened,
+    ReadingMade,
     RowsRead,
     RunEnded,
     RunStarted,
     Spelling,
     SpellingsFound,
-    TokensTracked,
 )
+from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
+from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
+from engine.methods.deepen import DeepenReading, DeepenRequest
+from engine.methods.seen import SeenReading, SeenRequest
+from engine.methods.track import TrackReading, TrackRequest
 from engine.records import (
     AnswerReading,
     Comparison,
     ComparisonRow,
     Counterfactual,
-    Debiased,
     LayerReading,
     ModelCard,
     PromptToken,
     Proof,
     Question,
+    Reading,
+    Request,
     Run,
     Token,
     Tracked,
 )
+from tui.state.run_view import RunView
 
 CARD = ModelCard("samples/model", None, "LlavaForConditionalGeneration", "float32", "cpu")
 ANSWER = (17, " cylinder")
@@ -137,10 +140,46 @@ def finish(run: Run, rows: list[LayerReading], status: str = "done", passed: boo
     )
 
 
-def debiased(answers: str) -> tuple[Debiased, ...]:
+def seen_reading(preview: str = SEEN) -> SeenReading:
+    return SeenReading(
+        request=SeenRequest(), preview=preview, width=2, height=2, how="resized to 2x2"
+    )
+
+
+def tracked_tokens(ids: Sequence[int], rows: int) -> tuple[Tracked, ...]:
+    return tuple(
+        Tracked(
+            token,
+            f" token{token}",
+            "user",
+            tuple(0.3 * row / rows for row in range(rows)),
+            tuple(float(row) for row in range(rows)),
+            tuple(rows - row for row in range(rows)),
+        )
+        for token in ids
+    )
+
+
+def track(run: RunView, tracked: Sequence[Tracked]) -> None:
+    """Let a run take in tokens that were read from its stream."""
+    run.take(TrackReading(request=TrackRequest(), tracked=tuple(tracked)))
+
+
+def contrasted(request: ContrastRequest, rows: Sequence[LayerReading]) -> ContrastReading:
+    return ContrastReading(
+        request=request,
+        rows=tuple(ContrastRow(row.layer, row.top, row.entropy, 0.1, 0.2) for row in rows),
+        against=request.against[0],
+        references=request.against,
+    )
+
+
+def debiased(request: DebiasRequest) -> DebiasReading:
     """Every answer of a list with the same figures."""
-    words = [word.strip() for word in answers.split(",")]
-    return tuple(Debiased(word, (1,), 0.2, 0.5, 0.25, 0.75, ()) for word in words)
+    answers = tuple(
+        DebiasedAnswer(word, (1,), (0.5,), (0.75,), (0.2,), (0.25,)) for word in request.answers
+    )
+    return DebiasReading(request=request, answers=answers, references=request.against)
 
 
 class FakeWorker:
@@ -179,6 +218,8 @@ class FakeWorker:
         self.loads: list[LoadOptions] = []
         self.asked: list[tuple[Question, str]] = []
         self.contrasts: list[tuple[float, float]] = []
+        self.reads: list[tuple[str, Request]] = []
+        self.cancelled_readings: list[str] = []
         self.continued: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
@@ -211,27 +252,32 @@ class FakeWorker:
         )
         self._jobs.put(lambda: self.tell(SpellingsFound(typed, found)))
 
-    def track(self, run_id: str, ids: Sequence[int]) -> None:
+    def read(self, run_id: str, request: Request) -> str:
+        request_id = f"{len(self.reads):016x}"
+        self.reads.append((run_id, request))
+        reading = self._reading(request)
+        self._jobs.put(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
+        return request_id
+
+    def cancel_reading(self, request_id: str) -> None:
+        self.cancelled_readings.append(request_id)
+
+    def _reading(self, request: Request) -> Reading:
         n = self.layers + 1
-        tracked = tuple(
-            Tracked(
-                token,
-                f" token{token}",
-                "user",
-                tuple(0.3 * row / n for row in range(n)),
-                tuple(float(row) for row in range(n)),
-                tuple(n - row for row in range(n)),
-            )
-            for token in ids
-        )
-        self._jobs.put(lambda: self.tell(TokensTracked(run_id, tracked)))
-
-    def deepen(self, run_id: str, layer: int, count: int) -> None:
-        row = make_rows(self.layers, self.forms_at, count, self.words)[layer]
-        self._jobs.put(lambda: self.tell(RowDeepened(run_id, row)))
-
-    def see(self, run_id: str) -> None:
-        self._jobs.put(lambda: self.tell(PictureSeen(run_id, SEEN, 2, 2, "resized to 2x2")))
+        match request:
+            case TrackRequest():
+                return TrackReading(request=request, tracked=tracked_tokens(request.ids, n))
+            case DeepenRequest():
+                rows = make_rows(self.layers, self.forms_at, request.count, self.words)
+                return DeepenReading(request=request, row=rows[request.layer])
+            case SeenRequest():
+                return seen_reading()
+            case ContrastRequest():
+                self.contrasts.append((request.a, request.b))
+                return contrasted(request, make_rows(self.layers, self.forms_at))
+            case DebiasRequest():
+                return debiased(request)
+        raise AssertionError(request)
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
         question = next(q for q, known in self.asked if known == of)
@@ -243,14 +289,6 @@ class FakeWorker:
             self._jobs.put(partial(self._run_against, of, run))
             ids.append(run_id)
         return tuple(ids)
-
-    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
-        rows = tuple(make_rows(self.layers, self.forms_at))
-        self.contrasts.append((a, b))
-        self._jobs.put(lambda: self.tell(Contrasted(of, tuple(references), a, b, rows)))
-
-    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
-        self._jobs.put(lambda: self.tell(AnswersDebiased(of, tuple(references), debiased(answers))))
 
     def cancel(self) -> None:
         self.cancels += 1

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from engine.records import Counterfactual, ModelCard, Picture, Question, Token, Tracked
 from tests.tui.dialog_stage import HOSTILE, PLAIN, Stage, make_view, on_stage
+from tests.tui.fakes import track
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.state.comparing import compare, differences
 from tui.state.run_view import RunView
@@ -109,7 +110,7 @@ def test_probabilities_come_from_wherever_a_run_holds_them() -> None:
     assert first.changes[1].right == 0.5
 
     right.deepened.clear()
-    right.track([Tracked(17, " cylinder", "user", (0.75,) * 11, (0.0,) * 11, (1,) * 11)])
+    track(right, [Tracked(17, " cylinder", "user", (0.75,) * 11, (0.0,) * 11, (1,) * 11)])
     assert compare(left, right).rows[0].changes[0].difference == 0.25
 
 

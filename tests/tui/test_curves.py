@@ -7,7 +7,7 @@ import math
 from msgspec.structs import replace
 
 from engine.records import LayerReading, Question, Token, Tracked
-from tests.tui.fakes import ANSWER, finish, make_rows, make_run
+from tests.tui.fakes import ANSWER, finish, make_rows, make_run, track
 from tui.state.curves import MOST, Curve, Measure, curves_of
 from tui.state.run_view import RunView
 
@@ -37,7 +37,7 @@ def test_the_tokens_are_the_answer_and_every_leader() -> None:
 
 def test_what_the_user_tracks_comes_before_the_leaders() -> None:
     run = ended()
-    run.track([tracked(5)])
+    track(run, [tracked(5)])
     curves, _ = curves_of(run, Measure.PROBABILITY)
     assert [curve.id for curve in curves[:2]] == [ANSWER[0], 5]
     run.untrack(5)
@@ -73,7 +73,7 @@ def test_once_the_run_has_ended_every_row_is_known() -> None:
 
 def test_measures() -> None:
     run = ended()
-    run.track([Tracked(5, " x", "user", (0.5, 0.0) + (0.1,) * 11, (None,) * 13, (3,) + (9,) * 12)])
+    track(run, [Tracked(5, " x", "user", (0.5, 0.0) + (0.1,) * 11, (None,) * 13, (3,) + (9,) * 12)])
     by_measure = {
         measure: next(c for c in curves_of(run, measure)[0] if c.id == 5) for measure in Measure
     }
@@ -90,7 +90,7 @@ def test_no_more_curves_than_can_be_told_apart() -> None:
     assert len(curves) == MOST
     assert more == len(run.leaders) - MOST > 0
     assert curves[0].is_answer
-    run.track([tracked(token, 121) for token in range(1000, 1020)])
+    track(run, [tracked(token, 121) for token in range(1000, 1020)])
     curves, now = curves_of(run, Measure.PROBABILITY)
     assert len(curves) == MOST
     assert now == more + 20

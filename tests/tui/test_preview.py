@@ -16,10 +16,9 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.strip import Strip
 
-from engine.events import PictureSeen
 from engine.records import Picture, Processed
 from tests.tui.dialog_stage import Stage, on_stage
-from tests.tui.fakes import SEEN
+from tests.tui.fakes import seen_reading
 from tests.tui.stage import SIZES, in_loop
 from tui.views.picture.picture_view import ZOOMS, Canvas, PictureView, window
 from tui.views.picture.preview import Preview, picture_facts
@@ -27,8 +26,8 @@ from tui.widgets.half_blocks import centred_words
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 HOSTILE_NAME = "a\x1b]0;x\x07[red]\u202e.png"
-MODELS_VIEW = PictureSeen("0" * 16, SEEN, 2, 2, "resized to 2x2")
-DAMAGED_VIEW = PictureSeen("0" * 16, "bm8gcGljdHVyZQ==", 2, 2, "resized to 2x2")
+MODELS_VIEW = seen_reading()
+DAMAGED_VIEW = seen_reading("bm8gcGljdHVyZQ==")
 
 
 class PaneScreen(Screen[None]):

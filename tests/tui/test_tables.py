@@ -21,6 +21,7 @@ from engine.events import LoadOptions
 from engine.records import AnswerReading, LayerReading, Token, Tracked
 from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
+from tests.tui.fakes import track
 from tests.tui.stage import SIZES, in_loop
 from tui.sharing.exporting import EXPORTS, suggested_stem, write_text
 from tui.sharing.tables import COLUMNS, COPY_FORMATS, row_text, table_text, write_export
@@ -125,7 +126,7 @@ def test_markdown_shows_the_tokens_in_a_table(
 
 def test_markdown_has_the_columns_by_choice() -> None:
     view = make_view()
-    view.track([Tracked(7, " a|b", "user", (0.25,) * 11, (0.0,) * 11, (3,) * 11)])
+    track(view, [Tracked(7, " a|b", "user", (0.25,) * 11, (0.0,) * 11, (3,) * 11)])
     head, _, first, *_ = table_text(view, "markdown", 2, FIGURES).splitlines()
     assert head == "| layer | 1st | 2nd | entropy | rms | KL | answer | ␣a&#124;b |"
     cells = [cell.strip() for cell in first.strip("|").split("|")]

@@ -14,7 +14,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.records import LayerReading, Question, Token, Tracked
-from tests.tui.fakes import finish, make_rows, make_run
+from tests.tui.fakes import finish, make_rows, make_run, track
 from tests.tui.stage import in_loop
 from tests.tui.test_show import HOSTILE
 from tui.state.curves import MOST
@@ -132,7 +132,7 @@ async def test_the_first_and_the_last_row_are_not_under_the_frame() -> None:
         run = ended()
         sure = Tracked(7, "sure", "user", (1.0,) * 13, (None,) * 13, (1,) * 13)
         none = Tracked(8, "none", "user", (0.0,) * 13, (None,) * 13, (9000,) * 13)
-        run.track([sure, none])
+        track(run, [sure, none])
         app.pane.show(run, 5)
         await drawn(pilot, app.pane)
         assert " " not in inside(app, "100%")

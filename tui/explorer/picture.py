@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.events import PictureSeen
+from engine.methods.seen import SeenReading, SeenRequest
 from engine.records import Picture
 from tui.explorer.base import ExplorerBase
 from tui.views.picture.preview import Preview
@@ -29,16 +29,16 @@ class PictureKeys(ExplorerBase):
         elif run is None or not run.has_picture:
             self.say("this run has no picture")
         elif run.seen is not None:
-            self.show_seen(run.seen)
-        elif not self.asker.see(run):
+            self.show_seen(run.run.id, run.seen)
+        elif self.asker.read(run, SeenRequest()) is None:
             self.say("what the model sees needs the model and a run of it: r runs the question")
         if self._main.has_class("-no-picture") and not self.startup.ascii:
             self.action_picture()
 
-    def show_seen(self, seen: PictureSeen) -> None:
+    def show_seen(self, run_id: str, seen: SeenReading) -> None:
         """Show what the worker has told of the model's view."""
         run = self.state.current
-        if run is not None and run.run.id == seen.run_id:
+        if run is not None and run.run.id == run_id:
             self._shows_seen = True
             self.preview.show_seen(seen)
 

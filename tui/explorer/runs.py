@@ -9,7 +9,9 @@ from msgspec.structs import replace
 from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.counterfactuals.grammar import FORMS, MEANINGS, parse_against
 from engine.errors import LenscopeError
-from engine.events import AnswersDebiased, Contrasted
+from engine.methods.contrast import ContrastReading, ContrastRequest
+from engine.methods.debias import DebiasReading, DebiasRequest
+from engine.methods.seen import SeenRequest
 from engine.records import Run
 from tui.explorer.picture import PictureKeys
 from tui.state.run_view import Phase, RunView
@@ -58,9 +60,9 @@ class RunsKeys(PictureKeys):
         if run is None or _name_of(run) in _WITHOUT_PIXELS:
             return
         if run.seen is not None:
-            self.show_seen(run.seen)
+            self.show_seen(run.run.id, run.seen)
         else:
-            self.asker.see(run)
+            self.asker.read(run, SeenRequest())
 
     def action_history(self) -> None:
         """List the runs of the session."""
@@ -184,16 +186,23 @@ class RunsKeys(PictureKeys):
     def _show_against(self, picture: RunView, other: RunView) -> None:
         from tui.views.compare.compare import Compare
 
-        self.push_screen(
-            Compare(
-                picture,
-                other,
-                ascii_only=self.startup.ascii,
-                comparison=self.state.comparisons.get(other.run.id),
-                references=self._references(picture, other),
-            )
+        view = Compare(
+            picture,
+            other,
+            ascii_only=self.startup.ascii,
+            comparison=self.state.comparisons.get(other.run.id),
+            references=self._references(picture, other),
         )
-        self.asker.contrast(picture.run.id, [other.run.id], CONTRAST_A, CONTRAST_B)
+        self.push_screen(view)
+        self._want_contrast(picture, ContrastRequest((other.run.id,), CONTRAST_A, CONTRAST_B))
+
+    def _want_contrast(self, picture: RunView, request: ContrastRequest) -> None:
+        """Show the contrast that the run holds, or have it read."""
+        known = picture.reading_of("contrast", request)
+        if isinstance(known, ContrastReading):
+            self.call_after_refresh(self.show_contrast, picture.run.id, known)
+        else:
+            self.asker.read(picture, request)
 
     def _references(self, picture: RunView, other: RunView) -> list[tuple[str, tuple[str, ...]]]:
         """What the contrast can be taken from: this counterfactual, and none, unk or both where
@@ -212,13 +221,19 @@ class RunsKeys(PictureKeys):
 
     def on_compare_contrast_wanted(self, message: Compare.ContrastWanted) -> None:
         """Other settings of the contrast."""
-        self.asker.contrast(message.of, message.references, message.a, message.b)
+        picture = self.state.find(message.of)
+        if picture is not None:
+            request = ContrastRequest(message.references, message.a, message.b)
+            self._want_contrast(picture, request)
 
     def on_compare_debias_wanted(self, message: Compare.DebiasWanted) -> None:
         """Answers beside what they have without the picture."""
-        self.asker.debias(message.of, [message.against], message.answers)
+        picture = self.state.find(message.of)
+        if picture is not None:
+            answers = tuple(answer.strip() for answer in message.answers.split(","))
+            self.asker.read(picture, DebiasRequest(answers, (message.against,)))
 
-    def show_debiased(self, found: AnswersDebiased) -> None:
+    def show_debiased(self, found: DebiasReading) -> None:
         """Show what the worker has found of a list of answers."""
         from tui.views.compare.compare import Compare
         from tui.views.compare.debiased import DebiasedAnswers
@@ -226,12 +241,12 @@ class RunsKeys(PictureKeys):
         if isinstance(self.screen, Compare):
             self.push_screen(DebiasedAnswers(found, ascii_only=self.startup.ascii))
 
-    def show_contrast(self, contrasted: Contrasted) -> None:
+    def show_contrast(self, run_id: str, contrasted: ContrastReading) -> None:
         """Hand the contrast rows to the comparison that waits for them."""
         from tui.views.compare.compare import Compare
 
         if isinstance(self.screen, Compare):
-            self.screen.show_contrast(contrasted)
+            self.screen.show_contrast(run_id, contrasted)
 
     def _run_with_picture(self) -> RunView | None:
         run = self.state.current

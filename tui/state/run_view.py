@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from msgspec.structs import replace
 
 from engine.counterfactuals.grammar import label
-from engine.events import PictureSeen
-from engine.records import LayerReading, Run, Token, Tracked
+from engine.methods.deepen import DeepenReading
+from engine.methods.seen import SeenReading
+from engine.records import LayerReading, Reading, Request, Run, Token
 from tui.text.numbers import number
 
 
@@ -36,8 +36,8 @@ class RunView:
     saved: bool = False
     deepened: dict[int, LayerReading] = field(default_factory=dict)
     """Rows, by layer, with more of their top tokens than the session holds."""
-    seen: PictureSeen | None = None
-    """What the model saw of the picture, once asked for."""
+    shown: dict[str, Reading] = field(default_factory=dict)
+    """The newest reading of each method whose readings no file holds."""
 
     @classmethod
     def of(cls, run: Run, *, saved: bool = False) -> RunView:
@@ -115,17 +115,33 @@ class RunView:
         """Whether the question shows the model a picture."""
         return self.run.question.picture is not None
 
-    def track(self, tracked: Iterable[Tracked]) -> None:
-        """Add tokens that have been read from the run's stream."""
-        merged = {known.id: known for known in self.run.tracked}
-        for new in tracked:
-            known = merged.get(new.id)
-            if known is None or len(known.probability) != len(new.probability):
-                merged[new.id] = new
-            elif known.why != "answer":
-                merged[new.id] = replace(known, why="user")
-        self.run = replace(self.run, tracked=tuple(merged.values()))
+    def take(self, reading: Reading) -> bool:
+        """Take in what a method has found; return whether a file should hold it."""
+        if isinstance(reading, DeepenReading):
+            # What the detail has room for is shown, not saved: how many tokens a file holds must
+            # not depend on where the cursor has rested.
+            self.deepened[reading.row.layer] = reading.row
+            return False
+        before, self.run = self.run, reading.merged(self.run)
+        if self.run == before:
+            self.shown[reading.method] = reading
+            return False
         self.saved = False
+        return True
+
+    def reading_of(self, method: str, request: Request | None = None) -> Reading | None:
+        """The newest reading of a method, or the one that answers this request."""
+        shown = self.shown.get(method)
+        for known in (*([shown] if shown is not None else []), *reversed(self.run.readings)):
+            if known.method == method and request in (None, known.request):
+                return known
+        return None
+
+    @property
+    def seen(self) -> SeenReading | None:
+        """What the model saw of the picture, once asked for."""
+        known = self.shown.get("seen")
+        return known if isinstance(known, SeenReading) else None
 
     def untrack(self, token: int) -> None:
         """Forget a token of the user's; a leader and the answer stay."""

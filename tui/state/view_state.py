@@ -19,12 +19,10 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
-    PictureSeen,
-    RowDeepened,
+    ReadingMade,
     RowsRead,
     RunEnded,
     RunStarted,
-    TokensTracked,
     Trouble,
 )
 from engine.records import Comparison, LayerReading, Question, Run, Session
@@ -155,17 +153,11 @@ class ViewState:
                 self._end(event.run)
             case AnswerGrew():
                 self._grow(event)
-            case TokensTracked():
-                self._tracked(event)
-            case RowDeepened():
-                self._deepened(event)
+            case ReadingMade():
+                self._take_reading(event)
             case Compared():
                 self.comparisons[event.comparison.against] = event.comparison
                 self.revision += 1
-            case PictureSeen():
-                view = self._find(event.run_id)
-                if view is not None:
-                    view.seen = event
             case Trouble():
                 self._trouble(event)
 
@@ -236,7 +228,7 @@ class ViewState:
     def picture_of(self, view: RunView) -> RunView:
         """The run with the picture that a counterfactual was asked for; else the run itself."""
         comparison = self.comparisons.get(view.run.id)
-        return (self._find(comparison.of) if comparison is not None else None) or view
+        return (self.find(comparison.of) if comparison is not None else None) or view
 
     def counterfactuals_of(self, view: RunView) -> list[RunView]:
         """The runs of this one's question with something else in the picture's stead."""
@@ -261,7 +253,7 @@ class ViewState:
 
     def include(self, run: Run) -> None:
         """Show a run that has ended and is kept elsewhere, beside those of the session."""
-        view = self._find(run.id)
+        view = self.find(run.id)
         if view is None:
             view = RunView.of(run, saved=True)
             self.runs.append(view)
@@ -305,11 +297,12 @@ class ViewState:
         self._edited = False
         self.session_path = path or self.session_path
 
-    def _find(self, run_id: str | None) -> RunView | None:
+    def find(self, run_id: str | None) -> RunView | None:
+        """Return the run of this id, or None."""
         return next((view for view in self.runs if view.run.id == run_id), None)
 
     def _start(self, run: Run) -> None:
-        view = self._find(run.id)
+        view = self.find(run.id)
         if view is None:
             view = RunView(run)
             self.runs.append(view)
@@ -322,7 +315,7 @@ class ViewState:
         self.revision += 1
 
     def _read(self, run_id: str, rows: tuple[LayerReading, ...]) -> None:
-        view = self._find(run_id)
+        view = self.find(run_id)
         if view is not None and view.phase is Phase.RUNNING:
             view.rows.extend(rows)
             self.revision += 1
@@ -330,7 +323,7 @@ class ViewState:
     def _end(self, run: Run) -> None:
         if self.asked == run.id:
             self.asked = None
-        view = self._find(run.id)
+        view = self.find(run.id)
         if view is None:
             return
         view.run = run
@@ -348,29 +341,23 @@ class ViewState:
             self.note = Note(run.error, "error")
 
     def _grow(self, event: AnswerGrew) -> None:
-        view = self._find(event.run_id)
+        view = self.find(event.run_id)
         if view is not None:
             view.continuation += event.text
             view.continuing = not event.ended
             if event.ended and self.note == CANCELLING:
                 self.note = Note("the continuation was cancelled")
 
-    def _tracked(self, event: TokensTracked) -> None:
-        view = self._find(event.run_id)
-        if view is not None:
-            view.track(event.tracked)
+    def _take_reading(self, event: ReadingMade) -> None:
+        view = self.find(event.run_id)
+        if view is not None and view.take(event.reading):
             self.revision += 1
-
-    def _deepened(self, event: RowDeepened) -> None:
-        view = self._find(event.run_id)
-        if view is not None:
-            view.deepened[event.reading.layer] = event.reading
 
     def _trouble(self, event: Trouble) -> None:
         self.note = Note(event.error, "error")
         if event.run_id is None or event.run_id == self.asked:
             self.asked = None
-        view = self._find(event.run_id)
+        view = self.find(event.run_id)
         if view is not None:
             view.continuing = False
             if view.phase is Phase.RUNNING:

@@ -8,7 +8,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.events import LoadOptions, ModelReady
-from engine.records import Counterfactual, Picture, Question
+from engine.methods.deepen import DeepenRequest
+from engine.methods.track import TrackRequest
+from engine.records import Counterfactual, Picture, Question, Request
 from tui.startup import Startup
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
@@ -175,7 +177,8 @@ class Asker:
         if not tokens:
             return
         if self._worker is not None and self.keeps_stream_of(run):
-            self._worker.track(run.run.id, [identity for identity, _ in tokens])
+            ids = tuple(identity for identity, _ in tokens)
+            self._worker.read(run.run.id, TrackRequest(ids=ids))
         elif run.phase is not Phase.RUNNING:
             state.say("this run's stream is not kept: r runs it again, with these tokens tracked")
 
@@ -183,7 +186,7 @@ class Asker:
         """Read more of a row's top tokens, where that is possible at once; return whether it is."""
         if self._worker is None or self._state.busy or not self.keeps_stream_of(run):
             return False
-        self._worker.deepen(run.run.id, layer, count)
+        self._worker.read(run.run.id, DeepenRequest(layer=layer, count=count))
         return True
 
     def ask_against(self, run: RunView, counterfactuals: Sequence[Counterfactual]) -> bool:
@@ -205,22 +208,12 @@ class Asker:
             return True
         return False
 
-    def contrast(self, of: str, references: Sequence[str], a: float, b: float) -> None:
-        """Read contrast rows, where the streams are kept."""
-        if self._worker is not None:
-            self._worker.contrast(of, references, a, b)
-
-    def debias(self, of: str, references: Sequence[str], answers: str) -> None:
-        """Read a list of answers beside what they have without the picture."""
-        if self._worker is not None:
-            self._worker.debias(of, references, answers)
-
-    def see(self, run: RunView) -> bool:
-        """Ask what the model saw of the run's picture; return whether it can be told."""
+    def read(self, run: RunView, request: Request) -> str | None:
+        """Let a method read more of a run; the id of the request, or None where the run's stream
+        is not kept."""
         if self._worker is None or not self.keeps_stream_of(run):
-            return False
-        self._worker.see(run.run.id)
-        return True
+            return None
+        return self._worker.read(run.run.id, request)
 
     def _is_ready(self) -> bool:
         state = self._state

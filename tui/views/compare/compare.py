@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 
 from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
-from engine.events import Contrasted
+from engine.methods.contrast import ContrastReading, ContrastRow
 from engine.records import Comparison, LayerReading, Token
 from tui.state.comparing import Change, Compared, ComparedRow, compare, differences, same_token
 from tui.state.run_view import RunView
@@ -131,7 +131,7 @@ class CompareTable(RowList):
         super().__init__(ascii_only=ascii_only)
         self._comparison = comparison
         self._js = {row.layer: row.js for row in comparison.rows} if comparison else {}
-        self._contrast: dict[int, LayerReading] = {}
+        self._contrast: dict[int, ContrastRow] = {}
         self.sides = (left, right)
         self.compared = compare(left, right)
         self._hues = _hues(self.compared, self.sides)
@@ -143,7 +143,7 @@ class CompareTable(RowList):
         self._hues = _hues(self.compared, self.sides)
         self.forget_rows()
 
-    def show_contrast(self, rows: Sequence[LayerReading]) -> None:
+    def show_contrast(self, rows: Sequence[ContrastRow]) -> None:
         """Show contrast rows in a column of their own."""
         self._contrast = {row.layer: row for row in rows}
         self.forget_rows()
@@ -478,13 +478,13 @@ class Compare(ModalScreen[None]):
             of, against = self._comparison.of, self._comparison.against
             self.post_message(self.DebiasWanted(of, against, answers))
 
-    def show_contrast(self, contrasted: Contrasted) -> None:
+    def show_contrast(self, run_id: str, contrasted: ContrastReading) -> None:
         """Show contrast rows, if they are of these runs."""
         known = self._comparison
         ids = [references for _, references in self._references]
-        if known is not None and known.of == contrasted.of and contrasted.references in ids:
+        if known is not None and known.of == run_id and contrasted.references in ids:
             self._reference = ids.index(contrasted.references)
-            self._settings = (contrasted.a, contrasted.b)
+            self._settings = (contrasted.request.a, contrasted.request.b)
             self._table.show_contrast(contrasted.rows)
             put_subtitle(self.query_one(Vertical), self._keys)
 

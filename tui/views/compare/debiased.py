@@ -11,8 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.events import AnswersDebiased
-from engine.records import Debiased
+from engine.methods.debias import DebiasedAnswer, DebiasReading
 from tui.text.numbers import figure
 from tui.text.show import display_text
 
@@ -27,7 +26,7 @@ class DebiasedAnswers(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,d,enter", "dismiss", show=False)]
 
-    def __init__(self, found: AnswersDebiased, *, ascii_only: bool) -> None:
+    def __init__(self, found: DebiasReading, *, ascii_only: bool) -> None:
         super().__init__()
         self._found = found
         self._ascii = ascii_only
@@ -43,7 +42,7 @@ class DebiasedAnswers(ModalScreen[None]):
     def _lines(self) -> Content:
         head = f"{'':<{_ANSWER}}{'p':>6} {'share':>6} {'prior':>6} {'debiased':>9}"
         parts: list[tuple[str, str]] = [(head, "$faint")]
-        best = max(self._found.answers, key=lambda answer: answer.debiased, default=None)
+        best = max(self._found.answers, key=lambda answer: answer.after[-1], default=None)
         for answer in self._found.answers:
             style = "bold $answer" if answer is best else "$foreground"
             parts.append(("\n" + debiased_line(answer, ascii_only=self._ascii), style))
@@ -58,12 +57,12 @@ class DebiasedAnswers(ModalScreen[None]):
         return Content.assemble(*parts)
 
 
-def debiased_line(answer: Debiased, *, ascii_only: bool) -> str:
+def debiased_line(answer: DebiasedAnswer, *, ascii_only: bool) -> str:
     """Return an answer and its figures."""
-    shown = display_text(answer.answer, _ANSWER, spaces=False, ascii_only=ascii_only)
+    shown = display_text(answer.text, _ANSWER, spaces=False, ascii_only=ascii_only)
     line = (
-        f"{shown}{figure(answer.probability):>6} {figure(answer.plain):>6} "
-        f"{figure(answer.prior):>6} {figure(answer.debiased):>9}"
+        f"{shown}{figure(answer.probability[-1]):>6} {figure(answer.before[-1]):>6} "
+        f"{figure(answer.prior[-1]):>6} {figure(answer.after[-1]):>9}"
     )
     if answer.shared_with:
         others = ", ".join(answer.shared_with)

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.errors import LenscopeError
-from engine.events import PictureSeen
+from engine.methods.seen import SeenReading
 from engine.records import Picture
 from tui.text.show import plain_line
 from tui.widgets.captions import put_title
@@ -78,7 +78,7 @@ class PictureView(ModalScreen[None]):
     def __init__(
         self,
         picture: Picture,
-        seen: PictureSeen | None,
+        seen: SeenReading | None,
         *,
         ascii_only: bool,
         truecolour: bool,

@@ -18,7 +18,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.errors import LenscopeError
-from engine.events import PictureSeen
+from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
 from tui.widgets.captions import put_subtitle, put_title
@@ -119,7 +119,7 @@ class Preview(Widget):
 
         _in_background(work)
 
-    def show_seen(self, seen: PictureSeen) -> None:
+    def show_seen(self, seen: SeenReading) -> None:
         """Show what the model sees of the picture."""
         asked = self._asked
         self._wants_seen = True

@@ -1,0 +1,62 @@
+"""More of one row's top tokens than the run holds, from its kept stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, structs
+
+from engine.methods.method import Method, Stop, Subject
+from engine.records import LayerReading, Reading, Request, Run
+from engine.tables import Column, Table
+
+
+class DeepenRequest(Request, frozen=True):
+    """Which row, and how many of its tokens."""
+
+    layer: int
+    count: Annotated[int, Meta(ge=1)] = 50
+
+
+class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
+    """One row with more of its top tokens; merged into the run's rows."""
+
+    stored: ClassVar[bool] = False
+
+    request: DeepenRequest
+    row: LayerReading
+
+    def merged(self, run: Run) -> Run:
+        """The run with this row in the place of its own."""
+        rows = tuple(self.row if row.layer == self.row.layer else row for row in run.rows)
+        return structs.replace(run, rows=rows)
+
+
+class Deepen(Method[DeepenRequest, DeepenReading]):
+    """Read more of a row's top tokens, without a new pass."""
+
+    name: ClassVar[str] = "deepen"
+    title: ClassVar[str] = "More of one row's top tokens"
+    request = DeepenRequest
+    reading = DeepenReading
+
+    def read(self, subject: Subject, request: DeepenRequest, stop: Stop) -> Iterator[DeepenReading]:
+        """Take the row's group through the tail again."""
+        row = subject.kept.deepen(request.layer, request.count, stop)
+        yield DeepenReading(request=request, row=row)
+
+    def tables(self, reading: DeepenReading) -> tuple[Table, ...]:
+        """A line a token."""
+        columns = (
+            Column("rank", "count"),
+            Column("id", "count"),
+            Column("token", "token"),
+            Column("probability", "share", "p"),
+            Column("logit", "number"),
+        )
+        rows = tuple(
+            (rank, token.id, token.text, token.probability, token.logit)
+            for rank, token in enumerate(reading.row.top, 1)
+        )
+        return (Table(f"row {reading.row.layer}", columns, rows),)

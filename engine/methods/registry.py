@@ -1,0 +1,54 @@
+"""The one list of methods. A new method is a module in this room and a line here."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from engine.errors import BadInput
+from engine.methods.method import Method
+from engine.records import Reading, Request
+from engine.tables import Table
+
+_HOMES: Final = {
+    "contrast": "engine.methods.contrast:Contrast",
+    "debias": "engine.methods.debias:Debias",
+    "deepen": "engine.methods.deepen:Deepen",
+    "seen": "engine.methods.seen:Seen",
+    "track": "engine.methods.track:Track",
+}
+"""Name -> module and class; imported when it is first used."""
+
+
+def method_names() -> tuple[str, ...]:
+    """The names of all methods, sorted."""
+    return tuple(sorted(_HOMES))
+
+
+@cache
+def method_of(name: str) -> Method[Any, Any]:
+    """The method of this name. Raises BadInput, naming those that there are."""
+    if name not in _HOMES:
+        raise BadInput(f"there is no method {name!r}; there are {', '.join(method_names())}")
+    module, _, kind = _HOMES[name].partition(":")
+    made: Method[Any, Any] = getattr(import_module(module), kind)()
+    return made
+
+
+def method_for(request: Request) -> Method[Any, Any]:
+    """The method that answers this request. Raises ValueError where none does."""
+    for name in _HOMES:
+        if method_of(name).request is type(request):
+            return method_of(name)
+    raise ValueError(f"no method answers {type(request).__name__}")
+
+
+def is_known(name: str) -> bool:
+    """Whether this version has a method of that name."""
+    return name in _HOMES
+
+
+def tables_of(reading: Reading) -> tuple[Table, ...]:
+    """What a reading found, as tables; none of a method that this version does not have."""
+    return method_of(reading.method).tables(reading) if is_known(reading.method) else ()

@@ -1,0 +1,93 @@
+"""From words to a request: what `--read METHOD:field=value,...` and `asked.read(...)` give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from engine.errors import BadInput
+from engine.methods.method import Method
+from engine.records import Request
+
+_SETTING: Final = re.compile(r'\s*([a-z_]+)\s*=\s*(?:"([^"]*)"|([^,"]*))\s*(?:,|$)')
+_SPAN: Final = re.compile(r"(\d{1,9})-(\d{1,9})")
+_MOST_OF_A_SPAN: Final = 100_000
+
+
+def parse_read(text: str) -> tuple[str, dict[str, str]]:
+    """The name of a method, and its settings as they are written.
+
+    A value with commas or spaces is quoted: `words:words="dog,cat"`. Raises BadInput.
+    """
+    name, mark, rest = text.partition(":")
+    settings: dict[str, str] = {}
+    place = 0
+    while place < len(rest):
+        found = _SETTING.match(rest, place)
+        if found is None:
+            raise BadInput(
+                f"{text}: a method is written METHOD or METHOD:field=value,field=value; "
+                'a value with commas is quoted: field="a,b"'
+            )
+        if found[1] in settings:
+            raise BadInput(f"{text}: {found[1]} is given twice")
+        settings[found[1]] = found[3] if found[2] is None else found[2]
+        place = found.end()
+    if mark and not settings:
+        raise BadInput(f"{text}: what follows the colon is field=value")
+    return name.strip(), settings
+
+
+def request_of(method: Method[Any, Any], settings: Mapping[str, Any]) -> Request:
+    """The request with these settings; those that are words are read as their field wants them.
+
+    Raises BadInput, naming the field that is wrong or missing, and those that there are.
+    """
+    kinds = fields_of(method)
+    for name in settings:
+        if name not in kinds:
+            raise BadInput(f"{method.name} has no {name!r}; it takes {described(method)}")
+    values = {name: _value(kinds[name], value) for name, value in settings.items()}
+    try:
+        made: Request = msgspec.convert(values, method.request, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).replace(" - at `$.", " (").rstrip("`")
+        reason += ")" if "(" in reason else ""
+        raise BadInput(f"{method.name}: {reason}; it takes {described(method)}") from None
+    return made
+
+
+def fields_of(method: Method[Any, Any]) -> dict[str, Any]:
+    """The fields of a method's request, as they are written, and their types."""
+    hints = get_type_hints(method.request, include_extras=True)
+    pairs = zip(
+        method.request.__struct_fields__, method.request.__struct_encode_fields__, strict=True
+    )
+    return {written: hints[name] for name, written in pairs}
+
+
+def described(method: Method[Any, Any]) -> str:
+    """How a method's request is written: its fields, or a sentence that there are none."""
+    return ", ".join(f"{name}=" for name in fields_of(method)) or "no settings"
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """A value as msgspec can convert it: a list from words, with spans of whole numbers."""
+    if not isinstance(value, str) or get_origin(kind) is not tuple:
+        return value
+    items = [item for item in map(str.strip, value.split(",")) if item]
+    if str in get_args(kind):
+        return items
+    whole: list[Any] = []
+    for item in items:
+        span = _SPAN.fullmatch(item)
+        if span is None:
+            whole.append(item)
+        elif int(span[2]) - int(span[1]) < _MOST_OF_A_SPAN:
+            whole += range(int(span[1]), int(span[2]) + 1)
+        else:
+            raise BadInput(f"{item}: too many numbers")
+    return whole

@@ -1,0 +1,92 @@
+"""Tokens followed through all rows of a run, from its kept stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from msgspec import structs
+
+from engine.errors import BadInput
+from engine.methods.method import Method, Stop, Subject
+from engine.records import NonNegative, Reading, Request, Run, Tracked
+from engine.tables import Column, Table
+
+
+class TrackRequest(Request, frozen=True):
+    """Which tokens."""
+
+    ids: tuple[NonNegative, ...] = ()
+    words: tuple[str, ...] = ()
+    """Each is followed as the token that it most likely means."""
+
+
+class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
+    """Tokens through rows 0..L; merged into those that the run tracks."""
+
+    stored: ClassVar[bool] = False
+
+    request: TrackRequest
+    tracked: tuple[Tracked, ...]
+
+    def merged(self, run: Run) -> Run:
+        """The run with these tokens among its own; the answer stays the answer."""
+        known = {tracked.id: tracked for tracked in run.tracked}
+        for new in self.tracked:
+            old = known.get(new.id)
+            if old is None or len(old.probability) != len(new.probability):
+                known[new.id] = new
+            elif old.why != "answer":
+                known[new.id] = structs.replace(old, why="user")
+        return structs.replace(run, tracked=tuple(known.values()))
+
+
+class Track(Method[TrackRequest, TrackReading]):
+    """Follow tokens through the rows, without a new pass."""
+
+    name: ClassVar[str] = "track"
+    title: ClassVar[str] = "Tokens followed through all rows"
+    request = TrackRequest
+    reading = TrackReading
+
+    def read(self, subject: Subject, request: TrackRequest, stop: Stop) -> Iterator[TrackReading]:
+        """Take all rows through the tail again, in the groups of the pass."""
+        ids = [*request.ids, *(_id_of(subject, word) for word in request.words)]
+        if not ids:
+            raise BadInput("no token to follow is named")
+        yield TrackReading(request=request, tracked=subject.kept.track(ids, stop))
+
+    def tables(self, reading: TrackReading) -> tuple[Table, ...]:
+        """A line a row: every token's probability and rank."""
+        columns = [Column("layer", "count")]
+        for tracked in reading.tracked:
+            columns += [
+                Column(f"p_{tracked.id}", "share", f"p of {tracked.text}"),
+                Column(f"rank_{tracked.id}", "count", "rank"),
+            ]
+        layers = len(reading.tracked[0].probability) if reading.tracked else 0
+        rows = tuple(
+            (
+                layer,
+                *(
+                    value
+                    for tracked in reading.tracked
+                    for value in (tracked.probability[layer], tracked.rank[layer])
+                ),
+            )
+            for layer in range(layers)
+        )
+        return (Table("tokens through the rows", tuple(columns), rows),)
+
+
+def _id_of(subject: Subject, word: str) -> int:
+    from engine.prompts.processors import tokenizer_of
+    from engine.prompts.spellings import spellings, vocabulary_of
+
+    loaded = subject.loaded
+    tokenizer = tokenizer_of(loaded.processor)
+    vocabulary = vocabulary_of(loaded.model, tokenizer)
+    found = spellings(tokenizer, word, subject.kept.text_of, vocabulary)
+    if not found:
+        raise BadInput(f"no token of this model is {word!r}")
+    return found[0].id
