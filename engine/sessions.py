@@ -126,6 +126,11 @@ def _reading(run: Run, raw: Any) -> Reading:
     return reading
 
 
+def reading_to_json(reading: Reading) -> str:
+    """One reading as ASCII JSON, as a session holds it."""
+    return json.dumps(_json_value(_reading_json(reading)), allow_nan=False, ensure_ascii=True)
+
+
 def _reading_json(reading: Reading) -> Any:
     if isinstance(reading, UnknownReading):
         return reading.raw

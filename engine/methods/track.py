@@ -61,7 +61,7 @@ class Track(Method[TrackRequest, TrackReading]):
         columns = [Column("layer", "count")]
         for tracked in reading.tracked:
             columns += [
-                Column(f"p_{tracked.id}", "share", f"p of {tracked.text}"),
+                Column(f"p_{tracked.id}", "share", tracked.text, is_of_a_token=True),
                 Column(f"rank_{tracked.id}", "count", "rank"),
             ]
         layers = len(reading.tracked[0].probability) if reading.tracked else 0

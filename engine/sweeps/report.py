@@ -22,6 +22,7 @@ from engine.sweeps.findings import (
 )
 from engine.sweeps.statistics import Curve, Interval
 from engine.sweeps.words import counted
+from engine.tables import Table, figures_table
 
 MOST_ROWS = 11
 """Columns of a table of rows: more are thinned out; the figures and the numbers have all."""
@@ -37,14 +38,6 @@ _MEASURES: tuple[tuple[Measure, bool], ...] = (
     ("KL to last", True),
 )
 MOST_ITEMS = 5
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells are text of ours, but for group names, answers and tokens."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ def comparison_section(comparison: Comparison) -> Section:
         f"A is {one} on {kinds[0]}, B is {other} on {kinds[1]}; "
         f"{_shared(comparison.shared_pictures)} "
         "* marks a difference whose interval leaves 0 out.",
-        (Table(("group", "measure", "A", "B", "A - B", "n"), rows),),
+        (figures_table(("group", "measure", "A", "B", "A - B", "n"), rows),),
     )
 
 
@@ -140,7 +133,7 @@ def _accuracy(findings: Findings, shown: list[int]) -> Section:
     return Section(
         "How often it is right, row by row",
         "A row is right where its top-1 begins the truth and no other answer of the group.",
-        (Table(heads, tuple(rows)),) if rows else (),
+        (figures_table(heads, tuple(rows)),) if rows else (),
         "accuracy",
         _not_all(findings.results.layers, shown)
         if rows
@@ -155,7 +148,7 @@ def _not_all(layers: int, shown: list[int]) -> tuple[str, ...]:
 
 
 def _formation(findings: Findings) -> Section:
-    table = Table(
+    table = figures_table(
         ("group", "formation (median)", "mean, 95 %", f"in the top {findings.top_k} from", "n"),
         tuple(
             (
@@ -168,7 +161,7 @@ def _formation(findings: Findings) -> Section:
             for each in findings.formations
         ),
     )
-    orders = Table(
+    orders = figures_table(
         ("first", "then", "rows later, 95 %", "p (sign flips)", "p (Holm)", "pictures"),
         tuple(
             (
@@ -221,8 +214,8 @@ def _certainty(findings: Findings, shown: list[int]) -> Section:
         "is the row from 1 up with the highest "
         "mean probability of its top-1.",
         (
-            Table(("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows)),
-            Table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
+            figures_table(("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows)),
+            figures_table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
         ),
         "certainty",
     )
@@ -246,7 +239,7 @@ def _last_step(findings: Findings) -> Section:
         "From the last but one row to the last",
         "How far a probability falls in the last step (negative: it rises), and what share of the "
         "fall of the lens without final norm the missing norm makes: 1 - fall with / fall without.",
-        (Table(heads, rows),) if rows else (),
+        (figures_table(heads, rows),) if rows else (),
         "last-step" if rows else None,
         () if rows else (reason,),
     )
@@ -278,7 +271,9 @@ def _confused(findings: Findings, shown: list[int]) -> Table:
             total = int(confusion.counts[0, truth].sum())
             cells = (percent(float(count[row]) / total) for row in shown)
             rows.append((confusion.group, names[truth], names[said], *cells, f"{total:,}"))
-    return Table(("group", "is", "said", *(f"row {row}" for row in shown), "n"), tuple(rows))
+    return figures_table(
+        ("group", "is", "said", *(f"row {row}" for row in shown), "n"), tuple(rows)
+    )
 
 
 def _confusions(findings: Findings, shown: list[int]) -> Section:
@@ -303,7 +298,7 @@ def _scripts(findings: Findings, shown: list[int]) -> Section:
     return Section(
         "In which script the rows speak",
         "Share of the top-1 tokens of each row by the script of their letters.",
-        (Table(("script", *(f"row {row}" for row in shown), "95 % of the last"), rows),),
+        (figures_table(("script", *(f"row {row}" for row in shown), "95 % of the last"), rows),),
         "scripts",
     )
 

@@ -315,7 +315,7 @@ def page(shown: Sequence[Section]) -> str:
         )
         for cell in part
     ]
-    return "\n".join(cells)
+    return "\n".join(map(str, cells))
 
 
 @pytest.mark.parametrize("width", [20, 80, 120, 400])

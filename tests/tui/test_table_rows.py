@@ -9,10 +9,11 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import AnswerReading, LayerReading, Token
+from engine.tables import Place
 from tests.tui.fakes import make_rows
+from tui.state.columns import FIGURE_COLUMNS
 from tui.state.finding import next_row, rows_with
 from tui.views.table.table_rows import (
-    FIGURES,
     Followed,
     RowFacts,
     header_segments,
@@ -26,7 +27,7 @@ HUES = tuple(Style(color=f"color({number})") for number in range(30, 38))
 BARS = tuple(Style(color=f"color({number})") for number in range(40, 48))
 TEXT, FAINT, ANSWER, ANSWER_BAR, BAR, GOOD, ERROR, STRUCK, CURSOR = COLOURS
 STYLES = Styles(TEXT, FAINT, ANSWER, ANSWER_BAR, BAR, GOOD, ERROR, STRUCK, CURSOR, HUES, BARS)
-FIGURE_SETS = st.lists(st.sampled_from(list(FIGURES)), unique=True).map(tuple)
+FIGURE_SETS = st.lists(st.sampled_from(list(FIGURE_COLUMNS)), unique=True).map(tuple)
 
 
 @given(st.integers(20, 300), st.integers(1, 40), st.integers(0, 60), FIGURE_SETS)
@@ -42,14 +43,14 @@ def test_columns_fit(width: int, top_k: int, first: int, figures: tuple[str, ...
     for reading in make_rows(3, 1, top_k=top_k):
         reading = replace(reading, answer=AnswerReading(0.3, 1.0, 98765), kl_to_last=1e-9)
         facts = RowFacts(
-            reading.layer, 3, reading, answer=17, formation=1, followed=(0.5, 123456, 3)
+            reading.layer, 3, reading, answer=17, formation=1, followed=(Place(0.5, 123456), 3)
         )
         row = row_segments(facts, columns, STYLES, ascii_only=False)
         assert sum(cell_len(text) for text, _ in row) == width - 1
 
 
 def test_columns_by_choice_make_way_for_the_first_token() -> None:
-    every = tuple(FIGURES)
+    every = tuple(FIGURE_COLUMNS)
     assert plan_columns(200, 3, 0, every).figures == every
     assert plan_columns(60, 3, 0, every).figures != every
     assert plan_columns(60, 3, 0, every).count == 1

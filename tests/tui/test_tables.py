@@ -23,8 +23,10 @@ from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
 from tests.tui.fakes import track
 from tests.tui.stage import SIZES, in_loop
-from tui.sharing.exporting import EXPORTS, suggested_stem, write_text
-from tui.sharing.tables import COLUMNS, COPY_FORMATS, row_text, table_text, write_export
+from tui.sharing.copying import row_text, table_text, write_export
+from tui.sharing.exporting import suggested_stem, write_text
+from tui.sharing.formats import COPY_FORMATS, FORMATS
+from tui.sharing.run_tables import TOKEN_COLUMNS
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.files.export_dialog import ExportDialog
@@ -32,6 +34,7 @@ from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
+COLUMNS = tuple(column.name for column in TOKEN_COLUMNS)
 FIGURES = ("entropy", "rms", "kl", "answer", "tracked")
 SPREADSHEET = ["=1+1", "+1", "-1", "@x", '"', "''", ",", "\t", "\r", "\n", "\r\n", "\x00", ";"]
 MARKDOWN = ["|", "\\|", "`", "**", "_a_", "<b>", "&lt;", "[a](b)", "![x](y)", "~~x~~", "$x$", "#",
@@ -185,7 +188,7 @@ def test_json_is_a_session(tmp_path: Path) -> None:
     assert read_session(tmp_path / "copied.json").runs == (view.run,)
 
 
-@pytest.mark.parametrize("name", [each.name for each in EXPORTS if each.name != "svg"])
+@pytest.mark.parametrize("name", [each.name for each in FORMATS if each.name != "svg"])
 def test_every_format_is_written(tmp_path: Path, name: str) -> None:
     view, path = make_view(), tmp_path / "run.out"
     write_export(view, name, path, 2, ("entropy", "rms"), LoadOptions("samples/model"))
@@ -255,7 +258,7 @@ def test_a_suggested_name_is_plain(name: str) -> None:
 async def test_a_format_and_a_file_are_chosen(size: tuple[int, int], tmp_path: Path) -> None:
     play = ExportDialog(make_view(prompt="Shape of it:"), tmp_path, ascii_only=False)
     async with on_stage(play, size) as stage:
-        for each in EXPORTS:
+        for each in FORMATS:
             assert each.name in stage.text
             assert each.title in stage.text
         assert "shape-of-it.csv" in stage.text

@@ -18,7 +18,9 @@ from engine.errors import BadInput
 from engine.system.files import read_file
 from tui.disk.paths import config_file, short_path
 from tui.disk.toml_lines import KeyPath, key_lines
-from tui.state.column_names import COLUMN_NAMES
+from tui.sharing.formats import COPY_FORMATS
+from tui.state.columns import FIGURE_COLUMNS
+from tui.state.curves import Measure
 
 PREFIX: Final = "LENSCOPE_"
 DEVICE: Final = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)\Z"
@@ -28,8 +30,17 @@ _MOST_BYTES: Final = 2**20
 Doc = Meta
 """`Annotated[type, Doc(description=...)]`: the description is what `lenscope config` prints."""
 
-CopyFormat = Literal["tsv", "markdown", "json"]
-PlotMeasure = Literal["probability", "log", "rank"]
+_CHOICES: Final[dict[str, Collection[str]]] = {
+    "copy_format": COPY_FORMATS,
+    "plot": [measure.value for measure in Measure],
+}
+"""Fields that take one of these words; whoever declares them says which there are."""
+
+
+def listed(names: Collection[str]) -> str:
+    """Return words as a sentence has them: "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,13 +67,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     columns: Annotated[
         tuple[str, ...] | None,
-        Doc(description=f"columns beside the tokens, of {', '.join(COLUMN_NAMES)}"),
+        Doc(description=f"columns beside the tokens, of {', '.join(FIGURE_COLUMNS)}"),
     ] = None
-    plot: Annotated[
-        PlotMeasure | None, Doc(description="what is plotted: probability, log or rank")
-    ] = None
+    plot: Annotated[str | None, Doc(description=f"what is plotted: {listed(_CHOICES['plot'])}")] = (
+        None
+    )
     copy_format: Annotated[
-        CopyFormat | None, Doc(description="what y and Y copy: tsv, markdown or json")
+        str | None, Doc(description=f"what y and Y copy: {listed(_CHOICES['copy_format'])}")
     ] = None
     lite: Annotated[bool, Doc(description="for slow lines: fewer bytes")] = False
     ascii: Annotated[bool, Doc(description="plain ASCII, no picture")] = False
@@ -225,10 +236,13 @@ def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str]
         msgspec.convert({name: value}, Settings)
     except msgspec.ValidationError:
         return (name,), f"{name}: expected {_expected(known[name].type)}, got {_shown(value)}"
+    if name in _CHOICES and value not in _CHOICES[name]:
+        words = f"expected one of {', '.join(sorted(_CHOICES[name]))}, got {_shown(value)}"
+        return (name,), f"{name}: {words}"
     if name == "columns":
-        wrong = _first_unknown(value, COLUMN_NAMES)
+        wrong = _first_unknown(value, FIGURE_COLUMNS)
         if wrong is not None:
-            words = f"there is no column {_shown(wrong)}{_perhaps(wrong, COLUMN_NAMES)}"
+            words = f"there is no column {_shown(wrong)}{_perhaps(wrong, FIGURE_COLUMNS)}"
             return (name,), f"{name}: {words}"
     if name == "theme" and themes is not None and value not in themes():
         words = f"there is none called {_shown(value)}{_perhaps(value, themes())}"

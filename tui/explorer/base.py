@@ -21,7 +21,7 @@ from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.sharing import clipboard
 from tui.startup import Startup
-from tui.state.column_names import COLUMN_NAMES
+from tui.state.columns import in_order
 from tui.state.curves import Measure
 from tui.state.presets import Preset
 from tui.state.view_state import ViewState
@@ -70,8 +70,7 @@ class ExplorerBase(App[int], inherit_bindings=False):
         self.theme = startup.theme or self._theme_chosen_last()
         columns = startup.columns or self.remembered.columns
         if columns is not None:
-            figures = tuple(name for name in COLUMN_NAMES if name in columns)
-            self.state.look = dataclasses.replace(self.state.look, figures=figures)
+            self.state.look = dataclasses.replace(self.state.look, figures=in_order(columns))
         self._main = MainScreen(
             self.state.question.prompt,
             self.keymap,

@@ -20,7 +20,7 @@ class SharingKeys(ExplorerBase):
         """Copy the row under the cursor."""
         run = self._readable()
         if run is not None:
-            from tui.sharing.tables import row_text
+            from tui.sharing.copying import row_text
 
             row = self.table.cursor
             if row < len(run.rows):
@@ -32,7 +32,7 @@ class SharingKeys(ExplorerBase):
         """Copy the whole table."""
         run = self._readable()
         if run is not None:
-            from tui.sharing.tables import table_text
+            from tui.sharing.copying import table_text
 
             look = self.state.look
             text = table_text(run, self._format, look.top_k, look.figures)
@@ -40,7 +40,7 @@ class SharingKeys(ExplorerBase):
 
     def action_copy_as(self) -> None:
         """Choose the format that copying uses, and copy the table."""
-        from tui.sharing.tables import COPY_FORMATS
+        from tui.sharing.formats import COPY_FORMATS
         from tui.widgets.chooser import Choice, Chooser
 
         choices = [Choice(name, name, detail) for name, detail in COPY_FORMATS.items()]
@@ -84,7 +84,7 @@ class SharingKeys(ExplorerBase):
             # A moment later, when the dialog has gone from the screen.
             self.set_timer(0.2, lambda: self._shoot(path))
             return
-        from tui.sharing.tables import write_export
+        from tui.sharing.copying import write_export
 
         look = self.state.look
         try:
@@ -111,10 +111,10 @@ class SharingKeys(ExplorerBase):
 
     @property
     def _format(self) -> str:
-        from tui.sharing.tables import COPY_FORMATS
+        from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 
         chosen = self._format_chosen or self.startup.copy_format or self.remembered.copy_format
-        return chosen if chosen in COPY_FORMATS else "tsv"
+        return chosen if chosen in COPY_FORMATS else DEFAULT_COPY
 
     def _take_format(self, name: str | None) -> None:
         if name is not None:

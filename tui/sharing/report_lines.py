@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.box import ASCII2, SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table as RichTable
 from rich.text import Text
 
-from engine.sweeps.report import Section, Table
+from engine.sweeps.report import Section
+from tui.sharing.renderers.rich_table import rich_table
 from tui.text.show import plain_line
 
 
@@ -22,20 +21,6 @@ def report_lines(
         yield Text(plain_line(section.title, ascii_only=ascii_only), style="bold")
         yield Text(plain_line(section.words, ascii_only=ascii_only))
         for table in section.tables:
-            yield _table(table, ascii_only)
+            yield rich_table(table, ascii_only=ascii_only)
         for note in section.notes:
             yield Text(f"  {plain_line(note, ascii_only=ascii_only)}")
-
-
-def _table(table: Table, ascii_only: bool) -> RichTable:
-    box = ASCII2 if ascii_only else SIMPLE_HEAD
-    drawn = RichTable(box=box, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
-    for index, head in enumerate(table.heads):
-        drawn.add_column(
-            Text(plain_line(head, ascii_only=ascii_only)),
-            justify="right" if index else "left",
-            overflow="fold",
-        )
-    for row in table.rows:
-        drawn.add_row(*(Text(plain_line(cell, ascii_only=ascii_only)) for cell in row))
-    return drawn

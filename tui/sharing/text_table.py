@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from engine.records import LayerReading, Run
-from tui.text.bars import probability_bar
+from engine.methods.registry import tables_of
+from engine.records import LayerReading, Reading, Run
+from engine.tables import Column
+from tui.sharing.renderers.plain import PlainRows, plain_lines
+from tui.sharing.run_tables import candidates
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
 
@@ -18,8 +21,15 @@ class TextTable:
         self._top_k = top_k
         self._ascii = ascii_only
         cell = (width - 6 - 8) // top_k - 2
-        self._bar = max(0, min(10, cell - FIGURE_WIDTH - 12))
-        self._token = max(6, min(24, cell - FIGURE_WIDTH - self._bar - 2))
+        bar = max(0, min(10, cell - FIGURE_WIDTH - 12))
+        token = max(6, min(24, cell - FIGURE_WIDTH - bar - 2))
+        columns = [
+            Column("layer", "count"),
+            *(Column(f"top-{rank}", "candidate") for rank in range(1, top_k + 1)),
+            Column("entropy", "number", decimals=3),
+        ]
+        widths = [5, *[token + bar + FIGURE_WIDTH + 2] * top_k, 7]
+        self._rows = PlainRows(columns, widths, bar=bar, ascii_only=ascii_only)
 
     def start(self, run: Run) -> list[str]:
         """Return the question, then the head of the table."""
@@ -35,16 +45,12 @@ class TextTable:
 
     def head(self) -> str:
         """Return the names of the columns."""
-        cell = self._token + self._bar + FIGURE_WIDTH + 2
-        heads = "  ".join(f"top-{rank}".ljust(cell) for rank in range(1, self._top_k + 1))
-        return f"layer  {heads}  entropy"
+        return self._rows.head()
 
     def row(self, row: LayerReading) -> str:
         """Return the line of a row."""
-        cells = "  ".join(self._cell(row, rank) for rank in range(self._top_k))
-        entropy = "-" if row.entropy is None else f"{row.entropy:.3f}"
-        note = f"  ({row.approximate})" if row.approximate else ""
-        return f"{row.layer:>5}  {cells}  {entropy:>7}{note}"
+        line = self._rows.row((row.layer, *candidates(row, self._top_k), row.entropy))
+        return line + (f"  ({row.approximate})" if row.approximate else "")
 
     def end(self, run: Run) -> list[str]:
         """Return the answer and the proof; nothing of a run that has none."""
@@ -66,14 +72,6 @@ class TextTable:
         )
         return lines
 
-    def _cell(self, row: LayerReading, rank: int) -> str:
-        if rank >= len(row.top):
-            return " " * (self._token + self._bar + FIGURE_WIDTH + 2)
-        token = row.top[rank]
-        text = display_text(token.text, self._token, ascii_only=self._ascii)
-        bar = probability_bar(token.probability, self._bar, ascii_only=self._ascii)
-        return f"{text} {bar} {figure(token.probability)}"
-
     def _safe(self, text: str) -> str:
         return display_text(text, spaces=False, ascii_only=self._ascii)
 
@@ -83,4 +81,19 @@ def plain_table(run: Run, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: b
     table = TextTable(top_k, width, ascii_only=ascii_only)
     rows = [table.row(row) for row in run.rows]
     lines = [*table.start(run), *rows, *table.end(run)]
+    for reading in run.readings:
+        lines += reading_lines(reading, ascii_only=ascii_only)
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def reading_lines(reading: Reading, *, ascii_only: bool = False) -> list[str]:
+    """Return what a method found: its tables, each after a blank line, and its proof."""
+    lines: list[str] = []
+    for table in tables_of(reading):
+        lines += ["", *plain_lines(table, ascii_only=ascii_only)]
+    proof = reading.proof
+    if proof is not None:
+        gap = "not finite" if proof.error is None else f"{proof.error:.2g}"
+        state = "passed" if proof.passed else "FAILED: do not believe these numbers"
+        lines.append(f"proof    {state}: {proof.what} ({gap}, tolerance {proof.tolerance:.2g})")
+    return lines

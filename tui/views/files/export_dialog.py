@@ -14,19 +14,20 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.sharing.exporting import EXPORTS, Export, suggested_stem
+from tui.sharing.exporting import suggested_stem
+from tui.sharing.formats import FORMATS, Format
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line, stand_in_text
 from tui.views.files.file_dialog import expand
 from tui.widgets.captions import put_title
 
-_ENDINGS = frozenset(export.ending for export in EXPORTS)
+_ENDINGS = frozenset(export.ending for export in FORMATS)
 _MOST_NAME = 40
-_NAMES = max(len(export.name) for export in EXPORTS)
+_NAMES = max(len(export.name) for export in FORMATS)
 
 
 class ExportDialog(ModalScreen[tuple[str, Path] | None]):
-    """Returns the name of one of `EXPORTS` and the file, or None. Where there is a file of that
+    """Returns the name of one of `FORMATS` and the file, or None. Where there is a file of that
     name already, replacing it was confirmed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,12 +61,12 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             put_title(box, f"export: {name.rstrip()}")
             box.border_subtitle = "up and down choose, enter exports, esc closes"
             yield OptionList(
-                *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in EXPORTS),
+                *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in FORMATS),
                 compact=True,
                 markup=False,
             )
             yield Static(markup=False)
-            first = suggested_stem(self._run.name) + EXPORTS[0].ending
+            first = suggested_stem(self._run.name) + FORMATS[0].ending
             yield Input(first, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
@@ -81,7 +82,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         """Choose another format."""
         choices = self.query_one(OptionList)
         here = choices.highlighted or 0
-        choices.highlighted = min(max(here + step, 0), len(EXPORTS) - 1)
+        choices.highlighted = min(max(here + step, 0), len(FORMATS) - 1)
 
     @on(OptionList.OptionHighlighted)
     def _format_chosen(self) -> None:
@@ -115,8 +116,8 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             self.dismiss((self._chosen.name, path))
 
     @property
-    def _chosen(self) -> Export:
-        return EXPORTS[self.query_one(OptionList).highlighted or 0]
+    def _chosen(self) -> Format:
+        return FORMATS[self.query_one(OptionList).highlighted or 0]
 
     def _say_where(self) -> None:
         folder = plain_line(str(self._folder), ascii_only=self._ascii)

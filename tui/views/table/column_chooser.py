@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
-from tui.state.column_names import COLUMN_NAMES
+from tui.state.columns import FIGURE_COLUMNS, in_order
 
 
 class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
@@ -60,12 +60,12 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
 
     def action_take(self) -> None:
         """Close with what is chosen."""
-        self.dismiss(tuple(name for name in COLUMN_NAMES if name in self._chosen))
+        self.dismiss(in_order(self._chosen))
 
     def _switch(self, index: int | None) -> None:
         if index is None:
             return
-        self._chosen ^= {list(COLUMN_NAMES)[index]}
+        self._chosen ^= {list(FIGURE_COLUMNS)[index]}
         choices = self.query_one(OptionList)
         choices.replace_option_prompt_at_index(index, self._lines()[index])
 
@@ -75,7 +75,7 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
             Content.assemble(
                 (f" {on if name in self._chosen else off} ", "$primary"),
                 (f"{name:<9}", "$foreground"),
-                (meaning, "$faint"),
+                (column.meaning, "$faint"),
             )
-            for name, meaning in COLUMN_NAMES.items()
+            for name, column in FIGURE_COLUMNS.items()
         ]

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from engine.tables import Place
 from tui.actions.keymap import table_bindings
 from tui.state.finding import matches
 from tui.state.run_view import RunView
@@ -208,9 +209,7 @@ def _followed(run: RunView) -> Followed | None:
     return Followed(last.text, run.hues.get(last.id), last.probability, last.rank)
 
 
-def _place_in(
-    followed: Followed | None, layer: int
-) -> tuple[float | None, int | None, int | None] | None:
+def _place_in(followed: Followed | None, layer: int) -> tuple[Place | None, int | None]:
     if followed is None or layer >= len(followed.probability):
-        return None
-    return followed.probability[layer], followed.rank[layer], followed.hue
+        return None, None
+    return Place(followed.probability[layer], followed.rank[layer]), followed.hue

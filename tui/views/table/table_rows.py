@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
+from engine.tables import Place
+from tui.state.columns import FIGURE_COLUMNS
 from tui.state.finding import matches
 from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure, number, ordinal
@@ -24,9 +26,6 @@ _LEAST_TOKEN: Final = 5
 _WISHED_TOKEN: Final = 9
 _LEAST_BAR: Final = 3
 _MOST_BAR: Final = 16
-
-FIGURES: Final = {"entropy": 7, "rms": 8, "kl": 8, "answer": 12, "tracked": 12}
-"""The columns by choice and their widths, a gap ahead included."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Columns:
     @property
     def figures_width(self) -> int:
         """Cells of the columns by choice; the sign of an approximate row is the first of them."""
-        return max(sum(FIGURES[name] for name in self.figures), _APPROXIMATE)
+        return max(_widths(self.figures), _APPROXIMATE)
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class RowFacts:
     """Top-1 is another than in the row before; the first row counts as changed."""
     hues: Mapping[int, int] = field(default_factory=dict)
     """Token id -> hue, of the tokens that this row shows."""
-    followed: tuple[float | None, int | None, int | None] | None = None
-    """Probability, rank and hue of the followed token here."""
+    followed: tuple[Place | None, int | None] = (None, None)
+    """Where the followed token stands here, and its hue."""
     find: str = ""
     struck: bool = False
     out_normed: bool = False
@@ -94,9 +93,9 @@ def plan_columns(
     free = width - GUTTER - _LAYER - _MARK
     kept: list[str] = []
     for name in figures:
-        if free - sum(FIGURES[known] for known in kept) - FIGURES[name] >= narrowest:
+        if free - _widths([*kept, name]) >= narrowest:
             kept.append(name)
-    room = max(free - max(sum(FIGURES[name] for name in kept), _APPROXIMATE), 0)
+    room = max(free - max(_widths(kept), _APPROXIMATE), 0)
     count = max(1, min(top_k, room // narrowest))
     first = max(0, min(first, top_k - count))
     each = room // count
@@ -110,6 +109,10 @@ def plan_columns(
     return Columns(width, first, count, token, bar, gap, tuple(kept))
 
 
+def _widths(names: Iterable[str]) -> int:
+    return sum(FIGURE_COLUMNS[name].width for name in names)
+
+
 def header_segments(
     columns: Columns, styles: Styles, followed: Followed | None, *, ascii_only: bool
 ) -> Segments:
@@ -120,7 +123,8 @@ def header_segments(
     room = columns.width - columns.figures_width
     segments: Segments = [(text[:room].ljust(room), styles.faint)]
     for name in columns.figures:
-        width = FIGURES[name] - (name != "entropy")
+        column = FIGURE_COLUMNS[name]
+        width = column.width - (name != "entropy")
         if name == "tracked" and followed is not None:
             title = display_text(followed.text, ascii_only=ascii_only)
             if cell_len(title) > width:
@@ -129,8 +133,7 @@ def header_segments(
             title = " " * (1 + width - cell_len(title)) + title
             segments.append((title, styles.of_hue(followed.hue)[0]))
         else:
-            title = {"kl": "KL", "tracked": "tracked"}.get(name, name)
-            segments.append((title.rjust(FIGURES[name]), styles.faint))
+            segments.append((column.column.head.rjust(column.width), styles.faint))
     return segments if columns.figures else [*segments, (" " * _APPROXIMATE, styles.faint)]
 
 
@@ -162,32 +165,28 @@ def row_segments(
 def _figure(
     name: str, facts: RowFacts, reading: LayerReading, styles: Styles, faint: Style
 ) -> tuple[str, Style]:
-    width = FIGURES[name]
-    if name == "entropy":
-        text = "-" if reading.entropy is None else f"{reading.entropy:.2f}"
-    elif name == "rms":
-        text = number(reading.rms)
-    elif name == "kl":
-        text = number(reading.kl_to_last)
-    elif name == "answer":
-        answer = reading.answer
-        text = "-" if answer is None else _place(answer.probability, answer.rank)
-        return text.rjust(width), faint if facts.struck else styles.answer_bar
-    elif facts.followed is None:
-        text = "-"
+    column = FIGURE_COLUMNS[name]
+    place, hue = facts.followed
+    value = column.value(reading, place)
+    style = faint
+    if isinstance(value, Place):
+        text = _place(value)
+        if not facts.struck:
+            style = styles.answer_bar if name == "answer" else styles.of_hue(hue)[0]
+    elif isinstance(value, float) and name == "entropy":
+        text = f"{value:.2f}"
     else:
-        probability, rank, hue = facts.followed
-        style = faint if facts.struck else styles.of_hue(hue)[0]
-        return _place(probability, rank).rjust(width), style
-    return text.rjust(width), faint
+        text = number(value if isinstance(value, float) else None)
+    return text.rjust(column.width), style
 
 
-def _place(probability: float | None, rank: int | None) -> str:
+def _place(place: Place) -> str:
     """A probability, and the rank in five cells."""
-    if probability is None:
+    if place.probability is None:
         return "-"
-    place = "" if rank is None else f"#{rank}" if rank < 10000 else f"#{rank // 1000}k"
-    return f"{figure(probability)} {place:<5}"
+    rank = place.rank
+    shown = "" if rank is None else f"#{rank}" if rank < 10000 else f"#{rank // 1000}k"
+    return f"{figure(place.probability)} {shown:<5}"
 
 
 def _layer_word(facts: RowFacts) -> str:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
-from engine.records import LayerReading, Run, Session
+from engine.methods.registry import tables_of
+from engine.records import LayerReading, Reading, Run, Session
 from engine.system.stamps import now
+from engine.tables import Table
 from tui.sharing.exporting import write_text
-from tui.sharing.markdown import markdown_table
+from tui.sharing.renderers.json_lines import json_lines
+from tui.sharing.renderers.markdown import escaped, markdown_table
+from tui.sharing.renderers.plain import plain_lines
+from tui.sharing.renderers.separated import separated
 from tui.sharing.reproduce import as_command, as_python
+from tui.sharing.run_tables import rows_table, tokens_table
 from tui.sharing.text_table import TextTable, plain_table
 from tui.state.run_view import RunView
-
-COPY_FORMATS: Final = {
-    "tsv": "a line a row and token, for spreadsheets",
-    "csv": "the same, with commas",
-    "markdown": "a table as on the screen",
-    "text": "as `lenscope run` prints it",
-    "json": "the run as a session, all of it",
-}
-"""What a table can be copied as, and what that is."""
-
-COLUMNS: Final = (
-    "layer", "rank", "id", "token", "probability", "logit", "entropy", "rms", "kl_to_last",
-    "answer_probability", "answer_rank",
-)  # fmt: skip
-"""The columns of TSV and CSV."""
 
 
 def row_text(
@@ -80,7 +68,7 @@ def write_export(
     figures: Sequence[str] = ("entropy",),
     options: LoadOptions | None = None,
 ) -> None:
-    """Write a run as one of `EXPORTS`, SVG aside, which is the screen's. Replaces what is there,
+    """Write a run as one of `FORMATS`, SVG aside, which is the screen's. Replaces what is there,
     atomically. CSV, TSV and JSON hold all tokens of the run, Markdown and text `top_k`.
 
     Raises BadInput, one line: a run that failed its proof, a file that cannot be written.
@@ -107,6 +95,50 @@ def write_export(
     write_text(path, text)
 
 
+def reading_text(reading: Reading, style: str, *, ascii_only: bool = False) -> str:
+    """Return what a method found, in one of `COPY_FORMATS`: all its tables one below the other; as
+    JSON the reading as the session holds it."""
+    if style == "json":
+        from engine.sessions import reading_to_json
+
+        return reading_to_json(reading) + "\n"
+    return "\n".join(_titled(table, style, ascii_only=ascii_only) for table in tables_of(reading))
+
+
+def table_row_text(table: Table, row: int, style: str, *, ascii_only: bool = False) -> str:
+    """Return one row of a table below the names of its columns; as JSON an object.
+
+    Raises IndexError where there is no such row.
+    """
+    one = replace(table, title="", rows=(table.rows[row],), notes=())
+    return _rendered(one, style, ascii_only)
+
+
+def _titled(table: Table, style: str, *, ascii_only: bool) -> str:
+    """A table, with its title and notes where the format has a place for them."""
+    text = _rendered(table, style, ascii_only)
+    if style != "markdown":
+        return text
+    title = f"**{escaped(table.title)}**\n\n" if table.title else ""
+    notes = "".join(f"\n{escaped(note)}\n" for note in table.notes)
+    return title + text + notes
+
+
+def _rendered(table: Table, style: str, ascii_only: bool) -> str:
+    match style:
+        case "tsv":
+            return separated(table, "\t")
+        case "csv":
+            return separated(table, ",")
+        case "markdown":
+            return markdown_table(table, ascii_only=ascii_only)
+        case "text":
+            return "\n".join(plain_lines(table, ascii_only=ascii_only)) + "\n"
+        case "json":
+            return json_lines(table)
+    raise ValueError(f"{style}: not a format of a table")
+
+
 def _text(
     run: Run,
     rows: Sequence[LayerReading],
@@ -117,13 +149,14 @@ def _text(
 ) -> str:
     match style:
         case "tsv" | "csv":
-            return _separated(rows, "\t" if style == "tsv" else ",", top_k)
+            return _rendered(tokens_table(rows, top_k), style, ascii_only)
         case "markdown":
-            return markdown_table(run, rows, _shown(run, top_k), figures, ascii_only=ascii_only)
+            table = rows_table(run, rows, _shown(run, top_k), figures)
+            return _rendered(table, style, ascii_only)
         case "text":
-            table = TextTable(_shown(run, top_k), ascii_only=ascii_only)
-            lines = [table.head(), *(table.row(row) for row in rows)]
-            return "\n".join(line.rstrip() for line in lines) + "\n"
+            lines = TextTable(_shown(run, top_k), ascii_only=ascii_only)
+            text = [lines.head(), *(lines.row(row) for row in rows)]
+            return "\n".join(line.rstrip() for line in text) + "\n"
         case "json":
             held = json.loads(_session_json(run))["runs"][0]["rows"]
             return "".join(json.dumps(held[row.layer]) + "\n" for row in rows)
@@ -140,34 +173,3 @@ def _shown(run: Run, top_k: int | None) -> int:
     """Tokens per row."""
     held = max((len(row.top) for row in run.rows), default=1)
     return max(1, min(top_k or held, held))
-
-
-def _separated(rows: Sequence[LayerReading], mark: str, top_k: int | None) -> str:
-    """A line a row and token. Tokens are exactly what they are, also where they begin with = or
-    another sign that a spreadsheet would take for a formula: a sign put ahead of them would be
-    read back as part of the token. Import the column as text."""
-    lines: list[tuple[object, ...]] = [COLUMNS]
-    for row in rows:
-        answer = row.answer
-        behind = (
-            _finite(row.entropy),
-            _finite(row.rms),
-            _finite(row.kl_to_last),
-            None if answer is None else answer.probability,
-            None if answer is None else answer.rank,
-        )
-        for rank, token in enumerate(row.top[:top_k], 1):
-            what = (row.layer, rank, token.id, token.text)
-            lines.append((*what, token.probability, _finite(token.logit), *behind))
-    return "".join(_line(fields, mark) + "\n" for fields in lines)
-
-
-def _line(fields: Iterable[object], mark: str) -> str:
-    # The writer quotes \r and \n only where they are in its own line ending.
-    buffer = io.StringIO()
-    csv.writer(buffer, delimiter=mark, lineterminator="\r\n").writerow(fields)
-    return buffer.getvalue().removesuffix("\r\n")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
