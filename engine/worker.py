@@ -108,6 +108,7 @@ class Worker:
     def load(self, options: LoadOptions) -> None:
         """Load this model in the place of the present one."""
         generation = self._generation
+        self._drop_background()
         self._lanes.put(lambda: self._load(options, generation))
 
     def ask(self, question: Question, track: Sequence[int] = ()) -> str:
@@ -116,6 +117,7 @@ class Worker:
         The tokens `track` are followed through its rows, beside the answer and every top-1.
         """
         run_id, generation, ids = new_run_id(), self._generation, tuple(track)
+        self._drop_background()
         self._lanes.put(lambda: self._ask(question, run_id, ids, generation))
         return run_id
 
@@ -154,6 +156,7 @@ class Worker:
         """
         generation = self._generation
         asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
+        self._drop_background()
         self._lanes.put(lambda: self._ask_against(of, asked, generation))
         return tuple(run_id for run_id, _ in asked)
 
@@ -175,7 +178,6 @@ class Worker:
             order()
 
     def _load(self, options: LoadOptions, generation: int) -> None:
-        self._drop_background()
         self._loaded = None
         self._runs.clear()
         give_memory_back()
@@ -219,7 +221,6 @@ class Worker:
     def _ask(
         self, question: Question, run_id: str, track: tuple[int, ...], generation: int
     ) -> None:
-        self._drop_background()
         if generation < self._generation:
             self._tell(RunEnded(_never_begun(question, run_id)))
             return
@@ -244,7 +245,6 @@ class Worker:
     def _ask_against(
         self, of: str, asked: Sequence[tuple[str, Counterfactual]], generation: int
     ) -> None:
-        self._drop_background()
         subject, loaded = self._runs.get(of), self._loaded
         if generation < self._generation and subject is not None:
             for run_id, counterfactual in asked:
@@ -415,7 +415,7 @@ class Worker:
         return False
 
     def _drop_background(self) -> None:
-        """A new run, or another model, comes first."""
+        """A new run, or another model, ends what was put into the background before it."""
         for reading in list(self._readings.values()):
             reading.cancelled = reading.cancelled or reading.background
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from engine.events import LoadOptions
-    from engine.records import Counterfactual, Question, Session
+    from engine.records import Counterfactual, Question, Request, Session
     from tui.disk.settings import Settings
 
 
@@ -200,7 +200,7 @@ def _show_settings(name: str, given: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
-    against = _against(options)
+    against, reads = _against(options), _reads(options)
     load_options, question = _checked(options, load_settings(themes=_themes).settings)
     from tui.commands.run import run_headless
 
@@ -211,7 +211,19 @@ def _run(options: argparse.Namespace) -> int:
         json_path=options.json,
         previews=not options.no_preview,
         against=against,
+        reads=reads,
+        lists_methods="list" in (options.read or ()),
+        seed=options.seed,
     )
+
+
+def _reads(options: argparse.Namespace) -> tuple[Request, ...]:
+    """What methods are asked for; what is wrong with it is said before a model is loaded."""
+    from engine.methods.registry import method_of
+    from engine.methods.requests import parse_read, request_of
+
+    found = [parse_read(text) for text in options.read or () if text != "list"]
+    return tuple(request_of(method_of(name), settings) for name, settings in found)
 
 
 def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:

@@ -13,6 +13,7 @@ from engine.methods.method import Method
 from engine.records import Request
 
 _SETTING: Final = re.compile(r'\s*([a-z_]+)\s*=\s*(?:"([^"]*)"|([^,"]*))\s*(?:,|$)')
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`.*")
 _SPAN: Final = re.compile(r"(\d{1,9})-(\d{1,9})")
 _MOST_OF_A_SPAN: Final = 100_000
 
@@ -54,10 +55,18 @@ def request_of(method: Method[Any, Any], settings: Mapping[str, Any]) -> Request
     try:
         made: Request = msgspec.convert(values, method.request, strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error).replace(" - at `$.", " (").rstrip("`")
-        reason += ")" if "(" in reason else ""
-        raise BadInput(f"{method.name}: {reason}; it takes {described(method)}") from None
+        raise BadInput(f"{method.name}: {_reason(error)}; it takes {described(method)}") from None
     return made
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    """What msgspec found wrong, in the words of a command line."""
+    missing = _MISSING.fullmatch(str(error))
+    if missing is not None:
+        return f"{missing[1]}= is missing"
+    what, _, where = str(error).partition(" - at `$.")
+    field = re.match(r"\w*", where)
+    return f"{field[0]}=: {what}" if field and field[0] else what
 
 
 def fields_of(method: Method[Any, Any]) -> dict[str, Any]:

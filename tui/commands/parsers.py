@@ -66,6 +66,12 @@ def run_parser() -> argparse.ArgumentParser:
         help="ask again with something else in the picture's stead, each a run of its own: "
         f"{listed().replace('%', '%%')}; commas between them, repeatable",
     )
+    parser.add_argument(
+        "--read",
+        metavar="METHOD[:field=value,...]",
+        action="append",
+        help="let a method find out more about the run (`--read list` names them all); repeatable",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the session here (-: stdout)")
     parser.add_argument(
         "--no-preview", action="store_true", help="leave the picture's preview out of the JSON"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.errors import BadInput
+from engine.errors import BadInput, CannotRead
 from engine.events import LoadOptions
 from engine.records import (
     Comparison,
@@ -19,6 +19,7 @@ from engine.records import (
     LayerReading,
     Picture,
     Question,
+    Request,
     Run,
     Session,
 )
@@ -27,10 +28,12 @@ from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.sharing.against_table import against_lines
-from tui.sharing.text_table import PLAIN_WIDTH, TextTable
+from tui.sharing.text_table import PLAIN_WIDTH, TextTable, reading_lines
+from tui.text.show import plain_line
 
 if TYPE_CHECKING:
-    from engine.lens.kept import KeptStream
+    from engine.methods.asked_run import AskedRun
+    from engine.methods.method import Subject
     from engine.models.loading import LoadedModel
 
 
@@ -41,9 +44,16 @@ def run_headless(
     json_path: str | None,
     previews: bool,
     against: Sequence[Counterfactual] = (),
+    reads: Sequence[Request] = (),
+    lists_methods: bool = False,
+    seed: int = 0,
 ) -> int:
-    """Load, ask, print; the exit code. `picture_if_any`: the bundled one if the model takes any.
-    `against`: what to put in the picture's stead, each as a run of its own.
+    """Load, ask, read, print; the exit code.
+
+    `picture_if_any`: the bundled picture if the model takes any. `against`: what to put instead of
+    the picture, each as a run of its own. `reads`: what methods are asked about the run; what they
+    need to be compared with is asked as well, noise from `seed`. `lists_methods`: print what each
+    method can do here, and ask nothing.
 
     Raises what loading and asking raise.
     """
@@ -53,17 +63,13 @@ def run_headless(
             say(refusal)
             return Exit.FAULT
     from engine.asking.asking import Asking
+    from engine.methods.asked_run import AskedRun
     from engine.models.loading import load_with
 
     loaded = load_with(options, progress)
     clear_progress()
     say(model_line(loaded))
-    if picture_if_any and loaded.takes_pictures:
-        from msgspec import structs
-
-        import samples
-
-        question = structs.replace(question, picture=Picture(path=str(samples.DEFAULT_PICTURE)))
+    question = _with_bundled_picture(question, loaded) if picture_if_any else question
     if against and question.picture is None:
         raise BadInput(
             "--against needs a picture"
@@ -72,8 +78,11 @@ def run_headless(
         )
     if question.chat and not loaded.has_chat_template:
         say("this model has no chat template: asked raw")
-    table = None if json_path is not None else Table(question.top_k)
     asking = Asking(loaded, question)
+    if lists_methods:
+        _print(*methods_lines(AskedRun(asking, asking.prepare()).subject))
+        return Exit.DONE
+    table = None if json_path is not None else RunningTable(question.top_k)
     if table is not None:
         run = asking.run(started=table.start, read=table.add)
         table.end(run)
@@ -82,49 +91,81 @@ def run_headless(
     if run.status != "done":
         say(run.error or run.status)
         return Exit.MODEL if run.proof is not None else Exit.FAULT
-    runs: list[Run] = [run]
-    comparisons: list[Comparison] = []
+    asked = AskedRun(asking, run, seed)
     if against:
-        assert asking.kept is not None
-        runs, comparisons = _ask_against(loaded, run, asking.kept, against, table is not None)
-        if all(comparison.unavailable for comparison in comparisons):
-            raise BadInput("; ".join(str(comparison.unavailable) for comparison in comparisons))
+        _ask_against(asked, against, prints=table is not None)
+    code = _read(asked, reads, prints=table is not None)
     if json_path is not None:
-        return _write(runs, comparisons, json_path, previews)
-    return Exit.DONE
+        written = _write([asked.run, *asked.others], asked.comparisons, json_path, previews)
+        return written if written != Exit.DONE else code
+    return code
 
 
-def _ask_against(
-    loaded: LoadedModel,
-    picture: Run,
-    kept: KeptStream,
-    counterfactuals: Sequence[Counterfactual],
-    prints: bool,
-) -> tuple[list[Run], list[Comparison]]:
-    """The picture's run and those without it, and how each differs from it."""
-    from engine.methods.against import Against, Listener, ask_against
+def methods_lines(subject: Subject) -> list[str]:
+    """A line a method: what it takes, and what it finds, or why it cannot be used here."""
+    from engine.methods.registry import method_names, method_of
+    from engine.methods.requests import described
 
-    found: dict[str, tuple[Run, Comparison]] = {}
+    lines: list[str] = []
+    for name in method_names():
+        method = method_of(name)
+        reason = method.supports(subject)
+        what = method.title if reason is None else f"not here: {reason}"
+        lines.append(plain_line(f"{name:<10} {what} ({described(method)})"))
+    return lines
 
-    def ended(against: Against, run: Run, comparison: Comparison) -> None:
-        found[against.run_id] = run, comparison
+
+def _with_bundled_picture(question: Question, loaded: LoadedModel) -> Question:
+    if not loaded.takes_pictures:
+        return question
+    from msgspec import structs
+
+    import samples
+
+    return structs.replace(question, picture=Picture(path=str(samples.DEFAULT_PICTURE)))
+
+
+def _ask_against(asked: AskedRun, counterfactuals: Sequence[Counterfactual], prints: bool) -> None:
+    """Ask without the picture, and say how each run differs. Raises BadInput where none can be
+    asked."""
+    asked.ask_against(counterfactuals)
+    for run, comparison in zip(asked.others, asked.comparisons, strict=True):
         if comparison.unavailable is not None:
             say(comparison.unavailable)
         elif run.status != "done":
             say(run.error or run.status)
-
-    againsts = [Against(loaded, picture, kept, each) for each in counterfactuals]
-    ask_against(againsts, Listener(ended=ended))
-    # In the order in which they were asked for, whichever went together.
-    ordered = [found[against.run_id] for against in againsts]
-    runs = [picture, *(run for run, _ in ordered)]
-    comparisons = [comparison for _, comparison in ordered]
     if prints:
-        _print("", *against_lines(runs, comparisons))
-    return runs, comparisons
+        _print("", *against_lines([asked.run, *asked.others], asked.comparisons))
+    if all(comparison.unavailable for comparison in asked.comparisons):
+        raise BadInput("; ".join(str(each.unavailable) for each in asked.comparisons))
 
 
-class Table:
+def _read(asked: AskedRun, requests: Sequence[Request], prints: bool) -> Exit:
+    """Let each method read; those that cannot have a line each, and the others are done."""
+    from engine.methods.registry import method_for
+
+    code = Exit.DONE
+    for request in requests:
+        method = method_for(request)
+        try:
+            reading = asked.read(method, request)
+        except CannotRead as error:
+            say(str(error))
+            code = Exit.MODEL
+            continue
+        except BadInput as error:
+            say(f"{method.name}: {error}")
+            code = code if code != Exit.DONE else Exit.USAGE
+            continue
+        if reading.proof is not None and not reading.proof.passed:
+            say(f"{method.name}: its proof failed: {reading.proof.what}")
+            code = Exit.MODEL
+        if prints:
+            _print(*reading_lines(reading))
+    return code
+
+
+class RunningTable:
     """Prints rows as they are read: plain text, no colour, sized to the terminal."""
 
     def __init__(self, top_k: int) -> None:
