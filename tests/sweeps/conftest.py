@@ -10,8 +10,9 @@ import pytest
 
 from engine.models.loading import LoadedModel
 from engine.records import Question
+from engine.sweeps.progress import Progress
 from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepQuestion
-from engine.sweeps.running import Progress, Sweeping
+from engine.sweeps.running import Sweeping
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Source
 from engine.sweeps.store import Store, read_items

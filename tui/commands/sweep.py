@@ -33,7 +33,7 @@ from tui.state.presets import read_presets
 
 if TYPE_CHECKING:
     from engine.models.loading import LoadedModel
-    from engine.sweeps.running import Progress
+    from engine.sweeps.progress import Progress
 
 OWN_QUESTIONS = "questions"
 QUIET_SECONDS = 10.0

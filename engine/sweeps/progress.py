@@ -1,0 +1,22 @@
+"""How far a sweep has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """Counts of one shard, changed in place while it runs."""
+
+    total: int
+    """Questions that were still to be asked when the sweep began."""
+    done: int = 0
+    """Items that were stored."""
+    failed: int = 0
+    duplicates: int = 0
+    """Questions about a picture that was already asked about under another name: stored once."""
+    batch_size: int = 0
+    notes: dict[str, str] = field(default_factory=dict)
+    """What was found out about the model, by topic: `batches`, `norm`, `padding`, `rounding`,
+    `sharing`."""

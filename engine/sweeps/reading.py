@@ -1,0 +1,68 @@
+"""One pass over a batch of items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engine.errors import CannotRead
+from engine.lens.batched import BatchNumbers
+from engine.sweeps.items import Item
+from engine.sweeps.pixels import DevicePixels
+from engine.sweeps.records import STORED_TOP
+from engine.sweeps.truths import TruthSpellings
+from engine.sweeps.vision import ReusedVision
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from engine.lens.lens import Lens
+
+
+class BatchReader:
+    """Gives batches to the device, reusing what it has for the same pictures."""
+
+    def __init__(
+        self, lens: Lens, spellings: TruthSpellings, share: bool, notes: dict[str, str]
+    ) -> None:
+        """With `share`, prompts of a picture share its vision pass; `notes` are told what the model
+        does not allow."""
+        self._lens = lens
+        self._spellings = spellings
+        self._notes = notes
+        self._vision = ReusedVision(lens, share, notes)
+        self._pixels = DevicePixels(lens)
+        self._reads_unnormed: dict[frozenset[str], bool] = {}
+        """Per kind of inputs, whether rows can be read without the final norm."""
+
+    def read(self, batch: Sequence[Item], same_pictures_follow: bool) -> BatchNumbers:
+        """The numbers of a batch, perhaps still being computed. The vision pass is kept where
+        `same_pictures_follow`. Raises CannotRead, and whatever the model raises."""
+        lens, first = self._lens, batch[0].inputs
+        lens.learn(first)
+        kind = frozenset(first)
+        if kind not in self._reads_unnormed:
+            lens.reads_alone(first)
+            self._reads_unnormed[kind] = self._can_leave_norm_out()
+        inputs = self._pixels.collated(batch)
+        truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
+
+        def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
+            return lens.read_batch(inputs, truths, STORED_TOP, self._reads_unnormed[kind], around)
+
+        if not same_pictures_follow:
+            return read(None)
+        return self._vision.read(tuple(item.picture.sha256 for item in batch), read)
+
+    def forget_pictures(self) -> None:
+        """Free what is kept for more questions about the same pictures."""
+        self._vision.forget()
+        self._pixels.forget()
+
+    def _can_leave_norm_out(self) -> bool:
+        try:
+            self._lens.parts.tail.refuse_norm_off()
+        except CannotRead as error:
+            self._notes["norm"] = f"not read without it: {error}"
+            return False
+        return True

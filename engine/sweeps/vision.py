@@ -1,0 +1,87 @@
+"""One vision pass for all prompts of a picture, once it is proved that this changes no row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.tail import Tail
+from engine.lens.batched import BatchNumbers, ItemNumbers
+from engine.passes.vision_reuse import SharedVision
+
+if TYPE_CHECKING:
+    from engine.lens.lens import Lens
+
+ReadBatch = Callable[[AbstractContextManager[object] | None], BatchNumbers]
+"""Runs one batch inside a context, or inside none."""
+
+
+class ReusedVision:
+    """Runs batches with the vision pass of the last batch where both have the same pictures.
+
+    The first time that this happens the batch also runs with a vision pass of its own, and reuse
+    stops where the rows differ.
+    """
+
+    def __init__(self, lens: Lens, wanted: bool, notes: dict[str, str]) -> None:
+        """`notes` are told whether vision passes are reused, and why not."""
+        self._lens = lens
+        self._wanted = wanted
+        self._notes = notes
+        self._memory: SharedVision | None = None
+        self._proved = False
+        self._pictures: tuple[str, ...] = ()
+        """Digests of the pictures of the pass that is in memory."""
+
+    def read(self, pictures: tuple[str, ...], read: ReadBatch) -> BatchNumbers:
+        """What `read` gives for a batch of the pictures with these digests."""
+        memory = self._ready()
+        if memory is None:
+            return read(None)
+        same_pictures, self._pictures = pictures == self._pictures, pictures
+        found = read(memory.remembering())
+        if self._proved:
+            return found
+        # A cache hit is only evidence if this batch has the same pictures as the last one.
+        if same_pictures and not memory.hits:
+            self._turn_off("nothing is asked twice ahead of the layers")
+        elif same_pictures:
+            memory.keep_only_useful()
+            computed = read(None)
+            self._prove(found.items(), computed.items())
+            return found if self._wanted else computed
+        return read(None) if memory.hits else found
+
+    def forget(self) -> None:
+        """Free the vision pass that is in memory."""
+        if self._memory is not None:
+            self._memory.forget()
+        self._pictures = ()
+
+    def _ready(self) -> SharedVision | None:
+        if not self._wanted:
+            return None
+        if self._memory is None:
+            if not isinstance(self._lens.parts.tail, Tail):
+                self._turn_off("rows are read by running the model again")
+                return None
+            self._memory = SharedVision(self._lens.parts.before)
+        return self._memory
+
+    def _turn_off(self, reason: str) -> None:
+        self._wanted, self._memory = False, None
+        self._notes["sharing"] = f"off: {reason}"
+
+    def _prove(self, reused: list[ItemNumbers], computed: list[ItemNumbers]) -> None:
+        self._proved = True
+        gap = max(
+            difference(one.rows.top_logits, other.rows.top_logits)
+            for one, other in zip(reused, computed, strict=True)
+        )
+        limit = tolerance(self._lens.parts.dtype, computed[0].rows.top_logits)
+        if gap <= limit:
+            self._notes["sharing"] = "prompts of a picture share its vision pass"
+        else:
+            self._turn_off(f"rows differ by {gap:.3g} ({limit:.3g} allowed)")
