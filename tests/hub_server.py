@@ -1,7 +1,7 @@
 """A hub on this machine: what huggingface_hub asks of the real one, answered from folders.
 
 Repositories are folders under `owner/name`. What the real hub does at its worst can be asked for:
-gated, slow, cut off in the middle of a file.
+gated, disabled, slow, cut off in the middle of a file.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ class Hub:
 
     folders: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    disabled: set[str] = field(default_factory=set)
     seconds_per_chunk: float = 0.0
     cut_after: int | None = None
     """Bytes of a weights file after which the connection is closed."""
     cuts: int = 10**9
     """How many more times it is cut."""
     asked: list[str] = field(default_factory=list)
+    short_by: int = 0
+    """Bytes that are missing at the end of every weights file that is sent whole."""
     sent: int = 0
     """Bytes of files."""
     url: str = ""
@@ -114,6 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         if revision not in ("main", COMMIT):
             self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}", body)
             return None
+        if repo in self.hub.disabled:
+            self._refuse(403, "", "Access to this resource is disabled.", body)
+            return None
         if gate and repo in self.hub.gated:
             self._refuse(403, "GatedRepo", f"Access to model {repo} is restricted", body)
             return None
@@ -143,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound", "Entry not found", body)
             return
         content = path.read_bytes()
+        if body and path.suffix in (".safetensors", ".bin"):
+            content = content[: len(content) - self.hub.short_by]
         start = 0
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes="):

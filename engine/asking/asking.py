@@ -21,6 +21,7 @@ from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
+from engine.system.library_errors import miscounts_picture
 from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now
 
@@ -235,8 +236,7 @@ def _with_features_ahead(tokens: tuple[PromptToken, ...], length: int) -> tuple[
 
 def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:
     """Models refuse a prompt with more or fewer image tokens than the picture has features."""
-    text = str(error).lower()
-    if isinstance(error, ValueError) and "image" in text and "token" in text and "feature" in text:
+    if miscounts_picture(error):
         held = sum(token.kind == "image" for token in prepared.tokens)
         raise BadInput(
             f"the prompt holds {held} image tokens, not as many as the picture becomes: {error}"

@@ -17,8 +17,9 @@ from typing import Any
 
 from tqdm.std import tqdm
 
-from engine.errors import CannotLoad, with_causes
+from engine.errors import CannotLoad
 from engine.events import LoadOptions
+from engine.system.library_errors import HubTrouble, hub_trouble
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and, where known, the fraction of it (0..1)."""
@@ -32,6 +33,20 @@ index beside them."""
 
 TELL_EVERY = 0.2
 """Seconds between two tellings of a download's progress."""
+
+_REMEDIES = {
+    HubTrouble.GATED: (
+        "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
+    ),
+    HubTrouble.NO_SUCH_REVISION: "the hub has the model, but not this --revision",
+    HubTrouble.NO_SUCH_MODEL: (
+        "not a folder here and not found on the hub (check the name, or `hf auth login`)"
+    ),
+    HubTrouble.DISABLED: "the hub has disabled this model",
+    HubTrouble.INCOMPLETE: "only a part of it is in the cache, and the hub cannot be reached",
+    HubTrouble.UNREACHABLE: "not a folder here, not in the cache, and the hub cannot be reached",
+    HubTrouble.BROKE_OFF: "the download broke off; try again, it goes on where it stopped",
+}
 
 
 def settings_folder(options: LoadOptions) -> Path:
@@ -169,21 +184,5 @@ class _Download(_Silent):
 
 def remedy_for(error: BaseException) -> str | None:
     """One line for what the hub refuses or fails at, with its own remedy; None for other errors."""
-    kinds = {base.__name__ for each in with_causes(error) for base in type(each).__mro__}
-    if "GatedRepoError" in kinds:
-        return "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
-    if "RevisionNotFoundError" in kinds:
-        return "the hub has the model, but not this --revision"
-    if "RepositoryNotFoundError" in kinds:
-        return "not a folder here and not found on the hub (check the name, or `hf auth login`)"
-    if "DisabledRepoError" in kinds:
-        return "the hub has disabled this model"
-    if "IncompleteSnapshotError" in kinds:
-        return "only a part of it is in the cache, and the hub cannot be reached"
-    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError"}:
-        return "not a folder here, not in the cache, and the hub cannot be reached"
-    if kinds & {"TransportError", "FileMetadataError", "HfHubHTTPError"} or (
-        "Consistency check failed" in str(error)
-    ):
-        return "the download broke off; try again, it goes on where it stopped"
-    return None
+    trouble = hub_trouble(error)
+    return None if trouble is None else _REMEDIES[trouble]

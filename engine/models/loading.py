@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead
+from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead, one_line
 from engine.events import LoadOptions
 from engine.lens.lens import Lens
 from engine.models.checkpoints import model_folder
@@ -26,6 +26,11 @@ from engine.prompts.processors import load_processor, takes_pictures, tokenizer_
 from engine.prompts.templates import has_chat_template
 from engine.prompts.token_texts import refuse_other_vocabulary, remember_tokenizer
 from engine.records import ModelCard, Question
+from engine.system.library_errors import (
+    has_no_safetensors,
+    needs_remote_code,
+    needs_torchvision,
+)
 from engine.system.memory import is_out_of_memory
 from engine.system.quiet import quiet, weights_progress
 
@@ -219,18 +224,16 @@ def _explained(options: LoadOptions) -> Iterator[None]:
     except Cancelled:
         raise
     except Exception as error:
-        raise CannotLoad(f"{options.model}: {_one_line(error, options)}") from error
+        raise CannotLoad(f"{options.model}: {_explanation(error)}") from error
 
 
-def _one_line(error: Exception, options: LoadOptions) -> str:
-    text = " ".join(str(error).split())
-    lowered = text.lower()
-    if "trust_remote_code" in lowered:
+def _explanation(error: Exception) -> str:
+    if needs_remote_code(error):
         return "the model needs its own code to run; trust it with --trust-remote-code"
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
-    if "torchvision" in lowered and isinstance(error, (ImportError, ValueError)):
+    if needs_torchvision(error):
         return "the model's image processor needs torchvision: pip install torchvision"
-    if "no file named" in lowered and "safetensors" in lowered:
+    if has_no_safetensors(error):
         return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
-    return remedy_for(error) or text[:300] or type(error).__name__
+    return remedy_for(error) or one_line(error)

@@ -7,20 +7,12 @@ import sys
 from typing import Any
 
 from engine.errors import with_causes
+from engine.system.library_errors import says_out_of_memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device; looks at what led to the error, too."""
-    return any(_says_so(each) for each in with_causes(error))
-
-
-def _says_so(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "allocate memory" in text or "out of memory" in text
-    )
+    return any(says_out_of_memory(each) for each in with_causes(error))
 
 
 def give_memory_back() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from engine.system.library_errors import WEIGHTS_BAR
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -37,7 +39,7 @@ def weights_progress(progress: Callable[[str, float | None], None]) -> Iterator[
 
     def told(factory: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         items = args[0] if args else settings.get("iterable")
-        if settings.get("desc") != "Loading weights" or items is None:
+        if settings.get("desc") != WEIGHTS_BAR or items is None:
             return factory(*args, **settings)
         return _told(items, progress)
 
