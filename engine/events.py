@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from engine.errors import LenscopeError, Remedy
 from engine.records import Comparison, LayerReading, ModelCard, Part, Reading, Run
 
 
@@ -46,6 +47,7 @@ class ModelFailed(Struct, frozen=True):
     """The model cannot be used; the worker lives on and can load another."""
 
     error: str
+    remedies: tuple[Remedy, ...] = ()
 
 
 class RunStarted(Struct, frozen=True):
@@ -66,6 +68,8 @@ class RunEnded(Struct, frozen=True):
     status "failed" and `proof.passed` false: its rows are to be struck out and never saved."""
 
     run: Run
+    remedies: tuple[Remedy, ...] = ()
+    """Of `run.error`."""
 
 
 class AnswerGrew(Struct, frozen=True):
@@ -81,8 +85,16 @@ class Trouble(Struct, frozen=True):
 
     error: str
     run_id: str | None = None
+    remedies: tuple[Remedy, ...] = ()
     request_id: str | None = None
     """The reading that could not be made."""
+
+    @classmethod
+    def of(
+        cls, error: LenscopeError, run_id: str | None = None, request_id: str | None = None
+    ) -> Trouble:
+        """What an error says; holds on to nothing of it."""
+        return cls(str(error), run_id, error.remedies, request_id)
 
 
 class Spelling(Struct, frozen=True):

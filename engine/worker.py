@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from engine.errors import BadInput, Cancelled, LenscopeError, one_line
+from engine.errors import BadInput, Cancelled, LenscopeError, Remedy, one_line
 from engine.events import (
     AnswerGrew,
     Compared,
@@ -56,7 +56,7 @@ REPLAYS_REMEMBERED = 2
 """Of those, runs whose rows are read by running the model again: they need the pass's inputs and
 what the modules ahead of the layers answered, on the model's device."""
 
-NO_MODEL = "no model is loaded: M chooses one"
+NO_MODEL = "no model is loaded: choose one"
 
 
 Found = TypeVar("Found")
@@ -196,15 +196,15 @@ class Worker:
 
             loaded = load_with(options, tell)
         except Cancelled:
-            failure = f"{options.model}: loading was cancelled"
+            failure = ModelFailed(f"{options.model}: loading was cancelled")
         except LenscopeError as error:
-            failure = str(error)
+            failure = ModelFailed(str(error), error.remedies)
         except Exception as error:
-            failure = f"{options.model}: {one_line(error)}"
+            failure = ModelFailed(f"{options.model}: {one_line(error)}")
         if failure is not None:
             # Only here, when the error and the half-loaded model in its frames are gone.
             give_memory_back()
-            self._tell(ModelFailed(failure))
+            self._tell(failure)
             return
         self._loaded = loaded
         self._tell(
@@ -225,7 +225,7 @@ class Worker:
             self._tell(RunEnded(_never_begun(question, run_id)))
             return
         if self._loaded is None:
-            self._tell(Trouble(NO_MODEL, run_id))
+            self._tell(Trouble(NO_MODEL, run_id, (Remedy.LOAD_MODEL,)))
             return
         from engine.asking.asking import Asking
 
@@ -253,7 +253,7 @@ class Worker:
             return
         if subject is None or loaded is None or subject.stream is None:
             for run_id, _ in asked:
-                self._tell(Trouble(NOT_KEPT, run_id))
+                self._tell(Trouble(NOT_KEPT, run_id, (Remedy.RUN_AGAIN,)))
             return
         from engine.methods.against import Against, Listener, ask_against
 
@@ -274,7 +274,7 @@ class Worker:
 
         def refuse(against: Against, error: LenscopeError) -> None:
             ended.add(against.run_id)
-            self._tell(Trouble(str(error), against.run_id))
+            self._tell(Trouble.of(error, against.run_id))
 
         listener = Listener(
             started=lambda run: self._tell(RunStarted(run)),
@@ -303,7 +303,7 @@ class Worker:
         try:
             return run()
         except LenscopeError as error:
-            self._tell(Trouble(str(error), run_id))
+            self._tell(Trouble.of(error, run_id))
         except Exception as error:
             self._tell(Trouble(one_line(error), run_id))
         finally:
@@ -317,13 +317,13 @@ class Worker:
             self._remember(run.id, subject)
         if run.status == "failed":
             give_memory_back()
-        self._tell(RunEnded(run))
+        self._tell(RunEnded(run, asking.remedies))
 
     def _subject(self, run_id: str) -> Subject:
         """What is kept of a run, and of the others. Raises BadInput where it is gone."""
         subject = self._runs.get(run_id)
         if subject is None:
-            raise BadInput(NOT_KEPT)
+            raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         others = {other: known for other, known in self._runs.items() if other != run_id}
         return replace(subject, others=others)
 
@@ -333,7 +333,8 @@ class Worker:
             return
         subject = self._runs.get(run_id)
         if self._loaded is None or subject is None:
-            self._tell(Trouble("ask again first: this run's inputs are gone", run_id))
+            gone = "this run's inputs are gone: run it again first"
+            self._tell(Trouble(gone, run_id, (Remedy.RUN_AGAIN,)))
             return
         from engine.asking.asking import continue_greedily, explain
 
@@ -349,12 +350,12 @@ class Worker:
             pass
         except Exception as error:
             give_memory_back()
-            self._tell(Trouble(explain(error), run_id))
+            self._tell(Trouble.of(explain(error), run_id))
         self._tell(AnswerGrew(run_id, "", ended=True))
 
     def _spell(self, typed: str) -> None:
         if self._loaded is None:
-            self._tell(Trouble(NO_MODEL))
+            self._tell(Trouble(NO_MODEL, None, (Remedy.LOAD_MODEL,)))
             return
         loaded = self._loaded
         from engine.prompts.processors import tokenizer_of
@@ -383,7 +384,8 @@ class Worker:
 
         from engine.asking.asking import explain
 
-        failure = found = None
+        found: Part | Reading | None = None
+        failure: Trouble | None = None
         try:
             if stop():
                 raise Cancelled("cancelled")
@@ -393,11 +395,12 @@ class Worker:
                 reading.found = carry_out(method, subject, reading.request, stop)
             found = next(reading.found)
         except Cancelled:
-            failure = "reading more of this run was cancelled"
+            gone = "reading more of this run was cancelled"
+            failure = Trouble(gone, reading.run_id, (), reading.id)
         except LenscopeError as error:
-            failure = str(error)
+            failure = Trouble.of(error, reading.run_id, reading.id)
         except Exception as error:
-            failure = explain(error)
+            failure = Trouble.of(explain(error), reading.run_id, reading.id)
         if isinstance(found, Part):
             self._tell(ReadingGrew(reading.run_id, reading.id, found))
             return True
@@ -408,10 +411,10 @@ class Worker:
             return False
         # Only here, when the error and the tensors in its frames are gone.
         give_memory_back()
-        if reading.background and stop():
+        if failure is None or (reading.background and stop()):
             self._tell(ReadingDropped(reading.run_id, reading.id))
         else:
-            self._tell(Trouble(str(failure), reading.run_id, reading.id))
+            self._tell(failure)
         return False
 
     def _drop_background(self) -> None:

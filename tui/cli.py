@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _complain(f"the output cannot be written ({error.strerror or error})", Exit.FAULT)
     except LenscopeError as error:
-        return _complain(str(error), exit_for(error))
+        from tui.text.remedies import error_line
+
+        return _complain(error_line(error), exit_for(error))
 
 
 def script() -> None:

@@ -11,7 +11,16 @@ from typing import Any
 from msgspec import structs
 
 from engine.counterfactuals.inputs import counterfactual_inputs
-from engine.errors import BadInput, Cancelled, LenscopeError, TooManyAtOnce, one_line
+from engine.errors import (
+    LESS_MEMORY,
+    BadInput,
+    Cancelled,
+    LenscopeError,
+    PassFailed,
+    Remedy,
+    TooManyAtOnce,
+    one_line,
+)
 from engine.lens.kept import KeptStream
 from engine.lens.lens import describe_failure
 from engine.lens.row_reader import Beside, Wanted
@@ -64,6 +73,8 @@ class Asking:
         self.prepared: Prepared | None = None
         self.kept: KeptStream | None = None
         """More can be read from it; None unless the run is done."""
+        self.remedies: tuple[Remedy, ...] = ()
+        """What can be done about the run's error."""
 
     def run(
         self,
@@ -172,9 +183,12 @@ def ask_together(
     items = [asking.prepared for asking in askings if asking.prepared is not None]
     rows: list[list[LayerReading]] = [[] for _ in askings]
 
-    def broken_off(status: RunStatus, error: str | None = None) -> tuple[Run, ...]:
+    def broken_off(status: RunStatus, error: PassFailed | None = None) -> tuple[Run, ...]:
+        for asking in askings:
+            asking.remedies = () if error is None else error.remedies
+        reason = None if error is None else str(error)
         return tuple(
-            structs.replace(asking.begun, rows=tuple(own), status=status, error=error)
+            structs.replace(asking.begun, rows=tuple(own), status=status, error=reason)
             for asking, own in zip(askings, rows, strict=True)
         )
 
@@ -191,8 +205,9 @@ def ask_together(
         except (TypeError, ValueError) as error:
             # The pass that learns this kind of inputs: some models need a picture.
             if first.picture is None and loaded.takes_pictures:
+                failed = explain(error)
                 raise BadInput(
-                    f"this model cannot be asked without a picture ({explain(error)})"
+                    f"this model cannot be asked without a picture ({failed})", *failed.remedies
                 ) from error
             raise
         for asking in askings:
@@ -243,14 +258,15 @@ def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:
         ) from None
 
 
-def explain(error: BaseException) -> str:
-    """One line for an error that came out of a pass, with what to try."""
+def explain(error: BaseException) -> PassFailed:
+    """An error that came out of a pass, in one line and with what to try."""
     if is_out_of_memory(error):
-        return (
-            "memory ran out during the pass; try a smaller picture, --dtype bfloat16, "
-            "--quantize 4bit or --device-map auto"
+        return PassFailed(
+            "memory ran out during the pass; try a smaller picture, a 16-bit dtype, "
+            "quantised weights or several devices",
+            *LESS_MEMORY,
         )
-    return f"the pass failed: {one_line(error)}"
+    return PassFailed(f"the pass failed: {one_line(error)}")
 
 
 def continue_greedily(

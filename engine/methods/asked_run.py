@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.methods.against import Against, Listener, ask_against
 from engine.methods.method import Method, Subject, read_whole
 from engine.records import Comparison, Counterfactual, Reading, Request, Run
@@ -23,6 +23,8 @@ class AskedRun:
         self.others: list[Run] = []
         """The runs without the picture, in the order in which they were asked for."""
         self.comparisons: list[Comparison] = []
+        self.remedies: dict[str, tuple[Remedy, ...]] = {}
+        """What can be done about a run that failed, by its id."""
         self._asking = asking
         self._seed = seed
         self._asked: list[Counterfactual] = []
@@ -52,6 +54,7 @@ class AskedRun:
 
         def ended(against: Against, run: Run, comparison: Comparison) -> None:
             found[against.run_id] = run, comparison
+            self.remedies[run.id] = against.asking.remedies
             prepared = against.asking.prepared
             if prepared is not None and against.asking.kept is not None:
                 self._subjects[run.id] = Subject(

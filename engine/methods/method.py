@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from msgspec import structs
 
 from engine.counterfactuals.grammar import label, written
-from engine.errors import BadInput, CannotRead
+from engine.errors import BadInput, CannotRead, Remedy
 from engine.records import Part, Reading, Request, Run
 from engine.tables import Table
 
@@ -32,7 +32,7 @@ Stop = Callable[[], bool]
 """Whether what runs should end; a method that finds it true raises Cancelled."""
 
 _RUN_ID = re.compile("[0-9a-f]{16}")
-NOT_KEPT = "this run's stream is no longer kept: run it again (r) to read more from it"
+NOT_KEPT = "this run's stream is no longer kept: run it again to read more from it"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Subject:
     def kept(self) -> KeptStream:
         """The kept stream. Raises BadInput where it is gone."""
         if self.stream is None:
-            raise BadInput(NOT_KEPT)
+            raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         return self.stream
 
     def against(self, reference: str) -> Subject:
@@ -67,7 +67,7 @@ class Subject:
             if reference in (counterfactual.name, written(counterfactual), label(counterfactual)):
                 return other
         if _RUN_ID.fullmatch(reference):
-            raise BadInput(NOT_KEPT)
+            raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         raise BadInput(f"there is no kept run with {reference} instead of this run's picture")
 
     def _asks_the_same(self, other: Run) -> bool:

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from engine.errors import CannotLoad
+from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -55,5 +55,6 @@ def _refuse_missing_weights(folder: Path, name: str, allow_pickle: bool) -> None
     if not allow_pickle:
         raise CannotLoad(
             f"{name}: only pickled weights ({pickled[0]}), which can run code when opened; "
-            "convert them to safetensors, or trust them with --allow-pickle"
+            "convert them to safetensors, or allow them if you trust them",
+            Remedy.ALLOW_PICKLE,
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm.std import tqdm
 
-from engine.errors import CannotLoad
+from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
 from engine.system.library_errors import HubTrouble, hub_trouble
 
@@ -34,11 +34,11 @@ index beside them."""
 TELL_EVERY = 0.2
 """Seconds between two tellings of a download's progress."""
 
-_REMEDIES = {
+_WORDS = {
     HubTrouble.GATED: (
         "the hub asks for access; accept its terms on the model's page, then `hf auth login`"
     ),
-    HubTrouble.NO_SUCH_REVISION: "the hub has the model, but not this --revision",
+    HubTrouble.NO_SUCH_REVISION: "the hub has the model, but not this revision",
     HubTrouble.NO_SUCH_MODEL: (
         "not a folder here and not found on the hub (check the name, or `hf auth login`)"
     ),
@@ -89,9 +89,12 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
     offered = {each.filename: each for each in found}
     wanted = next((names for names in alternatives if offered.keys() >= set(names)), None)
     if wanted is None:
-        pickled = any(name.endswith(".bin") for name in offered)
-        remedy = "; if you trust its pickled ones, --allow-pickle" if pickled else ""
-        raise CannotLoad(f"no safetensors weights on the hub{remedy}")
+        if any(name.endswith(".bin") for name in offered):
+            raise CannotLoad(
+                "no safetensors weights on the hub; allow its pickled ones if you trust them",
+                Remedy.ALLOW_PICKLE,
+            )
+        raise CannotLoad("no safetensors weights on the hub")
     coming = [offered[name] for name in wanted if offered[name].will_download]
     size = sum(each.file_size or 0 for each in coming)
     _refuse_full_disk(folder, size)
@@ -137,7 +140,8 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     if needed > free:
         raise CannotLoad(
             f"the download needs {needed / 1e9:.1f} GB and the disk of the cache has "
-            f"{free / 1e9:.1f} GB left (another one: --cache-dir, or HF_HOME)"
+            f"{free / 1e9:.1f} GB left; choose another folder for it, or set HF_HOME",
+            Remedy.OTHER_CACHE,
         )
 
 
@@ -182,7 +186,10 @@ class _Download(_Silent):
         )
 
 
-def remedy_for(error: BaseException) -> str | None:
-    """One line for what the hub refuses or fails at, with its own remedy; None for other errors."""
+def explain_hub(error: BaseException) -> CannotLoad | None:
+    """What the hub refuses or fails at, in one line with its own remedy; None for other errors."""
     trouble = hub_trouble(error)
-    return None if trouble is None else _REMEDIES[trouble]
+    if trouble is None:
+        return None
+    remedies = (Remedy.OTHER_REVISION,) if trouble is HubTrouble.NO_SUCH_REVISION else ()
+    return CannotLoad(_WORDS[trouble], *remedies)

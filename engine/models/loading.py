@@ -9,11 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead, one_line
+from engine.errors import (
+    LESS_MEMORY,
+    BadInput,
+    Cancelled,
+    CannotLoad,
+    CannotRead,
+    Remedy,
+    one_line,
+)
 from engine.events import LoadOptions
 from engine.lens.lens import Lens
 from engine.models.checkpoints import model_folder
-from engine.models.hub import Progress, fetch_weights, remedy_for, settings_folder
+from engine.models.hub import Progress, explain_hub, fetch_weights, settings_folder
 from engine.models.placement import (
     device_for,
     devices_of,
@@ -33,10 +41,6 @@ from engine.system.library_errors import (
 )
 from engine.system.memory import is_out_of_memory
 from engine.system.quiet import quiet, weights_progress
-
-OUT_OF_MEMORY = (
-    "memory ran out while loading; try --dtype bfloat16, --quantize 4bit or --device-map auto"
-)
 
 PROBE_SIDE = 56
 """Pixels of the blank picture on which a model is learned and proved."""
@@ -142,7 +146,8 @@ def _proved_lens(model: Any, processor: Any) -> Lens:
     try:
         lens.learn(probe_inputs(model, processor))
     except BadInput as error:
-        raise CannotRead(f"the model cannot be asked a first question: {error}") from error
+        reason = f"the model cannot be asked a first question: {error}"
+        raise CannotRead(reason, *error.remedies) from error
     return lens
 
 
@@ -220,20 +225,29 @@ def _explained(options: LoadOptions) -> Iterator[None]:
     except (CannotLoad, CannotRead) as error:
         if options.model in str(error):
             raise
-        raise type(error)(f"{options.model}: {error}") from error
+        raise type(error)(f"{options.model}: {error}", *error.remedies) from error
     except Cancelled:
         raise
     except Exception as error:
-        raise CannotLoad(f"{options.model}: {_explanation(error)}") from error
+        known = _explained_error(error)
+        raise CannotLoad(f"{options.model}: {known}", *known.remedies) from error
 
 
-def _explanation(error: Exception) -> str:
+def _explained_error(error: Exception) -> CannotLoad:
     if needs_remote_code(error):
-        return "the model needs its own code to run; trust it with --trust-remote-code"
+        return CannotLoad(
+            "the model needs its own code to run; allow that if you trust it", Remedy.TRUST_CODE
+        )
     if is_out_of_memory(error):
-        return OUT_OF_MEMORY
+        return CannotLoad(
+            "memory ran out while loading; try a 16-bit dtype, quantised weights or several "
+            "devices",
+            *LESS_MEMORY,
+        )
     if needs_torchvision(error):
-        return "the model's image processor needs torchvision: pip install torchvision"
+        return CannotLoad("the model's image processor needs torchvision: pip install torchvision")
     if has_no_safetensors(error):
-        return "no safetensors weights; if you trust its pickled ones, --allow-pickle"
-    return remedy_for(error) or one_line(error)
+        return CannotLoad(
+            "no safetensors weights; allow its pickled ones if you trust them", Remedy.ALLOW_PICKLE
+        )
+    return explain_hub(error) or CannotLoad(one_line(error))

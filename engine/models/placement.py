@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.errors import CannotLoad
+from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
 from engine.system.memory import free_memory
 
@@ -14,7 +14,7 @@ GPU_SHARE = 0.9
 
 
 def device_for(wanted: str) -> Any:
-    """The torch device that `--device` means; "auto" is a GPU where there is one.
+    """The torch device that a name means; "auto" is a GPU where there is one.
 
     Raises CannotLoad where this machine has no such device.
     """
@@ -26,19 +26,21 @@ def device_for(wanted: str) -> Any:
         device = torch.device(wanted)
     except RuntimeError:
         raise CannotLoad(
-            f"--device {wanted}: no such kind of device (auto, cpu, cuda, cuda:1)"
+            f"no such kind of device: {wanted}; use auto, cpu, cuda or cuda:1",
+            Remedy.OTHER_DEVICE,
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise CannotLoad(
-            f"--device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices"
+            f"device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices",
+            Remedy.OTHER_DEVICE,
         )
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
-        raise CannotLoad(f"--device {wanted}: a model cannot run there")
+        raise CannotLoad(f"device {wanted}: a model cannot run there", Remedy.OTHER_DEVICE)
     return device
 
 
 def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], int]) -> Any:
-    """The torch dtype that `--dtype` means for a checkpoint.
+    """The torch dtype that a name means for a checkpoint.
 
     "auto" is the checkpoint's own, except float16 on a CPU, which computes it slowly or not at
     all: float32 where that fits in half of the free memory, else bfloat16.
@@ -48,7 +50,9 @@ def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], in
     if wanted != "auto":
         dtype = getattr(torch, wanted, None)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise CannotLoad(f"--dtype {wanted}: use auto, float32, float16 or bfloat16")
+            raise CannotLoad(
+                f"dtype {wanted}: use auto, float32, float16 or bfloat16", Remedy.OTHER_DTYPE
+            )
         return dtype
     own = getattr(config, "dtype", None)
     own = own or getattr(config.get_text_config(decoder=True), "dtype", None)
@@ -102,5 +106,5 @@ def _quantization(bits: str) -> Any:
     from transformers import BitsAndBytesConfig
 
     if find_spec("bitsandbytes") is None:
-        raise CannotLoad("--quantize needs bitsandbytes: pip install 'lenscope[quantized]'")
+        raise CannotLoad("quantising needs bitsandbytes: pip install 'lenscope[quantized]'")
     return BitsAndBytesConfig(load_in_8bit=bits == "8bit", load_in_4bit=bits == "4bit")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.prompts.processors import takes_pictures, tokenizer_of
 from engine.prompts.templates import (
     SENTINEL,
@@ -42,7 +42,7 @@ class Prepared:
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
     """Render and tokenise the question, once. Raises BadInput, naming what cannot be asked."""
     if image is not None and not takes_pictures(processor):
-        raise BadInput("this model takes no pictures: ask without one (--no-image)")
+        raise BadInput("this model takes no pictures: ask without one", Remedy.NO_PICTURE)
     if not (question.prompt.strip() or question.prefix):
         raise BadInput("the prompt is empty: type a question")
     for part in (question.prompt, question.system or "", question.prefix):
@@ -107,7 +107,10 @@ def _chat_text(
         processor, marked["prompt"], marked["system"] if question.system else None, picture
     )
     if question.system and marked["system"] not in frame:
-        raise BadInput("the model's chat template has no system turn: leave --system out")
+        raise BadInput(
+            "the model's chat template has no system turn: leave the system prompt out",
+            Remedy.NO_SYSTEM,
+        )
     typed: dict[TokenPart, str] = {"system": question.system or "", "prompt": question.prompt}
     spans = _locate(rendered, frame, marked, typed)
     if picture and span is not None:
@@ -191,7 +194,8 @@ def _refuse_special_tokens(processor: Any, question: Question, picture: PictureS
             if mark in text:
                 raise BadInput(
                     f"the {name} contains the special token {mark}: "
-                    "it is not interpreted in a chat; ask it raw (--raw)"
+                    "it is not interpreted in a chat; ask it raw",
+                    Remedy.RAW,
                 )
 
 

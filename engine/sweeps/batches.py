@@ -77,7 +77,8 @@ class Batches:
         try:
             found = numbers.items()
         except RuntimeError as error:
-            raise CannotRead(f"the device has failed: {explain(error)}") from error
+            failed = explain(error)
+            raise CannotRead(f"the device has failed: {failed}", *failed.remedies) from error
         now = time.perf_counter()
         # Batches overlap: a batch's time begins when it has the device to itself.
         seconds = (now - max(began, self._finished)) / len(batch)
@@ -92,7 +93,7 @@ class Batches:
         except Exception as error:
             if not came_from_the_model(error):
                 raise
-            reason = str(error) if isinstance(error, CannotRead) else explain(error)
+            reason = str(error) if isinstance(error, CannotRead) else str(explain(error))
             trouble = _Trouble(reason, is_out_of_memory(error))
             error.__traceback__ = None  # it holds the tensors of the failed pass
             return trouble

@@ -67,7 +67,7 @@ class Grouping:
         except Exception as error:
             if not came_from_the_model(error):
                 raise
-            reason = explain(error)
+            reason = str(explain(error))
             error.__traceback__ = None  # it holds the tensors of the failed pass
             give_memory_back()
             return reason

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.errors import Remedy
+
+NOTE_REMEDIES = {"rounding": Remedy.ONE_AT_A_TIME}
+"""What can be done about what a note says, by the note's topic."""
+
 
 @dataclass
 class Progress:

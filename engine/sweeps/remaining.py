@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.sweeps.preparing import decoded
 from engine.sweeps.sources.tasks import PictureTasks, Source, shard_of
 from engine.sweeps.store import Store, task_key
@@ -71,7 +71,8 @@ class Remaining:
             if digest != known.pop(picture.path):
                 raise BadInput(
                     f"{self._store.folder} holds results of another picture "
-                    f"{picture.path}: choose another --out"
+                    f"{picture.path}: choose another folder",
+                    Remedy.OTHER_FOLDER,
                 )
             if not known:
                 return

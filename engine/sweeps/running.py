@@ -151,7 +151,7 @@ class Sweeping:
         if rounding:
             self.progress.notes["rounding"] = (
                 f"in a batch of two, logits were {rounding:.2g} from those of an item alone, "
-                f"as {self._dtype} rounds them; --batch-size 1 does not"
+                f"as {self._dtype} rounds them; a batch of one does not"
             )
 
 

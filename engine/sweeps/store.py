@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from engine.errors import BadInput, LenscopeError
+from engine.errors import BadInput, LenscopeError, Remedy
 from engine.sweeps.records import VERSION, Failure, Sweep, SweepItem
 from engine.sweeps.sources.tasks import Task
 from engine.system.files import read_file, reason_of, user_path, write_file
@@ -61,8 +61,8 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
     asked, now = known.question, sweep.question
     differing: list[tuple[str, object, object]] = [
         ("rule for the main object", known.data.rule, sweep.data.rule),
-        ("--system", asked.system, now.system),
-        ("--prefix", asked.prefix, now.prefix),
+        ("system prompt", asked.system, now.system),
+        ("prefix", asked.prefix, now.prefix),
         ("set of prompts", "; ".join(known.prompts), "; ".join(sweep.prompts)),
         ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
     ]
@@ -73,14 +73,15 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
             ("class of model", known.model.class_name, sweep.model.class_name),
             ("dtype", known.model.dtype, sweep.model.dtype),
             ("number of layers", known.layers, sweep.layers),
-            ("--raw", not asked.chat, not now.chat),
-            ("weights (or --quantize)", known.weights[:8], sweep.weights[:8]),
+            ("way of asking, raw or not", not asked.chat, not now.chat),
+            ("set of weights, quantised or not", known.weights[:8], sweep.weights[:8]),
         ]
     for what, old, new in differing:
         if old != new:
             raise BadInput(
                 f"{folder} holds results of another {what}: it was {_short(old)}, "
-                f"and is {_short(new)}; choose another --out"
+                f"and is {_short(new)}; choose another folder",
+                Remedy.OTHER_FOLDER,
             )
 
 
@@ -177,7 +178,10 @@ class Store:
         with self._alone(SWEEP):
             if not file.exists():
                 if any(each.stat().st_size for each in self.folder.glob(ITEMS)):
-                    raise BadInput(f"{self.folder}: results, but no {SWEEP}: choose another --out")
+                    raise BadInput(
+                        f"{self.folder}: results, but no {SWEEP}: choose another folder",
+                        Remedy.OTHER_FOLDER,
+                    )
                 self._write_whole(file, msgspec.json.format(msgspec.json.encode(sweep)))
                 return sweep
             known = read_sweep(self.folder)

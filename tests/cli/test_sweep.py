@@ -114,7 +114,7 @@ def test_the_same_command_goes_on(lenscope: Lenscope, tmp_path: Path) -> None:
     assert "every question has been asked" in lenscope(*command).err
     refused = lenscope(*command, "--prefix", "It is")
     assert refused.code == 2
-    assert "another --prefix: it was none, and is It is" in last_line(refused)
+    assert "another prefix: it was none, and is It is" in last_line(refused)
     assert "proved" not in refused.err  # no model has been loaded for it
     refused = lenscope(*command, "--main", "nearest")
     assert refused.code == 2 and "--out" in last_line(refused)

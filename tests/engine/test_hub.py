@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine import load
-from engine.errors import CannotLoad, CannotRead
+from engine.errors import CannotLoad, CannotRead, LenscopeError, Remedy
 from tests.hub_server import COMMIT, Hub, serving
 
 Copied = Callable[[str], Path]
@@ -45,14 +45,18 @@ def cache(tmp_path: Path) -> str:
     return str(tmp_path / "cache")
 
 
-def refusal(cache: str, name: str = MODEL, **options: Any) -> str:
-    """The one line with which a model from the hub is refused."""
+def refused(cache: str, name: str = MODEL, **options: Any) -> LenscopeError:
+    """How a model from the hub is refused: in one line."""
     with pytest.raises((CannotLoad, CannotRead)) as caught:
         load(name, cache_dir=cache, **options)
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"{name}: ")
-    return line
+    return caught.value
+
+
+def refusal(cache: str, name: str = MODEL, **options: Any) -> str:
+    return str(refused(cache, name, **options))
 
 
 def forbid_sockets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -96,7 +100,7 @@ def test_sharded_weights_and_a_revision(hub: Hub, cache: str, opened: Any) -> No
     (folder / "model.safetensors").unlink()
     opened("llama").model.save_pretrained(folder, max_shard_size="20KB")
     assert len(load(MODEL, cache_dir=cache, revision=COMMIT).lens.layers) == 4
-    assert "--revision" in refusal(cache, revision="no-such-branch")
+    assert Remedy.OTHER_REVISION in refused(cache, revision="no-such-branch").remedies
 
 
 def test_a_cached_model_opens_offline_without_a_connection(
@@ -155,7 +159,7 @@ def test_pickled_weights_on_the_hub_are_fetched_only_when_trusted(hub: Hub, cach
     folder = hub.folders[MODEL]
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    assert "--allow-pickle" in refusal(cache)
+    assert Remedy.ALLOW_PICKLE in refused(cache).remedies
     assert not any("GET" in asked and ".bin" in asked for asked in hub.asked)
     assert len(load(MODEL, cache_dir=cache, allow_pickle=True).lens.layers) == 4
 
@@ -173,7 +177,7 @@ def test_a_disk_without_room(hub: Hub, cache: str, monkeypatch: pytest.MonkeyPat
 
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
-    assert "--cache-dir" in refusal(cache)
+    assert Remedy.OTHER_CACHE in refused(cache).remedies
 
 
 def test_room_is_needed_only_for_what_will_come(

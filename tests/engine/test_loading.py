@@ -15,7 +15,7 @@ import engine
 import samples
 from engine import load
 from engine.asking.asking import Asking
-from engine.errors import CannotLoad, CannotRead, LenscopeError
+from engine.errors import CannotLoad, CannotRead, LenscopeError, Remedy
 from engine.models.loading import LoadedModel
 from engine.records import Picture, Question
 from tests.conftest import edit_json, hooks_of, small_text_config
@@ -24,15 +24,19 @@ Copied = Callable[[str], Path]
 Opened = Callable[[str], LoadedModel]
 
 
-def refusal(folder: Path | str, **options: Any) -> str:
-    """The one line with which a model is refused (exit 3); it names the folder."""
+def refused(folder: Path | str, **options: Any) -> LenscopeError:
+    """How a model is refused (exit 3): in one line that names the folder."""
     with pytest.raises((CannotLoad, CannotRead)) as caught:
         load(folder, **options)
     line = str(caught.value)
     assert "\n" not in line
     assert len(line) < 1000
     assert str(folder) in line or any(str(value) in line for value in options.values())
-    return line
+    return caught.value
+
+
+def refusal(folder: Path | str, **options: Any) -> str:
+    return str(refused(folder, **options))
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
@@ -135,7 +139,7 @@ def test_pickled_weights_open_when_they_are_trusted(copied: Copied) -> None:
     weights = folder / "model.safetensors"
     torch.save(load_file(weights), folder / "pytorch_model.bin")
     weights.unlink()
-    assert "--allow-pickle" in refusal(folder)
+    assert Remedy.ALLOW_PICKLE in refused(folder).remedies
     assert len(load(folder, allow_pickle=True).lens.layers) == 4
 
 

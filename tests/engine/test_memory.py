@@ -16,6 +16,7 @@ from accelerate import cpu_offload, disk_offload
 import samples
 from engine import CannotLoad, Lens, load
 from engine.asking.asking import Asking
+from engine.errors import Remedy
 from engine.events import LoadOptions, ModelFailed, ModelReady, RunEnded
 from engine.records import Picture, Question
 from engine.system.memory import is_out_of_memory
@@ -64,11 +65,12 @@ def test_a_pass_that_runs_out_of_memory_gives_it_back_and_the_next_one_works(
     ears.wait_for(ModelReady)
     gpu.full = True
     worker.ask(Question(prompt="What?"))
-    run = ears.wait_for(RunEnded).run
+    ended = ears.wait_for(RunEnded)
+    run = ended.run
     assert run.status == "failed"
     assert run.error is not None
     assert run.error.startswith("memory ran out")
-    assert "--dtype" in run.error and "--quantize" in run.error
+    assert {Remedy.HALF_PRECISION, Remedy.QUANTIZE} <= set(ended.remedies)
     assert gpu.given_back
     gpu.full = False
     worker.ask(Question(prompt="What?"))
@@ -90,8 +92,8 @@ def test_a_model_that_does_not_fit_is_let_go_and_the_next_one_loads(
     monkeypatch.setattr(LlamaForCausalLM, "__init__", init)
     gpu.full = True
     worker.load(LoadOptions(str(saved("llama"))))
-    error = ears.wait_for(ModelFailed).error
-    assert "memory ran out" in error and "--device-map" in error
+    failed = ears.wait_for(ModelFailed)
+    assert "memory ran out" in failed.error and Remedy.DEVICE_MAP in failed.remedies
     assert gpu.given_back
     assert made and all(model() is None for model in made)
     gpu.full = False

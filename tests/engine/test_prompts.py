@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from engine.errors import BadInput, LenscopeError
+from engine.errors import BadInput, LenscopeError, Remedy
 from engine.prompts.preparing import Prepared, prepare
 from engine.prompts.processors import tokenizer_of
 from engine.prompts.templates import has_chat_template, picture_span
@@ -41,11 +41,15 @@ def parts(prepared: Prepared) -> list[tuple[str, str]]:
     return found
 
 
-def refusal(loaded: LoadedModel, prompt: str, picture: bool = False, **settings: Any) -> str:
+def refused(loaded: LoadedModel, prompt: str, picture: bool = False, **settings: Any) -> BadInput:
     with pytest.raises(BadInput) as caught:
         ask(loaded, prompt, picture, **settings)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value
+
+
+def refusal(loaded: LoadedModel, prompt: str, picture: bool = False, **settings: Any) -> str:
+    return str(refused(loaded, prompt, picture, **settings))
 
 
 def with_template(loaded: LoadedModel, template: str | None) -> Any:
@@ -198,16 +202,16 @@ def test_special_tokens_are_not_interpreted_in_a_chat(
     opened: Opened, where: str, mark: str
 ) -> None:
     settings = {"prompt": "What?", where: f"a{mark}b"}
-    line = refusal(opened("llava"), picture=True, **settings)
-    assert mark in line
-    assert "--raw" in line
+    error = refused(opened("llava"), picture=True, **settings)
+    assert mark in str(error)
+    assert error.remedies == (Remedy.RAW,)
 
 
 def test_qwen2_vls_marks_are_not_interpreted_in_a_chat(opened: Opened) -> None:
     for mark in ("<|image_pad|>", "<|vision_start|>", "<|im_end|>", "<|video_pad|>"):
-        line = refusal(opened("qwen2_vl"), f"a {mark}", True)
-        assert mark in line
-        assert "--raw" in line
+        error = refused(opened("qwen2_vl"), f"a {mark}", True)
+        assert mark in str(error)
+        assert error.remedies == (Remedy.RAW,)
 
 
 def test_text_that_only_resembles_a_special_token_is_text(opened: Opened) -> None:
@@ -412,7 +416,7 @@ def test_a_lone_surrogate_is_refused(opened: Opened) -> None:
 
 
 def test_a_picture_for_a_model_that_takes_none(opened: Opened) -> None:
-    assert "--no-image" in refusal(opened("llama"), "What?", True)
+    assert refused(opened("llama"), "What?", True).remedies == (Remedy.NO_PICTURE,)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 3), (3, 3), (1, 600), (600, 1)])

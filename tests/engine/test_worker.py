@@ -14,6 +14,7 @@ import pytest
 
 import engine.models.loading
 import engine.prompts.preparing
+from engine.errors import Remedy
 from engine.events import (
     AnswerGrew,
     Event,
@@ -412,7 +413,8 @@ def test_a_run_whose_stream_is_not_kept(ready: Worker, ears: Ears) -> None:
         for _ in range(3):
             trouble = ears.wait_for(Trouble)
             assert trouble.run_id == run_id
-            assert "run it again (r)" in trouble.error or "no picture" in trouble.error
+            run_again = "run it again" in trouble.error and Remedy.RUN_AGAIN in trouble.remedies
+            assert run_again or "no picture" in trouble.error
 
 
 def test_reading_more_can_be_cancelled(ready: Worker, ears: Ears, gate: Gate) -> None:

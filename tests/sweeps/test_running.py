@@ -20,7 +20,7 @@ from PIL import Image
 
 import samples
 from engine.asking.asking import Asking
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.lens.batched import BatchNumbers
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
@@ -409,18 +409,20 @@ def test_a_folder_of_another_sweep_is_refused(
         ("dtype", structs.replace(known, model=structs.replace(card, dtype="bfloat16"))),
         ("prompts", structs.replace(known, prompts=("!",))),
         ("weights", structs.replace(known, weights="another")),
-        ("--raw", structs.replace(known, question=structs.replace(known.question, chat=False))),
-        ("--prefix", structs.replace(known, question=structs.replace(known.question, prefix="A"))),
+        ("raw", structs.replace(known, question=structs.replace(known.question, chat=False))),
+        ("prefix", structs.replace(known, question=structs.replace(known.question, prefix="A"))),
         ("list of pictures", structs.replace(known, data=structs.replace(known.data, digest="0"))),
         ("layers", structs.replace(known, layers=3)),
     ):
         store = Store(swept.folder)
-        with pytest.raises(BadInput, match=f"another .*{what}.*--out"):
+        with pytest.raises(BadInput, match=f"another .*{what}.*another folder") as refused:
             store.belongs_to(other)
+        assert refused.value.remedies == (Remedy.OTHER_FOLDER,)
         store.close()
     Image.new("RGB", (112, 112)).save(few / "images" / "val" / "CLEVR_val_000000.png")
-    with pytest.raises(BadInput, match=r"another picture images/val/.*--out"):
+    with pytest.raises(BadInput, match=r"another picture images/val/.*another folder") as refused:
         sweep(bundled, few)
+    assert refused.value.remedies == (Remedy.OTHER_FOLDER,)
     write_clevr(few, 4)
     with pytest.raises(BadInput, match="another list of pictures"):
         sweep(bundled, few)

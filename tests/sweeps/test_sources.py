@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.sweeps.sources.arrow import embedded_picture
 from engine.sweeps.sources.clevr import ASKED, RULES, _Thing, main_object
 from engine.sweeps.sources.coco import MAIN_ANIMAL, MAIN_OBJECT
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tables import task_of
 from engine.sweeps.sources.tasks import NO_GROUP, Prompt, Source, Task, shard_of
+from tui.text.remedies import error_line
 
 WHAT = Prompt("What is it?", "thing")
 
@@ -58,8 +59,9 @@ def test_a_folder_needs_prompts_and_pictures(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no pictures"):
         open_source(tmp_path, [WHAT])
     picture(tmp_path / "a.png")
-    with pytest.raises(BadInput, match="--prompts"):
+    with pytest.raises(BadInput, match="prompts for") as refused:
         open_source(tmp_path)
+    assert refused.value.remedies == (Remedy.NAME_PROMPTS,)
     with pytest.raises(BadInput, match="no such data"):
         open_source(tmp_path / "nowhere", [WHAT])
     (tmp_path / "a.xyz").write_text("?")
@@ -212,8 +214,9 @@ def test_coco_truths(tmp_path: Path) -> None:
 
 def test_coco_captions_alone_need_prompts(tmp_path: Path) -> None:
     coco(tmp_path, kind="captions")
-    with pytest.raises(BadInput, match="--prompts"):
+    with pytest.raises(BadInput, match="prompts for") as refused:
         open_source(tmp_path)
+    assert refused.value.remedies == (Remedy.NAME_PROMPTS,)
     assert len(asked(open_source(tmp_path, [WHAT]))) == 2
 
 
@@ -288,7 +291,7 @@ def test_wrong_tables(tmp_path: Path, name: str, content: str | bytes, says: str
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(BadInput) as refused:
         open_source(tmp_path / name)
-    assert says in str(refused.value)
+    assert says in error_line(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -410,6 +413,7 @@ def test_arrow_without_an_image_or_a_prompt(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no image column"):
         open_source(tmp_path / "a.parquet", [WHAT])
     parquet.write_table(pyarrow.table({"image": [b"no picture"]}), tmp_path / "b.parquet")
-    with pytest.raises(BadInput, match="--prompts"):
+    with pytest.raises(BadInput, match="prompts for") as refused:
         open_source(tmp_path / "b.parquet")
+    assert refused.value.remedies == (Remedy.NAME_PROMPTS,)
     assert open_source(tmp_path / "b.parquet", [WHAT]).item_count == 1

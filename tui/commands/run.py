@@ -29,6 +29,7 @@ from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.sharing.against_table import against_lines
 from tui.sharing.text_table import PLAIN_WIDTH, TextTable, reading_lines
+from tui.text.remedies import error_line, with_flags
 from tui.text.show import plain_line
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def run_headless(
     else:
         run = asking.run()
     if run.status != "done":
-        say(run.error or run.status)
+        say(with_flags(run.error or run.status, asking.remedies))
         return Exit.MODEL if run.proof is not None else Exit.FAULT
     asked = AskedRun(asking, run, seed)
     if against:
@@ -133,7 +134,7 @@ def _ask_against(asked: AskedRun, counterfactuals: Sequence[Counterfactual], pri
         if comparison.unavailable is not None:
             say(comparison.unavailable)
         elif run.status != "done":
-            say(run.error or run.status)
+            say(with_flags(run.error or run.status, asked.remedies[run.id]))
     if prints:
         _print("", *against_lines([asked.run, *asked.others], asked.comparisons))
     if all(comparison.unavailable for comparison in asked.comparisons):
@@ -150,11 +151,11 @@ def _read(asked: AskedRun, requests: Sequence[Request], prints: bool) -> Exit:
         try:
             reading = asked.read(method, request)
         except CannotRead as error:
-            say(str(error))
+            say(error_line(error))
             code = Exit.MODEL
             continue
         except BadInput as error:
-            say(f"{method.name}: {error}")
+            say(f"{method.name}: {error_line(error)}")
             code = code if code != Exit.DONE else Exit.USAGE
             continue
         if reading.proof is not None and not reading.proof.passed:

@@ -20,6 +20,7 @@ from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.records import ModelCard, Question
 from engine.sweeps.processes import Process, this_process
+from engine.sweeps.progress import NOTE_REMEDIES
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
@@ -30,6 +31,7 @@ from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
+from tui.text.remedies import with_flags
 
 if TYPE_CHECKING:
     from engine.models.loading import LoadedModel
@@ -152,8 +154,9 @@ def _run(
             raise
     finally:
         store.close()
-    for note in done.notes.items():
-        say(f"{name}{': '.join(note)}")
+    for topic, note in done.notes.items():
+        remedies = [NOTE_REMEDIES[topic]] if topic in NOTE_REMEDIES else []
+        say(with_flags(f"{name}{topic}: {note}", remedies))
     say(f"{name}asked {done.done:,} now; {_kept(store.folder)}")
     if done.done:
         say(f"{name}`lenscope report {order.out}` says what they show")

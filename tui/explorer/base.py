@@ -168,7 +168,8 @@ class ExplorerBase(App[int], inherit_bindings=False):
             return
         width, ascii_only = self.size.width, self.startup.ascii
         self._line("title").put(status.title_line(self.state, width, ascii_only=ascii_only))
-        self._line("message").put(status.message_line(self.state, width, ascii_only=ascii_only))
+        message = status.message_line(self.state, self.keymap, width, ascii_only=ascii_only)
+        self._line("message").put(message)
 
     def show_resting(self) -> None:
         """Show what follows the cursor."""

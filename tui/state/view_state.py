@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from engine.errors import Remedy
 from engine.events import (
     AnswerGrew,
     Compared,
@@ -49,6 +50,8 @@ class Note:
     """info, good or error."""
     hint: str = ""
     """What to press next; stays in sight however long the text is."""
+    remedies: tuple[Remedy, ...] = ()
+    """What can be done about the error; shown with the user's own keys."""
 
 
 CANCELLING = Note("cancelling")
@@ -144,13 +147,15 @@ class ViewState:
             case ModelFailed():
                 self.model.phase = ModelPhase.FAILED
                 self.asked = None
-                self.note = Note(event.error, "error", "r loads again, M chooses another")
+                self.note = Note(
+                    event.error, "error", "r loads again, M chooses another", event.remedies
+                )
             case RunStarted():
                 self._start(event.run)
             case RowsRead():
                 self._read(event.run_id, event.rows)
             case RunEnded():
-                self._end(event.run)
+                self._end(event.run, event.remedies)
             case AnswerGrew():
                 self._grow(event)
             case ReadingMade():
@@ -320,7 +325,7 @@ class ViewState:
             view.rows.extend(rows)
             self.revision += 1
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: Run, remedies: tuple[Remedy, ...]) -> None:
         if self.asked == run.id:
             self.asked = None
         view = self.find(run.id)
@@ -338,7 +343,7 @@ class ViewState:
         elif view.phase is Phase.CANCELLED:
             self.note = Note(f"cancelled after {len(view.rows)} of {run.layers + 1} rows")
         elif run.error:
-            self.note = Note(run.error, "error")
+            self.note = Note(run.error, "error", remedies=remedies)
 
     def _grow(self, event: AnswerGrew) -> None:
         view = self.find(event.run_id)
@@ -354,7 +359,7 @@ class ViewState:
             self.revision += 1
 
     def _trouble(self, event: Trouble) -> None:
-        self.note = Note(event.error, "error")
+        self.note = Note(event.error, "error", remedies=event.remedies)
         if event.run_id is None or event.run_id == self.asked:
             self.asked = None
         view = self.find(event.run_id)

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from engine.counterfactuals.grammar import label
 from engine.records import Run
 from tui.actions.keymap import Hint, Keymap
+from tui.actions.remedies import with_keys
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ViewState
 from tui.text.numbers import number, total_seconds
@@ -93,13 +94,14 @@ def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
     return Content.assemble(left, " " * max(room, 1), right)
 
 
-def message_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
+def message_line(state: ViewState, keymap: Keymap, width: int, *, ascii_only: bool) -> Content:
     """Return the line for what is going on: an error, progress, or what came out."""
     note = state.note
     if note is not None:
         colour = {"error": "$error", "good": "$success"}.get(note.kind, "$foreground")
         sign = {"error": "! ", "good": ""}.get(note.kind, "")
-        text = plain_line(sign + note.text, ascii_only=ascii_only)
+        words = with_keys(sign + note.text, note.remedies, keymap)
+        text = plain_line(words, ascii_only=ascii_only)
         hint = f"   {note.hint}" if note.hint else ""
         room = width - 2 - len(hint)
         return Content.assemble((f" {_cut(text, room, ascii_only)}", colour), (hint, "$foreground"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 from engine.sweeps.sources.tasks import (
     NO_GROUP,
     PictureTasks,
@@ -51,7 +51,10 @@ def task_of(row: Mapping[str, Any], prompts: Sequence[Prompt], where: str) -> tu
     if truth is not None and prompts:
         raise BadInput(f"{where}: of which of {len(prompts)} prompts is this the answer? Name one")
     if not prompts:
-        raise BadInput(f"{where}: no prompt; give every line one, or name them with --prompts")
+        raise BadInput(
+            f"{where}: no prompt; give every line one, or name prompts for all",
+            Remedy.NAME_PROMPTS,
+        )
     return asked_of_all(prompts)
 
 

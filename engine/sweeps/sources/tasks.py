@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.errors import BadInput
+from engine.errors import BadInput, Remedy
 
 NO_GROUP = "ungrouped"
 """The group of questions that belong to none."""
@@ -95,7 +95,9 @@ def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = 
 def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
     """The questions of a source that has none of its own. Raises BadInput where there are none."""
     if not prompts:
-        raise BadInput("this data has no questions of its own: name them with --prompts")
+        raise BadInput(
+            "this data has no questions of its own: name prompts for it", Remedy.NAME_PROMPTS
+        )
     return tuple(Task(prompt.text, prompt.group) for prompt in prompts)
 
 
