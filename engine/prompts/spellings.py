@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.events import Spelling
+from engine.prompts.byte_level import piece_of
 from engine.prompts.token_texts import TextOf
 
 LONGEST = 200
@@ -111,7 +112,7 @@ def _whole(tokenizer: Any, form: str, text_of: TextOf) -> int | None:
     """The token that adds exactly this to a text."""
     pieces = (
         form,
-        _byte_level(form),
+        piece_of(form),
         form.replace(" ", "▁"),
         f"##{form}",
         form.removeprefix(" "),  # where every piece that begins a word has its space unwritten
@@ -137,14 +138,6 @@ def _first(tokenizer: Any, form: str, text_of: TextOf) -> Iterator[Spelling]:
         if rest[0] not in unknown and (text.strip() or not form.strip()):
             yield Spelling(rest[0], text, form, whole=len(rest) == 1)
         return
-
-
-def _byte_level(text: str) -> str:
-    """The text as byte-level BPE (GPT-2) writes its pieces: a letter for every byte."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    letters = bytes_to_unicode()
-    return "".join(letters[byte] for byte in text.encode())
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import CannotRead
+from engine.prompts.byte_level import bytes_of
 
 TextOf = Callable[[int], str]
 """From a token's id to what it adds to a running text."""
@@ -71,7 +71,7 @@ class TokenTexts:
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         if token in added:
             return str(added[token])
-        raw = _byte_level(piece)
+        raw = bytes_of(piece)
         if raw is None:
             return piece
         try:
@@ -92,20 +92,3 @@ class TokenTexts:
                 ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
             )
         )
-
-
-@cache
-def _bytes_of_letters() -> dict[str, int]:
-    """The printable letters in which byte-level BPE (GPT-2) writes bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = {chr(byte): byte for byte in printable}
-    others = (byte for byte in range(256) if byte not in set(printable))
-    letters.update({chr(256 + offset): byte for offset, byte in enumerate(others)})
-    return letters
-
-
-def _byte_level(piece: str) -> bytes | None:
-    letters = _bytes_of_letters()
-    if not all(letter in letters for letter in piece):
-        return None
-    return bytes(letters[letter] for letter in piece)
