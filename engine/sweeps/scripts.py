@@ -1,45 +1,50 @@
-"""In which script a token is written, from the names that Unicode gives its letters."""
+"""In which script a token is written, as Unicode's property Script_Extensions has it."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from functools import lru_cache
+
+import regex
 
 NO_LETTERS = "no letters"
 BYTES = "bytes"
 MIXED = "mixed"
 OTHER = "other"
 
-_NAMES = {
-    "LATIN": "Latin",
-    "CYRILLIC": "Cyrillic",
-    "GREEK": "Greek",
-    "CJK": "Chinese",
-    "HIRAGANA": "Japanese",
-    "KATAKANA": "Japanese",
-    "HANGUL": "Korean",
-    "ARABIC": "Arabic",
-    "HEBREW": "Hebrew",
-    "THAI": "Thai",
-    "DEVANAGARI": "Devanagari",
-    "BENGALI": "Bengali",
-    "TAMIL": "Tamil",
-    "TELUGU": "Telugu",
-    "GEORGIAN": "Georgian",
-    "ARMENIAN": "Armenian",
-    "FULLWIDTH": "Latin",
+_SCRIPTS = {
+    "Latin": ("Latin",),
+    "Cyrillic": ("Cyrillic",),
+    "Greek": ("Greek",),
+    "Chinese": ("Han",),
+    "Japanese": ("Hiragana", "Katakana"),
+    "Korean": ("Hangul",),
+    "Arabic": ("Arabic",),
+    "Hebrew": ("Hebrew",),
+    "Thai": ("Thai",),
+    "Devanagari": ("Devanagari",),
+    "Bengali": ("Bengali",),
+    "Tamil": ("Tamil",),
+    "Telugu": ("Telugu",),
+    "Georgian": ("Georgian",),
+    "Armenian": ("Armenian",),
 }
-_BYTE = re.compile(r"(<0x[0-9A-Fa-f]{2}>|\\x[0-9A-Fa-f]{2})+")
+"""What we call a script -> Unicode's names for it. Of a letter of several, the first counts."""
+_LETTER = regex.compile(
+    "|".join(
+        f"(?P<{name}>" + "|".join(rf"\p{{Script_Extensions={script}}}" for script in scripts) + ")"
+        for name, scripts in _SCRIPTS.items()
+    )
+)
+_BYTE = regex.compile(r"(<0x[0-9A-Fa-f]{2}>|\\x[0-9A-Fa-f]{2})+")
 
 
 @lru_cache(maxsize=2**17)
 def script_of(text: str) -> str:
-    """The script of a token's letters; "bytes" for a piece that is no character by itself,
-    "no letters" for figures, marks and spaces, "mixed" for several scripts.
+    """The script of a token's letters; "bytes" for a piece that is not a whole character,
+    "no letters" for digits, marks and spaces, "mixed" for several scripts.
 
-    Chinese characters beside kana are Japanese.
+    Chinese characters next to kana are Japanese.
     """
     if _BYTE.fullmatch(text):
         return BYTES
@@ -52,5 +57,5 @@ def script_of(text: str) -> str:
 
 
 def _script(letter: str) -> str:
-    name = unicodedata.name(letter, "")
-    return _NAMES.get(name.split(" ", 1)[0].split("-", 1)[0], OTHER)
+    found = _LETTER.match(letter)
+    return (found.lastgroup if found is not None else None) or OTHER

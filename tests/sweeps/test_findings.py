@@ -28,7 +28,7 @@ from engine.sweeps.records import (
 )
 from engine.sweeps.report import Section, comparison_section, rows_that_fit, sections
 from engine.sweeps.results import Results, as_results
-from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, script_of
+from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, OTHER, script_of
 from engine.sweeps.words import counted
 
 WORDS = ["cube", "sphere", "cylinder", "C", "кот", "猫", "red", ":"]
@@ -241,6 +241,7 @@ def test_a_model_without_a_norm_to_leave_out() -> None:
         ("قطة", "Arabic"), ("חתול", "Hebrew"), ("แมว", "Thai"), ("बिल्ली", "Devanagari"),
         (" 12", NO_LETTERS), (":", NO_LETTERS), ("", NO_LETTERS), ("<0x0A>", BYTES),
         (r"\xe7\x8c", BYTES), ("catкот", MIXED), ("ｃａｔ", "Latin"),
+        ("ﾈｺ", "Japanese"), ("々", "Chinese"), ("ªº", "Latin"), ("ᏣᎳᎩ", OTHER),
     ],
 )  # fmt: skip
 def test_scripts(text: str, script: str) -> None:
