@@ -90,17 +90,14 @@ def run_paths() -> Exit:
 
 
 def _model_cache() -> Path:
-    """Where the hub's library keeps models; asked of the environment, as the library does."""
+    """Where models from the hub are kept."""
     with contextlib.suppress(BadInput, OSError):  # what is wrong there, other commands say
         given = load_settings().settings.cache_dir
         if given:
             return user_path(given)
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    with contextlib.suppress(OSError):
-        return user_path(hub or f"{home}/hub")
-    return Path(hub or home)
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
 
 
 def _what_is_there(path: Path) -> str:

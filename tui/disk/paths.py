@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Final
+
+from platformdirs.unix import Unix
+
+_FOLDERS: Final = Unix("lenscope")
+"""The XDG folders on every system, macOS among them, as terminal programs have it. The environment
+is read when a folder is asked for."""
 
 
 def state_folder() -> Path:
     """Return `$XDG_STATE_HOME/lenscope`, where sessions and what is remembered go."""
-    return _xdg("XDG_STATE_HOME", ".local/state") / "lenscope"
+    return _FOLDERS.user_state_path
 
 
 def config_file() -> Path:
     """Return `$XDG_CONFIG_HOME/lenscope/config.toml`."""
-    return _xdg("XDG_CONFIG_HOME", ".config") / "lenscope" / "config.toml"
+    return _FOLDERS.user_config_path / "config.toml"
 
 
 def sessions_folder() -> Path:
@@ -62,12 +69,6 @@ def short_path(path: Path) -> str:
         except ValueError:
             continue
     return str(path)
-
-
-def _xdg(name: str, fallback: str) -> Path:
-    """A base folder, as the XDG rules have it: relative values are ignored."""
-    given = os.environ.get(name, "")
-    return Path(given) if Path(given).is_absolute() else Path.home() / fallback
 
 
 def free_path(folder: Path, stem: str) -> Path:
