@@ -41,6 +41,8 @@ class ModelReady(Struct, frozen=True):
     method: str
     """How rows are read: "tail" or "replay"."""
     seconds: float
+    keeps: int
+    """Of how many runs, the newest, the worker keeps what is needed to read more from them."""
 
 
 class ModelFailed(Struct, frozen=True):

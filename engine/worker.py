@@ -215,6 +215,7 @@ class Worker:
                 has_chat_template=loaded.has_chat_template,
                 method=loaded.lens.method,
                 seconds=time.perf_counter() - began,
+                keeps=REMEMBERED,
             )
         )
 

@@ -314,7 +314,7 @@ class FakeWorker:
             self.failing_loads -= 1
             self.tell(ModelFailed("samples/model: the download broke off"))
             return
-        self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5))
+        self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5, 16))
 
     def _run(self, run: Run, without: bool = False) -> None:
         self.tell(RunStarted(run))

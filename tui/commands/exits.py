@@ -6,7 +6,8 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; part of the command line's contract."""
+    """Exit codes; part of the command line's contract. What ends by a signal exits with 128 + its
+    number: 129 hang-up, 143 terminated."""
 
     DONE = 0
     FAULT = 1
@@ -15,6 +16,4 @@ class Exit(IntEnum):
     """Bad usage or bad input."""
     MODEL = 3
     """The model is missing, cannot be loaded or read, or fails its proof."""
-    HANGUP = 129
     INTERRUPTED = 130
-    TERMINATED = 143

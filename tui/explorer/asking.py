@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from textual.widgets import Input, TextArea
 
 from engine.events import LoadOptions
-from engine.records import ModelCard, Picture
+from engine.records import ModelCard
 from tui.explorer.base import ExplorerBase
 from tui.state.presets import Preset, step_preset
 from tui.state.view_state import CANCELLING
@@ -146,11 +146,6 @@ class AskingKeys(ExplorerBase):
     def _load(self, options: LoadOptions) -> None:
         self.asker.load(options, self.present_question)
         self.show_all()
-
-    def use_picture(self, picture: Picture) -> None:
-        """Ask about this picture from now on."""
-        self.asker.set_picture(picture)
-        self.say("r asks about this picture")
 
 
 def _like(options: LoadOptions | None, model: str) -> LoadOptions:

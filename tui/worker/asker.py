@@ -18,8 +18,6 @@ from tui.worker.protocol import Tell, WorkerLike
 
 _MOST_TOKENS = 100
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
-_KEPT = 16
-"""The worker keeps the streams of so many runs (`engine.worker`)."""
 
 
 class Asker:
@@ -152,11 +150,13 @@ class Asker:
 
     def keeps_stream_of(self, run: RunView) -> bool:
         """Return whether the worker can read more from this run without a new pass."""
+        model = self._state.model
         return (
             self._worker is not None
-            and self._state.model.phase is ModelPhase.READY
+            and model.phase is ModelPhase.READY
+            and model.ready is not None
             and run.phase is Phase.DONE
-            and run.run.id in self._asked[-_KEPT:]
+            and run.run.id in self._asked[-model.ready.keeps :]
             and run.run.id not in self._gone
         )
 

@@ -22,8 +22,6 @@ from engine.sweeps.sources.tasks import (
 from engine.system.files import storable
 
 Main = Literal["largest", "nearest"]
-QUESTIONS = "questions"
-"""The name by which `--prompts` asks for the data's own questions."""
 RULES = {
     "largest": "main object: of the large ones (else of all) the nearest to the camera",
     "nearest": "main object: the nearest to the camera, whatever its size",
