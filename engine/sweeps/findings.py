@@ -127,8 +127,6 @@ class Confusion:
     that are not among these."""
     pairs: tuple[tuple[str, str, int], ...]
     """Truth, answer and how often, in the last row, most first; of all answers."""
-    left_out: int
-    """Answers that are true somewhere and are not among these."""
 
 
 @dataclass(frozen=True)
@@ -392,7 +390,7 @@ def _confusion(results: Results, group: str) -> Confusion:
         if said != truth:
             pairs[truth, said] += 1
     wrong = tuple((truth, said, count) for (truth, said), count in pairs.most_common())
-    return Confusion(group, names, counts, wrong, len(truths) - len(names))
+    return Confusion(group, names, counts, wrong)
 
 
 def _lost(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) -> tuple[Lost, ...]:
