@@ -1,0 +1,141 @@
+"""The words that Lenscope uses: standard terms of the field first, then its own.
+
+`docs/glossary.md` is made from it: `python -m tui.text.glossary > docs/glossary.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Term(NamedTuple):
+    """A word and what it means here."""
+
+    word: str
+    meaning: str
+
+
+STANDARD: Final = (
+    Term(
+        "residual stream",
+        "The vector at each position that every layer reads and adds to. Its width is the model's "
+        "hidden size.",
+    ),
+    Term(
+        "final norm",
+        "The normalisation (RMSNorm, LayerNorm) that a model applies to the residual stream after "
+        "its last layer.",
+    ),
+    Term(
+        "unembedding",
+        "The matrix that turns the normalised stream into one logit for every token of the "
+        "vocabulary; also called the output head, or head.",
+    ),
+    Term("logits", "The unembedding's output; softmax turns them into probabilities."),
+    Term(
+        "logit lens",
+        "Taking the residual stream of an earlier layer through the model's own final norm and "
+        "unembedding (nostalgebraist 2020). It shows what the model would say if it stopped there.",
+    ),
+    Term("top-k", "The k most probable tokens of a row. Ties go to the token with the lower id."),
+    Term(
+        "entropy",
+        "How spread out a row's distribution is, in nats: 0 means that one token has it all.",
+    ),
+    Term(
+        "KL divergence",
+        "How far a distribution is from another one, in nats. The table's KL is that of the row to "
+        "the last row.",
+    ),
+    Term(
+        "Jensen-Shannon divergence",
+        "A symmetric measure of how far two distributions are apart, from 0 to ln 2 = 0.69 nats.",
+    ),
+    Term("rank", "A token's place in a row, by probability; rank 1 is the most probable token."),
+    Term("patch", "One square of the picture, which becomes one position of the vision part."),
+    Term(
+        "chat template",
+        "The text that a model expects around a question: roles, markers, where the picture goes.",
+    ),
+    Term("KV cache", "Keys and values of earlier positions, kept so that they need not run again."),
+    Term("hook", "A function that is called whenever a module of the model runs."),
+)
+
+OWN: Final = (
+    Term(
+        "row",
+        "One line of the table. Row 0 is the embedding, row i the residual stream that enters "
+        "layer i, row L the model's own output: L + 1 rows for L layers.",
+    ),
+    Term(
+        "tail",
+        "Whatever the model itself calls between its last layer and its logits: the final norm and "
+        "the unembedding, with a scale, soft-cap, bias or mask where it has one.",
+    ),
+    Term(
+        "replay",
+        "How rows are read where the tail cannot be taken apart: the model itself runs again, its "
+        "layers passed over, with the row's stream put in after the last one.",
+    ),
+    Term(
+        "proof",
+        "The last row, computed by the code that computes every other row, against the logits that "
+        "the model returned. If they differ by more than the dtype's rounding, the run is refused.",
+    ),
+    Term(
+        "answer",
+        "The most probable token of the last row: the one that the model says next.",
+    ),
+    Term(
+        "formation row",
+        "The first row from which the answer stays the most probable token to the end; elsewhere "
+        "called the saturation layer.",
+    ),
+    Term(
+        "tracked token",
+        "A token whose probability, logit and rank are kept for every row: the answer, every token "
+        "that is top-1 somewhere, and what you type.",
+    ),
+    Term(
+        "counterfactual",
+        "The same question with something else instead of the picture: no picture tokens, noise, "
+        "black, another picture. Elsewhere: image ablation.",
+    ),
+    Term(
+        "contrast",
+        "(1 + a) times the logits with the picture less a times those without it, over tokens that "
+        "the picture's row holds at least b times as likely as its best (VDD, arXiv 2403.05262).",
+    ),
+    Term(
+        "debias",
+        "A list of answers, each divided by the probability that it has without the picture.",
+    ),
+    Term(
+        "method",
+        "A way to find out more about a run; what it finds is a reading, kept in the session.",
+    ),
+    Term(
+        "kept stream",
+        "The residual stream of a finished run, kept in memory so that more can be read from it "
+        "without a new pass.",
+    ),
+    Term(
+        "approximate row",
+        "A row that is not exactly that of the model cut down to so many layers; the detail says "
+        "why.",
+    ),
+    Term("sweep", "The same questions about every picture of a data set, row by row."),
+)
+
+
+def as_markdown() -> str:
+    """Return `docs/glossary.md`."""
+    lines = ["# Glossary", ""]
+    for title, terms in (("Terms of the field", STANDARD), ("Lenscope's own", OWN)):
+        lines += [f"## {title}", ""]
+        lines += [f"**{term.word}**: {term.meaning}\n" for term in terms]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")
