@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from engine.errors import BadInput, Cancelled, LenscopeError, Remedy, one_line
+from engine.errors import Cancelled, LenscopeError, Remedy, one_line
 from engine.events import (
     AnswerGrew,
     Compared,
@@ -20,23 +18,18 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
-    ReadingDropped,
-    ReadingGrew,
-    ReadingMade,
     RowsRead,
     RunEnded,
     RunStarted,
     SpellingsFound,
     Trouble,
 )
-from engine.methods.method import NOT_KEPT, Subject, carry_out
-from engine.methods.registry import method_for
+from engine.methods.kept_runs import REMEMBERED, KeptRuns
+from engine.methods.method import NOT_KEPT, Subject
 from engine.records import (
     Comparison,
     Counterfactual,
-    Part,
     Question,
-    Reading,
     Request,
     Run,
 )
@@ -47,37 +40,13 @@ from engine.system.stamps import new_run_id, now
 if TYPE_CHECKING:
     from engine.asking.asking import Asking
     from engine.methods.against import Against
+    from engine.methods.reading_job import ReadingJob
     from engine.models.loading import LoadedModel
-
-REMEMBERED = 16
-"""Runs of which more can be asked: their inputs and their streams are kept."""
-
-REPLAYS_REMEMBERED = 2
-"""Of those, runs whose rows are read by running the model again: they need the pass's inputs and
-what the modules ahead of the layers answered, on the model's device."""
 
 NO_MODEL = "no model is loaded: choose one"
 
 
 Found = TypeVar("Found")
-
-
-@dataclass
-class _Reading:
-    """A request that is being answered."""
-
-    run_id: str
-    id: str
-    request: Request
-    generation: int
-    cancelled: bool = False
-    found: Iterator[Part | Reading] | None = None
-    """What the method finds; None before it has begun."""
-
-    @property
-    def background(self) -> bool:
-        """Whether it gives way to everything else."""
-        return method_for(self.request).background
 
 
 class Worker:
@@ -93,9 +62,8 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._loaded: LoadedModel | None = None
         self._asking: Sequence[Asking | Against] = ()
-        self._runs: OrderedDict[str, Subject] = OrderedDict()
-        """What more can be read from; the oldest first."""
-        self._readings: dict[str, _Reading] = {}
+        self._runs = KeptRuns()
+        self._readings: dict[str, ReadingJob] = {}
         """Those that have been asked for and have not ended."""
         self._cancelled = threading.Event()
         self._generation = 0
@@ -132,14 +100,16 @@ class Worker:
 
     def read(self, run_id: str, request: Request) -> str:
         """Let the method that answers this request read more of a run; the id of the request."""
-        request_id, generation = new_run_id(), self._generation
-        reading = _Reading(run_id, request_id, request, generation)
-        self._readings[request_id] = reading
-        if method_for(request).background:
-            self._lanes.put_background(lambda: self._read_on(reading))
+        from engine.methods.reading_job import ReadingJob
+
+        generation = self._generation
+        job = ReadingJob(run_id, new_run_id(), request, lambda: generation < self._generation)
+        self._readings[job.id] = job
+        if job.background:
+            self._lanes.put_background(lambda: self._read_on(job))
         else:
-            self._lanes.put(lambda: self._read_whole(reading))
-        return request_id
+            self._lanes.put(lambda: self._read_whole(job))
+        return job.id
 
     def cancel_reading(self, request_id: str) -> None:
         """End one reading, and nothing else."""
@@ -269,7 +239,7 @@ class Worker:
             if comparison.unavailable is not None:
                 self._tell(RunStarted(run))
             # The picture's run must outlive those that are compared with it.
-            self._runs.move_to_end(of)
+            self._runs.renew(of)
             self._tell(Compared(comparison))
             self._end(run, against.asking)
 
@@ -314,19 +284,10 @@ class Worker:
     def _end(self, run: Run, asking: Asking) -> None:
         """Remember a run of which more can be asked, and tell that it has ended."""
         if asking.prepared is not None:
-            subject = Subject(asking.loaded, run, asking.prepared.inputs, asking.kept)
-            self._remember(run.id, subject)
+            self._runs.add(Subject(asking.loaded, run, asking.prepared.inputs, asking.kept))
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run, asking.remedies))
-
-    def _subject(self, run_id: str) -> Subject:
-        """What is kept of a run, and of the others. Raises BadInput where it is gone."""
-        subject = self._runs.get(run_id)
-        if subject is None:
-            raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
-        others = {other: known for other, known in self._runs.items() if other != run_id}
-        return replace(subject, others=others)
 
     def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
         if generation < self._generation:
@@ -356,84 +317,32 @@ class Worker:
 
     def _spell(self, typed: str) -> None:
         if self._loaded is None:
-            self._tell(Trouble(NO_MODEL, None, (Remedy.LOAD_MODEL,)))
+            self._tell(Trouble(NO_MODEL, remedies=(Remedy.LOAD_MODEL,)))
             return
-        loaded = self._loaded
-        from engine.prompts.processors import tokenizer_of
-        from engine.prompts.spellings import spellings, vocabulary_of
-        from engine.prompts.token_texts import texts_for
+        from engine.prompts.spellings import speller_of
 
-        tokenizer = tokenizer_of(loaded.processor)
         try:
-            found = spellings(
-                tokenizer, typed, texts_for(loaded.model), vocabulary_of(loaded.model, tokenizer)
-            )
+            found = speller_of(self._loaded.model, self._loaded.processor).spellings(typed)
         except Exception as error:
             self._tell(Trouble(one_line(error)))
             return
         self._tell(SpellingsFound(typed, found))
 
-    def _read_whole(self, reading: _Reading) -> None:
-        while self._read_on(reading):
+    def _read_whole(self, job: ReadingJob) -> None:
+        while self._read_on(job):
             pass
 
-    def _read_on(self, reading: _Reading) -> bool:
-        """Take one thing that a method has found and tell it; whether there is more to come."""
-
-        def stop() -> bool:
-            return reading.cancelled or reading.generation < self._generation
-
-        from engine.asking.asking import explain
-
-        found: Part | Reading | None = None
-        failure: Trouble | None = None
-        try:
-            if stop():
-                raise Cancelled("cancelled")
-            if reading.found is None:
-                method = method_for(reading.request)
-                subject = self._subject(reading.run_id)
-                reading.found = carry_out(method, subject, reading.request, stop)
-            found = next(reading.found)
-        except Cancelled:
-            gone = "reading more of this run was cancelled"
-            failure = Trouble(gone, reading.run_id, (), reading.id)
-        except LenscopeError as error:
-            failure = Trouble.of(error, reading.run_id, reading.id)
-        except Exception as error:
-            failure = Trouble.of(explain(error), reading.run_id, reading.id)
-        if isinstance(found, Part):
-            self._tell(ReadingGrew(reading.run_id, reading.id, found))
-            return True
-        reading.found = None
-        self._readings.pop(reading.id, None)
-        if isinstance(found, Reading):
-            self._tell(ReadingMade(reading.run_id, reading.id, found))
-            return False
-        # Only here, when the error and the tensors in its frames are gone.
-        give_memory_back()
-        if failure is None or (reading.background and stop()):
-            self._tell(ReadingDropped(reading.run_id, reading.id))
-        else:
-            self._tell(failure)
-        return False
+    def _read_on(self, job: ReadingJob) -> bool:
+        """One step of a reading; whether there are more."""
+        more = job.go_on(self._runs, self._tell)
+        if not more:
+            self._readings.pop(job.id, None)
+        return more
 
     def _drop_background(self) -> None:
         """A new run, or another model, ends what was put into the background before it."""
         for reading in list(self._readings.values()):
             reading.cancelled = reading.cancelled or reading.background
-
-    def _remember(self, run_id: str, subject: Subject) -> None:
-        self._runs[run_id] = subject
-        while len(self._runs) > REMEMBERED:
-            self._runs.popitem(last=False)
-        replays = [
-            each
-            for each, known in self._runs.items()
-            if known.stream is not None and known.stream.replays
-        ]
-        for each in replays[:-REPLAYS_REMEMBERED]:
-            self._runs[each] = replace(self._runs[each], stream=None)
 
 
 def _never_begun(question: Question, run_id: str) -> Run:

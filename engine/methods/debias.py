@@ -96,14 +96,12 @@ class Debias(Method[DebiasRequest, DebiasReading]):
 
     def read(self, subject: Subject, request: DebiasRequest, stop: Stop) -> Iterator[DebiasReading]:
         """Read it from the kept streams, without a new pass."""
-        from engine.prompts.processors import tokenizer_of
-        from engine.prompts.spellings import spelled, vocabulary_of
+        from engine.prompts.spellings import speller_of
 
-        loaded, kept = subject.loaded, subject.kept
-        tokenizer = tokenizer_of(loaded.processor)
-        spell = spelled(tokenizer, kept.text_of, vocabulary_of(loaded.model, tokenizer))
+        kept = subject.kept
+        speller = speller_of(subject.loaded.model, subject.loaded.processor)
         answers = parse_answers(",".join(request.answers))
-        ids = answer_ids(answers, lambda answer: spell(answer).ids)
+        ids = answer_ids(answers, lambda answer: speller.spelled(answer).ids)
         if not request.against:
             raise BadInput("debiasing needs a run without the picture")
         others = [subject.against(reference) for reference in request.against]

@@ -80,13 +80,9 @@ class Track(Method[TrackRequest, TrackReading]):
 
 
 def _id_of(subject: Subject, word: str) -> int:
-    from engine.prompts.processors import tokenizer_of
-    from engine.prompts.spellings import spellings, vocabulary_of
+    from engine.prompts.spellings import speller_of
 
-    loaded = subject.loaded
-    tokenizer = tokenizer_of(loaded.processor)
-    vocabulary = vocabulary_of(loaded.model, tokenizer)
-    found = spellings(tokenizer, word, subject.kept.text_of, vocabulary)
+    found = speller_of(subject.loaded.model, subject.loaded.processor).spellings(word)
     if not found:
         raise BadInput(f"no token of this model is {word!r}")
     return found[0].id

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from engine.events import Spelling
 from engine.prompts.byte_level import piece_of
-from engine.prompts.token_texts import TextOf
+from engine.prompts.processors import tokenizer_of
+from engine.prompts.token_texts import TextOf, texts_for
 
 LONGEST = 200
 """Characters; what is longer is no word."""
@@ -74,6 +75,28 @@ def spelled(tokenizer: Any, text_of: TextOf, vocabulary: int) -> Callable[[str],
         return Spelled(ids, not any(each.whole for each in found))
 
     return of
+
+
+class Speller(NamedTuple):
+    """Spells words in one model's vocabulary."""
+
+    tokenizer: Any
+    text_of: TextOf
+    vocabulary: int
+
+    def spellings(self, typed: str) -> tuple[Spelling, ...]:
+        """The tokens that a typed word can be; see `spellings`."""
+        return spellings(self.tokenizer, typed, self.text_of, self.vocabulary)
+
+    def spelled(self, answer: str) -> Spelled:
+        """An answer as the model can say it."""
+        return spelled(self.tokenizer, self.text_of, self.vocabulary)(answer)
+
+
+def speller_of(model: Any, processor: Any) -> Speller:
+    """The speller of a loaded model."""
+    tokenizer = tokenizer_of(processor)
+    return Speller(tokenizer, texts_for(model), vocabulary_of(model, tokenizer))
 
 
 def vocabulary_of(model: Any, tokenizer: Any) -> int:

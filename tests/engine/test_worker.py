@@ -31,12 +31,13 @@ from engine.events import (
 )
 from engine.lens.streaming import StreamedPass
 from engine.methods.deepen import DeepenReading, DeepenRequest
+from engine.methods.kept_runs import REMEMBERED, REPLAYS_REMEMBERED
 from engine.methods.seen import SeenReading, SeenRequest
 from engine.methods.track import TrackReading, TrackRequest
 from engine.models.loading import LoadedModel
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
-from engine.worker import REMEMBERED, REPLAYS_REMEMBERED, Worker
+from engine.worker import Worker
 from tests.conftest import hooks_of
 from tests.engine.conftest import PATIENCE, Ears
 

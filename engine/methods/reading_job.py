@@ -1,0 +1,70 @@
+"""One request that is being answered, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from engine.asking.asking import explain
+from engine.errors import Cancelled, LenscopeError
+from engine.events import Event, ReadingDropped, ReadingGrew, ReadingMade, Trouble
+from engine.methods.kept_runs import KeptRuns
+from engine.methods.method import Stop, carry_out
+from engine.methods.registry import method_for
+from engine.records import Part, Reading, Request
+from engine.system.memory import give_memory_back
+
+
+class ReadingJob:
+    """A method reading about a run; told to the outside as it goes."""
+
+    def __init__(self, run_id: str, request_id: str, request: Request, is_cancelled: Stop) -> None:
+        """`is_cancelled`: whether everything that was ordered with it has been cancelled."""
+        self.run_id = run_id
+        self.id = request_id
+        self._request = request
+        self._method = method_for(request)
+        self._is_cancelled = is_cancelled
+        self._found: Iterator[Part | Reading] | None = None
+        self.cancelled = False
+        """Set to end this one alone."""
+
+    @property
+    def background(self) -> bool:
+        """Whether it gives way to everything else."""
+        return self._method.background
+
+    def stop(self) -> bool:
+        """Whether it should end."""
+        return self.cancelled or self._is_cancelled()
+
+    def go_on(self, runs: KeptRuns, tell: Callable[[Event], None]) -> bool:
+        """Take one thing that the method has found and tell it; whether there is more to come."""
+        found: Part | Reading | None = None
+        failure: Trouble | None = None
+        try:
+            if self.stop():
+                raise Cancelled("cancelled")
+            if self._found is None:
+                subject = runs.subject(self.run_id)
+                self._found = carry_out(self._method, subject, self._request, self.stop)
+            found = next(self._found)
+        except Cancelled:
+            failure = Trouble("reading more of this run was cancelled", self.run_id, (), self.id)
+        except LenscopeError as error:
+            failure = Trouble.of(error, self.run_id, self.id)
+        except Exception as error:
+            failure = Trouble.of(explain(error), self.run_id, self.id)
+        if isinstance(found, Part):
+            tell(ReadingGrew(self.run_id, self.id, found))
+            return True
+        self._found = None
+        if isinstance(found, Reading):
+            tell(ReadingMade(self.run_id, self.id, found))
+            return False
+        # Only here, when the error and the tensors in its frames are gone.
+        give_memory_back()
+        if failure is None or (self.background and self.stop()):
+            tell(ReadingDropped(self.run_id, self.id))
+        else:
+            tell(failure)
+        return False
