@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.actions.keymap import Keymap
-from tui.state.curves import Measure
+from tui.state.measures import Measure
 from tui.views.detail.detail import Detail
 from tui.views.picture.preview import Preview
 from tui.views.plot.trajectories import Trajectories

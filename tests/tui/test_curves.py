@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from engine.records import LayerReading, Question, Token, Tracked
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run, track
-from tui.state.curves import MOST, Curve, Measure, curves_of
+from tui.state.curves import MOST, Curve, curves_of
+from tui.state.measures import Measure
 from tui.state.run_view import RunView
 
 QUESTION = Question(prompt="Shape:")

@@ -12,7 +12,8 @@ from rich.style import Style
 from engine.records import LayerReading, Token
 from tests.tui.dialog_stage import PLAIN as STYLES
 from tests.tui.vocabularies import KINDS, every_text
-from tui.state.curves import Curve, Measure
+from tui.state.curves import Curve
+from tui.state.measures import Measure
 from tui.views.detail.detail_rows import DetailLook, detail_lines
 from tui.views.plot.trajectories import LEGEND_WIDTH, legend_line
 from tui.views.table.table_rows import (

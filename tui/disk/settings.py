@@ -20,7 +20,7 @@ from tui.disk.paths import config_file, short_path
 from tui.disk.toml_lines import KeyPath, key_lines
 from tui.sharing.formats import COPY_FORMATS
 from tui.state.columns import FIGURE_COLUMNS
-from tui.state.curves import Measure
+from tui.state.measures import Measure
 
 PREFIX: Final = "LENSCOPE_"
 DEVICE: Final = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)\Z"

@@ -22,7 +22,7 @@ from tui.main_screen import MainScreen
 from tui.sharing import clipboard
 from tui.startup import Startup
 from tui.state.columns import in_order
-from tui.state.curves import Measure
+from tui.state.measures import Measure
 from tui.state.presets import Preset
 from tui.state.view_state import ViewState
 from tui.text.show import plain_line

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from engine.records import LayerReading, Tracked
+from tui.state.measures import Measure
 from tui.state.run_view import RunView
 
 MOST: Final = 12
 """Curves in one plot: more than that cannot be told apart."""
-
-
-class Measure(Enum):
-    """What of a token is followed."""
-
-    PROBABILITY = "probability"
-    LOG = "log"
-    RANK = "rank"
-
-    @property
-    def next(self) -> Measure:
-        """The measure after this one; after the last the first."""
-        every = list(Measure)
-        return every[(every.index(self) + 1) % len(every)]
 
 
 @dataclass(frozen=True)
@@ -93,19 +78,15 @@ def _points(
     rows: Sequence[LayerReading], token: int, tracked: Tracked | None, measure: Measure
 ) -> tuple[float | None, ...]:
     if tracked is not None and len(tracked.probability) == len(rows):
-        values = tracked.rank if measure is Measure.RANK else tracked.probability
-        known: list[float | None] = [None if value is None else float(value) for value in values]
-    else:
-        known = [_known_in(row, token, measure) for row in rows]
-    if measure is Measure.LOG:
-        return tuple(math.log(value) if value else None for value in known)
-    return tuple(known)
+        pairs = zip(tracked.probability, tracked.rank, strict=True)
+        return tuple(measure.of(probability, rank) for probability, rank in pairs)
+    return tuple(_known_in(row, token, measure) for row in rows)
 
 
 def _known_in(row: LayerReading, token: int, measure: Measure) -> float | None:
     for place, candidate in enumerate(row.top, 1):
         if candidate.id == token:
-            return float(place) if measure is Measure.RANK else candidate.probability
+            return measure.of(candidate.probability, float(place))
     return None
 
 

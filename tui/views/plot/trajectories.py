@@ -18,9 +18,9 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.state.curves import Curve, Measure, curves_of
+from tui.state.curves import Curve, curves_of
+from tui.state.measures import Measure
 from tui.state.run_view import RunView
-from tui.text.numbers import figure
 from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
@@ -41,14 +41,8 @@ _ENTRY: Final = 12
 _LEAST: Final = (36, 5)
 _DEFINED_FROM: Final = 72
 """Cells from which there is room for the definition of the formation row."""
-_TITLES: Final = {
-    Measure.PROBABILITY: "probability over the layers",
-    Measure.LOG: "log probability (ln) over the layers",
-    Measure.RANK: "rank over the layers (1 is the most probable)",
-}
 _LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
 _LETTER_EVERY: Final = 6
-_LOWEST_LOG: Final = -30.0
 
 Points = list[tuple[float, float]]
 
@@ -189,7 +183,7 @@ class Trajectories(Horizontal):
         return "no run yet to plot" if run is None else ""
 
     def _caption(self, run: RunView | None) -> None:
-        put_title(self, _TITLES[self.measure])
+        put_title(self, self.measure.caption)
         formed = _formation(run)
         if run is not None and run.refused:
             subtitle = "the proof failed: do not believe these curves"
@@ -339,9 +333,7 @@ def _value(curve: Curve, row: int, measure: Measure) -> str:
     value = curve.points[row] if row < len(curve.points) else None
     if value is None:
         return "-"
-    if measure is Measure.PROBABILITY:
-        return figure(value).strip()
-    return f"{value:.2f}" if measure is Measure.LOG else f"#{value:.0f}"
+    return measure.shown(value)
 
 
 def _formation(run: RunView | None) -> int | None:
@@ -349,12 +341,8 @@ def _formation(run: RunView | None) -> int | None:
 
 
 def _plotted(points: Sequence[tuple[int, float]], measure: Measure) -> Points:
-    """Where the points lie; a lower rank is higher up, by its order of magnitude."""
-    if measure is Measure.RANK:
-        return [(float(row), -math.log10(value)) for row, value in points]
-    if measure is Measure.LOG:
-        return [(float(row), max(value, _LOWEST_LOG)) for row, value in points]
-    return [(float(row), value) for row, value in points]
+    """Where the points lie."""
+    return [(float(row), measure.height(value)) for row, value in points]
 
 
 def _lettered(curve: Curve, layers: int, width: int) -> tuple[tuple[int, float], ...]:
@@ -373,20 +361,6 @@ def _set_axes(
     height: int,
 ) -> None:
     """Fix the axes, with room for so many cells."""
-    if measure is Measure.PROBABILITY:
-        low, high = 0.0, 1.0
-        ticks = [(n / 100, f"{n}%") for n in range(0, 101, 25 if height >= 5 else 50)]
-    else:
-        values = [y for curve in curves for _, y in _plotted(curve.known, measure)]
-        low, high = min([*values, -1.0]), 0.0
-        steps = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0) if measure is Measure.LOG else (1.0, 2.0, 3.0)
-        step = next((step for step in steps if -low / step < min(height, 6)), steps[-1])
-        ticks = [(-step * n, _mark(step * n, measure)) for n in range(int(-low / step) + 1)]
+    heights = [y for curve in curves for _, y in _plotted(curve.known, measure)]
+    low, high, ticks = measure.axis(heights, height)
     plot.show_axes(layers, low, high, ticks)
-
-
-def _mark(depth: float, measure: Measure) -> str:
-    if measure is Measure.LOG:
-        return f"{-depth:g}" if depth else "0"
-    thousands, rest = divmod(round(depth), 3)
-    return "#1" + "0" * rest + ("", "k", "M")[min(thousands, 2)]
