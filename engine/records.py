@@ -7,6 +7,7 @@ rank 1 is the most probable token. Numbers that are not finite are `None`.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field, structs
@@ -18,6 +19,12 @@ RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Digest = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
 Time = Annotated[str, Meta(max_length=40)]
 """RFC 3339, UTC."""
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is NaN or infinite: what the records and JSON hold."""
+    return value if math.isfinite(value) else None
+
 
 TokenKind = Literal["text", "image", "special"]
 TokenPart = Literal["template", "system", "picture", "prompt", "prefix"]

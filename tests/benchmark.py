@@ -25,6 +25,7 @@ import torch
 
 import samples
 from engine import Lens, load
+from engine.anatomy.explicit import ExplicitTail
 from engine.prompts.preparing import prepare
 from engine.records import Question
 
@@ -170,15 +171,16 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
         assert started.results[0].proof.passed
 
     def naive() -> None:
-        steps = lens.parts.tail.steps  # type: ignore[union-attr]
+        tail = lens.parts.tail
+        assert isinstance(tail, ExplicitTail)
         with torch.no_grad():
             moved = {k: v.to(device) for k, v in inputs.items()}
             output = model(**moved, use_cache=False, output_hidden_states=True)
             for state in output.hidden_states:
                 normed = state
-                for step in steps:
+                for step in tail.steps:
                     normed = step(normed)
-                lens.parts.tail.head(normed).float().softmax(-1).topk(3)  # type: ignore[union-attr]
+                tail.head(normed).float().softmax(-1).topk(3)
 
     ways: dict[str, Callable[[], None]] = {"bare": bare, "lens": streamed, "naive": naive}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -206,7 +208,7 @@ def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> Non
     print(f"  {len(emissions)} emissions of rows, after (s): {spread}")
 
 
-def measure(device: torch.device, way: Callable[[], None]) -> tuple[float, float, float]:
+def measure(device: torch.device, way: Callable[[], object]) -> tuple[float, float, float]:
     """Seconds, peak MiB above what was held before, and what was held before."""
     gc.collect()
     if device.type == "cuda":

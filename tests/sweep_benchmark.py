@@ -150,7 +150,7 @@ def main() -> None:
         size = sweep(loaded, source, options.batch_size)
         blocks = list(batches(pictures, loaded, size))
         blocks_kept = [[kept(inputs) for inputs in block] for block in blocks]
-        before = loaded.lens.parts.before
+        before = loaded.lens.learn(blocks[0][0]).before
         ways: dict[str, Callable[[], object]] = {
             "bare": lambda: bare(loaded, blocks, SharedVision(before)),
             "bare, logits kept": lambda: bare(loaded, blocks_kept, SharedVision(before)),

@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BeforeCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
-AfterCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+BeforeCall = Callable[[nn.Module, Args, Kwargs], None]
+AfterCall = Callable[[nn.Module, Args, Kwargs, Any], None]
+ChangeCall = Callable[[nn.Module, Args, Kwargs], "tuple[Args, Kwargs] | None"]
+"""Returns the arguments that the module is called with instead, or None to leave them."""
+ChangeOutput = Callable[[nn.Module, Args, Kwargs, Any], Any]
+"""Returns what the rest of the model gets instead of the output, or None to leave it."""
 
 
 @contextmanager
@@ -19,7 +25,7 @@ def hooked(
     before: Mapping[nn.Module, BeforeCall] | None = None,
     after: Mapping[nn.Module, AfterCall] | None = None,
 ) -> Iterator[None]:
-    """Call `before[module]` ahead of, and `after[module]` behind every call of these modules.
+    """Call `before[module]` before, and `after[module]` after every call of these modules.
 
     The hooks observe; what they return is ignored. They are removed on leaving, whatever happens.
     """
@@ -43,6 +49,23 @@ def _observe(watch: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
+def changing(
+    module: nn.Module, before: ChangeCall | None = None, after: ChangeOutput | None = None
+) -> Iterator[None]:
+    """Let `before` change what every call of `module` receives, `after` what it returns.
+
+    The hooks run after those that were there already, in the order in which they were added, each
+    on what the one before it made. They are removed on leaving, whatever happens.
+    """
+    with ExitStack() as handles:
+        if before is not None:
+            handles.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+        if after is not None:
+            handles.callback(module.register_forward_hook(after, with_kwargs=True).remove)
+        yield
+
+
+@contextmanager
 def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
     """Let these modules answer with the given functions in place of their own `forward`."""
     with ExitStack() as undo:
@@ -61,13 +84,25 @@ def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients for the calling thread; training flags are put back."""
+def computing(gradients: bool) -> Iterator[None]:
+    """With or without gradients, in the calling thread, whatever its mode is."""
+    if not gradients:
+        with torch.no_grad():
+            yield
+    else:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+
+
+@contextmanager
+def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Eval mode, for the calling thread without gradients unless they are asked for; training flags
+    are put back, and no parameter's `requires_grad` is touched."""
     training = [module for module in model.modules() if module.training]
     try:
         for module in training:
             module.training = False
-        with torch.no_grad():
+        with computing(gradients):
             yield
     finally:
         for module in training:
@@ -99,11 +134,14 @@ def with_first_tensor(value: Any, replacement: Tensor) -> Any:
     """`value` (a module's output) with its first floating-point tensor replaced."""
     if isinstance(value, Tensor):
         return replacement
-    items = list(value)
+    keyed = isinstance(value, Mapping)
+    items = list(value.values()) if keyed else list(value)
     for index, item in enumerate(items):
         if first_float_tensor(item) is not None:
             items[index] = with_first_tensor(item, replacement)
             break
+    if keyed:
+        return type(value)(**dict(zip(value, items, strict=True)))
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 

@@ -26,6 +26,19 @@ class LogitMap:
     """Ids that the model never offers."""
     mask_value: float = -math.inf
 
+    def described(self) -> list[str]:
+        """Its steps in words, in their order."""
+        steps = []
+        if self.shift is not None:
+            steps.append("a bias")
+        if self.scale != 1.0:
+            steps.append(f"scale {self.scale:.6g}")
+        if self.cap is not None:
+            steps.append(f"soft-cap {self.cap:.6g}")
+        if self.masked is not None:
+            steps.append(f"{len(self.masked)} masked ids")
+        return [*steps, f"{self.width} logits"]
+
     def __call__(self, raw: Tensor) -> Tensor:
         """Head output [..., at least vocabulary] to float32 logits [..., vocabulary]."""
         logits = raw[..., : self.width].float()

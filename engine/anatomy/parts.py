@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.anatomy.hooks import Slot
-from engine.anatomy.replay import Replay
-from engine.anatomy.tail import Tail
-from engine.records import Proof
+from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.tail import Tail, TailMethod
+from engine.records import Proof, finite
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ModelParts:
     """Of the list that holds them, as `named_modules` has it."""
     stream_slot: Slot
     """Where a layer's arguments hold the residual stream."""
-    tail: Tail | Replay
+    tail: Tail
     dtype: torch.dtype
     """Of the residual stream."""
     proof: Proof
@@ -33,3 +33,15 @@ class ModelParts:
     """Of the stream in the watched pass."""
     before: tuple[nn.Module, ...]
     """Modules of the outermost calls that end before the first layer begins."""
+
+    def prove(self, computed: Tensor, own: Tensor) -> Proof:
+        """The lens's last row against the model's own logits, both [n, vocabulary]."""
+        gap = difference(computed.to(own.device), own)
+        return as_proof(gap, tolerance(self.dtype, own), self.tail.method)
+
+
+def as_proof(gap: float, limit: float, method: TailMethod) -> Proof:
+    """The record of one comparison of the last row with the model's own logits."""
+    return Proof(
+        max_abs_difference=finite(gap), tolerance=limit, passed=gap <= limit, method=method
+    )

@@ -3,106 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.hooks import answering, evaluating, shallow_copy, with_first_tensor
-from engine.anatomy.tail import RowStream
+from engine.anatomy.hooks import Slot, answering, evaluating, shallow_copy, with_first_tensor
+from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
 from engine.anatomy.watching import Anatomy, logits_of, output_stream
 from engine.errors import CannotRead
 
 
-class Replay:
-    """The model itself, its layers bypassed and a stream put in behind the last one.
+class ReplayedTail:
+    """A `Tail` that is the model itself: its layers are bypassed, and a stream replaces what the
+    last one returns.
 
-    Everything ahead of the first layer answers from the memory of the pass that is being read.
-    Rows are packed one per position: exact where the tail works position by position.
+    Everything before the first layer answers from the memory of the pass that is being read. Rows
+    are packed one per position: exact where the tail works position by position.
     """
 
-    method: ClassVar[Literal["replay"]] = "replay"
+    method: ClassVar[TailMethod] = "replay"
+    replays: ClassVar[bool] = True
+    takes_batches: ClassVar[bool] = False
+    companion_slots: ClassVar[tuple[Slot, ...]] = ()
 
     def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         self._model = model
-        self.layers = tuple(
+        self._layers = tuple(
             layer
             for layer, stream in zip(anatomy.layers, anatomy.streams, strict=True)
             if stream is not None
         )
         """Those that the watched pass ran."""
         self._slot = anatomy.stream_slot
-        self._before = tuple(dict.fromkeys(anatomy.before_layers))
         self.position_axis = anatomy.position_axis
+        self.device = output_stream(anatomy.last_output).device
+        self.entry = Entry(self._layers[-1], None)
+        self.remembered = tuple(dict.fromkeys(anatomy.before_layers))
         self._last_output = _emptied(anatomy.last_output)
-        self.active = False
 
     def refuse_norm_off(self) -> None:
         """Raise CannotRead: the model runs with all that it has."""
         raise CannotRead("norm off: the tail of this model cannot be taken apart")
 
-    def memory_hooks(
-        self, memory: dict[nn.Module, list[Any]]
-    ) -> dict[nn.Module, Callable[..., None]]:
-        """After-call hooks that keep what the modules ahead of the layers answer."""
-
-        def remember(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if not self.active:
-                memory.setdefault(module, []).append(shallow_copy(output))
-
-        return dict.fromkeys(self._before, remember)
+    def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
+        """As `Tail.described`."""
+        return [("tail", "replayed: the model itself runs with its layers passed over")]
 
     def logits(
-        self,
-        rows: Sequence[RowStream],
-        inputs: Mapping[str, Any],
-        memory: Mapping[nn.Module, list[Any]],
-        like: Tensor,
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
-        """Rows to float32 logits [all their positions, vocabulary]; `like` is a whole stream."""
-        streams = torch.cat([row.stream.to(like.device) for row in rows])
+        """As `Tail.logits`; raises CannotRead with `norm` off."""
+        if not norm:
+            self.refuse_norm_off()
+        if memory is None or memory.stream is None:
+            raise RuntimeError("a replay needs the memory of a pass that has entered a layer")
+        like = memory.stream
+        streams = torch.cat([row.stream.to(like.device) for row in rows])  # [n, *rest]
         positions = like.shape[self.position_axis]
         parts = [
-            self._packed(part, inputs, memory, like)[0, : len(part)].float()
+            self._packed(part, memory, like)[0, : len(part)].float()
             for part in streams.split(positions)
         ]
         return torch.cat(parts)
 
-    def _packed(
-        self,
-        streams: Tensor,
-        inputs: Mapping[str, Any],
-        memory: Mapping[nn.Module, list[Any]],
-        like: Tensor,
-    ) -> Tensor:
+    def _packed(self, streams: Tensor, memory: PassMemory, like: Tensor) -> Tensor:
         carrier = like.clone()
         axis = self.position_axis
-        rows = carrier.movedim((axis - 1, axis), (0, 1))
+        rows = carrier.movedim((axis - 1, axis), (0, 1))  # [batch, positions, *rest], a view
         rows[0, : len(streams)] = streams.to(rows)
-        return self.whole(carrier, inputs, memory)
+        return self.whole(carrier, memory)
 
-    def whole(
-        self, stream: Tensor, inputs: Mapping[str, Any], memory: Mapping[nn.Module, list[Any]]
-    ) -> Tensor:
-        """A whole stream, put in behind the last layer, to the model's logits."""
+    def whole(self, stream: Tensor, memory: PassMemory) -> Tensor:
+        """The model's logits [batch, positions, vocabulary] where `stream` is what its last layer
+        returns; the gradient mode is the caller's."""
         answers: dict[nn.Module, Callable[..., Any]] = {}
-        for module in self._before:
-            if module in memory:
-                recorded = iter(memory[module])
+        for module in self.remembered:
+            if module in memory.answers:
+                recorded = iter(memory.answers[module])
                 answers[module] = lambda *_, recorded=recorded, **__: shallow_copy(next(recorded))
 
         def bypass(*args: Any, **kwargs: Any) -> Any:
             return self._wrapped(self._slot.get(args, kwargs))
 
-        for layer in self.layers[:-1]:
+        for layer in self._layers[:-1]:
             answers[layer] = bypass
-        answers[self.layers[-1]] = lambda *_, **__: self._wrapped(stream)
-        self.active = True
-        try:
-            with evaluating(self._model), answering(answers):
-                return logits_of(self._model(**inputs))
-        finally:
-            self.active = False
+        answers[self._layers[-1]] = lambda *_, **__: self._wrapped(stream)
+        with evaluating(self._model, gradients=torch.is_grad_enabled()), answering(answers):
+            return logits_of(self._model(**memory.inputs))
 
     def _wrapped(self, stream: Tensor) -> Any:
         return with_first_tensor(self._last_output, stream)

@@ -1,21 +1,22 @@
-"""The explicit tail of a model: its own modules between the last layer and its logits."""
+"""The tail of a model, as all who use it see it: what it calls between last layer and logits.
+
+There are two ways to run it: `engine.anatomy.explicit` calls the model's own modules one by one,
+`engine.anatomy.replay` runs the whole model with its layers bypassed. Which of them a model has is
+found by `engine.lens.proving`; nothing else needs to know.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from engine.anatomy.hooks import Slot
-from engine.anatomy.logit_map import LogitMap
-from engine.anatomy.watching import output_stream
-from engine.errors import CannotRead
 
-CHUNK = 64
-"""Rows that are taken through head and softmax at once; bounds memory for any vocabulary."""
+TailMethod = Literal["tail", "replay"]
 
 
 class RowStream(NamedTuple):
@@ -30,87 +31,75 @@ class RowStream(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TailStep:
-    """One module of the tail, its other arguments, and where the stream goes in."""
+class Entry:
+    """Where the stream of row L is seen during a pass."""
 
     module: nn.Module
-    slot: Slot
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    slot: Slot | None
+    """Where the module's arguments hold it; None where it is what the module returns."""
     companion_slots: tuple[Slot, ...] = ()
-    """Where the stream's companions go in."""
-
-    def __call__(self, stream: Tensor, companions: Sequence[Tensor] = ()) -> Tensor:
-        args, kwargs = self.slot.put(self.args, self.kwargs, stream)
-        for slot, companion in zip(self.companion_slots, companions, strict=True):
-            args, kwargs = slot.put(args, kwargs, companion)
-        return output_stream(self.module(*args, **kwargs))
+    """Where the module's arguments hold the stream's companions."""
 
 
-@dataclass(frozen=True)
-class Tail:
-    """The model's own modules between the last layer and its logits."""
+@dataclass
+class PassMemory:
+    """What one pass leaves for a tail that runs the whole model again."""
 
-    steps: tuple[TailStep, ...]
-    scale: float
-    """What the model multiplies the stream by ahead of its head."""
-    head: nn.Module
-    logit_map: LogitMap
-    position_axis: int
-    device: torch.device
-    stream_shape: tuple[int, ...]
-    """Of the stream at one position: its width, after the number of streams where there are more.
-    """
-    entry: tuple[nn.Module, Slot]
-    """The module and argument through which the stream enters the tail during a pass."""
-    companion_slots: tuple[Slot, ...] = ()
-    """Where a layer's arguments hold the stream's companions, in the order of the first step's."""
-    method: ClassVar[Literal["tail"]] = "tail"
+    inputs: Mapping[str, Any]
+    """What the model was called with."""
+    answers: dict[nn.Module, list[Any]] = field(default_factory=dict)
+    """What each of the tail's `remembered` modules returned, call by call."""
+    stream: Tensor | None = None
+    """A whole residual stream, as it entered one of the layers; None before the first."""
 
-    def logits(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
+
+class Tail(Protocol):
+    """From residual streams to logits, as the model itself does it."""
+
+    @property
+    def method(self) -> TailMethod:
+        """How it is run, as the proof records it."""
+
+    @property
+    def replays(self) -> bool:
+        """Whether reading runs the whole model again. Then it needs the memory of the pass that is
+        read, it cannot run beside that pass, and it cannot read another pass's rows."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the rows of several items can be read in one pass."""
+
+    @property
+    def position_axis(self) -> int:
+        """Axis of a whole stream that counts positions; the axis before it counts the batch."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows are taken through it."""
+
+    @property
+    def entry(self) -> Entry:
+        """Where row L is seen during a pass."""
+
+    @property
+    def companion_slots(self) -> tuple[Slot, ...]:
+        """Where a layer's arguments hold the stream's companions, in the order of `RowStream`."""
+
+    @property
+    def remembered(self) -> tuple[nn.Module, ...]:
+        """Modules whose outputs a pass has to keep in its `PassMemory`."""
+
+    def logits(
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
+    ) -> Tensor:
         """Rows to float32 logits [all their positions, vocabulary], on the head's device.
 
-        With `norm` off they go straight to the head and what follows it.
+        With `norm` off they go straight to the head and what follows it. A tail that replays needs
+        the `memory` of the pass.
         """
-        if not self.companion_slots:
-            rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
-        parts: list[Tensor] = []
-        for row in rows:
-            companions = [companion.split(CHUNK) for companion in row.companions]
-            parts += [
-                self._chunk(streams, others, norm)
-                for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True)
-            ]
-        return torch.cat(parts)
-
-    def _chunk(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:
-        hidden = self._as_positions(streams)
-        if norm:
-            others = [self._as_positions(companion) for companion in companions]
-            for step in self.steps:
-                hidden = step(hidden, others)
-                others = []
-            if self.scale != 1.0:
-                hidden = hidden * self.scale
-        return self.logit_map(self.head(hidden))[0]
-
-    def _as_positions(self, streams: Tensor) -> Tensor:
-        """[n, *rest] laid out as one batch item of n positions, as the model lays out streams."""
-        axis = self.position_axis
-        return streams.to(self.device).unsqueeze(0).movedim((0, 1), (axis - 1, axis))
 
     def refuse_norm_off(self) -> None:
         """Raise CannotRead where leaving the final norm out has no meaning."""
-        if not self.steps:
-            raise CannotRead("norm off: this model has no final norm between last layer and head")
-        if len(self.stream_shape) > 1:
-            raise CannotRead(
-                f"norm off: the model brings {self.stream_shape[0]} residual streams together "
-                "ahead of its head"
-            )
-        width = getattr(self.head, "in_features", self.stream_shape[-1])
-        if self.position_axis != 1 or self.stream_shape[-1] != width:
-            raise CannotRead(
-                "norm off: the residual stream is not as wide as the head, "
-                "so it cannot go straight to it"
-            )
+
+    def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
+        """What it consists of, as (what, how) lines; `names` are those of the model's modules."""

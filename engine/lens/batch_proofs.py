@@ -16,7 +16,6 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.tail import Tail
 from engine.errors import CannotRead, one_line
 from engine.passes.collating import (
     another_like,
@@ -41,10 +40,7 @@ class ReadsLogits(Protocol):
 
     model: Any
 
-    @property
-    def parts(self) -> ModelParts: ...
-
-    def learn(self, inputs: Mapping[str, Any]) -> None: ...
+    def learn(self, inputs: Mapping[str, Any]) -> ModelParts: ...
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]: ...
 
@@ -109,8 +105,8 @@ class BatchProofs:
     ) -> _Found:
         lens = self._lens
         together = lens.collated(items)
-        lens.learn(items[0])
-        if not isinstance(lens.parts.tail, Tail):
+        parts = lens.learn(items[0])
+        if not parts.tail.takes_batches:
             return _Found(REPLAYS_ALONE, padding)
         try:
             found = lens.logits(together, stop=stop)
@@ -121,11 +117,13 @@ class BatchProofs:
             return _Found(why, padding)
         alone = [lens.logits(item, stop=stop) for item in items]
         gaps = [difference(found[:, index : index + 1], each) for index, each in enumerate(alone)]
-        gap, limit = max(gaps), min(tolerance(lens.parts.dtype, each) for each in alone)
+        gap, limit = max(gaps), min(tolerance(parts.dtype, each) for each in alone)
         if gap <= limit:
             return _Found(None, padding)
         reason = f"rows differ by {gap:.3g} from those of an item alone ({limit:.3g} allowed)"
-        rounds = gap <= MOST_ROUNDING * limit and self._only_rounds(items, found, alone, gaps, stop)
+        rounds = gap <= MOST_ROUNDING * limit and self._only_rounds(
+            items, parts.dtype, found, alone, gaps, stop
+        )
         if rounds:
             self.rounding = max(self.rounding, gap)
         return _Found(reason, padding, rounds)
@@ -133,6 +131,7 @@ class BatchProofs:
     def _only_rounds(
         self,
         items: Sequence[Mapping[str, Any]],
+        dtype: torch.dtype,
         found: Tensor,
         alone: Sequence[Tensor],
         gaps: Sequence[float],
@@ -146,7 +145,7 @@ class BatchProofs:
         of the same item is, by a factor of two.
         """
         lens = self._lens
-        if lens.parts.dtype not in (torch.bfloat16, torch.float16):
+        if dtype not in (torch.bfloat16, torch.float16):
             return False
         pairs = [lens.logits(lens.collated([item, item]), stop=stop) for item in items]
         if not torch.equal(pairs[0][:, :1], found[:, :1]):

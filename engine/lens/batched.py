@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.anatomy.logit_map import tolerances
-from engine.anatomy.tail import RowStream
-from engine.lens.proving import as_proof
+from engine.anatomy.parts import as_proof
+from engine.anatomy.tail import RowStream, TailMethod
 from engine.lens.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
 from engine.passes.forward import Forward
 from engine.records import Proof
@@ -71,10 +71,10 @@ class BatchNumbers:
         gaps: Tensor,
         limits: Tensor,
         notes: Sequence[tuple[str | None, ...]],
-        tail: Any,
+        method: TailMethod,
     ) -> None:
         self._notes = notes
-        self._tail = tail
+        self._method = method
         self._fetched = Fetched([spreads, gaps, limits, *normed, *(unnormed or ())])
 
     @property
@@ -93,7 +93,7 @@ class BatchNumbers:
                 unnormed=RowNumbers(*(value[:, item] for value in bare)) if bare else None,
                 rms=spreads[item],
                 notes=self._notes[item],
-                proof=as_proof(gap, limit, self._tail),
+                proof=as_proof(gap, limit, self._method),
             )
             for item, (gap, limit) in enumerate(
                 zip(gaps.nan_to_num(float("inf")).tolist(), limits.tolist(), strict=True)
@@ -104,9 +104,9 @@ class BatchNumbers:
 class BatchedPass:
     """A pass over n items, read at the last attended token of each."""
 
-    def __init__(self, forward: Forward, layers: int) -> None:
+    def __init__(self, forward: Forward) -> None:
         self._forward = forward
-        self._layers = layers
+        self._layers = len(forward.parts.layers)
         self._streams: list[RowStream] = []
         """Rows 0..L, [n, *rest] each."""
         self._own = torch.empty(0)
@@ -138,7 +138,7 @@ class BatchedPass:
                 gaps=gaps,
                 limits=tolerances(parts.dtype, own),
                 notes=[self._notes(item) for item in range(len(own))],
-                tail=parts.tail,
+                method=parts.tail.method,
             )
 
     def _notes(self, item: int) -> tuple[str | None, ...]:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from engine.anatomy.logit_map import LogitMap, difference, tolerance
-from engine.anatomy.tail import Tail
+from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.truncation import truncated_logits
 from engine.errors import CannotRead
 from engine.lens.lens import Lens
@@ -43,23 +42,15 @@ class RowCheck:
 
 def describe(lens: Lens) -> list[tuple[str, str]]:
     """What was found of a model, as (what, how) lines."""
-    parts, tail = lens.parts, lens.parts.tail
+    parts = lens.parts
     names = {module: name for name, module in lens.model.named_modules()}
     kinds = sorted({type(layer).__name__ for layer in parts.layers})
     count = len(parts.layers)
     lines = [
         ("layers", f"{parts.layers_name}: {count} of {', '.join(kinds)}; rows 0 to {count}"),
         ("stream", f"{list(parts.stream_shape)}, {str(parts.dtype).removeprefix('torch.')}"),
+        *parts.tail.described(names),
     ]
-    if isinstance(tail, Tail):
-        path = [f"{names[step.module]} ({type(step.module).__name__})" for step in tail.steps]
-        path += [f"scale {tail.scale:.6g}"] if tail.scale != 1.0 else []
-        path += [f"{names[tail.head]} ({type(tail.head).__name__})", *_after_head(tail.logit_map)]
-        lines.append(("tail", " -> ".join(path)))
-        if tail.companion_slots:
-            lines.append(("", "its first module also takes what goes from layer to layer"))
-    else:
-        lines.append(("tail", "replayed: the model itself runs with its layers passed over"))
     noted = [row for row, note in enumerate(parts.notes) if note]
     if noted:
         lines.append(("noted", f"rows {', '.join(map(str, noted))}: {parts.notes[noted[0]]}"))
@@ -74,27 +65,13 @@ def describe(lens: Lens) -> list[tuple[str, str]]:
     return lines
 
 
-def _after_head(logits: LogitMap) -> list[str]:
-    steps = []
-    if logits.shift is not None:
-        steps.append("a bias")
-    if logits.scale != 1.0:
-        steps.append(f"scale {logits.scale:.6g}")
-    if logits.cap is not None:
-        steps.append(f"soft-cap {logits.cap:.6g}")
-    if logits.masked is not None:
-        steps.append(f"{len(logits.masked)} masked ids")
-    return [*steps, f"{logits.width} logits"]
-
-
 def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:
     """Rows 0..L, each at up to POSITIONS positions. One pass of the model for every row.
 
     Raises CannotRead where the model cannot be read at all.
     """
     inputs = lens.on_device(inputs)
-    lens.learn(inputs)
-    parts = lens.parts
+    parts = lens.learn(inputs)
     length = parts.stream_shape[parts.tail.position_axis]
     places = torch.linspace(0, length - 1, min(POSITIONS, length)).round().long().unique()
     rows = lens.logits(inputs, places.tolist())

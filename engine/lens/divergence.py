@@ -14,8 +14,7 @@ from torch.nn.functional import softplus
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.lens.kept import KeptStream
-from engine.lens.readout import finite
-from engine.records import ComparisonRow
+from engine.records import ComparisonRow, finite
 
 LN_2 = math.log(2)
 """The largest Jensen-Shannon divergence that there is."""

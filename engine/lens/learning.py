@@ -12,7 +12,6 @@ from torch import nn
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.replay import Replay
 from engine.anatomy.tail import RowStream, Tail
 from engine.anatomy.truncation import truncated_logits
 from engine.anatomy.watching import Anatomy, watch
@@ -43,7 +42,7 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
     return replace(parts, notes=_notes(model, parts, _doubtful_rows(anatomy, tail), inputs))
 
 
-def _doubtful_rows(anatomy: Anatomy, tail: Tail | Replay) -> dict[int, str]:
+def _doubtful_rows(anatomy: Anatomy, tail: Tail) -> dict[int, str]:
     """Rows that may not be the truncated model's, with what is then to be said of them."""
     doubtful = {
         row: f"includes what the model adds to the stream ahead of layer {row + 1}: "
@@ -51,7 +50,7 @@ def _doubtful_rows(anatomy: Anatomy, tail: Tail | Replay) -> dict[int, str]:
         # Nothing comes before row 0 with which it could be compared.
         for row in (0, *anatomy.changed_rows)
     }
-    if isinstance(tail, Tail) and tail.companion_slots:
+    if tail.companion_slots:
         for row in range(1, len(anatomy.layers)):
             doubtful.setdefault(row, "read with more than the stream alone; not the model cut here")
     return doubtful

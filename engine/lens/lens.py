@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.tail import RowStream, Tail
+from engine.anatomy.tail import RowStream
 from engine.errors import CannotRead
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.learning import learn
-from engine.lens.proving import as_proof
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
 from engine.passes.collating import collate, pad_id_of
@@ -54,7 +53,6 @@ class Lens:
         self._learned: dict[frozenset[str], ModelParts] = {}
         self.batches = BatchProofs(self)
         """Which inputs can go together in one pass."""
-        self._parts: ModelParts | None = None
         self._lock = model_lock(model)
         # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
         parameters = inspect.signature(model.forward).parameters.values()
@@ -67,25 +65,26 @@ class Lens:
 
     @property
     def parts(self) -> ModelParts:
-        """What the last pass has shown of the model. Raises CannotRead before the first."""
-        if self._parts is None:
+        """What the first inputs have shown of the model; those of another kind may show other parts
+        (`learn` returns them). Raises CannotRead before the first pass."""
+        if not self._learned:
             raise CannotRead("the lens has not seen a pass of this model yet")
-        return self._parts
+        return next(iter(self._learned.values()))
 
     @property
     def layers(self) -> tuple[nn.Module, ...]:
         """The decoder layers, in order."""
         return self.parts.layers
 
-    def learn(self, inputs: Mapping[str, Any]) -> None:
-        """Find the model's parts on one pass over `inputs` and prove them at all positions, unless
-        inputs of their kind have been seen before.
+    def learn(self, inputs: Mapping[str, Any]) -> ModelParts:
+        """The model's parts as inputs of this kind show them: found on one pass over `inputs` and
+        proved at all positions, unless inputs of their kind have been seen before.
 
         Raises CannotRead, saying which check failed.
         """
         with self._lock:
             known = _kind_of(inputs) in self._learned
-            self._ensure_learned(inputs if known else self.on_device(inputs))
+            return self._parts_for(inputs if known else self.on_device(inputs))
 
     def logits(
         self,
@@ -105,30 +104,31 @@ class Lens:
         """
         inputs = self.on_device(inputs)
         with self._lock:
-            self._ensure_learned(inputs, norm)
-            forward = self._forward(inputs, positions)
+            parts = self._parts_for(inputs, norm)
+            layers = len(parts.layers)
+            forward = Forward(self.model, parts, inputs, positions)
             filled: list[Tensor] = []
             last: list[RowStream] = []
 
             def keep(row: int, read: RowStream) -> None:
                 if stop():
                     forward.cancelled.set()
-                if row == len(self.layers):
+                if row == layers:
                     last.append(read)
                     return
                 logits = forward.project([read], norm)
                 if not filled:
-                    filled.append(torch.empty(len(self.layers) + 1, *logits.shape))
+                    filled.append(torch.empty(layers + 1, *logits.shape))
                 filled[0][row] = logits
 
             own = forward.run(keep)
-            proof = self.prove(forward.project(last), own)
+            proof = parts.prove(forward.project(last), own)
         if not proof.passed:
             raise CannotRead(describe_failure(proof))
         filled[0][-1] = own
         assert forward.places is not None
         batch, count = forward.places.shape
-        return filled[0].view(len(self.layers) + 1, batch, count, -1)
+        return filled[0].view(layers + 1, batch, count, -1)
 
     def stream(
         self, inputs: Mapping[str, Any], position: int = -1, top_k: int = 3, norm: bool = True
@@ -167,19 +167,16 @@ class Lens:
             wished = "a batch of one" if len(wanted) == 1 else f"a batch of {len(wanted)}"
             raise ValueError(f"{wished} is to be read, not one of {ids.shape[0]}")
         with self._lock:
-            self._ensure_learned(inputs, norm)
-        if len(wanted) > 1 and not isinstance(self.parts.tail, Tail):
+            parts = self._parts_for(inputs, norm)
+        if len(wanted) > 1 and not parts.tail.takes_batches:
             raise CannotRead(REPLAYS_ALONE)
         return StreamedPass(
-            forward=self._forward(inputs, [position]),
-            layers=len(self.layers),
+            forward=Forward(self.model, parts, inputs, [position]),
             lock=self._lock,
             top_k=top_k,
             norm=norm,
             wanted=wanted,
             text_of=texts_for(self.model),
-            prove=self.prove,
-            tail=self.parts.tail,
         )
 
     def read_batch(
@@ -198,10 +195,10 @@ class Lens:
         attention = attention_of(inputs)
         inputs = self.on_device(inputs)
         with self._lock:
-            self._ensure_learned(inputs, not unnormed)
+            parts = self._parts_for(inputs, not unnormed)
             alone = self._reads_alone.get(_kind_of(inputs), False)
-            forward = Forward(self.model, self.parts, inputs, [-1], attention, alone)
-            passed = BatchedPass(forward, len(self.layers)).run(around)
+            forward = Forward(self.model, parts, inputs, [-1], attention, alone)
+            passed = BatchedPass(forward).run(around)
             return passed.numbers(truths, count, unnormed)
 
     def reads_alone(self, inputs: Mapping[str, Any]) -> bool:
@@ -212,19 +209,21 @@ class Lens:
         CannotRead.
         """
         kind, attention = _kind_of(inputs), attention_of(inputs)
-        self.learn(inputs)
+        parts = self.learn(inputs)
         if kind not in self._reads_alone:
             self._reads_alone[kind] = (
                 self._keeps_logits
-                and isinstance(self.parts.tail, Tail)
+                and not parts.tail.replays
                 and attention is not None
-                and self._are_the_same_alone(self.on_device(inputs), attention)
+                and self._are_the_same_alone(parts, self.on_device(inputs), attention)
             )
         return self._reads_alone[kind]
 
-    def _are_the_same_alone(self, inputs: Mapping[str, Any], attention: Tensor) -> bool:
+    def _are_the_same_alone(
+        self, parts: ModelParts, inputs: Mapping[str, Any], attention: Tensor
+    ) -> bool:
         def own(read_alone: bool) -> tuple[Tensor, int]:
-            forward = Forward(self.model, self.parts, inputs, [-1], attention, read_alone)
+            forward = Forward(self.model, parts, inputs, [-1], attention, read_alone)
             return forward.run(lambda row, read: None), forward.length
 
         with self._lock:
@@ -237,7 +236,7 @@ class Lens:
                 if is_out_of_memory(error):
                     raise
                 return False
-        return difference(alone, among_all) <= tolerance(self.parts.dtype, among_all)
+        return difference(alone, among_all) <= tolerance(parts.dtype, among_all)
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The inputs of one pass over these items; see `engine.passes.collating`."""
@@ -254,25 +253,18 @@ class Lens:
 
     @property
     def method(self) -> str:
-        """How rows are read: "tail" or "replay"."""
+        """How rows are read for the first inputs, "tail" or "replay"; a proof names its run's."""
         return self.parts.tail.method
 
-    def prove(self, computed: Tensor, own: Tensor) -> Proof:
-        """The lens's last row against the model's own logits, both [n, vocabulary]."""
-        gap = difference(computed.to(own.device), own)
-        return as_proof(gap, tolerance(self.parts.dtype, own), self.parts.tail)
-
-    def _forward(self, inputs: Mapping[str, Any], positions: Positions) -> Forward:
-        return Forward(self.model, self.parts, inputs, positions)
-
-    def _ensure_learned(self, inputs: Mapping[str, Any], norm: bool = True) -> None:
+    def _parts_for(self, inputs: Mapping[str, Any], norm: bool = True) -> ModelParts:
         # With a picture a model may run layers, and add to the stream, as it does not without.
         kind = _kind_of(inputs)
         if kind not in self._learned:
             self._learned[kind] = learn(self.model, inputs)
-        self._parts = self._learned[kind]
+        parts = self._learned[kind]
         if not norm:
-            self._parts.tail.refuse_norm_off()
+            parts.tail.refuse_norm_off()
+        return parts
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The same inputs where the model takes them, without a KV cache."""

@@ -1,7 +1,7 @@
 """Finding how a model's rows can be read, and proving it against the model's own logits.
 
-Two ways, tried in this order: `Tail` calls the model's own modules between last layer and logits;
-`Replay` runs the model itself with its layers bypassed and the stream put in behind the last one.
+Two ways, tried in this order: `ExplicitTail` calls the model's own modules between last layer and
+logits; `ReplayedTail` runs the model itself with its layers bypassed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.explicit import CHUNK, ExplicitTail, TailStep
 from engine.anatomy.hooks import Slot, evaluating, first_float_tensor, slots
 from engine.anatomy.logit_map import difference, fit_logit_map, tolerance
-from engine.anatomy.replay import Replay
-from engine.anatomy.tail import CHUNK, RowStream, Tail, TailStep
+from engine.anatomy.parts import as_proof
+from engine.anatomy.replay import ReplayedTail
+from engine.anatomy.tail import Entry, PassMemory, RowStream, Tail
 from engine.anatomy.watching import Anatomy, Call, output_stream
 from engine.errors import CannotRead
-from engine.lens.readout import finite
 from engine.passes.positions import attention_of
 from engine.records import Proof
 from engine.system.memory import is_out_of_memory
@@ -26,7 +27,7 @@ from engine.system.memory import is_out_of_memory
 
 def find_tail(
     model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]
-) -> tuple[Tail | Replay, Proof, Tensor]:
+) -> tuple[Tail, Proof, Tensor]:
     """The proved tail of a model, its proof, and the stream that entered it in the watched pass.
 
     Raises CannotRead with the differences where neither way gives the model's own logits.
@@ -40,23 +41,16 @@ def find_tail(
         tail, stream = explicit
         gap, limit = _gap(tail, stream, anatomy, attended)
         if gap <= limit:
-            return tail, as_proof(gap, limit, tail), stream
+            return tail, as_proof(gap, limit, tail.method), stream
         reason = f"its own modules give logits off by {gap:.3g} (tolerance {limit:.3g})"
-    replay = Replay(model, anatomy)
+    replay = ReplayedTail(model, anatomy)
     stream = output_stream(anatomy.last_output)
     gap, limit = _replay_gap(replay, stream, anatomy, inputs, attended)
     if gap <= limit:
-        return replay, as_proof(gap, limit, replay), stream
+        return replay, as_proof(gap, limit, replay.method), stream
     raise CannotRead(
         f"the tail of {type(model).__name__} cannot be proved: {reason}; replayed through the "
         f"model, its logits are off by {gap:.3g} (tolerance {limit:.3g})"
-    )
-
-
-def as_proof(gap: float, limit: float, tail: Tail | Replay) -> Proof:
-    """The record of one comparison of the last row with the model's own logits."""
-    return Proof(
-        max_abs_difference=finite(gap), tolerance=limit, passed=gap <= limit, method=tail.method
     )
 
 
@@ -71,7 +65,7 @@ def attended_positions(inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
 
 def _explicit_tail(
     model: nn.Module, anatomy: Anatomy, attended: Tensor
-) -> tuple[Tail, Tensor] | str:
+) -> tuple[ExplicitTail, Tensor] | str:
     last = output_stream(anatomy.last_output)
     current = last
     entered: Tensor | None = None
@@ -111,7 +105,7 @@ def _explicit_tail(
     logit_map = fit_logit_map(raw, logits.to(raw.device), last.dtype, _config_numbers(model.config))
     if logit_map is None:
         return "what follows the head is no scale, soft-cap, bias or mask"
-    tail = Tail(
+    tail = ExplicitTail(
         steps=tuple(steps),
         scale=scale,
         head=anatomy.head,
@@ -119,7 +113,9 @@ def _explicit_tail(
         position_axis=anatomy.position_axis,
         device=entered.device,
         stream_shape=tuple(entered.shape[2:]),
-        entry=(steps[0].module, steps[0].slot) if steps else (anatomy.head, anatomy.head_slot),
+        entry=Entry(steps[0].module, steps[0].slot, steps[0].companion_slots)
+        if steps
+        else Entry(anatomy.head, anatomy.head_slot),
         companion_slots=companions,
     )
     return tail, entered
@@ -175,7 +171,9 @@ def _ratio(current: Tensor, head_input: Tensor) -> float | None:
     return scale if difference(current * scale, head_input) <= limit else None
 
 
-def _gap(tail: Tail, stream: Tensor, anatomy: Anatomy, attended: Tensor) -> tuple[float, float]:
+def _gap(
+    tail: ExplicitTail, stream: Tensor, anatomy: Anatomy, attended: Tensor
+) -> tuple[float, float]:
     own = anatomy.logits
     limit = tolerance(stream.dtype, own[attended.to(own.device)])
     worst = 0.0
@@ -190,7 +188,7 @@ def _gap(tail: Tail, stream: Tensor, anatomy: Anatomy, attended: Tensor) -> tupl
 
 
 def _replay_gap(
-    replay: Replay,
+    replay: ReplayedTail,
     stream: Tensor,
     anatomy: Anatomy,
     inputs: Mapping[str, Any],
@@ -200,16 +198,16 @@ def _replay_gap(
     own = anatomy.logits
     axis = anatomy.position_axis
     limit = tolerance(stream.dtype, own[attended.to(own.device)])
-    memory: dict[nn.Module, list[Any]] = {}
+    memory = PassMemory(inputs, stream=stream)
     try:
-        whole = replay.whole(stream, inputs, memory)
+        whole = replay.whole(stream, memory)
         worst = difference(
             whole[attended.to(whole.device)], own.to(whole.device)[attended.to(whole.device)]
         )
         rows = stream.movedim((axis - 1, axis), (0, 1))
         streams = rows[attended.to(rows.device)].flip(0)
         truth = own[attended.to(own.device)].flip(0)
-        packed = replay.logits([RowStream(streams)], inputs, memory, stream)
+        packed = replay.logits([RowStream(streams)], memory=memory)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

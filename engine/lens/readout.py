@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.prompts.token_texts import TextOf
-from engine.records import AnswerReading, LayerReading, Token, Tracked
+from engine.records import AnswerReading, LayerReading, Token, Tracked, finite
 
 TIES = 16
 """Equal logits at the edge of the top that are looked for in all rows at once; heads in bfloat16
@@ -25,11 +25,6 @@ class Standings(NamedTuple):
     probability: Tensor
     logit: Tensor
     rank: Tensor
-
-
-def finite(value: float) -> float | None:
-    """The number, or None where it is NaN or infinite: what the records and JSON hold."""
-    return value if math.isfinite(value) else None
 
 
 def top_ids(logits: Tensor, count: int) -> Tensor:

@@ -16,14 +16,13 @@ from engine.lens.kept import KeptStream, in_main_memory
 from engine.lens.readout import (
     Why,
     answer_readings,
-    finite,
     kl_divergence,
     readings,
     standings,
     tracked_tokens,
 )
 from engine.prompts.token_texts import TextOf
-from engine.records import LayerReading, Tracked
+from engine.records import LayerReading, Tracked, finite
 
 Project = Callable[[Sequence[RowStream]], Tensor]
 Beside = Callable[[Sequence[int], Tensor, Project], object]

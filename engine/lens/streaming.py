@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.anatomy.replay import Replay
-from engine.anatomy.tail import RowStream, Tail
+from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled
 from engine.lens.kept import KeptStream
 from engine.lens.row_reader import RowReader, Wanted
@@ -64,27 +62,23 @@ class StreamedPass:
     def __init__(
         self,
         forward: Forward,
-        layers: int,
         lock: threading.Lock,
         top_k: int,
         norm: bool,
         wanted: Sequence[Wanted],
         text_of: TextOf,
-        prove: Callable[[Tensor, Tensor], Proof],
-        tail: Tail | Replay,
     ) -> None:
         """`wanted` has an entry for every item of the batch."""
         self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
-        self._layers = layers
+        self._layers = layers = len(forward.parts.layers)
         self._lock = lock
         self._norm = norm
-        self._prove = prove
-        self._tail = tail
         self._items = [
             RowReader(layers, top_k, text_of, self._through, forward.note, each) for each in wanted
         ]
-        self._inline = isinstance(tail, Replay) or tail.device.type == "cpu"
+        tail = forward.parts.tail
+        self._inline = tail.replays or tail.device.type == "cpu"
         self._group = max(1, layers // 4) if self._inline else 1
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
@@ -127,10 +121,7 @@ class StreamedPass:
 
     def keep(self, item: int = 0) -> KeptStream:
         """What more of an item can be read from, once the pass has ended well."""
-        if isinstance(self._tail, Tail):
-            project = partial(self._tail.logits, norm=self._norm)
-        else:
-            project = partial(self._forward.project, norm=self._norm)
+        project = self._forward.projecting_later(self._norm)
         return self._items[item].keep(
             self._forward.model, self._lock, project, self._forward.replays
         )
@@ -275,7 +266,7 @@ class StreamedPass:
         with self._lock, self._forward.evaluating():
             for index, item in enumerate(self._items):
                 read, logits = self._of_item(last, index), own[index : index + 1]
-                proof = self._prove(self._forward.project([read]), logits)
+                proof = self._forward.parts.prove(self._forward.project([read]), logits)
                 found.append((proof, item.finish(read, logits)))
         self._projecting += time.perf_counter() - began
         self.results = tuple(

@@ -24,7 +24,13 @@ from engine.lens.kept import KeptStream
 from engine.lens.row_reader import Project
 from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
-from engine.records import Comparison, ComparisonRow, Counterfactual, LayerReading, Run
+from engine.records import (
+    Comparison,
+    ComparisonRow,
+    Counterfactual,
+    LayerReading,
+    Run,
+)
 from engine.system.memory import give_memory_back, is_out_of_memory
 from engine.system.stamps import new_run_id, now
 

@@ -154,7 +154,8 @@ def contrast_rows(
     Raises BadInput for settings that the contrast cannot have, Cancelled once `stop()`.
     """
     from engine.lens.divergence import CHUNK, divergences, logits_of
-    from engine.lens.readout import finite, top_tokens
+    from engine.lens.readout import top_tokens
+    from engine.records import finite
 
     layers = len(picture.readings)
     read = logits_of(picture)

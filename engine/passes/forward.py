@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.hooks import evaluating, hooked
+from engine.anatomy.hooks import Slot, computing, evaluating, hooked, shallow_copy
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.replay import Replay
-from engine.anatomy.tail import RowStream, Tail
+from engine.anatomy.tail import PassMemory, RowStream
 from engine.anatomy.watching import logits_of, output_stream
 from engine.errors import Cancelled, CannotRead
+from engine.passes.edits import Attached
 from engine.passes.positions import Positions, attention_of, resolve
 from engine.system.transfers import sent
 
@@ -24,6 +25,8 @@ LOGITS_TO_KEEP = "logits_to_keep"
 
 OnRow = Callable[[int, RowStream], None]
 """Called with the row's number and what it is read from, while the pass runs."""
+Project = Callable[[Sequence[RowStream]], Tensor]
+"""From rows to float32 logits [all their positions, vocabulary]."""
 
 
 class Forward:
@@ -59,8 +62,8 @@ class Forward:
         self._reading = False
         self._left: Tensor | None = None
         self._last: RowStream | None = None
-        self._whole_stream: Tensor | None = None
-        self._memory: dict[nn.Module, list[Any]] = {}
+        self._memory = PassMemory(self.inputs)
+        self._gradients = False
         self.cancelled = threading.Event()
         self.in_tail = threading.Event()
         self.tail_lock = threading.Lock()
@@ -69,58 +72,75 @@ class Forward:
         self.length = 0
         """Positions of the sequence, known with `places`."""
 
-    def run(self, on_row: OnRow, on_tail: Callable[[], None] = lambda: None) -> Tensor:
+    def run(
+        self,
+        on_row: OnRow,
+        on_tail: Callable[[], None] = lambda: None,
+        attached: Sequence[Attached] = (),
+        gradients: bool = False,
+    ) -> Tensor:
         """Run the pass in the calling thread; the model's own logits, [batch * n, vocabulary].
 
         `on_tail` is called when the last layer has run and the tail is about to, which takes long
-        where the vocabulary is large and the sequence long.
+        where the vocabulary is large and the sequence long. `attached` are watchers and editors,
+        see `engine.passes.edits`. With `gradients` the logits, the rows' streams and what `project`
+        makes of them carry their graph; the caller's gradient mode and the parameters'
+        `requires_grad` stay as they are.
 
         Raises Cancelled within one layer of `cancelled` being set, IndexError for a position out
-        of range. Hooks are removed in every case.
+        of range, and whatever an attached function raises. Hooks and patches are removed in every
+        case.
         """
         self._thread = threading.get_ident()
         self._on_row, self._on_tail = on_row, on_tail
+        self._gradients = gradients
         before: dict[nn.Module, Any] = {}
         after: dict[nn.Module, Any] = {}
         for index, layer in enumerate(self._layers):
             before[layer] = self._layer_watch(index)
             if any(self.parts.notes[index + 1 :]):
                 after[layer] = self._after_layer
-        if isinstance(self._tail, Replay):
-            after[self._tail.layers[-1]] = self._after_last_layer
-            after.update(self._tail.memory_hooks(self._memory))
+        entry = self._tail.entry
+        if entry.slot is None:
+            after[entry.module] = self._after_last_layer
         else:
-            module, slot = self._tail.entry
-            before[module] = self._tail_watch(slot)
+            before[entry.module] = self._tail_watch
+        after.update(dict.fromkeys(self._tail.remembered, self._remember))
         inputs = self.inputs
         if self._asked is not None:
-            assert isinstance(self._tail, Tail)
             # They pick from what the head gets, which may be on another device than the inputs.
             inputs = {**inputs, LOGITS_TO_KEEP: sent(self._asked, self._tail.device)}
-        with evaluating(self.model), hooked(before, after):
-            output = self.model(**inputs)
-        if self.cancelled.is_set():
-            raise Cancelled("cancelled")
-        logits = logits_of(output)
-        if self._last is None or self.places is None:
-            raise RuntimeError("the pass never reached the layers that were found before")
-        while self._next_row <= len(self._layers):
-            self._hand_out(self._next_row, self._last)
-        return self._own(logits)
+        with evaluating(self.model, gradients):
+            with ExitStack() as stack:
+                for each in attached:
+                    stack.enter_context(each.attached(self._of_the_pass))
+                # Rows are what the model goes on with: their hooks run after those of the editors.
+                stack.enter_context(hooked(before, after))
+                output = self.model(**inputs)
+            if self.cancelled.is_set():
+                raise Cancelled("cancelled")
+            logits = logits_of(output)
+            if self._last is None or self.places is None:
+                raise RuntimeError("the pass never reached the layers that were found before")
+            while self._next_row <= len(self._layers):
+                self._hand_out(self._next_row, self._last)
+            return self._own(logits)
 
     @property
     def replays(self) -> bool:
         """Whether rows are read by running the model again."""
-        return isinstance(self._tail, Replay)
+        return self._tail.replays
 
     def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
         """Rows to float32 logits [all their positions, vocabulary], also while the pass runs."""
         with self.reading():
-            if isinstance(self._tail, Tail):
-                return self._tail.logits(rows, norm)
-            if self._whole_stream is None:
-                raise RuntimeError("no layer has been entered yet")
-            return self._tail.logits(rows, self.inputs, self._memory, self._whole_stream)
+            return self._tail.logits(rows, norm, self._memory)
+
+    def projecting_later(self, norm: bool = True) -> Project:
+        """As `project`, for when the pass has ended: holds no more of it than the tail needs. The
+        caller sees to eval mode, and that no other pass of the model runs."""
+        memory = self._memory if self._tail.replays else None
+        return partial(self._tail.logits, norm=norm, memory=memory)
 
     def note(self, row: int, read: RowStream) -> str | None:
         """What this row means here where it is not the truncated model's."""
@@ -139,12 +159,12 @@ class Forward:
             if inside:
                 self._reading = True
                 stack.callback(setattr, self, "_reading", False)
-            stack.enter_context(torch.no_grad())
+            stack.enter_context(computing(self._gradients))
             yield
 
     def evaluating(self) -> AbstractContextManager[None]:
         """The model in eval mode, for reading when the pass has ended."""
-        return evaluating(self.model)
+        return evaluating(self.model, self._gradients)
 
     def _of_the_pass(self) -> bool:
         return threading.get_ident() == self._thread and not self._reading
@@ -160,12 +180,11 @@ class Forward:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis]
                 self.places = resolve(self._positions, self._attention, batch, self.length)
-            if isinstance(self._tail, Replay):
-                self._whole_stream = stream
-            others = () if isinstance(self._tail, Replay) else self._tail.companion_slots
+            if self._tail.replays:
+                self._memory.stream = stream
             picked = RowStream(
                 self._pick(stream),
-                tuple(self._pick(other.get(args, kwargs)) for other in others),
+                self._companions(self._tail.companion_slots, args, kwargs),
                 self._left if self.parts.notes[index] else None,
             )
             # Layers that this pass skips leave the stream as it is.
@@ -174,23 +193,21 @@ class Forward:
 
         return entered
 
-    def _tail_watch(self, slot: Any) -> Any:
-        def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if self._of_the_pass() and self.places is not None:
-                if self.cancelled.is_set():
-                    raise Cancelled("cancelled")
-                self._on_tail()
-                self.in_tail.set()
-                with self.tail_lock:
-                    pass
-                assert isinstance(self._tail, Tail)
-                others = self._tail.steps[0].companion_slots if self._tail.steps else ()
-                self._last = RowStream(
-                    self._pick(slot.get(args, kwargs)),
-                    tuple(self._pick(other.get(args, kwargs)) for other in others),
-                )
-
-        return entered
+    def _tail_watch(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if not self._of_the_pass() or self.places is None:
+            return
+        if self.cancelled.is_set():
+            raise Cancelled("cancelled")
+        self._on_tail()
+        self.in_tail.set()
+        with self.tail_lock:
+            pass
+        entry = self._tail.entry
+        assert entry.slot is not None
+        self._last = RowStream(
+            self._pick(entry.slot.get(args, kwargs)),
+            self._companions(entry.companion_slots, args, kwargs),
+        )
 
     def _after_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
@@ -200,7 +217,15 @@ class Forward:
         if self._of_the_pass():
             self._last = RowStream(self._pick(output_stream(output)))
 
+    def _remember(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._of_the_pass():
+            self._memory.answers.setdefault(module, []).append(shallow_copy(output))
+
+    def _companions(self, places: Sequence[Slot], args: Any, kwargs: Any) -> tuple[Tensor, ...]:
+        return tuple(self._pick(place.get(args, kwargs)) for place in places)
+
     def _pick(self, stream: Tensor) -> Tensor:
+        """[batch, positions, *rest], as the model lays it out, to [batch * n, *rest]."""
         axis = self._tail.position_axis
         rows = stream.movedim((axis - 1, axis), (0, 1))
         return self._rows_at_places(rows)

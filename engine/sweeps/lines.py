@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from engine.lens.batched import ItemNumbers, RowNumbers
 from engine.lens.lens import describe_failure
-from engine.lens.readout import finite
 from engine.prompts.token_texts import TextOf
-from engine.records import Token
+from engine.records import Token, finite
 from engine.sweeps.items import Item
 from engine.sweeps.preparing import PreparedPicture
 from engine.sweeps.progress import Progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.anatomy.parts import ModelParts
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
 from engine.sweeps.items import Item
@@ -30,7 +31,7 @@ class BatchReader:
         self._lens = lens
         self._spellings = spellings
         self._notes = notes
-        self._vision = ReusedVision(lens, share, notes)
+        self._vision = ReusedVision(share, notes)
         self._pixels = DevicePixels(lens)
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
@@ -39,11 +40,11 @@ class BatchReader:
         """The numbers of a batch, perhaps still being computed. The vision pass is kept where
         `same_pictures_follow`. Raises CannotRead, and whatever the model raises."""
         lens, first = self._lens, batch[0].inputs
-        lens.learn(first)
+        parts = lens.learn(first)
         kind = frozenset(first)
         if kind not in self._reads_unnormed:
             lens.reads_alone(first)
-            self._reads_unnormed[kind] = self._can_leave_norm_out()
+            self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         inputs = self._pixels.collated(batch)
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
 
@@ -52,16 +53,17 @@ class BatchReader:
 
         if not same_pictures_follow:
             return read(None)
-        return self._vision.read(tuple(item.picture.sha256 for item in batch), read)
+        digests = tuple(item.picture.sha256 for item in batch)
+        return self._vision.read(digests, read, parts)
 
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""
         self._vision.forget()
         self._pixels.forget()
 
-    def _can_leave_norm_out(self) -> bool:
+    def _can_leave_norm_out(self, parts: ModelParts) -> bool:
         try:
-            self._lens.parts.tail.refuse_norm_off()
+            parts.tail.refuse_norm_off()
         except CannotRead as error:
             self._notes["norm"] = f"not read without it: {error}"
             return False

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 from engine.anatomy.logit_map import difference, tolerance
-from engine.anatomy.tail import Tail
+from engine.anatomy.parts import ModelParts
 from engine.lens.batched import BatchNumbers, ItemNumbers
 from engine.passes.vision_reuse import SharedVision
-
-if TYPE_CHECKING:
-    from engine.lens.lens import Lens
 
 ReadBatch = Callable[[AbstractContextManager[object] | None], BatchNumbers]
 """Runs one batch inside a context, or inside none."""
@@ -25,9 +21,8 @@ class ReusedVision:
     stops where the rows differ.
     """
 
-    def __init__(self, lens: Lens, wanted: bool, notes: dict[str, str]) -> None:
+    def __init__(self, wanted: bool, notes: dict[str, str]) -> None:
         """`notes` are told whether vision passes are reused, and why not."""
-        self._lens = lens
         self._wanted = wanted
         self._notes = notes
         self._memory: SharedVision | None = None
@@ -35,9 +30,10 @@ class ReusedVision:
         self._pictures: tuple[str, ...] = ()
         """Digests of the pictures of the pass that is in memory."""
 
-    def read(self, pictures: tuple[str, ...], read: ReadBatch) -> BatchNumbers:
-        """What `read` gives for a batch of the pictures with these digests."""
-        memory = self._ready()
+    def read(self, pictures: tuple[str, ...], read: ReadBatch, parts: ModelParts) -> BatchNumbers:
+        """What `read` gives for a batch of the pictures with these digests, whose kind of inputs
+        has shown the model's `parts`."""
+        memory = self._ready(parts)
         if memory is None:
             return read(None)
         same_pictures, self._pictures = pictures == self._pictures, pictures
@@ -50,7 +46,7 @@ class ReusedVision:
         elif same_pictures:
             memory.keep_only_useful()
             computed = read(None)
-            self._prove(found.items(), computed.items())
+            self._prove(found.items(), computed.items(), parts)
             return found if self._wanted else computed
         return read(None) if memory.hits else found
 
@@ -60,27 +56,29 @@ class ReusedVision:
             self._memory.forget()
         self._pictures = ()
 
-    def _ready(self) -> SharedVision | None:
+    def _ready(self, parts: ModelParts) -> SharedVision | None:
         if not self._wanted:
             return None
         if self._memory is None:
-            if not isinstance(self._lens.parts.tail, Tail):
+            if parts.tail.replays:
                 self._turn_off("rows are read by running the model again")
                 return None
-            self._memory = SharedVision(self._lens.parts.before)
+            self._memory = SharedVision(parts.before)
         return self._memory
 
     def _turn_off(self, reason: str) -> None:
         self._wanted, self._memory = False, None
         self._notes["sharing"] = f"off: {reason}"
 
-    def _prove(self, reused: list[ItemNumbers], computed: list[ItemNumbers]) -> None:
+    def _prove(
+        self, reused: list[ItemNumbers], computed: list[ItemNumbers], parts: ModelParts
+    ) -> None:
         self._proved = True
         gap = max(
             difference(one.rows.top_logits, other.rows.top_logits)
             for one, other in zip(reused, computed, strict=True)
         )
-        limit = tolerance(self._lens.parts.dtype, computed[0].rows.top_logits)
+        limit = tolerance(parts.dtype, computed[0].rows.top_logits)
         if gap <= limit:
             self._notes["sharing"] = "prompts of a picture share its vision pass"
         else:

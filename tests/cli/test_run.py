@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import engine.models.loading
-from engine.lens.lens import Lens
+from engine.anatomy.parts import ModelParts
 from engine.passes.forward import Forward
 from engine.records import Proof, Session
 from engine.sessions import read_session
@@ -327,7 +327,7 @@ def test_a_damaged_chat_template(lenscope: Lenscope, copied: Callable[[str], Pat
 
 
 def test_a_failed_proof(lenscope: Lenscope, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lens, "prove", lambda *_: Proof(0.5, 1e-5, False, "tail"))
+    monkeypatch.setattr(ModelParts, "prove", lambda *_: Proof(0.5, 1e-5, False, "tail"))
     for more in ((), ("--json", "out.json")):
         ended = lenscope("run", "--model", model, "--no-image", *more)
         assert ended.code == 3

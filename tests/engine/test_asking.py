@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from engine.anatomy.parts import ModelParts
 from engine.asking.asking import STORED_TOP, Asking, continue_greedily
 from engine.errors import BadInput, CannotRead
 from engine.models.loading import LoadedModel
@@ -218,7 +219,7 @@ def test_an_error_of_the_listeners_is_theirs(opened: Opened, error: BaseExceptio
 
 def test_a_failed_proof_fails_the_run(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = opened("llama")
-    monkeypatch.setattr(loaded.lens, "prove", lambda computed, own: Proof(0.5, 1e-5, False, "tail"))
+    monkeypatch.setattr(ModelParts, "prove", lambda *_: Proof(0.5, 1e-5, False, "tail"))
     run = ask(loaded)
     assert run.status == "failed"
     assert run.proof == Proof(0.5, 1e-5, False, "tail")

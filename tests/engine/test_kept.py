@@ -10,6 +10,7 @@ import torch
 
 import samples
 from engine import Lens
+from engine.anatomy.parts import ModelParts
 from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled
 from engine.lens.kept import MOST_TOKENS, KeptStream
@@ -157,14 +158,14 @@ def test_nothing_is_kept_of_a_run_that_is_not_done(
     assert cancelled.run().status == "cancelled"
     assert cancelled.kept is None
     failing = Asking(loaded, Question(prompt="What?"))
-    monkeypatch.setattr(loaded.lens, "prove", _refused(loaded.lens.prove))
+    monkeypatch.setattr(ModelParts, "prove", _refused(ModelParts.prove))
     assert failing.run().status == "failed"
     assert failing.kept is None
 
 
 def _refused(prove: Callable[..., Any]) -> Callable[..., Any]:
-    def refuse(computed: torch.Tensor, own: torch.Tensor) -> Any:
-        return prove(computed + 1, own)
+    def refuse(parts: ModelParts, computed: torch.Tensor, own: torch.Tensor) -> Any:
+        return prove(parts, computed + 1, own)
 
     return refuse
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from engine import CannotRead, Lens
-from engine.anatomy.tail import Tail
+from engine.anatomy.explicit import ExplicitTail
 from engine.errors import Cancelled
 from engine.records import LayerReading
 from tests.families import FAMILIES, Tiny
@@ -269,7 +269,7 @@ def test_a_hundred_runs_leave_memory_where_it_was() -> None:
 def test_a_disturbed_norm_in_the_lens_only_is_refused() -> None:
     tiny = llama()
     lens = learned(tiny)
-    assert isinstance(lens.parts.tail, Tail)
+    assert isinstance(lens.parts.tail, ExplicitTail)
     step = lens.parts.tail.steps[0]
     disturbed = copy.deepcopy(step.module)
     with torch.no_grad():
@@ -367,7 +367,7 @@ def test_projections_stay_small() -> None:
     """No tensor of [layers, positions, vocabulary] is made while streaming."""
     tiny = llama(layers=12)
     lens = learned(tiny)
-    assert isinstance(lens.parts.tail, Tail)
+    assert isinstance(lens.parts.tail, ExplicitTail)
     sizes: list[int] = []
     own = lens.parts.tail.head.forward
 

@@ -34,7 +34,7 @@ def described(loaded: LoadedModel, source: Source, **changes: Any) -> Sweep:
     return Sweep(
         created="2026-11-25T00:00:00.000Z",
         model=loaded.card,
-        layers=len(loaded.lens.parts.layers) if loaded.lens._parts else 10,
+        layers=len(loaded.lens.layers) if loaded.lens._learned else 10,
         question=SweepQuestion(chat=True, system=None, prefix=""),
         data=SweepData(
             source.kind, source.path, source.digest, source.picture_count, source.item_count

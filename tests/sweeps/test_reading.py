@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import Lens
-from engine.anatomy.tail import Tail
+from engine.anatomy.explicit import ExplicitTail
 from engine.errors import CannotRead
 from engine.lens.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.passes.vision_reuse import SharedVision
@@ -122,7 +122,7 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
     batch = lens.collated([tiny.inputs, tiny.inputs])
     truths = [(3, 5), ()]
     try:
-        assert isinstance(lens.parts.tail, Tail)
+        assert isinstance(lens.parts.tail, ExplicitTail)
         lens.parts.tail.refuse_norm_off()
     except CannotRead:
         norms = [True]

@@ -1,0 +1,117 @@
+"""The explicit tail of a model: its own modules between the last layer and its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.hooks import Slot
+from engine.anatomy.logit_map import LogitMap
+from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
+from engine.anatomy.watching import output_stream
+from engine.errors import CannotRead
+
+CHUNK = 64
+"""Rows that are taken through head and softmax at once; bounds memory for any vocabulary."""
+
+
+@dataclass(frozen=True)
+class TailStep:
+    """One module of the tail, its other arguments, and where the stream goes in."""
+
+    module: nn.Module
+    slot: Slot
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    companion_slots: tuple[Slot, ...] = ()
+    """Where the stream's companions go in."""
+
+    def __call__(self, stream: Tensor, companions: Sequence[Tensor] = ()) -> Tensor:
+        args, kwargs = self.slot.put(self.args, self.kwargs, stream)
+        for slot, companion in zip(self.companion_slots, companions, strict=True):
+            args, kwargs = slot.put(args, kwargs, companion)
+        return output_stream(self.module(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class ExplicitTail:
+    """A `Tail` that calls the model's own modules one by one."""
+
+    steps: tuple[TailStep, ...]
+    scale: float
+    """What the model multiplies the stream by before its head."""
+    head: nn.Module
+    logit_map: LogitMap
+    position_axis: int
+    device: torch.device
+    stream_shape: tuple[int, ...]
+    """Of the stream at one position: its width, after the number of streams where there are more.
+    """
+    entry: Entry
+    """The first module's argument, or the head's where there is no other module."""
+    companion_slots: tuple[Slot, ...] = ()
+    method: ClassVar[TailMethod] = "tail"
+    replays: ClassVar[bool] = False
+    takes_batches: ClassVar[bool] = True
+    remembered: ClassVar[tuple[nn.Module, ...]] = ()
+
+    def logits(
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
+    ) -> Tensor:
+        """As `Tail.logits`; no memory of the pass is needed."""
+        if not self.companion_slots:
+            rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
+        parts: list[Tensor] = []
+        for row in rows:
+            companions = [companion.split(CHUNK) for companion in row.companions]
+            parts += [
+                self._chunk(streams, others, norm)
+                for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True)
+            ]
+        return torch.cat(parts)
+
+    def _chunk(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:
+        hidden = self._as_positions(streams)  # [1, n, width], as the model lays it out
+        if norm:
+            others = [self._as_positions(companion) for companion in companions]
+            for step in self.steps:
+                hidden = step(hidden, others)
+                others = []
+            if self.scale != 1.0:
+                hidden = hidden * self.scale
+        return self.logit_map(self.head(hidden))[0]  # [n, vocabulary]
+
+    def _as_positions(self, streams: Tensor) -> Tensor:
+        """[n, *rest] laid out as one batch item of n positions, as the model lays out streams."""
+        axis = self.position_axis
+        return streams.to(self.device).unsqueeze(0).movedim((0, 1), (axis - 1, axis))
+
+    def refuse_norm_off(self) -> None:
+        """As `Tail.refuse_norm_off`."""
+        if not self.steps:
+            raise CannotRead("norm off: this model has no final norm between last layer and head")
+        if len(self.stream_shape) > 1:
+            raise CannotRead(
+                f"norm off: the model brings {self.stream_shape[0]} residual streams together "
+                "before its head"
+            )
+        width = getattr(self.head, "in_features", self.stream_shape[-1])
+        if self.position_axis != 1 or self.stream_shape[-1] != width:
+            raise CannotRead(
+                "norm off: the residual stream is not as wide as the head, "
+                "so it cannot go straight to it"
+            )
+
+    def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
+        """As `Tail.described`."""
+        path = [f"{names[step.module]} ({type(step.module).__name__})" for step in self.steps]
+        path += [f"scale {self.scale:.6g}"] if self.scale != 1.0 else []
+        path.append(f"{names[self.head]} ({type(self.head).__name__})")
+        lines = [("tail", " -> ".join([*path, *self.logit_map.described()]))]
+        if self.companion_slots:
+            lines.append(("", "its first module also takes what goes from layer to layer"))
+        return lines
