@@ -253,6 +253,8 @@ class Run(Struct, frozen=True):
     error: str | None = None
     processed: Processed | None = None
     """None without a picture, and where it cannot be told."""
+    formation: NonNegative | None = None
+    """The first row from which the answer stays top-1 to the end; None unless the run is done."""
     readings: tuple[Reading, ...] = ()
     """What methods found about the run, one for each method and request."""
 

@@ -22,6 +22,7 @@ from engine.records import (
     Session,
     UnknownReading,
 )
+from engine.stays import formation_row
 from engine.system.files import read_file, reason_of, storable, write_file
 
 FORMAT = "lenscope-session"
@@ -56,6 +57,7 @@ def read_session(path: str | Path) -> Session:
         session = msgspec.convert(head, Session)
         session = _with_readings(session, readings)
         _check_session(session)
+        session = _with_formations(session, head["runs"] if session.runs else [])
     except (msgspec.ValidationError, RecursionError, ValueError, LenscopeError) as error:
         raise BadInput(f"{name}: a damaged session file ({error})") from None
     return session
@@ -184,6 +186,8 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")
     if run.status == "done" and run.proof is None:
         raise ValueError(f"run {run.id}: done without a proof")
+    if run.formation is not None and run.formation >= len(run.rows):
+        raise ValueError(f"run {run.id}: formed in row {run.formation} of {len(run.rows)}")
     _check_rows(run.id, run, run.layers, run.status == "done")
     for other in run.others:
         _check_rows(run.id, other, run.layers, done=False)
@@ -199,6 +203,19 @@ def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool)
         lengths = {len(tracked.probability), len(tracked.logit), len(tracked.rank)}
         if lengths != {len(rows)}:
             raise ValueError(f"run {run_id}: token {tracked.id} is not tracked through all rows")
+
+
+def _with_formations(session: Session, stored: list[dict[str, Any]]) -> Session:
+    """The session, in whose runs the formation row is filled in where an older file lacks it."""
+    return structs.replace(
+        session,
+        runs=tuple(
+            run
+            if "formation" in raw or run.status != "done"
+            else structs.replace(run, formation=formation_row(run.rows))
+            for run, raw in zip(session.runs, stored, strict=True)
+        ),
+    )
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

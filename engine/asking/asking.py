@@ -30,6 +30,7 @@ from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
+from engine.stays import formation_row
 from engine.system.library_errors import miscounts_picture
 from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now
@@ -154,6 +155,7 @@ class Asking:
             position=result.position,
             tokens=_with_features_ahead(run.tokens, result.position + 1),
             proof=result.proof,
+            formation=formation_row(result.rows) if result.proof.passed else None,
             seconds={
                 **run.seconds,
                 **result.seconds,

@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.anatomy.logit_map import tolerances
 from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream, TailMethod
-from engine.lens.readout import best_of, ranks_of, root_mean_square, top_ids_of_rows
+from engine.lens.readout import Block, Numbers, joined, read, top_ids_of_rows
 from engine.passes.forward import Forward
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
@@ -65,17 +65,18 @@ class BatchNumbers:
 
     def __init__(
         self,
-        normed: RowNumbers,
-        unnormed: RowNumbers | None,
-        spreads: Tensor,
-        gaps: Tensor,
-        limits: Tensor,
+        normed: Block,
+        unnormed: Block | None,
+        proofs: Tensor,
         notes: Sequence[tuple[str | None, ...]],
         method: TailMethod,
     ) -> None:
+        """Cells of blocks are all items of row 0, then of row 1 and so on; `proofs` [2, items] are
+        differences and tolerances."""
         self._notes = notes
         self._method = method
-        self._fetched = Fetched([spreads, gaps, limits, *normed, *(unnormed or ())])
+        self._blocks = [normed] if unnormed is None else [normed, unnormed]
+        self._fetched = Fetched([proofs, *(block.values for block in self._blocks)])
 
     @property
     def are_there(self) -> bool:
@@ -84,20 +85,25 @@ class BatchNumbers:
 
     def items(self) -> list[ItemNumbers]:
         """Of each item, once they are there."""
-        spreads, gaps, limits, *columns = self._fetched.wait()
-        count = len(RowNumbers._fields)
-        normed, bare = columns[:count], columns[count:]
+        proofs, *values = self._fetched.wait()
+        items = proofs.shape[1]
+        normed, *bare = (
+            Numbers(*(each.view(-1, items, *each.shape[1:]) for each in block.numbers()))
+            for block in (
+                block._replace(values=arrived)
+                for block, arrived in zip(self._blocks, values, strict=True)
+            )
+        )
+        gaps, limits = proofs.nan_to_num(float("inf")).tolist()
         return [
             ItemNumbers(
-                rows=RowNumbers(*(value[:, item] for value in normed)),
-                unnormed=RowNumbers(*(value[:, item] for value in bare)) if bare else None,
-                rms=spreads[item],
+                rows=_rows_of(normed, item),
+                unnormed=_rows_of(bare[0], item) if bare else None,
+                rms=normed.rms[:, item],
                 notes=self._notes[item],
-                proof=as_proof(gap, limit, self._method),
+                proof=as_proof(gaps[item], limits[item], self._method),
             )
-            for item, (gap, limit) in enumerate(
-                zip(gaps.nan_to_num(float("inf")).tolist(), limits.tolist(), strict=True)
-            )
+            for item in range(items)
         ]
 
 
@@ -115,7 +121,7 @@ class BatchedPass:
     def run(self, around: AbstractContextManager[object] | None = None) -> BatchedPass:
         """Run the pass, inside `around`."""
         with around or nullcontext():
-            self._own = self._forward.run(lambda row, read: self._streams.append(read))
+            self._own = self._forward.run(lambda row, stream: self._streams.append(stream))
         return self
 
     def numbers(self, truths: Sequence[Sequence[int]], count: int, unnormed: bool) -> BatchNumbers:
@@ -125,62 +131,42 @@ class BatchedPass:
         """
         own, last, parts = self._own, self._layers, self._forward.parts
         with self._forward.evaluating():
-            best = _Columns.of(truths, own)
+            columns = _Columns.of(truths, own)
             computed = self._forward.project([self._streams[last]]).to(own.device)
             # Tokens that the model rules out are at minus infinity on both sides.
             gaps = (computed - own).abs().masked_fill(computed == own, 0.0).amax(-1)
             return BatchNumbers(
-                normed=self._read(range(last + 1), best, count, norm=True),
-                unnormed=self._read(range(last), best, count, norm=False) if unnormed else None,
-                spreads=torch.stack(
-                    [root_mean_square(read.stream).to(own.device) for read in self._streams], 1
-                ),
-                gaps=gaps,
-                limits=tolerances(parts.dtype, own),
+                normed=self._read(range(last + 1), columns, count, norm=True),
+                unnormed=self._read(range(last), columns, count, norm=False) if unnormed else None,
+                proofs=torch.stack([gaps, tolerances(parts.dtype, own)]),
                 notes=[self._notes(item) for item in range(len(own))],
                 method=parts.tail.method,
             )
 
     def _notes(self, item: int) -> tuple[str | None, ...]:
         return tuple(
-            self._forward.note(row, _of_item(read, item)) for row, read in enumerate(self._streams)
+            self._forward.note(row, _of_item(stream, item))
+            for row, stream in enumerate(self._streams)
         )
 
-    def _read(self, rows: range, best: _Columns, count: int, norm: bool) -> RowNumbers:
-        """Of `rows` and all items, [rows, items, ...]."""
+    def _read(self, rows: range, columns: _Columns, count: int, norm: bool) -> Block:
+        """Of `rows` and all items; some rows at a time."""
         at_once = LOGITS_AT_ONCE_ON_CPU if self._own.device.type == "cpu" else LOGITS_AT_ONCE
         size = max(1, at_once // self._own.numel())
-        parts = [
-            self._part(rows[start : start + size], best, count, norm)
-            for start in range(0, len(rows), size)
-        ]
-        return RowNumbers(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-    def _part(self, rows: range, best: _Columns, count: int, norm: bool) -> RowNumbers:
-        items = len(self._own)
-        logits = self._logits(rows, norm)
-        log_p = logits.log_softmax(-1)
-        p = log_p.exp()
-        ids = top_ids_of_rows(logits, count)
-        final = best.final.repeat(len(rows))
-        truths = best.truths.repeat(len(rows), 1)
-        entropy = torch.special.entr(p).sum(-1)
-        top_probabilities = p.gather(1, ids)
-        truth_probability = p.gather(1, truths.clamp_min(0)).masked_fill(truths < 0, 0).sum(-1)
-        final_probability = p.gather(1, final.unsqueeze(1)).squeeze(1)
-        gaps = log_p.view(len(rows), items, -1).sub_(best.log_q).view_as(p)
-        found = RowNumbers(
-            top_ids=ids,
-            top_probabilities=top_probabilities,
-            top_logits=logits.gather(1, ids),
-            entropy=entropy,
-            kl_to_last=gaps.mul_(p).masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0),
-            truth_probability=truth_probability,
-            truth_rank=ranks_of(logits, best_of(logits, truths)),
-            final_probability=final_probability,
-            final_rank=ranks_of(logits, final),
-        )
-        return RowNumbers(*(each.view(len(rows), items, *each.shape[1:]) for each in found))
+        blocks = []
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            streams = torch.cat([self._streams[row].stream.to(self._own.device) for row in some])
+            blocks.append(
+                read(
+                    self._logits(some, norm),  # [rows * items, vocabulary]
+                    count,
+                    streams,
+                    [columns.truths.repeat(len(some), 1), columns.final.repeat(len(some), 1)],
+                    columns.log_q,
+                )
+            )
+        return joined(blocks)
 
     def _logits(self, rows: range, norm: bool) -> Tensor:
         last = self._layers
@@ -199,7 +185,7 @@ class _Columns(NamedTuple):
     truths: Tensor
     """[n, most spellings], filled up with -1."""
     final: Tensor
-    """[n]: the model's answer."""
+    """[n, 1]: the model's answer."""
     log_q: Tensor
     """[n, vocabulary]: log-probabilities of the last row."""
 
@@ -210,11 +196,27 @@ class _Columns(NamedTuple):
         filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
         return cls(
             sent(torch.tensor(filled), own.device),
-            top_ids_of_rows(own, 1)[:, 0],
+            top_ids_of_rows(own, 1),
             own.log_softmax(-1),
         )
 
 
-def _of_item(read: RowStream, item: int) -> RowStream:
-    left = None if read.left is None else read.left[item : item + 1]
-    return RowStream(read.stream[item : item + 1], (), left)
+def _rows_of(numbers: Numbers, item: int) -> RowNumbers:
+    """Of one item; every field of `numbers` is [rows, items, ...]."""
+    truth, final = 0, 1
+    return RowNumbers(
+        top_ids=numbers.ids[:, item],
+        top_probabilities=numbers.probabilities[:, item],
+        top_logits=numbers.logits[:, item],
+        entropy=numbers.entropy[:, item],
+        kl_to_last=numbers.kl[:, item],
+        truth_probability=numbers.followed_probabilities[:, item, truth],
+        truth_rank=numbers.followed_ranks[:, item, truth],
+        final_probability=numbers.followed_probabilities[:, item, final],
+        final_rank=numbers.followed_ranks[:, item, final],
+    )
+
+
+def _of_item(stream: RowStream, item: int) -> RowStream:
+    left = None if stream.left is None else stream.left[item : item + 1]
+    return RowStream(stream.stream[item : item + 1], (), left)

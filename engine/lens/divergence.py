@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.lens.kept import KeptStream
+from engine.lens.readout import joined, read
+from engine.passes.forward import Project
 from engine.records import ComparisonRow, finite
+from engine.stays import first_that_stays
 
-LN_2 = math.log(2)
-"""The largest Jensen-Shannon divergence that there is."""
 THRESHOLD = 0.1
 """Nats of Jensen-Shannon divergence from which a picture counts as seen."""
 CHUNK = 8
 """Rows that are compared at a time: of 150,000 tokens, 5 MB a piece."""
-
-Project = Callable[[Sequence[RowStream]], Tensor]
 
 LogitsOf = Callable[[Sequence[int]], Tensor]
 """From rows' numbers to their logits [n, vocabulary]."""
@@ -35,7 +32,7 @@ class Divergences(NamedTuple):
     kl: Tensor
     """KL(p || q); infinite where q never gives what p gives."""
     js: Tensor
-    """Jensen-Shannon, 0 to ln 2; SciPy's `jensenshannon` is its square root."""
+    """Jensen-Shannon, 0 to ln 2."""
 
 
 def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
@@ -45,11 +42,12 @@ def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
     """
     if p_logits.shape != q_logits.shape:
         raise ValueError(f"{list(p_logits.shape)} and {list(q_logits.shape)} cannot be compared")
-    parts = [
-        _divergences(p, q.to(p.device))
+    blocks = [
+        read(p.float(), reference=q.to(p.device).float().log_softmax(-1), js=True)
         for p, q in zip(p_logits.split(CHUNK), q_logits.split(CHUNK), strict=True)
     ]
-    return Divergences(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+    found = joined(blocks).numbers()
+    return Divergences(found.kl, found.js)
 
 
 class StreamingDivergence:
@@ -122,29 +120,4 @@ def compare(layers: Sequence[int], picture: LogitsOf, other: LogitsOf) -> tuple[
 
 def picture_layer(js: Sequence[float | None], threshold: float = THRESHOLD) -> int | None:
     """The first row from which the divergence stays above the threshold to the end, or None."""
-    first = None
-    for row in range(len(js) - 1, -1, -1):
-        value = js[row]
-        if value is None or not value > threshold:
-            break
-        first = row
-    return first
-
-
-def _divergences(p_logits: Tensor, q_logits: Tensor) -> tuple[Tensor, Tensor]:
-    log_p, log_q = p_logits.float().log_softmax(-1), q_logits.float().log_softmax(-1)
-    p, q = log_p.exp(), log_q.exp()
-    apart = log_q - log_p
-    # With m the mean of both, ln(m / p) = ln((1 + q / p) / 2), which is 0 where p = q.
-    kl = _expected(p, -apart)
-    js = (_expected(p, LN_2 - _softplus(apart)) + _expected(q, LN_2 - _softplus(-apart))) / 2
-    return kl.clamp_min(0.0), js.clamp(0.0, LN_2)
-
-
-def _softplus(values: Tensor) -> Tensor:
-    return softplus(values, threshold=50)
-
-
-def _expected(weights: Tensor, values: Tensor) -> Tensor:
-    """Sum over the vocabulary; what has no weight counts for nothing, infinite as it may be."""
-    return torch.where(weights == 0, torch.zeros_like(values), weights * values).sum(-1)
+    return first_that_stays([value is not None and value > threshold for value in js])

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, Cancelled
-from engine.lens.readout import Why, standings, top_tokens, tracked_tokens
+from engine.lens.as_records import Why, top_tokens, tracked_tokens
+from engine.lens.readout import read
+from engine.passes.forward import Project
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
 
@@ -45,7 +47,7 @@ class KeptStream:
     """The model's own logits, those of row L: [1, vocabulary]."""
     device: torch.device
     """Where the pass had the model's own logits."""
-    project: Callable[[Sequence[RowStream]], Tensor]
+    project: Project
     text_of: TextOf
     replays: bool
     """Reading runs the model again; `project` then holds the pass's inputs and a whole stream."""
@@ -62,9 +64,9 @@ class KeptStream:
         why: dict[int, Why] = dict.fromkeys(ids, "user")
         if not why:
             return ()
-        columns = torch.tensor(list(why), dtype=torch.int64)
         parts = [
-            standings(self._logits(group, stop), columns) for group in (*self.groups, (self._last,))
+            read(self._logits(group, stop), followed=list(why)).numbers()
+            for group in (*self.groups, (self._last,))
         ]
         return tracked_tokens(why, parts, self.text_of)
 
@@ -76,9 +78,10 @@ class KeptStream:
         if not 0 <= row <= self._last:
             raise BadInput(f"there is no row {row}: this run's rows go from 0 to {self._last}")
         group = next((group for group in self.groups if row in group), (row,))
-        logits = self._logits(group, stop)[group.index(row)]
+        place = group.index(row)
+        logits = self._logits(group, stop)[place : place + 1]
         count = min(max(count, 1), MOST_TOKENS)
-        top = top_tokens(logits, logits.log_softmax(-1), count, self.text_of)
+        (top,) = top_tokens(read(logits, count).numbers(), self.text_of)
         return structs.replace(self.readings[row], top=top)
 
     @property

@@ -12,19 +12,13 @@ from msgspec import structs
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
+from engine.lens.as_records import Why, answer_readings, layer_readings, tracked_tokens
 from engine.lens.kept import KeptStream, in_main_memory
-from engine.lens.readout import (
-    Why,
-    answer_readings,
-    kl_divergence,
-    readings,
-    standings,
-    tracked_tokens,
-)
+from engine.lens.readout import read
+from engine.passes.forward import Project
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked, finite
 
-Project = Callable[[Sequence[RowStream]], Tensor]
 Beside = Callable[[Sequence[int], Tensor, Project], object]
 
 
@@ -77,22 +71,18 @@ class RowReader:
         """Take rows through the tail; what is returned adds them, and is quick."""
         logits = self._project(reads)
         device = reads[0].stream.device
-        found = readings(
-            rows,
-            torch.cat([read.stream.to(device) for read in reads]),
-            logits,
-            self._top_k,
-            self._text_of,
-            [self._note(row, read) for row, read in zip(rows, reads, strict=True)],
-        )
+        streams = torch.cat([each.stream.to(device) for each in reads])  # [rows, *rest]
+        block = read(logits, self._top_k, streams)
+        notes = [self._note(row, each) for row, each in zip(rows, reads, strict=True)]
+        found = layer_readings(rows, block.numbers(), self._text_of, notes)
         if self._wanted.beside is not None:
             self._wanted.beside(rows, logits, self._project)
 
         def add() -> None:
-            for row, read, reading, row_logits in zip(rows, reads, found, logits, strict=True):
+            for row, stream, reading, row_logits in zip(rows, reads, found, logits, strict=True):
                 self._read[row] = reading
                 self._logits[row] = row_logits
-                self._streams[row] = read
+                self._streams[row] = stream
             self._groups.append(tuple(rows))
 
         return add
@@ -105,28 +95,27 @@ class RowReader:
 
     def finish(self, last: RowStream, own: Tensor) -> ItemRows:
         """All rows, the last from the model's own logits `own` [1, vocabulary]; once."""
-        (reading,) = readings([self._layers], last.stream, own, self._top_k, self._text_of, [None])
+        numbers = read(own, self._top_k, last.stream).numbers()
+        (reading,) = layer_readings([self._layers], numbers, self._text_of, [None])
         logits = torch.stack(
             [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
         )
         self._logits.clear()
         rows = [self._read[row] for row in range(self._layers)] + [reading]
         answer = reading.top[0].id if reading.top else None
-        answers: list[Any] = [None] * len(rows)
-        if answer is not None:
-            answers = list(answer_readings(logits, answer))
-        divergences = kl_divergence(logits, own[0]).tolist()
         # A pinned token of another model's may be none of this one's.
         wanted = [token for token in self._wanted.track if 0 <= token < logits.shape[-1]]
         why = _reasons(rows, answer, wanted)
-        columns = torch.tensor(list(why), dtype=torch.int64)
-        tracked = tracked_tokens(why, [standings(logits, columns)], self._text_of)
+        whole = read(logits, followed=list(why), reference=own.log_softmax(-1)).numbers()
+        tracked = tracked_tokens(why, [whole], self._text_of)
+        # The answer is the first that is followed.
+        answers = [None] * len(rows) if answer is None else answer_readings(whole)
         if self._wanted.beside is not None:
             self._wanted.beside([self._layers], own, self._project)
         self._own = own
         self._rows = tuple(
             structs.replace(row, answer=place, kl_to_last=finite(divergence))
-            for row, place, divergence in zip(rows, answers, divergences, strict=True)
+            for row, place, divergence in zip(rows, answers, whole.kl.tolist(), strict=True)
         )
         return ItemRows(self._rows, tracked)
 
@@ -137,7 +126,7 @@ class RowReader:
             model=model,
             lock=lock,
             readings=self._rows,
-            streams={row: in_main_memory(read) for row, read in self._streams.items()},
+            streams={row: in_main_memory(stream) for row, stream in self._streams.items()},
             groups=tuple(sorted(self._groups)),
             own=self._own.cpu(),
             device=self._own.device,

@@ -21,9 +21,9 @@ from engine.lens.divergence import (
     picture_layer,
 )
 from engine.lens.kept import KeptStream
-from engine.lens.row_reader import Project
 from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
+from engine.passes.forward import Project
 from engine.records import (
     Comparison,
     ComparisonRow,

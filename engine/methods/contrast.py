@@ -17,6 +17,7 @@ from engine.records import (
     Request,
     RunId,
     Token,
+    finite,
 )
 from engine.tables import Column, Table
 
@@ -153,36 +154,26 @@ def contrast_rows(
 
     Raises BadInput for settings that the contrast cannot have, Cancelled once `stop()`.
     """
+    from engine.lens.as_records import layer_readings
     from engine.lens.divergence import CHUNK, divergences, logits_of
-    from engine.lens.readout import top_tokens
-    from engine.records import finite
+    from engine.lens.readout import read
 
     layers = len(picture.readings)
-    read = logits_of(picture)
-    others = [logits_of(reference) for reference in references]
+    logits_with = logits_of(picture)
+    logits_without = [logits_of(reference) for reference in references]
     rows: list[ContrastRow] = []
     for start in range(0, layers, CHUNK):
         if stop():
             raise Cancelled("cancelled")
         some = range(start, min(start + CHUNK, layers))
-        with_picture = read(some)
-        reference = mean_reference(*(other(some) for other in others))
-        z = contrast(with_picture, reference, a, b)
-        apart = divergences(with_picture, reference)
-        log_p = z.log_softmax(-1)
-        p = log_p.exp()
-        entropies = -(p * log_p.masked_fill(p == 0, 0)).sum(-1)
-        for index, row in enumerate(some):
-            top = top_tokens(z[index], log_p[index], STORED_TOP, picture.text_of)
-            rows.append(
-                ContrastRow(
-                    layer=row,
-                    top=tuple(token for token in top if token.logit is not None),
-                    entropy=finite(float(entropies[index])),
-                    js=finite(float(apart.js[index])),
-                    kl=finite(float(apart.kl[index])),
-                )
-            )
+        plain = logits_with(some)  # [rows, vocabulary], as those below
+        reference = mean_reference(*(logits(some) for logits in logits_without))
+        apart = divergences(plain, reference)
+        numbers = read(contrast(plain, reference, a, b), STORED_TOP).numbers()
+        found = layer_readings(some, numbers, picture.text_of, [None] * len(some))
+        for row, js, kl in zip(found, apart.js.tolist(), apart.kl.tolist(), strict=True):
+            top = tuple(token for token in row.top if token.logit is not None)
+            rows.append(ContrastRow(row.layer, top, row.entropy, finite(js), finite(kl)))
     return tuple(rows)
 
 

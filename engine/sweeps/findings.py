@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.stays import first_that_stays
 from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
 from engine.sweeps.scripts import script_of
 from engine.sweeps.statistics import (
@@ -199,11 +200,8 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
 def formation_layers(final_rank: Ints) -> Floats:
     """The first row from which the final answer stays top-1, [n, rows] to [n]; NaN where the last
     row is not a number."""
-    holds = final_rank == 1
-    # Rows from the end as long as it holds.
-    run = np.cumprod(holds[:, ::-1], axis=1).sum(1)
-    layers = final_rank.shape[1] - run
-    return np.where(run > 0, layers, np.nan).astype(np.float64)
+    formed = [first_that_stays(holds) for holds in (final_rank == 1).tolist()]
+    return np.array([np.nan if row is None else row for row in formed], dtype=np.float64)
 
 
 def entry_layers(rank: Ints, top_k: int) -> Floats:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from engine import Lens
 from engine.lens.divergence import (
     CHUNK,
-    LN_2,
     StreamingDivergence,
     compare,
     divergences,
@@ -23,6 +22,7 @@ from engine.lens.divergence import (
     picture_layer,
 )
 from engine.lens.kept import KeptStream
+from engine.lens.readout import LN_2
 from tests.families import FAMILIES, Tiny
 
 Floats = NDArray[np.float64]

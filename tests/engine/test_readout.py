@@ -9,10 +9,31 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.lens.readout import answer_readings, kl_divergence, ranks, readings, top_ids
+from engine.lens.as_records import answer_readings, layer_readings
+from engine.lens.readout import (
+    Block,
+    joined,
+    rank_of,
+    ranks_of,
+    read,
+    root_mean_square,
+    top_ids,
+)
+from engine.records import LayerReading
 
 LOGITS = st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=40)
 """Few values, so that ties are common."""
+
+
+def readings(
+    streams: torch.Tensor, logits: torch.Tensor, count: int, note: str | None = None
+) -> list[LayerReading]:
+    numbers = read(logits, count, streams).numbers()
+    return layer_readings(range(len(logits)), numbers, str, [note] * len(logits))
+
+
+def kl(logits: torch.Tensor, reference: torch.Tensor) -> float:
+    return float(read(logits, reference=reference.log_softmax(-1)).numbers().kl)
 
 
 @given(LOGITS, st.integers(1, 50))
@@ -24,31 +45,31 @@ def test_top_ids_are_sorted_with_ties_to_the_lower_id(values: list[float], count
 @given(LOGITS)
 def test_rank_one_is_the_best_and_ties_go_to_the_lower_id(values: list[float]) -> None:
     order = sorted(range(len(values)), key=lambda token: (-values[token], token))
-    found = ranks(torch.tensor([values]), torch.arange(len(values)))[0].tolist()
+    found = [int(rank_of(torch.tensor([values]), token)[0]) for token in range(len(values))]
     assert found == [order.index(token) + 1 for token in range(len(values))]
 
 
 def test_kl_is_the_closed_form() -> None:
     p, q = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.25, 0.5])
     expected = float((p * (p / q).log()).sum())
-    found = kl_divergence(p.log().unsqueeze(0), q.log())
-    assert float(found) == pytest.approx(expected, abs=1e-6)
-    assert float(kl_divergence(q.log().unsqueeze(0), q.log())) == 0.0
+    found = kl(p.log().unsqueeze(0), q.log().unsqueeze(0))
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert kl(q.log().unsqueeze(0), q.log().unsqueeze(0)) == 0.0
 
 
 def test_a_token_that_is_ruled_out_does_not_spoil_the_numbers() -> None:
     logits = torch.tensor([[1.0, -math.inf, 0.0]])
-    (row,) = readings([0], torch.ones(1, 4), logits, 3, str, [None])
+    (row,) = readings(torch.ones(1, 4), logits, 3)
     assert row.top[2].id == 1 and row.top[2].logit is None and row.top[2].probability == 0.0
     share = math.e / (math.e + 1)
     assert row.entropy == pytest.approx(
         -share * math.log(share) - (1 - share) * math.log(1 - share), abs=1e-6
     )
-    assert float(kl_divergence(logits, logits[0])) == 0.0
+    assert kl(logits, logits[:1]) == 0.0
 
 
 def test_uniform_logits_have_the_entropy_of_the_vocabulary() -> None:
-    (row,) = readings([0], torch.full((1, 2, 8), 3.0), torch.zeros(1, 1000), 2, str, ["why"])
+    (row,) = readings(torch.full((1, 2, 8), 3.0), torch.zeros(1, 1000), 2, "why")
     assert row.entropy == pytest.approx(math.log(1000), abs=1e-4)
     assert [token.id for token in row.top] == [0, 1]
     assert row.rms == 3.0
@@ -57,12 +78,80 @@ def test_uniform_logits_have_the_entropy_of_the_vocabulary() -> None:
 
 def test_half_precision_is_summed_in_float32() -> None:
     stream = torch.full((1, 4096), 300.0, dtype=torch.float16)
-    (row,) = readings([0], stream, torch.zeros(1, 4), 1, str, [None])
+    (row,) = readings(stream, torch.zeros(1, 4), 1)
     assert row.rms == pytest.approx(300.0)
 
 
 def test_a_row_that_is_not_a_number_shows_nothing() -> None:
     logits = torch.tensor([[math.nan, 1.0]])
-    (row,) = readings([0], torch.full((1, 2), math.inf), logits, 2, str, [None])
+    (row,) = readings(torch.full((1, 2), math.inf), logits, 2)
     assert row.top == () and row.entropy is None and row.rms is None
-    assert answer_readings(logits, 1) == [None]
+    assert answer_readings(read(logits, followed=[1]).numbers()) == [None]
+
+
+def test_a_block_holds_every_number_bit_for_bit() -> None:
+    """Against each number by its definition, in one block and in blocks put together."""
+    torch.manual_seed(0)
+    logits, streams = torch.randn(6, 300) * 4, torch.randn(6, 2, 8)
+    logits[:, 7] = logits[:, 90]
+    logits[4] = math.nan
+    reference = (torch.randn(2, 300) * 4).log_softmax(-1)
+    spellings = torch.tensor([[3, 7, 90], [5, -1, -1]]).repeat(3, 1)
+    followed: list[int | torch.Tensor] = [90, spellings, 7]
+    block = read(logits, 5, streams, followed, reference, js=True)
+    assert block.values.dtype == torch.int32
+    found = block.numbers()
+    good = [0, 1, 2, 3, 5]
+    log_p = logits.log_softmax(-1)
+    assert torch.allclose(found.lse[good], logits.logsumexp(-1)[good], atol=1e-5)
+    assert torch.allclose(found.entropy[good], torch.special.entr(log_p.exp()).sum(-1)[good])
+    assert torch.equal(found.rms, root_mean_square(streams))
+    assert found.ids.tolist()[0] == top_ids(logits[0], 5).tolist()
+    ids = found.ids.long()
+    assert torch.equal(found.logits[good], logits.gather(1, ids)[good])
+    assert torch.equal(found.probabilities[good], log_p.exp().gather(1, ids)[good])
+    assert torch.equal(found.followed_logits[good][:, 0], logits[good, 90])
+    assert torch.equal(
+        found.followed_ranks[good][:, 0], ranks_of(logits, torch.full((6,), 90))[good]
+    )
+    assert torch.equal(found.followed_ranks[good][:, 2], found.followed_ranks[good][:, 0] - 1)
+    p = log_p.exp()
+    assert torch.allclose(found.followed_probabilities[0, 1], p[0, [3, 7, 90]].sum())
+    assert found.followed_probabilities[1, 1] == p[1, 5]
+    assert found.followed_logits[1, 1] == logits[1, 5]
+    assert found.followed_ranks[0, 1] == min(int(rank_of(logits[:1], each)) for each in (3, 7, 90))
+    gaps = (p * (log_p - reference.repeat(3, 1))).sum(-1)
+    assert torch.allclose(found.kl[good], gaps[good], atol=1e-5)
+    assert bool((found.js[good] > 0).all())
+    for each in (found.lse, found.entropy, found.kl, found.js, found.followed_probabilities[:, 0]):
+        assert bool(each[4].isnan())
+
+    parts = [
+        read(logits[start : start + 2], 5, streams[start : start + 2],
+             [90, spellings[start : start + 2], 7], reference, js=True)
+        for start in (0, 2, 4)
+    ]  # fmt: skip
+    again = joined(parts)
+    assert torch.equal(again.values[good], block.values[good])
+    assert (again.top, again.followed) == (block.top, block.followed) == (5, 3)
+    copied = Block(block.values.clone(), block.top, block.followed).numbers()
+    assert all(
+        torch.equal(one[good], other[good]) for one, other in zip(found, copied, strict=True)
+    )
+
+
+def test_what_is_not_asked_for_is_not_there() -> None:
+    found = read(torch.zeros(2, 9), followed=[3]).numbers()
+    assert found.ids.shape == found.logits.shape == (2, 0)
+    assert found.followed_ranks.tolist() == [[4], [4]]
+    for each in (found.lse, found.entropy, found.rms, found.kl, found.js):
+        assert bool(each.isnan().all())
+    assert read(torch.zeros(2, 9), 20).numbers().ids.tolist() == [list(range(9))] * 2
+    assert read(torch.tensor([[0.0, -math.inf]]), 1).numbers().entropy.tolist() == [0.0]
+
+
+def test_ties_in_a_row_that_is_partly_not_a_number() -> None:
+    logits = torch.zeros(2, 60)
+    logits[0, 3] = math.nan
+    (first, second) = readings(torch.ones(2, 4), logits, 5)
+    assert first.top == () and [token.id for token in second.top] == [0, 1, 2, 3, 4]

@@ -144,6 +144,23 @@ def test_what_is_written_is_read_back(path: Path) -> None:
     assert first.view == {"row": 2}
 
 
+def test_the_formation_row_is_stored_and_found_in_files_that_lack_it(path: Path) -> None:
+    run = make_run(formation=1)
+    write_session(structs.replace(SESSION, runs=(run,)), path)
+    assert read_session(path).runs[0].formation == 1
+    older = json.loads(path.read_text())
+    del older["runs"][0]["formation"]
+    path.write_text(json.dumps(older))
+    assert read_session(path).runs[0].formation == 0  # the same token is top-1 in every row
+    older["runs"][0]["status"] = "cancelled"
+    path.write_text(json.dumps(older))
+    assert read_session(path).runs[0].formation is None
+    older["runs"][0]["formation"] = len(run.rows)
+    path.write_text(json.dumps(older))
+    with pytest.raises(BadInput, match=f"formed in row {len(run.rows)}"):
+        read_session(path)
+
+
 def test_the_names_are_those_of_the_format(path: Path) -> None:
     content = plain()
     assert list(content)[:2] == ["format", "version"]
@@ -163,6 +180,7 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "title",
         "created",
         "status",
+        "formation",
         "error",
         "layers",
         "question",

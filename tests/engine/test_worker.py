@@ -445,7 +445,7 @@ def test_memory_that_runs_out_while_more_is_read(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("engine.lens.kept.standings", fail)
+        patched.setattr("engine.lens.kept.read", fail)
         ready.read(run_id, TrackRequest(ids=(3,)))
         trouble = ears.wait_for(Trouble)
     assert trouble.run_id == run_id

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from engine.counterfactuals.grammar import label
 from engine.records import LayerReading, Question, Token
+from engine.stays import first_that_stays
 from tui.state.run_view import RunView
 
 
@@ -95,7 +95,7 @@ def compare(left: RunView, right: RunView) -> Compared:
         by_depth=left.run.layers != right.run.layers,
         by_text=by_text,
         parts=next((index for index, row in enumerate(rows) if row.same is False), None),
-        parts_for_good=_for_good(rows),
+        parts_for_good=first_that_stays([row.same is False for row in rows]),
     )
 
 
@@ -171,12 +171,3 @@ def _probability(run: RunView, layer: int, token: Token, by_text: bool) -> float
         if same and layer < len(tracked.probability):
             return tracked.probability[layer]
     return None
-
-
-def _for_good(rows: Sequence[ComparedRow]) -> int | None:
-    first = len(rows)
-    for row in reversed(rows):
-        if row.same is not False:
-            break
-        first -= 1
-    return first if first < len(rows) else None

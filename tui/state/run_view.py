@@ -11,6 +11,7 @@ from engine.counterfactuals.grammar import label
 from engine.methods.deepen import DeepenReading
 from engine.methods.seen import SeenReading
 from engine.records import LayerReading, Reading, Request, Run, Token
+from engine.stays import formation_row
 from tui.text.numbers import number
 
 
@@ -68,15 +69,9 @@ class RunView:
     @property
     def formation(self) -> int | None:
         """The first row from which the answer stays top-1."""
-        answer = self.answer
-        if answer is None:
-            return None
-        first = len(self.rows)
-        for row in reversed(self.rows):
-            if not row.top or row.top[0].id != answer.id:
-                break
-            first -= 1
-        return first
+        if self.run.formation is not None:
+            return self.run.formation
+        return formation_row(self.rows) if self.complete else None
 
     def reading(self, layer: int) -> LayerReading | None:
         """A row, with more of its tokens where the model has been asked for them."""
