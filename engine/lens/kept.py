@@ -40,7 +40,7 @@ class KeptStream:
     """Keeps passes of the model apart."""
     readings: tuple[LayerReading, ...]
     streams: Mapping[int, RowStream]
-    """What rows 0..L-1 are read from."""
+    """What rows 0..L are read from; row L, what enters the tail, is read from `own`."""
     groups: tuple[tuple[int, ...], ...]
     """Rows 0..L-1 in order, as the pass took them through the tail together."""
     own: Tensor

@@ -113,6 +113,7 @@ class RowReader:
         if self._wanted.beside is not None:
             self._wanted.beside([self._layers], own, self._project)
         self._own = own
+        self._streams[self._layers] = last
         self._rows = tuple(
             structs.replace(row, answer=place, kl_to_last=finite(divergence))
             for row, place, divergence in zip(rows, answers, whole.kl.tolist(), strict=True)
