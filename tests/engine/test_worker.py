@@ -441,7 +441,7 @@ def test_memory_that_runs_out_while_more_is_read(
     run_id = ready.ask(QUESTION)
     ears.wait_for(RunEnded)
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patched:
