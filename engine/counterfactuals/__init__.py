@@ -1,5 +1,5 @@
-"""What can be put in a picture's stead, and the model's inputs with it.
+"""Counterfactuals: what a question can have instead of its picture, and the inputs for it.
 
-`grammar` reads `--against` (without torch), `pictures` makes other pictures, `pixels` changes what
-the processor made of the picture, `tokens` takes it out of the prompt, `inputs` is the way in.
+`grammar` reads their names (without torch), `pictures` makes other pictures, `pixels` changes the
+processor's output, `tokens` takes the picture out of the prompt; `inputs` is the entry to all.
 """

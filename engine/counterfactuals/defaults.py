@@ -1,6 +1,6 @@
-"""What holds unless something else is said; known before torch is."""
+"""Defaults of contrast and debias, in a module that does not import torch."""
 
 from __future__ import annotations
 
 CONTRAST_A, CONTRAST_B = 1.0, 0.1
-"""As the command line of VDD's released code has them; its scripts take b = 0.2."""
+"""The defaults of the command line of VDD's released code; its scripts use b = 0.2."""

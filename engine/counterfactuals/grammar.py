@@ -1,4 +1,4 @@
-"""What `--against` says: the names of counterfactuals, their values, and what each means."""
+"""The names of counterfactuals, the values that they take, and what each means."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from engine.errors import BadInput
 from engine.records import Counterfactual
 
 STEPS = 1000
-"""Of the diffusion schedule."""
+"""Length of the diffusion schedule."""
 DEFAULT_STEP = 500
-"""As in the scripts of VDD and VCD."""
+"""The step that the scripts of VDD and VCD use."""
 LARGEST_RADIUS = 1000
 
 MEANINGS: dict[str, str] = {
-    "none": "the picture's tokens and the marks around them are deleted, the rest is kept",
+    "none": "the picture's tokens and the marks around them are deleted; the rest is kept",
     "unk": "one unknown token where the picture's tokens were",
     "unk-all": "an unknown token for every one of the picture's tokens",
-    "noise": "noise over the picture, STEP of 1000 (at 500 it still holds 86 % of the picture)",
-    "noise-pure": "normal noise in the picture's stead",
-    "zero": "zeros behind the processor's normalisation: its mean grey, not black",
-    "one": "ones behind the processor's normalisation: a light grey, not white",
+    "noise": "noise over the picture, at STEP of 1000 (at 500 it still holds 86 % of the picture)",
+    "noise-pure": "Gaussian noise instead of the picture",
+    "zero": "zeros after the processor's normalisation: its mean grey, not black",
+    "one": "ones after the processor's normalisation: a light grey, not white",
     "black": "a black picture of the same size",
     "white": "a white picture of the same size",
     "blur": "the picture blurred, RADIUS in its pixels (a sixteenth of its longer side)",
-    "mean-patch": "the picture's mean colour; where it goes in as patches, their mean patch",
+    "mean-patch": "the picture's mean colour; its mean patch where it goes in as patches",
     "other": "another picture: FILE",
 }
-"""Every counterfactual's name and what it puts in the picture's stead."""
+"""The name of every counterfactual, and what the model receives instead of the picture."""
 
 FORMS: dict[str, str] = {
     "noise": f"noise[=STEP, {DEFAULT_STEP}]",
     "blur": "blur[=RADIUS]",
     "other": "other=FILE",
 }
-"""How those that take a value are written."""
+"""How counterfactuals that take a value are written."""
 
 SEEDED = ("noise", "noise-pure")
 
 
 def parse_against(given: str | Sequence[str], seed: int = 0) -> tuple[Counterfactual, ...]:
-    """The counterfactuals of one or several comma-separated lists, each once, in their order.
+    """The counterfactuals in one or several comma-separated lists, each once, in their order.
 
-    A comma always separates: a file's name with one in it cannot be written.
-    Raises BadInput, naming what is wrong and what there is.
+    A comma always separates: the name of a file cannot hold one. Raises BadInput, naming what is
+    wrong and what there is.
     """
     found: list[Counterfactual] = []
     for text in [given] if isinstance(given, str) else given:
-        ahead = ""
+        previous = ""
         for item in filter(None, map(str.strip, text.split(","))):
-            made = _parse_item(item, seed, ahead)
-            ahead = made.name
+            made = _parse_item(item, seed, previous)
+            previous = made.name
             if made not in found:
                 found.append(made)
     if not found:
@@ -63,12 +63,12 @@ def parse_against(given: str | Sequence[str], seed: int = 0) -> tuple[Counterfac
 
 
 def listed() -> str:
-    """All names as they are written."""
+    """All names, with the values that they take."""
     return ", ".join(FORMS.get(name, name) for name in MEANINGS)
 
 
 def written(counterfactual: Counterfactual) -> str | None:
-    """How `parse_against` would be given this one; None where it cannot be written."""
+    """The text from which `parse_against` makes this counterfactual; None where there is none."""
     name, parameters = counterfactual.name, counterfactual.parameters
     value = {"noise": "step", "blur": "radius", "other": "file"}.get(name)
     text = name
@@ -83,8 +83,9 @@ def written(counterfactual: Counterfactual) -> str | None:
 
 
 def label(counterfactual: Counterfactual) -> str:
-    """A counterfactual as a heading: its name, its value, and what must be said with it. Whatever
-    a session file has for parameters, there is a heading."""
+    """A counterfactual's heading: its name, its value, and what a reader must know about it.
+
+    Whatever parameters a session file holds, there is a heading."""
     name, parameters = counterfactual.name, counterfactual.parameters
     if name == "noise" and "step" in parameters:
         name += f"={parameters['step']}"
@@ -97,11 +98,11 @@ def label(counterfactual: Counterfactual) -> str:
     return f"{name} ({note})" if note else name
 
 
-def _parse_item(item: str, seed: int, ahead: str) -> Counterfactual:
-    """One counterfactual; `ahead` is the name of the one before it in the same list."""
+def _parse_item(item: str, seed: int, previous: str) -> Counterfactual:
+    """One counterfactual; `previous` is the name of the one before it in the same list."""
     name, sign, value = (part.strip() for part in item.partition("="))
     if name not in MEANINGS:
-        raise BadInput(_unknown(name, ahead))
+        raise BadInput(_unknown(name, previous))
     return Counterfactual(
         name, _parameters(name, sign, value), seed=seed if name in SEEDED else None
     )
@@ -141,10 +142,10 @@ def _radius(value: str) -> float:
     return radius
 
 
-def _unknown(name: str, ahead: str) -> str:
+def _unknown(name: str, previous: str) -> str:
     near = get_close_matches(name.lower().replace("_", "-"), MEANINGS, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     comma = ""
-    if ahead == "other" and not near:
+    if previous == "other" and not near:
         comma = "; the name of other's FILE cannot hold a comma: give the file another name"
     return f"there is no counterfactual {name!r}{meant}{comma}; there are {listed()}"

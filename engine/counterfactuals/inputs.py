@@ -1,4 +1,4 @@
-"""From a question with a picture to the model's inputs with something else in its stead."""
+"""The model's inputs for a question with something else instead of its picture."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedCounterfactual(Prepared):
-    """What goes into the model, position -1 being the same token as with the picture.
+    """The model's inputs without the picture; position -1 is the same token as with it.
 
-    `text` is what was tokenised: where the prompt's tokens are changed, they are changed behind
+    `text` is what was tokenised; counterfactuals that change the prompt's tokens change them after
     that.
     """
 
     counterfactual: Counterfactual
-    """With all that repeating it takes: a radius, a token, a file's digest."""
+    """The counterfactual with everything needed to repeat it: a radius, a token, a digest."""
     preview: Image | None
-    """The picture asked about, where it is one; None where only pixel values or tokens changed."""
+    """The picture that the model is asked about; None where only pixel values or tokens changed."""
 
     @property
     def label(self) -> str:
-        """Its heading."""
+        """The counterfactual's heading."""
         return grammar.label(self.counterfactual)
 
 
@@ -44,13 +44,13 @@ def counterfactual_inputs(
     counterfactual: Counterfactual,
     image: Image | None,
 ) -> PreparedCounterfactual:
-    """The inputs of `question`, which `prepared` holds with its picture `image`, without it.
+    """The inputs for `question` without its picture `image`; `prepared` holds those with it.
 
     Raises Unavailable where this model or prompt cannot take that counterfactual, BadInput where
-    there is no picture to take away, or no second one.
+    the question has no picture, or a second picture cannot be opened.
     """
     if image is None:
-        raise BadInput(f"{counterfactual.name}: the question has no picture to put something for")
+        raise BadInput(f"{counterfactual.name}: the question has no picture to replace")
     name = counterfactual.name
     if name in pictures.NAMES:
         other, made = pictures.picture_instead(counterfactual, image)
@@ -80,7 +80,7 @@ def counterfactual_inputs(
 
 
 def _refuse_where_a_picture_is_needed(loaded: LoadedModel, name: str, edited: Prepared) -> None:
-    """The lens must learn inputs of this kind in any case; some models cannot be run on them."""
+    """Raise Unavailable where the model cannot be run on such inputs, by learning them."""
     try:
         loaded.lens.learn(edited.inputs)
     except (TypeError, ValueError, AttributeError) as error:

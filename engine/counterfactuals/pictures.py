@@ -1,4 +1,4 @@
-"""Counterfactuals that are pictures themselves: the processor then does with them as with any."""
+"""Counterfactuals that are pictures themselves: the processor treats them like any picture."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 NAMES = ("black", "white", "blur", "other")
 DEFAULT_BLUR = 16
-"""The radius goes this often into the longer side of the picture."""
+"""The default radius is the longer side of the picture divided by this."""
 
 
 def picture_instead(counterfactual: Counterfactual, image: Image) -> tuple[Image, Counterfactual]:
-    """The picture to be asked about, and the counterfactual with all that repeating it takes.
+    """The picture to ask about, and the counterfactual with everything needed to repeat it.
 
     Raises BadInput where the other picture cannot be opened.
     """

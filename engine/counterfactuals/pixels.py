@@ -1,4 +1,4 @@
-"""Counterfactuals in the space in which a processor gives out pixels: normalised, cut and tiled."""
+"""Counterfactuals in the space of a processor's output: pixels normalised, cut and tiled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pixels_instead(
 ) -> dict[str, Any]:
     """The model's inputs with other pixels; `settings` is the image processor.
 
-    Raises Unavailable where the picture does not go in as pixels alone.
+    Raises Unavailable where the model receives more of the picture than pixel values.
     """
     floats = {
         name: value
@@ -41,7 +41,7 @@ def pixels_instead(
         and "pixel_attention_mask" in inputs
         and any(floats[name].ndim == 5 for name in names)
     ):
-        raise Unavailable("zero: this model takes tiles of zeros for padding and drops them")
+        raise Unavailable("zero: this model treats tiles of zeros as padding and drops them")
     generator = torch.Generator().manual_seed(counterfactual.seed or 0)
     changed = dict(inputs)
     for name in names:
@@ -52,10 +52,10 @@ def pixels_instead(
 
 
 def shares_at(step: int) -> tuple[float, float]:
-    """How much of the picture and how much noise there is at a step of the diffusion schedule.
+    """The weights of picture and noise at a step of the diffusion schedule: sqrt(abar) and
+    sqrt(1 - abar), where beta rises from 1e-5 to 0.005 along a sigmoid (-6..6).
 
-    sqrt(abar) and sqrt(1 - abar); beta goes up from 1e-5 to 0.005 along a sigmoid (-6..6), as in
-    the code of VCD and VDD.
+    Source: the released code of VCD and VDD.
     """
     ramp = torch.linspace(-6, 6, STEPS, dtype=torch.float64).sigmoid()
     kept = float((1 - (ramp * (0.5e-2 - 1e-5) + 1e-5)).cumprod(0)[step])
@@ -84,8 +84,8 @@ def _made(
 
 
 def _noise_like(pixels: Tensor, settings: Any, generator: torch.Generator) -> Tensor:
-    """Normal noise. A picture that goes in as several equal frames has the same in each: drawn
-    for each alone, it would be weaker than its step says."""
+    """Gaussian noise. A picture that goes in as several equal frames gets the same noise in each:
+    independent noise would average out and be weaker than its step says."""
     noise = torch.randn(pixels.shape, generator=generator)
     frames = getattr(settings, "temporal_patch_size", 1)
     if not isinstance(frames, int) or pixels.ndim != 2 or pixels.shape[-1] % (3 * frames):
@@ -97,7 +97,7 @@ def _noise_like(pixels: Tensor, settings: Any, generator: torch.Generator) -> Te
 
 
 def _mean(name: str, pixels: Tensor, inputs: Mapping[str, Any]) -> Tensor:
-    """The mean patch in every patch's place; else the mean colour of all tiles in every pixel's."""
+    """The mean patch in place of every patch, or else the mean colour in place of every pixel."""
     patches = patches_of({**inputs, name: pixels})
     if patches is not None:
         rest = pixels.shape[1:] if pixels.ndim != 3 else pixels.shape[2:]
@@ -112,10 +112,10 @@ def _mean(name: str, pixels: Tensor, inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _seen(points: Tensor, inputs: Mapping[str, Any]) -> Tensor:
-    """Which pixels, [..., height, width], are more than the padding that a processor tells of."""
+    """Which pixels, [..., height, width], are not padding according to the processor's masks."""
     mask = inputs.get("pixel_attention_mask")
     if isinstance(mask, Tensor) and mask.shape == points.shape[:-1] and bool(mask.any()):
         return mask.cpu().bool()
     whole = points.shape[:-1]
-    empty = (points == 0).flatten(-3).all(-1)  # tiles that are there to fill up
+    empty = (points == 0).flatten(-3).all(-1)  # tiles that only fill up the batch
     return torch.ones(whole, dtype=torch.bool) & (~empty | empty.all())[..., None, None]

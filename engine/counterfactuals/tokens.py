@@ -1,4 +1,4 @@
-"""Counterfactuals in the prompt itself: the picture's tokens taken out or made unknown."""
+"""Counterfactuals in the prompt itself: the picture's tokens are deleted or become unknown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PAD_NOTE = "pad token: this tokenizer has no unknown token"
 def tokens_instead(
     counterfactual: Counterfactual, prepared: Prepared, model: Any, tokenizer: Any
 ) -> tuple[Prepared, Counterfactual]:
-    """The prompt without its picture, and the counterfactual with the token that stands there.
+    """The prompt without its picture, and the counterfactual with the token that replaces it.
 
-    `unk` puts one token where the first to the last of the picture's tokens were, and leaves the
-    marks around them; `none` deletes those, too. Raises Unavailable where the prompt that is read
-    does not hold the picture, or no token can stand for it.
+    `unk` puts one token in the place of the picture's tokens, from the first to the last, and keeps
+    the marks around them; `none` deletes the marks, too. Raises Unavailable where the picture is
+    not in the prompt that is read, or no token can replace it.
     """
     name, tokens = counterfactual.name, prepared.tokens
     if "decoder_input_ids" in prepared.inputs:
@@ -69,7 +69,7 @@ def _refuse_in_pieces(name: str, tokens: tuple[PromptToken, ...], span: range) -
 
 
 def _unknown_token(name: str, model: Any, tokenizer: Any) -> tuple[PromptToken, dict[str, Any]]:
-    """What stands where the picture was, and what is recorded of it."""
+    """The token that replaces the picture, and what is recorded about it."""
     known = getattr(model.get_input_embeddings(), "num_embeddings", None)
     for kind, note in (("unk", None), ("pad", PAD_NOTE)):
         token = getattr(tokenizer, f"{kind}_token_id", None)
@@ -90,8 +90,8 @@ def _edited(
     unknown: set[int],
     stand_in: PromptToken | None,
 ) -> dict[str, Any]:
-    """What there is for each token, at the places `order`; whatever else came with the picture
-    is left out, positions too: the model counts anew."""
+    """The inputs that have a value per token, at the places `order`. Everything else that came with
+    the picture is left out, positions among it: the model counts them anew."""
     edited: dict[str, Any] = {}
     replaced = [index for index, place in enumerate(order) if place in unknown]
     for name, value in inputs.items():
@@ -103,5 +103,5 @@ def _edited(
         if name == "input_ids" and stand_in is not None:
             edited[name][:, replaced] = stand_in.id
         elif name.endswith("token_type_ids"):
-            edited[name][:, replaced] = 0  # as text has
+            edited[name][:, replaced] = 0  # as for text
     return edited

@@ -1,4 +1,4 @@
-"""What a model cannot be asked."""
+"""The error of counterfactuals that a model cannot take."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from engine.errors import BadInput
 
 
 class Unavailable(BadInput):
-    """This model, or this prompt, does not take that counterfactual; others it may take."""
+    """This model or prompt does not take the counterfactual; it may take others."""

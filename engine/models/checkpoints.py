@@ -1,4 +1,4 @@
-"""What can be seen of a model's folder without torch: checked before the first frame."""
+"""Checks of a model's folder that need no torch, done before the first frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HUB_ID = re.compile(r"\A[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?\Z")
 
 
 def model_folder(options: LoadOptions) -> Path | None:
-    """The folder that the model's name means, checked; None where it is a hub id.
+    """The folder that the model's name means, checked; None for a hub id.
 
     Raises CannotLoad, naming what is missing and the remedy.
     """

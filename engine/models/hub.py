@@ -1,8 +1,8 @@
-"""A model from the hub as a folder in the local cache: downloaded with progress, or found there.
+"""Brings a model from the hub into the local cache, telling the progress, or finds it there.
 
 The small files come first, so that a model that cannot be read is refused before its gigabytes
-are fetched; of the weights only those that will be loaded are. All the hub's own environment
-variables (HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) count.
+are downloaded; of the weights, only those that will be loaded are. The environment variables of
+huggingface_hub (HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) apply.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from engine.events import LoadOptions
 from engine.system.library_errors import HubTrouble, hub_trouble
 
 Progress = Callable[[str, float | None], None]
-"""Called with what is being done and, where known, the fraction of it (0..1)."""
+"""Called with what is being done and the fraction of it that is done (0..1, None if unknown)."""
 
 SETTINGS = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
-"""Configs, tokenizers, processors, templates; in the model's own folder, not below it."""
+"""Configs, tokenizers, processors and templates, in the top folder of the repository alone."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""The names under which transformers saves weights, the safe one first; sharded ones have an
-index beside them."""
+"""The names under which transformers saves weights, the safe one first; sharded weights have an
+index file next to them."""
 
 TELL_EVERY = 0.2
-"""Seconds between two tellings of a download's progress."""
+"""Seconds between two reports of a download's progress."""
 
 _WORDS = {
     HubTrouble.GATED: (
@@ -45,14 +45,14 @@ _WORDS = {
     HubTrouble.DISABLED: "the hub has disabled this model",
     HubTrouble.INCOMPLETE: "only a part of it is in the cache, and the hub cannot be reached",
     HubTrouble.UNREACHABLE: "not a folder here, not in the cache, and the hub cannot be reached",
-    HubTrouble.BROKE_OFF: "the download broke off; try again, it goes on where it stopped",
+    HubTrouble.BROKE_OFF: "the download broke off; try again, it resumes where it stopped",
 }
 
 
 def settings_folder(options: LoadOptions) -> Path:
     """The cached snapshot of a hub id, with everything but its weights.
 
-    Nothing is connected to in offline mode; where the hub cannot be reached, the cache serves.
+    In offline mode nothing is connected to; where the hub cannot be reached, the cache is used.
     Raises what huggingface_hub raises.
     """
     patterns = [*SETTINGS, "*.py"] if options.trust_remote_code else list(SETTINGS)
@@ -60,7 +60,7 @@ def settings_folder(options: LoadOptions) -> Path:
 
 
 def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> None:
-    """Bring the weights that will be loaded into the snapshot `folder`.
+    """Download the weights that will be loaded into the snapshot `folder`, unless they are there.
 
     Raises CannotLoad where there are none of the wanted kind or no room for them, otherwise what
     huggingface_hub raises.
@@ -124,7 +124,7 @@ def _snapshot(
 
 
 def _files_of(name: str, folder: Path, model: str) -> list[str]:
-    """The files of weights saved under this name: the shards in its index, or itself."""
+    """The files of weights saved under this name: the shards in its index, or the one file."""
     index = folder / f"{name}.index.json"
     if not index.is_file():
         return [name]
@@ -154,14 +154,14 @@ class _Silent(tqdm):  # type: ignore[misc]
 
 
 class _Download(_Silent):
-    """Tells the bytes that have come, where huggingface_hub would draw its bar."""
+    """Tells how many bytes were downloaded, instead of huggingface_hub's progress bar."""
 
     tell: Progress
     expected: int
-    """Bytes of all files together; huggingface_hub learns of them one by one."""
+    """Bytes of all files together; huggingface_hub itself learns of them one file at a time."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        # Of its three bars: the one of bytes on the disk, not of bytes on the line, nor of files.
+        # huggingface_hub draws three bars: bytes on the disk (counted here), transfers, and files.
         self._counts = settings.get("unit") == "B" and "transfer" not in settings.get("name", "")
         self._began = self._told = time.monotonic()
         super().__init__(*args, **settings)
@@ -174,7 +174,7 @@ class _Download(_Silent):
         return None
 
     def refresh(self, *_: Any, **__: Any) -> None:
-        """Tell how far it is; huggingface_hub asks for it whenever a file begins."""
+        """Tell the progress; huggingface_hub calls this whenever a file begins."""
         if not self._counts or not self.expected:
             return
         self._told = time.monotonic()
@@ -187,7 +187,7 @@ class _Download(_Silent):
 
 
 def explain_hub(error: BaseException) -> CannotLoad | None:
-    """What the hub refuses or fails at, in one line with its own remedy; None for other errors."""
+    """What the hub refused or failed at, in one line with its remedy; None for other errors."""
     trouble = hub_trouble(error)
     if trouble is None:
         return None

@@ -1,4 +1,4 @@
-"""Loading a model and its processor from a folder or the hub, the way people have them."""
+"""Loads a model and its processor from a folder or the hub, and proves the lens on it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from engine.system.memory import is_out_of_memory
 from engine.system.quiet import quiet, weights_progress
 
 PROBE_SIDE = 56
-"""Pixels of the blank picture on which a model is learned and proved."""
+"""The side, in pixels, of the grey picture on which a model is learned and proved."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, its processor (or tokenizer), and its lens, learned and proved."""
+    """A model, its processor (or tokenizer), and its lens, which is learned and proved."""
 
     model: Any
     processor: Any
@@ -64,7 +64,7 @@ class LoadedModel:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether questions are asked as a chat; otherwise they are asked raw."""
+        """Whether questions can be asked as a chat; without a template they are asked raw."""
         return has_chat_template(self.processor)
 
 
@@ -74,7 +74,7 @@ def load_with(
     """Load a model, learn its anatomy on a small question, and prove its lens.
 
     Raises CannotLoad (missing, damaged, refused), CannotRead (the stream cannot be read
-    faithfully). Both say what is wrong and what to do.
+    faithfully). Both say what is wrong and what to do; `remedies` of the error name the actions.
     """
     began = time.perf_counter()
     progress("importing torch and transformers", None)
@@ -108,7 +108,8 @@ def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any,
     folder = local or settings_folder(options)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if local is not None or not options.trust_remote_code:
-        hub["local_files_only"] = True  # all of it is here; a model's own code may lie elsewhere
+        # All files are here; only a model's own code may be elsewhere.
+        hub["local_files_only"] = True
     if options.cache_dir:
         hub["cache_dir"] = options.cache_dir
     source = str(folder)
@@ -163,7 +164,7 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
     _refuse_other_heads(config, source)
     text = [AutoModelForCausalLM, AutoModelForSeq2SeqLM]
     if getattr(config, "is_encoder_decoder", False):
-        text.reverse()  # BART and its kin have a decoder alone, too, which no checkpoint is
+        text.reverse()  # BART and others have a decoder-only class, too, which no checkpoint uses
     for auto in (AutoModelForImageTextToText, *text):
         remote = getattr(config, "auto_map", None) or {}
         if type(config) in auto._model_mapping or auto.__name__ in remote:
@@ -175,8 +176,11 @@ def _config_and_class(source: str, hub: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _refuse_other_heads(config: Any, source: str) -> None:
-    """A classifier's checkpoint with tied embeddings would load as a language model that was
-    never trained: transformers would take its embedding for the missing head."""
+    """Raise CannotRead for a checkpoint of a model that does not write text.
+
+    A classifier's with tied embeddings would load as an untrained language model: transformers
+    would take its embedding for the missing head.
+    """
     import transformers
 
     for name in config.architectures or ():
@@ -189,9 +193,10 @@ def _refuse_other_heads(config: Any, source: str) -> None:
 
 
 def _refuse_incomplete(model: Any, loading: dict[str, Any], name: str) -> None:
-    """transformers fills missing weights with random numbers; a lens on those would be a lie.
+    """Raise CannotLoad where weights are missing: transformers fills them with random numbers, on
+    which a lens would mean nothing.
 
-    A weight that is tied to one that was there is not missing.
+    A weight that is tied to one in the checkpoint is not missing.
     """
     missing = {str(key) for key in loading.get("missing_keys", ())}
     named = dict(model.named_parameters(remove_duplicate=False))
@@ -207,7 +212,7 @@ def _refuse_incomplete(model: Any, loading: dict[str, Any], name: str) -> None:
 
 
 def probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
-    """A short question on a small grey picture, through the model's own processor."""
+    """The inputs, a batch of one, for a short question about a small grey picture."""
     question = Question(prompt="What is this?")
     image = None
     if takes_pictures(processor):
@@ -219,7 +224,7 @@ def probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _explained(options: LoadOptions) -> Iterator[None]:
-    """What the libraries raise while loading, as one line with the remedy."""
+    """Turn what libraries raise while loading into CannotLoad: one line with its remedies."""
     try:
         yield
     except (CannotLoad, CannotRead) as error:

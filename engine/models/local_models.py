@@ -1,4 +1,4 @@
-"""Models that are on this machine already: in the hub's cache, or in a folder. Without torch."""
+"""Finds models on this machine, in the hub's cache or in a folder, without importing torch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class LocalModel(Struct, frozen=True):
     name: str
     """Its hub id, or the folder."""
     folder: str
-    """Where its files are: for a cached one, the snapshot that would be loaded."""
+    """Where its files are: for a cached model, the snapshot that would be loaded."""
     bytes: int
-    """On the disk."""
+    """Its size on the disk."""
     last_used: str
-    """RFC 3339, UTC; empty where it is not known."""
+    """RFC 3339, UTC; empty where that is not known."""
     complete: bool
-    """It has a config and all of its weights, as safetensors."""
+    """Whether it has a config and all of its weights as safetensors."""
     architecture: str | None
-    """As its config names it: the class, else the type."""
+    """The class that its config names, or else the model type."""
 
 
 def local_models(cache_dir: str | None = None) -> tuple[LocalModel, ...]:
-    """The models in the hub's cache, the last used first; none where there is no cache."""
+    """The models in the hub's cache, the most recently used first; none where there is no cache."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -86,7 +86,7 @@ def _described(name: str, folder: Path, size: int, used: float | None) -> LocalM
 
 
 def _snapshot(revisions: Iterable[Any]) -> Path:
-    """The snapshot that the main branch means, else the newest."""
+    """The snapshot of the main branch, or else the newest."""
     chosen = max(revisions, key=lambda each: ("main" in each.refs, each.last_modified or 0.0))
     return Path(chosen.snapshot_path)
 
@@ -110,7 +110,7 @@ def _architecture(config: dict[str, Any]) -> str | None:
 
 
 def _read_json(file: Path, limit: int) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or it is damaged or too large."""
+    """The object in a JSON file; None where there is none, or the file is damaged or too large."""
     try:
         if not file.is_file() or file.stat().st_size > limit:
             return None
@@ -123,7 +123,7 @@ def _read_json(file: Path, limit: int) -> dict[str, Any] | None:
 def _is_file(file: Path) -> bool:
     try:
         return file.is_file()
-    except (OSError, ValueError):  # names that no file can have
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 

@@ -1,4 +1,4 @@
-"""Where a model goes and in which dtype: devices, free memory, device maps, quantisation."""
+"""Decides where a model goes and in which dtype: devices, device maps, quantisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.events import LoadOptions
 from engine.system.memory import free_memory
 
 GPU_SHARE = 0.9
-"""Of a GPU's free memory for the weights; a model that needs more is spread by accelerate."""
+"""Share of a GPU's free memory for the weights; accelerate spreads a model that needs more."""
 
 
 def device_for(wanted: str) -> Any:
@@ -83,7 +83,7 @@ def placement_for(
 
 
 def parameter_count(config: Any, model_class: Any, trust_remote_code: bool) -> int:
-    """How many parameters a model of this config has; no memory is taken."""
+    """How many parameters a model of this config has; none of them is allocated."""
     import torch
 
     with torch.device("meta"):
@@ -92,7 +92,7 @@ def parameter_count(config: Any, model_class: Any, trust_remote_code: bool) -> i
 
 
 def devices_of(model: Any) -> str:
-    """Where a model's weights lie, as text; "disk" for what accelerate loads for every use."""
+    """The devices of a model's weights as text; "disk" for those that accelerate loads on use."""
     places = {str(parameter.device) for parameter in model.parameters()}
     if "meta" in places:
         moved = {str(place) for place in getattr(model, "hf_device_map", {}).values()}

@@ -1,8 +1,8 @@
 """What a model sees of a picture: its processor's pixel values, turned back into a picture.
 
-A way of putting the pixels together is proved first, on a drawn picture of the same size whose
-colours tell every pixel's place. One that gets that wrong is not used: what cannot be shown
-rightly is not shown.
+Every way of putting the pixels together is first proved on a drawn picture of the same size, whose
+colours encode every pixel's place. A way that misplaces pixels is not used: what cannot be shown
+correctly is not shown.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Process = Callable[["Image"], Mapping[str, Any]]
 
 PREVIEW_SIDE = 1024
 SMALL = 256
-"""Pixels along a side up to which a preview is a PNG: JPEG would smear it."""
+"""Pixels: up to this side length a preview is a PNG, as JPEG would blur it."""
 
 BLUE, SWING = 200.0, 40.0
-"""The drawn picture's blue, and how far it goes up and down; nothing is padded with that."""
+"""Mean and amplitude of the drawn picture's blue, 0..255; no processor pads with such a blue."""
 WAVELENGTH = 64
-"""Of the blue, in pixels of what the model sees: a patch in the wrong place is far off."""
+"""Of the blue, in pixels that the model sees: a misplaced patch has clearly another blue."""
 SMALLEST = 4
-"""Pixels; where a tile holds less of the picture than this each way it counts as padding."""
+"""Pixels: a tile that holds less of the picture in either direction counts as padding."""
 
 
 def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Processed | None:
-    """What the processor made of the picture, by its output; None where that cannot be told."""
+    """What the processor made of the picture; None where its output does not show that."""
     settings = getattr(processor, "image_processor", processor)
     pixels, patches, grid = pixels_of(inputs), patches_of(inputs), grid_of(inputs)
-    if pixels is None or "target_sizes" in inputs:  # MiniCPM-V: patches in one long strip
+    if pixels is None or "target_sizes" in inputs:  # MiniCPM-V gives its patches as one long strip
         return None
     if patches is not None and grid is not None:
         side = patch_side(settings, patches)
@@ -74,36 +74,36 @@ def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Pr
 def picture_seen(
     processor: Any, inputs: Mapping[str, Any], size: tuple[int, int], process: Process
 ) -> Image:
-    """The picture in `inputs`, which `process` made of one of this size; tiles side by side.
+    """The picture in `inputs`, which `process` made from one of this size; tiles are side by side.
 
-    Raises BadInput where no known way of putting its pixels together stands the proof.
+    Raises BadInput where no known way of putting its pixels together passes the proof.
     """
     settings = getattr(processor, "image_processor", processor)
     pixels = pixels_of(inputs)
     if pixels is None:
-        raise _cannot_show("its processor gives out no pixel values")
+        raise _cannot_show("its processor returns no pixel values")
     drawn = _Drawn.for_picture(*size, pixels.numel() // 3)
     answer = process(drawn.image())
     again = pixels_of(answer)
     if again is None or again.shape != pixels.shape:
-        raise _cannot_show("its processor cuts every picture of this size in another way")
+        raise _cannot_show("its processor cuts another picture of this size differently")
     for unpack in unpackings(inputs, settings):
         try:
             places = [drawn.place_of(tile) for tile in restored(unpack(answer), settings)]
         except (_Misplaced, AttributeError, TypeError, ValueError):
-            continue  # not this way; or the processor's settings are unlike the others'
+            continue  # another way, or unusual settings of the processor
         if any(places):
             return _laid_out(restored(unpack(inputs), settings), places)
     raise _cannot_show("how its processor orders pixels is not known")
 
 
 class _Misplaced(Exception):
-    """Pixels are not where the way in which they were put together has them."""
+    """A way of putting pixels together put them in the wrong places."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the whole picture (0..1 each way) the middle of a tile is, and what it covers."""
+    """The centre of a tile and what it covers, as shares (0..1) of the picture's sides."""
 
     x: float
     y: float
@@ -114,23 +114,23 @@ class _Place:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the picture is in this tile."""
+        """Whether this tile shows the whole picture."""
         return max(self.left, self.top) < 0.08 and min(self.right, self.bottom) > 0.92
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A picture whose red and green tell where a pixel is roughly, and whose blue exactly."""
+    """A picture in which red and green encode a pixel's place roughly, and blue exactly."""
 
     width: int
     height: int
     across: int
-    """Waves of the blue from left to right."""
+    """Periods of the blue from left to right."""
     down: int
 
     @classmethod
     def for_picture(cls, width: int, height: int, seen: int) -> _Drawn:
-        """For a picture of this size that became `seen` pixels."""
+        """The drawing for pictures of this size, of which the model sees `seen` pixels."""
         scale = math.sqrt(seen / (width * height)) / WAVELENGTH
         return cls(
             width,
@@ -140,7 +140,7 @@ class _Drawn:
         )
 
     def image(self) -> Image:
-        """The picture itself."""
+        """The drawing, RGB."""
         from PIL import Image
 
         x = torch.linspace(0, 1, self.width).expand(self.height, -1)
@@ -149,7 +149,7 @@ class _Drawn:
         return Image.fromarray(colours.round().to(torch.uint8).numpy())
 
     def place_of(self, tile: Tensor) -> _Place | None:
-        """Where a tile [height, width, 3] of this picture is from; None where it holds none of it.
+        """The place of a tile [height, width, 3] of this picture; None where it holds none of it.
 
         Raises _Misplaced where its pixels are not in their places.
         """
@@ -163,7 +163,7 @@ class _Drawn:
             return None
         if len(x) < 0.9 * wide * high:
             raise _Misplaced
-        # A small picture made larger goes up in steps.
+        # In a small picture that was enlarged, colours rise in steps.
         columns = _line(x, red[inside], 255 / max(1, self.width - 1))
         rows = _line(y, green[inside], 255 / max(1, self.height - 1))
         across, down = columns(x.float()), rows(y.float())
@@ -186,9 +186,9 @@ class _Drawn:
 
 
 def _line(along: Tensor, colour: Tensor, step: float) -> Callable[[Tensor], Tensor]:
-    """The straight line by which a colour tells the place in the picture, 0..1.
+    """The linear map, fitted by least squares, from a pixel's index to its place (0..1).
 
-    Raises _Misplaced where it does not go up in one.
+    Raises _Misplaced where the colour does not rise linearly.
     """
     at = along.float()
     middle, mean = at.mean(), colour.mean()
@@ -201,15 +201,15 @@ def _line(along: Tensor, colour: Tensor, step: float) -> Callable[[Tensor], Tens
 
 
 def _laid_out(tiles: Tensor, places: Sequence[_Place | None]) -> Image:
-    """The tiles in a grid as they lie in the picture. Padding is left out, and so is, beside the
-    parts of the picture, all of it in one tile."""
+    """The tiles in a grid, in the order of the picture. Padding is left out; a tile with the whole
+    picture is left out where others show its parts."""
     from PIL import Image
 
     held = [(tile, place) for tile, place in zip(tiles, places, strict=True) if place is not None]
     parts = [(tile, place) for tile, place in held if not place.whole] or held
     columns, rows = _ranks([place.x for _, place in parts]), _ranks([p.y for _, p in parts])
     cells = list(zip(rows, columns, strict=True))
-    if len(set(cells)) < len(cells):  # several views of the same: one beside the other
+    if len(set(cells)) < len(cells):  # several views of the same part go side by side
         cells = [(0, column) for column in range(len(parts))]
     height, width = tiles.shape[1:3]
     canvas = torch.full(
@@ -222,7 +222,7 @@ def _laid_out(tiles: Tensor, places: Sequence[_Place | None]) -> Image:
 
 
 def _ranks(places: Sequence[float]) -> list[int]:
-    """Of each place, how many others (further apart than a rounding) are before it."""
+    """The rank of each place among those that differ by more than rounding, from 0."""
     order = sorted(places)
     starts = [
         place for index, place in enumerate(order) if index == 0 or place - order[index - 1] > 0.02
@@ -231,7 +231,7 @@ def _ranks(places: Sequence[float]) -> list[int]:
 
 
 def _tile_count(inputs: Mapping[str, Any], pixels: Tensor) -> int:
-    """Tiles that are more than padding, as the processor's masks have it."""
+    """How many tiles are more than padding, according to the processor's masks."""
     tiles = pixels.shape[:-3].numel()
     ratios, attention = inputs.get("aspect_ratio_mask"), inputs.get("pixel_attention_mask")
     if isinstance(ratios, Tensor) and ratios.numel() == tiles:
@@ -242,7 +242,7 @@ def _tile_count(inputs: Mapping[str, Any], pixels: Tensor) -> int:
 
 
 def _bordered(pixels: Tensor) -> bool:
-    """Whether a whole side of the only (or first) tile has one colour, as padding has."""
+    """Whether one side of the first tile has a single colour throughout, as padding has."""
     tile = pixels.reshape(-1, *pixels.shape[-3:])[0]
     tile = tile if len(tile) == 3 else tile.movedim(-1, 0)
     sides = (tile[:, 0], tile[:, -1], tile[:, :, 0], tile[:, :, -1])
@@ -250,7 +250,7 @@ def _bordered(pixels: Tensor) -> bool:
 
 
 def _resized(settings: Any, picture: Picture, width: int, height: int, bordered: bool) -> str:
-    """What was done to the whole picture, in words."""
+    """How the processor resized the picture, in words."""
     size = f"{width}x{height}"
     if (picture.width, picture.height) == (width, height):
         return f"kept at {size}"
@@ -273,7 +273,7 @@ def _cropped(settings: Any, stretched: float, width: int, height: int) -> bool:
 
 
 def as_preview(image: Image) -> str:
-    """Base64 PNG or JPEG, long side at most PREVIEW_SIDE pixels."""
+    """A base64 PNG or JPEG whose long side has at most PREVIEW_SIDE pixels."""
     small = image.copy()
     small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     buffer = io.BytesIO()

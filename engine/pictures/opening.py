@@ -1,7 +1,7 @@
-"""The one door through which pictures come in: files of the user's and previews in sessions.
+"""The only way in for pictures: the user's files, and previews in sessions.
 
-Allow-listed formats, a pixel limit, first frame only, EXIF orientation applied, transparency
-flattened on white, RGB out. Everything else is refused with one line.
+Allow-listed formats are decoded, up to a limit of pixels: the first frame, turned as EXIF says,
+flattened on white, as RGB. Everything else is refused in one line.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 PREVIEW_SIDE = 512
 SAFE_PILLOW = (13, 0)
-"""Older releases have known holes in their decoders."""
+"""Older releases have known security holes in their decoders."""
 
 
 @dataclass(frozen=True)
 class DecodedPicture:
-    """A picture in memory (RGB) and the digest of the file it came from."""
+    """A picture in memory (RGB) and the SHA-256 of its file."""
 
     image: Image
     sha256: str
@@ -52,7 +52,7 @@ def open_picture(path: str | Path) -> OpenedPicture:
 
 
 def picture_from(data: bytes, name: str) -> OpenedPicture:
-    """A picture from the bytes of a file. Raises BadInput, with its `name`."""
+    """Decode the content of a file, with its record. Raises BadInput, naming it `name`."""
     decoded = decode_picture(data, name)
     image = decoded.image
     record = Picture(
@@ -66,14 +66,14 @@ def picture_from(data: bytes, name: str) -> OpenedPicture:
 
 
 def decode_picture(data: bytes, name: str) -> DecodedPicture:
-    """A picture from the bytes of a file, without a preview. Raises BadInput, with its `name`."""
+    """Decode the content of a file, without a preview. Raises BadInput, naming it `name`."""
     if len(data) > MAX_BYTES:
         raise BadInput(f"{name}: {len(data):,} bytes; the limit for a picture is {MAX_BYTES:,}")
     return DecodedPicture(_decode(data, name), hashlib.sha256(data).hexdigest())
 
 
 def open_preview(text: str) -> Image:
-    """Open the base64 JPEG preview of a session file. Raises BadInput where it is none."""
+    """Open the base64 JPEG preview of a session file. Raises BadInput where it is not one."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -82,10 +82,10 @@ def open_preview(text: str) -> Image:
 
 
 def pillow_warning() -> str | None:
-    """One line with the remedy where the installed Pillow has known holes, else None."""
+    """A warning with its remedy where the installed Pillow has known security holes, else None."""
     from importlib import metadata
 
-    version = metadata.version("pillow")  # importing PIL would hold up the first frame
+    version = metadata.version("pillow")  # importing PIL would delay the first frame
     installed = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if installed >= SAFE_PILLOW:
         return None
@@ -102,7 +102,7 @@ def _decode(data: bytes, name: str) -> Image:
         raise BadInput(f"{name}: an empty file, not a picture")
     try:
         with warnings.catch_warnings():
-            # The pixel limit below is ours; Pillow's own warning would only reach the terminal.
+            # The limit below is ours; Pillow's own warning would only appear in the terminal.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
@@ -123,23 +123,23 @@ def _decode(data: bytes, name: str) -> Image:
         ) from None
     except MemoryError:
         raise BadInput(f"{name}: the picture is too large for this machine's memory") from None
-    except Exception as error:  # decoders raise anything on damaged data
+    except Exception as error:  # decoders may raise anything on damaged data
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{name}: a damaged picture ({reason})") from None
 
 
 def _turned(image: Image) -> Image:
-    """The picture as its EXIF orientation says; as it is where its EXIF data are damaged."""
+    """The picture turned as its EXIF orientation says; unchanged where EXIF data are damaged."""
     from PIL import ImageOps
 
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # whatever the EXIF parser trips over, the pixels are good
+    except Exception:  # whatever the EXIF parser fails on, the pixels are good
         return image
 
 
 def _flatten(image: Image) -> Image:
-    """RGB on white; 16-bit greys are scaled down, not clipped."""
+    """The picture as RGB on white; 16-bit greys are scaled to 8 bits, not clipped."""
     from PIL import Image
 
     if image.mode.startswith("I"):

@@ -1,7 +1,7 @@
-"""The pixel values that image processors give out: which ways there are to put them together.
+"""Ways to put the pixel values of image processors together again.
 
-Processors cut, tile and permute pixels each in their own way. These are the ways that are known;
-which of them is a given processor's, `engine.pictures.model_view` proves.
+Every processor cuts, tiles and permutes pixels in its own way. These are the known ways;
+`engine.pictures.model_view` proves which of them is a given processor's.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import torch
 from torch import Tensor
 
 Unpack = Callable[[Mapping[str, Any]], Tensor]
-"""From a processor's output to tiles, [n, height, width, 3], as they were normalised."""
+"""From a processor's output to tiles [n, height, width, 3], still normalised."""
 
 PIXELS = ("pixel_values", "image_pixel_values")
 GRIDS = ("image_grid_thw", "image_grid_hws", "image_grid_hw", "spatial_shapes")
-"""Names under which the patches of a picture are counted, by rows and columns at last."""
+"""Inputs that hold a picture's numbers of patches; the last two are its rows and columns."""
 
 
 def pixels_of(inputs: Mapping[str, Any]) -> Tensor | None:
-    """The pixel values among a model's inputs."""
+    """The pixel values among a model's inputs; None where there are none."""
     found = (inputs.get(name) for name in PIXELS)
     return next((each for each in found if isinstance(each, Tensor) and each.ndim >= 2), None)
 
 
 def grid_of(inputs: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Rows and columns of patches, where the picture comes as a list of patches."""
+    """Rows and columns of patches; None where the picture is not a list of patches."""
     for name in GRIDS:
         counts = inputs.get(name)
         if isinstance(counts, Tensor) and counts.numel() in (2, 3):
@@ -43,7 +43,7 @@ def grid_of(inputs: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def patches_of(inputs: Mapping[str, Any]) -> Tensor | None:
-    """The picture's patches in their order, [rows * columns, values], without padding."""
+    """The picture's patches in the processor's order, [rows * columns, values], without padding."""
     pixels, grid = pixels_of(inputs), grid_of(inputs)
     if pixels is None or grid is None:
         return None
@@ -53,7 +53,7 @@ def patches_of(inputs: Mapping[str, Any]) -> Tensor | None:
 
 
 def patch_side(settings: Any, patches: Tensor) -> int | None:
-    """Pixels along a side of a patch; None where that cannot be."""
+    """The side of a patch in pixels; None where the number of values allows none."""
     values = patches.shape[-1]
     for frames in _frames(settings):
         side = math.isqrt(values // (3 * frames))
@@ -63,13 +63,13 @@ def patch_side(settings: Any, patches: Tensor) -> int | None:
 
 
 def merge_of(settings: Any) -> int:
-    """Patches along a side of a block that becomes one token."""
+    """The side, in patches, of the block that becomes one token."""
     merge = getattr(settings, "merge_size", 1)
     return merge if isinstance(merge, int) and merge > 0 else 1
 
 
 def unpackings(inputs: Mapping[str, Any], settings: Any) -> Iterator[Unpack]:
-    """The ways in which these pixel values may have to be put together."""
+    """All ways in which these pixel values may have to be put together."""
     pixels, patches, grid = pixels_of(inputs), patches_of(inputs), grid_of(inputs)
     if pixels is None:
         return
@@ -87,7 +87,7 @@ def unpackings(inputs: Mapping[str, Any], settings: Any) -> Iterator[Unpack]:
 
 
 def restored(tiles: Tensor, settings: Any) -> Tensor:
-    """Tiles [n, height, width, 3] as the processor had them before it normalised them, 0..255."""
+    """Tiles [n, height, width, 3] with the processor's normalisation undone, 0..255."""
     tiles = tiles.float()
     if getattr(settings, "do_normalize", False):
         tiles = tiles * torch.tensor(settings.image_std) + torch.tensor(settings.image_mean)
@@ -109,7 +109,7 @@ def _from_points(inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _from_patches(inputs: Mapping[str, Any], side: int, merge: int, channels_first: bool) -> Tensor:
-    """Patches in blocks of merge x merge, row by row; of several frames the first."""
+    """From patches in blocks of merge x merge, row by row; of several frames, the first."""
     patches, grid = patches_of(inputs), grid_of(inputs)
     assert patches is not None and grid is not None
     rows, columns = grid

@@ -1,1 +1,1 @@
-"""What the model receives for a question, and what its tokens are."""
+"""What the model receives for a question, and what each of its tokens is."""

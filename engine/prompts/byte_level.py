@@ -12,7 +12,7 @@ def piece_of(text: str) -> str:
 
 
 def bytes_of(piece: str) -> bytes | None:
-    """The bytes that a piece stands for; None where it is not written so."""
+    """The bytes that a piece stands for; None where it is not written in this way."""
     known = _bytes()
     if not all(letter in known for letter in piece):
         return None

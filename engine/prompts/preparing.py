@@ -1,5 +1,5 @@
-"""From a question to what the model receives: the text exactly as tokenised, the model's inputs,
-and for every token of the prompt what it is and which part of the question it belongs to."""
+"""Makes the model's inputs for a question: the text exactly as it is tokenised, the tensors, and
+for every token its kind and the part of the question that it belongs to."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What goes into the model for one question, and what it is made of."""
+    """The model's inputs for one question, a batch of one, and what they are made of."""
 
     inputs: dict[str, Any]
     tokens: tuple[PromptToken, ...]
     text: str
-    """Exactly what was tokenised, with the picture's placeholder not yet expanded."""
+    """Exactly what was tokenised; the picture's placeholder is not yet expanded."""
     add_special: bool = True
-    """Whether the tokenizer has put its own special tokens around the text."""
+    """Whether the tokenizer added its own special tokens around the text."""
 
 
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
@@ -50,7 +50,8 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
     encoder_decoder = bool(getattr(model.config, "is_encoder_decoder", False))
     prefix = question.prefix
     if encoder_decoder:
-        question = structs.replace(question, prefix="")  # it begins the decoder's own sequence
+        # There the prefix is part of the decoder's own sequence.
+        question = structs.replace(question, prefix="")
     chat = question.chat and has_chat_template(processor)
     picture = picture_span(processor) if takes_pictures(processor) else None
     if chat:
@@ -70,7 +71,7 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
             raise BadInput("the prompt holds a picture's tokens, and there is no picture")
         if question.prefix and added_behind(processor, text, ids, add_special):
             raise BadInput(
-                "this model's processor writes behind the prompt: no prefix can begin the answer"
+                "this model's processor adds text after the prompt: no prefix can begin the answer"
             )
         parts = token_parts(processor, text, spans, ids, kinds, add_special)
     if encoder_decoder:
@@ -84,7 +85,7 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
 
 
 def prepare_again(model: Any, processor: Any, prepared: Prepared, image: Image) -> dict[str, Any]:
-    """The inputs of a question that is prepared, about another picture. Raises BadInput."""
+    """The inputs of a prepared question for another picture. Raises BadInput."""
     decoder = prepared.inputs.get("decoder_input_ids")
     inputs, ids = _tokenise(
         processor, prepared.text, image, prepared.add_special, closed=decoder is not None
@@ -124,8 +125,8 @@ def _chat_text(
 def _locate(
     rendered: str, frame: str, marked: dict[TokenPart, str], typed: dict[TokenPart, str]
 ) -> list[Span]:
-    """Where system and prompt stand in `rendered`: where their marks stand in `frame`, as they
-    were typed, or as the template has trimmed them."""
+    """Where system text and prompt are in `rendered`: at the places of their marks in `frame`, as
+    they were typed or as the template trimmed them."""
     order = sorted((frame.find(mark), part) for part, mark in marked.items() if mark in frame)
     spans: list[Span] = []
     written, passed = 0, 0
@@ -203,7 +204,7 @@ def _refuse_unencodable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise BadInput("the prompt is no valid Unicode text") from None
+        raise BadInput("the prompt is not valid Unicode text") from None
 
 
 def _refuse_too_long(model: Any, length: int) -> None:
@@ -214,27 +215,28 @@ def _refuse_too_long(model: Any, length: int) -> None:
 
 
 def _lead(processor: Any) -> list[int]:
-    """The ids that the tokenizer puts ahead of every text."""
+    """The ids that the tokenizer adds before every text."""
     return list(tokenizer_of(processor)("")["input_ids"])
 
 
 def _begins_with_lead(processor: Any, text: str) -> bool:
-    """Whether the text already has written out what the tokenizer would put ahead of it."""
+    """Whether the text itself begins with the tokens that the tokenizer would add before it."""
     lead = _lead(processor)
     ids = tokenizer_of(processor)(text, add_special_tokens=False)["input_ids"]
     return bool(lead) and ids[: len(lead)] == lead
 
 
 def _lead_twice(processor: Any, text: str, ids: list[int]) -> bool:
-    """Some processors write the tokenizer's begin token themselves, and there would be two."""
+    """Whether the tokens that the tokenizer adds before a text are there twice: some processors
+    write its begin token themselves."""
     lead = _lead(processor)
     own: list[int] = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
     return bool(lead) and ids.count(lead[0]) > own.count(lead[0])
 
 
 def _cut_closing(processor: Any, inputs: dict[str, Any]) -> None:
-    """Take off what the tokenizer closes every text with (BERT's [SEP]): the answer begins ahead of
-    it, and a row read behind it would be another question's."""
+    """Remove the tokens that the tokenizer adds after every text (BERT's [SEP]): the answer begins
+    before them, and rows that are read after them would answer another question."""
     tokenizer = tokenizer_of(processor)
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     closed = tokenizer("a")["input_ids"]
@@ -251,8 +253,8 @@ def _cut_closing(processor: Any, inputs: dict[str, Any]) -> None:
 def _tokenise(
     processor: Any, text: str, image: Image | None, add_special: bool, closed: bool
 ) -> tuple[dict[str, Any], list[int]]:
-    """What the processor makes of the text and the picture, and its ids; `closed`: with what the
-    tokenizer ends a text with."""
+    """The processor's inputs for the text and the picture, and the token ids; `closed` keeps the
+    tokens that the tokenizer adds after a text."""
     options: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": add_special}
     if image is not None:
         options["images"] = [image]
@@ -261,7 +263,7 @@ def _tokenise(
     except (ValueError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the model's processor refuses this question: {reason}") from error
-    inputs.pop("labels", None)  # for training: a loss would be computed for nothing
+    inputs.pop("labels", None)  # labels are for training: a loss would be computed for nothing
     if not closed:
         _cut_closing(processor, inputs)
     return inputs, inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
@@ -270,7 +272,7 @@ def _tokenise(
 def _decoder_prompt(
     model: Any, processor: Any, prefix: str, inputs: dict[str, Any]
 ) -> tuple[list[int], list[TokenKind], list[TokenPart]]:
-    """Encoder-decoders are read along the decoder's own sequence: start token, then prefix."""
+    """The decoder's own sequence, along which encoder-decoders are read: start token and prefix."""
     import torch
 
     owners = (
@@ -278,7 +280,7 @@ def _decoder_prompt(
         model.config,
         model.config.get_text_config(decoder=True),
     )
-    # As `generate` does: the decoder's start token, else the begin token.
+    # As `generate` chooses it: the decoder's start token, or else the begin token.
     said = [
         getattr(owner, name, None)
         for name in ("decoder_start_token_id", "bos_token_id")

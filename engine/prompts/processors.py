@@ -1,4 +1,4 @@
-"""Loading a model's processor: all of it, or its picture half where the rest cannot load.
+"""Loads a model's processor: all of it, or only its picture half where the rest cannot load.
 
 Without torchvision the video halves of some processors (Qwen2-VL and others) do not import, and
 with them the whole processor fails. Pictures need no video half, so the same processor class is
@@ -11,14 +11,14 @@ from typing import Any
 
 
 class _Absent(dict[str, Any]):
-    """Stands where a half was; a dict, since transformers prints processors as JSON."""
+    """Takes the place of a missing half; a dict, since transformers prints processors as JSON."""
 
     num_frames = fps = 0
     merge_size = 1
 
 
 def load_processor(folder: str, config: Any, **options: Any) -> Any:
-    """The processor of a checkpoint, or its tokenizer where it takes text only.
+    """The processor of a checkpoint, or its tokenizer where the model takes text only.
 
     `options` go to `from_pretrained`. Raises what transformers raises.
     """
@@ -33,7 +33,7 @@ def load_processor(folder: str, config: Any, **options: Any) -> Any:
             return AutoTokenizer.from_pretrained(folder, **options)
         if getattr(full, "is_dummy", False):
             raise
-        # What fails now is what pictures need: its error names what is to be done.
+        # What fails now is needed for pictures; its error names what to do.
         processor = picture_half(full, config).from_pretrained(folder, **options)
     _fill_in(processor, config)
     return processor
@@ -42,12 +42,12 @@ def load_processor(folder: str, config: Any, **options: Any) -> Any:
 def picture_half(full: Any, config: Any = None) -> Any:
     """The processor class `full` with its tokenizer, picture and sound halves only.
 
-    `config`, the model's, says which image processor belongs to it where its file names one that
+    `config` is the model's: it determines the image processor where the checkpoint names one that
     transformers no longer has.
     """
 
     class PictureHalf(full):  # type: ignore[misc]
-        """What a picture and a prompt need of the full processor."""
+        """The parts of the full processor that a picture and a prompt need."""
 
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
             if isinstance(argument, _Absent):
@@ -80,7 +80,7 @@ def picture_half(full: Any, config: Any = None) -> Any:
 
 
 def _fill_in(processor: Any, config: Any) -> None:
-    """Older checkpoints leave to the model's config what their processor counts with."""
+    """Take settings that older checkpoints keep in the model's config into the processor."""
     vision = getattr(config, "vision_config", None)
     if getattr(processor, "patch_size", 0) is None:
         processor.patch_size = getattr(vision, "patch_size", None)
@@ -92,5 +92,5 @@ def tokenizer_of(processor: Any) -> Any:
 
 
 def takes_pictures(processor: Any) -> bool:
-    """Whether there is an image processor inside."""
+    """Whether a processor has an image processor."""
     return getattr(processor, "image_processor", None) is not None

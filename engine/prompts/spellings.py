@@ -1,7 +1,7 @@
 """Which tokens a typed word can be as the next token of a running text.
 
 A token is offered for what it adds to a text (`engine.prompts.token_texts`), not for how a
-tokenizer would cut the word when it stands alone: that would find begin tokens and prefix spaces.
+tokenizer splits the word when it is alone: that would find begin tokens and prefix spaces.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from engine.prompts.processors import tokenizer_of
 from engine.prompts.token_texts import TextOf, texts_for
 
 LONGEST = 200
-"""Characters; what is longer is no word."""
+"""Characters; nothing longer is a word."""
 
 ANCHORS = ("a", "\n", ".")
-"""What a form is put behind to see how it goes on. A letter would grow together with a form that
-has no space in front, so those are tried behind the others only."""
+"""Texts after which a form is tokenised. A letter would merge with a form that has no space in
+front, so such forms are tokenised only after the others."""
 
 
 def spellings(tokenizer: Any, typed: str, text_of: TextOf, vocabulary: int) -> tuple[Spelling, ...]:
-    """The tokens of ids below `vocabulary` that `typed` can be, the likeliest meant first.
+    """The tokens, of ids below `vocabulary`, that `typed` can be; the most likely one is first.
 
-    As typed, capitalised and in lower case, each with a space in front and without: whole tokens
-    first, then the first token of those that take several. "#7" and "7" are also the token of
-    that id, and an exact piece of the vocabulary ("<image>", "▁cube") is also itself.
+    The word is looked up as typed, capitalised and in lower case, each with and without a space in
+    front: whole tokens come first, then the first tokens of spellings that take several. "#7" and
+    "7" are also the token of that id, and an exact piece of the vocabulary ("<image>", "▁cube") is
+    also itself.
     """
     if len(typed) > LONGEST or not _encodable(typed):
         return ()
@@ -52,23 +53,23 @@ def spellings(tokenizer: Any, typed: str, text_of: TextOf, vocabulary: int) -> t
 
 
 class Spelled(NamedTuple):
-    """An answer as this model can say it."""
+    """The spellings of an answer in this model's vocabulary."""
 
     ids: tuple[int, ...]
-    """The first token of each spelling: as written, Capital and lower, with a space in front and
-    without."""
+    """The first token of each spelling: as written, capitalised and in lower case, each with and
+    without a space in front."""
     several_tokens: bool
-    """Whether none of them is the whole answer."""
+    """Whether no single token is the whole answer."""
 
 
 def spelled(tokenizer: Any, text_of: TextOf, vocabulary: int) -> Callable[[str], Spelled]:
-    """From an answer to the spellings of it that count."""
+    """A function from an answer to its spellings."""
 
     def of(answer: str) -> Spelled:
         found = [
             each
             for each in spellings(tokenizer, answer, text_of, vocabulary)
-            # A number is offered as the token of that id, too, which is no spelling of it.
+            # A number is also offered as the token of that id, which is not a spelling of it.
             if each.text and each.typed.startswith(each.text)
         ]
         ids = tuple(dict.fromkeys(each.id for each in found))
@@ -100,7 +101,7 @@ def speller_of(model: Any, processor: Any) -> Speller:
 
 
 def vocabulary_of(model: Any, tokenizer: Any) -> int:
-    """Ids that the model can say go from 0 up to this: its outputs, else its tokenizer's tokens."""
+    """How many ids the model can say, from 0 up: its outputs, or else its tokenizer's tokens."""
     try:
         outputs = getattr(model.get_output_embeddings(), "out_features", None)
     except (NotImplementedError, AttributeError):
@@ -124,7 +125,7 @@ def _id_of(typed: str, vocabulary: int) -> int | None:
 
 
 def _exact(tokenizer: Any, typed: str, text_of: TextOf) -> list[Spelling]:
-    """The piece of the vocabulary that is written exactly so."""
+    """The piece of the vocabulary that is spelled exactly as typed."""
     token = _token_of(tokenizer, typed)
     if token is None:
         return []
@@ -132,13 +133,13 @@ def _exact(tokenizer: Any, typed: str, text_of: TextOf) -> list[Spelling]:
 
 
 def _whole(tokenizer: Any, form: str, text_of: TextOf) -> int | None:
-    """The token that adds exactly this to a text."""
+    """The token that adds exactly `form` to a text."""
     pieces = (
         form,
         piece_of(form),
         form.replace(" ", "▁"),
         f"##{form}",
-        form.removeprefix(" "),  # where every piece that begins a word has its space unwritten
+        form.removeprefix(" "),  # vocabularies whose pieces leave the space before a word out
     )
     for piece in pieces:
         token = _token_of(tokenizer, piece)
@@ -148,16 +149,16 @@ def _whole(tokenizer: Any, form: str, text_of: TextOf) -> int | None:
 
 
 def _first(tokenizer: Any, form: str, text_of: TextOf) -> Iterator[Spelling]:
-    """The first token of a form that takes several; none where the tokenizer does not know it."""
+    """The first token of a form that takes several tokens; none where it is unknown."""
     unknown = {tokenizer.unk_token_id, None}
     for anchor in ANCHORS if form.startswith(" ") else ANCHORS[1:]:
-        ahead = _encode(tokenizer, anchor)
+        anchor_ids = _encode(tokenizer, anchor)
         ids = _encode(tokenizer, anchor + form)
-        rest = ids[len(ahead) :]
-        if ids[: len(ahead)] != ahead or not rest:
+        rest = ids[len(anchor_ids) :]
+        if ids[: len(anchor_ids)] != anchor_ids or not rest:
             continue
         text = text_of(rest[0])
-        # A space alone says nothing of the word behind it.
+        # A space alone tells nothing about the word after it.
         if rest[0] not in unknown and (text.strip() or not form.strip()):
             yield Spelling(rest[0], text, form, whole=len(rest) == 1)
         return

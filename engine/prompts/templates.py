@@ -1,4 +1,4 @@
-"""A model's chat template, and how its family writes a picture into a text."""
+"""A model's chat template, and how its processor writes a picture into a text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from engine.errors import BadInput
 from engine.prompts.processors import takes_pictures, tokenizer_of
 
 SENTINEL = "QzLenscope{}zQ"
-"""Stands where the user's text will be, to find the place."""
+"""Marks the place of the user's text in a rendered template."""
 
 
 def has_chat_template(processor: Any) -> bool:
-    """Whether processor or tokenizer bring a chat template."""
+    """Whether the processor or its tokenizer has a chat template."""
     return bool(
         getattr(processor, "chat_template", None)
         or getattr(tokenizer_of(processor), "chat_template", None)
@@ -23,20 +23,20 @@ def has_chat_template(processor: Any) -> bool:
 
 @dataclass(frozen=True)
 class PictureSpan:
-    """How this family writes a picture into its text."""
+    """How a model's processor writes a picture into a text."""
 
     text: str
-    """The placeholder with the begin and end marks around it; empty where the processor writes
-    them itself."""
+    """The placeholder with its begin and end marks; empty where the processor writes them
+    itself."""
     placeholder: str
-    """What the processor expands."""
+    """The string that the processor expands into image tokens."""
 
 
 _writers: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def _writes_the_picture_itself(processor: Any) -> bool:
-    """Whether a text without a placeholder comes back with the picture in it; tried once."""
+    """Whether the processor adds the picture to a text without a placeholder; tried once."""
     if processor not in _writers:
         from PIL import Image
 
@@ -44,7 +44,7 @@ def _writes_the_picture_itself(processor: Any) -> bool:
         grey = Image.new("RGB", (56, 56), (127, 127, 127))
         try:
             ids = processor(text=["a"], images=[grey], return_tensors="pt")["input_ids"][0].tolist()
-        except Exception:  # it wants its placeholder
+        except Exception:  # it requires its placeholder
             ids = plain
         known = tokenizer_of(processor).convert_tokens_to_ids(known_placeholders(processor))
         _writers[processor] = any(token in ids and token not in plain for token in known)
@@ -52,8 +52,8 @@ def _writes_the_picture_itself(processor: Any) -> bool:
 
 
 def picture_span(processor: Any) -> PictureSpan | None:
-    """Found by rendering the chat template with and without a picture; where there is no
-    template, the processor's or tokenizer's own placeholder."""
+    """What the chat template adds to a text for a picture; without a template, the placeholder that
+    the processor or the tokenizer names. None where neither is known."""
     tokenizer = tokenizer_of(processor)
     known = known_placeholders(processor)
     if has_chat_template(processor):
@@ -61,7 +61,7 @@ def picture_span(processor: Any) -> PictureSpan | None:
         without = render(processor, probe, None, picture=False)
         with_picture = render(processor, probe, None, picture=True)
         inserted = _inserted(without, with_picture)
-        # What is there without a picture, too (a default system turn, say), is no mark of one.
+        # What is also there without a picture (a default system turn, say) does not mark one.
         marks = {mark for mark in special_strings(tokenizer) if mark not in without} | set(known)
         found = [(inserted.find(mark), mark) for mark in marks if mark in inserted]
         if found:
@@ -77,7 +77,9 @@ def picture_span(processor: Any) -> PictureSpan | None:
 
 def render(processor: Any, prompt: str, system: str | None, picture: bool) -> str:
     """The chat template's text. The content of a turn is a list of parts where the template takes
-    them for that role, else a plain string with the picture's placeholder ahead of the prompt."""
+    one for that role, else a plain string with the picture's placeholder before the prompt.
+
+    Raises BadInput where the template refuses the question."""
     user: Any = prompt
     if _takes_parts(processor, []):
         user = [{"type": "text", "text": prompt}]
@@ -92,14 +94,14 @@ def render(processor: Any, prompt: str, system: str | None, picture: bool) -> st
         messages.insert(0, {"role": "system", "content": content})
     try:
         return _apply_template(processor, messages)
-    except Exception as error:  # a template is a program of the checkpoint's
+    except Exception as error:  # a template is a program that comes with the checkpoint
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the model's chat template refuses this question: {reason}") from None
 
 
 def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:
-    """Whether the template takes a list of parts as the content of a turn: the user's, or, with
-    turns that follow it, the system's. Some take them for one role and print them for the other."""
+    """Whether the template takes a list of parts as the content of a turn: the user's or, with
+    turns following it, the system's. Some take lists for one role and print them for the other."""
     if not takes_pictures(processor):
         return False
     only_parts = not known_placeholders(processor) and not following
@@ -108,7 +110,7 @@ def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:
     message = {"role": "system" if following else "user", "content": content}
     try:
         rendered = _apply_template(processor, [message, *following])
-    except Exception:  # the question itself will show whether plain strings do better
+    except Exception:  # rendering the question itself will show whether plain strings work
         return only_parts
     return (probe in rendered and "{'type'" not in rendered) or only_parts
 
@@ -119,7 +121,7 @@ def _apply_template(processor: Any, messages: list[dict[str, Any]]) -> str:
 
 
 def known_placeholders(processor: Any) -> list[str]:
-    """What processor and tokenizer themselves call their placeholder."""
+    """The placeholders that processor and tokenizer name as theirs."""
     tokenizer = tokenizer_of(processor)
     named = [
         token

@@ -1,4 +1,4 @@
-"""What every token of a prompt is, and which part of the question it belongs to."""
+"""The kind of every token of a prompt, and the part of the question that it belongs to."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def token_parts(
     kinds: list[TokenKind],
     add_special: bool,
 ) -> list[TokenPart]:
-    """The part of every token, by aligning the plain tokenisation of the text with the ids in
-    which the processor has expanded the placeholder, and to which it may have added text."""
+    """The part of every token, found by aligning the plain tokenisation of the text with `ids`, in
+    which the processor expanded the placeholder and to which it may have added text."""
     own, parts = _plain(processor, text, spans, add_special)
     if own == ids:
         return parts
@@ -61,7 +61,7 @@ def token_parts(
 
 
 def added_behind(processor: Any, text: str, ids: list[int], add_special: bool) -> bool:
-    """Whether the processor has put text of its own behind the prompt (an answer mark, say)."""
+    """Whether the processor added text of its own after the prompt (an answer mark, say)."""
     own, _ = _plain(processor, text, [], add_special)
     blocks = SequenceMatcher(None, own, ids, autojunk=False).get_matching_blocks()
     last = [block.b + block.size for block in blocks if block.size]

@@ -1,4 +1,4 @@
-"""What a token adds to a running text, as stored in records. How it is shown is `tui`'s matter."""
+"""What a token adds to a running text, as records store it; `tui` decides how it is shown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def remember_tokenizer(model: Any, tokenizer: Any) -> None:
 
 
 def texts_for(model: Any) -> TextOf:
-    """id -> text for this model; empty texts where no tokenizer is known."""
+    """From id to text for this model; every text is empty where no tokenizer is known."""
     return _texts.get(model) or (lambda _: "")
 
 
 def refuse_other_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Raise CannotRead where the model's outputs are not one per token of its tokenizer.
+    """Raise CannotRead where the model has not one output for each token of its tokenizer.
 
-    Embeddings are padded and a few tokens (a picture's) may have no output, so the two need not
-    be equally many; a head over something else (robot actions, say) is far off.
+    Embeddings are padded and a few tokens (a picture's) may have no output, so the two numbers may
+    differ; those of a head over something else (robot actions, say) are far apart.
     """
     head = model.get_output_embeddings()
     width = getattr(getattr(head, "weight", None), "shape", (None,))[0]
@@ -42,7 +42,7 @@ def refuse_other_vocabulary(model: Any, tokenizer: Any) -> None:
 
 
 class TokenTexts:
-    """Decodes single tokens behind another token, so that a leading space is kept."""
+    """Decodes single tokens after another token, so that a leading space is kept."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -51,8 +51,8 @@ class TokenTexts:
         self._cache: dict[int, str] = {}
 
     def __call__(self, token: int) -> str:
-        """The text of this id: what it adds to a running text; where it is no valid UTF-8 alone,
-        its vocabulary piece, or its bytes as \\xHH."""
+        """What this id adds to a running text; where that is not valid UTF-8 by itself, its
+        vocabulary piece, or its bytes as \\xHH."""
         if token not in self._cache:
             self._cache[token] = self._text(token)
         return self._cache[token]

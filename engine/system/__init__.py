@@ -1,1 +1,1 @@
-"""Files, memory, transfers, and the libraries kept quiet."""
+"""Files, memory, transfers between devices, and how other libraries talk."""

@@ -1,4 +1,4 @@
-"""Files that the user names: whatever is there, a clear line instead of a surprise."""
+"""Files that the user names: whatever goes wrong with one is one clear line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from engine.errors import BadInput
 
 
 def user_path(name: str | Path) -> Path:
-    """The path that a name of the user's means, `~` expanded. Raises OSError where it cannot be."""
+    """The path that the user's name for it means, `~` expanded. Raises OSError where that fails."""
     try:
         return Path(name).expanduser()
-    except RuntimeError as error:  # a home folder that nobody has
+    except RuntimeError as error:  # the home folder of a user that does not exist
         raise OSError(str(error)) from None
 
 
@@ -27,12 +27,12 @@ def reason_of(error: Exception) -> str:
 
 
 def storable(name: str | Path) -> str:
-    """A path as text that JSON can hold: bytes that are no UTF-8 are replaced."""
+    """A path as text that JSON can hold: bytes that are not UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def read_file(name: str | Path, what: str, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; `what` it should be, for messages.
+    """The content of a regular file of at most `limit` bytes; `what` names its kind in messages.
 
     Raises BadInput, naming the file and what is wrong with it.
     """
@@ -58,17 +58,17 @@ def read_file(name: str | Path, what: str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def replacing(name: str | Path) -> Iterator[BinaryIO]:
-    """Write a regular file atomically: what is written here takes its place when all of it is, with
-    the permissions of the old one.
+    """Write a regular file atomically: what is written here replaces the file once all of it is
+    written, and keeps the old file's permissions.
 
-    Raises OSError or ValueError where that cannot be done; the old file is then as it was.
+    Raises OSError or ValueError where that fails; the old file then stays as it was.
     """
     temporary: Path | None = None
     try:
         try:
-            # A rename over a symbolic link would replace the link, not the file behind it.
+            # A rename over a symbolic link would replace the link, not the file that it names.
             file = user_path(name).resolve()
-        except RuntimeError as error:  # a link that leads to itself
+        except RuntimeError as error:  # a symbolic link to itself
             raise OSError(str(error)) from None
         mode = _mode_of(file)
         temporary = file.with_name(f".lenscope-{secrets.token_hex(6)}.tmp")
@@ -87,7 +87,7 @@ def replacing(name: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_file(name: str | Path, data: bytes) -> None:
-    """Write a regular file atomically, as `replacing` does, and raising what it raises."""
+    """Write a regular file atomically, as `replacing` does. Raises what that raises."""
     with replacing(name) as stream:
         stream.write(data)
 

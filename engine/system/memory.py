@@ -1,4 +1,4 @@
-"""Memory that ran out: knowing it when it happens, and giving back what was taken."""
+"""Memory: how much is free, whether an error says that it ran out, and how to free it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from engine.system.library_errors import says_out_of_memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device; looks at what led to the error, too."""
+    """Whether an error, or what caused it, says that memory ran out on some device."""
     return any(says_out_of_memory(each) for each in with_causes(error))
 
 
 def give_memory_back() -> None:
-    """Free what nobody holds any more, on the devices too."""
+    """Collect garbage, and return the cached memory of CUDA devices to the driver."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -24,7 +24,7 @@ def give_memory_back() -> None:
 
 
 def free_memory(device: Any = None) -> int:
-    """Bytes that can still be had on a torch device, without swapping; of main memory for None."""
+    """Bytes that can be allocated on a torch device, or (None) in main memory without swapping."""
     if device is not None and device.type == "cuda":
         import torch
 

@@ -1,4 +1,4 @@
-"""Keeping the libraries' log lines and progress bars out of the terminal."""
+"""Keeps log lines and progress bars of other libraries out of the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.system.library_errors import WEIGHTS_BAR
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No log lines or progress bars of the libraries: they would land in the middle of the UI."""
+    """Silence log lines and progress bars, which would appear in the middle of the screen."""
     from transformers.utils import logging as transformers_logging
 
     others = [logging.getLogger(name) for name in ("huggingface_hub", "accelerate")]
@@ -34,7 +34,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def weights_progress(progress: Callable[[str, float | None], None]) -> Iterator[None]:
-    """Tell how many of a model's weights are loaded, where transformers would draw its bar."""
+    """Tell what share of a model's weights is loaded, instead of transformers' progress bar."""
     from transformers.utils import logging as transformers_logging
 
     def told(factory: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Times and ids as records hold them."""
+"""Times and ids in the form in which records hold them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 
 def now() -> str:
-    """The time: RFC 3339, UTC."""
+    """The current time: RFC 3339, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_run_id() -> str:
-    """16 hex digits."""
+    """A random id of 16 hexadecimal digits."""
     return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""Copies between main memory and a device that nobody waits for before they are needed."""
+"""Asynchronous copies between main memory and a device."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def sent(value: Tensor, device: torch.device) -> Tensor:
-    """The same tensor on a device; on a CUDA device it arrives behind what is queued there."""
+    """The same tensor on a device. A copy to a CUDA device is queued there, not waited for."""
     if device.type != "cuda" or value.device.type != "cpu":
         return value.to(device)
     return value.pin_memory().to(device, non_blocking=True)
 
 
 class Fetched:
-    """Tensors on their way to main memory."""
+    """Tensors that are being copied to main memory."""
 
     def __init__(self, values: Sequence[Tensor]) -> None:
         self._values = [value.to("cpu", non_blocking=value.is_cuda) for value in values]
@@ -28,11 +28,11 @@ class Fetched:
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing had to be waited for."""
+        """Whether the tensors arrived at once: none of them came from a CUDA device."""
         return not self._arrived
 
     def wait(self) -> list[Tensor]:
-        """The tensors, once they are there."""
+        """Wait for the copies; the tensors, on the CPU."""
         for event in self._arrived:
             event.synchronize()
         return self._values

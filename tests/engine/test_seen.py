@@ -252,7 +252,7 @@ def test_tiles_in_another_order_are_put_in_theirs() -> None:
 def test_a_processor_that_cuts_at_random() -> None:
     sizes = iter((56, 48))
     processor = Spoilt("clip.CLIP", lambda pixels: pixels[..., : next(sizes)])
-    with pytest.raises(BadInput, match="in another way"):
+    with pytest.raises(BadInput, match="cuts another picture of this size differently"):
         seen(processor, blocks(160, 120))
 
 
