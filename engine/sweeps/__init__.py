@@ -1,1 +1,1 @@
-"""Sweeps: the same questions about many pictures, kept line by line, and what they say together."""
+"""Sweeps: the same questions about many pictures, stored line by line, and what they show."""

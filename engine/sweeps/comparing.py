@@ -1,4 +1,4 @@
-"""Two sets of results against each other: two models, or renders against photographs."""
+"""Compares two sets of results: two models, or renders and photographs."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ from engine.sweeps.statistics import SAMPLES, Bootstrap, Interval, bounds
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of one group in both, and how far they are apart."""
+    """One measure of one group in both sets, and its difference."""
 
     group: str
     measure: str
     one: Interval
     other: Interval
     difference: Interval
-    """one - other."""
+    """`one` minus `other`."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of them."""
+    """All differences between two sets of results."""
 
     one: Results
     other: Results
     shared_pictures: int
-    """Pictures that both were asked about; where there are any, only these are compared, resampled
-    together."""
+    """How many pictures both sets have; if there are any, only these are compared, and they are
+    resampled together."""
     differences: tuple[Difference, ...]
 
 
 def compare(
     one: Results, other: Results, top_k: int, samples: int = SAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare what both have: groups of the same name, and all groups together.
+    """Compare groups of the same name, and all groups together.
 
-    Where they share pictures, only these are compared: else what one set has more of would count.
+    Where both have pictures in common, only these are compared: otherwise a difference between the
+    pictures would count as one between the results.
     """
     shared = {*one.digests} & {*other.digests}
     if shared:
@@ -87,7 +88,7 @@ class _Side:
         rows, layers = results.rows, max(1, results.layers)
         self._values: dict[str, Floats] = {
             "accuracy in the last row": results.right(rows)[:, -1],
-            # In layers of the whole: models of other depths can be compared.
+            # As a share of the layers, so that models of different depth can be compared.
             "formation, share of depth": formation_layers(rows.final_rank) / layers,
             f"entry into the top {top_k}, share of depth": (
                 entry_layers(rows.final_rank, top_k) / layers

@@ -1,4 +1,4 @@
-"""Every number of a report as a table, and the items themselves: CSV, or Parquet (pyarrow)."""
+"""Exports every number of a report, and the items themselves, as CSV or Parquet (pyarrow)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
 
 
 def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterator[Line]:
-    """Every number of the findings, in one long table."""
+    """Every number of the findings, as one long table."""
     for each in findings.curves:
         for row, interval in enumerate(_intervals(each.curve)):
             yield _line("curve", each.group, each.measure, interval, each.normed, row)
@@ -83,7 +83,7 @@ def _intervals(curve: Curve) -> Iterator[Interval]:
 
 
 def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
-    """Every row of every item."""
+    """Every row of every item, as one table."""
     for item in items:
         for normed, rows in ((True, item.rows), (False, item.rows_unnormed or ())):
             for row in rows:
@@ -91,9 +91,9 @@ def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
 
 
 def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
-    """Write a table; its suffix says how. Holds some lines at a time.
+    """Write a table in the format of the file's suffix, a few lines at a time.
 
-    Raises BadInput for Parquet without pyarrow, OSError where it cannot be written.
+    Raises BadInput for Parquet without pyarrow, OSError where the file cannot be written.
     """
     if file.suffix == ".parquet":
         _write_parquet(lines, columns, file)
@@ -103,7 +103,7 @@ def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> 
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-        text.detach()  # else it would close the stream
+        text.detach()  # otherwise it would close the stream
 
 
 def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:

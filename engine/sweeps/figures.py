@@ -1,4 +1,4 @@
-"""The figures of a report, drawn from the findings alone (matplotlib, an extra)."""
+"""Draws the figures of a report from its findings (needs matplotlib, an extra)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "png")
-# Okabe and Ito (2008): told apart by colour-blind readers, and in print.
+# Okabe and Ito (2008): colour-blind readers can tell them apart, and so can readers of prints.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MOST_GROUPS = 8
 MOST_ANSWERS = 24
 
 
 def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
-    """Draw all figures into a folder: their names and files.
+    """Draw all figures into a folder; returns their files by name.
 
-    Raises BadInput without matplotlib, OSError where they cannot be written.
+    Raises BadInput without matplotlib, OSError where a file cannot be written.
     """
     try:
         import matplotlib
@@ -46,7 +46,7 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.prop_cycle": cycler(color=COLOURS),
-        # Names of groups and answers are text, never formulas.
+        # Names of groups and answers are text: no formulas in them.
         "text.parse_math": False,
     }
     found: dict[str, Path] = {}
@@ -56,7 +56,7 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
             if figure is None:
                 continue
             file = folder / f"{name}.{kind}"
-            # Without the date, so that the same findings give the same file.
+            # Without a date, so that the same findings give the same file.
             metadata = {"Date": None} if kind == "svg" else {}
             figure.savefig(file, dpi=150, bbox_inches="tight", metadata=metadata)
             found[name] = file
@@ -75,7 +75,7 @@ def _groups(findings: Findings) -> list[str]:
 
 
 def _curves(axes: Axes, findings: Findings, measure: Any, normed: bool, label: bool = True) -> bool:
-    """One line a group; whether there was any."""
+    """Draw one line per group; returns whether there was one."""
     some = False
     for index, group in enumerate(_groups(findings)):
         curve = findings.curve(group, measure, normed)
@@ -225,6 +225,6 @@ def _percent(value: float, _: object = None) -> str:
 
 
 def _short(text: str) -> str:
-    """A name from the data: one printable line."""
+    """A name from the data as one printable line."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= 28 else f"{shown[:27]}…"

@@ -1,15 +1,16 @@
-"""What a sweep shows: the study's questions, each with an interval and the number of items.
+"""Computes what a sweep shows: measures with their intervals and numbers of items.
 
-Words, as they are used in every report:
+Terms of every report:
 
-- right: a row's top-1 is the first token of a spelling of the truth, and begins no other answer of
-  the group; what begins two answers is ambiguous, and never right.
+- right: a row's top-1 token is the first token of a spelling of the truth, and begins no other
+  answer of the group; a token that begins two answers is ambiguous, and never right.
 - formation layer: the first row from which the final answer (top-1 of the last row) stays top-1 to
-  the end. entry: the first row in which it is among the top k.
-- the share of a drop that the missing norm makes: 1 - (p[L-1] - p[L] with the norm) /
-  (p[L-1] - p[L] without it), of means over items; p[L] is the model's own in both. Undefined where
-  nothing drops without the norm.
-- lost: right in some row from row 1 to the last but one, and wrong in the last.
+  the end. Elsewhere it is called the saturation layer.
+- entry: the first row in which the final answer is among the top k.
+- share of a drop due to the missing norm: 1 - (p[L-1] - p[L] with the norm) /
+  (p[L-1] - p[L] without it), of means over items; p[L] is the model's own in both. It is
+  undefined where nothing drops without the norm.
+- lost: right in some row from row 1 to the second-to-last, and wrong in the last.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from engine.sweeps.statistics import (
 ALL = "all groups"
 TOP_K = 3
 MOST_ORDERED = 12
-"""Groups, those with most items, of which every two are compared."""
+"""Of so many groups, those with most items, every pair is compared."""
 MOST_ANSWERS = 40
-"""Answers of a group whose confusions are counted row by row."""
+"""For so many answers of a group, confusions are counted row by row."""
 MOST_FLIPS = 200_000_000
-"""Signs that are drawn for one test: of very many pictures, fewer patterns."""
+"""Signs that one test draws at most: with very many pictures it draws fewer patterns."""
 Measure = Literal[
     "accuracy", "top-1 probability", "truth probability", "final answer probability",
     "entropy", "KL to last",
@@ -54,7 +55,7 @@ Measure = Literal[
 
 @dataclass(frozen=True)
 class RowCurve:
-    """One measure of one group through all rows."""
+    """One measure of one group in all rows."""
 
     group: str
     measure: Measure
@@ -64,34 +65,35 @@ class RowCurve:
 
 @dataclass(frozen=True)
 class Formation:
-    """Where the final answer of a group's items is formed."""
+    """In which rows the final answers of a group's items are formed."""
 
     group: str
     layer: Interval
-    """Median."""
+    """Median of the formation layer."""
     mean: Interval
+    """Mean of the formation layer."""
     entry: Interval
-    """Median of the first row in which it is among the top k."""
+    """Median of the entry row."""
     distribution: Floats
-    """Share of items that form in each row."""
+    """[rows]: the share of items whose formation layer is that row."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which of two groups forms first, on the pictures that have both."""
+    """Which of two groups forms first, on the pictures that are in both."""
 
     first: str
     second: str
     test: PairedTest
-    """Mean of the second's layer less the first's."""
+    """Mean of the second group's formation layer minus the first's."""
     corrected: float
-    """p after Holm's correction for all pairs."""
+    """The p value after Holm's correction for all pairs of groups."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The row with the highest mean of top-1 probability; row 0 is no candidate, since many models
-    say there again the token that they read."""
+    """The row with the highest mean top-1 probability. Row 0 is left out, since many models repeat
+    the current token there."""
 
     group: str
     normed: bool
@@ -103,36 +105,37 @@ class Peak:
 
 @dataclass(frozen=True)
 class Drop:
-    """What becomes of a probability from the last but one row to the last."""
+    """How far a probability drops from the second-to-last row to the last."""
 
     group: str
     of: Literal["final answer", "top-1"]
     normed: Interval
-    """p[L-1] - p[L]"""
+    """p[L-1] - p[L] with the final norm."""
     unnormed: Interval
+    """p[L-1] - p[L] where row L-1 is read without the final norm."""
     share: Interval
-    """What the missing norm makes of the un-normed drop; NaN where that is not positive."""
+    """The share of the un-normed drop that is due to the missing norm; NaN where nothing drops."""
     defined: float
-    """Share of the samples in which it is defined."""
+    """The share of bootstrap samples in which `share` is defined."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """What is said in the stead of what, in every row."""
+    """Which answers are said instead of the true one, in every row."""
 
     group: str
     answers: tuple[str, ...]
-    """Those that are most often true."""
+    """The answers that are most often true."""
     counts: Ints
-    """[rows, truths, answers + 1]; the last column counts other tokens, ambiguous ones, and answers
-    that are not among these."""
+    """[rows, truths, answers + 1]: items per truth and answer said; the last column counts all
+    other tokens."""
     pairs: tuple[tuple[str, str, int], ...]
-    """Truth, answer and how often, in the last row, most first; of all answers."""
+    """Truth, wrong answer and count in the last row, the most frequent first; of all answers."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Answers that were right on the way and are not at the end."""
+    """Items that are right in an earlier row and wrong in the last."""
 
     group: str
     share: Interval
@@ -141,20 +144,20 @@ class Lost:
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """What cannot be matched well."""
+    """Answers and tokens that cannot be matched exactly."""
 
     group: str
     share: Interval
-    """Of last rows whose top-1 begins more than one answer."""
+    """The share of items whose top-1 token in the last row begins more than one answer."""
     tokens: Mapping[str, tuple[str, ...]]
-    """Text of the token -> the answers that it begins."""
+    """From the text of such a token to the answers that it begins."""
     several_tokens: tuple[str, ...]
-    """Answers that take more than one token: only their beginning is looked for."""
+    """Answers of more than one token, of which only the first is compared."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that is told of one sweep."""
+    """Everything that a report tells about one sweep."""
 
     results: Results
     top_k: int
@@ -167,10 +170,10 @@ class Findings:
     lost: tuple[Lost, ...]
     ambiguities: tuple[Ambiguity, ...]
     scripts: Mapping[str, Curve]
-    """Script -> share of top-1 tokens written in it; commonest first."""
+    """The share of top-1 tokens in each script, the most common script first."""
 
     def curve(self, group: str, measure: Measure, normed: bool = True) -> Curve | None:
-        """One of the curves, None where there is none."""
+        """The curve of a measure of a group; None where there is none."""
         for each in self.curves:
             if (each.group, each.measure, each.normed) == (group, measure, normed):
                 return each.curve
@@ -198,20 +201,20 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
 
 
 def formation_layers(final_rank: Ints) -> Floats:
-    """The first row from which the final answer stays top-1, [n, rows] to [n]; NaN where the last
-    row is not a number."""
+    """The formation layer [n] from the final answer's ranks [n, rows]; NaN where the last row's
+    logits are not numbers."""
     formed = [first_that_stays(holds) for holds in (final_rank == 1).tolist()]
     return np.array([np.nan if row is None else row for row in formed], dtype=np.float64)
 
 
 def entry_layers(rank: Ints, top_k: int) -> Floats:
-    """The first row in which a token is among the top k, [n, rows] to [n]; NaN where never."""
+    """The first row [n] in which a token is among the top k, from ranks [n, rows]; NaN for none."""
     inside = (rank >= 1) & (rank <= top_k)
     return np.where(inside.any(1), inside.argmax(1), np.nan)
 
 
 def _chosen(results: Results) -> dict[str, Bools]:
-    """Which items are in each group; all of them together where there is more than one."""
+    """From each group to its items [n], and from all groups together where there are several."""
     groups = {group: results.in_group(group) for group in results.groups}
     if len(groups) > 1:
         groups[ALL] = np.ones(len(results.items), dtype=bool)
@@ -226,7 +229,7 @@ def _both(results: Results) -> list[tuple[bool, Rows]]:
 
 
 def _only(values: NDArray[np.generic], chosen: Bools) -> Floats:
-    """The values of some items; NaN for the others, so that pictures stay what they are."""
+    """The values of the chosen items, NaN for the others, so that pictures keep their numbers."""
     found = np.array(values, dtype=np.float64)
     found[~chosen] = np.nan
     return found
@@ -249,9 +252,9 @@ def _curves(
         for group, chosen in groups.items():
             curves = bootstrap.mean(_only(together, chosen))
             for place, measure in enumerate(measures):
-                own = slice(place * (results.layers + 1), (place + 1) * (results.layers + 1))
+                part = slice(place * (results.layers + 1), (place + 1) * (results.layers + 1))
                 value, low, high, n = curves
-                curve = Curve(value[own], low[own], high[own], n[own])
+                curve = Curve(value[part], low[part], high[part], n[part])
                 if curve.n.any():
                     found.append(RowCurve(group, measure, normed, curve))
     return tuple(found)
@@ -338,7 +341,7 @@ def _drops(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
     for group, chosen in groups.items():
         for name, (normed, unnormed) in of.items():
             falls = [each[:, -2] - each[:, -1] for each in (normed, unnormed)]
-            # Both of the same items: a row without norm may overflow.
+            # The same items in both: a row without the norm may overflow.
             both = chosen & ~np.isnan(falls[0]) & ~np.isnan(falls[1])
             pairs = [_only(each, both) for each in falls]
             means = bootstrap.means(np.stack(pairs, 1))
@@ -351,15 +354,15 @@ def _drops(results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap) 
 
 
 def peaks_of(means: Floats) -> Floats:
-    """Where each sample [samples, rows] is highest; NaN where it is of nothing."""
+    """The row of the maximum [samples] of each sample [samples, rows]; NaN where all are NaN."""
     known = ~np.isnan(means).all(1)
     found = np.argmax(np.where(np.isnan(means), -np.inf, means), 1).astype(np.float64)
     return np.where(known, found, np.nan)
 
 
 def share_of_norm(normed: float, unnormed: float, samples: Floats) -> tuple[Interval, float]:
-    """1 - normed / unnormed, its interval over samples [samples, 2] of the two drops, and the
-    share of these in which it is defined. NaN where the un-normed drop is not positive."""
+    """1 - normed / unnormed with its interval, from samples [samples, 2] of both drops, and the
+    share of samples in which it is defined. NaN where the un-normed drop is not positive."""
     drops = samples[:, 1] > 0
     if not unnormed > 0 or not drops.any():
         return Interval(np.nan, np.nan, np.nan, 0), float(drops.mean())

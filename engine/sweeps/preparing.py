@@ -1,10 +1,10 @@
-"""From pictures and questions to the model's inputs, ahead of the passes, in other processes.
+"""Makes the model's inputs from pictures and questions before they are needed, in other processes.
 
-Reading, decoding and processing a picture is work for the interpreter, which a pass needs for
-itself. Each process has a pipe of its own: those of torch's DataLoader and of concurrent.futures
-share locks, and one that is killed at the wrong moment (memory ran out) takes a lock along, and all
-wait for ever. Where the model runs on the CPU nothing is made ahead: the passes want every core,
-and whoever works beside them costs them more than it saves.
+Reading, decoding and processing a picture occupies the interpreter, which a pass needs for itself.
+Each process has a pipe of its own: those of torch's DataLoader and of concurrent.futures share
+locks, and a process that is killed at the wrong moment (memory ran out) would keep a lock, for
+which all others would wait forever. Where the model runs on the CPU nothing is prepared in advance:
+passes use every core, and work next to them costs more than it saves.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
     from engine.models.loading import LoadedModel
 
 MOST_KNOWN = 1000
-"""Prompts whose rendered text is kept, and whose tokens are."""
+"""How many prompts are kept, rendered and tokenised."""
 MOST_NUMBERS = 20_000
-"""Of whole numbers that are compared to know a picture's geometry again."""
+"""How many integers of an input are compared to recognise a picture's geometry."""
 PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process gets when the one that has made it ends."""
+"""Linux: the option for the signal that a process gets when its parent ends."""
 MOST_WORKERS = 8
-"""Processes that make inputs for one that runs passes."""
+"""How many processes at most make inputs for one that runs passes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PreparedTask:
 
 @dataclass(frozen=True)
 class PreparedPicture:
-    """A picture's questions, those that can be asked and those that cannot."""
+    """A picture's questions: those that can be asked, and those that cannot with the reason."""
 
     path: str
     sha256: str
@@ -77,9 +77,9 @@ class PreparedPicture:
 
 
 def worker_count(device: torch.device) -> int:
-    """How many processes make inputs beside passes on `device`: as many as there are cores for.
+    """How many processes make inputs while passes run on `device`: one for each core but one.
 
-    They are forked, so that they need not load anything, and go with this process: on Linux.
+    They are forked, so that they need not load anything, and end with this process: on Linux only.
     """
     if device.type != "cuda" or sys.platform != "linux":
         return 0
@@ -88,18 +88,16 @@ def worker_count(device: torch.device) -> int:
 
 
 class Preparing:
-    """Makes inputs of pictures, in `workers` other processes or, with 0, when they are asked
-    for."""
+    """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0."""
 
     def __init__(self, loaded: LoadedModel, question: Question, workers: int = 0) -> None:
-        """`question` says how all are asked; its prompt and picture do not count."""
+        """`question` tells how all are asked; its prompt and picture are not used."""
         self._model = loaded.model
         self._question = question
         self._workers = workers
         self._known: dict[str, Prepared] = {}
         self._written: dict[tuple[Hashable, str], dict[str, Tensor]] = {}
-        """What a prompt is written as beside a picture of some geometry: its sequences of tokens.
-        """
+        """The token sequences of a prompt next to a picture of some geometry."""
         with quiet():
             self._processor = copy.deepcopy(loaded.processor)
         _remember_pixels(self._processor)
@@ -111,9 +109,9 @@ class Preparing:
     ) -> Generator[PreparedPicture, None, None]:
         """The pictures in their order, prepared; close the iterator.
 
-        The first that can be asked about is made in turn; shown it, `ahead` says how many are to
-        be ready in other processes before they are asked for. Raises CannotRead where one of those
-        is ended from outside.
+        The first one that can be asked about is prepared in this process; given it, `ahead` tells
+        how many of the next ones to prepare in advance in other processes. Raises CannotRead where
+        one of those processes was ended from outside.
         """
         pictures = iter(wanted)
         for picture in pictures:
@@ -125,7 +123,7 @@ class Preparing:
     def _made_ahead(
         self, pictures: Iterator[PictureTasks], ahead: int
     ) -> Iterator[PreparedPicture]:
-        # The workers are copies of this process, in which other threads may hold anything.
+        # The workers are copies of this process, in which another thread may hold any lock.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         workers: list[_Worker] = []
         for _ in range(self._workers):
@@ -146,7 +144,7 @@ class Preparing:
                 finally:
                     callers.shutdown(wait=False, cancel_futures=True)
                     for worker in workers:
-                        worker.kill()  # whoever waits for it goes on
+                        worker.kill()  # so that the threads that wait for it end
         finally:
             for worker in workers:
                 worker.close()
@@ -158,7 +156,7 @@ class Preparing:
         question = structs.replace(self._question, prompt=prompt)
         prepared = prepare(self._model, self._processor, question, image)
         if len(self._known) < MOST_KNOWN:
-            # Its pixels are not needed again.
+            # Its pixels are not needed any more.
             inputs = {
                 name: value
                 for name, value in prepared.inputs.items()
@@ -168,7 +166,7 @@ class Preparing:
         return prepared.inputs
 
     def _all_inputs(self, tasks: Sequence[Task], image: Image) -> Iterator[dict[str, Any] | str]:
-        """The inputs of each task, or why there are none."""
+        """The inputs of each task, or the reason why there are none."""
         first: dict[str, Any] | None = None
         key: Hashable = None
         for task in tasks:
@@ -181,14 +179,14 @@ class Preparing:
             except LenscopeError as error:
                 yield str(error)
                 continue
-            except Exception as error:  # processors raise anything
+            except Exception as error:  # processors may raise anything
                 yield f"the model's processor failed: {one_line(error)}"
                 continue
             if first is None:
                 yield inputs
                 first, key = inputs, _geometry(task.prompt, inputs)
                 continue
-            # What the prompts of a picture have in common is one tensor, and known again by that.
+            # What prompts of a picture have in common is one tensor, recognised by its identity.
             texts = sequences(inputs)
             shared = {
                 name: first[name]
@@ -201,7 +199,7 @@ class Preparing:
                 self._written[key, task.prompt] = texts
 
     def prepared(self, picture: PictureTasks) -> PreparedPicture:
-        """One picture's questions, here and now."""
+        """Prepare one picture's questions in this process."""
         try:
             opened = decoded(picture)
         except BadInput as error:
@@ -219,12 +217,12 @@ class Preparing:
 
 
 class _Worker:
-    """A process that prepares pictures, one at a time, and goes with this one."""
+    """A process that prepares pictures, one at a time, and ends with this one."""
 
     def __init__(self, preparing: Preparing, others: Sequence[_Worker]) -> None:
         context = get_context("fork")
         self._connection, theirs = context.Pipe()
-        # A copy of this process has copies of all connections: while one is open, none ends.
+        # A forked process has copies of all connections, and a connection ends with its last copy.
         ours = [self._connection, *(other._connection for other in others)]
         self._process = context.Process(
             target=_serve, args=(preparing, theirs, ours, os.getpid()), daemon=True
@@ -239,18 +237,18 @@ class _Worker:
             found = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             raise CannotRead(
-                "a process that prepares pictures was ended from outside; the same command goes on"
+                "a process that prepares pictures was ended from outside; the same command resumes"
             ) from None
         assert isinstance(found, PreparedPicture)
         return found
 
     def kill(self) -> None:
-        """Nothing that it is still at is wanted."""
+        """End the process, whatever it is working on."""
         self._process.kill()
         self._process.join()
 
     def close(self) -> None:
-        """When nobody asks it any more."""
+        """Close the connection, once no thread uses it."""
         self._connection.close()
 
 
@@ -265,8 +263,8 @@ def _ask_a_free_one(free: SimpleQueue[_Worker], picture: PictureTasks) -> Prepar
 def _serve(
     preparing: Preparing, asked: Connection, parents: Sequence[Connection], parent: int
 ) -> None:
-    """In a worker. Who is to end is for the process that runs the passes to say; without it there
-    is nothing to do, and a worker that stayed would keep its lock and its device's memory."""
+    """The work of a forked process. It leaves signals from the terminal to the process that runs
+    passes, and ends with it: otherwise it would keep that one's file lock and device memory."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -275,7 +273,7 @@ def _serve(
         return
     for connection in parents:
         connection.close()
-    # A progress bar's, whose lock another thread may have held when this process was made.
+    # They may be a progress bar's, whose lock another thread held when this process was forked.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     torch.set_num_threads(1)
     with suppress(EOFError, OSError):
@@ -286,15 +284,15 @@ def _serve(
 def _made(preparing: Preparing, picture: PictureTasks) -> bytes:
     try:
         return _packed(preparing.prepared(picture))
-    except Exception as error:  # what cannot be packed, or whatever a processor is made of
+    except Exception as error:  # what cannot be pickled, or whatever a processor raises
         reason = f"it cannot be prepared: {one_line(error)}"
         failed = tuple((task, reason) for task in picture.tasks)
         return _packed(PreparedPicture(picture.path, "", (), failed))
 
 
 class _Packer(pickle.Pickler):
-    """Tensors go as bytes: torch would send them through shared memory, of which there is little
-    in containers. What two tasks have in common is packed once, and is one tensor again."""
+    """Pickles tensors as bytes: torch would send them through shared memory, of which containers
+    have little. A tensor that two tasks have in common is sent once, and is one tensor again."""
 
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -314,9 +312,8 @@ def _tensor(data: np.ndarray[Any, Any], dtype: torch.dtype, shape: tuple[int, ..
 
 
 def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
-    """What of a picture decides how the prompts beside it are written: the shapes of all that it
-    has become, whole numbers among it, and how one prompt is written. None where that cannot be
-    told."""
+    """What of a picture determines the token sequences of its prompts: the shapes of all inputs,
+    their integers, and how one prompt is tokenised. None where that is not known."""
     parts: list[Hashable] = [prompt]
     for name, value in sorted(inputs.items()):
         if not isinstance(value, Tensor):
@@ -330,7 +327,7 @@ def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
 
 
 def decoded(picture: PictureTasks) -> DecodedPicture:
-    """The picture of some tasks. Raises BadInput, saying what is wrong with it."""
+    """Decode the picture of some tasks. Raises BadInput, saying what is wrong with it."""
     if picture.read is not None:
         return decode_picture(picture.read(), picture.path)
     if picture.file is None:
@@ -339,14 +336,14 @@ def decoded(picture: PictureTasks) -> DecodedPicture:
 
 
 def _remember_pixels(processor: Any) -> None:
-    """Let a processor make the pixels of a picture once for all the questions about it."""
+    """Let a processor process a picture once for all questions about it."""
     inner = getattr(processor, "image_processor", None)
     if inner is not None and inner is not processor:
         processor.image_processor = _LastPicture(inner)
 
 
 class _LastPicture:
-    """An image processor that gives what it gave last where it is asked the same again."""
+    """An image processor that returns its last result again for equal arguments."""
 
     def __init__(self, inner: Any) -> None:
         self.__dict__["_inner"] = inner
@@ -367,5 +364,5 @@ class _LastPicture:
             own["_asked"] = asked
         gave = copy.copy(own["_gave"])
         if isinstance(getattr(gave, "data", None), dict):
-            gave.data = dict(gave.data)  # processors take entries out
+            gave.data = dict(gave.data)  # processors remove entries
         return gave

@@ -15,18 +15,18 @@ from engine.records import Digest, ModelCard, NonNegative, Positive, Proof, Shar
 ItemId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 VERSION = 1
-"""Of the files' format."""
+"""Version of the files' format."""
 STORED_TOP = 5
-"""Tokens that a row of an item holds."""
+"""How many top tokens a row of an item holds."""
 
 
 class Standing(Struct, frozen=True):
-    """Where an answer stands in one row."""
+    """Probability and rank of an answer in one row."""
 
     probability: Share
-    """Of the first tokens of all its spellings together."""
+    """The sum over the first tokens of all its spellings."""
     rank: Positive
-    """Of the best of them."""
+    """The rank of the best of these tokens; 1 is the best."""
 
 
 class SweepRow(Struct, frozen=True, omit_defaults=True):
@@ -38,15 +38,15 @@ class SweepRow(Struct, frozen=True, omit_defaults=True):
     rms: float | None
     kl_to_last: float | None
     truth: Standing | None
-    """None where no truth is known, or the row is not a number."""
+    """None where no truth is known, or where the row's logits are not numbers."""
     final: Standing | None
-    """Of the item's final answer: top-1 of the last row."""
+    """That of the item's final answer, which is the top-1 token of the last row."""
     approximate: str | None = None
-    """Why the row is not exactly the truncated model's."""
+    """The reason why the row is not exactly the truncated model's, if there is one."""
 
 
 class ItemPicture(Struct, frozen=True):
-    """Which picture was asked about."""
+    """The picture that was asked about."""
 
     path: str
     sha256: Digest
@@ -64,11 +64,11 @@ class SweepItem(Struct, frozen=True):
     """The first token of each spelling of the truth."""
     rows: tuple[SweepRow, ...]
     rows_unnormed: tuple[SweepRow, ...] | None
-    """The rows but the last without the final norm; None where this model has none to leave out."""
+    """All rows but the last, without the final norm; None where it cannot be left out."""
     proof: Proof
     seconds: dict[str, float] = field(default_factory=dict)
     several_tokens: bool = False
-    """Whether no spelling of the truth is one token: only its beginning is looked for."""
+    """Whether no spelling of the truth is one token, so that only first tokens are compared."""
 
 
 class Failure(Struct, frozen=True):
@@ -97,7 +97,7 @@ class SweepData(Struct, frozen=True):
     kind: str
     path: str
     digest: str
-    """Of what the source lists: names and sizes of pictures, questions and truths."""
+    """A digest of what the source lists: names of pictures, questions and truths."""
     pictures: NonNegative
     items: NonNegative
     rule: str = ""
@@ -117,6 +117,6 @@ class Sweep(Struct, frozen=True):
     """A digest of some of the weights as they were run, quantised or not."""
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    """What was found out about the model: why nothing is batched, shared, or read without norm."""
+    """What was found out about the model: why nothing is batched, reused, or read without norm."""
     format: Literal["lenscope-sweep"] = "lenscope-sweep"
     version: Annotated[int, Meta(ge=1)] = VERSION

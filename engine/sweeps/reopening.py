@@ -1,4 +1,4 @@
-"""One item of a sweep as a run, so that it opens as any other run does. No model is needed."""
+"""Makes a run of one item of a sweep, so that it opens like any other run, without a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
     path = user_path(folder)
     wanted = f'"{item}"'.encode("utf-8", "replace")
     for file in sorted(path.glob(ITEMS)):
-        # Its id stands first in its line.
+        # The id comes first in a line.
         for found in decoded_lines(file, _ITEM, "an item", wanted):
             if found.item == item:
                 return found
@@ -41,8 +41,10 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
 
 
 def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
-    """An item as a run, with its picture where the data has it embedded. Raises BadInput where
-    there is no such item, or no rows without the norm."""
+    """An item as a run, with a preview of its picture where the data embeds it.
+
+    Raises BadInput where there is no such item, or no rows without the norm.
+    """
     sweep, found = read_sweep(user_path(folder)), find_item(folder, item)
     run = as_run(sweep, found, norm)
     picture = _embedded(sweep, found)
@@ -52,8 +54,8 @@ def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
 
 
 def _embedded(sweep: Sweep, item: SweepItem) -> Picture | None:
-    """A picture that no file of its own holds: its record has a preview of it. None where it is
-    not there any more, or is another."""
+    """The record, with a preview, of a picture that is embedded in the data. None where it is gone
+    or has changed."""
     file = Path(sweep.data.path)
     if item.picture is None or sweep.data.kind != "arrow":
         return None
@@ -68,8 +70,8 @@ def _embedded(sweep: Sweep, item: SweepItem) -> Picture | None:
 
 
 def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
-    """An item as a run: its rows hold the tokens that the sweep has kept, its prompt's tokens are
-    not known. With `norm` off it has an id of its own."""
+    """An item as a run: its rows hold the tokens that the sweep stored; the prompt's tokens are not
+    known. With `norm` off, the run has another id."""
     rows = item.rows
     if not norm:
         if item.rows_unnormed is None:
@@ -105,7 +107,7 @@ def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
 
 
 def _picture_path(sweep: Sweep, item: SweepItem) -> str:
-    """Where the picture was when it was asked about."""
+    """The path of the picture at the time when it was asked about."""
     assert item.picture is not None
     data = Path(sweep.data.path)
     return str((data if data.is_dir() else data.parent) / item.picture.path)
@@ -125,7 +127,7 @@ def _reading(row: SweepRow) -> LayerReading:
 
 
 def _tracked(rows: Sequence[SweepRow], answer: Token | None) -> tuple[Tracked, ...]:
-    """The answer through all rows, and every top-1 where it is among the tokens that are kept."""
+    """The answer in all rows, and every top-1 token in the rows whose stored tokens include it."""
     found: list[Tracked] = []
     if answer is not None:
         found.append(

@@ -1,4 +1,4 @@
-"""Findings as a report: sections of words and tables, without a look.
+"""Makes a report of findings: sections of words and tables that do not determine how they look.
 
 The terminal, Markdown and the explorer show the same sections.
 """
@@ -25,10 +25,10 @@ from engine.sweeps.words import counted
 from engine.tables import Table, figures_table
 
 MOST_ROWS = 11
-"""Columns of a table of rows: more are thinned out; the figures and the numbers have all."""
+"""A table has columns for so many rows at most; the figures and the exported numbers have all."""
 ROW_WIDTH = 7
 BESIDE_ROWS = 46
-"""Cells of one such column, and of what stands beside them."""
+"""The width, in terminal cells, of one such column, and of the other columns together."""
 MOST_PAIRS = 8
 MOST_CONFUSED = 3
 _MEASURES: tuple[tuple[Measure, bool], ...] = (
@@ -53,7 +53,7 @@ class Section:
 
 
 def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, ...]:
-    """The whole report of one sweep; tables have a column for `most_rows` rows at most."""
+    """The whole report of one sweep; tables have columns for at most `most_rows` rows."""
     rows = _shown_rows(findings.results.layers, most_rows)
     return (
         _subject(findings),
@@ -68,12 +68,12 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
 
 
 def rows_that_fit(width: int) -> int:
-    """For how many rows a page of so many cells has columns."""
+    """For how many rows a table has columns on a page of so many cells."""
     return min(max((width - BESIDE_ROWS) // ROW_WIDTH, 3), MOST_ROWS)
 
 
 def comparison_section(comparison: Comparison) -> Section:
-    """Two sweeps against each other."""
+    """The section that compares two sweeps."""
     one, other = (_name(results.sweep.model.name) for results in (comparison.one, comparison.other))
     rows = tuple(
         (
@@ -89,22 +89,22 @@ def comparison_section(comparison: Comparison) -> Section:
     both = (comparison.one, comparison.other)
     kinds = [f"{each.sweep.data.kind} {_name(each.sweep.data.path)}" for each in both]
     return Section(
-        "Two results against each other",
+        "Two sweeps compared",
         f"A is {one} on {kinds[0]}, B is {other} on {kinds[1]}; "
         f"{_shared(comparison.shared_pictures)} "
-        "* marks a difference whose interval leaves 0 out.",
+        "* marks a difference whose interval excludes 0.",
         (figures_table(("group", "measure", "A", "B", "A - B", "n"), rows),),
     )
 
 
 def _shared(pictures: int) -> str:
     if not pictures:
-        return "They have no picture in common."
+        return "The sweeps have no picture in common."
     return f"{pictures:,} pictures are in both: only these are compared, resampled together."
 
 
 def percent(value: float) -> str:
-    """A share; a dash where it is undefined."""
+    """A share in per cent; a dash where it is undefined."""
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
@@ -115,7 +115,7 @@ def _subject(findings: Findings) -> Section:
         f"{sweep.model.dtype}); {sweep.data.kind} {sweep.data.path}; "
         f"{counted(len(results.items), 'item')} about "
         f"{counted(len(results.digests), 'picture')}. "
-        "Intervals hold 95 %: pictures are resampled, with all that was asked about each."
+        "Intervals are 95 %: pictures are resampled, with all questions about each."
     )
     rule = (sweep.data.rule,) if sweep.data.rule else ()
     return Section("What was asked", words, notes=rule)
@@ -132,7 +132,7 @@ def _accuracy(findings: Findings, shown: list[int]) -> Section:
     heads = ("group", *(f"row {row}" for row in shown), "95 % of the last", "n")
     return Section(
         "How often it is right, row by row",
-        "A row is right where its top-1 begins the truth and no other answer of the group.",
+        "A row is right if its top-1 token begins the truth and no other answer of the group.",
         (figures_table(heads, tuple(rows)),) if rows else (),
         "accuracy",
         _not_all(findings.results.layers, shown)
@@ -144,7 +144,9 @@ def _accuracy(findings: Findings, shown: list[int]) -> Section:
 def _not_all(layers: int, shown: list[int]) -> tuple[str, ...]:
     if len(shown) == layers + 1:
         return ()
-    return (f"{len(shown)} of {layers + 1} rows; a wider page has more, the numbers have all",)
+    return (
+        f"{len(shown)} of {layers + 1} rows; a wider page has more, the exported numbers have all",
+    )
 
 
 def _formation(findings: Findings) -> Section:
@@ -210,9 +212,8 @@ def _certainty(findings: Findings, shown: list[int]) -> Section:
     )
     return Section(
         "How sure it is",
-        "Means over items; entropy and KL in nats; the intervals are among the numbers. The peak "
-        "is the row from 1 up with the highest "
-        "mean probability of its top-1.",
+        "Means over items; entropy and KL in nats; the exported numbers have the intervals. The "
+        "peak is the row from 1 up with the highest mean probability of its top-1 token.",
         (
             figures_table(("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows)),
             figures_table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
@@ -233,12 +234,12 @@ def _last_step(findings: Findings) -> Section:
         )
         for each in findings.drops
     )
-    heads = ("group", "probability of", "with norm", "without", "made by the missing norm", "n")
+    heads = ("group", "probability of", "with norm", "without", "due to the missing norm", "n")
     reason = str(findings.results.sweep.notes.get("norm", "no rows without the norm"))
     return Section(
-        "From the last but one row to the last",
-        "How far a probability falls in the last step (negative: it rises), and what share of the "
-        "fall of the lens without final norm the missing norm makes: 1 - fall with / fall without.",
+        "From the second-to-last row to the last",
+        "How far a probability falls in the last step (negative: it rises), and which share of the "
+        "fall without the final norm is due to the missing norm: 1 - fall with / fall without.",
         (figures_table(heads, rows),) if rows else (),
         "last-step" if rows else None,
         () if rows else (reason,),
@@ -249,14 +250,14 @@ def _made_by_norm(drop: Drop) -> str:
     if math.isnan(drop.share.value):
         return "undefined: nothing drops"
     if drop.normed.value <= 0:
-        return "all of it: with the norm it rises"
+        return "all of it: it rises with the norm"
     share = f"{percent(drop.share.value)} [{percent(drop.share.low)}, {percent(drop.share.high)}]"
-    # Where the drop is as small as its own noise.
+    # The drop is as small as its own noise.
     return share if drop.defined == 1 else f"{share}, undefined in {percent(1 - drop.defined)}"
 
 
 def _confused(findings: Findings, shown: list[int]) -> Table:
-    """The commonest wrong answers, row by row."""
+    """The most common wrong answers, row by row."""
     rows = []
     for confusion in findings.confusions:
         names = confusion.answers
@@ -281,9 +282,9 @@ def _confusions(findings: Findings, shown: list[int]) -> Section:
     notes = [_pairs(each) for each in findings.confusions]
     notes += [_lost(each) for each in findings.lost if each.group != ALL]
     return Section(
-        "What is taken for what, and what is lost on the way",
-        "The table has the commonest mistakes of the later half of the rows; below it those of the "
-        "last row. Lost: right in a row from 1 to the last but one, wrong in the last.",
+        "Which answers are confused, and which are lost on the way",
+        "The table has the most common mistakes of the later half of the rows; below it are those "
+        "of the last row. Lost: right in a row from 1 to the second-to-last, wrong in the last.",
         (table,) if table.rows else (),
         figure="confusion",
         notes=tuple(notes) or ("no truths are known",),
@@ -296,7 +297,7 @@ def _scripts(findings: Findings, shown: list[int]) -> Section:
         for script, curve in findings.scripts.items()
     )
     return Section(
-        "In which script the rows speak",
+        "The scripts of the top-1 tokens",
         "Share of the top-1 tokens of each row by the script of their letters.",
         (figures_table(("script", *(f"row {row}" for row in shown), "95 % of the last"), rows),),
         "scripts",
@@ -318,19 +319,19 @@ def _matching(findings: Findings) -> Section:
         if each.several_tokens:
             some = ", ".join(each.several_tokens[:20])
             more = len(each.several_tokens) - 20
-            behind = f" and {more} more" if more > 0 else ""
-            notes.append(f"{each.group}: more than one token: {some}{behind}")
+            others = f" and {more} more" if more > 0 else ""
+            notes.append(f"{each.group}: more than one token: {some}{others}")
     return Section(
         "How answers are matched",
-        "By the first token of each spelling: as written, Capital and lower, with a space in front "
-        "and without. A token that begins two answers of a group is ambiguous and never right.",
+        "By the first token of each spelling: as written, capitalised and in lower case, with and "
+        "without a space in front. A token that begins two answers is ambiguous and never right.",
         notes=tuple(notes) or ("no token begins two answers, and each answer is one token",),
     )
 
 
 def _pairs(confusion: Confusion) -> str:
     if not confusion.pairs:
-        return f"{confusion.group}: none is taken for another"
+        return f"{confusion.group}: no answer is said for another"
     named = [f"{said} for {truth} {count}x" for truth, said, count in confusion.pairs]
     some = ", ".join(named[:MOST_PAIRS])
     more = len(confusion.pairs) - MOST_PAIRS

@@ -1,4 +1,4 @@
-"""The results of a sweep as arrays, and what of them counts as right."""
+"""The results of a sweep as arrays, and which of them are right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of n items, [n, L + 1] each; NaN (ids and ranks: -1) where a row has no number."""
+    """The rows of n items, [n, L + 1] each; NaN (-1 for ids and ranks) for a missing number."""
 
     top_id: Ints
     top_probability: Floats
@@ -38,15 +38,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of one group, and the tokens that begin them."""
+    """The true answers of one group, and the tokens that begin them."""
 
     ids: dict[str, frozenset[int]]
     several_tokens: tuple[str, ...]
-    """Answers of which only the beginning is looked for."""
+    """Answers of more than one token, of which only the first is compared."""
 
     @property
     def shared(self) -> dict[int, tuple[str, ...]]:
-        """Tokens that begin more than one answer, and which."""
+        """From each token that begins more than one answer to these answers."""
         owners: dict[int, list[str]] = {}
         for answer, ids in self.ids.items():
             for token in ids:
@@ -55,7 +55,7 @@ class Answers:
 
     @property
     def of_token(self) -> dict[int, str]:
-        """Token -> the answer that it begins, and no other."""
+        """From each token that begins exactly one answer to this answer."""
         shared = self.shared
         return {
             token: answer
@@ -71,33 +71,33 @@ class Results:
 
     sweep: Sweep
     items: tuple[str, ...]
-    """Their ids."""
+    """The id of each item."""
     pictures: tuple[str, ...]
     """The path of each item's picture."""
     picture: Ints
-    """[n]: which picture, counted from 0; pictures of the same content are one."""
+    """[n]: the number of each item's picture, from 0; pictures of equal content are one."""
     digests: tuple[str, ...]
-    """The content of each picture."""
+    """The SHA-256 of each picture."""
     prompts: tuple[str, ...]
     group: tuple[str, ...]
     truth: tuple[str | None, ...]
     rows: Rows
     unnormed: Rows | None
-    """The final norm left out; its last row is the model's own. None where no item has it."""
+    """The rows without the final norm; the last is the model's own. None where no item has them."""
     rms: Floats
     texts: dict[int, str]
-    """Token -> text, of every token that is top-1 in some row."""
+    """The text of every token that is top-1 in some row, by id."""
     answers: dict[str, Answers]
-    """Group -> its answers."""
+    """The answers of each group."""
 
     @property
     def layers(self) -> int:
-        """Decoder layers; there is one row more."""
+        """The number of layers, L; there are L + 1 rows."""
         return self.sweep.layers
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """In the order of their first item."""
+        """All groups, in the order of their first items."""
         return tuple(dict.fromkeys(self.group))
 
     @cached_property
@@ -105,27 +105,27 @@ class Results:
         return np.array(self.group, dtype=object)
 
     def in_group(self, group: str) -> Bools:
-        """[n]"""
+        """[n]: whether each item is in the group."""
         return np.asarray(self._groups == group, dtype=np.bool_)
 
     def right(self, rows: Rows) -> Floats:
-        """1 where a row's top-1 begins the truth and no other answer of the group, 0 where it does
-        not, NaN where no truth is known or the row is not a number; [n, rows]."""
+        """[n, rows]: 1 where a row's top-1 token begins the truth and no other answer of the group,
+        0 where it does not, NaN where no truth is known or the row's logits are not numbers."""
         found = np.full(rows.top_id.shape, np.nan)
-        own = {
+        unique = {
             (group, answer): np.array(sorted(ids - answers.shared.keys()), dtype=np.int64)
             for group, answers in self.answers.items()
             for answer, ids in answers.ids.items()
         }
         for index, (group, truth) in enumerate(zip(self.group, self.truth, strict=True)):
             if truth is not None:
-                found[index] = np.isin(rows.top_id[index], own[group, truth])
+                found[index] = np.isin(rows.top_id[index], unique[group, truth])
         found[rows.top_id < 0] = np.nan
         return found
 
     def ambiguous(self, rows: Rows) -> Floats:
-        """1 where a row's top-1 begins more than one answer of the group, NaN where the row is not
-        a number; [n, rows]."""
+        """[n, rows]: 1 where a row's top-1 token begins more than one answer of the group, else 0;
+        NaN where the row's logits are not numbers."""
         found = np.full(rows.top_id.shape, np.nan)
         for group, answers in self.answers.items():
             chosen = self.in_group(group)
@@ -134,7 +134,7 @@ class Results:
         return found
 
     def only(self, digests: Collection[str]) -> Results:
-        """The items about some of the pictures, told by their content."""
+        """The items about the pictures with these digests."""
         kept = np.array([digest in digests for digest in self.digests])[self.picture]
         places = np.cumsum([digest in digests for digest in self.digests]) - 1
 
@@ -160,20 +160,20 @@ class Results:
 
 
 def read_results(folder: str | Path) -> Results:
-    """All items in a sweep's folder. Raises BadInput where there are none, or they are damaged."""
+    """All items in a sweep's folder. Raises BadInput where there are none, or one is damaged."""
     path = user_path(folder)
     sweep = read_sweep(path)
     return as_results(sweep, read_items(path), str(folder))
 
 
 def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
-    """Items of one sweep as arrays."""
+    """Items of one sweep as arrays. Raises BadInput, naming `name`, for none or damaged ones."""
     columns = _Columns(sweep.layers)
     for item in items:
         columns.add(item, name)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
-    # In an order that does not depend on which shard wrote first: intervals would else.
+    # Sorted, so that intervals do not depend on which shard wrote first.
     digests = tuple(sorted({*columns.digests}))
     places = {digest: index for index, digest in enumerate(digests)}
     return Results(
@@ -222,7 +222,9 @@ class _Columns:
         if layers != list(range(self._count)) or (
             bare is not None and [row.layer for row in bare] != layers[:-1]
         ):
-            raise BadInput(f"{name}: item {item.item} has not the rows 0 to {self._count - 1}")
+            raise BadInput(
+                f"{name}: item {item.item} does not have the rows 0 to {self._count - 1}"
+            )
         digest = item.picture.sha256 if item.picture is not None else ""
         self.items.append(item.item)
         self.pictures.append(item.picture.path if item.picture is not None else "")
@@ -232,7 +234,7 @@ class _Columns:
         self.truths.append(item.truth)
         self.rows.append(_numbers(item.rows))
         self.has_unnormed |= bare is not None
-        # The last row has its norm in every published lens.
+        # Every published lens keeps the norm in the last row.
         self.unnormed.append(
             _numbers((*bare, item.rows[-1])) if bare is not None else _nothing(self._count)
         )
@@ -248,7 +250,7 @@ class _Columns:
 
 
 def _numbers(rows: tuple[SweepRow, ...]) -> Floats:
-    """[numbers, rows]"""
+    """The numbers of one item's rows: [numbers, rows]."""
     return np.array([_of_row(row) for row in rows], dtype=np.float64).T
 
 

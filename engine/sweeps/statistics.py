@@ -1,8 +1,8 @@
-"""Intervals and tests of what a sweep shows, on NumPy.
+"""Confidence intervals and tests for a sweep's findings, with NumPy.
 
-Questions about one picture are no independent samples: pictures are resampled, with all that was
-asked about them (cluster bootstrap; Davison and Hinkley 1997, section 3.8), and percentiles are
-taken. Paired differences are tested by flipping their signs (Fisher's randomisation test).
+Questions about one picture are not independent: pictures are resampled, together with all their
+questions (cluster bootstrap; Davison and Hinkley 1997, section 3.8), and intervals are percentiles.
+Paired differences are tested by flipping their signs (Fisher's randomisation test).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Ints = NDArray[np.int64]
 
 SAMPLES = 1000
 FLIPS = 10_000
-"""Patterns of signs that a test draws."""
+"""How many patterns of signs a test draws."""
 LEVEL = 0.95
 _KEPT = 20_000_000
-"""Weights that are kept as they are multiplied; more are kept small."""
+"""Up to so many weights are kept as float64, as they are multiplied; more are kept as uint16."""
 _CHUNK = 100
-"""Samples that are computed at a time."""
+"""How many samples are computed at a time."""
 
 
 class Interval(NamedTuple):
-    """A value, its interval, and the number of items it is of; NaN where it is undefined."""
+    """A value, its 95 % interval, and the number of items; NaN where it is undefined."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The same for every row: [rows] each."""
+    """Values with their intervals and numbers of items, one for every row: [rows] each."""
 
     value: Floats
     low: Floats
@@ -50,17 +50,17 @@ class PairedTest(NamedTuple):
 
     difference: Interval
     p: float
-    """Two-sided, of no difference at all."""
+    """Two-sided p value of the hypothesis that there is no difference."""
 
 
 class Bootstrap:
-    """Samples of pictures, the same for every number, so that differences are paired."""
+    """Resampled pictures: the same samples for every number, so that differences are paired."""
 
     def __init__(
         self, clusters: Ints, samples: int = SAMPLES, seed: int = 0, count: int | None = None
     ) -> None:
-        """`clusters` [n] says which picture, from 0 up, each item is about; `count` pictures there
-        are, of which some may have no item."""
+        """`clusters` [n] is the number, from 0, of each item's picture; `count` is the number of
+        pictures, of which some may have no item."""
         self._clusters = np.asarray(clusters)
         highest = int(self._clusters.max()) + 1 if len(self._clusters) else 0
         self._count = highest if count is None else count
@@ -73,7 +73,7 @@ class Bootstrap:
             row[:] = np.bincount(drawn, minlength=self._count)
 
     def mean(self, values: ArrayLike) -> Curve:
-        """Mean of [n, rows], leaving NaN out, and its interval."""
+        """Mean of values [n, rows] over the items, without NaN, and its interval: [rows] each."""
         sums, counts = self._sums(values)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = sums.sum(0) / counts.sum(0)
@@ -81,19 +81,19 @@ class Bootstrap:
         return Curve(value, low, high, counts.sum(0).astype(np.int64))
 
     def means(self, values: ArrayLike) -> Floats:
-        """The mean of every sample, [samples, rows]."""
+        """Means of values [n, rows] in every sample: [samples, rows]."""
         return self._ratios(*self._sums(values))
 
     def mean_of(self, values: ArrayLike) -> Interval:
-        """Mean of [n] and its interval."""
+        """Mean of values [n], without NaN, and its interval."""
         curve = self.mean(np.asarray(values, dtype=np.float64)[:, None])
         return Interval(
             float(curve.value[0]), float(curve.low[0]), float(curve.high[0]), int(curve.n[0])
         )
 
     def median_of(self, values: ArrayLike) -> Interval:
-        """Median (the lower one, so that it is a value that there is) of whole numbers [n], NaN
-        left out, and its interval."""
+        """Lower median, always an observed value, of whole numbers [n] without NaN, and its
+        interval."""
         wanted = np.asarray(values, dtype=np.float64)
         known = ~np.isnan(wanted)
         if not known.any():
@@ -111,13 +111,13 @@ class Bootstrap:
 
     @property
     def of_pictures(self) -> Bootstrap:
-        """The same samples, for numbers [pictures] of the pictures themselves."""
+        """The same samples, for numbers [pictures] that belong to pictures instead of items."""
         same = copy.copy(self)
         same._clusters = np.arange(self._count)
         return same
 
     def by_cluster(self, values: ArrayLike) -> Floats:
-        """The mean of every picture's items [pictures], NaN where it has none."""
+        """Mean of values [n] over the items of each picture: [pictures], NaN where it has none."""
         sums, counts = self._sums(np.asarray(values, dtype=np.float64)[:, None])
         with np.errstate(invalid="ignore", divide="ignore"):
             return (sums / counts)[:, 0]
@@ -141,8 +141,8 @@ class Bootstrap:
 
 
 def sign_flip_test(differences: ArrayLike, samples: int = FLIPS, seed: int = 0) -> float:
-    """Two-sided p of paired differences having no sign to prefer: the share of sign patterns
-    whose mean is at least as far from 0. All patterns where there are few, else a sample."""
+    """Two-sided p value for paired differences: the share of sign patterns whose mean is at least
+    as far from 0 as the observed one, of all patterns up to 12 differences, else of a sample."""
     wanted = np.asarray(differences, dtype=np.float64)
     wanted = wanted[~np.isnan(wanted)]
     if not len(wanted):
@@ -161,7 +161,7 @@ def sign_flip_test(differences: ArrayLike, samples: int = FLIPS, seed: int = 0) 
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's (1979) correction for asking several questions at once."""
+    """p values [n] after Holm's (1979) correction for multiple comparisons."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     corrected = np.empty_like(p)
@@ -173,13 +173,13 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def bounds(samples: ArrayLike) -> tuple[float, float]:
-    """The interval of one number from its samples [samples], NaN left out."""
+    """The interval of one number from its samples [samples], without NaN."""
     low, high = _bounds(np.asarray(samples, dtype=np.float64)[:, None])
     return float(low[0]), float(high[0])
 
 
 def _bounds(samples: Floats) -> tuple[Floats, Floats]:
-    """Of [samples, rows]; NaN where no sample is defined."""
+    """Lower and upper bounds [rows] of samples [samples, rows]; NaN where no sample is defined."""
     edges = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     found = np.full((2, samples.shape[1]), np.nan)
     undefined = np.isnan(samples)
@@ -193,6 +193,6 @@ def _bounds(samples: Floats) -> tuple[Floats, Floats]:
 
 
 def _median_index(counts: Floats) -> Ints:
-    """Of [samples, levels] counts, the level in which the lower median lies."""
+    """The level of the lower median, from counts [samples, levels]: [samples]."""
     reached = counts.cumsum(1) * 2 >= counts.sum(1, keepdims=True)
     return np.asarray(reached.argmax(1), dtype=np.int64)

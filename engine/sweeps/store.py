@@ -1,7 +1,7 @@
-"""The folder of a sweep: written so that it can be killed at any time and taken up again.
+"""The folder of a sweep, written so that the sweep can be killed at any time and resumed.
 
 Every item is one line that is written with one call, so that a kill tears at most the last line of
-a file; a torn line is dropped when the sweep goes on. What does not belong together is refused.
+a file; a torn line is dropped when the sweep resumes. Results of another sweep are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_BYTES = 2**26
 LONGEST_LINE = 2**26
 
 SAME_AS = "the same as "
-"""How the failure of a question begins that another item has answered."""
+"""How the failure of a question begins that another item answers."""
 
 Record = TypeVar("Record")
 
@@ -37,7 +37,7 @@ _FAILURES = msgspec.json.Decoder(Failure)
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """What of a line says which question it answers; the rest is skipped unread."""
+    """The fields of a line that tell which question it answers; the others are not decoded."""
 
     item: str
     picture: _Picture | str | None
@@ -52,12 +52,12 @@ class _Picture(msgspec.Struct, frozen=True):
 
 
 class CannotWrite(LenscopeError):
-    """The results cannot be written any further; what there is stays whole."""
+    """The results cannot be written any further; those that are stored stay intact."""
 
 
 def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True) -> None:
-    """Raise BadInput where results are not those of `sweep`, saying what differs; with `model` off
-    only as far as can be seen without one."""
+    """Raise BadInput where results are not those of `sweep`, saying what differs; with `model` off,
+    only what is known without a model is compared."""
     asked, now = known.question, sweep.question
     differing: list[tuple[str, object, object]] = [
         ("rule for the main object", known.data.rule, sweep.data.rule),
@@ -86,13 +86,13 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
 
 
 def task_key(path: str, task: Task) -> bytes:
-    """What an item is known by before its picture is opened."""
+    """A key for an item that is known before its picture is opened."""
     text = repr((path, task.prompt, task.group, task.truth))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def item_id(sweep: Sweep, sha256: str, task: Task) -> str:
-    """16 hex digits: of the picture's content, the question, and the settings of the sweep."""
+    """A hash of the picture's content, the question and the sweep's settings, as 16 hex digits."""
     model, question = sweep.model, sweep.question
     settings = (
         model.name, model.revision, model.class_name, model.dtype,
@@ -103,7 +103,7 @@ def item_id(sweep: Sweep, sha256: str, task: Task) -> str:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """What the results in a folder belong to. Raises BadInput where it is no sweep's."""
+    """The sweep to which a folder of results belongs. Raises BadInput where there is none."""
     file = user_path(folder) / SWEEP
     data = read_file(file, "sweep", MOST_BYTES)
     try:
@@ -116,9 +116,9 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def read_items(folder: Path) -> Iterator[SweepItem]:
-    """All items, each id once, file by file; torn lines are passed over.
+    """All items, each id once, file by file; torn lines are skipped.
 
-    Raises BadInput for a line that is whole and no item.
+    Raises BadInput for a whole line that is not an item.
     """
     known: set[str] = set()
     for file in sorted(folder.glob(ITEMS)):
@@ -129,25 +129,25 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
 
 
 def count_items(folder: Path) -> int:
-    """Whole lines of all shards."""
+    """How many whole lines there are in the files of all shards."""
     return sum(1 for file in folder.glob(ITEMS) for _ in lines_of(file))
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """The questions that could not be asked. Raises BadInput for a line that is none."""
+    """The questions that could not be asked. Raises BadInput for a line that is not a failure."""
     file = folder / FAILURES
     return [*decoded_lines(file, _FAILURES, "a failure")] if file.exists() else []
 
 
 def count_failures(folder: Path) -> tuple[int, int]:
-    """Questions that could not be asked, and questions that another item has answered."""
+    """How many questions could not be asked, and how many another item answers."""
     failures = read_failures(folder)
     same = sum(failure.error.startswith(SAME_AS) for failure in failures)
     return len(failures) - same, same
 
 
 class Store:
-    """The results of one shard, open for writing. Close it."""
+    """The results of one shard, open and locked for writing. Close it."""
 
     def __init__(self, folder: str | Path, shard: int = 0, shards: int = 1) -> None:
         """Raises BadInput where the folder cannot be written to, or another writes this shard."""
@@ -161,18 +161,18 @@ class Store:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._handle)
-            self._handle = -1  # what is in the file is another's
+            self._handle = -1  # the file is another process's
             raise BadInput(f"{folder}: another sweep is writing this shard") from None
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written to ({reason_of(error)})") from None
         self._ids: set[str] = set()
         self.pictures: dict[str, str] = {}
-        """Path -> digest of the pictures that have results, once `done` has been asked."""
+        """From path to digest, of the pictures that have results; filled by `done`."""
 
     def belongs_to(self, sweep: Sweep) -> Sweep:
-        """Begin the folder for this sweep, or go on with it: the sweep that is recorded.
+        """Begin the folder for this sweep, or resume it; returns the sweep that is recorded.
 
-        Raises BadInput where the results in it are another's, saying what differs.
+        Raises BadInput where the folder has another sweep's results, saying what differs.
         """
         file = self.folder / SWEEP
         with self._alone(SWEEP):
@@ -189,7 +189,7 @@ class Store:
         return known
 
     def forget_failures(self, keys: set[bytes]) -> None:
-        """Drop the failures of these questions, so that they are asked again."""
+        """Remove the failures of these questions, so that they are asked again."""
         if not (self.folder / FAILURES).exists():
             return
         with self._alone(FAILURES) as handle:
@@ -203,8 +203,8 @@ class Store:
             self._append(handle, b"".join(kept))
 
     def done(self) -> set[bytes]:
-        """The keys of the questions that need not be asked again: those that have been answered,
-        by whatever shard, and those that have failed. Drops torn lines."""
+        """The keys of the questions that need not be asked again: those that any shard answered,
+        and those that failed. Removes torn lines."""
         found: set[bytes] = set()
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
@@ -223,7 +223,7 @@ class Store:
         return found
 
     def add(self, item: SweepItem) -> bool:
-        """Write one item; False where the same picture and question are there already.
+        """Write one item; returns False where this question about this picture is already stored.
 
         Raises CannotWrite.
         """
@@ -239,7 +239,7 @@ class Store:
             self._append(handle, _line(failure))
 
     def note(self, notes: dict[str, str]) -> None:
-        """Add to what is known of the model. Raises CannotWrite."""
+        """Add to the sweep's notes on the model. Raises CannotWrite."""
         with self._alone(SWEEP):
             sweep = read_sweep(self.folder)
             if notes.items() <= sweep.notes.items():
@@ -248,15 +248,14 @@ class Store:
             self._write_whole(self.folder / SWEEP, msgspec.json.format(msgspec.json.encode(whole)))
 
     def close(self) -> None:
-        """Let go of the file; the lock goes with it. Of a sweep that has not begun nothing is
-        left."""
+        """Release the lock and close the file. Of a sweep that has not begun nothing is left."""
         if self._handle < 0:
             return
         with suppress(OSError):
             if not os.fstat(self._handle).st_size:
                 self._file.unlink()
-                self.folder.rmdir()  # only where nothing else is in it
-        fcntl.flock(self._handle, fcntl.LOCK_UN)  # whoever else may have been given the handle
+                self.folder.rmdir()  # only where the folder is empty
+        fcntl.flock(self._handle, fcntl.LOCK_UN)  # a forked process may have a copy of it
         os.close(self._handle)
         self._handle = -1
 
@@ -270,10 +269,10 @@ class Store:
             if written != len(line):
                 raise OSError(28, "No space left on device")
         except OSError as error:
-            os.ftruncate(handle, before)  # half a line is none
+            os.ftruncate(handle, before)  # half a line is not an item
             raise CannotWrite(
                 f"{self.folder}: the results cannot be written ({reason_of(error)}); "
-                "those so far are whole, and the same command goes on"
+                "those so far are intact, and the same command resumes"
             ) from None
 
     def _write_whole(self, file: Path, data: bytes) -> None:
@@ -284,7 +283,7 @@ class Store:
 
     @staticmethod
     def _drop_torn(handle: int) -> None:
-        """Cut the file behind its last line break."""
+        """Truncate the file after its last line break."""
         end = os.fstat(handle).st_size
         while end:
             start = max(0, end - 2**16)
@@ -297,7 +296,7 @@ class Store:
 
 
 class _Locked:
-    """A file that other processes wait for."""
+    """An open file with an exclusive lock, for which other processes wait."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -319,16 +318,16 @@ def _key_of(failure: Failure) -> bytes:
 
 
 def _line(record: SweepItem | Failure) -> bytes:
-    # Names of files may be no Unicode; numbers that are not finite are None already.
+    # Numbers that are not finite are None already.
     return msgspec.json.encode(record) + b"\n"
 
 
 def decoded_lines(
     file: Path, decoder: msgspec.json.Decoder[Record], what: str, holding: bytes = b""
 ) -> Iterator[Record]:
-    """The records of a file's whole lines; of those only whose beginning holds some bytes.
+    """The records in a file's whole lines, or only in those that have `holding` in their beginning.
 
-    Raises BadInput for a line that is none.
+    Raises BadInput for a line that is not such a record.
     """
     for number, line in lines_of(file):
         if holding not in line[:64]:
@@ -340,7 +339,7 @@ def decoded_lines(
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file and their numbers, from 1 up; a torn last one is none."""
+    """The whole lines of a file and their numbers, from 1; a torn last line is left out."""
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):

@@ -42,7 +42,7 @@ class ReusedVision:
             return found
         # A cache hit is only evidence if this batch has the same pictures as the last one.
         if same_pictures and not memory.hits:
-            self._turn_off("nothing is asked twice ahead of the layers")
+            self._turn_off("nothing before the first layer is computed twice")
         elif same_pictures:
             memory.keep_only_useful()
             computed = read(None)

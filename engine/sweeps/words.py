@@ -1,4 +1,4 @@
-"""Numbers of things in words, the same wherever a sweep is spoken of."""
+"""Numbers of things in words, for every text about sweeps."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_sweep_and_its_report(lenscope: Lenscope, swept: Path) -> None:
     assert ended.code == 0 and ended.err == ""
     assert "\x1b" not in ended.out
     text = " ".join(ended.out.split())
-    for words in ("48 items about 12 pictures", "formation", "made by the missing norm", "Latin"):
+    for words in ("48 items about 12 pictures", "formation", "due to the missing norm", "Latin"):
         assert words in text
     assert ended.out.count("all groups") > 5
 

@@ -352,7 +352,7 @@ def test_every_number_is_a_line(tmp_path: Path) -> None:
 
 
 def test_items_without_all_rows_are_refused() -> None:
-    with pytest.raises(BadInput, match="has not the rows 0 to 4"):
+    with pytest.raises(BadInput, match="does not have the rows 0 to 4"):
         results(item(1, [0, 0, 0]))
     with pytest.raises(BadInput, match="no results yet"):
         results()

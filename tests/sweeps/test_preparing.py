@@ -142,7 +142,7 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
         with pytest.raises(CannotRead, match="was ended from outside") as why:
             for _ in range(50):
                 next(made)
-    assert str(why.value).endswith("the same command goes on") and "\n" not in str(why.value)
+    assert str(why.value).endswith("the same command resumes") and "\n" not in str(why.value)
     assert not multiprocessing.active_children()
 
 

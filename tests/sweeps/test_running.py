@@ -211,7 +211,7 @@ def test_where_nothing_is_asked_twice_sharing_is_off(
 ) -> None:
     monkeypatch.setattr(SharedVision, "_answering", lambda self, module, fresh: module.forward)
     swept = sweep(bundled, few, batch_size=3)
-    assert swept.progress.notes["sharing"].startswith("off: nothing is asked twice")
+    assert swept.progress.notes["sharing"].startswith("off: nothing before the first layer")
     assert swept.progress.done == 12
 
 
@@ -489,7 +489,7 @@ def test_a_full_disk_leaves_whole_lines(
         return own(handle, some)
 
     monkeypatch.setattr(os, "write", write)
-    with pytest.raises(CannotWrite, match=r"No space left.*the same command goes on"):
+    with pytest.raises(CannotWrite, match=r"No space left.*the same command resumes"):
         sweep(bundled, few, batch_size=1)
     monkeypatch.undo()
     kept = list(read_items(few.parent / "out"))
@@ -586,7 +586,7 @@ def test_a_small_disk(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> N
         done = ended(whole, tmp_path)
         assert done.returncode == 1
         *_, line = done.stderr.splitlines()
-        assert "No space left on device" in line and "the same command goes on" in line
+        assert "No space left on device" in line and "the same command resumes" in line
         kept = {item.item: item for item in read_items(disk / "out")}
         assert 2 <= len(kept) < 48
         subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)

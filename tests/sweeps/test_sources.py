@@ -262,7 +262,7 @@ def test_a_jsonl_with_prompts_of_the_command_line(tmp_path: Path) -> None:
         "b.png": (Task("Own?"),),
         "c.png": (Task("How many?", "How many", "two"),),
     }
-    with pytest.raises(BadInput, match="line 1: of which of 2 prompts"):
+    with pytest.raises(BadInput, match="line 1: this answer belongs to one of 2 prompts"):
         open_source(table, [Prompt("How many?"), Prompt("Which?")])
 
 
@@ -281,7 +281,7 @@ def test_a_jsonl_with_prompts_of_the_command_line(tmp_path: Path) -> None:
         ("q.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("q.jsonl", '{"file": "a.png"}\n', "no column `picture`"),
         ("q.csv", "picture,prompt\na.png,x\nb.png,\n", "line 3: no prompt"),
-        ("q.jsonl", '{"picture": "a.png", "prompt": ["x"]}\n', "prompt is no text"),
+        ("q.jsonl", '{"picture": "a.png", "prompt": ["x"]}\n', "prompt is not text"),
         ("q.jsonl", '{"picture": "a.png", "prompt": "x", "a": ' + "[" * 5000 + "\n", "line 1"),
         ("q.parquet", b"PAR1nonsense", "cannot be read"),
         ("q.arrow", b"\0" * 64, "cannot be read"),
@@ -342,7 +342,7 @@ def test_links_of_the_users_are_followed(tmp_path: Path) -> None:
 )
 def test_damaged_annotations(tmp_path: Path, content: str) -> None:
     (tmp_path / "CLEVR_val_scenes.json").write_text(content)
-    with pytest.raises(BadInput, match="not the annotations"):
+    with pytest.raises(BadInput, match="not the expected annotations"):
         open_source(tmp_path)
 
 

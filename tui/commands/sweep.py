@@ -150,7 +150,7 @@ def _run(
             with leaving_cleanly(), quiet(), _shown(sweeping.progress, name) as told:
                 done = sweeping.run(told)
         except (KeyboardInterrupt, SystemExit):
-            say(f"{name}interrupted; {_kept(store.folder)}; the same command goes on")
+            say(f"{name}interrupted; {_kept(store.folder)}; the same command resumes")
             raise
     finally:
         store.close()

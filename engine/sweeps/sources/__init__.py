@@ -1,1 +1,1 @@
-"""Where the questions of a sweep come from: one module for each kind of data."""
+"""Sources of questions: one module for each kind of data."""

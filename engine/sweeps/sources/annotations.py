@@ -1,4 +1,4 @@
-"""Annotation files of published data: JSON that is checked, and file names that stay inside."""
+"""Reads annotation files of published data: JSON is checked, and file names must stay inside."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Decoded = TypeVar("Decoded")
 
 
 def decoded(file: Path, kind: type[Decoded]) -> Decoded:
-    """A JSON file as records of this kind. Raises BadInput, saying what is wrong with it."""
+    """Decode a JSON file into records of this kind. Raises BadInput, saying what is wrong."""
     data = read_file(file, "annotation file", MOST_BYTES)
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{file}: not the annotations that it should hold ({error})") from None
+        raise BadInput(f"{file}: not the expected annotations ({error})") from None
 
 
 def picture_file(folder: Path, places: tuple[str, ...], name: str) -> Path:
-    """Where a picture that an annotation names lies: the first of `places` in which it is.
+    """The file of a picture that an annotation names: in the first of `places` that has it.
 
-    Links that the user has made are followed. Raises BadInput for a name that leads elsewhere.
+    The user's symbolic links are followed. Raises BadInput for a name that leads out of the folder.
     """
     parts = PurePath(name).parts
     if PurePath(name).is_absolute() or ".." in parts or not parts or "\0" in name:
@@ -39,5 +39,5 @@ def picture_file(folder: Path, places: tuple[str, ...], name: str) -> Path:
 def _is_file(file: Path) -> bool:
     try:
         return file.is_file()
-    except OSError:  # a name longer than file names may be
+    except OSError:  # a name that is too long for a file
         return False

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as `datasets` writes them: an image column of embedded pictures."""
+"""Reads Parquet and Arrow files as `datasets` writes them, with a column of embedded pictures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROWS_AT_ONCE = 16
 
 
 def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
-    """The questions of a Parquet or Arrow file, read some rows at a time.
+    """The questions of a Parquet or Arrow file, of which a few rows are read at a time.
 
     The picture is a column of bytes, or of `{bytes, path}`; `prompt` (or `question`), `answer` (or
-    `label`, where it is text) and `group` may stand beside it. Raises BadInput.
+    `label`, where it is text) and `group` are optional columns. Raises BadInput.
     """
     try:
         import pyarrow  # noqa: F401
@@ -43,7 +43,7 @@ def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
         raise BadInput(f"{file}: no rows in it")
     digest = hashlib.sha256(f"{status.st_size} {pictures} {items} ".encode())
     with file.open("rb") as stream:
-        # A Parquet file says at its end what it holds.
+        # A Parquet file has its metadata at its end.
         stream.seek(max(0, status.st_size - 2**16))
         digest.update(stream.read())
     return Source(
@@ -58,7 +58,7 @@ def read_arrow(file: Path, prompts: Sequence[Prompt]) -> Source:
 
 
 def embedded_picture(file: Path, name: str) -> bytes | None:
-    """The picture that `PictureTasks.path` calls by this name; None where there is none of it.
+    """The bytes of the picture with this name in `PictureTasks.path`; None where there is none.
 
     Raises BadInput where the file cannot be read.
     """
@@ -75,26 +75,26 @@ def embedded_picture(file: Path, name: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Goes through the file from its beginning every time; holds a few rows at once."""
+    """Iterates over the file, each time from its beginning, holding a few rows at once."""
 
     file: Path
     prompts: tuple[Prompt, ...]
     classes: dict[str, tuple[str, ...]]
-    """Column -> the names that its numbers stand for."""
+    """From a column to the names of the classes that its numbers mean."""
 
     def __iter__(self) -> Iterator[PictureTasks]:
         for number, row, column in self.rows(with_pictures=True):
             data, path = _embedded(row[column])
             yield PictureTasks(
                 f"{self.file.name}#{number}",
-                # A path that the file names instead of a picture must lie beside it.
+                # A path that the file holds instead of a picture must be next to the file.
                 self.file.parent / Path(str(path)).name if data is None and path else None,
                 self._tasks(number, row),
                 None if data is None and path else partial(_bytes, data),
             )
 
     def listed(self) -> Iterator[PictureTasks]:
-        """The same without the pictures."""
+        """The same rows without the pictures."""
         for number, row, _ in self.rows(with_pictures=False):
             yield PictureTasks(f"{self.file.name}#{number}", None, self._tasks(number, row))
 
@@ -113,8 +113,8 @@ class _Rows:
     def rows(
         self, with_pictures: bool, first: int = 0
     ) -> Iterator[tuple[int, dict[str, Any], str]]:
-        """Rows with their numbers and the name of their column of pictures; from `first` on, or
-        up to `ROWS_AT_ONCE` before it."""
+        """Rows with their numbers and the name of the picture column, from `first` on or from up to
+        `ROWS_AT_ONCE` rows before it."""
         import pyarrow
 
         try:
@@ -146,7 +146,7 @@ class _Rows:
             raise BadInput(f"{self.file}: cannot be read ({reason_of(error)})") from None
 
     def _opened(self, with_pictures: bool, first: int) -> tuple[list[str], int, Iterator[Any]]:
-        """Names of columns, the number of the first row that is given, and rows in batches."""
+        """The names of the columns, the number of the first row read, and batches of rows."""
         import pyarrow
         from pyarrow import parquet
 
@@ -156,7 +156,7 @@ class _Rows:
             wanted = [name for name in WANTED if name in names]
             if with_pictures:
                 wanted += [name for name in IMAGE_COLUMNS if name in names]
-            # Without any column a batch would not say how many rows it has.
+            # A batch without columns would not know how many rows it has.
             wanted = wanted or names[:1]
             groups, number = [*range(table.num_row_groups)], 0
             while groups and number + table.metadata.row_group(groups[0]).num_rows <= first:
@@ -165,7 +165,7 @@ class _Rows:
             return names, number, batches
         source = pyarrow.memory_map(str(self.file))
         try:
-            stream = pyarrow.ipc.open_stream(source)  # what `datasets` caches
+            stream = pyarrow.ipc.open_stream(source)  # `datasets` caches streams
             return list(stream.schema.names), 0, iter(stream)
         except pyarrow.ArrowInvalid:
             whole = pyarrow.ipc.open_file(source)
@@ -175,7 +175,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The rows without their pictures."""
+    """The rows of a file without their pictures."""
 
     rows: _Rows
 
@@ -184,7 +184,7 @@ class _Listing:
 
 
 def _classes(file: Path) -> dict[str, tuple[str, ...]]:
-    """Columns that `datasets` calls class labels, and the names of their classes."""
+    """From the columns that `datasets` marks as class labels to the names of their classes."""
     import pyarrow
     from pyarrow import parquet
 
@@ -196,7 +196,7 @@ def _classes(file: Path) -> dict[str, tuple[str, ...]]:
                 metadata = pyarrow.ipc.open_stream(source).schema.metadata
         info = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"), type=_Info)
     except (pyarrow.ArrowException, OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}  # what is wrong with the file is said when its rows are read
+        return {}  # an unreadable file is reported when its rows are read
     return {
         name: tuple(feature["names"])
         for name, feature in info.info.get("features", {}).items()
@@ -211,7 +211,7 @@ class _Info(msgspec.Struct):
 
 
 def _embedded(cell: Any) -> tuple[Any, Any]:
-    """What a cell of the image column holds, and what it is called."""
+    """The content of a cell of the picture column, and the name that it gives the picture."""
     return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
 
 

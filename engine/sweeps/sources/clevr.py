@@ -1,5 +1,5 @@
-"""CLEVR (Johnson et al. 2017, arXiv 1612.06890): `images` and `CLEVR_*_scenes.json`, perhaps
-`CLEVR_*_questions.json`, as published."""
+"""Reads CLEVR (Johnson et al. 2017, arXiv 1612.06890) as published: `images`,
+`CLEVR_*_scenes.json`, and optionally `CLEVR_*_questions.json`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from engine.sweeps.sources.tasks import (
 from engine.system.files import storable
 
 Main = Literal["largest", "nearest"]
+# Sweeps record these texts and resume only under an equal one: rewording them breaks old folders.
 RULES = {
     "largest": "main object: of the large ones (else of all) the nearest to the camera",
     "nearest": "main object: the nearest to the camera, whatever its size",
@@ -43,7 +44,7 @@ class _Thing(Struct):
     material: str
     size: str
     pixel_coords: tuple[float, float, float]
-    """Column, row, and how far from the camera."""
+    """Column and row in pixels, and the distance from the camera."""
 
 
 class _Scene(Struct):
@@ -67,16 +68,16 @@ class _Questions(Struct):
 
 
 def scene_files(folder: Path) -> list[Path]:
-    """The files that make a folder a CLEVR one."""
+    """The scene files, by which a folder is recognised as CLEVR."""
     return _found(folder, "CLEVR_*_scenes.json")
 
 
 def read_clevr(folder: Path, prompts: Sequence[Prompt], main: Main, own: bool) -> Source:
     """The questions of a CLEVR folder.
 
-    Without prompts the four of the study, their truths derived from the scenes by the rule
-    `main`; with `own` the data's own questions; else `prompts`, which have a truth where they are
-    one of the four. Raises BadInput, naming what is damaged.
+    Without prompts these are the four of the study, whose truths are derived from the scenes by the
+    rule `main`; with `own`, the data's own questions; otherwise `prompts`, which have a truth where
+    they are one of the four. Raises BadInput, naming what is damaged.
     """
     if own:
         return _own_questions(folder)
@@ -89,7 +90,7 @@ def read_clevr(folder: Path, prompts: Sequence[Prompt], main: Main, own: bool) -
 
 
 def main_object(things: Sequence[_Thing], main: Main) -> _Thing | None:
-    """The object that is asked about, None in an empty scene."""
+    """The object that is asked about; None in an empty scene."""
     large = [thing for thing in things if thing.size == "large"]
     chosen = large if main == "largest" and large else things
     return min(chosen, key=lambda thing: thing.pixel_coords[2], default=None)
@@ -127,7 +128,7 @@ def _own_questions(folder: Path) -> Source:
 
 
 def _picture(folder: Path, split: str, name: str, tasks: tuple[Task, ...]) -> PictureTasks:
-    """Published folders have `images/<split>/`, small ones often `images/` or none."""
+    """A picture; published data has it in `images/<split>/`, small copies in `images/` or above."""
     places = (f"images/{split}", "images", ".")
     file = picture_file(folder, places, name)
     return PictureTasks(storable(file.relative_to(folder)), file, tasks)

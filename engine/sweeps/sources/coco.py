@@ -1,5 +1,5 @@
-"""COCO (Lin et al. 2014, arXiv 1405.0312): `annotations/instances_*.json` or `captions_*.json` and
-a folder of pictures for each split, as published."""
+"""Reads COCO (Lin et al. 2014, arXiv 1405.0312) as published: `annotations/instances_*.json` or
+`captions_*.json`, and a folder of pictures for each split."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Captions(Struct):
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """The files that make a folder a COCO one: instances, else captions."""
+    """The annotation files (instances or else captions), by which a folder is known as COCO."""
     for pattern in ("instances_*.json", "captions_*.json"):
         found = sorted({*folder.glob(pattern), *folder.glob(f"annotations/{pattern}")})
         if found:
@@ -68,9 +68,9 @@ def annotation_files(folder: Path) -> list[Path]:
 def read_coco(folder: Path, prompts: Sequence[Prompt]) -> Source:
     """The questions of a COCO folder.
 
-    Without prompts the main object and the main animal, their truths derived from the instances;
-    with prompts these, which have a truth where they are one of the two. Raises BadInput, naming
-    what is damaged.
+    Without prompts these ask for the main object and the main animal, whose truths are derived from
+    the instances; otherwise they are `prompts`, which have a truth where they are one of the two.
+    Raises BadInput, naming what is damaged.
     """
     pictures: list[PictureTasks] = []
     for file in annotation_files(folder):
@@ -103,7 +103,7 @@ def _task(text: str, group: str, truths: Mapping[str, str]) -> Task:
 
 
 def _truths(instances: _Instances) -> dict[int, dict[str, str]]:
-    """Image id -> prompt -> truth."""
+    """From the id of an image to a prompt to its truth."""
     names = {category.id: category.name for category in instances.categories}
     animals = {each.id for each in instances.categories if each.supercategory == "animal"}
     largest: dict[int, _Instance] = {}
@@ -125,7 +125,7 @@ def _truths(instances: _Instances) -> dict[int, dict[str, str]]:
 
 
 def _picture(folder: Path, split: str, image: _Image, tasks: tuple[Task, ...]) -> PictureTasks:
-    """Published folders have `<split>/`, small ones often `images/`."""
+    """A picture: published data has it in `<split>/`, small copies often in `images/`."""
     places = (split, f"images/{split}", "images", ".")
     file = picture_file(folder, places, image.file_name)
     return PictureTasks(storable(file.relative_to(folder)), file, tasks)

@@ -1,4 +1,4 @@
-"""A folder of pictures: every question about every picture."""
+"""Reads a folder of pictures: every question is asked about every picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 def read_folder(folder: Path, prompts: Sequence[Prompt]) -> Source:
-    """All pictures below a folder, by name. Raises BadInput where there are none."""
+    """All pictures below a folder, sorted by name. Raises BadInput where there are none."""
     files = sorted(_pictures(folder))
     if not files:
         raise BadInput(f"{folder}: no pictures in it ({', '.join(SUFFIXES)})")

@@ -1,4 +1,4 @@
-"""Which kind of data a path is, and its questions."""
+"""Recognises the kind of data at a path, and opens it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def open_source(
     main: clevr.Main = "largest",
     own_questions: bool = False,
 ) -> Source:
-    """The questions of some data: a CLEVR or COCO folder, any folder of pictures, a CSV, JSONL,
-    Parquet or Arrow file.
+    """The questions of some data: a CLEVR or COCO folder, any other folder of pictures, or a CSV,
+    JSONL, Parquet or Arrow file.
 
-    `prompts` are for data without questions of its own, or instead of those that are derived.
-    `main` and `own_questions` are CLEVR's. Raises BadInput, naming what cannot be used.
+    `prompts` are for data without questions of its own, or replace those that are derived.
+    `main` and `own_questions` apply to CLEVR. Raises BadInput, naming what cannot be used.
     """
     try:
         path = user_path(name)

@@ -1,4 +1,4 @@
-"""A CSV or JSONL file of `picture, prompt, answer, group`: the user's own list of questions."""
+"""Reads the user's own list of questions: CSV or JSONL of `picture, prompt, answer, group`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from engine.system.files import reason_of, storable, user_path
 
 COLUMNS = ("picture", "prompt", "answer", "group")
 PICTURE = ("picture", "image")
-"""Names of the column that names the picture."""
+"""Names of the column with the pictures' file names."""
 LONGEST_LINE = 2**20
 
 
 def read_table(file: Path, prompts: Sequence[Prompt]) -> Source:
-    """The questions of a table: a line each, or `prompts` about the picture of every line.
+    """The questions of a table: one per line, or `prompts` about the picture of every line.
 
-    Pictures are relative to the file, or absolute. Raises BadInput, naming the line that is wrong.
+    Pictures are named relative to the file, or absolutely. Raises BadInput, naming the wrong line.
     """
     rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _jsonl_rows(file)
     pictures = [_tasks_of(file, number, row, prompts) for number, row in rows]
@@ -41,7 +41,7 @@ def read_table(file: Path, prompts: Sequence[Prompt]) -> Source:
 
 
 def task_of(row: Mapping[str, Any], prompts: Sequence[Prompt], where: str) -> tuple[Task, ...]:
-    """The questions of one row of a table. Raises BadInput, saying `where` it is wrong."""
+    """The questions of one row of a table. Raises BadInput, saying `where` the row is."""
     values = {name: _text(row.get(name), f"{where}: {name}") for name in COLUMNS[1:]}
     group, truth = values["group"] or NO_GROUP, values["answer"] or None
     if values["prompt"]:
@@ -49,7 +49,7 @@ def task_of(row: Mapping[str, Any], prompts: Sequence[Prompt], where: str) -> tu
     if len(prompts) == 1:
         return (Task(prompts[0].text, values["group"] or prompts[0].group, truth),)
     if truth is not None and prompts:
-        raise BadInput(f"{where}: of which of {len(prompts)} prompts is this the answer? Name one")
+        raise BadInput(f"{where}: this answer belongs to one of {len(prompts)} prompts: name which")
     if not prompts:
         raise BadInput(
             f"{where}: no prompt; give every line one, or name prompts for all",
@@ -69,7 +69,7 @@ def _tasks_of(
     try:
         picture = file.parent / user_path(name)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{where}: {name!r} is no file name ({reason_of(error)})") from None
+        raise BadInput(f"{where}: {name!r} is not a file name ({reason_of(error)})") from None
     return PictureTasks(storable(name), picture, task_of(row, prompts, where))
 
 
@@ -85,7 +85,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     raise BadInput(f"{file}, line {number}: more values than columns")
                 yield number, row
     except csv.Error as error:
-        raise BadInput(f"{file}, behind line {number}: not CSV ({error})") from None
+        raise BadInput(f"{file}, after line {number}: not CSV ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: cannot be read ({reason_of(error)})") from None
 
@@ -121,5 +121,5 @@ def _text(value: Any, where: str) -> str:
     if value is None:
         return ""
     if isinstance(value, (bool, dict, list)):
-        raise BadInput(f"{where} is no text")
+        raise BadInput(f"{where} is not text")
     return str(value)

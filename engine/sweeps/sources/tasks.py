@@ -1,4 +1,4 @@
-"""What every source gives out: pictures, each with the questions that are asked about it."""
+"""What every source provides: pictures, each with the questions that are asked about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import BadInput, Remedy
 
 NO_GROUP = "ungrouped"
-"""The group of questions that belong to none."""
+"""The group of questions without one."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class PictureTasks:
     """A picture and what is asked about it."""
 
     path: str
-    """As it is recorded: relative to the data, or where it was embedded."""
+    """Its recorded name: relative to the data, or its place in the file that embeds it."""
     file: Path | None
-    """Where it is read from; None where `read` gives its bytes."""
+    """The file to read it from; None where `read` returns its bytes."""
     tasks: tuple[Task, ...]
     read: Callable[[], bytes] | None = field(default=None, compare=False)
 
@@ -53,7 +53,7 @@ class Source:
     kind: str
     path: str
     pictures: Iterable[PictureTasks]
-    """Can be gone through again and again."""
+    """Can be iterated over repeatedly."""
     digest: str
     picture_count: int
     item_count: int
@@ -63,15 +63,15 @@ class Source:
 
     @property
     def listing(self) -> Iterable[PictureTasks]:
-        """The same without what takes long: pictures that are embedded cannot be read from it."""
+        """The pictures and their questions, listed quickly: embedded pictures cannot be read."""
         return self.pictures if self.quickly is None else self.quickly
 
 
 def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = "") -> Source:
-    """A source of pictures that are all known; its digest is of their names and questions, not of
-    what the files hold: one that was missing may have come back.
+    """A source of pictures that are all known.
 
-    Raises BadInput for one without any question.
+    Its digest covers names and questions, not the content of files, so that a picture that was
+    missing may be added. Raises BadInput where there is no question.
     """
     items = sum(len(picture.tasks) for picture in pictures)
     if not items:
@@ -93,7 +93,7 @@ def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = 
 
 
 def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
-    """The questions of a source that has none of its own. Raises BadInput where there are none."""
+    """The prompts as questions, for a source that has none. Raises BadInput without prompts."""
     if not prompts:
         raise BadInput(
             "this data has no questions of its own: name prompts for it", Remedy.NAME_PROMPTS
@@ -102,7 +102,7 @@ def asked_of_all(prompts: Sequence[Prompt]) -> tuple[Task, ...]:
 
 
 def merged(pictures: Iterable[PictureTasks]) -> list[PictureTasks]:
-    """Pictures that are named more than once, once, with the questions of all places."""
+    """Each picture once, with the questions of all places that name it."""
     first: dict[str, PictureTasks] = {}
     tasks: dict[str, list[Task]] = {}
     for picture in pictures:
@@ -115,7 +115,7 @@ def merged(pictures: Iterable[PictureTasks]) -> list[PictureTasks]:
 
 
 def shard_of(pictures: Iterable[PictureTasks], index: int, count: int) -> Iterator[PictureTasks]:
-    """Every `count`-th picture from `index` on: the questions about one stay together."""
+    """Every `count`-th picture from `index` on, so that questions about a picture stay together."""
     for number, picture in enumerate(pictures):
         if number % count == index:
             yield picture
