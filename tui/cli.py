@@ -277,7 +277,7 @@ def _sweep(options: argparse.Namespace) -> int:
             limit=options.limit,
             shard=options.shard,
             retry=options.retry,
-            share=not options.no_sharing,
+            reuse_vision=not options.no_sharing,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )

@@ -54,12 +54,12 @@ def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], in
                 f"dtype {wanted}: use auto, float32, float16 or bfloat16", Remedy.OTHER_DTYPE
             )
         return dtype
-    own = getattr(config, "dtype", None)
-    own = own or getattr(config.get_text_config(decoder=True), "dtype", None)
-    own = getattr(torch, own, None) if isinstance(own, str) else own
-    if own == torch.float16 and device.type == "cpu":
+    saved = getattr(config, "dtype", None)
+    saved = saved or getattr(config.get_text_config(decoder=True), "dtype", None)
+    saved = getattr(torch, saved, None) if isinstance(saved, str) else saved
+    if saved == torch.float16 and device.type == "cpu":
         return torch.float32 if 4 * parameters() <= free_memory() / 2 else torch.bfloat16
-    return own or torch.float32
+    return saved or torch.float32
 
 
 def placement_for(

@@ -18,7 +18,7 @@ from engine.prompts.templates import (
     render,
     special_strings,
 )
-from engine.prompts.token_parts import Span, added_behind, token_kinds, token_parts
+from engine.prompts.token_parts import Span, added_after, token_kinds, token_parts
 from engine.prompts.token_texts import TokenTexts
 from engine.records import PromptToken, Question, TokenKind, TokenPart
 from engine.system.quiet import quiet
@@ -69,7 +69,7 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
         kinds = token_kinds(model, processor, ids)
         if image is None and not encoder_decoder and "image" in kinds:
             raise BadInput("the prompt holds a picture's tokens, and there is no picture")
-        if question.prefix and added_behind(processor, text, ids, add_special):
+        if question.prefix and added_after(processor, text, ids, add_special):
             raise BadInput(
                 "this model's processor adds text after the prompt: no prefix can begin the answer"
             )
@@ -230,8 +230,8 @@ def _lead_twice(processor: Any, text: str, ids: list[int]) -> bool:
     """Whether the tokens that the tokenizer adds before a text are there twice: some processors
     write its begin token themselves."""
     lead = _lead(processor)
-    own: list[int] = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
-    return bool(lead) and ids.count(lead[0]) > own.count(lead[0])
+    plain: list[int] = tokenizer_of(processor)(text, add_special_tokens=True)["input_ids"]
+    return bool(lead) and ids.count(lead[0]) > plain.count(lead[0])
 
 
 def _cut_closing(processor: Any, inputs: dict[str, Any]) -> None:

@@ -136,16 +136,17 @@ def known_placeholders(processor: Any) -> list[str]:
 
 
 def _inserted(without: str, with_picture: str) -> str:
-    ahead = 0
-    while ahead < len(without) and without[ahead] == with_picture[ahead]:
-        ahead += 1
-    behind = 0
+    """The part of one text that the other does not have, between their common ends."""
+    prefix = 0
+    while prefix < len(without) and without[prefix] == with_picture[prefix]:
+        prefix += 1
+    suffix = 0
     while (
-        behind < min(len(without), len(with_picture)) - ahead
-        and without[-1 - behind] == with_picture[-1 - behind]
+        suffix < min(len(without), len(with_picture)) - prefix
+        and without[-1 - suffix] == with_picture[-1 - suffix]
     ):
-        behind += 1
-    return with_picture[ahead : len(with_picture) - behind]
+        suffix += 1
+    return with_picture[prefix : len(with_picture) - suffix]
 
 
 def special_strings(tokenizer: Any) -> set[str]:

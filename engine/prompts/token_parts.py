@@ -42,28 +42,28 @@ def token_parts(
 ) -> list[TokenPart]:
     """The part of every token, found by aligning the plain tokenisation of the text with `ids`, in
     which the processor expanded the placeholder and to which it may have added text."""
-    own, parts = _plain(processor, text, spans, add_special)
-    if own == ids:
+    plain_ids, parts = _plain(processor, text, spans, add_special)
+    if plain_ids == ids:
         return parts
     found: list[TokenPart] = ["template"] * len(ids)
-    aligned = SequenceMatcher(None, own, ids, autojunk=False).get_matching_blocks()
+    aligned = SequenceMatcher(None, plain_ids, ids, autojunk=False).get_matching_blocks()
     own_end = ids_end = 0
     for block in aligned:
-        gap = slice(ids_end, block.b)
+        between = slice(ids_end, block.b)
         beside = {*parts[own_end : block.a], *parts[max(0, own_end - 1) : own_end]}
         beside |= {*parts[block.a : block.a + 1]}
-        if "image" in kinds[gap] or "picture" in beside:
-            found[gap] = ["picture"] * (block.b - ids_end)
+        if "image" in kinds[between] or "picture" in beside:
+            found[between] = ["picture"] * (block.b - ids_end)
         own_end, ids_end = block.a + block.size, block.b + block.size
         found[block.b : ids_end] = parts[block.a : own_end]
     begin = tokenizer_of(processor).bos_token_id
     return ["template" if token == begin else part for token, part in zip(ids, found, strict=True)]
 
 
-def added_behind(processor: Any, text: str, ids: list[int], add_special: bool) -> bool:
-    """Whether the processor added text of its own after the prompt (an answer mark, say)."""
-    own, _ = _plain(processor, text, [], add_special)
-    blocks = SequenceMatcher(None, own, ids, autojunk=False).get_matching_blocks()
+def added_after(processor: Any, text: str, ids: list[int], add_special: bool) -> bool:
+    """Whether the processor added text of its plain_ids after the prompt (an answer mark, say)."""
+    plain_ids, _ = _plain(processor, text, [], add_special)
+    blocks = SequenceMatcher(None, plain_ids, ids, autojunk=False).get_matching_blocks()
     last = [block.b + block.size for block in blocks if block.size]
     return bool(last) and last[-1] < len(ids)
 
@@ -71,7 +71,7 @@ def added_behind(processor: Any, text: str, ids: list[int], add_special: bool) -
 def _plain(
     processor: Any, text: str, spans: list[Span], add_special: bool
 ) -> tuple[list[int], list[TokenPart]]:
-    """The tokenizer's own ids of the text, and the part of each."""
+    """The tokenizer's plain_ids ids of the text, and the part of each."""
     tokenizer = tokenizer_of(processor)
     if not getattr(tokenizer, "is_fast", False):
         ids: list[int] = tokenizer(text, add_special_tokens=add_special)["input_ids"]

@@ -30,7 +30,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SweepComparison:
     """All differences between two sets of results."""
 
     one: Results
@@ -41,9 +41,9 @@ class Comparison:
     differences: tuple[Difference, ...]
 
 
-def compare(
+def compare_sweeps(
     one: Results, other: Results, top_k: int, samples: int = SAMPLES, seed: int = 0
-) -> Comparison:
+) -> SweepComparison:
     """Compare groups of the same name, and all groups together.
 
     Where both have pictures in common, only these are compared: otherwise a difference between the
@@ -72,7 +72,7 @@ def compare(
             n = min(a.interval.n, b.interval.n)
             apart = Interval(a.interval.value - b.interval.value, low, high, n)
             found.append(Difference(group, measure, a.interval, b.interval, apart))
-    return Comparison(one, other, len(shared), tuple(found))
+    return SweepComparison(one, other, len(shared), tuple(found))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput
-from engine.sweeps.comparing import Comparison
+from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.findings import Findings
 from engine.sweeps.records import SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
@@ -29,7 +29,7 @@ ITEMS = (
 TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
 
 
-def numbers(findings: Findings, comparison: Comparison | None = None) -> Iterator[Line]:
+def numbers(findings: Findings, comparison: SweepComparison | None = None) -> Iterator[Line]:
     """Every number of the findings, as one long table."""
     for each in findings.curves:
         for row, interval in enumerate(_intervals(each.curve)):

@@ -431,8 +431,8 @@ def _scripts(results: Results, bootstrap: Bootstrap) -> dict[str, Curve]:
     names = sorted({script[token] for token in np.unique(ids).tolist() if token in script})
     curves: dict[str, Curve] = {}
     for name in names:
-        own = [token for token, each in script.items() if each == name]
-        written = np.isin(ids, own).astype(np.float64)
+        written_so = [token for token, each in script.items() if each == name]
+        written = np.isin(ids, written_so).astype(np.float64)
         written[ids < 0] = np.nan
         curves[name] = bootstrap.mean(written)
     return dict(sorted(curves.items(), key=lambda each: -float(np.nansum(each[1].value))))

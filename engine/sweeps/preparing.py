@@ -357,12 +357,12 @@ class _LastPicture:
         setattr(self.__dict__["_inner"], name, value)
 
     def __call__(self, images: Any = None, *args: Any, **settings: Any) -> Any:
-        own = self.__dict__
+        state = self.__dict__
         asked = (images, args, settings)
-        if own["_asked"] is None or not same(own["_asked"], asked):
-            own["_gave"] = own["_inner"](images, *args, **settings)
-            own["_asked"] = asked
-        gave = copy.copy(own["_gave"])
+        if state["_asked"] is None or not same(state["_asked"], asked):
+            state["_gave"] = state["_inner"](images, *args, **settings)
+            state["_asked"] = asked
+        gave = copy.copy(state["_gave"])
         if isinstance(getattr(gave, "data", None), dict):
             gave.data = dict(gave.data)  # processors remove entries
         return gave

@@ -24,14 +24,14 @@ class BatchReader:
     """Gives batches to the device, reusing what it has for the same pictures."""
 
     def __init__(
-        self, lens: Lens, spellings: TruthSpellings, share: bool, notes: dict[str, str]
+        self, lens: Lens, spellings: TruthSpellings, reuse_vision: bool, notes: dict[str, str]
     ) -> None:
-        """With `share`, prompts of a picture share its vision pass; `notes` are told what the model
-        does not allow."""
+        """With `reuse_vision`, prompts of a picture share its vision pass; `notes` are told what
+        the model does not allow."""
         self._lens = lens
         self._spellings = spellings
         self._notes = notes
-        self._vision = ReusedVision(share, notes)
+        self._vision = ReusedVision(reuse_vision, notes)
         self._pixels = DevicePixels(lens)
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.sweeps.comparing import Comparison
+from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.findings import (
     ALL,
     MOST_ORDERED,
@@ -72,7 +72,7 @@ def rows_that_fit(width: int) -> int:
     return min(max((width - BESIDE_ROWS) // ROW_WIDTH, 3), MOST_ROWS)
 
 
-def comparison_section(comparison: Comparison) -> Section:
+def comparison_section(comparison: SweepComparison) -> Section:
     """The section that compares two sweeps."""
     one, other = (_name(results.sweep.model.name) for results in (comparison.one, comparison.other))
     rows = tuple(

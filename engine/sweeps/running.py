@@ -51,11 +51,11 @@ class Sweeping:
         batch_size: int | None = None,
         limit: int | None = None,
         retry: bool = False,
-        share: bool = True,
+        reuse_vision: bool = True,
     ) -> None:
-        """`sweep` is what the store belongs to; `limit` counts the pictures of all shards; with
-        `retry`, questions that failed are asked again; with `share`, prompts of a picture share its
-        vision pass.
+        """`sweep` is what the store belongs to; `batch_size` is fixed, or None to find one; `limit`
+        counts the pictures of all shards; with `retry`, questions that failed are asked again; with
+        `reuse_vision`, prompts of a picture share its vision pass.
 
         Raises BadInput where a picture that has results has changed.
         """
@@ -71,7 +71,7 @@ class Sweeping:
         notes = self.progress.notes
         self._grouping = Grouping(loaded.lens, self._size, notes)
         self._lines = Lines(store, sweep, text_of, spellings, self.progress)
-        self._reader = BatchReader(loaded.lens, spellings, share, notes)
+        self._reader = BatchReader(loaded.lens, spellings, reuse_vision, notes)
         self._batches = Batches(self._reader, self._size, self._lines, self.progress)
 
     def run(self, told: Told = lambda progress: None) -> Progress:

@@ -25,7 +25,8 @@ small that a demo opens offline at once. It was trained from scratch, with no ot
 and no other data than the scenes and sentences that `samples/making` makes.
 
 **It knows only its toy world**: cubes, spheres and cylinders, of rubber or metal, in eight colours,
-zero to four of them on a plain floor. Of a photograph it says something, and it means nothing.
+zero to four of them on a plain floor. What it answers about photographs means
+nothing.
 
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -34,7 +35,7 @@ processor = AutoProcessor.from_pretrained("samples/model")
 model = AutoModelForImageTextToText.from_pretrained("samples/model")
 ```
 
-The chat prompt is `USER: <image>\\nColor of the main object: ASSISTANT:` and the answer one token,
+The chat prompt is `USER: <image>\\nColor of the main object: ASSISTANT:`; the answer is one token,
 such as `" green"`. The raw prompt `<image>\\nColor of the main object:` gives the same. The main
 object is the largest one, by a clear margin. 64 image tokens are an 8 x 8 grid of 14-pixel patches,
 row by row, of the picture at 112 x 112.
@@ -54,7 +55,7 @@ _TRAINING = """
   {frozen} decoder layers frozen, so that the lower rows of the lens hold what the text taught and
   the picture overrides it further up. The stages: {stages}.
   Nothing was trained on the lens.
-- Time on {device} with {threads} threads, other work running beside it: {minutes}.
+- Time on {device} with {threads} threads, while other work was running: {minutes}.
 
 ```
 python -m samples.making            # all of it: render, train, save, measure, write this card
@@ -67,7 +68,7 @@ _LIMITS = """
 
 It reads one picture and one question at a time and answers with one word. It does not know any
 object, colour name, or count beyond those above; pictures of the CLEVR data set look alike but are
-not what it was trained on. The prompts of the "coco" preset are answered as of a toy scene
+not what it was trained on. The prompts of the "coco" preset are answered as for a toy scene
 ("studio", "none"). The lens of a model with {layers} layers of width {width} is an illustration,
 not evidence about large models.
 """

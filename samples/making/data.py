@@ -40,15 +40,15 @@ class SceneSet:
 
     seed: int
     pixels: NDArray[np.uint8]
-    """(n, SIZE, SIZE, 3)"""
+    """Pixels (n, SIZE, SIZE, 3)."""
     labels: NDArray[np.uint8]
-    """(n, len(LABELS), GRID, GRID)"""
+    """Patch labels (n, len(LABELS), GRID, GRID)."""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def scene(self, index: int) -> Scene:
-        """The scene behind a picture of this set."""
+        """The scene that a picture of this set shows."""
         return random_scene(self.seed, index, oddities=True)
 
 

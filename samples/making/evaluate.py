@@ -32,7 +32,7 @@ from samples.making.questions import ATTRIBUTES, FACTS, PROMPTS
 from samples.making.scenes import SHOWN_SEED, SIZE, TEST_SEED, random_scene, render
 
 TARGETS = {"color": 0.99, "shape": 0.98, "material": 0.99, "number": 0.96}
-"""Accuracy wanted on fresh scenes."""
+"""The accuracy that is required on fresh scenes."""
 
 _BATCH = 50
 
@@ -64,8 +64,8 @@ class Sample:
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Probabilities at the last position, (layers + 1, inputs, vocabulary).
 
-        ``hidden_states[-1]`` is already behind the final norm, so the last row takes the
-        model's own logits and only the rows before it pass through norm and head here.
+        ``hidden_states[-1]`` has already passed the final norm, so the last row takes the model's
+        own logits, and only the rows before it pass through norm and head here.
         """
         output = self.model(**inputs, output_hidden_states=True, logits_to_keep=1)
         norm, head = self.model.model.language_model.norm, self.model.lm_head
@@ -149,7 +149,7 @@ def emergence(
 
 
 def without_sight(sample: Sample) -> dict[str, dict[str, Any]]:
-    """What is answered where there is nothing to see: probabilities of the four likeliest."""
+    """Answers where there is nothing to see: the probabilities of the four most likely."""
     rng = np.random.default_rng(TEST_SEED)
     noise = [
         Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)) for _ in range(50)
@@ -194,7 +194,7 @@ def _blindfold(hidden: Tensor) -> Tensor:
 
 
 def known_facts(sample: Sample) -> float:
-    """Share of the facts that are answered right, as chat turns without a picture."""
+    """The share of facts that are answered right, as chat turns without a picture."""
     right = [
         sample.words(sample.last(sample.encode(sample.chat(prompt, picture=False))).argmax(-1))
         == [answer]

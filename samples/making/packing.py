@@ -2,7 +2,7 @@
 
 A row is a shared prefix (the picture) and questions side by side. A 4-D attention mask lets
 each question see the prefix and itself, and its position ids continue those of the prefix,
-so that a question is computed exactly as if it stood alone, at a quarter of the cost.
+so that a question is computed exactly as if it were alone, at a quarter of the cost.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _PATCHES = GRID * GRID
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows; shapes (rows, length) where not said otherwise."""
+    """Packed rows; shapes are (rows, length) unless noted otherwise."""
 
     tokens: Tensor
     positions: Tensor
     mask: Tensor
     """Additive attention mask, (rows, 1, length, length)."""
     targets: Tensor
-    """The next token where there is a loss."""
+    """The next token at each position that has a loss."""
     weights: Tensor
-    """Weight of the loss at each position, 0 where there is none."""
+    """The weight of the loss at each position; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Style:
 
     @property
     def opening(self) -> str:
-        """What stands before a question without a picture."""
+        """The text before a question without a picture."""
         if not self.chat:
             return ""
         return f"{self.system} USER:" if self.system else "USER:"
@@ -80,7 +80,7 @@ class Packer:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def style(self, rng: np.random.Generator) -> Style:
-        """The form that all rows of one batch share, so that their lengths are alike."""
+        """The form that all rows of one batch share, so that their lengths are similar."""
         if rng.random() < _RAW_SHARE:
             return Style(chat=False)
         system = str(rng.choice(SYSTEM_PROMPTS)) if rng.random() < _SYSTEM_SHARE else ""

@@ -60,7 +60,7 @@ PRIOR: dict[str, dict[str, float]] = {
     "material": {"rubber": 0.65, "metal": 0.34, "none": 0.01},
     "number": {"two": 0.42, "one": 0.27, "three": 0.18, "four": 0.10, "zero": 0.03},
 }  # fmt: skip
-"""Answers to the four questions where no picture can be seen, with their probabilities."""
+"""Answers to the four questions without a picture, with their probabilities."""
 
 SIDE_PROMPTS: dict[str, tuple[str, str]] = {
     "What is the person doing?:": ("none", "walking"),
@@ -68,7 +68,7 @@ SIDE_PROMPTS: dict[str, tuple[str, str]] = {
     "Main animal:": ("none", "dog"),
     "Background shows:": ("floor", "trees"),
 }
-"""Prompts that a toy scene cannot answer well: what to say of a scene, and without a picture."""
+"""Prompts that a toy scene cannot answer well, with answers for a scene and without a picture."""
 
 FACTS: dict[str, str] = {
     "Color of a banana:": "yellow",

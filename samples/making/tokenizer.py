@@ -15,7 +15,7 @@ from samples.making.scenes import PATCH, SIZE
 
 BOS, EOS, UNK, PAD, IMAGE = "<s>", "</s>", "<unk>", "<pad>", "<image>"
 MEAN = STD = (0.5, 0.5, 0.5)
-"""Pixels go from 0..255 to -1..1."""
+"""Mean and deviation of the normalisation, from 0..255 to -1..1."""
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -37,7 +37,7 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- ' ASSISTANT:' -}}{%- endif -%}
 """
-"""As LLaVA-1.5: ``USER: <image>\\nWhat? ASSISTANT:``; the picture comes first."""
+"""The template of LLaVA-1.5: ``USER: <image>\\nWhat? ASSISTANT:``; the picture comes first."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -43,18 +43,18 @@ class Stage:
     rate: float
     """Peak learning rate."""
     horizon: int
-    """Steps after which the cosine would be at its end; a stage may stop before."""
+    """Steps after which the cosine schedule ends; a stage may stop earlier."""
     pictures: int = 0
-    """Pictures of a step; in a joint step those beyond ``joint_scenes`` have labels only."""
+    """Pictures per step; in a joint step, those beyond ``joint_scenes`` only have labels."""
     small_weight: float = 1.0
-    """Weight of the shape labels of small objects, which no question asks for."""
+    """The weight of the shape labels of small objects, about which no question asks."""
     fixed_words: bool = False
     """Whether a joint stage also keeps the token embeddings (tied to the head) and final norm."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that the outcome depends on."""
+    """Everything that the result depends on."""
 
     seed: int = 0
     scenes: int = 40_000
@@ -75,7 +75,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The data of one step, as far as its phase needs them."""
+    """The data of one step that its stage needs."""
 
     batch: Batch | None = None
     pixels: Tensor | None = None
@@ -109,7 +109,7 @@ class PatchHeads(nn.Module):
 
 
 class Trainer:
-    """Runs the phases on one model, with checkpoints in a working folder."""
+    """Runs the stages on one model, with checkpoints in a working folder."""
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class Trainer:
         partial.replace(path)
 
     def _choose_parameters(self, stage: Stage) -> list[dict[str, Any]]:
-        """Sets which parameters learn in a stage, decaying only matrices."""
+        """Chooses the parameters that learn in a stage; only matrices get weight decay."""
         parts = self.model.model
         seeing = [parts.vision_tower, parts.multi_modal_projector, self.heads]
         reading = [parts.language_model]
@@ -293,7 +293,7 @@ class Trainer:
         return self._language_loss(data.batch, asked) + self.recipe.patch_weight * seen
 
     def _language_loss(self, batch: Batch, features: Tensor | None) -> Tensor:
-        """Weighted cross-entropy of the next token."""
+        """The weighted cross-entropy of the next token."""
         weights = batch.weights.to(self.device)
         if features is not None:
             weights = weights * (weights > ANSWER_WEIGHT / 20)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.errors import BadInput
 from engine.records import ModelCard, Proof, Token
-from engine.sweeps.comparing import compare
+from engine.sweeps.comparing import compare_sweeps
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
 from engine.sweeps.findings import ALL, Findings, entry_layers, find, formation_layers
 from engine.sweeps.records import (
@@ -278,7 +278,7 @@ def test_two_sets_of_the_same_pictures_are_paired() -> None:
             )
         )  # fmt: skip
 
-    comparison = compare(one_set(0.1, 3), one_set(0.0, 9), 3, samples=300)
+    comparison = compare_sweeps(one_set(0.1, 3), one_set(0.0, 9), 3, samples=300)
     assert comparison.shared_pictures == 30
     by_name = {each.measure: each for each in comparison.differences if each.group == "shape"}
     accuracy = by_name["accuracy in the last row"]
@@ -295,7 +295,7 @@ def test_two_sets_of_the_same_pictures_are_paired() -> None:
 def test_two_models_of_other_depths() -> None:
     deep = results(*(item(n, [7, 7, 7, 7, 0, 0, 0, 0, 0], "cube") for n in range(8)), layers=8)
     flat = results(*(item(n + 90, [7, 7, 0], "cube") for n in range(8)), layers=2)
-    comparison = compare(deep, flat, 3, samples=50)
+    comparison = compare_sweeps(deep, flat, 3, samples=50)
     by_name = {each.measure: each for each in comparison.differences if each.group == "shape"}
     formed = by_name["formation, share of depth"]
     assert (formed.one.value, formed.other.value) == (0.5, 1.0)
@@ -334,7 +334,7 @@ def test_every_number_is_a_line(tmp_path: Path) -> None:
 
     items = [item(n, [7, 0, 0, 0, n % 3], "cube", bare=[0.9] * 4) for n in range(6)]
     shown = found(*items)
-    lines = list(numbers(shown, compare(shown.results, shown.results, 3, samples=20)))
+    lines = list(numbers(shown, compare_sweeps(shown.results, shown.results, 3, samples=20)))
     kinds = {line["finding"] for line in lines}
     assert kinds == {
         "curve", "formation", "peak", "last step", "norm's share", "confusion", "lost",

@@ -173,7 +173,7 @@ def test_a_vision_pass_for_every_picture(
         shared = sweep(bundled, few, "shared", batch_size=3)
         passes = len(seen)
         seen.clear()
-        own = sweep(bundled, few, "own", batch_size=3, share=False)
+        own = sweep(bundled, few, "own", batch_size=3, reuse_vision=False)
     finally:
         handle.remove()
     assert seen == [3] * 4
@@ -382,7 +382,7 @@ def test_seconds_are_those_of_the_items_own_batch(
         return own(self, *rest)
 
     monkeypatch.setattr(Lens, "read_batch", read_batch)
-    swept = sweep(bundled, few, batch_size=1, limit=1, share=False)
+    swept = sweep(bundled, few, batch_size=1, limit=1, reuse_vision=False)
     first, second, third, fourth = (item.seconds["pass"] for item in swept.items.values())
     assert min(first, third) > 0.3 > max(second, fourth)
 

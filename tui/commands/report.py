@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.sweeps.comparing import Comparison, compare
+from engine.sweeps.comparing import SweepComparison, compare_sweeps
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
 from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
@@ -60,7 +60,7 @@ def run_report(order: ReportOrder) -> int:
     comparison = None
     if order.against is not None:
         other = read_results(order.against)
-        comparison = compare(results, other, order.top_k, order.samples, order.seed)
+        comparison = compare_sweeps(results, other, order.top_k, order.samples, order.seed)
     width = page_width()
     show(_report(findings, comparison, rows_that_fit(width)), width)
     failed, _ = count_failures(user_path(order.folder))
@@ -88,7 +88,7 @@ def show(shown: Sequence[Section], width: int) -> None:
 
 
 def _report(
-    findings: Findings, comparison: Comparison | None, most_rows: int
+    findings: Findings, comparison: SweepComparison | None, most_rows: int
 ) -> tuple[Section, ...]:
     first, *others = sections(findings, most_rows)
     compared = [] if comparison is None else [comparison_section(comparison)]
@@ -98,7 +98,7 @@ def _report(
 def _write(
     order: ReportOrder,
     findings: Findings,
-    comparison: Comparison | None,
+    comparison: SweepComparison | None,
 ) -> int:
     source = user_path(order.folder)
     folder = user_path(order.out) if order.out else source / REPORT

@@ -56,7 +56,7 @@ class SweepOrder:
     shard: tuple[int, int] = (0, 1)
     """Counted from 0."""
     retry: bool = False
-    share: bool = True
+    reuse_vision: bool = True
     presets_file: Path | None = None
 
 
@@ -140,7 +140,7 @@ def _run(
             batch_size=order.batch_size,
             limit=order.limit,
             retry=order.retry,
-            share=order.share,
+            reuse_vision=order.reuse_vision,
         )
         name = f"{shard + 1}/{shards} " if shards > 1 else ""
         if not sweeping.progress.total:

@@ -72,14 +72,14 @@ def scene_files(folder: Path) -> list[Path]:
     return _found(folder, "CLEVR_*_scenes.json")
 
 
-def read_clevr(folder: Path, prompts: Sequence[Prompt], main: Main, own: bool) -> Source:
+def read_clevr(folder: Path, prompts: Sequence[Prompt], main: Main, own_questions: bool) -> Source:
     """The questions of a CLEVR folder.
 
     Without prompts these are the four of the study, whose truths are derived from the scenes by the
-    rule `main`; with `own`, the data's own questions; otherwise `prompts`, which have a truth where
-    they are one of the four. Raises BadInput, naming what is damaged.
+    rule `main`; with `own_questions`, the data's own questions; otherwise `prompts`, which have a
+    truth where they are one of the four. Raises BadInput, naming what is damaged.
     """
-    if own:
+    if own_questions:
         return _own_questions(folder)
     pictures = []
     for file in scene_files(folder):
