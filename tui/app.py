@@ -1,82 +1,200 @@
-"""The explorer: all its keys together, and what the worker tells handed to the state."""
+"""The explorer: one state, one screen that shows it, one line to the worker; what the user does is
+in the registry of actions, each a function that is called with the app."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import SystemCommand
+from rich.console import Console
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, TextArea
 
 from engine.errors import LenscopeError
-from engine.events import (
-    Event,
-    ModelReady,
-    ReadingMade,
-    RunEnded,
-    RunStarted,
-    SpellingsFound,
-    Trouble,
-)
-from engine.methods.contrast import ContrastReading
-from engine.methods.debias import DebiasReading
-from engine.methods.seen import SeenReading
-from tui.actions.keymap import is_ours, works_in_dialogs
-from tui.actions.registry import ACTIONS
-from tui.explorer.asking import AskingKeys
-from tui.explorer.files import FilesKeys
-from tui.explorer.reading import ReadingKeys
-from tui.explorer.sharing import SharingKeys
-from tui.explorer.sweeps import SweepKeys
+from engine.events import Event, ModelReady
+from tui.actions.keymap import Keymap, app_bindings, works_in_dialogs
+from tui.actions.registry import ACTIONS, BY_ID
+from tui.disk.journal import Orphan, newest_orphan
+from tui.disk.journal_keeper import JournalKeeper
+from tui.disk.leaving import Leaving
+from tui.disk.remembered import Remembered
+from tui.main_screen import MainScreen
+from tui.sharing import clipboard
+from tui.showing.picture_shown import PictureShown
+from tui.showing.presenter import Presenter
+from tui.showing.search import Search
 from tui.startup import Startup
+from tui.state.columns import in_order
+from tui.state.dispatch import Dispatch
 from tui.state.presets import read_presets
-from tui.theme import theme_names
+from tui.state.view_state import ViewState
+from tui.theme import DARK, register_themes, theme_names, with_own_variables
+from tui.views.picture.preview import Preview
+from tui.views.table.find_line import FindLine
+from tui.widgets.background import in_background
+from tui.widgets.view_context import ViewContext
+from tui.worker.asker import Asker
+from tui.worker.inbox import Inbox
+
+if TYPE_CHECKING:
+    from tui.views.sweep.sweep_view import SweepShown
 
 
-class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
-    """The application."""
+class Explorer(App[int], inherit_bindings=False):
+    """Holds the parts together; the actions are called with it."""
+
+    TITLE = "lenscope"
+    CSS_PATH = Path(__file__).parent / "lenscope.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*app_bindings()]
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, startup: Startup) -> None:
+        super().__init__()
+        if startup.lite:
+            self.console = _console_of_256_colours(self.console)
+            self.animation_level = "none"
+        self.startup = startup
+        self.keymap = Keymap(startup.keys)
+        self.set_keymap(self.keymap.for_textual())
+        self.state = ViewState(startup.question, startup.session, startup.session_path)
+        self.remembered = Remembered.load() if startup.remember else Remembered()
+        self.inbox = Inbox(self, rate=10 if startup.lite else 30)
+        self.asker = Asker(self.state, startup, self.inbox.tell)
+        self.sweep: SweepShown | None = None
+        """What has been read of the sweep that is open."""
+        self.forget_wish: Callable[[], None] = lambda: None
+        """Ends the wait for a run that is to be laid beside another as soon as it is here."""
+        self.copy_format = startup.copy_format or self.remembered.copy_format
+        register_themes(self)
+        remembered = self.remembered.theme
+        last = remembered if remembered in theme_names() else DARK.name
+        self.theme = startup.theme or last
+        columns = startup.columns or self.remembered.columns
+        if columns is not None:
+            self.state.look = dataclasses.replace(self.state.look, figures=in_order(columns))
+        self.context = ViewContext(startup, self.keymap, self.asker, self.remembered)
+        self.main = MainScreen(
+            self.state.question.prompt,
+            self.keymap,
+            self.context,
+            blink=not (startup.lite or "SSH_CONNECTION" in os.environ),
+            truecolour=self.is_truecolour,
+            picture=startup.preview and not (startup.ascii or startup.lite or startup.no_picture),
+        )
+        self.shown = Presenter(self, self.main, self.state, self.context)
+        self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
+        self.search = Search(self.main, self.state, self.say)
+        self.journal = JournalKeeper(
+            self.state, self._row, self.set_timer, autosave=startup.autosave
+        )
+        self.leaving = Leaving(
+            self.state, self._row, self.journal, self.remembered, self.asker.stop
+        )
+        self.dispatch = Dispatch(self.state, self._open_views)
+
+    def get_default_screen(self) -> Screen[None]:
+        """Return the one screen."""
+        return self.main
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Add our own colours to every theme."""
+        theme = self.current_theme
+        variables = with_own_variables(
+            super().get_css_variables(), dark=theme.dark, ansi=theme.ansi
+        )
+        self.theme_variables = variables
+        return variables
+
+    @property
+    def is_truecolour(self) -> bool:
+        """Whether pictures may have any colour."""
+        return self.console.color_system == "truecolor" and not self.startup.lite
+
+    @property
+    def has_dialog(self) -> bool:
+        """Whether something is open over the main screen."""
+        return isinstance(self.screen, ModalScreen)
+
+    # ------------------------------------------------------------------ the beginning
 
     def on_mount(self) -> None:
-        """Show the first frame; everything that is heavy begins behind it."""
+        """Show the first frame; everything that is heavy begins after it."""
         if not self.is_headless:
-            self.catch_signals()
+            self.leaving.catch_signals(lambda code: self.exit(None, code))
         # Back from the shell, the terminal shows what is the shell's.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._clock = self.set_interval(1, self.show_lines, pause=True)
+        self.dispatch.on(ModelReady, lambda event: self.remembered.note_model(event.model.name))
+        self.asker.connect(self.dispatch)
+        self.shown.connect(self.dispatch)
+        self.picture.connect(self.dispatch)
         try:
-            self.presets = read_presets(self.startup.presets_file)
+            self.shown.presets = read_presets(self.startup.presets_file)
         except LenscopeError as error:
-            self.presets = read_presets()
+            self.shown.presets = read_presets()
             self.say(str(error), "error")
         row = self.state.reopened_row
-        self.show_all()
+        self.shown.all()
         if row is not None:
-            self.table.touched = True
-            self.table.put_cursor(row)
-        self.show_picture()
-        self.show_picture_facts()
-        self.theme_changed_signal.subscribe(self, lambda theme: self._note_theme(theme.name))
-        self.asker.start(self.present_question)
-        self.look_for_orphan()
-        self.open_sweep()
+            self.main.table.touched = True
+            self.main.table.put_cursor(row)
+        self.picture.open()
+        self.picture.facts()
+        self.theme_changed_signal.subscribe(
+            self, lambda theme: self.remembered.note(theme=theme.name)
+        )
+        self.asker.start(self.shown.question)
+        if self.startup.autosave:
+            in_background(self, newest_orphan, self._offer)
+        if self.startup.sweep is not None and not self.state.runs:
+            self.do("sweep")
 
-    def _note_theme(self, name: str) -> None:
-        self.remembered.note(theme=name)
+    def _offer(self, orphan: Orphan | None) -> None:
+        if orphan is not None:
+            self.leaving.offer(orphan, self.keymap.first("recover") or "the palette")
+            self.shown.lines()
 
-    def action_help(self) -> None:
-        """Open the help, or close it."""
-        from tui.views.help.help import Help
+    # ------------------------------------------------------------------ what the user does
 
-        if isinstance(self.screen, Help):
-            self.screen.dismiss()
-        elif not self.has_dialog:
-            self.push_screen(Help(self.keymap, ascii_only=self.startup.ascii))
+    def do(self, identity: str) -> None:
+        """Do what an action of the registry does."""
+        action = BY_ID[identity]
+        action.function(self, **action.arguments)
+
+    def action_do(self, identity: str) -> None:
+        """Do it, for a key that types nothing."""
+        self.do(identity)
+
+    def action_typed(self, identity: str) -> None:
+        """Do it, for a key that could have typed something."""
+        self.do(identity)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While a dialog is open, only what makes sense there acts; letters act where nothing is
+        being typed."""
+        if action == "typed":
+            return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
+        if action == "do" and self.has_dialog:
+            return works_in_dialogs(str(parameters[0]))
+        return True
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Return what the command palette offers."""
+        for action in ACTIONS:
+            if action.palette:
+                keys = self.keymap.names(action, ascii_only=self.startup.ascii)
+                yield SystemCommand(action.title, keys, partial(self.do, action.id))
 
     # ------------------------------------------------------------------ what the worker tells
 
@@ -85,83 +203,74 @@ class Explorer(AskingKeys, ReadingKeys, SharingKeys, FilesKeys, SweepKeys):
         self.inbox.deliver(self._take)
 
     def _take(self, events: list[Event]) -> None:
-        if not self.is_showing:
+        if self.shown.is_showing:
+            self.dispatch.tell(events)
+            self.shown.all()
+            self.shown.follow_live()
+
+    def _open_views(self) -> Iterator[object]:
+        yield from self.screen_stack
+        yield from self.main.lower.open
+
+    def _row(self) -> int:
+        return self.main.table.cursor
+
+    # ------------------------------------------------------------------ what is shown
+
+    def say(self, text: str, kind: str = "info") -> None:
+        """Put a line before the user."""
+        self.state.say(text, kind)
+        self.shown.lines()
+
+    def copy_text(self, text: str, what: str) -> None:
+        """Copy to the user's clipboard, through the terminal."""
+        if clipboard.too_long(text):
+            self.say(f"{what}: too long to copy through the terminal; x exports to a file", "error")
             return
-        for event in events:
-            self.state.apply(event)
-            if isinstance(event, ModelReady):
-                self._model_ready(event)
-            elif isinstance(event, RunEnded):
-                self._run_ended()
-                self.counterfactual_ended(event.run)
-            elif isinstance(event, SpellingsFound):
-                self.offer_spellings(event)
-            elif isinstance(event, ReadingMade):
-                self._reading_made(event)
-            elif isinstance(event, Trouble):
-                self.asker.stream_is_gone(event.run_id)
-        self.show_all()
-        self.refresh_history()
-        self.refresh_against()
-        if any(isinstance(event, RunStarted) for event in events):
-            self.forget_seen()
-            self.show_edit_title()
-            self.show_picture_facts()
-        live = self.state.live
-        if live is not None and not self.table.touched:
-            self.table.reveal_row(len(live.rows) - 1)
+        self.copy_to_clipboard(text.encode("utf-8", "replace").decode())
+        clipboard.copy_through_tmux(text)
+        self.say(f"copied {what}", "good")
 
-    def _reading_made(self, event: ReadingMade) -> None:
-        match event.reading:
-            case SeenReading():
-                self.show_seen(event.run_id, event.reading)
-            case ContrastReading():
-                self.show_contrast(event.run_id, event.reading)
-            case DebiasReading():
-                self.show_debiased(event.reading)
+    def on_resize(self) -> None:
+        """The lines depend on the width."""
+        self.call_after_refresh(self.shown.all)
 
-    def _model_ready(self, event: ModelReady) -> None:
-        self.remembered.note_model(event.model.name)
-        self.asker.model_ready(event)
-        if self.state.question.picture is None:
-            self.preview.clear("" if event.takes_pictures else "this model reads text only")
+    def on_lens_table_cursor_moved(self) -> None:
+        """Draw what follows the cursor when it has come to rest."""
+        self.shown.soon()
 
-    def _run_ended(self) -> None:
-        """Before the user has touched the table, the cursor shows where the answer formed."""
-        run = self.state.current
-        if run is not None and run.formation is not None and not self.table.touched:
-            self.table.show(run, self.state.look)
-            self.table.put_cursor(run.formation)
-        self.show_picture_facts()
-        self.asker.ask_next()
+    def on_text_area_changed(self) -> None:
+        """The caption says which preset the prompt is."""
+        self.shown.edit_title()
 
-    # ------------------------------------------------------------------ what Textual asks
+    @on(FindLine.Typed)
+    def _find(self, message: FindLine.Typed) -> None:
+        self.search.typed(message.wanted)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a dialog is open, only what makes sense there acts; letters act where nothing is
-        being typed."""
-        if action == "typed":
-            return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
-        if isinstance(self.screen, ModalScreen) and is_ours(action):
-            return works_in_dialogs(action)
-        return True
+    @on(FindLine.Closed)
+    def _found(self, message: FindLine.Closed) -> None:
+        self.search.closed(kept=message.kept)
 
-    async def action_typed(self, name: str) -> None:
-        """Run the action of a key that could have typed something."""
-        await self.run_action(name)
+    def on_preview_refused(self, message: Preview.Refused) -> None:
+        """A picture that cannot be shown is a line, not an end."""
+        self.picture.shows_seen = False
+        self.say(message.error, "error")
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Return what the command palette offers."""
-        for action in ACTIONS:
-            if action.palette:
-                keys = self.keymap.names(action, ascii_only=self.startup.ascii)
-                yield SystemCommand(action.title, keys, self._runner(action.name))
-        yield SystemCommand(
-            "Picture of the screen", "saved as SVG", lambda: self.set_timer(0.1, self.shoot)
-        )
+    def on_preview_opened(self, message: Preview.Opened) -> None:
+        """A picture that could be opened is what the next run asks about."""
+        self.picture.opened(message.picture.path, self.say)
 
-    def _runner(self, name: str) -> Callable[[], Any]:
-        return lambda: self.run_action(name)
+
+def _console_of_256_colours(like: Console) -> Console:
+    return Console(
+        color_system="256",
+        file=like.file,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        force_terminal=True,
+        safe_box=False,
+    )
 
 
 def run_explorer(startup: Startup) -> int:
@@ -172,7 +281,7 @@ def run_explorer(startup: Startup) -> int:
         return 2
     app = Explorer(startup)
     app.run(mouse=startup.mouse)
-    if app.last_words is not None:
+    if app.leaving.last_words is not None:
         with suppress(OSError):  # after a hang-up nobody listens
-            print(f"lenscope: {app.last_words}", file=sys.stderr)
+            print(f"lenscope: {app.leaving.last_words}", file=sys.stderr)
     return app.return_code or 0

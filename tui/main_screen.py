@@ -1,4 +1,5 @@
-"""The one screen: picture, prompt and answer beside (or above) the table and its detail."""
+"""The one screen: picture, prompt and answer beside (or above) the table and what has been opened
+below it."""
 
 from __future__ import annotations
 
@@ -11,14 +12,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.actions.keymap import Keymap
-from tui.state.measures import Measure
-from tui.views.detail.detail import Detail
+from tui.views.lower_slot import LowerSlot
 from tui.views.picture.preview import Preview
-from tui.views.plot.trajectories import Trajectories
 from tui.views.prompt.prompt_editor import PromptEditor
 from tui.views.table.find_line import FindLine
 from tui.views.table.lens_table import LensTable
 from tui.widgets.status import KeyBar, Line
+from tui.widgets.view_context import ViewContext
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]
@@ -43,25 +43,27 @@ class MainScreen(Screen[None]):
         self,
         prompt: str,
         keymap: Keymap,
+        context: ViewContext,
         *,
-        measure: Measure,
-        ascii_only: bool,
         blink: bool,
         truecolour: bool,
         picture: bool,
     ) -> None:
         super().__init__()
         self._keymap = keymap
-        self._measure = measure
         self._prompt = prompt
-        self._ascii = ascii_only
+        self._ascii = context.ascii_only
         self._blink = blink
         self._truecolour = truecolour
         self._picture = picture
         self._height = 0
-        self._detail_was_open = False
         self._rows = 0
-        self.set_class(ascii_only, "-ascii")
+        self.table = LensTable(ascii_only=self._ascii)
+        """The table of layers; its cursor is known when it has gone from the screen, too."""
+        self.table.border_title = "layers"
+        self.lower = LowerSlot(self, context)
+        """What is open below the table."""
+        self.set_class(self._ascii, "-ascii")
         self.set_class(not picture, "-no-picture")
 
     def compose(self) -> ComposeResult:
@@ -78,13 +80,8 @@ class MainScreen(Screen[None]):
                     answer.border_title = "answer"
                     yield answer
             with Container(id="reading"):
-                table = LensTable(ascii_only=self._ascii)
-                table.border_title = "layers"
-                yield table
-                detail = Detail(ascii_only=self._ascii)
-                detail.border_title = "layer detail"
-                yield detail
-                yield Trajectories(ascii_only=self._ascii, measure=self._measure)
+                yield self.table
+                yield from self.lower.at_start()
         yield Line("message")
         yield FindLine()
         yield KeyBar(self._keymap)
@@ -101,27 +98,6 @@ class MainScreen(Screen[None]):
             self._rows = rows
             self._lay_out()
 
-    def toggle_detail(self) -> None:
-        """Open or close the detail."""
-        wanted = not self.detail_open
-        self.remove_class("-detail-zoomed")
-        self.set_class(wanted, "-detail-on")
-        self.set_class(not wanted, "-detail-off")
-
-    def toggle_detail_zoom(self) -> None:
-        """Give the detail most of the column, or its usual place."""
-        if self.has_class("-detail-zoomed"):
-            self.remove_class("-detail-zoomed")
-            self.set_class(self._detail_was_open, "-detail-on")
-            self.set_class(not self._detail_was_open, "-detail-off")
-        else:
-            self._detail_was_open = self.detail_open
-            self.add_class("-detail-zoomed", "-detail-on").remove_class("-detail-off")
-
-    def toggle_plot(self) -> None:
-        """Open or close the plot."""
-        self.toggle_class("-plot")
-
     def toggle_picture(self) -> bool:
         """Show or hide the picture; return whether it shows now."""
         self._picture = not self._picture
@@ -129,14 +105,33 @@ class MainScreen(Screen[None]):
         return self._picture
 
     @property
-    def detail_open(self) -> bool:
-        """Whether the detail shows."""
-        return self.query_one(Detail).display
+    def shows_picture(self) -> bool:
+        """Whether the picture has its place."""
+        return self._picture
 
     @property
-    def plot_open(self) -> bool:
-        """Whether the plot shows."""
-        return self.query_one(Trajectories).display
+    def preview(self) -> Preview:
+        """The picture pane."""
+        return self.query_one(Preview)
+
+    @property
+    def editor(self) -> PromptEditor:
+        """The prompt editor."""
+        return self.query_one(PromptEditor)
+
+    @property
+    def find_line(self) -> FindLine:
+        """Where a token to find is typed."""
+        return self.query_one(FindLine)
+
+    def line(self, name: str) -> Line:
+        """Return one of the lines: title, answer or message."""
+        return self.query_one(f"#{name}", Line)
+
+    def back_to_table(self) -> None:
+        """Give the table the focus, at once: after `focus()` the next key, typed fast, would go
+        where the focus was."""
+        self.set_focus(self.table)
 
     def on_descendant_focus(self) -> None:
         """Letters act outside the editor only; the key bar says which."""

@@ -66,7 +66,7 @@ async def take(view: View) -> str:
         )
     )
     async with app.run_test(size=view.size) as pilot:
-        await _wait(pilot, lambda: app.preview.drawn and _idle(app), app)
+        await _wait(pilot, lambda: app.main.preview.drawn and _idle(app), app)
         for key in view.keys:
             if key == "wait":
                 await pilot.pause(0.3)

@@ -18,10 +18,15 @@ from textual.screen import Screen
 import tui
 from engine.records import Question, Token
 from tests.tui.fakes import ANSWER, finish, make_rows, make_run
+from tui.actions.keymap import Keymap
+from tui.disk.remembered import Remembered
+from tui.startup import Startup
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.theme import DARK, register_themes, with_own_variables
 from tui.widgets.styles import Styles
+from tui.widgets.view_context import ViewContext
+from tui.worker.asker import Asker
 
 HOSTILE = "\x1b]0;x\x07\x1b[31m[/red][bold] \u202e\r\n\t\u200b日本\U0001f469\u200d\U0001f680 "
 
@@ -129,6 +134,13 @@ def _instead(top: tuple[Token, ...], answer: Token) -> list[Token]:
         replace(token, id=answer.id, text=answer.text) if token.id == ANSWER[0] else token
         for token in top
     ]
+
+
+def context(*, ascii_only: bool = False) -> ViewContext:
+    """What a view in the lower slot is made with, without a worker."""
+    startup = Startup(options=None, question=Question(prompt="Shape:"), ascii=ascii_only)
+    asker = Asker(ViewState(startup.question), startup, lambda _: None)
+    return ViewContext(startup, Keymap(), asker, Remembered())
 
 
 def make_state(*views: RunView) -> ViewState:

@@ -219,6 +219,10 @@ class FakeWorker:
         self.asked: list[tuple[Question, str]] = []
         self.contrasts: list[tuple[float, float]] = []
         self.reads: list[tuple[str, Request]] = []
+        self.read_ids: list[str] = []
+        self.holds_readings = False
+        """Until `answer_reads` is called."""
+        self._unanswered: list[Callable[[], None]] = []
         self.cancelled_readings: list[str] = []
         self.continued: list[str] = []
         self.cancelled = threading.Event()
@@ -255,9 +259,17 @@ class FakeWorker:
     def read(self, run_id: str, request: Request) -> str:
         request_id = f"{len(self.reads):016x}"
         self.reads.append((run_id, request))
+        self.read_ids.append(request_id)
         reading = self._reading(request)
-        self._jobs.put(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
+        self._unanswered.append(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
+        if not self.holds_readings:
+            self.answer_reads()
         return request_id
+
+    def answer_reads(self) -> None:
+        for answer in self._unanswered:
+            self._jobs.put(answer)
+        self._unanswered = []
 
     def cancel_reading(self, request_id: str) -> None:
         self.cancelled_readings.append(request_id)

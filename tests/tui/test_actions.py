@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from textual.keys import key_to_character
 
 from tests.tui.stage import explorer, in_loop
 from tui.actions.keymap import Hint, Keymap, app_bindings, key_name, table_bindings, types
-from tui.actions.registry import ACTIONS
+from tui.actions.registry import ACTIONS, BY_ID
 from tui.app import Explorer
 from tui.views.help.help import Help
 from tui.views.prompt.prompt_editor import PromptEditor
-from tui.views.table.lens_table import LensTable
 
 # What tmux or a legacy terminal swallows, or sends as something else.
 SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", "shift+enter",
@@ -19,10 +20,14 @@ SWALLOWED = {"ctrl+enter", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "alt+enter", 
 
 
 def test_every_action_exists_and_no_key_acts_twice() -> None:
-    for bindings, owner in ((app_bindings(), Explorer), (table_bindings(), LensTable)):
+    for action in ACTIONS:
+        inspect.signature(action.function).bind(None, **action.arguments)
+    for bindings, prefix in ((app_bindings(), ("do", "typed")), (table_bindings(), ("app.do",))):
         for binding in bindings:
-            name = binding.action.removeprefix("typed('").split("(")[0].rstrip("')")
-            assert hasattr(owner, f"action_{name}"), binding.action
+            name, _, identity = binding.action.partition("(")
+            assert name in prefix
+            assert hasattr(Explorer, f"action_{name.removeprefix('app.')}")
+            assert identity.strip("')") in BY_ID, binding.action
     keys = [key for action in ACTIONS for key in action.keys]
     assert len(keys) == len(set(keys))
     assert not SWALLOWED & set(keys)
@@ -73,19 +78,19 @@ async def test_the_users_keymap_acts_and_shows_in_the_help() -> None:
     startup = {"keys": {"detail": "f8,g", "edit": "slash"}}
     async with explorer(startup=startup) as stage:
         await stage.run_done()
-        shown = stage.app.detail_pane.display
+        shown = stage.app.main.lower.view("detail").display
         await stage.press("f8")
-        await stage.until(lambda: stage.app.detail_pane.display is not shown)
+        await stage.until(lambda: stage.app.main.lower.view("detail").display is not shown)
         await stage.press("g")
-        await stage.until(lambda: stage.app.detail_pane.display is shown)
-        cursor = stage.app.table.cursor
+        await stage.until(lambda: stage.app.main.lower.view("detail").display is shown)
+        cursor = stage.app.main.table.cursor
         await stage.press("d", "g", "g")  # d does nothing any more, g is not the first row
-        assert stage.app.table.cursor == cursor
-        assert stage.app.detail_pane.display is shown
+        assert stage.app.main.table.cursor == cursor
+        assert stage.app.main.lower.view("detail").display is shown
         await stage.press("slash")
         assert isinstance(stage.app.focused, PromptEditor)
         await stage.press("g", "slash", "escape", "question_mark")
-        assert stage.app.editor.text.endswith("g/")
+        assert stage.app.main.editor.text.endswith("g/")
         assert isinstance(stage.app.screen, Help)
         await stage.shows("f8 g")
 

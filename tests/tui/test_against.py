@@ -8,7 +8,7 @@ import samples
 from engine.records import Picture, Question
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
 from tui.views.compare.against_list import AgainstList
-from tui.views.compare.compare import Compare
+from tui.views.compare.without import Without
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
@@ -22,7 +22,7 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
     async with explorer(size, startup=WITH_PICTURE) as stage:
         await stage.run_done()
         await stage.press("B")
-        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        await stage.until(lambda: isinstance(stage.app.screen, Without))
         await stage.shows("the picture counts from row 3 on", "none", "JS", "contrast")
         asked = stage.worker.questions[1].counterfactual
         assert asked is not None
@@ -35,15 +35,15 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         await stage.press("P", "d", *"yes, no", "enter")
         await stage.shows("answers, debiased", "yes", "75.0%")
         await stage.press("q", "q")
-        await stage.until(lambda: not isinstance(stage.app.screen, Compare))
+        await stage.until(lambda: not isinstance(stage.app.screen, Without))
         await stage.press("B")  # known by now: nothing is asked again
-        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        await stage.until(lambda: isinstance(stage.app.screen, Without))
         assert len(stage.worker.questions) == 2
 
 
 @at_every_size
 @in_loop
-async def test_everything_in_the_pictures_stead_has_a_line(size: tuple[int, int]) -> None:
+async def test_every_image_replacement_has_a_line(size: tuple[int, int]) -> None:
     async with explorer(size, startup=WITH_PICTURE) as stage:
         await stage.run_done()
         await stage.press("A")
@@ -76,7 +76,7 @@ async def test_a_reopened_session_shows_what_it_has_compared() -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
         await stage.run_done()
         await stage.press("B")
-        await stage.until(lambda: isinstance(stage.app.screen, Compare))
+        await stage.until(lambda: isinstance(stage.app.screen, Without))
         session = stage.app.state.session(row=0, with_live=False)
     async with explorer(startup={"options": None, "session": session}) as stage:
         await stage.shows("cylinder")
@@ -96,8 +96,8 @@ async def test_without_a_picture_there_is_nothing_to_take_away() -> None:
 async def test_a_wrong_name_is_a_line() -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
         await stage.run_done()
-        await stage.app.run_action("instead")
-        await stage.shows("in the picture's stead")
+        await stage.app.run_action("do('instead')")
+        await stage.shows("instead of the picture")
         await stage.press(*"noise=5000", "enter")
         await stage.shows("from 0 to 999")
         assert stage.app.is_running

@@ -14,13 +14,8 @@ from tests.tui.fakes import track
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.state.comparing import compare, differences
 from tui.state.run_view import RunView
-from tui.views.compare.compare import (
-    Compare,
-    CompareTable,
-    diverging_bar,
-    plan_compare,
-    signed_figure,
-)
+from tui.views.compare.compare import Compare, CompareTable
+from tui.views.compare.pair_columns import diverging_bar, plan_pair, signed_figure
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
@@ -155,7 +150,7 @@ def test_what_the_questions_differ_in() -> None:
         ({"chat": False}, ("asked", "as a chat", "raw")),
         ({"system": "Be brief."}, ("system", "-", "Be brief.")),
         ({"prefix": " It"}, ("prefix", "-", " It")),
-        ({"counterfactual": Counterfactual("gray")}, ("in its stead", "-", "gray")),
+        ({"counterfactual": Counterfactual("gray")}, ("image replacement", "-", "gray")),
         ({"model": replace(OTHER, name="org/b")}, ("model", "org/other", "org/b")),
         ({"picture": Picture(path="/b/y.png", sha256="a" * 64)}, ("picture", "x.png", "y.png")),
     ):
@@ -197,7 +192,7 @@ def test_a_difference_has_its_sign_and_its_place(difference: float) -> None:
 
 @given(st.integers(56, 240), st.integers(0, 2), st.booleans())
 def test_the_columns_fit(width: int, answers: int, by_depth: bool) -> None:
-    plan = plan_compare(width, answers, by_depth)
+    plan = plan_pair(width, answers, by_depth)
     used = plan.layer + 2 * plan.side + plan.mark + answers * plan.change
     assert plan.count >= 1
     assert plan.token >= 4

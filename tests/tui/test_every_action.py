@@ -18,7 +18,7 @@ async def back(stage: Stage) -> None:
     """Close what is open, and wait until the worker is idle."""
     for _ in range(5):
         await stage.until(lambda: not stage.app.state.busy and not stage.app.state.queued)
-        if not stage.app.has_dialog and not stage.app.find_line.is_open:
+        if not stage.app.has_dialog and not stage.app.main.find_line.is_open:
             break
         await stage.press("escape")
     assert not stage.app.has_dialog
@@ -37,7 +37,7 @@ async def test_every_action(size: tuple[int, int]) -> None:
             if action.keys:
                 await stage.press(action.keys[0])
             else:
-                await stage.app.run_action(action.name)
+                await stage.app.run_action(f"do({action.id!r})")
             await stage.pilot.pause()
             await back(stage)
             assert stage.app.is_running, action.id

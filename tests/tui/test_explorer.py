@@ -183,8 +183,8 @@ async def test_help(size: tuple[int, int]) -> None:
 async def test_presets() -> None:
     async with explorer() as stage:
         await stage.run_done()
-        await stage.until(lambda: stage.app.presets)
-        presets = [preset.prompt for preset in stage.app.presets]
+        await stage.until(lambda: stage.app.shown.presets)
+        presets = [preset.prompt for preset in stage.app.shown.presets]
         here = presets.index(PROMPT)
         await stage.press("right_square_bracket")
         assert editor(stage).text == presets[here + 1]
@@ -287,7 +287,7 @@ async def test_save_and_reopen(tmp_path: Path, key: str) -> None:
         await stage.press(key)
         await stage.shows("saved 2 runs to lenscope-")
         await stage.press("q")
-        assert stage.app.last_words is None
+        assert stage.app.leaving.last_words is None
     (file,) = tmp_path.glob("lenscope-*.json")
     session = read_session(file)
     assert [run.status for run in session.runs] == ["done", "done"]
@@ -326,7 +326,7 @@ async def test_quitting_keeps_unsaved_runs(tmp_path: Path, key: str) -> None:
         await stage.until(lambda: not stage.app.is_running)
     assert stage.worker.stopped
     (file,) = (tmp_path / "state" / "lenscope" / "sessions").glob("*.json")
-    assert str(file) in (stage.app.last_words or "")
+    assert str(file) in (stage.app.leaving.last_words or "")
     assert file.parent.stat().st_mode & 0o777 == 0o700
     (run,) = read_session(file).runs
     assert (run.status, len(run.rows)) == ("cancelled", 6)

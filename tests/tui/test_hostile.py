@@ -21,8 +21,9 @@ from engine.records import (
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
+from tui.actions.runs import show_run
 from tui.views.compare.against_list import AgainstList
-from tui.views.compare.compare import Compare
+from tui.views.compare.without import Without
 from tui.views.prompt.prompt_editor import PromptEditor
 
 EVIL = "\x1b]0;PWNED\x07[/red][/ \u202e\u200d\r\n\x9b2J"
@@ -110,23 +111,23 @@ async def test_hostile_counterfactuals(size: tuple[int, int], whole: bool) -> No
     session = hostile_comparisons(picture)
     async with explorer(size, startup={"options": None, "session": session}) as stage:
         for view in stage.app.state.runs:
-            stage.app.show_run(view)
+            show_run(stage.app, view)
             await stage.pilot.pause()
             assert_harmless(stage)
         for index, view in enumerate(stage.app.state.runs[1:], 1):
             stage.app.push_screen(
-                Compare(
+                Without(
                     stage.app.state.runs[0],
                     view,
-                    ascii_only=False,
-                    comparison=session.comparisons[index - 1],
+                    session.comparisons[index - 1],
+                    stage.app.context,
                 )
             )
             await stage.press("P", "G", "s")
-            assert isinstance(stage.app.screen, Compare)
+            assert isinstance(stage.app.screen, Without)
             assert_harmless(stage)
             await stage.press("q")
-        stage.app.show_run(stage.app.state.runs[0])
+        show_run(stage.app, stage.app.state.runs[0])
         stage.app.push_screen(
             AgainstList(stage.app.state, stage.app.state.runs[0], ascii_only=False)
         )

@@ -12,7 +12,7 @@ at_every_size = pytest.mark.parametrize("size", SIZES)
 
 def reversed_words(stage: Stage) -> list[str]:
     """What the table marks as found, on the screen."""
-    table = stage.app.table
+    table = stage.app.main.table
     lines = [table.render_line(y) for y in range(table.size.height)]
     return [
         segment.text.strip()
@@ -28,25 +28,25 @@ async def test_slash_finds_a_token_and_n_goes_on(size: tuple[int, int]) -> None:
     async with explorer(size, layers=30, forms_at=15) as stage:
         await stage.run_done()
         await stage.press("g", "slash", *"two")
-        await stage.until(lambda: stage.app.find_line.is_open)
+        await stage.until(lambda: stage.app.main.find_line.is_open)
         await stage.until(lambda: "␣two" in reversed_words(stage))
-        first = stage.app.table.cursor
+        first = stage.app.main.table.cursor
         assert first > 0
         await stage.press("enter")
         await stage.shows("'two': row 1 of")
-        assert not stage.app.find_line.is_open
-        assert stage.app.focused is stage.app.table
+        assert not stage.app.main.find_line.is_open
+        assert stage.app.focused is stage.app.main.table
         await stage.press("n")
         await stage.shows("'two': row 2 of")
-        assert stage.app.table.cursor > first
+        assert stage.app.main.table.cursor > first
         await stage.press("N", "N")
-        assert stage.app.table.cursor > first  # round to the last
+        assert stage.app.main.table.cursor > first  # round to the last
         await stage.press("slash", *"nowhere", "enter")
         await stage.shows("no row shows 'nowhere'")
         await stage.press("slash", "escape")
         await stage.until(lambda: not reversed_words(stage))
         await stage.press("n")  # nothing is looked for: asks what
-        assert stage.app.find_line.is_open
+        assert stage.app.main.find_line.is_open
 
 
 @in_loop
@@ -62,12 +62,12 @@ async def test_letters_in_the_search_are_no_commands() -> None:
 async def test_columns_are_chosen() -> None:
     async with explorer((200, 60)) as stage:
         await stage.run_done()
-        assert " KL" not in stage.app.table.render_line(0).text
+        assert " KL" not in stage.app.main.table.render_line(0).text
         await stage.press("C")
         await stage.shows("columns", "kl", "rms")
         await stage.press("space", "j", "space", "enter")  # entropy off, the next one on
         await stage.until(lambda: stage.app.state.look.figures != ("entropy",))
-        head = stage.app.table.render_line(0).text
+        head = stage.app.main.table.render_line(0).text
         assert "entropy" not in head
         assert stage.app.state.look.figures == ("rms",)
         assert "rms" in head
@@ -82,10 +82,10 @@ async def test_enter_makes_the_detail_large_and_asks_for_more_tokens(
 ) -> None:
     async with explorer(size) as stage:
         await stage.run_done()
-        small = stage.app.detail_pane.size.height
+        small = stage.app.main.lower.view("detail").size.height
         await stage.press("enter")
-        await stage.until(lambda: stage.app.detail_pane.size.height > max(small, 8))
-        room = stage.app.detail_pane.capacity
+        await stage.until(lambda: stage.app.main.lower.view("detail").size.height > max(small, 8))
+        room = stage.app.main.lower.view("detail").capacity
         if room > 10:
             run = stage.app.state.current
             assert run is not None
@@ -95,7 +95,7 @@ async def test_enter_makes_the_detail_large_and_asks_for_more_tokens(
         await stage.press("j")
         await stage.shows("▲")
         await stage.press("enter")
-        await stage.until(lambda: stage.app.detail_pane.size.height == small)
+        await stage.until(lambda: stage.app.main.lower.view("detail").size.height == small)
 
 
 @at_every_size
@@ -103,7 +103,7 @@ async def test_enter_makes_the_detail_large_and_asks_for_more_tokens(
 async def test_the_plot_opens_follows_and_changes_its_measure(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
         await stage.run_done()
-        assert not stage.app.plot_pane.display
+        assert not stage.app.main.lower.is_open("plot")
         await stage.press("P")
         await stage.shows("probability over the layers", "␣cylinder")
         await stage.press("percent_sign")
@@ -112,7 +112,7 @@ async def test_the_plot_opens_follows_and_changes_its_measure(size: tuple[int, i
         await stage.shows("rank")
         await stage.press("j", "G")
         await stage.press("P")
-        await stage.until(lambda: not stage.app.plot_pane.display)
+        await stage.until(lambda: not stage.app.main.lower.view("plot").display)
 
 
 @at_every_size
@@ -127,7 +127,7 @@ async def test_any_token_is_tracked_by_typing_it(size: tuple[int, int]) -> None:
         assert run is not None
         await stage.until(lambda: any(known.why == "user" for known in run.run.tracked))
         assert stage.app.state.pinned == {300: " cube"}
-        assert stage.app.plot_pane.display
+        assert stage.app.main.lower.view("plot").display
         await stage.press("r")
         await stage.run_done(2)
         assert stage.worker.tracks == [(), (300,)]

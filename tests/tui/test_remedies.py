@@ -14,9 +14,9 @@ from engine.errors import BadInput, CannotLoad, Remedy
 from engine.events import Trouble
 from engine.records import Question
 from tui.actions.keymap import Keymap
-from tui.actions.remedies import with_keys
 from tui.state.view_state import ViewState
 from tui.text.remedies import FLAGS, error_line, with_flags
+from tui.widgets.remedies import with_keys
 from tui.widgets.status import message_line
 
 AGAIN = {Remedy.RUN_AGAIN}

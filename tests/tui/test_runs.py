@@ -25,7 +25,7 @@ async def test_one_key_runs_all_presets_of_the_set(size: tuple[int, int]) -> Non
         await stage.until(lambda: isinstance(stage.app.screen, History))
         await stage.run_done(5)
         prompts = [question.prompt for question in stage.worker.questions[1:]]
-        assert prompts == [p.prompt for p in stage.app.presets if p.place.startswith("clevr")]
+        assert prompts == [p.prompt for p in stage.app.shown.presets if p.place.startswith("clevr")]
         await stage.shows("Material of the main", "cylinder", "99.0%")
         await stage.press("escape")
         await stage.shows("run 5/5")
@@ -57,11 +57,11 @@ async def test_the_question_follows_the_run_that_is_shown(tmp_path: Path) -> Non
         await stage.press("e", *"?", "ctrl+r", "escape")
         await stage.run_done(2)
         await stage.press("comma")
-        assert stage.app.editor.text == PROMPT
+        assert stage.app.main.editor.text == PROMPT
         await stage.press("full_stop")
-        assert stage.app.editor.text == PROMPT + "?"
+        assert stage.app.main.editor.text == PROMPT + "?"
         await stage.press("e", "x", "escape", "comma")  # what was typed and not run stays
-        assert stage.app.editor.text == PROMPT + "?x"
+        assert stage.app.main.editor.text == PROMPT + "?x"
         stage.app.asker.set_picture(Picture(str(tmp_path / "red.png")))
         await stage.press("full_stop", "comma")
         assert stage.app.state.question.picture == Picture(str(tmp_path / "red.png"))
@@ -128,5 +128,5 @@ async def test_a_menu_offers_the_presets_and_what_was_asked() -> None:
         await stage.press("w")
         await stage.shows("COCO", "Place:", "Material of the main object:")
         await stage.press(*"place", "enter")
-        await stage.until(lambda: stage.app.editor.text == "Place:")
+        await stage.until(lambda: stage.app.main.editor.text == "Place:")
         assert len(stage.worker.questions) == 1

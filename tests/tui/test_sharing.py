@@ -10,6 +10,7 @@ import pytest
 
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
+from tui.actions.sharing import write
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
@@ -32,7 +33,7 @@ async def test_the_row_and_the_table_are_copied(size: tuple[int, int]) -> None:
 async def test_the_format_is_chosen_from_the_palette() -> None:
     async with explorer() as stage:
         await stage.run_done()
-        await stage.app.run_action("copy_as")
+        await stage.app.run_action("do('copy-as')")
         await stage.shows("markdown", "json")
         await stage.press(*"json", "enter")
         await stage.shows("copied 11 rows as json")
@@ -43,11 +44,11 @@ async def test_the_format_is_chosen_from_the_palette() -> None:
 async def test_the_line_that_reproduces_the_run_is_copied() -> None:
     async with explorer() as stage:
         await stage.run_done()
-        await stage.app.run_action("copy_command")
+        await stage.app.run_action("do('copy-command')")
         await stage.shows("copied the command of this run")
         assert stage.app.clipboard.startswith("lenscope run ")
         assert PROMPT in stage.app.clipboard
-        await stage.app.run_action("copy_python")
+        await stage.app.run_action("do('copy-python')")
         await stage.shows("copied the Python of this run")
         compile(stage.app.clipboard, "copied", "exec")
 
@@ -70,7 +71,7 @@ async def test_the_run_is_exported(size: tuple[int, int], tmp_path: Path) -> Non
         await stage.shows("csv", "markdown", "svg")
         await stage.press("escape")
         for name in ("csv", "json", "svg"):
-            stage.app._write(stage.app.state.current, (name, tmp_path / f"run.{name}"))  # type: ignore[arg-type]
+            write(stage.app, stage.app.state.current, (name, tmp_path / f"run.{name}"))  # type: ignore[arg-type]
             await stage.until(lambda name=name: (tmp_path / f"run.{name}").is_file())  # type: ignore[misc]
         await stage.shows("wrote run.svg")
     assert "cylinder" in (tmp_path / "run.csv").read_text()

@@ -46,7 +46,7 @@ async def plain(stage: Stage) -> None:
 
 async def trajectories(stage: Stage) -> None:
     await stage.press("P")
-    await stage.until(lambda: stage.app.plot_pane._plot is not None)
+    await stage.until(lambda: stage.app.main.lower.view("plot")._plot is not None)
     await stage.pilot.pause(0.6)
 
 
@@ -91,7 +91,7 @@ def test_it_looks_as_it_did(
         }
         async with explorer(size, startup=startup, layers=28, forms_at=14) as stage:
             await stage.run_done()
-            await stage.until(lambda: stage.app.preview.drawn)
+            await stage.until(lambda: stage.app.main.preview.drawn)
             await stage.pilot.pause(0.3)
             await view(stage)
             taken.append(picture_of(stage))

@@ -19,16 +19,18 @@ TRACKED = ((17, " cylinder"), (40, " red"))
 class Teller(Theatre):
     """Answers like the worker, when it is let."""
 
-    def __init__(self, play: TrackDialog) -> None:
-        super().__init__(play)
-        self.dialog = play
+    def __init__(
+        self, tracked: tuple[tuple[int, str], ...], *, reason: str, ascii_only: bool
+    ) -> None:
+        self.dialog = TrackDialog(tracked, self.ask, reason=reason, ascii_only=ascii_only)
+        super().__init__(self.dialog)
         self.wanted: list[str] = []
         self.deaf = False
 
-    def on_track_dialog_wanted(self, message: TrackDialog.Wanted) -> None:
-        self.wanted.append(message.typed)
+    def ask(self, typed: str) -> None:
+        self.wanted.append(typed)
         if not self.deaf:
-            self.dialog.offer(found(message.typed))
+            self.call_later(self.dialog.hear, [found(typed)])
 
 
 def found(typed: str) -> SpellingsFound:
@@ -53,7 +55,7 @@ async def dialog(
     ascii_only: bool = False,
     size: tuple[int, int] = (120, 40),
 ) -> AsyncIterator[tuple[Stage, Teller]]:
-    app = Teller(TrackDialog(tracked, reason=reason, ascii_only=ascii_only))
+    app = Teller(tracked, reason=reason, ascii_only=ascii_only)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield Stage(app, pilot), app
@@ -103,7 +105,7 @@ async def test_the_cursor_stays_on_a_token_that_more_come_around() -> None:
         app.deaf = True
         await stage.press("down", *"ab")
         await stage.press("down")
-        app.dialog.offer(found("ab"))
+        app.dialog.hear([found("ab")])
         await stage.press("tab", "enter")
         assert app.results == [(TRACKED[0],)]  # the second one was under the cursor
 
@@ -115,7 +117,7 @@ async def test_enter_waits_for_the_answer() -> None:
         await stage.press(*"ab", "enter")
         assert "looking for its tokens" in stage.text
         assert app.results == []
-        app.dialog.offer(found("ab"))
+        app.dialog.hear([found("ab")])
         await stage.press("enter")
         assert app.results == [(*TRACKED, (300, " ab"))]
 
@@ -173,9 +175,8 @@ async def test_it_closes_without_a_change(key: str) -> None:
 async def test_hostile_tokens_are_shown_safely(ascii_only: bool) -> None:
     async with dialog(((5, HOSTILE),), ascii_only=ascii_only, size=(80, 24)) as (stage, app):
         await stage.press("[")
-        app.dialog.offer(
-            SpellingsFound("[", tuple(Spelling(n, HOSTILE, HOSTILE * 9, False) for n in range(40)))
-        )
+        spellings = tuple(Spelling(n, HOSTILE, HOSTILE * 9, False) for n in range(40))
+        app.dialog.hear([SpellingsFound("[", spellings)])
         await stage.pilot.pause()
         assert "\\x1b]0;x\\x07" in stage.text
         assert stage.text.isascii() == ascii_only

@@ -14,6 +14,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.records import LayerReading, Question, Token, Tracked
+from tests.tui.dialog_stage import context
 from tests.tui.fakes import finish, make_rows, make_run, track
 from tests.tui.stage import in_loop
 from tests.tui.test_show import HOSTILE
@@ -58,7 +59,7 @@ class Stand(App[None]):
 async def stand(
     size: tuple[int, int], *, ascii_only: bool = False
 ) -> AsyncIterator[tuple[Stand, Pilot[None]]]:
-    app = Stand(Trajectories(ascii_only=ascii_only))
+    app = Stand(Trajectories(context(ascii_only=ascii_only)))
     async with app.run_test(size=size) as pilot:
         yield app, pilot
 

@@ -9,7 +9,7 @@ from typing import Final
 from textual.binding import Binding
 from textual.keys import key_to_character
 
-from tui.actions.registry import ACTIONS, Action, Scope
+from tui.actions.registry import ACTIONS, BY_ID, Action, Scope
 
 _ALWAYS: Final = frozenset({"cancel", "leave", "help"})
 """What also works while a dialog is open."""
@@ -23,7 +23,8 @@ _BAR: Final = (
     "help", "leave",
 )  # fmt: skip
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
-"""What the key bar shows, the most useful first, by id; how many depends on the width."""
+"""What the key bar shows, the most useful first, by id; how many depends on the width. Whatever
+else has a word for it comes before the last two."""
 
 _UNBOUND: Final = "unbound"
 """No terminal sends this key. A user's keymap can only replace keys, not take them away."""
@@ -58,7 +59,7 @@ class Hint:
     key: str
     word: str
     action: str = ""
-    """What a click on it runs; empty where it stands for several."""
+    """The id of what a click on it does; empty where it stands for several."""
 
     @property
     def width(self) -> int:
@@ -104,12 +105,11 @@ class Keymap:
 
     def bar(self, *, editing: bool) -> list[Hint]:
         """Return what can be pressed here, the most useful first."""
-        by_id = {action.id: action for action in ACTIONS}
-        hints = [Hint("esc", "table", "leave_editor") if editing else Hint("jk", "layers")]
-        for action in (by_id[identity] for identity in (_EDITING_BAR if editing else _BAR)):
+        hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk", "layers")]
+        for action in _bar_actions(editing):
             keys = [key for key in self.keys(action) if not (editing and types(key))]
             if keys:
-                hints.append(Hint(self._bar_key(action, keys[0]), action.hint, action.name))
+                hints.append(Hint(self._bar_key(action, keys[0]), action.hint, action.id))
         return hints
 
     def _bar_key(self, action: Action, key: str) -> str:
@@ -123,7 +123,7 @@ def app_bindings() -> list[Binding]:
     """Return the bindings of the app.
 
     All but a few win over every widget, at once, in the order of the keys: a key that a widget
-    passed on would come behind the next one. What types something goes through `action_typed`,
+    passed on would come after the next one. What types something goes through `action_typed`,
     which the app allows only where nothing is being typed.
     """
     bindings: list[Binding] = []
@@ -135,7 +135,7 @@ def app_bindings() -> list[Binding]:
             bindings.append(
                 Binding(
                     ",".join(keys) or _UNBOUND,
-                    f"typed({action.name!r})" if typed else action.name,
+                    f"typed({action.id!r})" if typed else f"do({action.id!r})",
                     action.title,
                     show=False,
                     priority=not identity.endswith(".late"),
@@ -148,21 +148,18 @@ def app_bindings() -> list[Binding]:
 def table_bindings() -> list[Binding]:
     """Return the bindings that act while the table has the focus."""
     return [
-        Binding(",".join(keys) or _UNBOUND, action.name, action.title, show=False, id=identity)
+        Binding(
+            ",".join(keys) or _UNBOUND, f"app.do({action.id!r})", action.title, show=False, id=third
+        )
         for action in ACTIONS
         if action.scope is Scope.TABLE
-        for identity, keys in _thirds(action.id, action.keys)
+        for third, keys in _thirds(action.id, action.keys)
     ]
 
 
-def works_in_dialogs(name: str) -> bool:
+def works_in_dialogs(identity: str) -> bool:
     """Return whether an action may run while a dialog is open."""
-    return name in _ALWAYS
-
-
-def is_ours(name: str) -> bool:
-    """Return whether a name, without its parameters, is an action of the registry."""
-    return any(action.name.partition("(")[0] == name for action in ACTIONS)
+    return identity in _ALWAYS
 
 
 def types(key: str) -> bool:
@@ -174,6 +171,15 @@ def key_name(key: str, *, ascii_only: bool = False) -> str:
     """Return a key as people write it."""
     name = _KEY_NAMES.get(key) or _character(key) or key
     return key if ascii_only and not name.isascii() else name
+
+
+def _bar_actions(editing: bool) -> list[Action]:
+    if editing:
+        return [BY_ID[identity] for identity in _EDITING_BAR]
+    listed = {*_BAR, *_EDITING_BAR}
+    others = [action for action in ACTIONS if action.hint and action.id not in listed]
+    known = [BY_ID[identity] for identity in _BAR]
+    return [*known[:-2], *others, *known[-2:]]
 
 
 def _character(key: str) -> str | None:

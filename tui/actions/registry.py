@@ -1,5 +1,8 @@
 """The one registry of actions: bindings, key bar, help, command palette and the user's own keymap
-are made from it.
+are made from it. The views of `tui.views.registry` are in it, too: showing one is an action.
+
+An action names its function and does not import it, so that whoever wants to know which actions
+there are (the settings check the user's keymap) loads nothing heavy.
 
 Keys that tmux or a legacy terminal swallows (ctrl+enter, ctrl+j/m/h/i, alt+enter, F11) are not
 used; Esc is never the only way out.
@@ -7,9 +10,14 @@ used; Esc is never the only way out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from pkgutil import resolve_name
+from types import MappingProxyType
+from typing import Any, Final
+
+from tui.views.registry import VIEWS, View
 
 
 class Scope(Enum):
@@ -26,96 +34,163 @@ class Action:
 
     id: str
     """Its name in the user's keymap."""
-    name: str
-    """The app runs `action_<name>`; the table does for actions in its scope."""
     title: str
     """A whole phrase, for help and palette."""
     group: str
+    run: str
+    """The function that does it, such as "tui.actions.asking:run". It is called with the app, and
+    with `arguments`."""
     keys: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     scope: Scope = Scope.ANYWHERE
     hint: str = ""
     """A word for the key bar; empty keeps the action out of it."""
     palette: bool = True
 
+    @property
+    def function(self) -> Callable[..., None]:
+        """What `run` names, imported when it is first needed."""
+        function: Callable[..., None] = resolve_name(self.run)
+        return function
+
 
 _ASK: Final = "Ask"
 _READ: Final = "Read the table"
-_VIEW: Final = "Look"
+_LOOK: Final = "Look"
 _RUNS: Final = "Runs"
 _FILES: Final = "Files and models"
 _PROGRAM: Final = "Program"
 
-
-def _table(identity: str, name: str, title: str, *keys: str) -> Action:
-    return Action(identity, name, title, _READ, keys, Scope.TABLE, palette=False)
+GROUPS: Final = (_ASK, _READ, _LOOK, _RUNS, _FILES, _PROGRAM)
 
 
-ACTIONS: Final[tuple[Action, ...]] = (
-    Action("run", "run", "Run the question", _ASK, ("r", "ctrl+r", "f5"), hint="run"),
-    Action("cancel", "cancel", "Cancel what runs, or copy the selection", _ASK, ("ctrl+c",)),
-    Action("edit", "edit", "Edit the prompt", _ASK, ("e", "i"), hint="edit"),
-    Action("next-preset", "preset(1)", "Next preset prompt", _ASK, ("]", "f4"), hint="preset"),
-    Action("previous-preset", "preset(-1)", "Previous preset prompt", _ASK, ("[", "f3")),
-    Action("prompts", "prompts", "Choose a prompt from a menu", _ASK, ("w", "f2"), hint="prompts"),
-    Action("run-presets", "run_presets", "Run every preset of this set", _ASK, ("a",), hint="all"),
-    Action("norm", "norm", "Final norm on or off (runs again)", _ASK, ("m",), hint="norm"),
-    Action("more", "more(1)", "One more token per layer", _ASK, ("plus", "="), hint="top-k"),
-    Action("less", "more(-1)", "One less token per layer", _ASK, ("minus",)),
-    Action("continue", "continue", "Continue the answer, up to 20 tokens", _ASK, ("c",)),
-    _table("down", "cursor(1)", "Down a layer", "j", "down"),
-    _table("up", "cursor(-1)", "Up a layer", "k", "up"),
-    _table("page-down", "page(1)", "Down a page", "pagedown", "ctrl+f"),
-    _table("page-up", "page(-1)", "Up a page", "pageup"),
-    _table("half-page-down", "page(0.5)", "Down half a page", "ctrl+d"),
-    _table("half-page-up", "page(-0.5)", "Up half a page", "ctrl+u"),
-    _table("first-row", "edge(-1)", "The first row", "g", "home"),
-    _table("last-row", "edge(1)", "The last row", "G", "end"),
-    _table("later-tokens", "columns(1)", "Later tokens", "l", "right"),
-    _table("earlier-tokens", "columns(-1)", "Earlier tokens", "h", "left"),
-    Action("find", "find", "Find a token", _READ, ("slash",), hint="find"),
-    Action("find-next", "find_next(1)", "The next row with it", _READ, ("n",)),
-    Action("find-previous", "find_next(-1)", "The previous row with it", _READ, ("N",)),
-    Action("columns", "choose_columns", "Choose the columns", _READ, ("C",)),
-    Action("detail", "detail", "Show or hide the layer detail", _VIEW, ("d",), hint="detail"),
-    Action("zoom-detail", "zoom_detail", "The detail, large or small", _VIEW, ("enter",)),
-    Action("plot", "plot", "Show or hide the trajectories", _VIEW, ("P",), hint="plot"),
-    Action("measure", "measure", "Plot p, log p or rank", _VIEW, ("percent_sign",)),
-    Action("track", "track", "Track tokens by typing them", _VIEW, ("t",), hint="track"),
-    Action("picture", "picture", "Show or hide the picture", _VIEW, ("p",), hint="picture"),
-    Action("seen", "seen", "What the model sees of it, or the picture", _VIEW, ("v",)),
-    Action("zoom-picture", "zoom_picture", "The picture, large", _VIEW, ("z",)),
-    Action("theme", "theme", "Choose a theme", _VIEW, ("T",)),
-    Action("leave-editor", "leave_editor", "Leave the editor", _VIEW, ("escape",), palette=False),
-    Action("next-pane", "focus_next", "Next pane", _VIEW, ("tab",), palette=False),
-    Action(
-        "previous-pane", "focus_previous", "Previous pane", _VIEW, ("shift+tab",), palette=False
+def _action(
+    group: str,
+    identity: str,
+    run: str,
+    title: str,
+    *keys: str,
+    hint: str = "",
+    palette: bool = True,
+    scope: Scope = Scope.ANYWHERE,
+    **arguments: Any,
+) -> Action:
+    run = f"tui.actions.{run}"
+    return Action(identity, title, group, run, keys, arguments, scope, hint, palette)
+
+
+def _table(identity: str, run: str, title: str, *keys: str, **arguments: Any) -> Action:
+    return _action(
+        _READ, identity, f"table:{run}", title, *keys,
+        scope=Scope.TABLE, palette=False, **arguments,
+    )  # fmt: skip
+
+
+def _of_view(view: View) -> Action:
+    """Showing a view is an action."""
+    return Action(
+        id=view.id,
+        title=view.help,
+        group=view.group,
+        run=view.opens or "tui.actions.reading:toggle",
+        keys=view.keys,
+        arguments={} if view.opens else {"view": view.id},
+        hint=view.hint,
+        palette=view.palette,
+    )
+
+
+_OWN: Final = (
+    _action(_ASK, "run", "asking:run", "Run the question", "r", "ctrl+r", "f5", hint="run"),
+    _action(_ASK, "cancel", "asking:cancel", "Cancel what runs, or copy the selection", "ctrl+c"),
+    _action(_ASK, "edit", "asking:edit", "Edit the prompt", "e", "i", hint="edit"),
+    _action(
+        _ASK, "next-preset", "asking:preset", "Next preset prompt", "]", "f4", hint="preset", step=1
     ),
-    Action("history", "history", "The runs of the session", _RUNS, ("H",), hint="runs"),
-    Action("next-run", "switch(1)", "Next run", _RUNS, (".",)),
-    Action("previous-run", "switch(-1)", "Previous run", _RUNS, ("comma",)),
-    Action("compare", "compare", "Compare with the run before", _RUNS, ("b",)),
-    Action("without", "without", "The same without the picture", _RUNS, ("B",), hint="without"),
-    Action("against", "against", "Everything in the picture's stead", _RUNS, ("A",)),
-    Action("instead", "instead", "Choose what stands in its stead", _RUNS),
-    Action("sweep", "sweep", "The sweep: what it shows, its items", _RUNS, ("I",)),
-    Action("rename", "rename", "Give this run a title", _RUNS, ("f6",)),
-    Action("delete", "delete", "Delete this run", _RUNS, ("delete",)),
-    Action("undo", "undo_delete", "Bring a deleted run back", _RUNS, ("u",)),
-    Action("open", "open", "Open a picture or a session", _FILES, ("o", "ctrl+o"), hint="open"),
-    Action("save", "save", "Save the session", _FILES, ("s", "ctrl+s"), hint="save"),
-    Action("recover", "recover", "Reopen what was not closed", _FILES, ("R",)),
-    Action("models", "models", "Choose another model", _FILES, ("M",), hint="models"),
-    Action("load", "load", "Load the model of this run", _FILES, ("L",)),
-    Action("copy-row", "copy_row", "Copy the row", _FILES, ("y",), hint="copy"),
-    Action("copy-table", "copy_table", "Copy the table", _FILES, ("Y",)),
-    Action("copy-as", "copy_as", "Copy as TSV, Markdown, JSON", _FILES),
-    Action("copy-command", "copy_command", "Copy as command: lenscope run ...", _FILES),
-    Action("copy-python", "copy_python", "Copy as Python", _FILES),
-    Action("export", "export", "Export the run or the view", _FILES, ("x",), hint="export"),
-    Action("help", "help", "Help", _PROGRAM, ("question_mark", "f1"), hint="help", palette=False),
-    Action("palette", "command_palette", "All commands", _PROGRAM, ("ctrl+p",), palette=False),
-    Action("suspend", "suspend_process", "Suspend (fg resumes)", _PROGRAM, ("ctrl+z",)),
-    Action("leave", "leave", "Quit; unsaved runs are kept", _PROGRAM, ("q", "ctrl+q"), hint="quit"),
-)  # fmt: skip
+    _action(_ASK, "previous-preset", "asking:preset", "Previous preset prompt", "[", "f3", step=-1),
+    _action(
+        _ASK, "prompts", "asking:prompts", "Choose a prompt from a menu", "w", "f2", hint="prompts"
+    ),
+    _action(
+        _ASK, "run-presets", "asking:run_presets", "Run every preset of this set", "a", hint="all"
+    ),
+    _action(_ASK, "norm", "asking:norm", "Final norm on or off (runs again)", "m", hint="norm"),
+    _action(
+        _ASK, "more", "asking:more", "One more token per layer", "plus", "=", hint="top-k", step=1
+    ),
+    _action(_ASK, "less", "asking:more", "One fewer token per layer", "minus", step=-1),
+    _action(_ASK, "continue", "asking:proceed", "Continue the answer, up to 20 tokens", "c"),
+    _table("down", "cursor", "Down a layer", "j", "down", step=1),
+    _table("up", "cursor", "Up a layer", "k", "up", step=-1),
+    _table("page-down", "page", "Down a page", "pagedown", "ctrl+f", pages=1),
+    _table("page-up", "page", "Up a page", "pageup", pages=-1),
+    _table("half-page-down", "page", "Down half a page", "ctrl+d", pages=0.5),
+    _table("half-page-up", "page", "Up half a page", "ctrl+u", pages=-0.5),
+    _table("first-row", "edge", "The first row", "g", "home", side=-1),
+    _table("last-row", "edge", "The last row", "G", "end", side=1),
+    _table("later-tokens", "columns", "Later tokens", "l", "right", step=1),
+    _table("earlier-tokens", "columns", "Earlier tokens", "h", "left", step=-1),
+    _action(_READ, "find", "reading:find", "Find a token", "slash", hint="find"),
+    _action(_READ, "find-next", "reading:find_next", "The next row with it", "n", step=1),
+    _action(_READ, "find-previous", "reading:find_next", "The previous row with it", "N", step=-1),
+    _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
+    _action(
+        _LOOK,
+        "zoom-detail",
+        "reading:enlarge",
+        "The detail, large or small",
+        "enter",
+        view="detail",
+    ),
+    _action(_LOOK, "measure", "reading:measure", "Plot p, log p or rank", "percent_sign"),
+    _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
+    _action(_LOOK, "seen", "picture:seen", "What the model sees of it, or the picture", "v"),
+    _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
+    _action(
+        _LOOK, "leave-editor", "asking:leave_editor", "Leave the editor", "escape", palette=False
+    ),
+    _action(_LOOK, "next-pane", "program:next_pane", "Next pane", "tab", palette=False),
+    _action(
+        _LOOK, "previous-pane", "program:previous_pane", "Previous pane", "shift+tab", palette=False
+    ),
+    _action(_RUNS, "next-run", "runs:switch", "Next run", ".", step=1),
+    _action(_RUNS, "previous-run", "runs:switch", "Previous run", "comma", step=-1),
+    _action(
+        _RUNS, "instead", "counterfactuals:choose", "Choose what is shown instead of the picture"
+    ),
+    _action(_RUNS, "rename", "runs:rename", "Give this run a title", "f6"),
+    _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete"),
+    _action(_RUNS, "undo", "runs:undo_delete", "Bring a deleted run back", "u"),
+    _action(
+        _FILES, "open", "files:open_file", "Open a picture or a session", "o", "ctrl+o", hint="open"
+    ),
+    _action(_FILES, "save", "files:save", "Save the session", "s", "ctrl+s", hint="save"),
+    _action(_FILES, "recover", "files:recover", "Reopen what was not closed", "R"),
+    _action(_FILES, "models", "asking:models", "Choose another model", "M", hint="models"),
+    _action(_FILES, "load", "asking:load_shown", "Load the model of this run", "L"),
+    _action(_FILES, "copy-row", "sharing:copy_row", "Copy the row", "y", hint="copy"),
+    _action(_FILES, "copy-table", "sharing:copy_table", "Copy the table", "Y"),
+    _action(_FILES, "copy-as", "sharing:copy_as", "Copy as TSV, Markdown, JSON"),
+    _action(_FILES, "copy-command", "sharing:copy_command", "Copy as command: lenscope run ..."),
+    _action(_FILES, "copy-python", "sharing:copy_python", "Copy as Python"),
+    _action(_FILES, "export", "sharing:export", "Export the run or the view", "x", hint="export"),
+    _action(_FILES, "screenshot", "sharing:shoot_screen", "Picture of the screen, saved as SVG"),
+    _action(_PROGRAM, "palette", "program:palette", "All commands", "ctrl+p", palette=False),
+    _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),
+    _action(
+        _PROGRAM,
+        "leave",
+        "program:leave",
+        "Quit; unsaved runs are kept",
+        "q",
+        "ctrl+q",
+        hint="quit",
+    ),
+)
 
-GROUPS: Final = tuple(dict.fromkeys(action.group for action in ACTIONS))
+ACTIONS: Final[tuple[Action, ...]] = tuple(
+    sorted((*map(_of_view, VIEWS), *_OWN), key=lambda action: GROUPS.index(action.group))
+)
+"""Group by group; in each the views come first."""
+
+BY_ID: Final[Mapping[str, Action]] = {action.id: action for action in ACTIONS}

@@ -121,7 +121,7 @@ def _settings(question: Question) -> list[tuple[str, str]]:
         ("revision", (model.revision if model else None) or "-"),
         ("picture", _picture_name(question) if picture else "none"),
         ("picture's file", (picture.sha256[:8] if picture else "") or "-"),
-        ("in its stead", label(counterfactual) if counterfactual else "-"),
+        ("image replacement", label(counterfactual) if counterfactual else "-"),
         ("seed", str(seed) if seed is not None else "-"),
         ("norm", "on" if question.norm else "off"),
         ("asked", "as a chat" if question.chat else "raw"),

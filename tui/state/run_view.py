@@ -80,8 +80,8 @@ class RunView:
 
     @property
     def name(self) -> str:
-        """What the run is called in lists: its title, or else its prompt, and what stands in its
-        picture's stead."""
+        """What the run is called in lists: its title, or else its prompt, and what was shown
+        instead of its picture."""
         if self.run.title:
             return self.run.title
         counterfactual = self.run.question.counterfactual
@@ -104,6 +104,12 @@ class RunView:
         ids = [token.id for token in self.leaders]
         ids += [tracked.id for tracked in self.run.tracked if tracked.why == "user"]
         return {token: index for index, token in enumerate(dict.fromkeys(ids))}
+
+    @property
+    def counterfactual(self) -> str:
+        """What was shown instead of the picture: its name, empty where it was the picture."""
+        counterfactual = self.run.question.counterfactual
+        return counterfactual.name if counterfactual is not None else ""
 
     @property
     def has_picture(self) -> bool:

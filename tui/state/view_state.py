@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -26,10 +23,9 @@ from engine.events import (
     RunStarted,
     Trouble,
 )
-from engine.records import Comparison, LayerReading, Question, Run, Session
-from engine.system.stamps import now
+from engine.records import LayerReading, Question, Run, Session
 from tui.state.run_view import Phase, RunView
-from tui.state.table_look import TableLook
+from tui.state.session_state import SessionState
 
 
 class ModelPhase(Enum):
@@ -69,16 +65,14 @@ class ModelView:
     ready: ModelReady | None = None
 
 
-class ViewState:
+class ViewState(SessionState):
     """Everything that is shown, and nothing of how."""
 
     def __init__(
         self, question: Question, session: Session | None = None, path: Path | None = None
     ) -> None:
-        self.question = question
+        super().__init__(question)
         self.model = ModelView()
-        self.runs: list[RunView] = []
-        self.current: RunView | None = None
         self.asked: str | None = None
         """The run that was asked for and has not begun."""
         self.asked_at = 0.0
@@ -87,29 +81,14 @@ class ViewState:
         """Questions that are asked one after the other as soon as the model is free."""
         self.queue_length = 0
         """How many there were."""
-        self.look = TableLook(top_k=question.top_k)
         self.note: Note | None = None
         self.offer = ""
         """What can be done now and then no more; stays in sight while nothing else is said."""
-        self.session_path: Path | None = None
         self.pinned: dict[int, str] = {}
         """Tokens that the user tracks, id -> text: later runs of the same model track them too."""
-        self.revision = 0
-        """Raised by whatever a journal of the session should hold."""
         self._pinned_for = ""
-        self._deleted: list[tuple[int, RunView]] = []
-        self._edited = False
-        self._created = now()
-        self.comparisons: dict[str, Comparison] = {}
-        """By the run that is compared with another."""
-        self._view: dict[str, Any] = {}
         if session is not None:
             self.reopen(session, path)
-
-    @property
-    def live(self) -> RunView | None:
-        """The run whose pass is running."""
-        return next((run for run in reversed(self.runs) if run.phase is Phase.RUNNING), None)
 
     @property
     def continuing(self) -> RunView | None:
@@ -122,16 +101,28 @@ class ViewState:
         return bool(self.asked or self.live or self.continuing)
 
     @property
-    def unsaved(self) -> bool:
-        """Whether there is something that no file holds."""
-        if any(run.worth_keeping and not run.saved for run in self.runs):
-            return True
-        return self._edited and any(run.worth_keeping for run in self.runs)
+    def waiting(self) -> bool:
+        """Whether something is under way whose time is worth showing."""
+        return self.busy or self.model.phase is ModelPhase.LOADING
 
-    @property
-    def unsaved_or_live(self) -> bool:
-        """Whether a journal has something to hold."""
-        return self.unsaved or self.live is not None
+    def say(self, text: str, kind: str = "info") -> None:
+        """Put a line before the user."""
+        self.note = Note(text, kind)
+
+    def ask(self, run_id: str) -> None:
+        """A run has been asked for."""
+        self.asked, self.asked_at = run_id, monotonic()
+        self.note = None
+
+    def include(self, run: Run) -> None:
+        """Show a run that has ended and is kept elsewhere, beside those of the session."""
+        view = self.find(run.id)
+        if view is None:
+            view = RunView.of(run, saved=True)
+            self.runs.append(view)
+        self.current = view
+        self.note = None
+        self.revise()
 
     def apply(self, event: Event) -> None:
         """Take in what the worker has told."""
@@ -162,149 +153,9 @@ class ViewState:
                 self._take_reading(event)
             case Compared():
                 self.comparisons[event.comparison.against] = event.comparison
-                self.revision += 1
+                self.revise()
             case Trouble():
                 self._trouble(event)
-
-    def ask(self, run_id: str) -> None:
-        """A run has been asked for."""
-        self.asked, self.asked_at = run_id, monotonic()
-        self.note = None
-
-    @property
-    def top_k(self) -> int:
-        """Tokens per layer in the table."""
-        return self.look.top_k
-
-    @top_k.setter
-    def top_k(self, top_k: int) -> None:
-        self.look = dataclasses.replace(self.look, top_k=top_k)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something is under way whose time is worth showing."""
-        return self.busy or self.model.phase is ModelPhase.LOADING
-
-    def say(self, text: str, kind: str = "info") -> None:
-        """Put a line before the user."""
-        self.note = Note(text, kind)
-
-    def switch(self, step: int) -> None:
-        """Show the next or the previous run."""
-        if self.current is None:
-            return
-        index = self.runs.index(self.current) + step
-        self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
-
-    def show(self, view: RunView) -> None:
-        """Show this run of the session."""
-        if view in self.runs:
-            self.current = view
-
-    def rename(self, view: RunView, title: str) -> None:
-        """Give a run a title; an empty one takes it away."""
-        view.run = replace(view.run, title=" ".join(title.split()) or None)
-        view.saved = False
-        self.revision += 1
-
-    def delete(self, view: RunView) -> bool:
-        """Take a run out of the session, until `undo_delete`; return False for one that runs."""
-        if view.phase is Phase.RUNNING or view not in self.runs:
-            return False
-        index = self.runs.index(view)
-        self.runs.pop(index)
-        self._deleted.append((index, view))
-        self._edited = True
-        if self.current is view:
-            self.current = self.runs[min(index, len(self.runs) - 1)] if self.runs else None
-        self.revision += 1
-        return True
-
-    def undo_delete(self) -> RunView | None:
-        """Put the run that was deleted last back to its place, and show it."""
-        if not self._deleted:
-            return None
-        index, view = self._deleted.pop()
-        self.runs.insert(min(index, len(self.runs)), view)
-        self.current = view
-        self.revision += 1
-        return view
-
-    def picture_of(self, view: RunView) -> RunView:
-        """The run with the picture that a counterfactual was asked for; else the run itself."""
-        comparison = self.comparisons.get(view.run.id)
-        return (self.find(comparison.of) if comparison is not None else None) or view
-
-    def counterfactuals_of(self, view: RunView) -> list[RunView]:
-        """The runs of this one's question with something else in the picture's stead."""
-        ids = {known.against for known in self.comparisons.values() if known.of == view.run.id}
-        return [other for other in self.runs if other.run.id in ids]
-
-    def reopen(self, session: Session, path: Path | None) -> None:
-        """Show a session that was saved; what it holds replaces what was here."""
-        self.runs = [RunView.of(run, saved=True) for run in session.runs]
-        self._deleted, self._edited = [], False
-        self._created = session.created
-        self.comparisons = {known.against: known for known in session.comparisons}
-        self._view = dict(session.view)
-        self.session_path = path
-        chosen = self._view.get("run")
-        by_id = {view.run.id: view for view in self.runs}
-        last = self.runs[-1] if self.runs else None
-        self.current = by_id.get(chosen, last) if isinstance(chosen, str) else last
-        if self.current is not None:
-            self.question = replace(self.current.run.question, model=None, text="")
-            self.top_k = self.question.top_k
-
-    def include(self, run: Run) -> None:
-        """Show a run that has ended and is kept elsewhere, beside those of the session."""
-        view = self.find(run.id)
-        if view is None:
-            view = RunView.of(run, saved=True)
-            self.runs.append(view)
-        self.current = view
-        self.note = None
-        self.revision += 1
-
-    @property
-    def reopened_row(self) -> int | None:
-        """The row that a reopened session was left at."""
-        row = self._view.get("row")
-        return row if isinstance(row, int) and row >= 0 else None
-
-    def session(self, *, row: int, with_live: bool) -> Session:
-        """Return everything that a file should hold."""
-        kept = [
-            view
-            for view in self.runs
-            if view.worth_keeping and (with_live or view.phase is not Phase.RUNNING)
-        ]
-        view = dict(self._view, row=row)
-        if self.current is not None:
-            view["run"] = self.current.run.id
-        return Session(
-            created=self._created,
-            saved=now(),
-            runs=tuple(view.frozen() for view in kept),
-            comparisons=tuple(
-                comparison
-                for comparison in self.comparisons.values()
-                if {comparison.of, comparison.against} <= {view.run.id for view in kept}
-            ),
-            view=view,
-        )
-
-    def mark_saved(self, runs: Iterable[Run], path: Path | None = None) -> None:
-        """Remember which runs a file holds, and which file is the session's."""
-        ids = {run.id for run in runs}
-        for view in self.runs:
-            view.saved = view.saved or view.run.id in ids
-        self._edited = False
-        self.session_path = path or self.session_path
-
-    def find(self, run_id: str | None) -> RunView | None:
-        """Return the run of this id, or None."""
-        return next((view for view in self.runs if view.run.id == run_id), None)
 
     def _start(self, run: Run) -> None:
         view = self.find(run.id)
@@ -317,13 +168,13 @@ class ViewState:
         self.current = view
         self.asked = None
         self.note = None
-        self.revision += 1
+        self.revise()
 
     def _read(self, run_id: str, rows: tuple[LayerReading, ...]) -> None:
         view = self.find(run_id)
         if view is not None and view.phase is Phase.RUNNING:
             view.rows.extend(rows)
-            self.revision += 1
+            self.revise()
 
     def _end(self, run: Run, remedies: tuple[Remedy, ...]) -> None:
         if self.asked == run.id:
@@ -332,10 +183,10 @@ class ViewState:
         if view is None:
             return
         view.run = run
-        self.revision += 1
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
+        self.revise()
         if view.refused:
             self.note = Note(
                 f"the proof failed, do not believe these rows: {view.refused}", "error"
@@ -356,7 +207,7 @@ class ViewState:
     def _take_reading(self, event: ReadingMade) -> None:
         view = self.find(event.run_id)
         if view is not None and view.take(event.reading):
-            self.revision += 1
+            self.revise()
 
     def _trouble(self, event: Trouble) -> None:
         self.note = Note(event.error, "error", remedies=event.remedies)
@@ -370,3 +221,4 @@ class ViewState:
                 view.run = replace(
                     view.run, status="failed", error=event.error, rows=tuple(view.rows)
                 )
+                self.revise()

@@ -14,11 +14,11 @@ from textual.widgets import Static
 from engine.counterfactuals.grammar import label
 from engine.records import Run
 from tui.actions.keymap import Hint, Keymap
-from tui.actions.remedies import with_keys
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ViewState
 from tui.text.numbers import number, total_seconds
 from tui.text.show import display_text, plain_line
+from tui.widgets.remedies import with_keys
 
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"
@@ -78,7 +78,7 @@ class KeyBar(Widget):
             right += hint.width
             if event.x < right:
                 if hint.action:
-                    await self.app.run_action(hint.action)
+                    await self.app.run_action(f"do({hint.action!r})")
                 return
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.events import LoadOptions, ModelReady
+from engine.errors import Remedy
+from engine.events import LoadOptions, ModelReady, RunEnded, Trouble
 from engine.methods.deepen import DeepenRequest
 from engine.methods.track import TrackRequest
 from engine.records import Counterfactual, Picture, Question, Request
 from tui.startup import Startup
+from tui.state.dispatch import Dispatch
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.worker.protocol import Tell, WorkerLike
@@ -37,6 +39,12 @@ class Asker:
         """Stands in for a picture until it is known whether the model takes any."""
         if self.options is not None:
             state.model = _being_loaded(self.options)
+
+    def connect(self, dispatch: Dispatch) -> None:
+        """Take what says that something may be asked, or no longer."""
+        dispatch.on(ModelReady, self._model_ready)
+        dispatch.on(RunEnded, lambda _: self.ask_next())
+        dispatch.on(Trouble, self._trouble)
 
     def start(self, question: Callable[[], Question]) -> None:
         """Load the model, then ask once by itself."""
@@ -64,7 +72,7 @@ class Asker:
         if self._worker is not None:
             self._worker.stop()
 
-    def model_ready(self, event: ModelReady) -> None:
+    def _model_ready(self, event: ModelReady) -> None:
         """Ask what has been waiting for the model."""
         if self.bundled is not None and event.takes_pictures:
             self.set_picture(Picture(str(self.bundled)))
@@ -160,10 +168,13 @@ class Asker:
             and run.run.id not in self._gone
         )
 
-    def stream_is_gone(self, run_id: str | None) -> None:
-        """The worker could not read more of a run: it is not asked again."""
-        if run_id is not None:
-            self._gone.add(run_id)
+    def _trouble(self, event: Trouble) -> None:
+        """Of a run whose stream has gone nothing is asked again. What one method refuses, another
+        may read."""
+        if event.run_id is not None and (
+            event.request_id is None or Remedy.RUN_AGAIN in event.remedies
+        ):
+            self._gone.add(event.run_id)
 
     def ask_spellings(self, typed: str) -> None:
         """Ask which tokens a typed word can be."""
@@ -190,7 +201,7 @@ class Asker:
         return True
 
     def ask_against(self, run: RunView, counterfactuals: Sequence[Counterfactual]) -> bool:
-        """Ask a run's question with something else in the picture's stead; return whether that
+        """Ask a run's question with something else instead of the picture; return whether that
         has begun."""
         state = self._state
         if not self._is_ready() or self._worker is None:
@@ -214,6 +225,21 @@ class Asker:
         if self._worker is None or not self.keeps_stream_of(run):
             return None
         return self._worker.read(run.run.id, request)
+
+    def cancel_reading(self, request_id: str) -> None:
+        """What was asked is not wanted any more."""
+        if self._worker is not None:
+            self._worker.cancel_reading(request_id)
+
+    def why_not(self, run: RunView) -> str:
+        """Return why `read` reads nothing of a run; empty where it can."""
+        if self.keeps_stream_of(run):
+            return ""
+        if run.phase is Phase.RUNNING:
+            return "the run has not ended"
+        if self._state.model.phase is not ModelPhase.READY:
+            return "this needs the model: L loads it"
+        return "this run's stream is not kept: r runs it again"
 
     def _is_ready(self) -> bool:
         state = self._state

@@ -1,1 +1,1 @@
-"""The view `compare`."""
+"""The views `compare`, `without` and `against`: two runs beside each other."""

@@ -1,7 +1,8 @@
-"""Everything in the picture's stead: one line each, as it comes in."""
+"""Every image replacement: one line each, as it comes in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from engine.events import Event
 from tui.sharing.against_table import against_lines
 from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
@@ -36,12 +38,12 @@ class AgainstList(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The lines."""
         with Vertical(classes="dialog wide-dialog short-dialog") as box:
-            title = f"in the picture's stead: {self._picture.name}"
+            title = f"instead of the picture: {self._picture.name}"
             put_title(box, plain_line(title, ascii_only=self._ascii))
             box.border_subtitle = "q closes; H lists the runs, b compares"
             yield Static(self._lines(), markup=False)
 
-    def refresh_lines(self) -> None:
+    def hear(self, events: Sequence[Event]) -> None:
         """Show what has come in."""
         if self.is_mounted:
             self.query_one(Static).update(self._lines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,9 +12,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.methods.debias import DebiasedAnswer, DebiasReading
+from engine.events import Event, ReadingMade, Trouble
+from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
+from tui.state.run_view import RunView
 from tui.text.numbers import figure
 from tui.text.show import display_text
+from tui.widgets.view_context import ViewContext
 
 _ANSWER = 18
 
@@ -26,24 +30,52 @@ class DebiasedAnswers(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,d,enter", "dismiss", show=False)]
 
-    def __init__(self, found: DebiasReading, *, ascii_only: bool) -> None:
+    def __init__(self, run: RunView, request: DebiasRequest, context: ViewContext) -> None:
+        """What the run holds is shown at once; else it is asked for."""
         super().__init__()
-        self._found = found
-        self._ascii = ascii_only
-        self.set_class(ascii_only, "-ascii")
+        self._run = run
+        self._request = request
+        self._shared = context
+        self._asker = context.asker
+        self._ascii = context.ascii_only
+        self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """A line an answer."""
+        """A line an answer, once they are here."""
         with Vertical(classes="dialog short-dialog") as box:
             box.border_title = "answers, debiased"
             box.border_subtitle = "q closes"
-            yield Static(self._lines(), markup=False)
+            yield Static("reading the answers", markup=False)
 
-    def _lines(self) -> Content:
+    def on_mount(self) -> None:
+        """Show them, or have them read."""
+        known = self._run.reading_of("debias", self._request)
+        if isinstance(known, DebiasReading):
+            self._show(known)
+        elif self._asker.read(self._run, self._request) is None:
+            self._say_why(self._asker.why_not(self._run))
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Show what has been found of the answers, or why there is nothing."""
+        for event in events:
+            match event:
+                case ReadingMade(reading=DebiasReading() as reading):
+                    if event.run_id == self._run.run.id and reading.request == self._request:
+                        self._show(reading)
+                case Trouble(run_id=self._run.run.id):
+                    self._say_why(self._shared.said(event))
+
+    def _show(self, reading: DebiasReading) -> None:
+        self.query_one(Static).update(self._lines(reading.answers))
+
+    def _say_why(self, words: str) -> None:
+        self.query_one(Static).update(Content.styled(words, "$error"))
+
+    def _lines(self, answers: Sequence[DebiasedAnswer]) -> Content:
         head = f"{'':<{_ANSWER}}{'p':>6} {'share':>6} {'prior':>6} {'debiased':>9}"
         parts: list[tuple[str, str]] = [(head, "$faint")]
-        best = max(self._found.answers, key=lambda answer: answer.after[-1], default=None)
-        for answer in self._found.answers:
+        best = max(answers, key=lambda answer: answer.after[-1], default=None)
+        for answer in answers:
             style = "bold $answer" if answer is best else "$foreground"
             parts.append(("\n" + debiased_line(answer, ascii_only=self._ascii), style))
         parts.append(

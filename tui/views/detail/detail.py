@@ -11,6 +11,7 @@ from tui.state.run_view import RunView
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.strips import changed_regions, strip_of
 from tui.widgets.styles import Segments
+from tui.widgets.view_context import ViewContext
 
 
 class Detail(Widget):
@@ -22,9 +23,11 @@ class Detail(Widget):
         "detail--answer",
     }
 
-    def __init__(self, *, ascii_only: bool) -> None:
-        super().__init__(id="detail")
-        self._ascii = ascii_only
+    def __init__(self, context: ViewContext) -> None:
+        super().__init__()
+        self._ascii = context.ascii_only
+        self._asker = context.asker
+        self._deepened: set[tuple[str, int, int]] = set()
         self._run: RunView | None = None
         self._row = 0
         self._strips: list[Strip] = []
@@ -38,12 +41,27 @@ class Detail(Widget):
     def show(self, run: RunView | None, row: int) -> None:
         """Show a row of a run."""
         self._run, self._row = run, row
+        self._deepen()
         before, self._strips = self._strips, self._draw()
         if len(before) != len(self._strips):
             self.refresh()
             return
         if regions := changed_regions(before, self._strips):
             self.refresh(*regions)
+
+    def _deepen(self) -> None:
+        """Ask for more of a row's tokens where there is room for more than the run holds; and for
+        as many of the row before, for what has moved."""
+        run, room = self._run, self.capacity
+        if run is None:
+            return
+        for row in (self._row - 1, self._row):
+            known = run.reading(row)
+            wish = (run.run.id, row, room)
+            if known is None or room <= len(known.top) or wish in self._deepened:
+                continue
+            if self._asker.deepen(run, row, room):
+                self._deepened.add(wish)  # once: a small vocabulary may have no more
 
     def render_line(self, y: int) -> Strip:
         """Draw a line from what `show` has prepared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,13 +11,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.events import Spelling, SpellingsFound
+from engine.events import Event, Spelling, SpellingsFound
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
 
@@ -57,17 +56,18 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         Binding("tab", "mark", show=False, priority=True),
     ]
 
-    @dataclass
-    class Wanted(Message):
-        """The tokens that a word can be are wanted."""
-
-        typed: str
-
     def __init__(
-        self, tracked: Sequence[tuple[int, str]], *, reason: str, ascii_only: bool
+        self,
+        tracked: Sequence[tuple[int, str]],
+        ask: Callable[[str], None],
+        *,
+        reason: str,
+        ascii_only: bool,
     ) -> None:
-        """`reason` says why only tracked tokens can be chosen, where that is so."""
+        """`ask` asks which tokens a typed word can be; `reason` says why only tracked tokens can be
+        chosen, where that is so."""
         super().__init__()
+        self._ask = ask
         self._tracked = dict(tracked)
         self._marked = dict(tracked)
         self._reason = reason
@@ -96,10 +96,12 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         """Fit the new size; it is known from now on."""
         self.call_after_refresh(self._list)
 
-    def offer(self, found: SpellingsFound) -> None:
+    def hear(self, events: Sequence[Event]) -> None:
         """Show the tokens that a word can be."""
-        self._spellings[found.typed] = found.spellings
-        self._list()
+        found = [event for event in events if isinstance(event, SpellingsFound)]
+        self._spellings.update((event.typed, event.spellings) for event in found)
+        if found:
+            self._list()
 
     @property
     def _words(self) -> list[str]:
@@ -122,7 +124,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
 
     def _want(self) -> None:
         for word in self._unanswered:
-            self.post_message(self.Wanted(word))
+            self._ask(word)
 
     def action_move(self, step: int) -> None:
         """Move in the list while typing goes on."""

@@ -26,6 +26,7 @@ from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.strips import changed_regions, strip_of
 from tui.widgets.styles import Segments
+from tui.widgets.view_context import ViewContext
 
 if TYPE_CHECKING:
     from tui.widgets.plot_canvas import Plot
@@ -73,12 +74,14 @@ class Trajectories(Horizontal):
         for index in range(1, HUES + 1)
     )
 
-    def __init__(self, *, ascii_only: bool, measure: Measure = Measure.PROBABILITY) -> None:
-        super().__init__(id="trajectories")
+    def __init__(self, context: ViewContext) -> None:
+        super().__init__()
+        ascii_only = context.ascii_only
         self._ascii = ascii_only
+        self._remembered = context.remembered
         self._colourless = ascii_only or "NO_COLOR" in os.environ
         self._dot = "@" if ascii_only else "●"
-        self.measure = measure
+        self.measure = _measure(context.startup.plot or context.remembered.plot)
         self._run: RunView | None = None
         self._row = 0
         self._plot: Plot | None = None
@@ -103,11 +106,11 @@ class Trajectories(Horizontal):
         else:
             self._draw()
 
-    def next_measure(self) -> str:
-        """Plot the next measure; return its name."""
+    def next_measure(self) -> None:
+        """Plot the next measure from now on, next time too."""
         self.measure = self.measure.next
+        self._remembered.note(plot=self.measure.value)
         self._draw()
-        return self.measure.value
 
     def on_resize(self) -> None:
         """What fits depends on the size."""
@@ -334,6 +337,10 @@ def _value(curve: Curve, row: int, measure: Measure) -> str:
     if value is None:
         return "-"
     return measure.shown(value)
+
+
+def _measure(name: str | None) -> Measure:
+    return next((measure for measure in Measure if measure.value == name), Measure.PROBABILITY)
 
 
 def _formation(run: RunView | None) -> int | None:

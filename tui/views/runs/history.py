@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import ClassVar
@@ -13,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
+from engine.events import Event
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.text.numbers import FIGURE_WIDTH, figure, total_seconds
@@ -170,6 +172,10 @@ class History(ModalScreen[RunView | None]):
 
     def on_mount(self) -> None:
         """Begin at the run that is shown."""
+        self.refresh_runs()
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Show what has come in."""
         self.refresh_runs()
 
     def refresh_runs(self) -> None:

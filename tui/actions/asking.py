@@ -1,0 +1,170 @@
+"""What leads to a run: the prompt, the presets, the model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+from textual.widgets import Input, TextArea
+
+from engine.events import LoadOptions
+from engine.records import ModelCard
+from tui.app import Explorer
+from tui.state.presets import Preset, step_preset
+from tui.state.view_state import CANCELLING
+
+
+def run(app: Explorer) -> None:
+    """Run the question; a running pass makes way."""
+    app.asker.run(app.shown.question)
+    app.shown.all()
+
+
+def cancel(app: Explorer) -> None:
+    """Cancel what runs; else copy what is selected; else say how to quit."""
+    if app.asker.cancel():
+        app.state.note = CANCELLING
+        app.shown.lines()
+    elif selected := _selected_text(app):
+        app.copy_text(selected, "the selection")
+    else:
+        app.say("q or ctrl+q quits")
+
+
+def _selected_text(app: Explorer) -> str:
+    focused = app.focused
+    if isinstance(focused, TextArea | Input) and focused.selected_text:
+        return focused.selected_text
+    return app.screen.get_selected_text() or ""
+
+
+def edit(app: Explorer) -> None:
+    """Put the focus into the prompt editor."""
+    # At once: `focus()` would let the next key, typed fast, act as a command.
+    app.main.set_focus(app.main.editor)
+
+
+def leave_editor(app: Explorer) -> None:
+    """Leave the editor for the table."""
+    app.main.back_to_table()
+
+
+# ---------------------------------------------------------------------- presets
+
+
+def preset(app: Explorer, step: int) -> None:
+    """Put the next or previous preset prompt into the editor."""
+    found = step_preset(app.shown.presets, app.main.editor.text, step)
+    if found is None:
+        app.say("there are no preset prompts here")
+        return
+    app.shown.put_prompt(found.prompt)
+    app.say(f"{found.place}: r runs it")
+
+
+def prompts(app: Explorer) -> None:
+    """Choose a prompt from a menu."""
+    from tui.views.prompt.prompt_menu import PromptMenu
+
+    asked = tuple(dict.fromkeys(run.run.question.prompt for run in reversed(app.state.runs)))
+    app.push_screen(
+        PromptMenu(app.shown.presets, asked, ascii_only=app.startup.ascii),
+        partial(_take_prompt, app),
+    )
+
+
+def _take_prompt(app: Explorer, prompt: str | None) -> None:
+    if prompt is not None:
+        app.shown.put_prompt(prompt)
+        app.say("r runs it")
+
+
+def run_presets(app: Explorer) -> None:
+    """Run every preset of the prompt's set on this picture: one run each, and the list of runs to
+    watch them come in."""
+    present = app.shown.question()
+    questions = [replace(present, prompt=preset.prompt) for preset in _presets_here(app)]
+    if not questions:
+        app.say("there are no preset prompts here")
+    elif app.asker.run_all(questions):
+        app.call_next(app.do, "history")
+    app.shown.all()
+
+
+def _presets_here(app: Explorer) -> list[Preset]:
+    """The presets of the set that the prompt belongs to; all of them, if it is in none."""
+    presets = app.shown.presets
+    here = next((known for known in presets if known.prompt == app.main.editor.text), None)
+    return [known for known in presets if here is None or known.group == here.group]
+
+
+# ---------------------------------------------------------------------- how it is asked
+
+
+def norm(app: Explorer) -> None:
+    """Ask again with the final norm on or off."""
+    question = app.state.question
+    app.state.question = replace(question, norm=not question.norm)
+    run(app)
+
+
+def more(app: Explorer, step: int) -> None:
+    """Show more or fewer tokens per layer; ask again only for more than the rows hold."""
+    app.asker.more(step, app.shown.question)
+    app.shown.all()
+
+
+def proceed(app: Explorer) -> None:
+    """Continue the answer greedily."""
+    app.asker.continue_answer()
+    app.shown.all()
+
+
+# ---------------------------------------------------------------------- models
+
+
+def models(app: Explorer) -> None:
+    """Choose another model."""
+    from tui.views.models.model_picker import ModelPicker
+
+    cache = app.asker.options.cache_dir if app.asker.options else None
+    app.push_screen(
+        ModelPicker(recent=app.remembered.models, cache_dir=cache, ascii_only=app.startup.ascii),
+        partial(_take_model, app),
+    )
+
+
+def _take_model(app: Explorer, model: str | None) -> None:
+    if model is not None:
+        _load(app, _like(app.asker.options, model))
+
+
+def load_shown(app: Explorer) -> None:
+    """Load the model of the run that is shown, and ask its question again."""
+    run = app.state.current
+    card = run.run.question.model if run is not None else None
+    if run is None or card is None:
+        app.say("no run is shown whose model could be loaded; M chooses one")
+        return
+    app.state.question = replace(run.run.question, model=None, text="")
+    app.main.editor.put(run.run.question.prompt)
+    _load(app, _as_options(card, app.asker.options))
+
+
+def _load(app: Explorer, options: LoadOptions) -> None:
+    app.asker.load(options, app.shown.question)
+    app.shown.all()
+
+
+def _like(options: LoadOptions | None, model: str) -> LoadOptions:
+    """Load another model where and as the present one was; its revision and its leave to run
+    code or open pickles are not for another."""
+    if options is None:
+        return LoadOptions(model)
+    return replace(options, model=model, revision=None, trust_remote_code=False, allow_pickle=False)
+
+
+def _as_options(card: ModelCard, options: LoadOptions | None) -> LoadOptions:
+    if options is not None and options.model == card.name:
+        return options
+    return replace(_like(options, card.name), revision=card.revision)

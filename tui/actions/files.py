@@ -1,0 +1,110 @@
+"""Pictures and sessions: open, save, reopen."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import samples
+from engine.errors import LenscopeError
+from engine.records import Picture, Session
+from tui.app import Explorer
+from tui.disk.journal import retire
+from tui.disk.leaving import count_of_runs
+from tui.disk.paths import short_path
+from tui.disk.saving import keep_unsaved, save_session
+from tui.widgets.background import in_background
+
+
+def save(app: Explorer) -> None:
+    """Save the session."""
+    save_session(app.state, app.main.table.cursor)
+    app.shown.lines()
+
+
+def open_file(app: Explorer) -> None:
+    """Choose a picture or a session."""
+    from tui.views.files.file_dialog import FileDialog
+
+    app.push_screen(
+        FileDialog(
+            _start_folder(app),
+            recent=app.remembered.pictures,
+            ascii_only=app.startup.ascii,
+            preview=not (app.startup.ascii or app.startup.lite),
+            truecolour=app.is_truecolour,
+        ),
+        partial(_open_path, app),
+    )
+
+
+def _start_folder(app: Explorer) -> str:
+    picture = app.state.question.picture
+    if picture is None or picture.path == str(samples.DEFAULT_PICTURE):
+        return ""
+    folder = Path(picture.path).parent
+    return f"{folder}/" if folder.is_dir() and str(folder) != "." else ""
+
+
+def _open_path(app: Explorer, path: str | None) -> None:
+    from tui.views.files.file_dialog import expand, is_session
+
+    if path is None:
+        return
+    whole = expand(path)
+    if is_session(whole):
+        _read_session(app, Path(whole))
+    else:
+        app.main.preview.open(Picture(whole))
+
+
+def _read_session(app: Explorer, path: Path) -> None:
+    """Read a session in the background and show it."""
+    app.say(f"reading {short_path(path)}")
+
+    def work() -> Session | str:
+        from engine.sessions import read_session
+
+        try:
+            return read_session(path)
+        except LenscopeError as error:
+            return str(error)
+
+    def then(read: Session | str) -> None:
+        if isinstance(read, str):
+            app.say(read, "error")
+        else:
+            _show_session(app, read, path)
+
+    in_background(app, work, then)
+
+
+def _show_session(app: Explorer, session: Session, path: Path | None) -> None:
+    """What was not saved of the present session is kept first."""
+    state = app.state
+    app.asker.cancel()
+    kept, _ = keep_unsaved(state, app.main.table.cursor)
+    state.asked = None
+    state.reopen(session, path)
+    app.asker.bundled = None
+    app.picture.forget_seen()
+    app.shown.put_prompt(state.question.prompt)
+    app.shown.all()
+    app.picture.open()
+    app.picture.facts()
+    if state.reopened_row is not None:
+        app.main.table.put_cursor(state.reopened_row)
+    opened = f"opened {count_of_runs(len(session.runs))}"
+    app.say(f"{opened}; {kept}" if kept else opened, "good")
+
+
+def recover(app: Explorer) -> None:
+    """Reopen the session that was not closed."""
+    orphan = app.leaving.orphan
+    if orphan is None:
+        app.say("there is no session that was not closed")
+        return
+    app.leaving.orphan = None
+    app.state.offer = ""
+    retire(orphan)
+    _show_session(app, orphan.session, None)

@@ -1,0 +1,152 @@
+"""What takes elsewhere what is shown: the clipboard, other formats, a picture of the screen."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from engine.errors import LenscopeError
+from engine.records import Run
+from tui.app import Explorer
+from tui.disk.paths import short_path
+from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
+from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
+from tui.state.run_view import RunView
+from tui.widgets.reading_view import ReadingView
+
+
+def copy_row(app: Explorer) -> None:
+    """Copy the row under the cursor: of the reading that has the focus, else of the run."""
+    view, form = app.main.focused, _format(app)
+    if isinstance(view, ReadingView) and view.row is not None:
+        table, row = view.row
+        app.copy_text(
+            table_row_text(table, row, form), f"row {row} of {view.method.name} as {form}"
+        )
+        return
+    run = _readable(app)
+    if run is None:
+        return
+    row = app.main.table.cursor
+    if row < len(run.rows):
+        app.copy_text(row_text(run, row, form), f"row {row} as {form}")
+    else:
+        app.say(f"row {row} has not been read")
+
+
+def copy_table(app: Explorer) -> None:
+    """Copy all tables of the reading that has the focus, else the whole run."""
+    view, form = app.main.focused, _format(app)
+    if isinstance(view, ReadingView) and view.reading is not None:
+        app.copy_text(reading_text(view.reading, form), f"{view.method.name} as {form}")
+        return
+    run = _readable(app)
+    if run is not None:
+        look = app.state.look
+        text = table_text(run, form, look.top_k, look.figures)
+        app.copy_text(text, f"{len(run.rows)} rows as {form}")
+
+
+def copy_as(app: Explorer) -> None:
+    """Choose the format that copying uses, and copy the table."""
+    from tui.widgets.chooser import Choice, Chooser
+
+    choices = [Choice(name, name, detail) for name, detail in COPY_FORMATS.items()]
+    app.push_screen(
+        Chooser("copy the table as", choices, ascii_only=app.startup.ascii),
+        partial(_take_format, app),
+    )
+
+
+def _take_format(app: Explorer, name: str | None) -> None:
+    if name is not None:
+        app.copy_format = name
+        app.remembered.note(copy_format=name)
+        copy_table(app)
+
+
+def _format(app: Explorer) -> str:
+    return app.copy_format if app.copy_format in COPY_FORMATS else DEFAULT_COPY
+
+
+def copy_command(app: Explorer) -> None:
+    """Copy the command that reproduces this run."""
+    run = _asked(app)
+    if run is not None:
+        from tui.sharing.reproduce import as_command
+
+        app.copy_text(as_command(run, app.asker.options), "the command of this run")
+
+
+def copy_python(app: Explorer) -> None:
+    """Copy the Python that reproduces this run."""
+    run = _asked(app)
+    if run is not None:
+        from tui.sharing.reproduce import as_python
+
+        app.copy_text(as_python(run, app.asker.options), "the Python of this run")
+
+
+def export(app: Explorer) -> None:
+    """Write the run, or the view, to a file in a format of choice."""
+    run = _readable(app)
+    if run is not None:
+        from tui.views.files.export_dialog import ExportDialog
+
+        app.push_screen(
+            ExportDialog(run, Path.cwd(), ascii_only=app.startup.ascii), partial(write, app, run)
+        )
+
+
+def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
+    """Write a run in a format to a file."""
+    if chosen is None:
+        return
+    name, path = chosen
+    if name == "svg":
+        # A moment later, when the dialog has gone from the screen.
+        app.set_timer(0.2, partial(_shoot, app, path))
+        return
+    look = app.state.look
+    try:
+        write_export(run, name, path, look.top_k, look.figures, app.asker.options)
+    except LenscopeError as error:
+        app.say(str(error), "error")
+        return
+    app.say(f"wrote {short_path(path)}", "good")
+
+
+def shoot_screen(app: Explorer) -> None:
+    """Save a picture of the screen to the working directory, when the palette has gone from it."""
+    app.set_timer(0.1, partial(_shoot, app, None))
+
+
+def _shoot(app: Explorer, path: Path | None) -> None:
+    try:
+        if path is None:
+            path = Path(app.save_screenshot(path=str(Path.cwd())))
+        else:
+            app.save_screenshot(path.name, path=str(path.parent))
+    except OSError as error:
+        app.say(f"the picture cannot be written ({error.strerror or error})", "error")
+        return
+    app.say(f"wrote {short_path(path)}", "good")
+
+
+def _readable(app: Explorer) -> RunView | None:
+    """The run that is shown, if its rows may be handed on."""
+    run = app.state.current
+    if run is None or not run.rows:
+        app.say("nothing has been read yet: r runs the question")
+    elif run.refused:
+        app.say("this run's proof failed: its rows are not handed on", "error")
+    else:
+        return run
+    return None
+
+
+def _asked(app: Explorer) -> Run | None:
+    run = app.state.current
+    if run is None:
+        app.say("there is no run yet: r runs the question")
+    return run.run if run is not None else None

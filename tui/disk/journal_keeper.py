@@ -1,0 +1,49 @@
+"""Keeps the journal up with the session: soon after every change, the newest is on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tui.disk.journal import Journal
+from tui.state.view_state import ViewState
+
+JOURNAL_SECONDS: Final = 1.0
+"""What is new on the screen is on the disk so much later."""
+
+
+class JournalKeeper:
+    """Follows the state's revision."""
+
+    def __init__(
+        self,
+        state: ViewState,
+        row: Callable[[], int],
+        later: Callable[[float, Callable[[], None]], object],
+        *,
+        autosave: bool,
+    ) -> None:
+        """`row` returns where the cursor is; `later` calls something after so many seconds."""
+        self._state = state
+        self._row = row
+        self._later = later
+        self._journal = Journal()
+        self._due = False
+        self._closed = False
+        if autosave:
+            state.when_revised(self._revised)
+
+    def close(self, *, discard: bool) -> None:
+        """End the journal, without its file if all that it holds lies elsewhere."""
+        self._closed = True
+        self._journal.close(discard=discard)
+
+    def _revised(self) -> None:
+        if not self._due and not self._closed and self._state.unsaved_or_live:
+            self._due = True
+            self._later(JOURNAL_SECONDS, self._write)
+
+    def _write(self) -> None:
+        self._due = False
+        if not self._closed:
+            self._journal.write(self._state.session(row=self._row(), with_live=True))

@@ -1,1 +1,0 @@
-"""The widgets of the main screen, and how they draw."""

@@ -1,0 +1,1 @@
+"""What the main screen shows of the state, and when."""

@@ -1,0 +1,109 @@
+"""What the picture pane shows: the picture, or what the model sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.events import ModelReady, ReadingMade, RunEnded, RunStarted
+from engine.methods.seen import SeenReading, SeenRequest
+from engine.records import Picture
+from tui.disk.remembered import Remembered
+from tui.main_screen import MainScreen
+from tui.state.dispatch import Dispatch
+from tui.state.view_state import ViewState
+from tui.worker.asker import Asker
+
+_WITHOUT_PIXELS = frozenset({"none", "unk", "unk-all", "other"})
+"""Of these there is no picture that the worker could show."""
+
+
+class PictureShown:
+    """Keeps the pane with the question and the run that is shown."""
+
+    def __init__(
+        self, main: MainScreen, state: ViewState, asker: Asker, remembered: Remembered
+    ) -> None:
+        self._main = main
+        self._state = state
+        self._asker = asker
+        self._remembered = remembered
+        self.shows_seen = False
+
+    def connect(self, dispatch: Dispatch) -> None:
+        """Take what concerns the picture."""
+        dispatch.on(ModelReady, self._model_ready)
+        dispatch.on(RunStarted, lambda _: self._another_run())
+        dispatch.on(RunEnded, lambda _: self.facts())
+        dispatch.on(ReadingMade, self._reading_made)
+
+    def open(self) -> None:
+        """Show the picture that the next run asks about."""
+        picture = self._state.question.picture
+        if picture is None and self._asker.bundled is not None:
+            picture = Picture(str(self._asker.bundled))
+        if picture is None:
+            self._main.preview.clear()
+        elif self._main.shows_picture:
+            self._main.preview.open(picture)
+
+    def facts(self) -> None:
+        """Say under the picture what became of it in the run that is shown."""
+        run = self._state.current
+        if run is None or not self.is_of(run.run.question.picture):
+            self._main.preview.tell(None, 0)
+            return
+        tokens = sum(token.kind == "image" for token in run.run.tokens)
+        self._main.preview.tell(run.run.processed, tokens)
+
+    def seen(self, run_id: str, seen: SeenReading) -> None:
+        """Show what the worker has told of the model's view."""
+        run = self._state.current
+        if run is not None and run.run.id == run_id:
+            self.shows_seen = True
+            self._main.preview.show_seen(seen)
+
+    def forget_seen(self) -> None:
+        """Another picture or run is shown: it is seen as it is."""
+        if self.shows_seen:
+            self.shows_seen = False
+            self._main.preview.show_original()
+
+    def replacement(self) -> None:
+        """Show what the model was shown instead of the picture."""
+        run = self._state.current
+        counterfactual = run.run.question.counterfactual if run is not None else None
+        if run is None or counterfactual is None or counterfactual.name in _WITHOUT_PIXELS:
+            return
+        if run.seen is not None:
+            self.seen(run.run.id, run.seen)
+        else:
+            self._asker.read(run, SeenRequest())
+
+    def is_of(self, picture: Picture | None) -> bool:
+        """Return whether this is the picture that is shown."""
+        shown = self._state.question.picture
+        return picture is not None and shown is not None and picture.path == shown.path
+
+    def opened(self, path: str, say: Callable[[str], None]) -> None:
+        """A picture that could be opened is what the next run asks about."""
+        known = self._state.question.picture
+        if self._asker.bundled is not None and path == str(self._asker.bundled):
+            return
+        if known is None or known.path != path:
+            self._asker.set_picture(Picture(path))
+            self._remembered.note_picture(path)
+            self.facts()
+            say("r asks about this picture")
+
+    def _reading_made(self, event: ReadingMade) -> None:
+        if isinstance(event.reading, SeenReading):
+            self.seen(event.run_id, event.reading)
+
+    def _another_run(self) -> None:
+        self.forget_seen()
+        self.facts()
+
+    def _model_ready(self, event: ModelReady) -> None:
+        if self._state.question.picture is None:
+            reason = "" if event.takes_pictures else "this model reads text only"
+            self._main.preview.clear(reason)

@@ -1,0 +1,124 @@
+"""The state, shown on the main screen; only what looks different is drawn."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+from textual.app import App
+from textual.timer import Timer
+
+from engine.events import RunEnded, RunStarted
+from engine.records import Question
+from tui.main_screen import MainScreen
+from tui.state.dispatch import Dispatch
+from tui.state.presets import Preset
+from tui.state.view_state import ViewState
+from tui.text.show import plain_line
+from tui.views.table.lens_table import LensTable
+from tui.widgets import status
+from tui.widgets.captions import put_title
+from tui.widgets.view_context import ViewContext
+
+REST_SECONDS: Final = 0.1
+"""What follows the cursor is drawn when the cursor has rested this long."""
+
+
+class Presenter:
+    """Brings the state before the user; decides nothing."""
+
+    def __init__(
+        self, app: App[Any], main: MainScreen, state: ViewState, context: ViewContext
+    ) -> None:
+        self._app = app
+        self._main = main
+        self._state = state
+        self._keymap = context.keymap
+        self._ascii = context.ascii_only
+        self._rest: Timer | None = None
+        self._clock: Timer | None = None
+        self.presets: tuple[Preset, ...] = ()
+
+    def connect(self, dispatch: Dispatch) -> None:
+        """Take what concerns the table, and let a clock tick while something is waited for."""
+        dispatch.on(RunStarted, lambda _: self.edit_title())
+        dispatch.on(RunEnded, lambda _: self._run_ended())
+        self._clock = self._app.set_interval(1, self.lines, pause=True)
+
+    @property
+    def is_showing(self) -> bool:
+        """Whether the panes are there; a callback may come when the app has left."""
+        return self._main.is_running and bool(self._main.query(LensTable))
+
+    def all(self) -> None:
+        """Show the state as it is now."""
+        if not self.is_showing:
+            return
+        run, main = self._state.current, self._main
+        if run is not None:
+            main.make_room_for(run.run.layers + 1)
+        main.table.show(run, self._state.look)
+        put_title(main.table, status.run_title(run, self._state))
+        main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
+        self.lines()
+        self.resting()
+        if self._clock is not None:
+            (self._clock.resume if self._state.waiting else self._clock.pause)()
+
+    def lines(self) -> None:
+        """Show the lines above and below the panes."""
+        if not self.is_showing:
+            return
+        width, state = self._app.size.width, self._state
+        self._main.line("title").put(status.title_line(state, width, ascii_only=self._ascii))
+        message = status.message_line(state, self._keymap, width, ascii_only=self._ascii)
+        self._main.line("message").put(message)
+
+    def resting(self) -> None:
+        """Show what follows the cursor."""
+        if self.is_showing:
+            self._main.lower.show(self._state.current, self._main.table.cursor)
+
+    def soon(self) -> None:
+        """Show what follows the cursor when it has come to rest, and the lines have served."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self._app.set_timer(REST_SECONDS, self.resting)
+
+    def follow_live(self) -> None:
+        """Before the user has touched the table, the newest row is in sight."""
+        live = self._state.live
+        if live is not None and not self._main.table.touched:
+            self._main.table.reveal_row(len(live.rows) - 1)
+
+    def edit_title(self) -> None:
+        """The caption of the editor says which preset the prompt is, and whether it was asked."""
+        text = self._main.editor.text
+        place = next((preset.place for preset in self.presets if preset.prompt == text), "")
+        run = self._state.current
+        changed = run is not None and run.run.question.prompt != text
+        title = ", ".join(part for part in ("prompt", place, "not run yet" * changed) if part)
+        put_title(self._main.editor, plain_line(title, ascii_only=self._ascii))
+
+    def put_prompt(self, prompt: str) -> None:
+        """Put a prompt into the editor."""
+        self._main.editor.put(prompt)
+        self.edit_title()
+
+    def question(self) -> Question:
+        """Return what the next run asks."""
+        return replace(
+            self._state.question,
+            prompt=self._main.editor.text,
+            top_k=self._state.top_k,
+            counterfactual=None,
+            model=None,
+            text="",
+        )
+
+    def _run_ended(self) -> None:
+        """Before the user has touched the table, the cursor shows where the answer formed."""
+        run, table = self._state.current, self._main.table
+        if run is not None and run.formation is not None and not table.touched:
+            table.show(run, self._state.look)
+            table.put_cursor(run.formation)

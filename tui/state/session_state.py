@@ -1,0 +1,183 @@
+"""The runs of the session: which there are, which is shown, what a file of them holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from engine.records import Comparison, Question, Run, Session
+from engine.system.stamps import now
+from tui.state.run_view import Phase, RunView
+from tui.state.table_look import TableLook
+
+
+class SessionState:
+    """What can be saved, and how it is looked at."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.runs: list[RunView] = []
+        self.current: RunView | None = None
+        self.comparisons: dict[str, Comparison] = {}
+        """By the run that is compared with another."""
+        self.look = TableLook(top_k=question.top_k)
+        self.session_path: Path | None = None
+        self.revision = 0
+        """Raised by whatever a journal of the session should hold."""
+        self._watchers: list[Callable[[], None]] = []
+        self._deleted: list[tuple[int, RunView]] = []
+        self._edited = False
+        self._created = now()
+        self._view: dict[str, Any] = {}
+
+    def when_revised(self, watcher: Callable[[], None]) -> None:
+        """Call this whenever the revision is another."""
+        self._watchers.append(watcher)
+
+    def revise(self) -> None:
+        """Raise the revision, after a change."""
+        self.revision += 1
+        for watcher in self._watchers:
+            watcher()
+
+    @property
+    def live(self) -> RunView | None:
+        """The run whose pass is running."""
+        return next((run for run in reversed(self.runs) if run.phase is Phase.RUNNING), None)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is something that no file holds."""
+        if any(run.worth_keeping and not run.saved for run in self.runs):
+            return True
+        return self._edited and any(run.worth_keeping for run in self.runs)
+
+    @property
+    def unsaved_or_live(self) -> bool:
+        """Whether a journal has something to hold."""
+        return self.unsaved or self.live is not None
+
+    @property
+    def top_k(self) -> int:
+        """Tokens per layer in the table."""
+        return self.look.top_k
+
+    @top_k.setter
+    def top_k(self, top_k: int) -> None:
+        self.look = dataclasses.replace(self.look, top_k=top_k)
+
+    def find(self, run_id: str | None) -> RunView | None:
+        """Return a run of the session by its id."""
+        return next((view for view in self.runs if view.run.id == run_id), None)
+
+    def switch(self, step: int) -> None:
+        """Show the next or the previous run."""
+        if self.current is None:
+            return
+        index = self.runs.index(self.current) + step
+        self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
+
+    def show(self, view: RunView) -> None:
+        """Show this run of the session."""
+        if view in self.runs:
+            self.current = view
+
+    def rename(self, view: RunView, title: str) -> None:
+        """Give a run a title; an empty one takes it away."""
+        view.run = replace(view.run, title=" ".join(title.split()) or None)
+        view.saved = False
+        self.revise()
+
+    def untrack(self, view: RunView, token: int) -> None:
+        """Follow a token of the user's no longer."""
+        view.untrack(token)
+        self.revise()
+
+    def delete(self, view: RunView) -> bool:
+        """Take a run out of the session, until `undo_delete`; return False for one that runs."""
+        if view.phase is Phase.RUNNING or view not in self.runs:
+            return False
+        index = self.runs.index(view)
+        self.runs.pop(index)
+        self._deleted.append((index, view))
+        self._edited = True
+        if self.current is view:
+            self.current = self.runs[min(index, len(self.runs) - 1)] if self.runs else None
+        self.revise()
+        return True
+
+    def undo_delete(self) -> RunView | None:
+        """Put the run that was deleted last back to its place, and show it."""
+        if not self._deleted:
+            return None
+        index, view = self._deleted.pop()
+        self.runs.insert(min(index, len(self.runs)), view)
+        self.current = view
+        self.revise()
+        return view
+
+    def picture_of(self, view: RunView) -> RunView:
+        """The run with the picture that a counterfactual was asked for; else the run itself."""
+        comparison = self.comparisons.get(view.run.id)
+        return (self.find(comparison.of) if comparison is not None else None) or view
+
+    def counterfactuals_of(self, view: RunView) -> list[RunView]:
+        """The runs of this one's question with something else instead of the picture."""
+        ids = {known.against for known in self.comparisons.values() if known.of == view.run.id}
+        return [other for other in self.runs if other.run.id in ids]
+
+    def reopen(self, session: Session, path: Path | None) -> None:
+        """Show a session that was saved; what it holds replaces what was here."""
+        self.runs = [RunView.of(run, saved=True) for run in session.runs]
+        self._deleted, self._edited = [], False
+        self._created = session.created
+        self.comparisons = {known.against: known for known in session.comparisons}
+        self._view = dict(session.view)
+        self.session_path = path
+        chosen = self._view.get("run")
+        by_id = {view.run.id: view for view in self.runs}
+        last = self.runs[-1] if self.runs else None
+        self.current = by_id.get(chosen, last) if isinstance(chosen, str) else last
+        if self.current is not None:
+            self.question = replace(self.current.run.question, model=None, text="")
+            self.top_k = self.question.top_k
+
+    @property
+    def reopened_row(self) -> int | None:
+        """The row that a reopened session was left at."""
+        row = self._view.get("row")
+        return row if isinstance(row, int) and row >= 0 else None
+
+    def session(self, *, row: int, with_live: bool) -> Session:
+        """Return everything that a file should hold."""
+        kept = [
+            view
+            for view in self.runs
+            if view.worth_keeping and (with_live or view.phase is not Phase.RUNNING)
+        ]
+        view = dict(self._view, row=row)
+        if self.current is not None:
+            view["run"] = self.current.run.id
+        return Session(
+            created=self._created,
+            saved=now(),
+            runs=tuple(view.frozen() for view in kept),
+            comparisons=tuple(
+                comparison
+                for comparison in self.comparisons.values()
+                if {comparison.of, comparison.against} <= {view.run.id for view in kept}
+            ),
+            view=view,
+        )
+
+    def mark_saved(self, runs: Iterable[Run], path: Path | None = None) -> None:
+        """Remember which runs a file holds, and which file is the session's."""
+        ids = {run.id for run in runs}
+        for view in self.runs:
+            view.saved = view.saved or view.run.id in ids
+        self._edited = False
+        self.session_path = path or self.session_path

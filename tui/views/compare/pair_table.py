@@ -1,0 +1,148 @@
+"""What the views of two runs share: a table of both, and a screen around it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from engine.records import Token
+from tui.state.comparing import differences
+from tui.state.run_view import RunView
+from tui.text.show import display_text
+from tui.views.compare.pair_columns import PairColumns, plan_pair
+from tui.views.compare.pair_rows import PairRows
+from tui.views.compare.verdicts import how_matched
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.row_list import RowList, place_text
+from tui.widgets.styles import Segments, Styles
+
+
+class PairTable(RowList):
+    """Two runs' tokens in the same rows; its verdict is the subclass's, and so is what more a row
+    has."""
+
+    beside: ClassVar[int] = 0
+    """Cells that a row keeps free for what the subclass adds."""
+
+    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
+        super().__init__(ascii_only=ascii_only)
+        self.rows = PairRows(left, right, ascii_only=ascii_only)
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """What comes of the comparison, in words."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> Sequence[Token]:
+        """Whose changes have a column."""
+
+    def words(self, side: int, name: str, value: str) -> str:
+        """Return how a setting is said that the questions differ in."""
+        return value if name == "prompt" else f"{name} {value}"
+
+    @property
+    def count(self) -> int:
+        """The rows of the deeper run."""
+        return len(self.rows.compared.rows)
+
+    @property
+    def head_height(self) -> int:
+        """Two runs, the verdict, how they were matched (or a blank line), the columns."""
+        return 5
+
+    @property
+    def matching(self) -> str:
+        """How rows and tokens were matched, where the models are not alike."""
+        left, right = self.rows.sides
+        return how_matched(self.rows.compared, (left.run.layers, right.run.layers))
+
+    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
+        """Draw what is compared, what came of it, and the columns' names."""
+        if line < 2:
+            return self.rows.run_line(line, self._said(line), width, styles)
+        if line == 4:
+            return self.rows.heading(self._plan(width - 1), self.answers, styles)
+        words, style = (self.verdict, styles.text) if line == 2 else (self.matching, styles.faint)
+        return [(" " + display_text(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
+
+    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
+        """Draw one row of both."""
+        return self.rows.row(row, self._plan(width), self.answers, styles)
+
+    def _said(self, side: int) -> list[str]:
+        sides = self.rows.sides
+        named = [sides[side].name] if sides[side].run.title else []
+        return named + [
+            self.words(side, name, values[side])
+            for name, *values in differences(*(view.run.question for view in sides))
+        ]
+
+    def _plan(self, width: int) -> PairColumns:
+        return plan_pair(width - self.beside, len(self.answers), self.rows.compared.by_depth)
+
+
+class PairScreen(ModalScreen[None]):
+    """Two runs, over the whole screen; the lower edge says what can be pressed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,b,B", "dismiss", show=False)]
+    SCOPED_CSS = False  # those made of it are meant, too
+    CSS = """
+    PairScreen { align: center middle; background: $background; }
+    PairScreen .dialog {
+        width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0;
+    }
+    PairScreen.-ascii .dialog { border: ascii $primary; }
+    """
+
+    def __init__(self, table: PairTable, title: str, *, ascii_only: bool) -> None:
+        super().__init__()
+        self._table = table
+        self._title = title
+        self._ascii = ascii_only
+        self.set_class(ascii_only, "-ascii")
+
+    @property
+    @abstractmethod
+    def keys(self) -> str:
+        """What can be pressed."""
+
+    def below(self) -> Sequence[Widget]:
+        """Return what stands below the table."""
+        return ()
+
+    def compose(self) -> ComposeResult:
+        """The table, in a box."""
+        with Vertical(classes="dialog") as box:
+            put_title(box, self._title)
+            put_subtitle(box, self.keys)
+            yield self._table
+            yield from self.below()
+
+    def on_mount(self) -> None:
+        """Begin where they part."""
+        self.call_after_refresh(self._begin)
+
+    def on_row_list_place_changed(self) -> None:
+        """Say which rows can be seen."""
+        place = place_text(self._table)
+        put_title(self._box, f"{self._title}, rows {place}" if place else self._title)
+
+    def say_keys(self) -> None:
+        """Say what can be pressed now."""
+        put_subtitle(self._box, self.keys)
+
+    @property
+    def _box(self) -> Vertical:
+        return self.query_one(Vertical)
+
+    def _begin(self) -> None:
+        self._table.put_cursor(self._table.rows.compared.parts or 0)

@@ -1,0 +1,204 @@
+"""A run beside the same question asked with something else instead of the picture: how far the two
+are apart, and what is left when the one is taken from the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
+from engine.events import Event, ReadingMade
+from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
+from engine.methods.debias import DebiasRequest
+from engine.records import Comparison, Reading, Token
+from tui.state.run_view import RunView
+from tui.text.bars import probability_bar
+from tui.text.numbers import FIGURE_WIDTH, figure
+from tui.text.show import display_text, plain_line
+from tui.views.compare.debiased import DebiasedAnswers
+from tui.views.compare.divergence_plot import DivergencePlot
+from tui.views.compare.pair_table import PairScreen, PairTable
+from tui.views.compare.verdicts import what_the_picture_adds, where_they_part
+from tui.widgets.line_input import LineInput
+from tui.widgets.styles import Segments, Styles
+from tui.widgets.view_context import ViewContext
+
+_APART_BAR: Final = 6
+_APART: Final = 4 + 1 + _APART_BAR + 1
+"""Cells of a divergence: figure, bar and blanks."""
+_CONTRAST: Final = 20
+_LN_2: Final = math.log(2)
+"""The largest divergence that there is."""
+
+References = Sequence[tuple[str, tuple[str, ...]]]
+
+
+class WithoutTable(PairTable):
+    """The picture's run on the left; beside the right one the divergence and the contrast."""
+
+    beside = _APART + _CONTRAST
+
+    def __init__(
+        self, picture: RunView, other: RunView, comparison: Comparison, *, ascii_only: bool
+    ) -> None:
+        super().__init__(picture, other, ascii_only=ascii_only)
+        self._comparison = comparison
+        self._js = {row.layer: row.js for row in comparison.rows}
+        self._contrast: dict[int, ContrastRow] = {}
+
+    def show_contrast(self, rows: Sequence[ContrastRow]) -> None:
+        """Show contrast rows in a column of their own."""
+        self._contrast = {row.layer: row for row in rows}
+        self.forget_rows()
+
+    @property
+    def verdict(self) -> str:
+        """From where on the picture counts."""
+        if not self._comparison.rows:
+            return where_they_part(self.rows.compared)
+        answers = (side.answer for side in self.rows.sides)
+        return what_the_picture_adds(self._comparison, *answers, ascii_only=self._ascii)
+
+    @property
+    def answers(self) -> Sequence[Token]:
+        """There is room for the left run's answer."""
+        return self.rows.compared.answers[:1]
+
+    def words(self, side: int, name: str, value: str) -> str:
+        """What stands in the picture's place needs no name."""
+        if name == "image replacement":
+            return value if side else "with the picture"
+        return super().words(side, name, value)
+
+    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
+        """Name the columns beside the two runs, too."""
+        segments = super().draw_head(line, width, styles)
+        if line == self.head_height - 1:
+            segments.append(("JS".ljust(_APART) + "contrast", styles.faint))
+        return segments
+
+    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
+        """Draw one row of both, their divergence, and the first token of their contrast."""
+        segments = super().draw_row(row, width, styles)
+        js = self._js.get(row)
+        if js is None:
+            segments.append(("-".rjust(4).ljust(_APART), styles.faint))
+        else:
+            bar = probability_bar(js / _LN_2, _APART_BAR, ascii_only=self._ascii)
+            segments += [(f"{js:.2f} ", styles.text), (f"{bar} ", styles.cursor)]
+        reading = self._contrast.get(row)
+        if reading is None or not reading.top:
+            return [*segments, ("-", styles.faint)]
+        token = reading.top[0]
+        shown = display_text(token.text, _CONTRAST - FIGURE_WIDTH - 1, ascii_only=self._ascii)
+        style = self.rows.token_style(token, styles)[0]
+        return [*segments, (f"{shown} {figure(token.probability)}", style)]
+
+
+class Without(PairScreen):
+    """The two, over the whole screen; what is asked of them needs no new pass."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,=", "contrast(0.25, 1)", show=False),
+        Binding("minus", "contrast(-0.25, 1)", show=False),
+        Binding("right_square_bracket", "contrast(0, 2)", show=False),
+        Binding("left_square_bracket", "contrast(0, 0.5)", show=False),
+        Binding("r", "reference", show=False),
+        Binding("P", "plot", show=False),
+        Binding("d", "debias", show=False),
+    ]
+
+    def __init__(
+        self,
+        picture: RunView,
+        other: RunView,
+        comparison: Comparison,
+        context: ViewContext,
+        references: References = (),
+    ) -> None:
+        """`comparison`: of the two; `references`: what the contrast may be taken from, by name and
+        run ids."""
+        ascii_only = context.ascii_only
+        self._pair = WithoutTable(picture, other, comparison, ascii_only=ascii_only)
+        self._plot = DivergencePlot(picture, other, comparison, ascii_only=ascii_only)
+        self._picture = picture
+        self._other = other
+        self._shared = context
+        self._asker = context.asker
+        self._settings = (CONTRAST_A, CONTRAST_B)
+        self._references = tuple(references)
+        self._reference = 0
+        super().__init__(self._pair, "two runs", ascii_only=ascii_only)
+
+    def on_mount(self) -> None:
+        """Show the contrast that the run holds, or have it read."""
+        self._ask_contrast()
+
+    def below(self) -> Sequence[Widget]:
+        """The plot, once it is opened."""
+        return (self._plot,)
+
+    @property
+    def keys(self) -> str:
+        """What can be pressed, and how the contrast is taken."""
+        a, b = self._settings
+        name = self._references[self._reference][0] if self._references else ""
+        words = f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases"
+        return plain_line(words, ascii_only=self._ascii)
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Show contrast rows of these runs, with the settings that they were asked with."""
+        for event in events:
+            if isinstance(event, ReadingMade) and event.run_id == self._picture.run.id:
+                self._show(event.reading)
+
+    def action_contrast(self, more: float, times: float) -> None:
+        """Ask for the contrast with another a or b."""
+        a, b = self._settings
+        self._settings = (min(max(a + more, 0.0), 8.0), min(max(b * times, 0.003125), 1.0))
+        self._ask_contrast()
+
+    def action_reference(self) -> None:
+        """Take the contrast from the next reference: one counterfactual, or both together."""
+        if self._references:
+            self._reference = (self._reference + 1) % len(self._references)
+            self._ask_contrast()
+
+    def action_plot(self) -> None:
+        """Plot the answer's probability with the picture and without it, and the divergence."""
+        self._plot.toggle()
+
+    def action_debias(self) -> None:
+        """Type answers to be debiased."""
+        self.app.push_screen(
+            LineInput("answers, with commas", "", ascii_only=self._ascii), self._take_answers
+        )
+
+    def _take_answers(self, answers: str | None) -> None:
+        if answers:
+            words = tuple(answer.strip() for answer in answers.split(","))
+            request = DebiasRequest(words, (self._other.run.id,))
+            self.app.push_screen(DebiasedAnswers(self._picture, request, self._shared))
+
+    def _ask_contrast(self) -> None:
+        if self._references:
+            _, references = self._references[self._reference]
+            request = ContrastRequest(references, *self._settings)
+            known = self._picture.reading_of("contrast", request)
+            if known is not None:
+                self._show(known)
+            else:
+                self._asker.read(self._picture, request)
+
+    def _show(self, reading: Reading) -> None:
+        """Show a contrast of these runs, with the settings that it was asked with."""
+        ids = [references for _, references in self._references]
+        if isinstance(reading, ContrastReading) and reading.references in ids:
+            self._reference = ids.index(reading.references)
+            self._settings = (reading.request.a, reading.request.b)
+            self._pair.show_contrast(reading.rows)
+            self.say_keys()

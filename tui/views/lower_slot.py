@@ -1,0 +1,131 @@
+"""The lower slot of the main screen: any view of the registry that has its place there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from textual.screen import Screen
+from textual.widget import AwaitMount, Widget
+
+from tui.state.run_view import RunView
+from tui.views.registry import LOWER, Slot
+from tui.views.table.lens_table import LensTable
+from tui.widgets.captions import put_title
+from tui.widgets.view_context import ViewContext
+
+_PLACE: Final = "#reading"
+
+
+class LowerSlot:
+    """Opens and closes the views of the lower slot; each is made when it is first opened.
+
+    How it looks is said by classes, of the views (-on: opened by the user; -auto: open where there
+    is room) and of the screen (-lower: something was opened by the user; -shared: a view that takes
+    the place of others is open; -enlarged: one has most of the column).
+    """
+
+    def __init__(self, screen: Screen[Any], context: ViewContext) -> None:
+        self._screen = screen
+        self._context = context
+        self._views: dict[str, Widget] = {}
+        self._large = ""
+        self._was_open = False
+        self._shown: tuple[RunView | None, int] = (None, 0)
+
+    def at_start(self) -> list[Widget]:
+        """Return the views that are there from the first frame on."""
+        started = [view.id for view in LOWER.values() if view.at_start]
+        return [self._make(identity).add_class("-auto") for identity in started]
+
+    def view(self, identity: str) -> Any:
+        """Return the widget of a view that has been opened before, else None."""
+        return self._views.get(identity)
+
+    def is_open(self, identity: str) -> bool:
+        """Return whether a view shows."""
+        view = self._views.get(identity)
+        if view is None:
+            return False
+        return view.has_class("-on") if not view.has_class("-auto") else view.display
+
+    @property
+    def open(self) -> list[Widget]:
+        """The views that show now."""
+        return [view for view in self._views.values() if view.display and view.is_mounted]
+
+    def toggle(self, identity: str) -> None:
+        """Open a view in the place of what it does not share the slot with, or close it."""
+        wanted = not self.is_open(identity)
+        self._be_small()
+        self._put(identity, wanted)
+
+    def toggle_large(self, identity: str) -> None:
+        """Give a view most of the column, or its usual place."""
+        if self._large == identity:
+            self._be_small()
+            self._put(identity, self._was_open)
+            return
+        self._was_open = self.is_open(identity)
+        self._be_small()
+        self._put(identity, True)
+        self._large = identity
+        self._views[identity].add_class("-large")
+        self._screen.add_class("-enlarged")
+
+    def show(self, run: RunView | None, row: int) -> None:
+        """Let every view that shows follow the table."""
+        self._shown = (run, row)
+        for view in self.open:
+            _follow(view, run, row)
+
+    def _put(self, identity: str, wanted: bool) -> None:
+        if identity not in self._views:
+            mounted = self._screen.query_one(_PLACE).mount(self._make(identity))
+            self._screen.call_next(self._begin, identity, mounted)
+        if wanted and LOWER[identity].slot is Slot.LOWER:
+            for other in self._tenants():
+                self._views[other].remove_class("-on")
+        view = self._views[identity]
+        view.remove_class("-auto").set_class(wanted, "-on")
+        self._screen.set_class(any(v.has_class("-on") for v in self._views.values()), "-lower")
+        self._screen.set_class(
+            any(self._views[other].has_class("-on") for other in self._tenants()), "-shared"
+        )
+        if view.can_focus and wanted and view.is_mounted:
+            self._screen.set_focus(view)
+        elif view.has_focus:
+            self._screen.set_focus(self._screen.query_one(LensTable))
+
+    async def _begin(self, identity: str, mounted: AwaitMount) -> None:
+        """A new view shows what the others show; one that can be moved in has the focus."""
+        await mounted
+        view = self._views[identity]
+        _follow(view, *self._shown)
+        if view.can_focus and view.has_class("-on"):
+            self._screen.set_focus(view)
+
+    def _be_small(self) -> None:
+        self._screen.remove_class("-enlarged")
+        if self._large:
+            self._views[self._large].remove_class("-large")
+            self._large = ""
+
+    def _tenants(self) -> list[str]:
+        return [known for known in self._views if LOWER[known].slot is Slot.LOWER]
+
+    def _make(self, identity: str) -> Widget:
+        view = LOWER[identity]
+        made = view.factory
+        widget: Widget = (
+            made(self._context) if view.method is None else made(self._context, view.method)
+        )
+        widget.id = identity
+        widget.add_class("lower").set_class(view.slot is Slot.BESIDE, "-beside")
+        put_title(widget, view.title)
+        self._views[identity] = widget
+        return widget
+
+
+def _follow(view: Any, run: RunView | None, row: int) -> None:
+    """Let a view follow the table; every one in the lower slot is a `FollowsTable`."""
+    view.show(run, row)

@@ -1,0 +1,163 @@
+"""The one registry of views: what can be shown, which keys show it, and where it has its place.
+
+`tui.actions.registry` makes an action of every entry, so bindings, key bar, help, command palette
+and the user's keymap have it. A new view is a module in a folder beside this one, and an entry
+here. The widget is named and not imported: it is loaded when it is first opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pkgutil import resolve_name
+from typing import Any, Final
+
+
+class Slot(Enum):
+    """Where a view has its place."""
+
+    BESIDE = "beside"
+    """In the lower slot of the main screen, beside whatever else is open there."""
+    LOWER = "lower"
+    """In the lower slot of the main screen, in the place of the one that was open."""
+    FIXED = "fixed"
+    """In a place of its own on the main screen."""
+    DIALOG = "dialog"
+    """Over the main screen."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Something that can be shown."""
+
+    id: str
+    """Its name in the user's keymap."""
+    title: str
+    """A word or two for it: what stands in its border, unless it has more to say there."""
+    help: str
+    """A whole phrase, for help and palette."""
+    slot: Slot
+    keys: tuple[str, ...] = ()
+    hint: str = ""
+    """A word for the key bar; empty keeps the view out of it."""
+    method: str | None = None
+    """The method of the engine whose readings it shows."""
+    widget: str = ""
+    """The class of a view in the lower slot, such as "tui.views.detail.detail:Detail"; it is made
+    with a `tui.widgets.view_context.ViewContext`, and with its method if it has one."""
+    opens: str = ""
+    """The function that opens any other view; it is called with the app."""
+    at_start: bool = False
+    """It is open where there is room for it, until the user decides."""
+    group: str = "Look"
+    palette: bool = True
+
+    @property
+    def factory(self) -> Any:
+        """The class that `widget` names, imported when it is first needed."""
+        return resolve_name(self.widget)
+
+
+VIEWS: Final[tuple[View, ...]] = (
+    View(
+        "detail",
+        "layer detail",
+        "Show or hide the layer detail",
+        Slot.BESIDE,
+        keys=("d",),
+        hint="detail",
+        widget="tui.views.detail.detail:Detail",
+        at_start=True,
+    ),
+    View(
+        "plot",
+        "probability over the layers",
+        "Show or hide the trajectories",
+        Slot.LOWER,
+        keys=("P",),
+        hint="plot",
+        widget="tui.views.plot.trajectories:Trajectories",
+    ),
+    View(
+        "picture",
+        "picture",
+        "Show or hide the picture",
+        Slot.FIXED,
+        keys=("p",),
+        hint="picture",
+        opens="tui.actions.picture:show_or_hide",
+    ),
+    View(
+        "zoom-picture",
+        "picture",
+        "The picture, large",
+        Slot.DIALOG,
+        keys=("z",),
+        opens="tui.actions.picture:enlarge",
+    ),
+    View(
+        "history",
+        "runs",
+        "The runs of the session",
+        Slot.DIALOG,
+        keys=("H",),
+        hint="runs",
+        group="Runs",
+        opens="tui.actions.runs:history",
+    ),
+    View(
+        "compare",
+        "two runs",
+        "Compare with the run before",
+        Slot.DIALOG,
+        keys=("b",),
+        group="Runs",
+        opens="tui.actions.runs:compare",
+    ),
+    View(
+        "without",
+        "with and without the picture",
+        "The same without the picture",
+        Slot.DIALOG,
+        keys=("B",),
+        hint="without",
+        method="contrast",
+        group="Runs",
+        opens="tui.actions.counterfactuals:without",
+    ),
+    View(
+        "against",
+        "instead of the picture",
+        "Try every image replacement",
+        Slot.DIALOG,
+        keys=("A",),
+        group="Runs",
+        opens="tui.actions.counterfactuals:every",
+    ),
+    View(
+        "sweep",
+        "sweep",
+        "The sweep: what it shows, its items",
+        Slot.DIALOG,
+        keys=("I",),
+        group="Runs",
+        opens="tui.actions.sweeps:show",
+    ),
+    View(
+        "help",
+        "help",
+        "Help",
+        Slot.DIALOG,
+        keys=("question_mark", "f1"),
+        hint="help",
+        group="Program",
+        opens="tui.actions.program:show_help",
+        palette=False,
+    ),
+)
+
+LOWER: Final[Mapping[str, View]] = {
+    view.id: view for view in VIEWS if view.slot in (Slot.BESIDE, Slot.LOWER)
+}
+"""What can fill the lower slot, by id."""

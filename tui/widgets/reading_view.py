@@ -1,0 +1,140 @@
+"""The reading of a method in the lower slot: asked for when it is first wanted, shown as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.events import Event, ReadingDropped, Trouble
+from engine.methods.registry import method_of, tables_of
+from engine.records import Reading, Request
+from engine.tables import Table
+from tui.sharing.renderers.plain import plain_lines
+from tui.state.run_view import RunView
+from tui.text.numbers import number
+from tui.text.show import display_text
+from tui.widgets.captions import put_subtitle
+from tui.widgets.row_list import RowList, place_text
+from tui.widgets.styles import Segments, Styles
+from tui.widgets.view_context import ViewContext
+
+_Line = tuple[str, tuple[Table, int] | None]
+"""A line as it is drawn, and the row of a table that it shows; None for headings and notes."""
+
+
+class ReadingView(RowList):
+    """Shows what a method found about the run that is shown, all its tables one below the other.
+
+    A view that asks for something else than the method's own defaults has a `request` of its own;
+    one that shows something else than tables draws its rows itself.
+    """
+
+    def __init__(self, context: ViewContext, method: str) -> None:
+        super().__init__(ascii_only=context.ascii_only)
+        self._shared = context
+        self._asker = context.asker
+        self.method = method_of(method)
+        self.reading: Reading | None = None
+        """What is shown; None while it is not there."""
+        self._run: RunView | None = None
+        self._asked: tuple[str, Request] | None = None
+        self._asked_id = ""
+        self._refused = ""
+        self._words = ""
+        self._heads: list[str] = []
+        self._lines: list[_Line] = []
+
+    def request(self, run: RunView) -> Request:
+        """Return what is asked of a run."""
+        made: Request = self.method.request()
+        return made
+
+    def show(self, run: RunView | None, row: int) -> None:
+        """Show the reading of this run; ask for it where there is none."""
+        self._run = run
+        reading, words = None, "nothing read yet"
+        if run is not None:
+            request = self.request(run)
+            reading = run.reading_of(self.method.name, request)
+            if reading is None:
+                words = self._ask(run, request)
+        if reading is not self.reading or words != self._words:
+            self.reading, self._words = reading, words
+            self._take_lines()
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Say why there is no reading; one that was dropped is asked for again."""
+        for event in events:
+            if isinstance(event, ReadingDropped) and event.request_id == self._asked_id:
+                self._asked = None
+            if isinstance(event, Trouble) and event.request_id == self._asked_id:
+                self._refused = self._shared.said(event)
+
+    @property
+    def row(self) -> tuple[Table, int] | None:
+        """The row under the cursor, with its table."""
+        return self._lines[self.cursor][1] if self.cursor < len(self._lines) else None
+
+    @property
+    def count(self) -> int:
+        """The lines of all tables below the first heading."""
+        return len(self._lines)
+
+    @property
+    def head_height(self) -> int:
+        """The title and columns of the first table, or why there is none."""
+        return len(self._heads) or 1
+
+    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
+        """Draw the title or the names of the columns."""
+        words = self._heads[line] if self._heads else self._words
+        return [(" " + display_text(words, spaces=False, ascii_only=self._ascii), styles.faint)]
+
+    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
+        """Draw a row of a table; of a reading that failed its proof none is to be believed."""
+        text, shown = self._lines[row]
+        style = styles.faint if shown is None else styles.struck if self._failed else styles.text
+        return [(text, style)]
+
+    def place_changed(self) -> None:
+        """Say how well the reading is proved, and which rows can be seen."""
+        put_subtitle(self, "  ".join(word for word in (self._proof, place_text(self)) if word))
+
+    def _ask(self, run: RunView, request: Request) -> str:
+        """Ask once; return what there is to say meanwhile."""
+        wish = (run.run.id, request)
+        if self._asked != wish:
+            asked = self._asker.read(run, request)
+            if asked is None:
+                return self._asker.why_not(run)
+            self._asked, self._asked_id, self._refused = wish, asked, ""
+        return self._refused or "reading"
+
+    @property
+    def _failed(self) -> bool:
+        proof = self.reading.proof if self.reading is not None else None
+        return proof is not None and not proof.passed
+
+    @property
+    def _proof(self) -> str:
+        proof = self.reading.proof if self.reading is not None else None
+        if proof is None:
+            return ""
+        words = "proof" if proof.passed else "proof failed, do not believe this:"
+        return f"{words} {number(proof.error)}"
+
+    def _take_lines(self) -> None:
+        self._heads, self._lines = [], []
+        for table in tables_of(self.reading) if self.reading is not None else ():
+            lines = plain_lines(table, ascii_only=self._ascii)
+            heads = lines[: 2 if table.title else 1]
+            if self._heads:
+                self._lines += [("", None), *((line, None) for line in heads)]
+            else:
+                self._heads = heads
+            self._lines += [
+                (line, (table, row) if row < len(table.rows) else None)
+                for row, line in enumerate(lines[len(heads) :])
+            ]
+        self.forget_rows()
+        self.refresh_rows()
+        self.place_changed()

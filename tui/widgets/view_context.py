@@ -1,0 +1,41 @@
+"""What a view in the lower slot is made with, and what it must be able to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.events import Trouble
+from tui.actions.keymap import Keymap
+from tui.disk.remembered import Remembered
+from tui.startup import Startup
+from tui.state.run_view import RunView
+from tui.text.show import plain_line
+from tui.widgets.remedies import with_keys
+from tui.worker.asker import Asker
+
+
+@dataclass(frozen=True)
+class ViewContext:
+    """What the views of the main screen share."""
+
+    startup: Startup
+    keymap: Keymap
+    asker: Asker
+    remembered: Remembered
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether only ASCII may be drawn."""
+        return self.startup.ascii
+
+    def said(self, trouble: Trouble) -> str:
+        """Return an error's line, with the user's own keys that mend it, safe to be shown."""
+        words = with_keys(trouble.error, trouble.remedies, self.keymap)
+        return plain_line(words, ascii_only=self.ascii_only)
+
+
+class FollowsTable(Protocol):
+    """A view that shows something of the run and of the row under the table's cursor."""
+
+    def show(self, run: RunView | None, row: int) -> None: ...
