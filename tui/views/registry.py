@@ -45,7 +45,8 @@ class View:
     """The method of the engine whose readings it shows."""
     widget: str = ""
     """The class of a view in the lower slot, such as "tui.views.detail.detail:Detail"; it is made
-    with a `tui.widgets.view_context.ViewContext`, and with its method if it has one."""
+    with a `tui.widgets.view_context.ViewContext`, and with its method if it has one. Of a view
+    `cosine` that says nothing else it is "tui.views.cosine:CosineView"."""
     opens: str = ""
     """The function that opens any other view; it is called with the app."""
     at_start: bool = False
@@ -56,7 +57,9 @@ class View:
     @property
     def factory(self) -> Any:
         """The class that `widget` names, imported when it is first needed."""
-        return resolve_name(self.widget)
+        words = "".join(word.capitalize() for word in self.id.split("-"))
+        default = f"tui.views.{self.id.replace('-', '_')}:{words}View"
+        return resolve_name(self.widget or default)
 
 
 VIEWS: Final[tuple[View, ...]] = (

@@ -72,7 +72,11 @@ class ReadingView(RowList):
     @property
     def row(self) -> tuple[Table, int] | None:
         """The row under the cursor, with its table."""
-        return self._lines[self.cursor][1] if self.cursor < len(self._lines) else None
+        return self.line_row(self.cursor)
+
+    def line_row(self, line: int) -> tuple[Table, int] | None:
+        """The table of which a line shows a row, and which; None for headings and notes."""
+        return self._lines[line][1] if line < len(self._lines) else None
 
     @property
     def count(self) -> int:
@@ -92,7 +96,7 @@ class ReadingView(RowList):
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw a row of a table; of a reading that failed its proof none is to be believed."""
         text, shown = self._lines[row]
-        style = styles.faint if shown is None else styles.struck if self._failed else styles.text
+        style = styles.faint if shown is None else styles.struck if self.failed else styles.text
         return [(text, style)]
 
     def place_changed(self) -> None:
@@ -110,7 +114,8 @@ class ReadingView(RowList):
         return self._refused or "reading"
 
     @property
-    def _failed(self) -> bool:
+    def failed(self) -> bool:
+        """Whether the reading failed its proof, so that none of it is to be believed."""
         proof = self.reading.proof if self.reading is not None else None
         return proof is not None and not proof.passed
 
