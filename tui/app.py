@@ -75,9 +75,8 @@ class Explorer(App[int], inherit_bindings=False):
         """Ends the wait for a run that is to be laid beside another as soon as it is here."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
         register_themes(self)
-        remembered = self.remembered.theme
-        last = remembered if remembered in theme_names() else DARK.name
-        self.theme = startup.theme or last
+        last = self.remembered.theme
+        self.theme = startup.theme or (last if last in theme_names() else DARK.name)
         columns = startup.columns or self.remembered.columns
         if columns is not None:
             self.state.look = dataclasses.replace(self.state.look, figures=in_order(columns))
@@ -172,13 +171,10 @@ class Explorer(App[int], inherit_bindings=False):
         action = BY_ID[identity]
         action.function(self, **action.arguments)
 
-    def action_do(self, identity: str) -> None:
-        """Do it, for a key that types nothing."""
-        self.do(identity)
-
-    def action_typed(self, identity: str) -> None:
-        """Do it, for a key that could have typed something."""
-        self.do(identity)
+    action_do = do
+    """For a key that types nothing, a click on its hint, and the palette."""
+    action_typed = do
+    """For a key that could have typed something: see `check_action`."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While a dialog is open, only what makes sense there acts; letters act where nothing is

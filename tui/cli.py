@@ -229,7 +229,7 @@ def _reads(options: argparse.Namespace) -> tuple[Request, ...]:
 
 
 def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
-    """What is to be put in the picture's stead, once every second picture is known to open."""
+    """What is to be shown instead of the picture, once every second picture is known to open."""
     if not options.against:
         return ()
     from engine.counterfactuals.grammar import parse_against

@@ -31,7 +31,7 @@ class Startup:
     no_picture: bool = False
     """The user asked for none; otherwise the bundled picture stands in for a missing one."""
     seed: int = 0
-    """Of the noise that can stand in a picture's stead."""
+    """Of the noise that can be shown instead of a picture."""
     preview: bool = True
     """Whether the picture shows before p is pressed."""
     columns: tuple[str, ...] | None = None

@@ -21,6 +21,7 @@ from tests.tui.dialog_stage import HOSTILE
 from tests.tui.fakes import contrasted, make_rows
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.toy_view import TOY
+from tui.actions.reading import toggle
 from tui.actions.registry import ACTIONS, BY_ID
 from tui.disk.paths import journals_folder
 from tui.state.dispatch import Dispatch
@@ -53,9 +54,8 @@ def test_every_view_can_be_opened_and_is_an_action() -> None:
     ids = [action.id for action in ACTIONS]
     for view in VIEWS:
         assert ids.count(view.id) == 1
-        assert bool(view.widget) == (view.id in LOWER), view.id
-        assert bool(view.opens) != bool(view.widget), view.id
-        if view.widget:
+        assert bool(view.opens) != (view.id in LOWER), view.id
+        if view.id in LOWER:
             assert hasattr(view.factory, "show"), view.id
         assert callable(BY_ID[view.id].function)
 
@@ -183,6 +183,26 @@ async def test_what_fails_its_proof_is_struck_out(toy: str) -> None:
         await stage.shows("proof failed, do not believe this: 0.5")
         line = lower(stage).view(toy).render_line(3)
         assert any(segment.style and segment.style.strike for segment in line)
+
+
+@in_loop
+async def test_what_nobody_waits_for_any_more_is_cancelled(toy: str) -> None:
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        stage.worker.holds_readings = True
+        lower(stage).toggle(toy)
+        await stage.until(lambda: stage.worker.reads)
+        await stage.press("P")  # in its place
+        await stage.until(lambda: stage.worker.cancelled_readings == stage.worker.read_ids[:1])
+        await stage.press("P")
+        toggle(stage.app, toy)
+        await stage.until(lambda: len(stage.worker.reads) == 2)
+        stage.worker.answer_reads()
+        await stage.shows("contrast with none")
+        await stage.press("escape", "r")
+        await stage.run_done(2)
+        await stage.until(lambda: len(stage.worker.reads) == 3)
+        assert len(stage.worker.cancelled_readings) == 1
 
 
 # The dispatch

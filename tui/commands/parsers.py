@@ -63,7 +63,7 @@ def run_parser() -> argparse.ArgumentParser:
         "--against",
         metavar="LIST",
         action="append",
-        help="ask again with something else in the picture's stead, each a run of its own: "
+        help="ask again with something else instead of the picture, each a run of its own: "
         f"{listed().replace('%', '%%')}; commas between them, repeatable",
     )
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from textual.screen import Screen
 from textual.widget import AwaitMount, Widget
@@ -11,7 +11,7 @@ from tui.state.run_view import RunView
 from tui.views.registry import LOWER, Slot
 from tui.views.table.lens_table import LensTable
 from tui.widgets.captions import put_title
-from tui.widgets.view_context import ViewContext
+from tui.widgets.view_context import FollowsTable, ViewContext
 
 _PLACE: Final = "#reading"
 
@@ -76,7 +76,7 @@ class LowerSlot:
         """Let every view that shows follow the table."""
         self._shown = (run, row)
         for view in self.open:
-            _follow(view, run, row)
+            cast(FollowsTable, view).show(run, row)
 
     def _put(self, identity: str, wanted: bool) -> None:
         if identity not in self._views:
@@ -100,7 +100,7 @@ class LowerSlot:
         """A new view shows what the others show; one that can be moved in has the focus."""
         await mounted
         view = self._views[identity]
-        _follow(view, *self._shown)
+        cast(FollowsTable, view).show(*self._shown)
         if view.can_focus and view.has_class("-on"):
             self._screen.set_focus(view)
 
@@ -124,8 +124,3 @@ class LowerSlot:
         put_title(widget, view.title)
         self._views[identity] = widget
         return widget
-
-
-def _follow(view: Any, run: RunView | None, row: int) -> None:
-    """Let a view follow the table; every one in the lower slot is a `FollowsTable`."""
-    view.show(run, row)

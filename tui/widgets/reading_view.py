@@ -61,6 +61,10 @@ class ReadingView(RowList):
             self.reading, self._words = reading, words
             self._take_lines()
 
+    def on_hide(self) -> None:
+        """What nobody looks at need not be read to its end."""
+        self._drop()
+
     def hear(self, events: Sequence[Event]) -> None:
         """Say why there is no reading; one that was dropped is asked for again."""
         for event in events:
@@ -107,11 +111,18 @@ class ReadingView(RowList):
         """Ask once; return what there is to say meanwhile."""
         wish = (run.run.id, request)
         if self._asked != wish:
+            self._drop()
             asked = self._asker.read(run, request)
             if asked is None:
                 return self._asker.why_not(run)
             self._asked, self._asked_id, self._refused = wish, asked, ""
         return self._refused or "reading"
+
+    def _drop(self) -> None:
+        """Cancel what has been asked and is not there yet."""
+        if self._asked is not None and self.reading is None and not self._refused:
+            self._asker.cancel_reading(self._asked_id)
+        self._asked = None
 
     @property
     def failed(self) -> bool:

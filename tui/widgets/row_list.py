@@ -196,7 +196,7 @@ class RowList(ScrollView, can_focus=True):
         self._strips.clear()
 
     def render_line(self, y: int) -> Strip:
-        """Draw a line of the screen: of the head, or a row behind its gutter."""
+        """Draw a line of the screen: of the head, or a row after its gutter."""
         key = _key(y, self.head_height, self.scroll_offset.y)
         strip = self._strip(key)
         if key < 0:

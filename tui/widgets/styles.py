@@ -10,7 +10,7 @@ from rich.style import Style
 Segments = list[tuple[str, Style]]
 
 GUTTER: Final = 1
-"""Cells ahead of a row, for the cursor."""
+"""Cells before a row, for the cursor."""
 
 
 @dataclass(frozen=True)

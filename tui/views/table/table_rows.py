@@ -43,7 +43,7 @@ class Columns:
 
     @property
     def each(self) -> int:
-        """Cells of one token column, the gap behind it included."""
+        """Cells of one token column, the gap after it included."""
         return self.token + (self.bar + 1 if self.bar else 0) + FIGURE_WIDTH + 1 + self.gap
 
     @property
@@ -156,7 +156,7 @@ def row_segments(
     sign = ("~" if ascii_only else "≈") if reading.approximate else " "
     for name in columns.figures:
         text, style = _figure(name, facts, reading, styles, faint)
-        # Every figure has a blank ahead of it: the first one is the sign's.
+        # Every figure has a blank before it: the first one is the sign's.
         segments.append((sign + text[1:], style))
         sign = " "
     return segments if columns.figures else [*segments, (sign, faint)]
