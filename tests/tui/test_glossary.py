@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.tui.stage import explorer, in_loop
 from tui.text.glossary import OWN, STANDARD, as_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -19,3 +20,16 @@ def test_every_term_is_a_sentence_of_its_own() -> None:
     for term in terms:
         assert term.meaning[0].isupper() or term.meaning[0] == "("
         assert term.meaning.endswith(".")
+
+
+@in_loop
+async def test_the_app_shows_it() -> None:
+    async with explorer((80, 24)) as stage:
+        await stage.run_done()
+        stage.app.do("glossary")
+        await stage.shows("glossary", "Row 0 is the embedding", "tail")
+        for _ in range(200):
+            await stage.press("j")
+        await stage.shows("hook", "whenever a module of the model runs")
+        await stage.press("q")
+        await stage.until(lambda: not stage.app.has_dialog)

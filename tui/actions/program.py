@@ -15,6 +15,13 @@ def show_help(app: Explorer) -> None:
         app.push_screen(Help(app.keymap, ascii_only=app.startup.ascii))
 
 
+def show_glossary(app: Explorer) -> None:
+    """Explain the words."""
+    from tui.views.help.glossary import Glossary
+
+    app.push_screen(Glossary(ascii_only=app.startup.ascii))
+
+
 def palette(app: Explorer) -> None:
     """Open the palette of all commands."""
     app.action_command_palette()

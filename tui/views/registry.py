@@ -158,6 +158,14 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.program:show_help",
         palette=False,
     ),
+    View(
+        "glossary",
+        "glossary",
+        "What the words mean (glossary)",
+        Slot.DIALOG,
+        group="Program",
+        opens="tui.actions.program:show_glossary",
+    ),
 )
 
 LOWER: Final[Mapping[str, View]] = {

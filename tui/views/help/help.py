@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from tui.actions.keymap import Keymap, key_name
 from tui.actions.registry import ACTIONS, GROUPS, Scope
+from tui.widgets.text_page import TextPage
 
 _READING = (
     "Each row is what the model would say if it stopped after that layer: the residual stream "
@@ -36,32 +33,19 @@ _READING = (
 )
 
 
-class Help(ModalScreen[None]):
+class Help(TextPage):
     """Every key, and how to read the table."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,enter", "dismiss", show=False),
-        Binding("j,down", "scroll(1)", show=False),
-        Binding("k,up", "scroll(-1)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "dismiss", show=False)]
+    HEADING = "help"
 
     def __init__(self, keymap: Keymap, *, ascii_only: bool) -> None:
         super().__init__()
         self._keymap = keymap
         self._ascii = ascii_only
 
-    def compose(self) -> ComposeResult:
-        """Lay out keys and explanation in one scrolling box."""
-        with VerticalScroll(classes="dialog wide-dialog") as box:
-            box.border_title = "help"
-            box.border_subtitle = "esc closes"
-            yield Static(self._text(), markup=False)
-
-    def action_scroll(self, step: int) -> None:
-        """Scroll by lines, without animation."""
-        self.query_one(VerticalScroll).scroll_relative(y=step, animate=False)
-
-    def _text(self) -> Content:
+    def text(self) -> Content:
+        """Return the keys, group by group, and the explanation."""
         parts: list[Content | str | tuple[str, str]] = []
         for group in GROUPS:
             parts.append((f"{group}\n", "bold $primary"))
