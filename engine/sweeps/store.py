@@ -73,7 +73,7 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
             ("class of model", known.model.class_name, sweep.model.class_name),
             ("dtype", known.model.dtype, sweep.model.dtype),
             ("number of layers", known.layers, sweep.layers),
-            ("way of asking, raw or not", not asked.chat, not now.chat),
+            ("setting of raw prompts", not asked.chat, not now.chat),
             ("set of weights, quantised or not", known.weights[:8], sweep.weights[:8]),
         ]
     for what, old, new in differing:

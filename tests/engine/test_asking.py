@@ -19,6 +19,7 @@ from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
 from engine.system.stamps import now
 from tests.conftest import hooks_of
+from tui.text.remedies import with_flags
 
 Opened = Callable[[str], LoadedModel]
 
@@ -189,13 +190,14 @@ def test_an_error_in_the_pass_ends_the_run_as_failed(
 ) -> None:
     loaded = opened("llama")
     handle = break_layer(loaded, error)
+    asking = Asking(loaded, Question(prompt="What?"))
     try:
-        run = ask(loaded)
+        run = asking.run()
     finally:
         handle.remove()
     assert run.status == "failed"
     assert run.error is not None
-    assert words in run.error
+    assert words in with_flags(run.error, asking.remedies)
     assert "\n" not in run.error
     assert run.proof is None
     assert [row.layer for row in run.rows] == list(range(len(run.rows)))
