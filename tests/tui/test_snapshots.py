@@ -15,7 +15,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 import samples
 from engine.records import Picture, Question
-from tests.tui.stage import SIZES, Stage, explorer, in_loop
+from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
@@ -74,7 +74,7 @@ VIEWS = [plain, trajectories, large_detail, history, comparison]
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("size", EVERY_SIZE, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
 def test_it_looks_as_it_did(
     view: Callable[[Stage], Awaitable[None]],
