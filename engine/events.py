@@ -141,7 +141,7 @@ class ReadingDropped(Struct, frozen=True):
     request_id: str
 
 
-class Compared(Struct, frozen=True):
+class ComparisonGrew(Struct, frozen=True):
     """A comparison with as many rows as have been read of its second run; later rows follow."""
 
     comparison: Comparison
@@ -159,6 +159,6 @@ Event = (
     | ReadingGrew
     | ReadingMade
     | ReadingDropped
-    | Compared
+    | ComparisonGrew
     | Trouble
 )

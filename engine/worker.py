@@ -12,7 +12,7 @@ from msgspec import structs
 from engine.errors import Cancelled, LenscopeError, Remedy, one_line
 from engine.events import (
     AnswerGrew,
-    Compared,
+    ComparisonGrew,
     Event,
     LoadOptions,
     ModelFailed,
@@ -240,7 +240,7 @@ class Worker:
                 self._tell(RunStarted(run))
             # The picture's run must outlive those that are compared with it.
             self._runs.renew(of)
-            self._tell(Compared(comparison))
+            self._tell(ComparisonGrew(comparison))
             self._end(run, against.asking)
 
         def refuse(against: Against, error: LenscopeError) -> None:
@@ -250,7 +250,7 @@ class Worker:
         listener = Listener(
             started=lambda run: self._tell(RunStarted(run)),
             read=lambda run, rows: self._tell(RowsRead(run.id, tuple(rows))),
-            compared=lambda comparison: self._tell(Compared(comparison)),
+            compared=lambda comparison: self._tell(ComparisonGrew(comparison)),
             ended=end,
             refused=refuse,
         )

@@ -36,7 +36,7 @@ import samples
 from engine import load
 from engine.models.loading import LoadedModel
 from engine.passes.forward import LOGITS_TO_KEEP
-from engine.passes.vision_reuse import SharedVision
+from engine.passes.vision_reuse import VisionCache
 from engine.records import Question
 from engine.sweeps.preparing import PreparedPicture, Preparing
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
@@ -77,7 +77,7 @@ def kept(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def bare(
-    loaded: LoadedModel, blocks: Sequence[list[dict[str, Any]]], shared: SharedVision | None
+    loaded: LoadedModel, blocks: Sequence[list[dict[str, Any]]], shared: VisionCache | None
 ) -> None:
     """The model alone."""
     with torch.no_grad():
@@ -152,8 +152,8 @@ def main() -> None:
         blocks_kept = [[kept(inputs) for inputs in block] for block in blocks]
         before = loaded.lens.learn(blocks[0][0]).before
         ways: dict[str, Callable[[], object]] = {
-            "bare": lambda: bare(loaded, blocks, SharedVision(before)),
-            "bare, logits kept": lambda: bare(loaded, blocks_kept, SharedVision(before)),
+            "bare": lambda: bare(loaded, blocks, VisionCache(before)),
+            "bare, logits kept": lambda: bare(loaded, blocks_kept, VisionCache(before)),
             "bare, nothing shared": lambda: bare(loaded, blocks, None),
             "sweep": lambda: sweep(loaded, source, options.batch_size),
         }

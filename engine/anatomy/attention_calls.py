@@ -1,9 +1,9 @@
-"""The attention calls of a model, with whatever kernel it runs.
+"""Intercepts the attention calls of a model, whichever attention kernel it uses.
 
-An attention module asks `AttentionInterface.get_interface` of transformers for the function that it
-then calls. What is returned there can be wrapped for as long as a pass takes: nothing of the config
-changes, the masks are those of the model's own kernel, and where nothing is edited nothing is
-computed otherwise. A family that calls softmax itself does not come by here.
+An attention module of transformers looks its function up with `AttentionInterface.get_interface`
+and then calls it. That lookup is wrapped for the duration of a pass, so the config stays as it is,
+the masks are those of the model's own kernel, and an unedited call computes exactly what it would
+have computed. A family that calls softmax itself cannot be intercepted here.
 """
 
 from __future__ import annotations
@@ -18,66 +18,71 @@ from typing import Any
 from torch import Tensor, nn
 
 Kernel = Callable[..., "tuple[Tensor, Tensor | None]"]
-"""f(module, query, key, value, mask, ...) to the output and, from some kernels, the weights."""
+"""f(module, query, key, value, mask, ...) -> (output, attention weights or None)."""
 Wrap = Callable[[Kernel, Kernel], Kernel]
-"""From a kernel, and the eager function of the model's own file, to what is called instead."""
+"""f(kernel, eager function of the model's own file) -> the kernel that is called instead."""
 
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """One attention call, as the model makes it: after rotation, norms and the KV cache."""
+    """The arguments of one attention call: after rotary embedding, query/key norms and KV cache."""
 
     module: nn.Module
-    """The attention module that calls; in a vision tower or a decoder layer."""
+    """The calling attention module, in a vision tower or a decoder layer."""
     query: Tensor
-    """[batch, heads, queries, width]"""
+    """[batch, heads, queries, head width]"""
     key: Tensor
-    """[batch, key/value heads, keys, width]; heads may share one of them."""
+    """[batch, key/value heads, keys, head width]; with grouped-query attention several heads share
+    one key/value head."""
     value: Tensor
     """[batch, key/value heads, keys, value width]"""
     mask: Any
-    """As the kernel takes it: [batch, 1 or heads, queries, keys], additive or boolean; a kernel's
-    own object; or None, where all keys count, or the kernel itself rules out those after a query.
-    `eager` takes additive masks only, and rules nothing out itself."""
+    """The mask in the kernel's own format: [batch, 1 or heads, queries, keys], additive or boolean;
+    an object that only this kernel understands; or None, where every key is visible or the kernel
+    applies the causal mask itself. `eager` accepts additive masks only and never adds a causal
+    mask."""
     args: tuple[Any, ...]
-    """What else the kernel is called with by position, which few models do."""
+    """Further positional arguments; few models pass any."""
     kwargs: Mapping[str, Any]
-    """Scaling, dropout, soft-cap, sinks and what else the kernel takes."""
+    """Keyword arguments: scaling, dropout, soft-cap, attention sinks and the like."""
     kernel: Kernel
-    """What the model calls."""
+    """The function that the model calls."""
     eager: Kernel
-    """The function of the model's own file, which also returns the weights."""
+    """The eager function of the model's own file, which also returns the attention weights."""
 
     def run(self, kernel: Kernel | None = None) -> tuple[Tensor, Tensor | None]:
-        """Make this call: its output [batch, queries, heads, value width], and the weights [batch,
-        heads, queries, keys] where the kernel returns them."""
+        """Make this call, with `kernel` if given, else with the model's own.
+
+        Returns the output [batch, queries, heads, value width], and the attention weights [batch,
+        heads, queries, keys] if the kernel returns them.
+        """
         call = (self.module, self.query, self.key, self.value, self.mask, *self.args)
         output, weights = (kernel or self.kernel)(*call, **self.kwargs)
         return output, weights
 
 
 _wraps: dict[int, list[Wrap]] = {}
-"""Per thread, the innermost first."""
+"""The active wrappers by thread id, the innermost first."""
 _guard = threading.Lock()
 _restore: list[Callable[[], None]] = []
-"""Puts the lookup of transformers back, while ours is in its place."""
+"""Holds one function while the lookup is replaced: it puts transformers' own lookup back."""
 
 
 @contextmanager
 def wrapping_attention(wrap: Wrap) -> Iterator[None]:
-    """Let this thread's attention modules call `wrap(kernel, eager)` instead of their kernel.
+    """Let attention modules that run in this thread call `wrap(kernel, eager)`, not `kernel`.
 
-    Several can be nested; the one that was entered last is the outermost. The lookup is the one
-    of transformers again as soon as no thread wraps anything.
+    Wrappers can be nested; the one that was entered last is the outermost. The lookup of
+    transformers is restored as soon as no thread has an active wrapper.
     """
     from transformers.modeling_utils import AttentionInterface
 
     thread = threading.get_ident()
     with _guard:
         if not _wraps:
-            own = AttentionInterface.get_interface
-            _restore.append(partial(setattr, AttentionInterface, "get_interface", own))
-            AttentionInterface.get_interface = _looking_up(own)
+            original = AttentionInterface.get_interface
+            _restore.append(partial(setattr, AttentionInterface, "get_interface", original))
+            AttentionInterface.get_interface = _wrapping_lookup(original)
         _wraps.setdefault(thread, []).append(wrap)
     try:
         yield
@@ -90,9 +95,9 @@ def wrapping_attention(wrap: Wrap) -> Iterator[None]:
                 _restore.pop()()
 
 
-def _looking_up(own: Callable[..., Kernel]) -> Callable[..., Kernel]:
+def _wrapping_lookup(original: Callable[..., Kernel]) -> Callable[..., Kernel]:
     def get_interface(self: Any, implementation: str, default: Kernel) -> Kernel:
-        kernel = own(self, implementation, default)
+        kernel = original(self, implementation, default)
         for wrap in _wraps.get(threading.get_ident(), ()):
             kernel = wrap(kernel, default)
         return kernel

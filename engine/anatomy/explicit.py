@@ -1,4 +1,4 @@
-"""The explicit tail of a model: its own modules between the last layer and its logits."""
+"""The explicit tail: calls the model's own modules between its last layer and its logits."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from engine.anatomy.watching import output_stream
 from engine.errors import CannotRead
 
 CHUNK = 64
-"""Rows that are taken through head and softmax at once; bounds memory for any vocabulary."""
+"""Positions that go through the head at once; bounds the memory that [CHUNK, vocabulary] takes."""
 
 
 @dataclass(frozen=True)
 class TailStep:
-    """One module of the tail, its other arguments, and where the stream goes in."""
+    """One module of the tail, with the arguments that the watched pass called it with."""
 
     module: nn.Module
     slot: Slot
+    """Which argument is the residual stream."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     companion_slots: tuple[Slot, ...] = ()
-    """Where the stream's companions go in."""
+    """Which arguments are the stream's companions (see `RowStream`)."""
 
     def __call__(self, stream: Tensor, companions: Sequence[Tensor] = ()) -> Tensor:
         args, kwargs = self.slot.put(self.args, self.kwargs, stream)
@@ -39,20 +40,20 @@ class TailStep:
 
 @dataclass(frozen=True)
 class ExplicitTail:
-    """A `Tail` that calls the model's own modules one by one."""
+    """A `Tail` that calls the model's own modules one after the other."""
 
     steps: tuple[TailStep, ...]
     scale: float
-    """What the model multiplies the stream by before its head."""
+    """The factor by which the model multiplies the stream before its head."""
     head: nn.Module
     logit_map: LogitMap
     position_axis: int
     device: torch.device
     stream_shape: tuple[int, ...]
-    """Of the stream at one position: its width, after the number of streams where there are more.
-    """
+    """Shape of the stream at one position: [width], or [streams, width] for a model that carries
+    several residual streams."""
     entry: Entry
-    """The first module's argument, or the head's where there is no other module."""
+    """The argument of the first module, or of the head where there is no other module."""
     companion_slots: tuple[Slot, ...] = ()
     method: ClassVar[TailMethod] = "tail"
     replays: ClassVar[bool] = False
@@ -62,20 +63,20 @@ class ExplicitTail:
     def logits(
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
-        """As `Tail.logits`; no memory of the pass is needed."""
+        """See `Tail.logits`; `memory` is not needed."""
         if not self.companion_slots:
             rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
-        parts: list[Tensor] = []
+        chunks: list[Tensor] = []
         for row in rows:
             companions = [companion.split(CHUNK) for companion in row.companions]
-            parts += [
+            chunks += [
                 self._chunk(streams, others, norm)
                 for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True)
             ]
-        return torch.cat(parts)
+        return torch.cat(chunks)  # [positions of all rows, vocabulary]
 
     def _chunk(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:
-        hidden = self._as_positions(streams)  # [1, n, width], as the model lays it out
+        hidden = self._as_positions(streams)  # [1, n, width], in the model's layout
         if norm:
             others = [self._as_positions(companion) for companion in companions]
             for step in self.steps:
@@ -86,32 +87,34 @@ class ExplicitTail:
         return self.logit_map(self.head(hidden))[0]  # [n, vocabulary]
 
     def _as_positions(self, streams: Tensor) -> Tensor:
-        """[n, *rest] laid out as one batch item of n positions, as the model lays out streams."""
+        """[n, *rest] -> one batch item of n positions, in the model's layout of a stream."""
         axis = self.position_axis
         return streams.to(self.device).unsqueeze(0).movedim((0, 1), (axis - 1, axis))
 
     def refuse_norm_off(self) -> None:
-        """As `Tail.refuse_norm_off`."""
+        """See `Tail.refuse_norm_off`."""
         if not self.steps:
-            raise CannotRead("norm off: this model has no final norm between last layer and head")
+            raise CannotRead(
+                "norm off: this model has no final norm between its last layer and its head"
+            )
         if len(self.stream_shape) > 1:
             raise CannotRead(
-                f"norm off: the model brings {self.stream_shape[0]} residual streams together "
+                f"norm off: the model merges {self.stream_shape[0]} residual streams "
                 "before its head"
             )
         width = getattr(self.head, "in_features", self.stream_shape[-1])
         if self.position_axis != 1 or self.stream_shape[-1] != width:
             raise CannotRead(
-                "norm off: the residual stream is not as wide as the head, "
+                "norm off: the residual stream does not have the width that the head takes, "
                 "so it cannot go straight to it"
             )
 
     def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
-        """As `Tail.described`."""
+        """See `Tail.described`."""
         path = [f"{names[step.module]} ({type(step.module).__name__})" for step in self.steps]
         path += [f"scale {self.scale:.6g}"] if self.scale != 1.0 else []
         path.append(f"{names[self.head]} ({type(self.head).__name__})")
         lines = [("tail", " -> ".join([*path, *self.logit_map.described()]))]
         if self.companion_slots:
-            lines.append(("", "its first module also takes what goes from layer to layer"))
+            lines.append(("", "its first module also takes other tensors that the layers pass on"))
         return lines

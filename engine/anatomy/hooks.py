@@ -1,4 +1,4 @@
-"""Forward hooks that always come off, and the places where a module's arguments hold tensors."""
+"""Forward hooks that are always removed, and finding the tensors in a module's arguments."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Kwargs = dict[str, Any]
 BeforeCall = Callable[[nn.Module, Args, Kwargs], None]
 AfterCall = Callable[[nn.Module, Args, Kwargs, Any], None]
 ChangeCall = Callable[[nn.Module, Args, Kwargs], "tuple[Args, Kwargs] | None"]
-"""Returns the arguments that the module is called with instead, or None to leave them."""
+"""Returns the arguments to call the module with instead, or None to leave them unchanged."""
 ChangeOutput = Callable[[nn.Module, Args, Kwargs, Any], Any]
-"""Returns what the rest of the model gets instead of the output, or None to leave it."""
+"""Returns the output that replaces the module's own, or None to leave it unchanged."""
 
 
 @contextmanager
@@ -25,9 +25,10 @@ def hooked(
     before: Mapping[nn.Module, BeforeCall] | None = None,
     after: Mapping[nn.Module, AfterCall] | None = None,
 ) -> Iterator[None]:
-    """Call `before[module]` before, and `after[module]` after every call of these modules.
+    """Call `before[module]` before and `after[module]` after every call of that module.
 
-    The hooks observe; what they return is ignored. They are removed on leaving, whatever happens.
+    The hooks only observe: what they return is ignored. They are removed when the context is left,
+    also by an exception.
     """
     with ExitStack() as handles:
         for module, watch in (before or {}).items():
@@ -52,10 +53,10 @@ def _observe(watch: Callable[..., None]) -> Callable[..., None]:
 def changing(
     module: nn.Module, before: ChangeCall | None = None, after: ChangeOutput | None = None
 ) -> Iterator[None]:
-    """Let `before` change what every call of `module` receives, `after` what it returns.
+    """Let `before` change the arguments of every call of `module`, and `after` change its output.
 
-    The hooks run after those that were there already, in the order in which they were added, each
-    on what the one before it made. They are removed on leaving, whatever happens.
+    The hooks run after those that are already registered; each gets what the hook before it
+    returned. They are removed when the context is left, also by an exception.
     """
     with ExitStack() as handles:
         if before is not None:
@@ -67,16 +68,16 @@ def changing(
 
 @contextmanager
 def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Let these modules answer with the given functions in place of their own `forward`."""
+    """Replace the `forward` of these modules by the given functions until the context is left."""
     with ExitStack() as undo:
         for module, answer in answers.items():
-            own = module.__dict__.get("forward")
+            original = module.__dict__.get("forward")
 
-            def restore(module: nn.Module = module, own: Any = own) -> None:
-                if own is None:
+            def restore(module: nn.Module = module, original: Any = original) -> None:
+                if original is None:
                     module.__dict__.pop("forward", None)
                 else:
-                    module.__dict__["forward"] = own
+                    module.__dict__["forward"] = original
 
             undo.callback(restore)
             module.__dict__["forward"] = answer
@@ -85,7 +86,7 @@ def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
 
 @contextmanager
 def computing(gradients: bool) -> Iterator[None]:
-    """With or without gradients, in the calling thread, whatever its mode is."""
+    """Switch gradients on or off for the calling thread, whatever its current mode."""
     if not gradients:
         with torch.no_grad():
             yield
@@ -96,8 +97,10 @@ def computing(gradients: bool) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
-    """Eval mode, for the calling thread without gradients unless they are asked for; training flags
-    are put back, and no parameter's `requires_grad` is touched."""
+    """Put the model into eval mode, and run the calling thread with or without gradients.
+
+    The training flags are restored afterwards; no parameter's `requires_grad` is touched.
+    """
     training = [module for module in model.modules() if module.training]
     try:
         for module in training:
@@ -110,12 +113,12 @@ def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
 
 
 def is_float_tensor(value: object) -> bool:
-    """Whether `value` can be a residual stream."""
+    """Whether `value` can be a residual stream: a floating-point tensor of two or more axes."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2
 
 
 def first_float_tensor(value: object) -> Tensor | None:
-    """The first floating-point tensor (2-D or more) in a module's output, depth first."""
+    """The first floating-point tensor of two or more axes in a module's output, depth first."""
     if isinstance(value, Tensor):
         return value if is_float_tensor(value) else None
     inner: Sequence[object] = ()
@@ -131,7 +134,7 @@ def first_float_tensor(value: object) -> Tensor | None:
 
 
 def with_first_tensor(value: Any, replacement: Tensor) -> Any:
-    """`value` (a module's output) with its first floating-point tensor replaced."""
+    """A module's output `value` with its first floating-point tensor replaced."""
     if isinstance(value, Tensor):
         return replacement
     keyed = isinstance(value, Mapping)
@@ -146,7 +149,7 @@ def with_first_tensor(value: Any, replacement: Tensor) -> Any:
 
 
 def shallow_copy(output: Any) -> Any:
-    """A copy of a module's output; replacing its entries leaves the output as it is."""
+    """A shallow copy of a module's output: entries of the copy can be replaced safely."""
     if isinstance(output, dict):
         return type(output)(**output)
     return list(output) if isinstance(output, list) else output
@@ -154,12 +157,12 @@ def shallow_copy(output: Any) -> Any:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where in a call's arguments a tensor stands: a position or a keyword."""
+    """Which argument of a call holds a tensor: a position or a keyword."""
 
     key: int | str
 
     def get(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The argument, or None where the call has none there."""
+        """The argument, or None if the call does not have it."""
         if isinstance(self.key, int):
             return args[self.key] if self.key < len(args) else None
         return kwargs.get(self.key)
@@ -167,7 +170,7 @@ class Slot:
     def put(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The same arguments with `value` there."""
+        """A copy of the arguments in which this one is `value`."""
         args, kwargs = list(args), dict(kwargs)
         if isinstance(self.key, int):
             args[self.key] = value
@@ -177,7 +180,8 @@ class Slot:
 
 
 def slots(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Slot]:
-    """The places of all floating-point tensors: positions, then `hidden_states`, then keywords."""
+    """The slots of all floating-point tensors: positional ones, then `hidden_states`, then other
+    keywords."""
     for index, value in enumerate(args):
         if is_float_tensor(value):
             yield Slot(index)

@@ -1,5 +1,8 @@
-"""What a model does to the head's output before it returns logits: fitted by what it was seen
-to do, with the config's numbers only as first guesses."""
+"""What a model does to its head's output before it returns logits (scale, soft-cap, bias, mask).
+
+The map is fitted to the observed head outputs and logits; numbers in the config are only first
+guesses.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,24 @@ import torch
 from torch import Tensor
 
 FIT_POSITIONS = 32
+"""About how many positions of the watched pass the map is fitted on."""
 
 
 @dataclass(frozen=True)
 class LogitMap:
-    """logits = mask(cap * tanh(scale * (head + shift) / cap)), cut to the vocabulary."""
+    """logits = mask(cap * tanh(scale * (head + shift) / cap)), cut to `width` columns."""
 
     width: int
     scale: float = 1.0
     cap: float | None = None
     shift: Tensor | None = None
-    """[vocabulary], float32: a bias that the model adds outside its head."""
+    """float32 [vocabulary]: a bias that the model adds outside its head."""
     masked: Tensor | None = None
-    """Ids that the model never offers."""
+    """int64 [n]: ids of the tokens that the model rules out."""
     mask_value: float = -math.inf
 
     def described(self) -> list[str]:
-        """Its steps in words, in their order."""
+        """The steps in words, in the order in which they are applied."""
         steps = []
         if self.shift is not None:
             steps.append("a bias")
@@ -40,7 +44,7 @@ class LogitMap:
         return [*steps, f"{self.width} logits"]
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """Head output [..., at least vocabulary] to float32 logits [..., vocabulary]."""
+        """Head output [..., vocabulary or wider] -> float32 logits [..., vocabulary]."""
         logits = raw[..., : self.width].float()
         if self.shift is not None:
             logits = logits + self.shift.to(logits.device)
@@ -54,14 +58,15 @@ class LogitMap:
 
 
 def tolerance(dtype: torch.dtype, logits: Tensor) -> float:
-    """How far two computations of these logits may be apart in this dtype."""
+    """The largest difference allowed between two computations of `logits` in this dtype:
+    2^-16 (float32), 2^-10 (float16) or 2^-7 (bfloat16) times max(1, max|logit|)."""
     return float(tolerances(dtype, logits.reshape(1, -1))) if logits.numel() else _unit(dtype)
 
 
 def tolerances(dtype: torch.dtype, logits: Tensor) -> Tensor:
-    """`tolerance` of each row, [n, vocabulary] to [n]; waits for no device."""
+    """`tolerance` of each row, [n, vocabulary] -> [n], without waiting for the device."""
     sizes = logits.float().abs()
-    # What a model rules out is at minus infinity, or at a number as large.
+    # Tokens that a model rules out have a logit of minus infinity, or of similar size.
     sizes = sizes.masked_fill(~(sizes < 1e30), 0.0)
     return _unit(dtype) * sizes.amax(-1).clamp_min(1.0)
 
@@ -72,20 +77,21 @@ def _unit(dtype: torch.dtype) -> float:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference; infinite where only one of them is finite, NaN anywhere."""
+    """Largest absolute difference; infinite if either holds a NaN, or only one is infinite."""
     a, b = a.float(), b.float()
     same = a == b
-    gap = torch.where(same, torch.zeros_like(a), (a - b).abs())
-    worst = float(gap.max()) if gap.numel() else 0.0
+    errors = torch.where(same, torch.zeros_like(a), (a - b).abs())
+    worst = float(errors.max()) if errors.numel() else 0.0
     return math.inf if math.isnan(worst) else worst
 
 
 def fit_logit_map(
     raw: Tensor, logits: Tensor, dtype: torch.dtype, guesses: Iterable[float]
 ) -> LogitMap | None:
-    """The map that takes `raw` (head output) to `logits`, both [n, width], or None.
+    """The map from `raw` (head output [n, vocabulary or wider]) to `logits` [n, vocabulary].
 
-    `guesses` are numbers of the config that may be a scale, its inverse, or a soft-cap.
+    None if no scale, soft-cap, bias or mask explains the logits within the tolerance of `dtype`.
+    `guesses` are numbers in the config that may be a scale, its inverse, or a soft-cap.
     """
     width = logits.shape[-1]
     if raw.shape[-1] < width or raw.shape[0] != logits.shape[0]:
@@ -118,7 +124,7 @@ def fit_logit_map(
 def _scales_and_caps(
     source: Tensor, target: Tensor, guesses: list[float]
 ) -> list[tuple[float, float | None]]:
-    """Candidates, the plainest first: of equally good ones the first is taken."""
+    """Candidate (scale, cap) pairs, the simplest first: the first of equally good ones wins."""
     guesses = [guess for guess in guesses if guess > 0 and math.isfinite(guess)]
     pairs: list[tuple[float, float | None]] = [(1.0, None)]
     pairs += [(scale, None) for guess in guesses for scale in (guess, 1.0 / guess)]
@@ -132,7 +138,7 @@ def _scales_and_caps(
 
 
 def _scale_under_cap(source: Tensor, target: Tensor, cap: float) -> float:
-    """Least-squares k of cap * atanh(y / cap) = k * x, away from saturation."""
+    """Least-squares k in cap * atanh(y / cap) = k * x, over entries that are not saturated."""
     x, y = source.double().flatten(), target.double().flatten() / cap
     inner = y.abs() < 0.9
     x, y = x[inner], cap * torch.atanh(y[inner])
@@ -141,7 +147,8 @@ def _scale_under_cap(source: Tensor, target: Tensor, cap: float) -> float:
 
 
 def _fit_cap(source: Tensor, target: Tensor) -> float | None:
-    """cap from cap * tanh(x / cap) = y at the entries of largest |x|, by bisection on log cap."""
+    """Solve cap * tanh(x / cap) = y for cap at the entries of largest |x|, by bisection on
+    log cap."""
     if not source.numel():
         return None
     x, y = source.double().abs().flatten(), target.double().abs().flatten()

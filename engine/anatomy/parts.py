@@ -1,4 +1,4 @@
-"""What is learned of a model on one watched pass: where its rows are, and how they are read."""
+"""What one watched pass has shown of a model: where its rows are, and how they are read."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from engine.records import Proof, finite
 
 @dataclass(frozen=True)
 class ModelParts:
-    """One model as one kind of inputs has shown it; rows 0..L for L layers."""
+    """The parts of a model, as found for one kind of inputs; a model of L layers has rows 0..L."""
 
     layers: tuple[nn.Module, ...]
     layers_name: str
-    """Of the list that holds them, as `named_modules` has it."""
+    """Name of the ModuleList that holds the layers, as in `named_modules`."""
     stream_slot: Slot
-    """Where a layer's arguments hold the residual stream."""
+    """Which argument of a layer is the residual stream."""
     tail: Tail
     dtype: torch.dtype
-    """Of the residual stream."""
+    """Dtype of the residual stream."""
     proof: Proof
     """The last row against the model's logits, at every attended position of the watched pass."""
     notes: tuple[str | None, ...]
-    """For each row, what it means where it is not the truncated model's."""
+    """For each row, why it is not exactly the truncated model's, or None if it is."""
     stream_shape: tuple[int, ...]
-    """Of the stream in the watched pass."""
+    """Shape of the residual stream in the watched pass."""
     before: tuple[nn.Module, ...]
-    """Modules of the outermost calls that end before the first layer begins."""
+    """Modules of the outermost calls that return before the first layer is entered."""
 
-    def prove(self, computed: Tensor, own: Tensor) -> Proof:
-        """The lens's last row against the model's own logits, both [n, vocabulary]."""
-        gap = difference(computed.to(own.device), own)
-        return as_proof(gap, tolerance(self.dtype, own), self.tail.method)
+    def prove(self, computed: Tensor, model_logits: Tensor) -> Proof:
+        """Compare the lens's last row with the model's own logits, both [n, vocabulary]."""
+        error = difference(computed.to(model_logits.device), model_logits)
+        return as_proof(error, tolerance(self.dtype, model_logits), self.tail.method)
 
 
-def as_proof(gap: float, limit: float, method: TailMethod) -> Proof:
-    """The record of one comparison of the last row with the model's own logits."""
+def as_proof(error: float, limit: float, method: TailMethod) -> Proof:
+    """The proof record for a largest absolute logit difference of `error`."""
     return Proof(
-        max_abs_difference=finite(gap), tolerance=limit, passed=gap <= limit, method=method
+        max_abs_difference=finite(error), tolerance=limit, passed=error <= limit, method=method
     )

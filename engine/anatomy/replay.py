@@ -1,4 +1,4 @@
-"""Reading rows by running the model itself, where its tail cannot be taken apart."""
+"""Reads rows by running the whole model again, for models whose tail cannot be taken apart."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from engine.anatomy.hooks import Slot, answering, evaluating, shallow_copy, with_first_tensor
 from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
-from engine.anatomy.watching import Anatomy, logits_of, output_stream
+from engine.anatomy.watching import Anatomy, logits_in, output_stream
 from engine.errors import CannotRead
 
 
 class ReplayedTail:
-    """A `Tail` that is the model itself: its layers are bypassed, and a stream replaces what the
-    last one returns.
+    """A `Tail` that is the model itself: its layers are bypassed, and the row's stream replaces
+    the output of the last one.
 
-    Everything before the first layer answers from the memory of the pass that is being read. Rows
-    are packed one per position: exact where the tail works position by position.
+    Modules before the first layer return what they returned in the pass that is being read. Rows
+    are packed one per sequence position, which is exact where the tail treats positions
+    independently.
     """
 
     method: ClassVar[TailMethod] = "replay"
@@ -34,7 +35,7 @@ class ReplayedTail:
             for layer, stream in zip(anatomy.layers, anatomy.streams, strict=True)
             if stream is not None
         )
-        """Those that the watched pass ran."""
+        """The layers that the watched pass ran."""
         self._slot = anatomy.stream_slot
         self.position_axis = anatomy.position_axis
         self.device = output_stream(anatomy.last_output).device
@@ -43,17 +44,17 @@ class ReplayedTail:
         self._last_output = _emptied(anatomy.last_output)
 
     def refuse_norm_off(self) -> None:
-        """Raise CannotRead: the model runs with all that it has."""
+        """Always raises CannotRead: a replay runs the final norm too."""
         raise CannotRead("norm off: the tail of this model cannot be taken apart")
 
     def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
-        """As `Tail.described`."""
-        return [("tail", "replayed: the model itself runs with its layers passed over")]
+        """See `Tail.described`."""
+        return [("tail", "replayed: the model itself runs with its layers bypassed")]
 
     def logits(
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
-        """As `Tail.logits`; raises CannotRead with `norm` off."""
+        """See `Tail.logits`; raises CannotRead with `norm` off."""
         if not norm:
             self.refuse_norm_off()
         if memory is None or memory.stream is None:
@@ -61,11 +62,11 @@ class ReplayedTail:
         like = memory.stream
         streams = torch.cat([row.stream.to(like.device) for row in rows])  # [n, *rest]
         positions = like.shape[self.position_axis]
-        parts = [
-            self._packed(part, memory, like)[0, : len(part)].float()
-            for part in streams.split(positions)
+        chunks = [
+            self._packed(chunk, memory, like)[0, : len(chunk)].float()
+            for chunk in streams.split(positions)
         ]
-        return torch.cat(parts)
+        return torch.cat(chunks)  # [n, vocabulary]
 
     def _packed(self, streams: Tensor, memory: PassMemory, like: Tensor) -> Tensor:
         carrier = like.clone()
@@ -75,8 +76,10 @@ class ReplayedTail:
         return self.whole(carrier, memory)
 
     def whole(self, stream: Tensor, memory: PassMemory) -> Tensor:
-        """The model's logits [batch, positions, vocabulary] where `stream` is what its last layer
-        returns; the gradient mode is the caller's."""
+        """The model's logits [batch, positions, vocabulary] when its last layer returns `stream`.
+
+        Runs in the caller's gradient mode.
+        """
         answers: dict[nn.Module, Callable[..., Any]] = {}
         for module in self.remembered:
             if module in memory.answers:
@@ -90,13 +93,13 @@ class ReplayedTail:
             answers[layer] = bypass
         answers[self._layers[-1]] = lambda *_, **__: self._wrapped(stream)
         with evaluating(self._model, gradients=torch.is_grad_enabled()), answering(answers):
-            return logits_of(self._model(**memory.inputs))
+            return logits_in(self._model(**memory.inputs))
 
     def _wrapped(self, stream: Tensor) -> Any:
         return with_first_tensor(self._last_output, stream)
 
 
 def _emptied(output: Any) -> Any:
-    """The last layer's output without its tensors' memory: only the structure is needed."""
+    """The last layer's output with an empty stream: only its structure is needed later."""
     stream = output_stream(output)
     return with_first_tensor(output, stream[..., :0].clone())

@@ -1,8 +1,8 @@
-"""The tail of a model, as all who use it see it: what it calls between last layer and logits.
+"""The interface of a model's tail: what the model calls between its last layer and its logits.
 
-There are two ways to run it: `engine.anatomy.explicit` calls the model's own modules one by one,
-`engine.anatomy.replay` runs the whole model with its layers bypassed. Which of them a model has is
-found by `engine.lens.proving`; nothing else needs to know.
+It has two implementations: `engine.anatomy.explicit` calls the model's own modules one after the
+other, `engine.anatomy.replay` runs the whole model with its layers bypassed. `engine.lens.proving`
+decides which one a model gets; nothing else needs to know.
 """
 
 from __future__ import annotations
@@ -20,86 +20,88 @@ TailMethod = Literal["tail", "replay"]
 
 
 class RowStream(NamedTuple):
-    """What one row is read from, at n positions (batch items times positions)."""
+    """What one row is read from, at n = batch items * positions places."""
 
     stream: Tensor
-    """The residual stream, [n, *rest]."""
+    """The residual stream, [n, *rest]; `rest` is the width in nearly all models."""
     companions: tuple[Tensor, ...] = ()
-    """What else the model hands from layer to layer and at last to its tail, [n, *rest] each."""
-    left: Tensor | None = None
-    """What the layer before returned, where the model is known to add to it."""
+    """Other tensors that the layers pass on beside the stream and that the tail takes too,
+    [n, *rest] each."""
+    before_addition: Tensor | None = None
+    """The output of the previous layer, [n, *rest], if the model may add something to it before
+    this row's layer (DeepStack, gated cross-attention blocks)."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the stream of row L is seen during a pass."""
+    """Where a pass sees the stream of row L."""
 
     module: nn.Module
     slot: Slot | None
-    """Where the module's arguments hold it; None where it is what the module returns."""
+    """Which argument of the module is the stream; None if it is the module's output."""
     companion_slots: tuple[Slot, ...] = ()
-    """Where the module's arguments hold the stream's companions."""
+    """Which arguments of the module are the stream's companions."""
 
 
 @dataclass
 class PassMemory:
-    """What one pass leaves for a tail that runs the whole model again."""
+    """What a tail that runs the whole model again needs from the pass that is read."""
 
     inputs: Mapping[str, Any]
-    """What the model was called with."""
+    """The keyword arguments of the model's forward."""
     answers: dict[nn.Module, list[Any]] = field(default_factory=dict)
-    """What each of the tail's `remembered` modules returned, call by call."""
+    """The outputs of the tail's `remembered` modules, one for each call."""
     stream: Tensor | None = None
-    """A whole residual stream, as it entered one of the layers; None before the first."""
+    """The residual stream at all positions as it entered some layer; None until one is entered."""
 
 
 class Tail(Protocol):
-    """From residual streams to logits, as the model itself does it."""
+    """Turns residual streams into logits, exactly as the model does."""
 
     @property
     def method(self) -> TailMethod:
-        """How it is run, as the proof records it."""
+        """How the tail runs, as proofs record it."""
 
     @property
     def replays(self) -> bool:
-        """Whether reading runs the whole model again. Then it needs the memory of the pass that is
-        read, it cannot run beside that pass, and it cannot read another pass's rows."""
+        """Whether reading runs the whole model again. Such a tail needs the memory of the pass that
+        is read, cannot run at the same time as that pass, and cannot read the rows of another."""
 
     @property
     def takes_batches(self) -> bool:
-        """Whether the rows of several items can be read in one pass."""
+        """Whether the rows of several batch items can be read in one pass."""
 
     @property
     def position_axis(self) -> int:
-        """Axis of a whole stream that counts positions; the axis before it counts the batch."""
+        """The axis of a residual stream that counts positions; the axis before it is the batch."""
 
     @property
     def device(self) -> torch.device:
-        """Where rows are taken through it."""
+        """The device that rows go to."""
 
     @property
     def entry(self) -> Entry:
-        """Where row L is seen during a pass."""
+        """Where a pass sees the stream of row L."""
 
     @property
     def companion_slots(self) -> tuple[Slot, ...]:
-        """Where a layer's arguments hold the stream's companions, in the order of `RowStream`."""
+        """Which arguments of a layer are the stream's companions, in the order of `RowStream`."""
 
     @property
     def remembered(self) -> tuple[nn.Module, ...]:
-        """Modules whose outputs a pass has to keep in its `PassMemory`."""
+        """The modules whose outputs a pass must record in its `PassMemory`."""
 
     def logits(
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
-        """Rows to float32 logits [all their positions, vocabulary], on the head's device.
+        """The float32 logits of `rows`, [positions of all rows, vocabulary], on the head's device.
 
-        With `norm` off they go straight to the head and what follows it. A tail that replays needs
-        the `memory` of the pass.
+        With `norm` off the streams go straight to the head and what follows it. A tail that replays
+        needs the `memory` of the pass.
         """
 
     def refuse_norm_off(self) -> None:
-        """Raise CannotRead where leaving the final norm out has no meaning."""
+        """Raise CannotRead if the final norm of this model cannot be left out."""
 
     def described(self, names: Mapping[nn.Module, str]) -> list[tuple[str, str]]:
-        """What it consists of, as (what, how) lines; `names` are those of the model's modules."""
+        """What the tail consists of, as (what, how) lines; `names` maps modules to their names."""

@@ -1,8 +1,7 @@
-"""The same model cut down to its first layers: what every row of the lens has to equal.
+"""The model truncated to its first layers: the ground truth for every row of the lens.
 
-Row i is right where it gives the logits of the model that ends after i layers, with everything
-else as it is. Cutting is done in place, for one pass, by taking the later members out of the list
-of layers.
+Row i is right if it equals the logits of the same model without the layers from i on. The model is
+truncated in place, for one pass, by removing the later members from its list of layers.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from engine.anatomy.hooks import evaluating
-from engine.anatomy.watching import logits_of
+from engine.anatomy.watching import logits_in
 from engine.errors import CannotRead, one_line
 from engine.system.memory import is_out_of_memory
 
@@ -26,10 +25,10 @@ def truncated_logits(
     count: int,
     inputs: Mapping[str, Any],
 ) -> Tensor:
-    """Logits of `model` cut down to the first `count` of `layers`, [batch, positions, vocabulary].
+    """Logits of `model` truncated to the first `count` of `layers`, [batch, positions, vocabulary].
 
-    `layers_name` is the list that holds them. The model is whole again on return. Raises
-    CannotRead where its code cannot run with fewer layers.
+    `layers_name` is the name of the ModuleList that holds them. The model is restored before this
+    returns. Raises CannotRead if the model's code cannot run with fewer layers.
     """
     group = model.get_submodule(layers_name)
     reason = ""
@@ -40,7 +39,7 @@ def truncated_logits(
                 stack.enter_context(_counting(model, layers_name, len(layers), count))
             stack.enter_context(evaluating(model))
             try:
-                return logits_of(model(**inputs))
+                return logits_in(model(**inputs))
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
@@ -63,7 +62,7 @@ def _cut(group: nn.Module, layers: Sequence[nn.Module], count: int) -> Iterator[
 
 @contextmanager
 def _counting(model: nn.Module, layers_name: str, present: int, count: int) -> Iterator[None]:
-    """Let the config nearest to the layers say `count` wherever it says how many there are."""
+    """Set to `count` every number of layers in the config nearest to the layers."""
     path = layers_name.split(".")[:-1]
     owners = [model.get_submodule(".".join(path[:end])) for end in range(len(path), -1, -1)]
     config = next((owner.config for owner in owners if hasattr(owner, "config")), None)

@@ -1,8 +1,8 @@
-"""Where the parts of a model are, found by watching one forward pass, not by names.
+"""Finds the parts of a model by watching one forward pass, not by the names of modules.
 
-The layers are the members of the outermost `ModuleList` whose members ran in order and finished
-last before the output head. The tail is what the model itself calls between the last layer and
-the head. What is seen is believed; the config is not asked.
+The layers are the members of the outermost `ModuleList` whose members ran in order and were the
+last to return before the output head was called. The tail is what the model itself calls between
+the last layer and the head. Observation decides, not the config.
 """
 
 from __future__ import annotations
@@ -26,56 +26,59 @@ class Call:
     module: nn.Module
     order: int
     entered: int
-    left: int = -1
+    returned: int = -1
     parent: Call | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     output: Any = None
     floats: dict[Slot, Tensor] = field(default_factory=dict)
-    """Floating-point tensors among the arguments, the stream first; kept of layers only."""
+    """The floating-point arguments, the residual stream first; recorded for layers only."""
     edits: tuple[int, int] = (0, 0)
-    """How often the incoming and the outgoing stream had been edited in place, on entering and on
-    leaving."""
+    """The version counters (in-place edits so far) of the incoming stream when the module was
+    entered, and of the outgoing stream when it returned."""
 
     def inside(self, other: Call) -> bool:
         """Whether this call happened during `other`."""
-        return other.entered < self.entered and self.left < other.left
+        return other.entered < self.entered and self.returned < other.returned
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of one model and what they were seen to do in the watched pass."""
+    """The parts of a model, and the tensors that they were seen to take and return."""
 
     layers: tuple[nn.Module, ...]
-    """In order; those that the watched pass skipped are among them."""
+    """The decoder layers in order, with those that the watched pass skipped."""
     layers_name: str
+    """Name of the ModuleList that holds them."""
     stream_slot: Slot
-    """Where a layer's arguments hold the residual stream."""
+    """Which argument of a layer is the residual stream."""
     streams: tuple[Tensor | None, ...]
-    """The stream that entered each layer (None: the pass skipped it)."""
+    """The residual stream that entered each layer; None for a layer that the pass skipped."""
     last_output: Any
     """What the last layer returned."""
     head: nn.Module
     head_slot: Slot
-    """Where the head's arguments hold what it projects."""
+    """Which argument of the head is the tensor that it projects."""
     head_input: Tensor
     head_output: Tensor
     after_layers: tuple[Call, ...]
-    """Outermost calls between the last layer and the head, with arguments and outputs."""
+    """The outermost calls between the last layer and the head, with arguments and outputs."""
     before_layers: tuple[nn.Module, ...]
-    """Modules of the outermost calls that ended before the first layer began, in order."""
+    """Modules of the outermost calls that returned before the first layer was entered, in order."""
     changed_rows: tuple[int, ...]
-    """Rows whose stream is not what the layer before them returned: something was added between."""
+    """Rows whose stream differs from the output of the previous layer: the model added something
+    in between."""
     companions: Mapping[Slot, Tensor]
-    """What else of floating point the last layer was called with."""
+    """The other floating-point arguments of the last layer."""
     logits: Tensor
-    """The model's own, [batch, positions, vocabulary]."""
+    """The model's own logits, [batch, positions, vocabulary]."""
     position_axis: int
-    """Axis of a stream that counts positions; the axis before it counts the batch."""
+    """The axis of a residual stream that counts positions; the axis before it is the batch."""
 
 
-class _Watch:
-    """Collects the calls of one pass; tensors only of layers' candidates and of what follows."""
+class _CallRecorder:
+    """Records the calls of one pass; keeps tensors only for modules that may be layers and for
+    what is called after them."""
 
     def __init__(self, model: nn.Module, head: nn.Module | None) -> None:
         self.calls: list[Call] = []
@@ -107,7 +110,7 @@ class _Watch:
     ) -> None:
         self._clock += 1
         call = self._open.pop()
-        call.left, call.output = self._clock, output
+        call.returned, call.output = self._clock, output
         if module in self.candidates:
             if not self._head_called:
                 self._forget_late()
@@ -126,10 +129,11 @@ class _Watch:
         self._late.clear()
 
 
-def logits_of(output: Any, width: int | None = None) -> Tensor:
-    """The logits in what a model returned, [batch, positions, vocabulary].
+def logits_in(output: Any, width: int | None = None) -> Tensor:
+    """The logits in a model's output, [batch, positions, vocabulary].
 
-    Raises CannotRead where there are none.
+    In an output without `.logits`, the first tensor whose last axis is `width` (any, if None).
+    Raises CannotRead if there is none.
     """
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor) and isinstance(output, (tuple, list, Mapping)):
@@ -148,23 +152,23 @@ def logits_of(output: Any, width: int | None = None) -> Tensor:
 
 
 def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
-    """Run `model(**inputs)` once and find its parts.
+    """Run `model(**inputs)` once, in eval mode and without gradients, and find its parts.
 
-    Raises CannotRead, naming what was not found.
+    Raises CannotRead, which names what was not found.
     """
     get_head = getattr(model, "get_output_embeddings", None)
     try:
         declared_head = get_head() if get_head is not None else None
     except (NotImplementedError, AttributeError):
         declared_head = None
-    seen = _Watch(model, declared_head)
+    seen = _CallRecorder(model, declared_head)
     modules = list(model.modules())
     with (
         evaluating(model),
         hooked(dict.fromkeys(modules, seen.before), dict.fromkeys(modules, seen.after)),
     ):
         output = model(**inputs)
-    logits = logits_of(output)
+    logits = logits_in(output)
     _refuse_other_vocabulary(model, logits.shape[-1])
     names = {module: name for name, module in model.named_modules()}
 
@@ -196,12 +200,12 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
         after_layers=_outermost(
             call
             for call in seen.calls
-            if last.left < call.entered and call.left < head_call.entered
+            if last.returned < call.entered and call.returned < head_call.entered
         ),
         before_layers=tuple(
             call.module
             for call in _outermost(
-                call for call in seen.calls if call.left < layer_calls[0].entered
+                call for call in seen.calls if call.returned < layer_calls[0].entered
             )
         ),
         logits=logits,
@@ -225,10 +229,10 @@ def _refuse_other_vocabulary(model: nn.Module, width: int) -> None:
 
 
 def _vocabulary_sizes(config: Any) -> list[int]:
-    """What the config of the decoder says; where that says nothing, what any config inside does."""
-    own = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-    if isinstance(own, int):
-        return [own]
+    """The vocabulary size in the decoder's config, or else those in any nested config."""
+    declared = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    if isinstance(declared, int):
+        return [declared]
     inner = [each for each in vars(config).values() if hasattr(each, "get_text_config")]
     return [size for each in inner for size in _vocabulary_sizes(each)]
 
@@ -248,7 +252,9 @@ def _find_head(calls: list[Call], declared: nn.Module | None, logits: Tensor) ->
     return called[-1]
 
 
-def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleList, list[Call]]:
+def _find_layers(
+    model: nn.Module, seen: _CallRecorder, head: Call
+) -> tuple[nn.ModuleList, list[Call]]:
     found: list[tuple[nn.ModuleList, list[Call]]] = []
     for group in model.modules():
         if not isinstance(group, nn.ModuleList) or not len(group):
@@ -256,7 +262,9 @@ def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleL
         if not all(member in seen.candidates for member in group):
             continue
         place = {member: index for index, member in enumerate(group)}
-        calls = [call for call in seen.calls if call.module in place and call.left < head.entered]
+        calls = [
+            call for call in seen.calls if call.module in place and call.returned < head.entered
+        ]
         order = [place[call.module] for call in calls]
         if order and order == sorted(set(order)) and 2 * len(order) >= len(group):
             found.append((group, calls))
@@ -272,13 +280,15 @@ def _find_layers(model: nn.Module, seen: _Watch, head: Call) -> tuple[nn.ModuleL
     ]
     if not outer:
         raise CannotRead("no stack of layers was seen to run in order before the output head")
-    return max(outer, key=lambda item: item[1][-1].left)
+    return max(outer, key=lambda item: item[1][-1].returned)
 
 
 def _decoder_layers(model: nn.Module, members: list[nn.Module], last: nn.Module) -> list[nn.Module]:
-    """All members of the list, less those behind the last one that ran of which the config knows
-    nothing (layers that only training uses). Cross-attention layers, skipped where there is no
-    picture, are layers all the same."""
+    """The members of the list that are decoder layers.
+
+    Members after the last one that ran are dropped as long as the config counts fewer layers: only
+    training uses them. Cross-attention layers, which a pass without a picture skips, are kept.
+    """
     config: Any = model.config
     declared = getattr(config.get_text_config(decoder=True), "num_hidden_layers", len(members))
     while len(members) > declared and members[-1] is not last:
@@ -291,19 +301,19 @@ def _edits(tensor: Tensor | None) -> int:
 
 
 def _changed(before: Call, call: Call) -> bool:
-    """Whether the stream that entered a layer is another than the layer before it returned."""
-    left, entered = first_float_tensor(before.output), next(iter(call.floats.values()), None)
-    if left is None or entered is None or left.shape != entered.shape:
+    """Whether the stream that entered a layer differs from the output of the previous layer."""
+    returned, entered = first_float_tensor(before.output), next(iter(call.floats.values()), None)
+    if returned is None or entered is None or returned.shape != entered.shape:
         return True
-    if left is entered:
+    if returned is entered:
         return before.edits[1] != call.edits[0]
-    return not torch.equal(left, entered.to(left.device))
+    return not torch.equal(returned, entered.to(returned.device))
 
 
 def _outermost(calls: Any) -> tuple[Call, ...]:
     kept: list[Call] = []
     for call in calls:
-        if not kept or call.left > kept[-1].left:
+        if not kept or call.returned > kept[-1].returned:
             kept.append(call)
     return tuple(kept)
 
@@ -319,7 +329,7 @@ def _position_axis(stream: Tensor, logits: Tensor) -> int:
 
 
 def output_stream(output: Any) -> Tensor:
-    """The residual stream in what a layer returned."""
+    """The residual stream in the output of a layer. Raises CannotRead if there is none."""
     stream = first_float_tensor(output)
     if stream is None:
         raise CannotRead("the last layer returns no residual stream")

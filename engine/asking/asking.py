@@ -23,7 +23,7 @@ from engine.errors import (
 )
 from engine.lens.kept import KeptStream
 from engine.lens.lens import describe_failure
-from engine.lens.row_reader import Beside, Wanted
+from engine.lens.row_reader import OnLogits, Wanted
 from engine.lens.streaming import ItemResult, StreamedPass
 from engine.models.loading import LoadedModel
 from engine.pictures.model_view import processed
@@ -60,11 +60,11 @@ class Asking:
         question: Question,
         run_id: str | None = None,
         track: Sequence[int] = (),
-        beside: Beside | None = None,
+        on_logits: OnLogits | None = None,
     ) -> None:
-        """`track` and `beside`: as in `Wanted`."""
+        """`track` and `on_logits`: as in `Wanted`."""
         self.loaded = loaded
-        self.wanted = Wanted(tuple(track), beside)
+        self.wanted = Wanted(tuple(track), on_logits)
         self._question = question
         self._id = run_id or new_run_id()
         self._began = 0.0

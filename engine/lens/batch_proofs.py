@@ -116,16 +116,18 @@ class BatchProofs:
             why = f"this model does not take them together ({one_line(error, 200)})"
             return _Found(why, padding)
         alone = [lens.logits(item, stop=stop) for item in items]
-        gaps = [difference(found[:, index : index + 1], each) for index, each in enumerate(alone)]
-        gap, limit = max(gaps), min(tolerance(parts.dtype, each) for each in alone)
-        if gap <= limit:
+        differences = [
+            difference(found[:, index : index + 1], each) for index, each in enumerate(alone)
+        ]
+        largest, limit = max(differences), min(tolerance(parts.dtype, each) for each in alone)
+        if largest <= limit:
             return _Found(None, padding)
-        reason = f"rows differ by {gap:.3g} from those of an item alone ({limit:.3g} allowed)"
-        rounds = gap <= MOST_ROUNDING * limit and self._only_rounds(
-            items, parts.dtype, found, alone, gaps, stop
+        reason = f"rows differ by {largest:.3g} from those of an item alone ({limit:.3g} allowed)"
+        rounds = largest <= MOST_ROUNDING * limit and self._only_rounds(
+            items, parts.dtype, found, alone, differences, stop
         )
         if rounds:
-            self.rounding = max(self.rounding, gap)
+            self.rounding = max(self.rounding, largest)
         return _Found(reason, padding, rounds)
 
     def _only_rounds(
@@ -134,7 +136,7 @@ class BatchProofs:
         dtype: torch.dtype,
         found: Tensor,
         alone: Sequence[Tensor],
-        gaps: Sequence[float],
+        differences: Sequence[float],
         stop: Callable[[], bool],
     ) -> bool:
         """Whether a batch does nothing to rows but round them otherwise, as half precision does in
@@ -157,6 +159,6 @@ class BatchProofs:
         if not torch.equal(lens.logits(filled, stop=stop), found):
             return False
         return all(
-            gap <= 2 * difference(pair[:, :1], each)
-            for gap, pair, each in zip(gaps, pairs, alone, strict=True)
+            found <= 2 * difference(pair[:, :1], each)
+            for found, pair, each in zip(differences, pairs, alone, strict=True)
         )

@@ -79,7 +79,7 @@ class BatchNumbers:
         self._fetched = Fetched([proofs, *(block.values for block in self._blocks)])
 
     @property
-    def are_there(self) -> bool:
+    def are_ready(self) -> bool:
         """Whether they were computed at once."""
         return self._fetched.is_there
 
@@ -94,14 +94,14 @@ class BatchNumbers:
                 for block, arrived in zip(self._blocks, values, strict=True)
             )
         )
-        gaps, limits = proofs.nan_to_num(float("inf")).tolist()
+        differences, limits = proofs.nan_to_num(float("inf")).tolist()
         return [
             ItemNumbers(
                 rows=_rows_of(normed, item),
                 unnormed=_rows_of(bare[0], item) if bare else None,
                 rms=normed.rms[:, item],
                 notes=self._notes[item],
-                proof=as_proof(gaps[item], limits[item], self._method),
+                proof=as_proof(differences[item], limits[item], self._method),
             )
             for item in range(items)
         ]
@@ -115,13 +115,13 @@ class BatchedPass:
         self._layers = len(forward.parts.layers)
         self._streams: list[RowStream] = []
         """Rows 0..L, [n, *rest] each."""
-        self._own = torch.empty(0)
+        self._model_logits = torch.empty(0)
         """The model's own logits, [n, vocabulary]."""
 
     def run(self, around: AbstractContextManager[object] | None = None) -> BatchedPass:
         """Run the pass, inside `around`."""
         with around or nullcontext():
-            self._own = self._forward.run(lambda row, stream: self._streams.append(stream))
+            self._model_logits = self._forward.run(lambda row, stream: self._streams.append(stream))
         return self
 
     def numbers(self, truths: Sequence[Sequence[int]], count: int, unnormed: bool) -> BatchNumbers:
@@ -129,17 +129,19 @@ class BatchedPass:
 
         `unnormed`: also without the final norm, which not every model can leave out.
         """
-        own, last, parts = self._own, self._layers, self._forward.parts
+        model_logits, last, parts = self._model_logits, self._layers, self._forward.parts
         with self._forward.evaluating():
-            columns = _Columns.of(truths, own)
-            computed = self._forward.project([self._streams[last]]).to(own.device)
+            columns = _Columns.of(truths, model_logits)
+            computed = self._forward.project([self._streams[last]]).to(model_logits.device)
             # Tokens that the model rules out are at minus infinity on both sides.
-            gaps = (computed - own).abs().masked_fill(computed == own, 0.0).amax(-1)
+            differences = (
+                (computed - model_logits).abs().masked_fill(computed == model_logits, 0.0).amax(-1)
+            )
             return BatchNumbers(
                 normed=self._read(range(last + 1), columns, count, norm=True),
                 unnormed=self._read(range(last), columns, count, norm=False) if unnormed else None,
-                proofs=torch.stack([gaps, tolerances(parts.dtype, own)]),
-                notes=[self._notes(item) for item in range(len(own))],
+                proofs=torch.stack([differences, tolerances(parts.dtype, model_logits)]),
+                notes=[self._notes(item) for item in range(len(model_logits))],
                 method=parts.tail.method,
             )
 
@@ -151,12 +153,16 @@ class BatchedPass:
 
     def _read(self, rows: range, columns: _Columns, count: int, norm: bool) -> Block:
         """Of `rows` and all items; some rows at a time."""
-        at_once = LOGITS_AT_ONCE_ON_CPU if self._own.device.type == "cpu" else LOGITS_AT_ONCE
-        size = max(1, at_once // self._own.numel())
+        at_once = (
+            LOGITS_AT_ONCE_ON_CPU if self._model_logits.device.type == "cpu" else LOGITS_AT_ONCE
+        )
+        size = max(1, at_once // self._model_logits.numel())
         blocks = []
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
-            streams = torch.cat([self._streams[row].stream.to(self._own.device) for row in some])
+            streams = torch.cat(
+                [self._streams[row].stream.to(self._model_logits.device) for row in some]
+            )
             blocks.append(
                 read(
                     self._logits(some, norm),  # [rows * items, vocabulary]
@@ -173,9 +179,9 @@ class BatchedPass:
         projected = [self._streams[row] for row in rows if row != last]
         parts = []
         if projected:
-            parts.append(self._forward.project(projected, norm).to(self._own.device))
+            parts.append(self._forward.project(projected, norm).to(self._model_logits.device))
         if last in rows:
-            parts.append(self._own)
+            parts.append(self._model_logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -190,14 +196,14 @@ class _Columns(NamedTuple):
     """[n, vocabulary]: log-probabilities of the last row."""
 
     @classmethod
-    def of(cls, truths: Sequence[Sequence[int]], own: Tensor) -> _Columns:
+    def of(cls, truths: Sequence[Sequence[int]], model_logits: Tensor) -> _Columns:
         most = max([1, *map(len, truths)])
         # Ascending, so that of equal logits the lower id counts.
         filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
         return cls(
-            sent(torch.tensor(filled), own.device),
-            top_ids_of_rows(own, 1),
-            own.log_softmax(-1),
+            sent(torch.tensor(filled), model_logits.device),
+            top_ids_of_rows(model_logits, 1),
+            model_logits.log_softmax(-1),
         )
 
 
@@ -218,5 +224,5 @@ def _rows_of(numbers: Numbers, item: int) -> RowNumbers:
 
 
 def _of_item(stream: RowStream, item: int) -> RowStream:
-    left = None if stream.left is None else stream.left[item : item + 1]
-    return RowStream(stream.stream[item : item + 1], (), left)
+    before = None if stream.before_addition is None else stream.before_addition[item : item + 1]
+    return RowStream(stream.stream[item : item + 1], (), before)

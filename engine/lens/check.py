@@ -54,11 +54,11 @@ def describe(lens: Lens) -> list[tuple[str, str]]:
     noted = [row for row, note in enumerate(parts.notes) if note]
     if noted:
         lines.append(("noted", f"rows {', '.join(map(str, noted))}: {parts.notes[noted[0]]}"))
-    gap = parts.proof.max_abs_difference
+    error = parts.proof.max_abs_difference
     lines.append(
         (
             "proof",
-            f"the last row is the model's own logits within {0.0 if gap is None else gap:.2g} "
+            f"the last row is the model's own logits within {0.0 if error is None else error:.2g} "
             f"(tolerance {parts.proof.tolerance:.2g}) at every position",
         )
     )

@@ -22,7 +22,7 @@ THRESHOLD = 0.1
 CHUNK = 8
 """Rows that are compared at a time: of 150,000 tokens, 5 MB a piece."""
 
-LogitsOf = Callable[[Sequence[int]], Tensor]
+LogitsOfRows = Callable[[Sequence[int]], Tensor]
 """From rows' numbers to their logits [n, vocabulary]."""
 
 
@@ -56,7 +56,7 @@ class StreamingDivergence:
     Of the picture's pass no more need be kept than `picture` takes its rows' logits from.
     """
 
-    def __init__(self, picture: LogitsOf) -> None:
+    def __init__(self, picture: LogitsOfRows) -> None:
         self._picture = picture
         self._lock = threading.Lock()
         self._rows: dict[int, ComparisonRow] = {}
@@ -82,24 +82,24 @@ class StreamingDivergence:
             return tuple(self._rows[layer] for layer in sorted(self._rows))
 
 
-def logits_of(kept: KeptStream) -> LogitsOf:
+def kept_logits(kept: KeptStream) -> LogitsOfRows:
     """Any rows' logits of a pass that has ended. Not to be called by another pass of the model,
-    which holds the model: see `logits_through`."""
+    which holds the model: see `kept_logits_through`."""
 
     def project(streams: Sequence[RowStream]) -> Tensor:
         with kept.lock, evaluating(kept.model):
             return kept.project(streams)
 
-    return logits_through(kept, project)
+    return kept_logits_through(kept, project)
 
 
-def logits_through(kept: KeptStream, project: Project) -> LogitsOf:
+def kept_logits_through(kept: KeptStream, project: Project) -> LogitsOfRows:
     """Any rows' logits of a pass that has ended, its streams taken through a tail that the caller
     has at hand, such as that of the pass that runs."""
     last = len(kept.readings) - 1
 
     def read(rows: Sequence[int]) -> Tensor:
-        found: dict[int, Tensor] = {last: kept.own.to(kept.device)[0]}
+        found: dict[int, Tensor] = {last: kept.model_logits.to(kept.device)[0]}
         projected = [row for row in dict.fromkeys(rows) if row != last]
         if projected:
             logits = project([kept.streams[row] for row in projected])
@@ -109,7 +109,9 @@ def logits_through(kept: KeptStream, project: Project) -> LogitsOf:
     return read
 
 
-def compare(layers: Sequence[int], picture: LogitsOf, other: LogitsOf) -> tuple[ComparisonRow, ...]:
+def compare_passes(
+    layers: Sequence[int], picture: LogitsOfRows, other: LogitsOfRows
+) -> tuple[ComparisonRow, ...]:
     """Two passes that have both ended, `CHUNK` rows of each at a time."""
     comparing = StreamingDivergence(picture)
     for start in range(0, len(layers), CHUNK):

@@ -40,10 +40,10 @@ class KeptStream:
     """Keeps passes of the model apart."""
     readings: tuple[LayerReading, ...]
     streams: Mapping[int, RowStream]
-    """What rows 0..L are read from; row L, what enters the tail, is read from `own`."""
+    """What rows 0..L are read from; row L, what enters the tail, is read from `model_logits`."""
     groups: tuple[tuple[int, ...], ...]
     """Rows 0..L-1 in order, as the pass took them through the tail together."""
-    own: Tensor
+    model_logits: Tensor
     """The model's own logits, those of row L: [1, vocabulary]."""
     device: torch.device
     """Where the pass had the model's own logits."""
@@ -57,7 +57,7 @@ class KeptStream:
 
         Raises BadInput for an id that is not in the vocabulary, Cancelled once `stop()`.
         """
-        vocabulary = self.own.shape[-1]
+        vocabulary = self.model_logits.shape[-1]
         for token in ids:
             if not 0 <= token < vocabulary:
                 raise BadInput(f"there is no token {token}: ids go from 0 to {vocabulary - 1}")
@@ -92,7 +92,7 @@ class KeptStream:
         if stop():
             raise Cancelled("cancelled")
         if rows == (self._last,):
-            return self.own.to(self.device)
+            return self.model_logits.to(self.device)
         with self.lock, evaluating(self.model):
             logits = self.project([self.streams[row] for row in rows])
         return logits.to(self.device)

@@ -60,8 +60,10 @@ class Lens:
             parameter.name == "use_cache" or parameter.kind is parameter.VAR_KEYWORD
             for parameter in parameters
         )
-        self._keeps_logits = any(parameter.name == LOGITS_TO_KEEP for parameter in parameters)
-        self._reads_alone: dict[frozenset[str], bool] = {}
+        self._takes_logits_to_keep = any(
+            parameter.name == LOGITS_TO_KEEP for parameter in parameters
+        )
+        self._logits_to_keep_proved: dict[frozenset[str], bool] = {}
 
     @property
     def parts(self) -> ModelParts:
@@ -126,8 +128,8 @@ class Lens:
         if not proof.passed:
             raise CannotRead(describe_failure(proof))
         filled[0][-1] = own
-        assert forward.places is not None
-        batch, count = forward.places.shape
+        assert forward.absolute_positions is not None
+        batch, count = forward.absolute_positions.shape
         return filled[0].view(layers + 1, batch, count, -1)
 
     def stream(
@@ -196,12 +198,12 @@ class Lens:
         inputs = self.on_device(inputs)
         with self._lock:
             parts = self._parts_for(inputs, not unnormed)
-            alone = self._reads_alone.get(_kind_of(inputs), False)
+            alone = self._logits_to_keep_proved.get(_kind_of(inputs), False)
             forward = Forward(self.model, parts, inputs, [-1], attention, alone)
             passed = BatchedPass(forward).run(around)
             return passed.numbers(truths, count, unnormed)
 
-    def reads_alone(self, inputs: Mapping[str, Any]) -> bool:
+    def supports_logits_to_keep(self, inputs: Mapping[str, Any]) -> bool:
         """Whether batches of inputs of this kind need no logits but those that are read.
 
         Found out once: asked for them alone, the model must give those that it gives among all.
@@ -210,28 +212,28 @@ class Lens:
         """
         kind, attention = _kind_of(inputs), attention_of(inputs)
         parts = self.learn(inputs)
-        if kind not in self._reads_alone:
-            self._reads_alone[kind] = (
-                self._keeps_logits
+        if kind not in self._logits_to_keep_proved:
+            self._logits_to_keep_proved[kind] = (
+                self._takes_logits_to_keep
                 and not parts.tail.replays
                 and attention is not None
-                and self._are_the_same_alone(parts, self.on_device(inputs), attention)
+                and self._kept_logits_agree(parts, self.on_device(inputs), attention)
             )
-        return self._reads_alone[kind]
+        return self._logits_to_keep_proved[kind]
 
-    def _are_the_same_alone(
+    def _kept_logits_agree(
         self, parts: ModelParts, inputs: Mapping[str, Any], attention: Tensor
     ) -> bool:
-        def own(read_alone: bool) -> tuple[Tensor, int]:
-            forward = Forward(self.model, parts, inputs, [-1], attention, read_alone)
+        def own(use_logits_to_keep: bool) -> tuple[Tensor, int]:
+            forward = Forward(self.model, parts, inputs, [-1], attention, use_logits_to_keep)
             return forward.run(lambda row, read: None), forward.length
 
         with self._lock:
-            among_all, length = own(read_alone=False)
+            among_all, length = own(use_logits_to_keep=False)
             if length != attention.shape[1]:
                 return False  # the model puts something in between
             try:
-                alone, _ = own(read_alone=True)
+                alone, _ = own(use_logits_to_keep=True)
             except Exception as error:  # models raise anything
                 if is_out_of_memory(error):
                     raise
@@ -285,8 +287,8 @@ def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:
 
 def describe_failure(proof: Proof) -> str:
     """One line: why the rows of a pass are not to be trusted."""
-    gap = "not finite" if proof.max_abs_difference is None else f"{proof.max_abs_difference:.3g}"
+    size = "not finite" if proof.max_abs_difference is None else f"{proof.max_abs_difference:.3g}"
     return (
-        f"the proof failed: the lens's last row differs from the model's logits by {gap} "
+        f"the proof failed: the lens's last row differs from the model's logits by {size} "
         f"(tolerance {proof.tolerance:.3g})"
     )

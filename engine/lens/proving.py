@@ -39,18 +39,18 @@ def find_tail(
         reason = explicit
     else:
         tail, stream = explicit
-        gap, limit = _gap(tail, stream, anatomy, attended)
-        if gap <= limit:
-            return tail, as_proof(gap, limit, tail.method), stream
-        reason = f"its own modules give logits off by {gap:.3g} (tolerance {limit:.3g})"
+        error, limit = _error(tail, stream, anatomy, attended)
+        if error <= limit:
+            return tail, as_proof(error, limit, tail.method), stream
+        reason = f"its own modules give logits off by {error:.3g} (tolerance {limit:.3g})"
     replay = ReplayedTail(model, anatomy)
     stream = output_stream(anatomy.last_output)
-    gap, limit = _replay_gap(replay, stream, anatomy, inputs, attended)
-    if gap <= limit:
-        return replay, as_proof(gap, limit, replay.method), stream
+    error, limit = _replay_error(replay, stream, anatomy, inputs, attended)
+    if error <= limit:
+        return replay, as_proof(error, limit, replay.method), stream
     raise CannotRead(
         f"the tail of {type(model).__name__} cannot be proved: {reason}; replayed through the "
-        f"model, its logits are off by {gap:.3g} (tolerance {limit:.3g})"
+        f"model, its logits are off by {error:.3g} (tolerance {limit:.3g})"
     )
 
 
@@ -171,23 +171,23 @@ def _ratio(current: Tensor, head_input: Tensor) -> float | None:
     return scale if difference(current * scale, head_input) <= limit else None
 
 
-def _gap(
+def _error(
     tail: ExplicitTail, stream: Tensor, anatomy: Anatomy, attended: Tensor
 ) -> tuple[float, float]:
-    own = anatomy.logits
-    limit = tolerance(stream.dtype, own[attended.to(own.device)])
+    model_logits = anatomy.logits
+    limit = tolerance(stream.dtype, model_logits[attended.to(model_logits.device)])
     worst = 0.0
     wholes = [stream]
     if tail.companion_slots:
         entry = next(call for call in anatomy.after_layers if call.module is tail.steps[0].module)
         wholes += [slot.get(entry.args, entry.kwargs) for slot in tail.steps[0].companion_slots]
     with evaluating(tail.head):
-        for streams, truth in _chunks(wholes, own, attended, anatomy.position_axis):
+        for streams, truth in _chunks(wholes, model_logits, attended, anatomy.position_axis):
             worst = max(worst, difference(tail.logits([streams]), truth.to(tail.device)))
     return worst, limit
 
 
-def _replay_gap(
+def _replay_error(
     replay: ReplayedTail,
     stream: Tensor,
     anatomy: Anatomy,
@@ -195,18 +195,19 @@ def _replay_gap(
     attended: Tensor,
 ) -> tuple[float, float]:
     """The replay of the whole last stream, and of the rows packed in another order."""
-    own = anatomy.logits
+    model_logits = anatomy.logits
     axis = anatomy.position_axis
-    limit = tolerance(stream.dtype, own[attended.to(own.device)])
+    limit = tolerance(stream.dtype, model_logits[attended.to(model_logits.device)])
     memory = PassMemory(inputs, stream=stream)
     try:
         whole = replay.whole(stream, memory)
         worst = difference(
-            whole[attended.to(whole.device)], own.to(whole.device)[attended.to(whole.device)]
+            whole[attended.to(whole.device)],
+            model_logits.to(whole.device)[attended.to(whole.device)],
         )
         rows = stream.movedim((axis - 1, axis), (0, 1))
         streams = rows[attended.to(rows.device)].flip(0)
-        truth = own[attended.to(own.device)].flip(0)
+        truth = model_logits[attended.to(model_logits.device)].flip(0)
         packed = replay.logits([RowStream(streams)], memory=memory)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         if is_out_of_memory(error):

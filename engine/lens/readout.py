@@ -166,12 +166,12 @@ def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
 
 def _best_after_best(logits: Tensor, count: int) -> Tensor:
     """As `top_ids_of_rows`: no ties to look at, so nothing to wait for; slow on a CPU."""
-    left = logits.clamp_min(torch.finfo(logits.dtype).min)
+    remaining = logits.clamp_min(torch.finfo(logits.dtype).min)
     found: list[Tensor] = []
     for _ in range(count):
-        best = left.argmax(-1, keepdim=True)  # the first of equal ones
+        best = remaining.argmax(-1, keepdim=True)  # the first of equal ones
         found.append(best)
-        left.scatter_(-1, best, -torch.inf)
+        remaining.scatter_(-1, best, -torch.inf)
     return torch.cat(found, -1)
 
 
@@ -212,18 +212,20 @@ def _standing(logits: Tensor, log_p: Tensor, followed: Followed) -> tuple[Tensor
 
 def _kl_in_place(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q), [n]; `log_p` is used up. 0 where the logits are the same, to the last bit."""
-    gaps = log_p.view(-1, *log_q.shape).sub_(log_q).view_as(p).mul_(p)
+    log_ratios = log_p.view(-1, *log_q.shape).sub_(log_q).view_as(p).mul_(p)
     # What has no weight counts for nothing, infinite as it may be.
-    return gaps.masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0)
+    return log_ratios.masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0)
 
 
 def _js(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:
     """The Jensen-Shannon divergence, [n]; 0 where the logits are the same, to the last bit."""
     shape = (-1, *log_q.shape)  # [n / r, r, vocabulary]
     p, q = p.view(shape), log_q.exp()
-    gaps = log_q - log_p.view(shape)
+    log_ratios = log_q - log_p.view(shape)
     # With m the mean of both, ln(m / p) = ln((1 + q / p) / 2), which is 0 where p = q.
-    halves = _expected(p, LN_2 - _softplus(gaps)) + _expected(q, LN_2 - _softplus(-gaps))
+    halves = _expected(p, LN_2 - _softplus(log_ratios)) + _expected(
+        q, LN_2 - _softplus(-log_ratios)
+    )
     return (halves / 2).clamp(0.0, LN_2).flatten()
 
 

@@ -19,7 +19,7 @@ from engine.passes.forward import Project
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked, finite
 
-Beside = Callable[[Sequence[int], Tensor, Project], object]
+OnLogits = Callable[[Sequence[int], Tensor, Project], object]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Wanted:
     track: Sequence[int] = ()
     """Tokens that are followed beside the answer and every top-1; ids that are not in the
     vocabulary are left out."""
-    beside: Beside | None = None
+    on_logits: OnLogits | None = None
     """Handed the numbers and logits [n, vocabulary] of all rows as they are read, and the way from
     streams to logits that this pass takes; not for a replay, which cannot read another pass's rows
     beside its own."""
@@ -64,7 +64,7 @@ class RowReader:
         self._logits: dict[int, Tensor] = {}
         self._streams: dict[int, RowStream] = {}
         self._groups: list[tuple[int, ...]] = []
-        self._own: Tensor | None = None
+        self._model_logits: Tensor | None = None
         self._rows: tuple[LayerReading, ...] = ()
 
     def read(self, rows: Sequence[int], reads: Sequence[RowStream]) -> Callable[[], None]:
@@ -75,8 +75,8 @@ class RowReader:
         block = read(logits, self._top_k, streams)
         notes = [self._note(row, each) for row, each in zip(rows, reads, strict=True)]
         found = layer_readings(rows, block.numbers(), self._text_of, notes)
-        if self._wanted.beside is not None:
-            self._wanted.beside(rows, logits, self._project)
+        if self._wanted.on_logits is not None:
+            self._wanted.on_logits(rows, logits, self._project)
 
         def add() -> None:
             for row, stream, reading, row_logits in zip(rows, reads, found, logits, strict=True):
@@ -93,12 +93,13 @@ class RowReader:
     def __getitem__(self, row: int) -> LayerReading:
         return self._read[row]
 
-    def finish(self, last: RowStream, own: Tensor) -> ItemRows:
-        """All rows, the last from the model's own logits `own` [1, vocabulary]; once."""
-        numbers = read(own, self._top_k, last.stream).numbers()
+    def finish(self, last: RowStream, model_logits: Tensor) -> ItemRows:
+        """All rows, the last from the model's own logits `model_logits` [1, vocabulary]; once."""
+        numbers = read(model_logits, self._top_k, last.stream).numbers()
         (reading,) = layer_readings([self._layers], numbers, self._text_of, [None])
         logits = torch.stack(
-            [self._logits[row].to(own.device) for row in range(self._layers)] + [own[0]]
+            [self._logits[row].to(model_logits.device) for row in range(self._layers)]
+            + [model_logits[0]]
         )
         self._logits.clear()
         rows = [self._read[row] for row in range(self._layers)] + [reading]
@@ -106,13 +107,13 @@ class RowReader:
         # A pinned token of another model's may be none of this one's.
         wanted = [token for token in self._wanted.track if 0 <= token < logits.shape[-1]]
         why = _reasons(rows, answer, wanted)
-        whole = read(logits, followed=list(why), reference=own.log_softmax(-1)).numbers()
+        whole = read(logits, followed=list(why), reference=model_logits.log_softmax(-1)).numbers()
         tracked = tracked_tokens(why, [whole], self._text_of)
         # The answer is the first that is followed.
         answers = [None] * len(rows) if answer is None else answer_readings(whole)
-        if self._wanted.beside is not None:
-            self._wanted.beside([self._layers], own, self._project)
-        self._own = own
+        if self._wanted.on_logits is not None:
+            self._wanted.on_logits([self._layers], model_logits, self._project)
+        self._model_logits = model_logits
         self._streams[self._layers] = last
         self._rows = tuple(
             structs.replace(row, answer=place, kl_to_last=finite(divergence))
@@ -122,15 +123,15 @@ class RowReader:
 
     def keep(self, model: Any, lock: threading.Lock, project: Project, replays: bool) -> KeptStream:
         """What more can be read from, once the pass has ended well."""
-        assert self._own is not None
+        assert self._model_logits is not None
         return KeptStream(
             model=model,
             lock=lock,
             readings=self._rows,
             streams={row: in_main_memory(stream) for row, stream in self._streams.items()},
             groups=tuple(sorted(self._groups)),
-            own=self._own.cpu(),
-            device=self._own.device,
+            model_logits=self._model_logits.cpu(),
+            device=self._model_logits.device,
             project=project,
             text_of=self._text_of,
             replays=replays,

@@ -3,7 +3,7 @@
 The forward pass runs in the model's thread. On a CPU rows are projected in that thread between two
 layers, in groups (seven rows cost about what one costs, and two threads would fight for the same
 cores); if a layer takes long, the reader projects what waits. On an accelerator the reader
-projects every row at once, on a stream of its own, so the model's stream never waits.
+projects every row at once, on a stream of its model_logits, so the model's stream never waits.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class StreamedPass:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._last: RowStream | None = None
-        self._own: Tensor | None = None
+        self._model_logits: Tensor | None = None
         self._error: BaseException | None = None
         self._ended = False
         self._given = 0
@@ -139,8 +139,8 @@ class StreamedPass:
             self._project(overdue)
         if self._ended and not rows and self._error is None and self._waiting:
             with self._changed:
-                left, self._waiting = self._waiting, []
-            self._project(left)
+                remaining, self._waiting = self._waiting, []
+            self._project(remaining)
             return self._take_read()
         return rows
 
@@ -173,8 +173,8 @@ class StreamedPass:
         try:
             with self._lock:
                 began = self._last_entry = time.perf_counter()
-                own = self._forward.run(self._on_row, self._on_tail)
-            self._own = own
+                model_logits = self._forward.run(self._on_row, self._on_tail)
+            self._model_logits = model_logits
         except BaseException as error:  # handed to the reader, whatever it is
             self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
         finally:
@@ -237,8 +237,8 @@ class StreamedPass:
         if len(self._items) == 1:
             return read
         each = slice(item, item + 1)
-        left = None if read.left is None else read.left[each]
-        return RowStream(read.stream[each], tuple(other[each] for other in read.companions), left)
+        before = None if read.before_addition is None else read.before_addition[each]
+        return RowStream(read.stream[each], tuple(other[each] for other in read.companions), before)
 
     def _through(self, streams: Sequence[RowStream]) -> Tensor:
         return self._forward.project(streams, self._norm)
@@ -252,7 +252,7 @@ class StreamedPass:
         side = self._side_streams[device]
         for item in waiting:
             side.wait_event(item.ready)
-            for tensor in (item.read.stream, *item.read.companions, item.read.left):
+            for tensor in (item.read.stream, *item.read.companions, item.read.before_addition):
                 if tensor is not None:
                     tensor.record_stream(side)
         return torch.cuda.stream(side)
@@ -260,12 +260,16 @@ class StreamedPass:
     def _finish(self) -> Groups:
         """The last rows, from the model's own logits, and everything that needs them."""
         began = time.perf_counter()
-        own, last, places = self._own, self._last, self._forward.places
-        assert own is not None and last is not None and places is not None
+        model_logits, last, places = (
+            self._model_logits,
+            self._last,
+            self._forward.absolute_positions,
+        )
+        assert model_logits is not None and last is not None and places is not None
         found = []
         with self._lock, self._forward.evaluating():
             for index, item in enumerate(self._items):
-                read, logits = self._of_item(last, index), own[index : index + 1]
+                read, logits = self._of_item(last, index), model_logits[index : index + 1]
                 proof = self._forward.parts.prove(self._forward.project([read]), logits)
                 found.append((proof, item.finish(read, logits)))
         self._projecting += time.perf_counter() - began

@@ -15,9 +15,9 @@ from engine.errors import Cancelled, LenscopeError, TooManyAtOnce
 from engine.lens.divergence import (
     THRESHOLD,
     StreamingDivergence,
-    compare,
-    logits_of,
-    logits_through,
+    compare_passes,
+    kept_logits,
+    kept_logits_through,
     picture_layer,
 )
 from engine.lens.kept import KeptStream
@@ -64,7 +64,7 @@ class Against:
             self.run_id,
             track=[tracked.id for tracked in picture.tracked],
             # A replay runs the model itself: its rows are compared when both passes are over.
-            beside=None if kept.replays else self._beside,
+            on_logits=None if kept.replays else self._compare_logits,
         )
 
     def begin(self) -> Run:
@@ -88,7 +88,11 @@ class Against:
         if self._kept.replays:
             own = self.asking.kept
             layers = range(run.layers + 1)
-            rows = () if own is None else compare(layers, logits_of(self._kept), logits_of(own))
+            rows = (
+                ()
+                if own is None
+                else compare_passes(layers, kept_logits(self._kept), kept_logits(own))
+            )
         done = run.status == "done"
         layer = picture_layer([row.js for row in rows], self._threshold) if done else None
         return self._comparison(rows, layer=layer)
@@ -105,9 +109,9 @@ class Against:
 
     def _picture_rows(self, rows: Sequence[int]) -> Tensor:
         assert self._project is not None
-        return logits_through(self._kept, self._project)(rows)
+        return kept_logits_through(self._kept, self._project)(rows)
 
-    def _beside(self, layers: Sequence[int], logits: Tensor, project: Project) -> None:
+    def _compare_logits(self, layers: Sequence[int], logits: Tensor, project: Project) -> None:
         self._project = project
         self._streaming.feed(layers, logits)
 

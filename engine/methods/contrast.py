@@ -155,12 +155,12 @@ def contrast_rows(
     Raises BadInput for settings that the contrast cannot have, Cancelled once `stop()`.
     """
     from engine.lens.as_records import layer_readings
-    from engine.lens.divergence import CHUNK, divergences, logits_of
+    from engine.lens.divergence import CHUNK, divergences, kept_logits
     from engine.lens.readout import read
 
     layers = len(picture.readings)
-    logits_with = logits_of(picture)
-    logits_without = [logits_of(reference) for reference in references]
+    logits_with = kept_logits(picture)
+    logits_without = [kept_logits(reference) for reference in references]
     rows: list[ContrastRow] = []
     for start in range(0, layers, CHUNK):
         if stop():

@@ -156,9 +156,9 @@ def _rows(
     stop: Stop,
 ) -> list[tuple[Debiased, ...]]:
     """The answers in every row 0..L."""
-    from engine.lens.divergence import CHUNK, logits_of
+    from engine.lens.divergence import CHUNK, kept_logits
 
-    read, others = logits_of(picture), [logits_of(each) for each in references]
+    read, others = kept_logits(picture), [kept_logits(each) for each in references]
     layers = len(picture.readings)
     rows: list[tuple[Debiased, ...]] = []
     for start in range(0, layers, CHUNK):

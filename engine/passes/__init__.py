@@ -1,1 +1,1 @@
-"""A forward pass that can be read while it runs."""
+"""Forward passes that can be read, watched and edited while they run."""

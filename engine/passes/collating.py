@@ -1,9 +1,8 @@
-"""Several questions in one pass: which can go together, and the inputs that they make together.
+"""Batches several questions into one pass: which inputs can be collated, and collating them.
 
-Every item is laid out from the left and padded on its right: a causal model does not see what
-stands behind the position that is read, and every token keeps the position that it has alone.
-That a model gives an item of a batch the rows that it gives it alone is proved, never assumed:
-see `engine.lens.batch_proofs`.
+Items are padded on the right: a causal model does not see what follows the position that is read,
+and every token keeps the position that it has in a pass of its own. That a model gives an item the
+same rows in a batch as alone is proved, never assumed: see `engine.lens.batch_proofs`.
 """
 
 from __future__ import annotations
@@ -18,17 +17,20 @@ from torch.nn.functional import pad
 from engine.system.memory import free_memory
 
 SEQUENCE = "input_ids"
-"""Inputs whose names end so are sequences of tokens; what is as long as one goes along it."""
+"""Inputs whose names end in this are token sequences; an integer tensor of the same length runs
+along the sequence too (masks, token types)."""
 
 
 def batch_key(inputs: Mapping[str, Any], padded: bool = True) -> Hashable:
-    """Inputs of one item with equal keys can be collated; with `padded` off only those of the same
-    length are equal."""
+    """A key that is equal for inputs (of one item each) that can be collated.
+
+    With `padded` off, inputs of different lengths have different keys.
+    """
     lengths = _lengths(inputs)
     described: list[Hashable] = []
     for name, value in sorted(inputs.items()):
         if not isinstance(value, Tensor):
-            # A list or the like says something of its own item that no cat can put together.
+            # A list or the like describes its own item and cannot be concatenated.
             alike = value is None or isinstance(value, (bool, int, float, str))
             described.append((name, repr(value) if alike else id(value)))
             continue
@@ -36,7 +38,7 @@ def batch_key(inputs: Mapping[str, Any], padded: bool = True) -> Hashable:
         if _runs_along(value, lengths):
             if padded and _can_be_padded(name, inputs):
                 shape = ("sequence", *shape[1:])
-        elif _is_one_whole(value):
+        elif _has_batch_axis(value):
             shape = ("whole", *shape)
         else:
             shape = ("rows", *shape)
@@ -45,13 +47,13 @@ def batch_key(inputs: Mapping[str, Any], padded: bool = True) -> Hashable:
 
 
 def collate(items: Sequence[Mapping[str, Any]], pad_id: int = 0) -> dict[str, Any]:
-    """The inputs of one pass over several items of one `batch_key`.
+    """The inputs of one pass over several items of the same `batch_key`.
 
-    Padding is on the right: `pad_id` in sequences of tokens, 0 elsewhere, the attention mask among
-    it. Raises ValueError for items that cannot go together.
+    Sequences are padded on the right: with `pad_id` in token sequences, with 0 in masks and the
+    rest. Raises ValueError for items that cannot be collated.
     """
     if len({batch_key(item) for item in items}) != 1:
-        raise ValueError("these inputs cannot go together in one pass")
+        raise ValueError("these inputs cannot be collated into one pass")
     together: dict[str, Any] = {}
     for name, first in items[0].items():
         if not isinstance(first, Tensor):
@@ -67,12 +69,12 @@ def collate(items: Sequence[Mapping[str, Any]], pad_id: int = 0) -> dict[str, An
 
 
 def length_of(inputs: Mapping[str, Any]) -> int:
-    """Tokens of the longest sequence among an item's inputs."""
+    """Number of tokens in the longest sequence among an item's inputs."""
     return max(_lengths(inputs), default=1)
 
 
 def sequences(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Those of an item's inputs that go along a sequence of tokens."""
+    """Those of an item's inputs that run along a token sequence, [1, length, ...] each."""
     lengths = _lengths(inputs)
     return {
         name: value
@@ -82,7 +84,7 @@ def sequences(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def pad_id_of(model: Any) -> int:
-    """What the model's configuration pads with; 0 where it says nothing."""
+    """The padding token of the model's config; 0 if it names none."""
     for owner in (model.config.get_text_config(decoder=True), model.config):
         token = getattr(owner, "pad_token_id", None)
         if isinstance(token, int) and token >= 0:
@@ -91,7 +93,7 @@ def pad_id_of(model: Any) -> int:
 
 
 def another_pad_id(inputs: Mapping[str, Any], pad_id: int) -> int:
-    """An id of an item's own text that is not `pad_id`: its last one that differs."""
+    """A token id other than `pad_id`: the last one in the item's text that differs from it."""
     for name, value in sequences(inputs).items():
         if name.endswith(SEQUENCE):
             others = value[value != pad_id]
@@ -101,7 +103,7 @@ def another_pad_id(inputs: Mapping[str, Any], pad_id: int) -> int:
 
 
 def another_like(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """An item of the same shapes and other content: a paler picture, another last token."""
+    """An item of the same shapes with other content: a paler picture, another last token."""
     made = dict(inputs)
     for name, value in inputs.items():
         if isinstance(value, Tensor) and value.is_floating_point():
@@ -113,11 +115,11 @@ def another_like(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bytes_of_item(model: Any, inputs: Mapping[str, Any], all_logits: bool = True) -> int:
-    """A generous estimate of what one more item of a batch takes while the pass runs.
+    """A generous estimate of the memory, in bytes, that one more item takes during a pass.
 
-    The largest at one time: the logits of all positions (and their float32 copy), if `all_logits`
-    are computed, some forty streams as wide as the model, and the attention of one layer where it
-    is written out.
+    Counts what can be alive at the same time: the logits with their float32 copy (of all positions
+    if `all_logits`, else of one), some forty activations of the model's width, and the attention
+    weights of one layer.
     """
     text = model.config.get_text_config(decoder=True)
     size = next((p.element_size() for p in model.parameters()), 4)
@@ -125,15 +127,15 @@ def bytes_of_item(model: Any, inputs: Mapping[str, Any], all_logits: bool = True
     vocabulary = getattr(text, "vocab_size", None) or 32_000
     width = getattr(text, "hidden_size", None) or 4096
     heads = getattr(text, "num_attention_heads", None) or 32
-    own = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
+    given = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
     logits = (length if all_logits else 1) * vocabulary * (size + 4)
-    return int(logits + length * 40 * width * size + heads * length**2 * 4 + own)
+    return int(logits + length * 40 * width * size + heads * length**2 * 4 + given)
 
 
 def most_at_once(
     model: Any, inputs: Mapping[str, Any], device: torch.device, all_logits: bool = True
 ) -> int:
-    """How many items like this one half of the memory that is free on `device` has room for."""
+    """How many items like this one fit in half of the free memory of `device`; at least 1."""
     return max(1, free_memory(device) // 2 // bytes_of_item(model, inputs, all_logits))
 
 
@@ -146,7 +148,7 @@ def _lengths(inputs: Mapping[str, Any]) -> set[int]:
 
 
 def _runs_along(value: Tensor, lengths: set[int]) -> bool:
-    """Whether dimension 1 is the sequence's."""
+    """Whether axis 1 runs along a token sequence."""
     return (
         value.ndim >= 2
         and value.shape[0] == 1
@@ -156,12 +158,12 @@ def _runs_along(value: Tensor, lengths: set[int]) -> bool:
 
 
 def _can_be_padded(name: str, inputs: Mapping[str, Any]) -> bool:
-    """Whether a mask says which positions are padding."""
+    """Whether the inputs have a mask that marks the padding of this sequence."""
     prefix = next((each for each in ("decoder_", "qformer_") if name.startswith(each)), "")
     return f"{prefix}attention_mask" in inputs
 
 
-def _is_one_whole(value: Tensor) -> bool:
+def _has_batch_axis(value: Tensor) -> bool:
     return value.ndim >= 1 and value.shape[0] == 1
 
 

@@ -1,4 +1,4 @@
-"""What a pass can be watched and edited by: modules' inputs and outputs, and attention calls.
+"""Watchers and editors of a forward pass: of modules' inputs and outputs, and of attention calls.
 
     mlp = lens.layers[3].mlp
 
@@ -8,13 +8,13 @@
         return hidden
 
     forward = Forward(model, parts, inputs, positions=[-1])
-    own = forward.run(on_row, attached=[Edit(mlp, silence), Watch(lens.layers[4], seen.append)])
+    logits = forward.run(on_row, attached=[Edit(mlp, silence), Watch(lens.layers[4], seen.append)])
 
-Editors act in the order in which they are given, each on what the one before it made. Rows, and
-watchers that are given after an editor, show what the model goes on with once it has acted. Only
-the pass itself is edited, not the lens's own use of the same modules: a row shows what the model's
-own tail makes of the edited stream. An editor that returns what it was given changes nothing, to
-the bit. When the pass has ended, nothing of all this is left on the model.
+Editors act in the order in which they are given; each gets the tensor that the editor before it
+returned. Rows, and watchers that are given after an editor, see the edited tensor. Only the pass is
+edited, not the lens's own calls of the same modules: a row shows what the unedited tail makes of
+the edited stream. An editor that returns the tensor it was given changes nothing, to the bit. All
+hooks are removed when the pass ends.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from engine.errors import CannotRead
 
 Where = Literal["input", "output"]
 Active = Callable[[], bool]
-"""Whether what is called now is called by the pass, in its thread."""
+"""Whether the current call is made by the pass itself, not by the lens or another thread."""
 
 
 class Attached(Protocol):
     """A watcher or an editor of one pass."""
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
-        """In place until this is left; acts while `active()`."""
+        """A context in which this is attached; it only acts while `active()` is true."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Calls `function` with a module's input or output, whenever the pass calls the module.
+    """Calls `function` with a module's input or output whenever the pass calls the module.
 
-    That is the first floating-point tensor of two or more axes: among the arguments those by
-    position come first, then `hidden_states`; in an output the first of a tuple. For a decoder
-    layer it is the residual stream, [batch, positions, width] in nearly all models. It must not be
-    changed in place.
+    The input or output is its first floating-point tensor of two or more axes. Of the arguments,
+    positional ones come first, then `hidden_states`; of a tuple output, the first entry. For a
+    decoder layer that is the residual stream, [batch, positions, width] in nearly all models.
+    `function` must not change the tensor in place.
     """
 
     module: nn.Module
@@ -64,7 +64,7 @@ class Watch:
     where: Where = "output"
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
-        """As `Attached.attached`."""
+        """See `Attached.attached`."""
 
         def look(value: Tensor) -> Tensor:
             self.function(value)
@@ -75,11 +75,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Edit:
-    """Replaces a module's input or output by what `function` makes of it.
+    """Replaces a module's input or output by what `function` returns for it.
 
-    For which tensor that is see `Watch`. `function` returns a tensor of the same shape and dtype,
-    or the one that it was given; the pass ends with a ValueError where it does not. A module that
-    the pass never calls is never edited, without an error.
+    `Watch` says which tensor that is. `function` must return a tensor of the same shape and dtype,
+    or the pass raises ValueError. No error is raised if the pass never calls the module.
     """
 
     module: nn.Module
@@ -87,24 +86,24 @@ class Edit:
     where: Where = "output"
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
-        """As `Attached.attached`."""
+        """See `Attached.attached`."""
         return _changed(self.module, self.function, self.where, active)
 
 
 @dataclass(frozen=True)
 class AttentionWatch:
-    """Calls `function` with every attention call of the pass, its output [batch, queries, heads,
-    value width], and its weights [batch, heads, queries, keys], if the kernel returns them.
+    """Calls `function(call, output, weights)` after every attention call of the pass.
 
-    With a `module`, only with the calls of that attention module; without one also with those of a
-    vision tower.
+    `output` is [batch, queries, heads, value width]; `weights` is [batch, heads, queries, keys], or
+    None if the kernel does not return them. With a `module`, only calls of that attention module
+    count; without one, those of a vision tower do too.
     """
 
     function: Callable[[AttentionCall, Tensor, Tensor | None], object]
     module: nn.Module | None = None
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
-        """As `Attached.attached`."""
+        """See `Attached.attached`."""
 
         def look(call: AttentionCall) -> tuple[Tensor, Tensor | None]:
             output, weights = call.run()
@@ -116,10 +115,10 @@ class AttentionWatch:
 
 @dataclass(frozen=True)
 class AttentionEdit:
-    """Changes attention calls: `before` returns another call to be made, `after` another output.
+    """Edits attention calls: `before` returns the call to make, `after` the output to use.
 
-    Position 4 may not look at the first three, where the model has an additive mask (see
-    `AttentionCall.mask`):
+    For example, keep position 4 from attending to the first three positions, in a model with an
+    additive mask (see `AttentionCall.mask`):
 
         def blind(call: AttentionCall) -> AttentionCall:
             mask = call.mask.clone()  # [batch, 1, queries, keys]
@@ -128,8 +127,8 @@ class AttentionEdit:
 
         AttentionEdit(before=blind, module=layer.self_attn)
 
-    `after` is given the call and its output [batch, queries, heads, value width]. For `module` see
-    `AttentionWatch`.
+    `after` gets the call and its output [batch, queries, heads, value width], and must return a
+    tensor of the same shape and dtype. For `module` see `AttentionWatch`.
     """
 
     before: Callable[[AttentionCall], AttentionCall] | None = None
@@ -137,7 +136,7 @@ class AttentionEdit:
     module: nn.Module | None = None
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
-        """As `Attached.attached`."""
+        """See `Attached.attached`."""
 
         def edited(call: AttentionCall) -> tuple[Tensor, Tensor | None]:
             if self.before is not None:
@@ -158,7 +157,7 @@ def _changed(
             return None
         slot = next(slots(args, kwargs), None)
         if slot is None:
-            raise CannotRead(f"{type(module).__name__} is called without a tensor to look at")
+            raise CannotRead(f"{type(module).__name__} is called without a floating-point tensor")
         value = slot.get(args, kwargs)
         made = _checked(function(value), value, module)
         return None if made is value else slot.put(args, kwargs, made)
@@ -168,7 +167,7 @@ def _changed(
             return None
         value = first_float_tensor(output)
         if value is None:
-            raise CannotRead(f"{type(module).__name__} returns no tensor to look at")
+            raise CannotRead(f"{type(module).__name__} returns no floating-point tensor")
         made = _checked(function(value), value, module)
         return None if made is value else with_first_tensor(output, made)
 

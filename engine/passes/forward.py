@@ -1,4 +1,4 @@
-"""One hooked forward pass: hands out the residual stream row by row while it runs."""
+"""One hooked forward pass, which hands out the residual stream row by row while it runs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from engine.anatomy.hooks import Slot, computing, evaluating, hooked, shallow_copy
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import PassMemory, RowStream
-from engine.anatomy.watching import logits_of, output_stream
+from engine.anatomy.watching import logits_in, output_stream
 from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Attached
 from engine.passes.positions import Positions, attention_of, resolve
 from engine.system.transfers import sent
 
 LOGITS_TO_KEEP = "logits_to_keep"
-"""What transformers calls the positions whose logits a model is to compute."""
+"""transformers' name for the argument that limits which positions' logits a model computes."""
 
 OnRow = Callable[[int, RowStream], None]
-"""Called with the row's number and what it is read from, while the pass runs."""
+"""f(row number, its stream), called while the pass runs."""
 Project = Callable[[Sequence[RowStream]], Tensor]
-"""From rows to float32 logits [all their positions, vocabulary]."""
+"""f(rows) -> their float32 logits [positions of all rows, vocabulary]."""
 
 
 class Forward:
-    """One pass of one model, read at the given positions of every batch item."""
+    """One pass of a model, read at the given positions of every batch item."""
 
     def __init__(
         self,
@@ -39,11 +39,12 @@ class Forward:
         inputs: Mapping[str, Any],
         positions: Positions,
         attention: Tensor | None = None,
-        read_alone: bool = False,
+        use_logits_to_keep: bool = False,
     ) -> None:
-        """`attention` is `attention_of` the inputs, where it is known before they are moved; with
-        it, and for a model that can do so, `read_alone` asks for the logits of the positions that
-        are read and no others.
+        """`attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
+
+        `use_logits_to_keep` lets the model compute only the logits of the positions that are read;
+        it needs an attention mask, and a model that takes `logits_to_keep`.
         """
         self.model = model
         self.parts = parts
@@ -53,24 +54,24 @@ class Forward:
         self._positions = positions
         self._attention = attention_of(inputs) if attention is None else attention
         self._indices: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._asked: Tensor | None = None
-        if read_alone and self._attention is not None:
+        self._logits_to_keep: Tensor | None = None
+        if use_logits_to_keep and self._attention is not None:
             batch, length = self._attention.shape
-            self._asked = resolve(positions, self._attention, batch, length).unique()
+            self._logits_to_keep = resolve(positions, self._attention, batch, length).unique()
         self._next_row = 0
         self._thread = 0
         self._reading = False
-        self._left: Tensor | None = None
+        self._before_addition: Tensor | None = None
         self._last: RowStream | None = None
         self._memory = PassMemory(self.inputs)
         self._gradients = False
         self.cancelled = threading.Event()
         self.in_tail = threading.Event()
         self.tail_lock = threading.Lock()
-        self.places: Tensor | None = None
-        """Absolute positions [batch, n], known once the first layer has been entered."""
+        self.absolute_positions: Tensor | None = None
+        """int64 [batch, n], on the CPU; known once the first layer has been entered."""
         self.length = 0
-        """Positions of the sequence, known with `places`."""
+        """Length of the sequence, known at the same time."""
 
     def run(
         self,
@@ -79,17 +80,18 @@ class Forward:
         attached: Sequence[Attached] = (),
         gradients: bool = False,
     ) -> Tensor:
-        """Run the pass in the calling thread; the model's own logits, [batch * n, vocabulary].
+        """Run the pass in the calling thread and return the model's own logits at the positions,
+        float32 [batch * n, vocabulary].
 
-        `on_tail` is called when the last layer has run and the tail is about to, which takes long
-        where the vocabulary is large and the sequence long. `attached` are watchers and editors,
-        see `engine.passes.edits`. With `gradients` the logits, the rows' streams and what `project`
-        makes of them carry their graph; the caller's gradient mode and the parameters'
-        `requires_grad` stay as they are.
+        `on_row` is called with rows 0..L in order. `on_tail` is called between the last layer and
+        the tail, which takes long if the vocabulary is large and the sequence long. `attached` are
+        watchers and editors, see `engine.passes.edits`. With `gradients`, the logits, the streams
+        of the rows and what `project` makes of them carry their autograd graph; the caller's
+        gradient mode and the parameters' `requires_grad` stay as they are.
 
-        Raises Cancelled within one layer of `cancelled` being set, IndexError for a position out
-        of range, and whatever an attached function raises. Hooks and patches are removed in every
-        case.
+        Raises Cancelled within one layer after `cancelled` is set, IndexError for a position out of
+        range, CannotRead if the model returns no logits, and whatever an attached function raises.
+        Hooks and patches are removed in every case.
         """
         self._thread = threading.get_ident()
         self._on_row, self._on_tail = on_row, on_tail
@@ -107,24 +109,24 @@ class Forward:
             before[entry.module] = self._tail_watch
         after.update(dict.fromkeys(self._tail.remembered, self._remember))
         inputs = self.inputs
-        if self._asked is not None:
-            # They pick from what the head gets, which may be on another device than the inputs.
-            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._asked, self._tail.device)}
+        if self._logits_to_keep is not None:
+            # The model indexes the head's input, which may be on another device than the inputs.
+            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._logits_to_keep, self._tail.device)}
         with evaluating(self.model, gradients):
             with ExitStack() as stack:
                 for each in attached:
                     stack.enter_context(each.attached(self._of_the_pass))
-                # Rows are what the model goes on with: their hooks run after those of the editors.
+                # The hooks of rows run after those of editors, so that rows show edited streams.
                 stack.enter_context(hooked(before, after))
                 output = self.model(**inputs)
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            logits = logits_of(output)
-            if self._last is None or self.places is None:
+            logits = logits_in(output)
+            if self._last is None or self.absolute_positions is None:
                 raise RuntimeError("the pass never reached the layers that were found before")
             while self._next_row <= len(self._layers):
                 self._hand_out(self._next_row, self._last)
-            return self._own(logits)
+            return self._at_positions(logits)
 
     @property
     def replays(self) -> bool:
@@ -132,27 +134,29 @@ class Forward:
         return self._tail.replays
 
     def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
-        """Rows to float32 logits [all their positions, vocabulary], also while the pass runs."""
+        """The float32 logits of `rows`, [positions of all rows, vocabulary]; also mid-pass."""
         with self.reading():
             return self._tail.logits(rows, norm, self._memory)
 
     def projecting_later(self, norm: bool = True) -> Project:
-        """As `project`, for when the pass has ended: holds no more of it than the tail needs. The
-        caller sees to eval mode, and that no other pass of the model runs."""
+        """A `project` to call after the pass; it only keeps alive what the tail needs.
+
+        The caller must put the model into eval mode and make sure that no other pass runs.
+        """
         memory = self._memory if self._tail.replays else None
         return partial(self._tail.logits, norm=norm, memory=memory)
 
     def note(self, row: int, read: RowStream) -> str | None:
-        """What this row means here where it is not the truncated model's."""
+        """Why this row is not exactly the truncated model's, or None if it is."""
         note = self.parts.notes[row]
-        left = read.left
-        if left is not None and torch.equal(left, read.stream.to(left.device)):
-            return None  # nothing was added at these positions
+        before = read.before_addition
+        if before is not None and torch.equal(before, read.stream.to(before.device)):
+            return None  # the model added nothing at these positions
         return note
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The lens's own use of the model's modules, which the pass's hooks must not record."""
+        """A context in which the lens calls the model's modules unseen by the hooks of the pass."""
         with ExitStack() as stack:
             stack.enter_context(self.tail_lock)
             inside = threading.get_ident() == self._thread
@@ -163,7 +167,7 @@ class Forward:
             yield
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """The model in eval mode, for reading when the pass has ended."""
+        """A context with the model in eval mode, for reading after the pass."""
         return evaluating(self.model, self._gradients)
 
     def _of_the_pass(self) -> bool:
@@ -176,25 +180,27 @@ class Forward:
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
             stream = self.parts.stream_slot.get(args, kwargs)
-            if self.places is None:
+            if self.absolute_positions is None:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis]
-                self.places = resolve(self._positions, self._attention, batch, self.length)
+                self.absolute_positions = resolve(
+                    self._positions, self._attention, batch, self.length
+                )
             if self._tail.replays:
                 self._memory.stream = stream
             picked = RowStream(
                 self._pick(stream),
                 self._companions(self._tail.companion_slots, args, kwargs),
-                self._left if self.parts.notes[index] else None,
+                self._before_addition if self.parts.notes[index] else None,
             )
-            # Layers that this pass skips leave the stream as it is.
+            # Layers that this pass skipped left the stream unchanged: their rows are this one.
             while self._next_row <= index:
                 self._hand_out(self._next_row, picked)
 
         return entered
 
     def _tail_watch(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not self._of_the_pass() or self.places is None:
+        if not self._of_the_pass() or self.absolute_positions is None:
             return
         if self.cancelled.is_set():
             raise Cancelled("cancelled")
@@ -211,7 +217,7 @@ class Forward:
 
     def _after_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
-            self._left = self._pick(output_stream(output))
+            self._before_addition = self._pick(output_stream(output))
 
     def _after_last_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
@@ -225,27 +231,31 @@ class Forward:
         return tuple(self._pick(place.get(args, kwargs)) for place in places)
 
     def _pick(self, stream: Tensor) -> Tensor:
-        """[batch, positions, *rest], as the model lays it out, to [batch * n, *rest]."""
+        """A stream at all positions, in the model's layout -> [batch * n, *rest]."""
         axis = self._tail.position_axis
-        rows = stream.movedim((axis - 1, axis), (0, 1))
-        return self._rows_at_places(rows)
+        rows = stream.movedim((axis - 1, axis), (0, 1))  # [batch, positions, *rest], a view
+        return self._index(rows)
 
-    def _rows_at_places(self, rows: Tensor) -> Tensor:
-        assert self.places is not None
-        if self.places.numel() == 1:
-            # A plain slice: no index tensor to copy to the device, so nothing to wait for.
-            return rows[0, int(self.places)].unsqueeze(0).clone()
+    def _index(self, rows: Tensor) -> Tensor:
+        """[batch, positions, *rest] -> [batch * n, *rest]."""
+        assert self.absolute_positions is not None
+        if self.absolute_positions.numel() == 1:
+            # A plain slice needs no index tensor on the device, so nothing waits for a copy.
+            return rows[0, int(self.absolute_positions)].unsqueeze(0).clone()
         if rows.device not in self._indices:
-            self._indices[rows.device] = _indices(self.places, rows.device)
+            self._indices[rows.device] = _indices(self.absolute_positions, rows.device)
         return rows[self._indices[rows.device]].flatten(0, 1)
 
-    def _own(self, logits: Tensor) -> Tensor:
-        if self._asked is None:
-            return self._rows_at_places(logits).float()
-        assert self.places is not None
-        if logits.shape[1] != len(self._asked) or not torch.isin(self.places, self._asked).all():
-            raise CannotRead("the model gives other positions' logits than it was asked for")
-        found = torch.searchsorted(self._asked, self.places)
+    def _at_positions(self, logits: Tensor) -> Tensor:
+        if self._logits_to_keep is None:
+            return self._index(logits).float()
+        assert self.absolute_positions is not None
+        if (
+            logits.shape[1] != len(self._logits_to_keep)
+            or not torch.isin(self.absolute_positions, self._logits_to_keep).all()
+        ):
+            raise CannotRead("the model returned the logits of other positions than asked for")
+        found = torch.searchsorted(self._logits_to_keep, self.absolute_positions)
         return logits[_indices(found, logits.device)].flatten(0, 1).float()
 
     def _hand_out(self, row: int, read: RowStream) -> None:
@@ -254,7 +264,7 @@ class Forward:
 
 
 def _indices(places: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What picks `places` [batch, n] out of [batch, positions, ...]."""
+    """Two index tensors [batch, n] that pick `places` [batch, n] from [batch, positions, ...]."""
     items = torch.arange(len(places)).unsqueeze(1).expand_as(places)
     both = sent(torch.stack([items, places]), device)
     return both[0], both[1]

@@ -1,7 +1,7 @@
-"""The thread in which a model's passes run.
+"""The thread in which the passes of a model run.
 
-One per model, kept: a fresh thread for every pass would pay each time for a new pool of compute
-threads and for memory that the last one had already warmed.
+Every model keeps one thread: a new thread for every pass would have to start a new pool of compute
+threads, and would lose the memory that the last one had already touched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _guard = threading.Lock()
 
 
 def submit(model: Any, job: Job) -> None:
-    """Run `job` in the model's thread, behind what was submitted before. `job` must not raise."""
+    """Run `job` in the model's thread, after the jobs submitted before. `job` must not raise."""
     with _guard:
         jobs = _queues.get(model)
         if jobs is None:
@@ -32,4 +32,4 @@ def submit(model: Any, job: Job) -> None:
 def _work(jobs: SimpleQueue[Job | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
-        job = None  # a pass holds on to tensors
+        job = None  # lets go of the tensors that the job holds

@@ -1,8 +1,8 @@
-"""Prompts of one picture share its vision pass.
+"""Reuses the output of the vision encoder for further prompts about the same picture.
 
-Modules that end before the first layer answer from memory where they are asked the very same
-again: the vision part for the same pixels, but not the embedding for another prompt. Nothing is
-known of what a module is for; what it was called with decides.
+Modules that return before the first layer is entered are not run again if they are called with the
+same arguments as in the last pass: the vision encoder with the same pixels, but not the embedding
+with another prompt. What a module is for is not known; only its arguments decide.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from engine.anatomy.hooks import answering, shallow_copy
 
 
 @dataclass(frozen=True)
-class _Answered:
-    """One call and its answer."""
+class _Known:
+    """One call and its output."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Any
     versions: tuple[int, ...]
-    """Of the output's tensors: what has been changed in place since is no answer any more."""
+    """Version counters of the output's tensors: once changed in place, it cannot be reused."""
 
 
-class SharedVision:
-    """The answers of modules in the last pass that was run within `remembering`."""
+class VisionCache:
+    """The outputs of modules in the last pass that ran within `remembering`."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
-        """`modules` are those of the outermost calls that end before the first layer."""
+        """`modules` are those whose outermost calls return before the first layer is entered."""
         self._modules = tuple(modules)
-        self._memory: dict[nn.Module, list[_Answered]] = {}
-        self._answered: set[nn.Module] = set()
+        self._memory: dict[nn.Module, list[_Known]] = {}
+        self._hit: set[nn.Module] = set()
         self.hits = 0
-        """Calls of the last pass that were answered from memory."""
+        """How many calls of the last pass were answered from memory."""
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """A pass that answers from the memory of the last one, and is remembered in its stead."""
-        fresh: dict[nn.Module, list[_Answered]] = {}
+        """A context for one pass: it reuses outputs of the last pass, and replaces its memory."""
+        fresh: dict[nn.Module, list[_Known]] = {}
         self.hits = 0
         answers = {module: self._answering(module, fresh) for module in self._modules}
         with answering(answers):
@@ -51,20 +51,20 @@ class SharedVision:
         self._memory = fresh
 
     def forget(self) -> None:
-        """Give the memory back."""
+        """Free the remembered outputs."""
         self._memory = {}
 
     def keep_only_useful(self) -> None:
-        """Watch from now on only the modules that have answered from memory."""
-        self._modules = tuple(module for module in self._modules if module in self._answered)
+        """From now on, watch only the modules whose outputs have been reused at least once."""
+        self._modules = tuple(module for module in self._modules if module in self._hit)
         self._memory = {
-            module: known for module, known in self._memory.items() if module in self._answered
+            module: known for module, known in self._memory.items() if module in self._hit
         }
 
     def _answering(
-        self, module: nn.Module, fresh: dict[nn.Module, list[_Answered]]
+        self, module: nn.Module, fresh: dict[nn.Module, list[_Known]]
     ) -> Callable[..., Any]:
-        own = module.forward
+        forward = module.forward
 
         def answer(*args: Any, **kwargs: Any) -> Any:
             for known in self._memory.get(module, ()):
@@ -74,12 +74,12 @@ class SharedVision:
                     and same(known.kwargs, kwargs)
                 ):
                     self.hits += 1
-                    self._answered.add(module)
+                    self._hit.add(module)
                     fresh.setdefault(module, []).append(known)
                     return shallow_copy(known.output)
-            output = own(*args, **kwargs)
-            if _is_plain((args, kwargs)):
-                found = _Answered(args, kwargs, output, _versions(output))
+            output = forward(*args, **kwargs)
+            if _is_comparable((args, kwargs)):
+                found = _Known(args, kwargs, output, _versions(output))
                 fresh.setdefault(module, []).append(found)
             return shallow_copy(output)
 
@@ -87,8 +87,8 @@ class SharedVision:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two calls' arguments are the same: tensors and plain values by value, all else by
-    identity."""
+    """Whether the arguments of two calls are the same: tensors and plain values are compared by
+    value, everything else by identity."""
     if one is other:
         return True
     if isinstance(one, Tensor) and isinstance(other, Tensor):
@@ -101,12 +101,12 @@ def same(one: Any, other: Any) -> bool:
     return isinstance(one, (bool, int, float, str)) and type(one) is type(other) and one == other
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether all of it can be compared; a cache, say, cannot."""
+def _is_comparable(value: Any) -> bool:
+    """Whether `same` compares all of `value` by value; a KV cache, for one, it cannot."""
     if isinstance(value, Mapping):
-        return all(map(_is_plain, value.values()))
+        return all(map(_is_comparable, value.values()))
     if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
+        return all(map(_is_comparable, value))
     simple = (Tensor, bool, int, float, str, torch.dtype, torch.device)
     return value is None or isinstance(value, simple)
 

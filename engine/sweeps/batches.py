@@ -101,6 +101,6 @@ class Batches:
         self._progress.batch_size = self._size.now
         self.finish()
         self._queued = _Queued(batch, numbers, began)
-        if numbers.are_there:
+        if numbers.are_ready:
             self.finish()
         return None

@@ -43,7 +43,7 @@ class BatchReader:
         parts = lens.learn(first)
         kind = frozenset(first)
         if kind not in self._reads_unnormed:
-            lens.reads_alone(first)
+            lens.supports_logits_to_keep(first)
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         inputs = self._pixels.collated(batch)
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]

@@ -45,7 +45,7 @@ class BatchSize:
         if self._measured:
             return
         try:
-            reads_alone = lens.reads_alone(inputs)
+            keeps_logits = lens.supports_logits_to_keep(inputs)
         except Exception as error:
             if not came_from_the_model(error):
                 raise
@@ -54,7 +54,7 @@ class BatchSize:
         if self._fixed is not None:
             return
         device = lens.device
-        most = most_at_once(lens.model, inputs, device, all_logits=not reads_alone)
+        most = most_at_once(lens.model, inputs, device, all_logits=not keeps_logits)
         if device.type == "cpu":
             self._begin(min(most, MOST_ON_CPU), START_ON_CPU)
         else:

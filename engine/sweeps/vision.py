@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
 from engine.lens.batched import BatchNumbers, ItemNumbers
-from engine.passes.vision_reuse import SharedVision
+from engine.passes.vision_reuse import VisionCache
 
 ReadBatch = Callable[[AbstractContextManager[object] | None], BatchNumbers]
 """Runs one batch inside a context, or inside none."""
@@ -25,7 +25,7 @@ class ReusedVision:
         """`notes` are told whether vision passes are reused, and why not."""
         self._wanted = wanted
         self._notes = notes
-        self._memory: SharedVision | None = None
+        self._memory: VisionCache | None = None
         self._proved = False
         self._pictures: tuple[str, ...] = ()
         """Digests of the pictures of the pass that is in memory."""
@@ -56,14 +56,14 @@ class ReusedVision:
             self._memory.forget()
         self._pictures = ()
 
-    def _ready(self, parts: ModelParts) -> SharedVision | None:
+    def _ready(self, parts: ModelParts) -> VisionCache | None:
         if not self._wanted:
             return None
         if self._memory is None:
             if parts.tail.replays:
                 self._turn_off("rows are read by running the model again")
                 return None
-            self._memory = SharedVision(parts.before)
+            self._memory = VisionCache(parts.before)
         return self._memory
 
     def _turn_off(self, reason: str) -> None:

@@ -14,13 +14,13 @@ from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput
 from engine.events import (
-    Compared,
+    ComparisonGrew,
     LoadOptions,
     ModelReady,
     RunEnded,
     Trouble,
 )
-from engine.lens.divergence import compare, logits_of, picture_layer
+from engine.lens.divergence import compare_passes, kept_logits, picture_layer
 from engine.lens.kept import KeptStream
 from engine.methods.against import Against, Listener, ask_against
 from engine.methods.contrast import ContrastReading, ContrastRequest, contrast_rows
@@ -73,7 +73,9 @@ def test_rows_compared_as_they_stream_are_those_compared_afterwards(
     assert len(grown) > 1
     assert len(grown[0].rows) < run.layers + 1  # while later layers were still to run
     assert against.asking.kept is not None
-    afterwards = compare(range(run.layers + 1), logits_of(kept), logits_of(against.asking.kept))
+    afterwards = compare_passes(
+        range(run.layers + 1), kept_logits(kept), kept_logits(against.asking.kept)
+    )
     for row, later in zip(comparison.rows, afterwards, strict=True):
         assert row.js == pytest.approx(later.js, abs=1e-6)
         assert row.kl == pytest.approx(later.kl, rel=1e-4, abs=1e-5)
@@ -251,7 +253,7 @@ def test_the_worker_asks_contrasts_and_debiases(worker: Worker, ears: Ears) -> N
         run = ears.wait_for(RunEnded).run
         ended[run.id] = run
     for event in ears.heard:
-        if isinstance(event, Compared):
+        if isinstance(event, ComparisonGrew):
             compared[event.comparison.against] = event.comparison
     assert tuple(ended) == runs
     assert all(len(compared[run].rows) == first.layers + 1 for run in runs)

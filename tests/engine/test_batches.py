@@ -73,7 +73,7 @@ def test_what_cannot_go_together() -> None:
     ]
     for other in others:
         assert batch_key(one) != batch_key(other)
-        with pytest.raises(ValueError, match="cannot go together"):
+        with pytest.raises(ValueError, match="cannot be collated"):
             collate([one, other])
     # Without a mask nothing would say what is padding.
     bare = [{"input_ids": torch.ones(1, length, dtype=torch.int64)} for length in (3, 4)]

@@ -16,9 +16,9 @@ from engine import Lens
 from engine.lens.divergence import (
     CHUNK,
     StreamingDivergence,
-    compare,
+    compare_passes,
     divergences,
-    logits_of,
+    kept_logits,
     picture_layer,
 )
 from engine.lens.kept import KeptStream
@@ -113,7 +113,9 @@ def test_tokens_that_only_one_of_them_gives() -> None:
 
 def test_rows_that_are_not_numbers() -> None:
     p = torch.tensor([[0.0, math.nan], [0.0, 1.0]])
-    found = compare([0, 1], lambda rows: p[list(rows)], lambda rows: torch.zeros(len(rows), 2))
+    found = compare_passes(
+        [0, 1], lambda rows: p[list(rows)], lambda rows: torch.zeros(len(rows), 2)
+    )
     assert (found[0].kl, found[0].js) == (None, None)
     assert found[1].js is not None and found[1].js > 0
 
@@ -140,7 +142,7 @@ def test_rows_as_they_come_are_those_of_two_whole_passes() -> None:
         told = streamed.feed(list(group), q[list(group)])
         assert [row.layer for row in told] == list(group)
     assert [row.layer for row in streamed.rows] == list(range(count))
-    assert streamed.rows == compare(range(count), picture, lambda rows: q[list(rows)])
+    assert streamed.rows == compare_passes(range(count), picture, lambda rows: q[list(rows)])
     assert [row.js for row in streamed.rows] == pytest.approx(divergences(p, q).js.tolist())
     assert most <= CHUNK
 
@@ -160,14 +162,16 @@ def test_what_two_passes_have_left_behind(name: str) -> None:
     other["input_ids"][0, -2:] = torch.tensor([11, 12])
     rows = [lens.logits(inputs)[:, 0, 0] for inputs in (tiny.inputs, other)]
     kept = [ended(lens, inputs) for inputs in (tiny.inputs, other)]
-    found = compare(range(tiny.layers + 1), logits_of(kept[0]), logits_of(kept[1]))
+    found = compare_passes(range(tiny.layers + 1), kept_logits(kept[0]), kept_logits(kept[1]))
     wanted = divergences(*rows)
     assert [row.layer for row in found] == list(range(tiny.layers + 1))
     assert [row.js for row in found] == pytest.approx(wanted.js.tolist(), abs=1e-6)
     assert [row.kl for row in found] == pytest.approx(wanted.kl.tolist(), abs=1e-6)
     assert found[-1].js is not None and found[-1].js > 1e-4
     last = tiny.layers
-    assert torch.allclose(logits_of(kept[0])([last, 1, last]), rows[0][[last, 1, last]], atol=1e-4)
+    assert torch.allclose(
+        kept_logits(kept[0])([last, 1, last]), rows[0][[last, 1, last]], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

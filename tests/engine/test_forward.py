@@ -36,7 +36,7 @@ tail with companions, a replay, a model inside a model, several residual streams
 class Passed:
     """What one pass has given."""
 
-    own: Tensor
+    model_logits: Tensor
     rows: list[Tensor]
     logits: list[Tensor]
 
@@ -62,7 +62,7 @@ def passed(
         found.logits.append(forward.project([read]))
         on_row(row)
 
-    found.own = forward.run(keep, attached=attached, gradients=gradients)
+    found.model_logits = forward.run(keep, attached=attached, gradients=gradients)
     return found
 
 
@@ -77,7 +77,10 @@ def nothing_is_left(model: nn.Module) -> bool:
 
 
 def equal(one: Passed, other: Passed) -> bool:
-    pairs = [(one.own, other.own), *zip(one.rows + one.logits, other.rows + other.logits)]  # noqa: B905
+    pairs = [
+        (one.model_logits, other.model_logits),
+        *zip(one.rows + one.logits, other.rows + other.logits, strict=False),
+    ]
     return len(one.rows) == len(other.rows) and all(torch.equal(*pair) for pair in pairs)
 
 
@@ -182,14 +185,14 @@ def test_an_edit_gives_what_a_plain_hook_gives(name: str, where: Any) -> None:
         expected = tiny.model(**tiny.inputs, use_cache=False).logits[:, -1]
     handle.remove()
     plain = passed(tiny)
-    assert torch.equal(found.own, expected.float())
-    assert not torch.allclose(found.own, plain.own, atol=1e-3)
+    assert torch.equal(found.model_logits, expected.float())
+    assert not torch.allclose(found.model_logits, plain.model_logits, atol=1e-3)
     # The row that enters an edited layer is what the layer gets; earlier rows are as they were.
     edited = number if where == "input" else number + 1
     for row in range(tiny.layers + 1):
         assert torch.equal(found.rows[row], plain.rows[row]) == (row < edited)
     assert torch.equal(found.rows[edited], moved(plain.rows[edited]))
-    torch.testing.assert_close(found.logits[-1], found.own, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(found.logits[-1], found.model_logits, atol=2e-5, rtol=1e-5)
     assert nothing_is_left(tiny.model)
 
 
@@ -198,8 +201,8 @@ def test_a_replay_reads_the_rows_of_an_edited_pass() -> None:
     _, parts = learned(tiny)
     assert parts.tail.replays
     found = passed(tiny, [Edit(parts.layers[1], lambda stream: stream * 1.25)])
-    assert not torch.allclose(found.own, passed(tiny).own, atol=1e-3)
-    torch.testing.assert_close(found.logits[-1], found.own, atol=2e-5, rtol=1e-5)
+    assert not torch.allclose(found.model_logits, passed(tiny).model_logits, atol=1e-3)
+    torch.testing.assert_close(found.logits[-1], found.model_logits, atol=2e-5, rtol=1e-5)
 
 
 def test_editors_act_in_their_order_and_watchers_look_on_where_they_stand() -> None:
@@ -233,7 +236,7 @@ def test_an_output_that_is_a_tuple_or_a_mapping_keeps_the_rest() -> None:
     assert torch.equal(found.rows[1], plain.rows[1])
     assert not torch.equal(found.rows[2], plain.rows[2])
     whole = passed(tiny, [Edit(tiny.model.model, lambda hidden: hidden * 0)])
-    assert torch.equal(whole.own, torch.zeros_like(whole.own))
+    assert torch.equal(whole.model_logits, torch.zeros_like(whole.model_logits))
     assert torch.equal(whole.rows[-1], plain.rows[-1])
 
 
@@ -253,7 +256,7 @@ def test_an_edit_that_returns_something_else_is_refused(
         passed(tiny, [Edit(tiny.model.model.layers[1], function)])
     with pytest.raises(ValueError, match="LlamaAttention returned"):
         passed(tiny, [AttentionEdit(after=lambda call, output: output[:, :1])])
-    with pytest.raises(CannotRead, match="Embedding is called without a tensor"):
+    with pytest.raises(CannotRead, match="Embedding is called without a floating-point"):
         passed(tiny, [Edit(tiny.model.model.embed_tokens, same, "input")])
     assert nothing_is_left(tiny.model)
 
@@ -321,8 +324,8 @@ def test_attention_that_is_edited() -> None:
             input_ids=tiny.inputs["input_ids"],
             attention_mask=torch.zeros(1, 1, length, length).masked_fill(~seen, torch.finfo().min),
         ).logits[:, -1]
-    torch.testing.assert_close(found.own, expected, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(found.own, plain.own, atol=1e-3)
+    torch.testing.assert_close(found.model_logits, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found.model_logits, plain.model_logits, atol=1e-3)
 
     attention = tiny.model.model.layers[1].self_attn
     outputs: list[Tensor] = []
@@ -390,7 +393,7 @@ def test_many_positions_at_once_are_those_one_by_one(name: str) -> None:
     together = passed(tiny, positions=every)
     for position in every:
         alone = passed(tiny, positions=[position])
-        assert torch.equal(together.own[position], alone.own[0])
+        assert torch.equal(together.model_logits[position], alone.model_logits[0])
         for row in range(tiny.layers + 1):
             assert torch.equal(together.rows[row][position], alone.rows[row][0])
             torch.testing.assert_close(
@@ -415,8 +418,10 @@ def test_gradients_are_those_of_a_plain_call(name: str, inference: bool) -> None
     with torch.inference_mode(inference):
         found = passed(tiny, gradients=True)
         assert torch.is_inference_mode_enabled() == inference
-    assert torch.equal(found.own, logits)
-    own = torch.autograd.grad(found.own[0, 7], parameters, retain_graph=True, allow_unused=True)
+    assert torch.equal(found.model_logits, logits)
+    own = torch.autograd.grad(
+        found.model_logits[0, 7], parameters, retain_graph=True, allow_unused=True
+    )
     read = torch.autograd.grad(
         found.logits[-1][0, 7], parameters, retain_graph=True, allow_unused=True
     )
@@ -431,7 +436,7 @@ def test_gradients_are_those_of_a_plain_call(name: str, inference: bool) -> None
     assert bool(through.any())
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not passed(tiny).own.requires_grad
+    assert not passed(tiny).model_logits.requires_grad
     assert torch.is_grad_enabled()
 
 
@@ -441,11 +446,12 @@ def test_the_gradient_of_a_row_with_respect_to_an_edit() -> None:
     layer = tiny.model.model.layers[1]
     shift = torch.zeros(32, requires_grad=True)
     found = passed(tiny, [Edit(layer, lambda stream: stream + shift)], gradients=True)
-    (slope,) = torch.autograd.grad(found.own[0, 5], [shift])
+    (slope,) = torch.autograd.grad(found.model_logits[0, 5], [shift])
     step = torch.zeros(32)
     step[3] = 1e-2
     ahead, behind = (
-        passed(tiny, [Edit(layer, partial(torch.add, by))]).own[0, 5] for by in (step, -step)
+        passed(tiny, [Edit(layer, partial(torch.add, by))]).model_logits[0, 5]
+        for by in (step, -step)
     )
     assert float(slope[3]) == pytest.approx(float(ahead - behind) / 2e-2, rel=1e-2, abs=1e-4)
 

@@ -69,7 +69,7 @@ def test_a_deeper_row_is_that_of_a_run_that_asked_for_more(
     for row, deep in enumerate(more.rows):
         assert asking.kept.deepen(row, 40) == deep
         assert asking.kept.deepen(row, len(run.rows[row].top)) == run.rows[row]
-    vocabulary = asking.kept.own.shape[-1]
+    vocabulary = asking.kept.model_logits.shape[-1]
     assert len(asking.kept.deepen(0, 10**6).top) == min(MOST_TOKENS, vocabulary)
     assert len(asking.kept.deepen(0, 0).top) == 1
 
@@ -111,7 +111,7 @@ def _others_pass_by(lens: Lens, inputs: dict[str, Any]) -> None:
 
 def test_what_cannot_be_read(bundled: LoadedModel, shape_question: Question) -> None:
     kept = _kept(bundled, shape_question)
-    vocabulary, last = kept.own.shape[-1], len(kept.readings) - 1
+    vocabulary, last = kept.model_logits.shape[-1], len(kept.readings) - 1
     for token in (-1, vocabulary, 10**12):
         with pytest.raises(BadInput, match=f"0 to {vocabulary - 1}"):
             kept.track((1, token))
@@ -133,7 +133,7 @@ def test_the_stream_and_no_more_is_kept(bundled: LoadedModel, shape_question: Qu
         assert float(read.stream.pow(2).mean().sqrt()) == pytest.approx(kept.readings[row].rms)
         assert read.stream.shape == (1, width)
         assert read.stream.untyped_storage().nbytes() == width * read.stream.element_size()
-        assert read.left is None and read.companions == ()
+        assert read.before_addition is None and read.companions == ()
 
 
 def test_never_all_rows_at_once(bundled: LoadedModel, shape_question: Question) -> None:

@@ -93,7 +93,7 @@ def test_norm_off_is_refused_where_the_tail_cannot_be_taken_apart() -> None:
 
 def test_norm_off_is_refused_where_several_streams_are_brought_together() -> None:
     tiny = FAMILIES["glm5_next"]()
-    with pytest.raises(CannotRead, match="norm off: the model brings 3 residual streams together"):
+    with pytest.raises(CannotRead, match="norm off: the model merges 3 residual streams"):
         Lens(tiny.model).logits(tiny.inputs, norm=False)
 
 

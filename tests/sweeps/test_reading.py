@@ -14,7 +14,7 @@ from engine import Lens
 from engine.anatomy.explicit import ExplicitTail
 from engine.errors import CannotRead
 from engine.lens.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
-from engine.passes.vision_reuse import SharedVision
+from engine.passes.vision_reuse import VisionCache
 from engine.sweeps.sizing import LONG, MOST, BatchSize
 from tests.families import FAMILIES, Tiny
 
@@ -78,7 +78,7 @@ def test_what_a_batch_gives_is_what_the_lens_gives(name: str) -> None:
     if lens.batches.refusal([tiny.inputs, tiny.inputs]) is not None:
         pytest.skip("one item at a time")
     for alone in (False, True):
-        if not alone or lens.reads_alone(tiny.inputs):
+        if not alone or lens.supports_logits_to_keep(tiny.inputs):
             compare_with_lens(lens, tiny)
 
 
@@ -95,7 +95,7 @@ def test_models_give_the_logits_that_are_read_alone(name: str) -> None:
     tiny = FAMILIES[name]()
     lens = Lens(tiny.model)
     takes = "logits_to_keep" in inspect.signature(tiny.model.forward).parameters
-    assert lens.reads_alone(tiny.inputs) == (takes and name not in LOGITS_AMONG_ALL)
+    assert lens.supports_logits_to_keep(tiny.inputs) == (takes and name not in LOGITS_AMONG_ALL)
 
 
 def test_a_model_that_gives_other_logits_is_read_among_all(
@@ -113,7 +113,7 @@ def test_a_model_that_gives_other_logits_is_read_among_all(
         return output
 
     monkeypatch.setattr(tiny.model, "forward", forward)
-    assert not lens.reads_alone(tiny.inputs)
+    assert not lens.supports_logits_to_keep(tiny.inputs)
     compare_with_lens(lens, tiny)
 
 
@@ -171,7 +171,7 @@ def test_a_shared_vision_pass_changes_nothing_in_any_family(name: str) -> None:
     ids[:, -2:] = torch.tensor([11, 12])
     other[key] = ids
     lens.learn(tiny.inputs)
-    shared = SharedVision(lens.parts.before)
+    shared = VisionCache(lens.parts.before)
     with shared.remembering():
         lens.logits(tiny.inputs)
     with shared.remembering():
@@ -188,7 +188,7 @@ def test_what_was_changed_in_place_is_no_memory() -> None:
             return pixels * 2
 
     part = Part()
-    shared = SharedVision([part])
+    shared = VisionCache([part])
     pixels = torch.ones(2, 3)
     with shared.remembering():
         first = part(pixels)

@@ -24,7 +24,7 @@ from engine.errors import BadInput, Remedy
 from engine.lens.batched import BatchNumbers
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
-from engine.passes.vision_reuse import SharedVision
+from engine.passes.vision_reuse import VisionCache
 from engine.pictures.opening import open_preview
 from engine.records import Picture, Question
 from engine.sweeps.records import SweepItem
@@ -185,9 +185,9 @@ def test_a_vision_pass_for_every_picture(
 def test_sharing_that_changes_a_row_is_off(
     bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = SharedVision._answering
+    own = VisionCache._answering
 
-    def wrong(self: SharedVision, module: Any, fresh: Any) -> Callable[..., Any]:
+    def wrong(self: VisionCache, module: Any, fresh: Any) -> Callable[..., Any]:
         answer = own(self, module, fresh)
 
         def spoilt(*args: Any, **kwargs: Any) -> Any:
@@ -199,7 +199,7 @@ def test_sharing_that_changes_a_row_is_off(
 
         return spoilt
 
-    monkeypatch.setattr(SharedVision, "_answering", wrong)
+    monkeypatch.setattr(VisionCache, "_answering", wrong)
     swept = sweep(bundled, few, "wrong", batch_size=3)
     assert swept.progress.notes["sharing"].startswith("off: rows differ")
     monkeypatch.undo()
@@ -209,7 +209,7 @@ def test_sharing_that_changes_a_row_is_off(
 def test_where_nothing_is_asked_twice_sharing_is_off(
     bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SharedVision, "_answering", lambda self, module, fresh: module.forward)
+    monkeypatch.setattr(VisionCache, "_answering", lambda self, module, fresh: module.forward)
     swept = sweep(bundled, few, batch_size=3)
     assert swept.progress.notes["sharing"].startswith("off: nothing before the first layer")
     assert swept.progress.done == 12

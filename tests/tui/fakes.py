@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from engine.events import (
     AnswerGrew,
-    Compared,
+    ComparisonGrew,
     Event,
     LoadOptions,
     ModelFailed,
@@ -347,7 +347,7 @@ class FakeWorker:
         self._run(run, without=True)
         rows = tuple(ComparisonRow(n, 0.1 * n, min(0.05 * n, 0.69)) for n in range(self.layers + 1))
         compared = Comparison(run.id, "counterfactual", of, run.id, run.position, rows, 0.1, 3)
-        self.tell(Compared(compared))
+        self.tell(ComparisonGrew(compared))
         self.tell(RunEnded(self._finished(run)))
 
     def _finished(self, run: Run) -> Run:

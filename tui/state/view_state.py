@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from engine.errors import Remedy
 from engine.events import (
     AnswerGrew,
-    Compared,
+    ComparisonGrew,
     Event,
     ModelFailed,
     ModelLoading,
@@ -151,7 +151,7 @@ class ViewState(SessionState):
                 self._grow(event)
             case ReadingMade():
                 self._take_reading(event)
-            case Compared():
+            case ComparisonGrew():
                 self.comparisons[event.comparison.against] = event.comparison
                 self.revise()
             case Trouble():
