@@ -1,1 +1,1 @@
-"""The lens: rows read, streamed, and proved."""
+"""The logit lens: reads, streams and proves the rows of a model."""

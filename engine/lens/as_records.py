@@ -1,4 +1,4 @@
-"""From the numbers of a readout, once they are on the CPU, to the records that show them."""
+"""Turns the numbers of a readout, once they are on the CPU, into records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def layer_readings(
     text_of: TextOf,
     approximate: Sequence[str | None],
 ) -> list[LayerReading]:
-    """A reading for each cell: they are those of the rows `layers`, at one position."""
+    """One reading for each cell of `numbers`; the cells are the rows `layers` at one position.
+
+    `approximate` says for each row why it is not exactly the truncated model's, or None.
+    """
     return [
         LayerReading(
             layer=layer, top=top, entropy=finite(entropy), rms=finite(rms), approximate=note
@@ -38,15 +41,15 @@ def layer_readings(
 
 
 def top_tokens(numbers: Numbers, text_of: TextOf) -> list[tuple[Token, ...]]:
-    """The best tokens of each cell; none where it is not a number."""
+    """The top-k tokens of each cell, the best first; none if the cell is NaN."""
     return [
         ()
         if math.isnan(entropy)
         else tuple(
-            Token(id=token, text=text_of(token), probability=share, logit=finite(logit))
-            for token, share, logit in zip(ids, shares, logits, strict=True)
+            Token(id=token, text=text_of(token), probability=probability, logit=finite(logit))
+            for token, probability, logit in zip(ids, probabilities, logits, strict=True)
         )
-        for entropy, ids, shares, logits in zip(
+        for entropy, ids, probabilities, logits in zip(
             numbers.entropy.tolist(),
             numbers.ids.tolist(),
             numbers.probabilities.tolist(),
@@ -57,16 +60,19 @@ def top_tokens(numbers: Numbers, text_of: TextOf) -> list[tuple[Token, ...]]:
 
 
 def tracked_tokens(
-    why: Mapping[int, Why], parts: Sequence[Numbers], text_of: TextOf
+    why: Mapping[int, Why], groups: Sequence[Numbers], text_of: TextOf
 ) -> tuple[Tracked, ...]:
-    """The tokens that were followed, and why they are tracked, through all rows: `parts` follow
-    each other."""
+    """The followed tokens through all rows.
+
+    `why` gives for each token, in the order in which they were followed, the reason why it is
+    tracked; `groups` are the numbers of consecutive groups of rows.
+    """
     columns = [
-        torch.cat(part).T.tolist()  # [tokens][rows]
-        for part in zip(
+        torch.cat(pieces).T.tolist()  # [tokens][rows]
+        for pieces in zip(
             *(
                 (each.followed_probabilities, each.followed_logits, each.followed_ranks)
-                for each in parts
+                for each in groups
             ),
             strict=True,
         )
@@ -76,25 +82,27 @@ def tracked_tokens(
             id=token,
             text=text_of(token),
             why=reason,
-            probability=tuple(finite(share) for share in shares),
+            probability=tuple(finite(probability) for probability in probabilities),
             logit=tuple(finite(logit) for logit in logits),
             rank=tuple(ranks),
         )
-        for (token, reason), shares, logits, ranks in zip(why.items(), *columns, strict=True)
+        for (token, reason), probabilities, logits, ranks in zip(why.items(), *columns, strict=True)
     )
 
 
-def answer_readings(numbers: Numbers, place: int = 0) -> list[AnswerReading | None]:
-    """Where the answer, the token that was followed at `place`, stands in each cell; None where
-    that is not a number."""
+def answer_readings(numbers: Numbers, column: int = 0) -> list[AnswerReading | None]:
+    """Probability, logit and rank of the answer in each cell; None if the cell is NaN.
+
+    `column` is the answer's place among the followed tokens.
+    """
     return [
-        AnswerReading(probability=share, logit=finite(logit), rank=rank)
-        if math.isfinite(share)
+        AnswerReading(probability=probability, logit=finite(logit), rank=rank)
+        if math.isfinite(probability)
         else None
-        for share, logit, rank in zip(
-            numbers.followed_probabilities[:, place].tolist(),
-            numbers.followed_logits[:, place].tolist(),
-            numbers.followed_ranks[:, place].tolist(),
+        for probability, logit, rank in zip(
+            numbers.followed_probabilities[:, column].tolist(),
+            numbers.followed_logits[:, column].tolist(),
+            numbers.followed_ranks[:, column].tolist(),
             strict=True,
         )
     ]

@@ -1,8 +1,8 @@
-"""Which inputs can go together in one pass: proved on the model itself, never assumed.
+"""Proves on the model itself which inputs can be batched into one pass.
 
-A model may look at its padding, at the other items, or take one item at a time; a batch that
-changes a row is refused, saying why. Half precision rounds rows otherwise in passes of another
-shape; whether that is good enough is for the caller to say.
+A model may let padding or the other items of a batch influence a row, or may only take one item at
+a time. A batch that changes a row is refused with the reason. In half precision, rows are rounded
+differently in passes of different shapes; callers decide whether they accept that.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from engine.passes.collating import (
 )
 from engine.system.memory import is_out_of_memory
 
-REPLAYS_ALONE = "this model's rows are read by running it again: one item at a time"
+REPLAYS_ALONE = "this model's rows are read by running it again, so only one item at a time"
 REFUSALS = (CannotRead, IndexError, RuntimeError, TypeError, ValueError)
-"""What models raise that are given what they do not take."""
+"""What models raise for inputs that they do not support."""
 MOST_ROUNDING = 4
-"""Tolerances that half precision may round a batch away from an item alone: 2^-5 of the largest
-logit in bfloat16."""
+"""The most by which half precision may round a batched row away from the row of an item alone, in
+tolerances of the proof: 2^-5 of the largest logit in bfloat16."""
 
 
 class ReadsLogits(Protocol):
-    """What a proof needs of a lens."""
+    """What a proof of batches needs from a lens."""
 
     model: Any
 
@@ -47,26 +47,26 @@ class ReadsLogits(Protocol):
     def logits(self, inputs: Mapping[str, Any], *, stop: Callable[[], bool] = ...) -> Tensor: ...
 
 
-class _Found(NamedTuple):
-    """What became of one proof."""
+class _Verdict(NamedTuple):
+    """The result of one proof."""
 
     reason: str | None
-    """Why such inputs cannot go together; also where all that happens is rounding."""
+    """Why such inputs cannot be batched, or None; set even if rounding is the only effect."""
     padding: int
-    """The most that has been tried."""
+    """The largest padding that the proof has tried, in tokens."""
     only_rounds: bool = False
 
 
 class BatchProofs:
-    """What has been found out about batches of one model's inputs."""
+    """What has been proved about batches of one model's inputs."""
 
     def __init__(self, lens: ReadsLogits) -> None:
-        self._weak_lens = weakref.ref(lens)  # whose it is: a cycle would keep the model in memory
-        self._found: dict[tuple[frozenset[str], bool], _Found] = {}
-        """Per kind of inputs, of one length or not."""
+        self._weak_lens = weakref.ref(lens)  # the lens owns this: a cycle would keep the model
+        self._verdicts: dict[tuple[frozenset[str], bool], _Verdict] = {}
+        """By kind of inputs (their names), and whether their lengths differ."""
         self.rounding = 0.0
-        """How far logits in a pair were seen to be from those of an item alone, where half
-        precision rounds them otherwise and nothing else does."""
+        """The largest difference seen between batched logits and those of an item alone, where
+        rounding in half precision is the only cause."""
 
     @property
     def _lens(self) -> ReadsLogits:
@@ -80,13 +80,14 @@ class BatchProofs:
         stop: Callable[[], bool] = lambda: False,
         may_round: bool = False,
     ) -> str | None:
-        """Why these inputs, one item each, cannot be read in one pass; None where they can.
+        """Why these inputs, of one item each, cannot be read in one pass; None if they can.
 
-        Found out once for inputs of a kind, and again for those of unequal lengths and for more
-        padding than has been proved: the shortest and the longest of `items` are run together and
-        alone, and all their rows must agree within the tolerance of the proof. With `may_round`
-        half precision may round them otherwise, if a batch is proved to do nothing else. That takes
-        three passes, or up to seven. Raises Cancelled once `stop()`.
+        The shortest and the longest of `items` are run together and alone, and all their rows must
+        agree within the tolerance of the proof. This is done once for each kind of inputs, once
+        more if their lengths differ, and again for more padding than has been tried. With
+        `may_round`, differences by rounding in half precision are accepted, if it is proved that
+        the batch has no other effect. A proof takes three to seven passes. Raises Cancelled soon
+        after `stop()` is true.
         """
         if len({batch_key(item) for item in items}) > 1:
             return "their inputs have different shapes"
@@ -94,71 +95,70 @@ class BatchProofs:
         shortest, longest = ordered[0], ordered[-1]
         padding = length_of(longest) - length_of(shortest)
         key = (frozenset(shortest), padding > 0)
-        found = self._found.get(key, _Found(None, -1))
-        if padding > found.padding and (found.reason is None or found.only_rounds):
-            found = self._proved([longest, shortest], padding, stop)
-            self._found[key] = found
-        return None if may_round and found.only_rounds else found.reason
+        verdict = self._verdicts.get(key, _Verdict(None, -1))
+        if padding > verdict.padding and (verdict.reason is None or verdict.only_rounds):
+            verdict = self._prove([longest, shortest], padding, stop)
+            self._verdicts[key] = verdict
+        return None if may_round and verdict.only_rounds else verdict.reason
 
-    def _proved(
+    def _prove(
         self, items: Sequence[Mapping[str, Any]], padding: int, stop: Callable[[], bool]
-    ) -> _Found:
+    ) -> _Verdict:
         lens = self._lens
         together = lens.collated(items)
         parts = lens.learn(items[0])
         if not parts.tail.takes_batches:
-            return _Found(REPLAYS_ALONE, padding)
+            return _Verdict(REPLAYS_ALONE, padding)
         try:
-            found = lens.logits(together, stop=stop)
+            batched = lens.logits(together, stop=stop)  # [rows, items, 1, vocabulary]
         except REFUSALS as error:
             if is_out_of_memory(error):
                 raise
             why = f"this model does not take them together ({one_line(error, 200)})"
-            return _Found(why, padding)
-        alone = [lens.logits(item, stop=stop) for item in items]
+            return _Verdict(why, padding)
+        alone = [lens.logits(item, stop=stop) for item in items]  # [rows, 1, 1, vocabulary] each
         differences = [
-            difference(found[:, index : index + 1], each) for index, each in enumerate(alone)
+            difference(batched[:, index : index + 1], each) for index, each in enumerate(alone)
         ]
         largest, limit = max(differences), min(tolerance(parts.dtype, each) for each in alone)
         if largest <= limit:
-            return _Found(None, padding)
+            return _Verdict(None, padding)
         reason = f"rows differ by {largest:.3g} from those of an item alone ({limit:.3g} allowed)"
         rounds = largest <= MOST_ROUNDING * limit and self._only_rounds(
-            items, parts.dtype, found, alone, differences, stop
+            items, parts.dtype, batched, alone, differences, stop
         )
         if rounds:
             self.rounding = max(self.rounding, largest)
-        return _Found(reason, padding, rounds)
+        return _Verdict(reason, padding, rounds)
 
     def _only_rounds(
         self,
         items: Sequence[Mapping[str, Any]],
         dtype: torch.dtype,
-        found: Tensor,
+        batched: Tensor,
         alone: Sequence[Tensor],
         differences: Sequence[float],
         stop: Callable[[], bool],
     ) -> bool:
-        """Whether a batch does nothing to rows but round them otherwise, as half precision does in
-        passes of another shape.
+        """Whether rounding in half precision is the only effect that a batch has on rows.
 
-        Then no row depends on what else is in the batch, to the bit: neither on the other item nor
-        on what padding is filled with; and it is no farther from the row alone than that of a pair
-        of the same item is, by a factor of two.
+        That is so if rows do not depend, to the bit, on the other item or on the token that padding
+        is filled with, and if they differ from the rows of an item alone at most twice as much as
+        the rows of a batch of two copies of the item do.
         """
         lens = self._lens
         if dtype not in (torch.bfloat16, torch.float16):
             return False
         pairs = [lens.logits(lens.collated([item, item]), stop=stop) for item in items]
-        if not torch.equal(pairs[0][:, :1], found[:, :1]):
+        if not torch.equal(pairs[0][:, :1], batched[:, :1]):
             return False
-        beside = lens.logits(lens.collated([another_like(items[0]), items[1]]), stop=stop)
-        if not torch.equal(beside[:, 1:], found[:, 1:]):
+        changed = lens.logits(lens.collated([another_like(items[0]), items[1]]), stop=stop)
+        if not torch.equal(changed[:, 1:], batched[:, 1:]):
             return False
         filled = collate(items, another_pad_id(items[0], pad_id_of(lens.model)))
-        if not torch.equal(lens.logits(filled, stop=stop), found):
+        if not torch.equal(lens.logits(filled, stop=stop), batched):
             return False
         return all(
-            found <= 2 * difference(pair[:, :1], each)
-            for found, pair, each in zip(differences, pairs, alone, strict=True)
+            largest <= 2 * difference(pair[:, :1], each)
+            for largest, pair, each in zip(differences, pairs, alone, strict=True)
         )

@@ -1,7 +1,7 @@
-"""One pass over a batch, its rows read when it is over: for sweeps, where nobody watches.
+"""One pass over a batch, whose rows are read after the pass: for sweeps, where nobody watches.
 
-A device works through what it is given while the host goes on; nothing here waits for it before
-the numbers are asked for, so that one batch can be given to it before the last one's are.
+An accelerator works asynchronously. Nothing here waits for it before `BatchNumbers.items` is
+called, so the next batch can be launched before the numbers of the last one have arrived.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from engine.records import Proof
 from engine.system.transfers import Fetched, sent
 
 LOGITS_AT_ONCE = 2**25
-"""Rows times items times vocabulary: 128 MB, and some six times as much while they are read."""
+"""Rows * items * vocabulary: 128 MB of float32, and about six times as much while they are read."""
 LOGITS_AT_ONCE_ON_CPU = 2**21
-"""8 MB, which are at hand again for the next rows; larger ones come from the system every time,
-which took three times as long as reading them."""
+"""8 MB of float32, which the allocator reuses for the next rows; larger blocks are requested from
+the system every time, which took three times as long as reading the rows."""
 
 
 class RowNumbers(NamedTuple):
-    """Of the rows of one item, on the CPU, all float32 but ids and ranks."""
+    """The numbers of one item's rows, on the CPU; float32, ids and ranks int32."""
 
     top_ids: Tensor
-    """[rows, count]"""
+    """[rows, count], like the two below."""
     top_probabilities: Tensor
     top_logits: Tensor
     entropy: Tensor
-    """[rows], as those below; NaN for a row that is not a number."""
+    """[rows], like all below; NaN if the row's logits hold a NaN. Nats, as is `kl_to_last`."""
     kl_to_last: Tensor
     truth_probability: Tensor
     truth_rank: Tensor
@@ -47,21 +47,21 @@ class RowNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemNumbers:
-    """What a batched pass gives of one item."""
+    """What a batched pass has found for one item."""
 
     rows: RowNumbers
-    """0..L."""
+    """Rows 0..L."""
     unnormed: RowNumbers | None
-    """0..L-1, the final norm left out."""
+    """Rows 0..L-1 without the final norm, if they were asked for."""
     rms: Tensor
-    """[L + 1]"""
+    """float32 [L + 1]"""
     notes: tuple[str | None, ...]
-    """Per row, why it is not the truncated model's."""
+    """For each row, why it is not exactly the truncated model's, or None if it is."""
     proof: Proof
 
 
 class BatchNumbers:
-    """The numbers of a batch, perhaps still being computed."""
+    """The numbers of a batch, which the device may still be computing."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class BatchNumbers:
         notes: Sequence[tuple[str | None, ...]],
         method: TailMethod,
     ) -> None:
-        """Cells of blocks are all items of row 0, then of row 1 and so on; `proofs` [2, items] are
-        differences and tolerances."""
+        """The cells of a block are all items of row 0, then all items of row 1, and so on. `proofs`
+        [2, items] holds the largest differences and the tolerances of the items."""
         self._notes = notes
         self._method = method
         self._blocks = [normed] if unnormed is None else [normed, unnormed]
@@ -80,11 +80,11 @@ class BatchNumbers:
 
     @property
     def are_ready(self) -> bool:
-        """Whether they were computed at once."""
+        """Whether `items` returns without waiting for a device."""
         return self._fetched.is_there
 
     def items(self) -> list[ItemNumbers]:
-        """Of each item, once they are there."""
+        """The numbers of each item; waits until the device has computed them."""
         proofs, *values = self._fetched.wait()
         items = proofs.shape[1]
         normed, *bare = (
@@ -108,32 +108,34 @@ class BatchNumbers:
 
 
 class BatchedPass:
-    """A pass over n items, read at the last attended token of each."""
+    """A pass over n batch items, read at the last attended token of each."""
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
         self._layers = len(forward.parts.layers)
         self._streams: list[RowStream] = []
-        """Rows 0..L, [n, *rest] each."""
+        """The streams of rows 0..L, [n, *rest] each."""
         self._model_logits = torch.empty(0)
         """The model's own logits, [n, vocabulary]."""
 
     def run(self, around: AbstractContextManager[object] | None = None) -> BatchedPass:
-        """Run the pass, inside `around`."""
+        """Run the pass within the context `around`, and return this."""
         with around or nullcontext():
             self._model_logits = self._forward.run(lambda row, stream: self._streams.append(stream))
         return self
 
     def numbers(self, truths: Sequence[Sequence[int]], count: int, unnormed: bool) -> BatchNumbers:
-        """What is kept of every item; `truths` are the ids that begin the truth of each, if any.
+        """The numbers of every item.
 
-        `unnormed`: also without the final norm, which not every model can leave out.
+        `truths` are, for each item, the first token ids of the spellings of its true answer (none
+        if it has no truth); `count` is how many top tokens to read. `unnormed` also reads the rows
+        without the final norm.
         """
         model_logits, last, parts = self._model_logits, self._layers, self._forward.parts
         with self._forward.evaluating():
             columns = _Columns.of(truths, model_logits)
             computed = self._forward.project([self._streams[last]]).to(model_logits.device)
-            # Tokens that the model rules out are at minus infinity on both sides.
+            # Tokens that the model rules out are minus infinity on both sides: no difference.
             differences = (
                 (computed - model_logits).abs().masked_fill(computed == model_logits, 0.0).amax(-1)
             )
@@ -152,7 +154,7 @@ class BatchedPass:
         )
 
     def _read(self, rows: range, columns: _Columns, count: int, norm: bool) -> Block:
-        """Of `rows` and all items; some rows at a time."""
+        """The numbers of `rows` for all items, some rows at a time."""
         at_once = (
             LOGITS_AT_ONCE_ON_CPU if self._model_logits.device.type == "cpu" else LOGITS_AT_ONCE
         )
@@ -177,28 +179,28 @@ class BatchedPass:
     def _logits(self, rows: range, norm: bool) -> Tensor:
         last = self._layers
         projected = [self._streams[row] for row in rows if row != last]
-        parts = []
+        pieces = []
         if projected:
-            parts.append(self._forward.project(projected, norm).to(self._model_logits.device))
+            pieces.append(self._forward.project(projected, norm).to(self._model_logits.device))
         if last in rows:
-            parts.append(self._model_logits)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            pieces.append(self._model_logits)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 class _Columns(NamedTuple):
     """What the rows of n items are compared with, on the device of the logits."""
 
     truths: Tensor
-    """[n, most spellings], filled up with -1."""
+    """int64 [n, most spellings]: ids of each item's truth, padded with -1."""
     final: Tensor
-    """[n, 1]: the model's answer."""
+    """int64 [n, 1]: the model's answer."""
     log_q: Tensor
-    """[n, vocabulary]: log-probabilities of the last row."""
+    """float32 [n, vocabulary]: log-probabilities of the last row."""
 
     @classmethod
     def of(cls, truths: Sequence[Sequence[int]], model_logits: Tensor) -> _Columns:
         most = max([1, *map(len, truths)])
-        # Ascending, so that of equal logits the lower id counts.
+        # Ascending, so that ties go to the lower id.
         filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
         return cls(
             sent(torch.tensor(filled), model_logits.device),
@@ -208,7 +210,7 @@ class _Columns(NamedTuple):
 
 
 def _rows_of(numbers: Numbers, item: int) -> RowNumbers:
-    """Of one item; every field of `numbers` is [rows, items, ...]."""
+    """The numbers of one item; every field of `numbers` is [rows, items, ...]."""
     truth, final = 0, 1
     return RowNumbers(
         top_ids=numbers.ids[:, item],

@@ -1,5 +1,5 @@
-"""The whole check of one model: its parts as found, its proof, and every row against the oracle
-(the same model cut down to its first layers)."""
+"""The full check of a model: its parts, its proof, and every row against the truncated model (the
+same model cut down to its first layers), which is the ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.errors import CannotRead
 from engine.lens.lens import Lens
 
 POSITIONS = 8
-"""At so many positions, evenly spread, rows are compared with the oracle's."""
+"""At how many positions, evenly spread, rows are compared with the truncated model."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,15 @@ class RowCheck:
 
     row: int
     difference: float | None
-    """Largest absolute difference over positions and vocabulary; None: it cannot be cut there."""
+    """Largest absolute logit difference over positions and vocabulary; None if the model does not
+    run with so few layers."""
     tolerance: float
     note: str | None
-    """What the row says of itself where it is not the truncated model's."""
+    """Why the row is not exactly the truncated model's, if the lens says so."""
 
     @property
     def right(self) -> bool:
-        """Whether the row is the truncated model's."""
+        """Whether the row equals the truncated model's logits, within the tolerance."""
         return self.difference is not None and self.difference <= self.tolerance
 
     @property
@@ -41,7 +42,7 @@ class RowCheck:
 
 
 def describe(lens: Lens) -> list[tuple[str, str]]:
-    """What was found of a model, as (what, how) lines."""
+    """What was found out about a model, as (what, how) lines."""
     parts = lens.parts
     names = {module: name for name, module in lens.model.named_modules()}
     kinds = sorted({type(layer).__name__ for layer in parts.layers})
@@ -66,9 +67,9 @@ def describe(lens: Lens) -> list[tuple[str, str]]:
 
 
 def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:
-    """Rows 0..L, each at up to POSITIONS positions. One pass of the model for every row.
+    """Check rows 0..L at up to POSITIONS positions, with one pass of the model for each row.
 
-    Raises CannotRead where the model cannot be read at all.
+    Raises CannotRead if the model cannot be read at all.
     """
     inputs = lens.on_device(inputs)
     parts = lens.learn(inputs)

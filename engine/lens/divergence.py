@@ -1,4 +1,4 @@
-"""How far two next-token distributions are apart, row by row: KL and Jensen-Shannon, in nats."""
+"""KL and Jensen-Shannon divergence of two next-token distributions, row by row, in nats."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from engine.records import ComparisonRow, finite
 from engine.stays import first_that_stays
 
 THRESHOLD = 0.1
-"""Nats of Jensen-Shannon divergence from which a picture counts as seen."""
+"""Above this Jensen-Shannon divergence, in nats, a picture counts as seen."""
 CHUNK = 8
-"""Rows that are compared at a time: of 150,000 tokens, 5 MB a piece."""
+"""How many rows are compared at a time: 5 MB of float32 for a vocabulary of 150,000."""
 
 LogitsOfRows = Callable[[Sequence[int]], Tensor]
-"""From rows' numbers to their logits [n, vocabulary]."""
+"""f(row numbers) -> their logits [n, vocabulary]."""
 
 
 class Divergences(NamedTuple):
-    """Of n pairs of distributions, float32 [n] each."""
+    """The divergences of n pairs of distributions, float32 [n] each."""
 
     kl: Tensor
-    """KL(p || q); infinite where q never gives what p gives."""
+    """KL(p || q); infinite if q rules out a token that p does not."""
     js: Tensor
-    """Jensen-Shannon, 0 to ln 2."""
+    """Jensen-Shannon divergence, 0 to ln 2."""
 
 
 def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
-    """Between softmax(p_logits) and softmax(q_logits), [n, vocabulary] each.
+    """The divergences of softmax(p_logits) and softmax(q_logits), both [n, vocabulary].
 
-    NaN where a row holds one. The two are the same where the logits are, to the last bit.
+    Exactly 0 for equal logits, NaN for a row that holds a NaN. Raises ValueError if the shapes
+    differ.
     """
     if p_logits.shape != q_logits.shape:
         raise ValueError(f"{list(p_logits.shape)} and {list(q_logits.shape)} cannot be compared")
@@ -51,9 +52,9 @@ def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
 
 
 class StreamingDivergence:
-    """A picture's rows against those of a counterfactual as these come, from whatever thread.
+    """Compares the rows of a counterfactual with those of the picture's run while they come in.
 
-    Of the picture's pass no more need be kept than `picture` takes its rows' logits from.
+    Only what `picture` needs to recompute its logits has to be kept. Can be fed from any thread.
     """
 
     def __init__(self, picture: LogitsOfRows) -> None:
@@ -62,7 +63,7 @@ class StreamingDivergence:
         self._rows: dict[int, ComparisonRow] = {}
 
     def feed(self, layers: Sequence[int], logits: Tensor) -> tuple[ComparisonRow, ...]:
-        """Compare the counterfactual's rows `layers`, whose logits are [n, vocabulary]."""
+        """Compare the counterfactual's rows `layers`; their `logits` are [n, vocabulary]."""
         made: list[ComparisonRow] = []
         for start in range(0, len(layers), CHUNK):
             some = layers[start : start + CHUNK]
@@ -77,14 +78,17 @@ class StreamingDivergence:
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:
-        """What has been compared so far, in the order of the layers."""
+        """The rows that have been compared so far, by ascending layer."""
         with self._lock:
             return tuple(self._rows[layer] for layer in sorted(self._rows))
 
 
 def kept_logits(kept: KeptStream) -> LogitsOfRows:
-    """Any rows' logits of a pass that has ended. Not to be called by another pass of the model,
-    which holds the model: see `kept_logits_through`."""
+    """A function that recomputes the logits of any rows of a finished pass.
+
+    It takes the model's lock, so a running pass of the same model must not call it: see
+    `kept_logits_through`.
+    """
 
     def project(streams: Sequence[RowStream]) -> Tensor:
         with kept.lock, evaluating(kept.model):
@@ -94,8 +98,7 @@ def kept_logits(kept: KeptStream) -> LogitsOfRows:
 
 
 def kept_logits_through(kept: KeptStream, project: Project) -> LogitsOfRows:
-    """Any rows' logits of a pass that has ended, its streams taken through a tail that the caller
-    has at hand, such as that of the pass that runs."""
+    """As `kept_logits`, but through `project`, such as that of the pass that is running."""
     last = len(kept.readings) - 1
 
     def read(rows: Sequence[int]) -> Tensor:
@@ -112,7 +115,7 @@ def kept_logits_through(kept: KeptStream, project: Project) -> LogitsOfRows:
 def compare_passes(
     layers: Sequence[int], picture: LogitsOfRows, other: LogitsOfRows
 ) -> tuple[ComparisonRow, ...]:
-    """Two passes that have both ended, `CHUNK` rows of each at a time."""
+    """Compare rows of two finished passes, `CHUNK` rows at a time; as `StreamingDivergence`."""
     comparing = StreamingDivergence(picture)
     for start in range(0, len(layers), CHUNK):
         some = layers[start : start + CHUNK]
@@ -121,5 +124,5 @@ def compare_passes(
 
 
 def picture_layer(js: Sequence[float | None], threshold: float = THRESHOLD) -> int | None:
-    """The first row from which the divergence stays above the threshold to the end, or None."""
+    """The first row from which the divergence `js` stays above the threshold, or None."""
     return first_that_stays([value is not None and value > threshold for value in js])

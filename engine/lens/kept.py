@@ -1,7 +1,7 @@
-"""What a finished pass leaves behind, so that more can be read from it without running it again.
+"""The kept stream: what is kept of a finished pass, so that more can be read from it later.
 
-Rows are taken through the tail in the groups in which the pass itself took them: the same
-computation, so the same numbers, and no more rows' logits at once than it had.
+Rows go through the tail in the same groups as in the pass. The computation is then the same, so
+the numbers are too, and it needs no more memory than the pass did.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
 
 MOST_TOKENS = 1000
-"""A row is never given with more of its top tokens than this."""
+"""The largest number of top tokens that is read of one row."""
 
 
 def _never() -> bool:
@@ -37,25 +37,26 @@ class KeptStream:
 
     model: nn.Module
     lock: threading.Lock
-    """Keeps passes of the model apart."""
+    """The lock that lets only one pass of the model run at a time."""
     readings: tuple[LayerReading, ...]
+    """Rows 0..L."""
     streams: Mapping[int, RowStream]
-    """What rows 0..L are read from; row L, what enters the tail, is read from `model_logits`."""
+    """Row -> its stream [1, *rest], for rows 0..L. The logits of row L are `model_logits`."""
     groups: tuple[tuple[int, ...], ...]
-    """Rows 0..L-1 in order, as the pass took them through the tail together."""
+    """Rows 0..L-1 in order, in the groups in which the pass took them through the tail."""
     model_logits: Tensor
-    """The model's own logits, those of row L: [1, vocabulary]."""
+    """The model's own logits, which are those of row L: float32 [1, vocabulary]."""
     device: torch.device
-    """Where the pass had the model's own logits."""
+    """The device on which the model returned its logits."""
     project: Project
     text_of: TextOf
     replays: bool
-    """Reading runs the model again; `project` then holds the pass's inputs and a whole stream."""
+    """Whether reading runs the model again; `project` then keeps the inputs and a whole stream."""
 
     def track(self, ids: Sequence[int], stop: Callable[[], bool] = _never) -> tuple[Tracked, ...]:
-        """These tokens through all rows.
+        """Follow these tokens through all rows.
 
-        Raises BadInput for an id that is not in the vocabulary, Cancelled once `stop()`.
+        Raises BadInput for an id that is not in the vocabulary, Cancelled soon after `stop()`.
         """
         vocabulary = self.model_logits.shape[-1]
         for token in ids:
@@ -64,22 +65,22 @@ class KeptStream:
         why: dict[int, Why] = dict.fromkeys(ids, "user")
         if not why:
             return ()
-        parts = [
+        numbers = [
             read(self._logits(group, stop), followed=list(why)).numbers()
             for group in (*self.groups, (self._last,))
         ]
-        return tracked_tokens(why, parts, self.text_of)
+        return tracked_tokens(why, numbers, self.text_of)
 
     def deepen(self, row: int, count: int, stop: Callable[[], bool] = _never) -> LayerReading:
-        """The reading of one row with its `count` top tokens.
+        """Read one row again, with `count` top tokens (at most MOST_TOKENS).
 
-        Raises BadInput for a row that there is not, Cancelled once `stop()`.
+        Raises BadInput if there is no such row, Cancelled soon after `stop()`.
         """
         if not 0 <= row <= self._last:
             raise BadInput(f"there is no row {row}: this run's rows go from 0 to {self._last}")
         group = next((group for group in self.groups if row in group), (row,))
-        place = group.index(row)
-        logits = self._logits(group, stop)[place : place + 1]
+        index = group.index(row)
+        logits = self._logits(group, stop)[index : index + 1]  # [1, vocabulary]
         count = min(max(count, 1), MOST_TOKENS)
         (top,) = top_tokens(read(logits, count).numbers(), self.text_of)
         return structs.replace(self.readings[row], top=top)
@@ -99,5 +100,5 @@ class KeptStream:
 
 
 def in_main_memory(read: RowStream) -> RowStream:
-    """What a row is read from, less what only its note needs, off the device."""
+    """A copy of a row's stream in main memory, without what only the row's note needs."""
     return RowStream(read.stream.cpu(), tuple(each.cpu() for each in read.companions))

@@ -1,4 +1,4 @@
-"""Learning a model: watch one pass, prove the way its rows are read, and find what they mean."""
+"""Learns a model: watches one pass, proves how its rows are read, and checks doubtful rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from engine.passes.forward import Forward
 
 
 def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
-    """The parts of `model`, learned and proved on `inputs`.
+    """Find the parts of `model` and prove them on `inputs`.
 
-    Raises CannotRead, naming what was not found or which check failed.
+    Raises CannotRead, which names what was not found or which check failed.
     """
     anatomy = watch(model, inputs)
     with evaluating(model):
@@ -43,23 +43,26 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
 
 
 def _doubtful_rows(anatomy: Anatomy, tail: Tail) -> dict[int, str]:
-    """Rows that may not be the truncated model's, with what is then to be said of them."""
+    """Rows that may differ from the truncated model's, each with the note for when it does."""
     doubtful = {
-        row: f"includes what the model adds to the stream ahead of layer {row + 1}: "
-        f"cut down to {row} layers it would not"
-        # Nothing comes before row 0 with which it could be compared.
+        row: f"includes what the model adds to the stream before layer {row + 1}; "
+        f"cut down to {row} layers, it would not add that"
+        # Row 0 has no previous layer with whose output it could be compared.
         for row in (0, *anatomy.changed_rows)
     }
     if tail.companion_slots:
         for row in range(1, len(anatomy.layers)):
-            doubtful.setdefault(row, "read with more than the stream alone; not the model cut here")
+            doubtful.setdefault(
+                row,
+                "read with other tensors beside the stream; differs from the model cut down here",
+            )
     return doubtful
 
 
 def _notes(
     model: nn.Module, parts: ModelParts, doubtful: Mapping[int, str], inputs: Mapping[str, Any]
 ) -> tuple[str | None, ...]:
-    """The doubtful rows against the truncated model; those that differ keep their note."""
+    """Compare the doubtful rows with the truncated model: those that differ get their note."""
     rows: dict[int, RowStream] = {}
 
     def keep(row: int, read: RowStream) -> None:
@@ -77,9 +80,8 @@ def _notes(
         try:
             cut = truncated_logits(model, parts.layers_name, parts.layers, row, inputs)
         except CannotRead:
-            # Without any layer much code does not run, and then row 0 is what it is: the stream
-            # that enters layer 1.
-            notes[row] = "cannot be compared with the model cut here" if row else None
+            # Many models do not run without any layer; row 0, the embedding, then needs no note.
+            notes[row] = "cannot be compared with the model cut down here" if row else None
             continue
         attended = attended_positions(inputs, cut)
         with forward.evaluating():

@@ -1,5 +1,5 @@
-"""The logit lens: the residual stream before the first and behind every decoder layer, taken
-through the model's own tail (nostalgebraist 2020, "interpreting GPT: the logit lens")."""
+"""The logit lens: takes the residual stream before and after every decoder layer through the
+model's own tail (nostalgebraist 2020, "interpreting GPT: the logit lens")."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.errors import CannotRead
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.learning import learn
+from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
 from engine.passes.collating import collate, pad_id_of
@@ -27,7 +27,6 @@ from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.positions import Positions, attention_of
 from engine.prompts.token_texts import texts_for
 from engine.records import LayerReading, Proof
-from engine.system.memory import is_out_of_memory
 from engine.system.transfers import sent
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
@@ -35,26 +34,27 @@ _locks_guard = threading.Lock()
 
 
 def model_lock(model: nn.Module) -> threading.Lock:
-    """The lock that keeps passes of one model apart, whoever runs them."""
+    """The lock of this model: whoever runs a pass holds it, so that passes never overlap."""
     with _locks_guard:
         return _locks.setdefault(model, threading.Lock())
 
 
 class Lens:
-    """Reads a transformers model with a vocabulary head; rows 0..L for L layers.
+    """Reads a transformers model with a vocabulary head: rows 0..L for L layers.
 
-    The model is proved on the first inputs that the lens sees (or with `learn`), before any row
-    is given out. It is run in eval mode without gradients; its training flags are put back.
-    One pass at a time per model: a second caller waits.
+    The lens is proved on the first inputs that it sees (or by `learn`) before it returns any row.
+    The model runs in eval mode without gradients; its training flags are restored. One pass of a
+    model runs at a time: a second caller waits.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self._learned: dict[frozenset[str], ModelParts] = {}
         self.batches = BatchProofs(self)
-        """Which inputs can go together in one pass."""
+        """Which inputs can be batched into one pass."""
         self._lock = model_lock(model)
-        # A KV cache would only be thrown away. Models pass unknown keywords on to their decoder.
+        # Without use_cache=False a model would fill a KV cache that nobody reads. A model with
+        # **kwargs passes it on to its decoder.
         parameters = inspect.signature(model.forward).parameters.values()
         self._takes_use_cache = any(
             parameter.name == "use_cache" or parameter.kind is parameter.VAR_KEYWORD
@@ -63,12 +63,12 @@ class Lens:
         self._takes_logits_to_keep = any(
             parameter.name == LOGITS_TO_KEEP for parameter in parameters
         )
-        self._logits_to_keep_proved: dict[frozenset[str], bool] = {}
+        self._logits_to_keep_agree: dict[frozenset[str], bool] = {}
 
     @property
     def parts(self) -> ModelParts:
-        """What the first inputs have shown of the model; those of another kind may show other parts
-        (`learn` returns them). Raises CannotRead before the first pass."""
+        """The model's parts, as found for the first inputs. Inputs of another kind may have other
+        parts: `learn` returns them. Raises CannotRead before the first pass."""
         if not self._learned:
             raise CannotRead("the lens has not seen a pass of this model yet")
         return next(iter(self._learned.values()))
@@ -79,10 +79,10 @@ class Lens:
         return self.parts.layers
 
     def learn(self, inputs: Mapping[str, Any]) -> ModelParts:
-        """The model's parts as inputs of this kind show them: found on one pass over `inputs` and
-        proved at all positions, unless inputs of their kind have been seen before.
+        """The model's parts for inputs of this kind (the same names).
 
-        Raises CannotRead, saying which check failed.
+        If the kind is new, they are found on one pass over `inputs` and proved at all attended
+        positions. Raises CannotRead, which says which check failed.
         """
         with self._lock:
             known = _kind_of(inputs) in self._learned
@@ -99,10 +99,11 @@ class Lens:
 
         `positions` count along the sequence of the model's logits: a list for all items, or an int
         tensor [batch, n]; negative ones count back from each item's last attended token. The last
-        row is the model's own. With `norm=False` rows 0..L-1 skip the final norm.
+        row is the model's own logits. With `norm=False`, rows 0..L-1 skip the final norm.
 
-        Raises IndexError for a position out of range, CannotRead where the model cannot be read
-        or the proof of this pass fails, Cancelled within one layer of `stop()`.
+        Raises IndexError for a position out of range, ValueError for positions of another shape,
+        CannotRead if the model cannot be read or the proof of this pass fails, and Cancelled within
+        one layer after `stop()` is true.
         """
         inputs = self.on_device(inputs)
         with self._lock:
@@ -135,10 +136,10 @@ class Lens:
     def stream(
         self, inputs: Mapping[str, Any], position: int = -1, top_k: int = 3, norm: bool = True
     ) -> Iterator[LayerReading]:
-        """Readings of rows 0..L at one position, while later layers are still to run.
+        """Yield the readings of rows 0..L at one position, in order, while later layers still run.
 
         Closing the iterator cancels the pass within one layer. Raises ValueError for a batch of
-        more than one, otherwise as `logits`.
+        more than one item, and otherwise the same errors as `logits`.
         """
         streamed = self.start(inputs, position, max(1, top_k), norm)
         try:
@@ -158,16 +159,16 @@ class Lens:
         norm: bool = True,
         wanted: Sequence[Wanted] = (Wanted(),),
     ) -> StreamedPass:
-        """A pass that gives out groups of readings as they come, then its `results`.
+        """Prepare a pass; iterate over it to run it and to get groups of readings as they come.
 
-        `wanted` has an entry for every item of the batch. Raises ValueError where there are not as
-        many, CannotRead for a batch of a model whose rows are read by running it again.
+        `wanted` has one entry for every item of the batch. Raises ValueError if their numbers
+        differ, CannotRead if a model that is read by replay gets a batch.
         """
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if isinstance(ids, Tensor) and ids.shape[0] != len(wanted):
-            wished = "a batch of one" if len(wanted) == 1 else f"a batch of {len(wanted)}"
-            raise ValueError(f"{wished} is to be read, not one of {ids.shape[0]}")
+            expected = "a batch of one" if len(wanted) == 1 else f"a batch of {len(wanted)}"
+            raise ValueError(f"{expected} is needed, not one of {ids.shape[0]}")
         with self._lock:
             parts = self._parts_for(inputs, norm)
         if len(wanted) > 1 and not parts.tail.takes_batches:
@@ -189,64 +190,45 @@ class Lens:
         unnormed: bool,
         around: AbstractContextManager[object] | None = None,
     ) -> BatchNumbers:
-        """All rows of every item of a batch, at its last attended token.
+        """Read all rows of every item of a batch, at its last attended token.
 
-        The pass runs inside `around`; what is returned may still be computed. For `truths`,
-        `count` and `unnormed` see `BatchedPass.numbers`.
+        The pass runs within the context `around`. The device may still be computing the numbers
+        when this returns. For `truths`, `count` and `unnormed` see `BatchedPass.numbers`.
         """
         attention = attention_of(inputs)
         inputs = self.on_device(inputs)
         with self._lock:
             parts = self._parts_for(inputs, not unnormed)
-            alone = self._logits_to_keep_proved.get(_kind_of(inputs), False)
+            alone = self._logits_to_keep_agree.get(_kind_of(inputs), False)
             forward = Forward(self.model, parts, inputs, [-1], attention, alone)
             passed = BatchedPass(forward).run(around)
             return passed.numbers(truths, count, unnormed)
 
     def supports_logits_to_keep(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether batches of inputs of this kind need no logits but those that are read.
+        """Whether batches of this kind can be read from the logits of one position only.
 
-        Found out once: asked for them alone, the model must give those that it gives among all.
-        What cannot be read so is read among all of them, which takes more time and memory. Raises
-        CannotRead.
+        It is proved once for each kind: the model must return the same logits for a position
+        whether it computes them alone or together with all others. `read_batch` then uses
+        `logits_to_keep`, which saves time and memory. Raises CannotRead as `learn` does.
         """
         kind, attention = _kind_of(inputs), attention_of(inputs)
         parts = self.learn(inputs)
-        if kind not in self._logits_to_keep_proved:
-            self._logits_to_keep_proved[kind] = (
-                self._takes_logits_to_keep
-                and not parts.tail.replays
-                and attention is not None
-                and self._kept_logits_agree(parts, self.on_device(inputs), attention)
-            )
-        return self._logits_to_keep_proved[kind]
-
-    def _kept_logits_agree(
-        self, parts: ModelParts, inputs: Mapping[str, Any], attention: Tensor
-    ) -> bool:
-        def own(use_logits_to_keep: bool) -> tuple[Tensor, int]:
-            forward = Forward(self.model, parts, inputs, [-1], attention, use_logits_to_keep)
-            return forward.run(lambda row, read: None), forward.length
-
-        with self._lock:
-            among_all, length = own(use_logits_to_keep=False)
-            if length != attention.shape[1]:
-                return False  # the model puts something in between
-            try:
-                alone, _ = own(use_logits_to_keep=True)
-            except Exception as error:  # models raise anything
-                if is_out_of_memory(error):
-                    raise
-                return False
-        return difference(alone, among_all) <= tolerance(parts.dtype, among_all)
+        if kind not in self._logits_to_keep_agree:
+            agree = False
+            if self._takes_logits_to_keep and not parts.tail.replays and attention is not None:
+                moved = self.on_device(inputs)
+                with self._lock:
+                    agree = kept_logits_agree(self.model, parts, moved, attention)
+            self._logits_to_keep_agree[kind] = agree
+        return self._logits_to_keep_agree[kind]
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The inputs of one pass over these items; see `engine.passes.collating`."""
+        """The inputs of one pass over these items; see `engine.passes.collating.collate`."""
         return collate(items, pad_id_of(self.model))
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the device of the model's first parameter that is not offloaded."""
+        """The device that inputs go to: that of the first parameter that is not offloaded."""
         for parameter in self.model.parameters():
             if parameter.device.type != "meta":
                 device: torch.device = parameter.device
@@ -255,11 +237,12 @@ class Lens:
 
     @property
     def method(self) -> str:
-        """How rows are read for the first inputs, "tail" or "replay"; a proof names its run's."""
+        """How rows are read for the first inputs, "tail" or "replay". The proof of a run says how
+        its own rows were read."""
         return self.parts.tail.method
 
     def _parts_for(self, inputs: Mapping[str, Any], norm: bool = True) -> ModelParts:
-        # With a picture a model may run layers, and add to the stream, as it does not without.
+        # A model may run other layers, or add more to the stream, with a picture than without.
         kind = _kind_of(inputs)
         if kind not in self._learned:
             self._learned[kind] = learn(self.model, inputs)
@@ -269,7 +252,7 @@ class Lens:
         return parts
 
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The same inputs where the model takes them, without a KV cache."""
+        """The inputs on the model's device, with `use_cache=False` if the model takes it."""
         device = self.device
         moved = {
             key: sent(value, device) if isinstance(value, Tensor) else value
@@ -282,11 +265,11 @@ class Lens:
 
 def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:
     given = (name for name, value in inputs.items() if value is not None)
-    return frozenset(given) - {"use_cache"}  # the lens's own
+    return frozenset(given) - {"use_cache"}  # which `on_device` adds
 
 
 def describe_failure(proof: Proof) -> str:
-    """One line: why the rows of a pass are not to be trusted."""
+    """One line that says why the rows of a pass cannot be trusted."""
     size = "not finite" if proof.max_abs_difference is None else f"{proof.max_abs_difference:.3g}"
     return (
         f"the proof failed: the lens's last row differs from the model's logits by {size} "

@@ -1,7 +1,7 @@
-"""Finding how a model's rows can be read, and proving it against the model's own logits.
+"""Finds how a model's rows can be read, and proves it against the model's own logits.
 
-Two ways, tried in this order: `ExplicitTail` calls the model's own modules between last layer and
-logits; `ReplayedTail` runs the model itself with its layers bypassed.
+There are two ways, tried in this order: `ExplicitTail` calls the model's own modules between its
+last layer and its logits; `ReplayedTail` runs the whole model with its layers bypassed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from engine.system.memory import is_out_of_memory
 def find_tail(
     model: nn.Module, anatomy: Anatomy, inputs: Mapping[str, Any]
 ) -> tuple[Tail, Proof, Tensor]:
-    """The proved tail of a model, its proof, and the stream that entered it in the watched pass.
+    """The tail of a model, its proof, and the residual stream that entered it in the watched pass.
 
-    Raises CannotRead with the differences where neither way gives the model's own logits.
+    Raises CannotRead, with the differences, if neither way reproduces the model's own logits.
     """
     attended = attended_positions(inputs, anatomy.logits)
     reason = ""
@@ -55,7 +55,8 @@ def find_tail(
 
 
 def attended_positions(inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
-    """Bool [batch, positions]: which positions of the logits are no padding."""
+    """Which positions of `logits` [batch, positions, vocabulary] are not padding: bool [batch,
+    positions] on the CPU."""
     mask = attention_of(inputs)
     attended = torch.ones(logits.shape[:2], dtype=torch.bool)
     if mask is not None and mask.shape[1] <= attended.shape[1]:
@@ -122,8 +123,11 @@ def _explicit_tail(
 
 
 def _companions(anatomy: Anatomy, call: Call, others: Sequence[Slot]) -> tuple[Slot, ...] | None:
-    """The arguments of a layer that correspond to what the tail takes beside the stream: laid out
-    alike, but for one axis that may grow from layer to layer."""
+    """The arguments of a layer that correspond to `others`, which the tail takes beside the stream.
+
+    They have the same dtype and shape, except for one axis that may grow from layer to layer. None
+    if there is not exactly one for each.
+    """
     found: list[Slot] = []
     axis = anatomy.position_axis
     for other in others:
@@ -157,7 +161,7 @@ def _stream_slot(call: Call, current: Tensor, first: bool) -> Slot | None:
 
 
 def _ratio(current: Tensor, head_input: Tensor) -> float | None:
-    """k with head_input = k * current, or None."""
+    """The k for which head_input = k * current within the tolerance, or None."""
     if current.shape != head_input.shape:
         return None
     if torch.equal(current, head_input):
@@ -174,6 +178,7 @@ def _ratio(current: Tensor, head_input: Tensor) -> float | None:
 def _error(
     tail: ExplicitTail, stream: Tensor, anatomy: Anatomy, attended: Tensor
 ) -> tuple[float, float]:
+    """The largest logit difference of the explicit tail at attended positions, and its limit."""
     model_logits = anatomy.logits
     limit = tolerance(stream.dtype, model_logits[attended.to(model_logits.device)])
     worst = 0.0
@@ -194,7 +199,10 @@ def _replay_error(
     inputs: Mapping[str, Any],
     attended: Tensor,
 ) -> tuple[float, float]:
-    """The replay of the whole last stream, and of the rows packed in another order."""
+    """The largest logit difference of the replay at attended positions, and its limit.
+
+    Replays the last stream as a whole, and again with its rows packed in another order.
+    """
     model_logits = anatomy.logits
     axis = anatomy.position_axis
     limit = tolerance(stream.dtype, model_logits[attended.to(model_logits.device)])
@@ -221,7 +229,8 @@ def _replay_error(
 def _chunks(
     wholes: Sequence[Tensor], logits: Tensor, attended: Tensor, axis: int
 ) -> Iterator[tuple[RowStream, Tensor]]:
-    """The attended positions of a whole stream and its companions, some at a time."""
+    """The attended positions of the `wholes` (a stream and its companions), CHUNK at a time, each
+    with its logits [n, vocabulary]."""
     picked = [
         whole.movedim((axis - 1, axis), (0, 1))[attended.to(whole.device)].split(CHUNK)
         for whole in wholes
@@ -232,7 +241,7 @@ def _chunks(
 
 
 def _config_numbers(config: Any) -> list[float]:
-    """Numbers of the (text) config that may scale or cap logits."""
+    """Numbers in the model's config or its text config that may scale or cap logits."""
     found: list[float] = []
     configs = [config]
     if hasattr(config, "get_text_config"):

@@ -1,10 +1,10 @@
-"""From logits to numbers: what is read of every cell, a row at one position of one item.
+"""From logits to numbers: reads cells, where a cell is a row at one position of one item.
 
-Everything is computed on the device of the logits, a group of cells at once, and packed into one
-`Block`, which one copy brings to main memory. Nothing in here waits for the device and nothing is
-done in Python cell by cell, so a group can be launched on a stream of its own, and captured. All
-numbers are float32; probabilities are softmax over the whole vocabulary, entropy and divergences
-are in nats, rank 1 is the best, ties go to the lower id.
+Numbers are computed on the device of the logits, for a group of cells at once, and packed into one
+`Block`, so that a single copy brings them to main memory. Nothing here waits for the device or
+loops over cells in Python, so a group can be launched on a CUDA side stream. All numbers are
+float32; probabilities are the softmax over the whole vocabulary, entropy and divergences are in
+nats, rank 1 is the best, ties go to the lower id.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 TIES = 16
-"""Equal logits at the edge of the top that are looked for in all rows at once; heads in bfloat16
-have many."""
+"""How many logits tied with the last of the top k are resolved for all rows at once; bfloat16 heads
+produce many ties."""
 FEW = 32
-"""So many best tokens are found one after the other on a GPU, without waiting for it; more of them
-with a wait, to look for ties."""
+"""On a GPU, up to this many top tokens are found by repeated argmax, without waiting for the
+device; for more, ties are resolved with a wait."""
 LN_2 = math.log(2)
-"""The largest Jensen-Shannon divergence that there is."""
+"""The largest possible Jensen-Shannon divergence."""
 LEAST = torch.finfo(torch.float32).min
 
 Followed = int | Tensor
-"""A token that is followed through all cells; or int64 [cells, m], the ids of each cell's token in
-all its spellings, ascending and filled up with -1."""
+"""A token to follow through all cells; or int64 [cells, m], the ids of the spellings of each cell's
+token, ascending and padded with -1."""
 
 
 class Numbers(NamedTuple):
-    """What was read of n cells, on the CPU; NaN where a cell is not a number, or it was not asked
-    for."""
+    """The numbers of n cells, on the CPU; float32 unless stated. NaN if the cell's logits hold a
+    NaN, or if the number was not asked for."""
 
     lse: Tensor
     """[n]: logsumexp of the logits; a probability is exp(logit - lse)."""
@@ -43,28 +43,29 @@ class Numbers(NamedTuple):
     rms: Tensor
     """[n]: sqrt(mean(x^2)) of the residual stream."""
     kl: Tensor
-    """[n]: KL(cell || reference); infinite where the reference never gives what the cell gives."""
+    """[n]: KL(cell || reference); infinite if the reference rules out a token that the cell does
+    not."""
     js: Tensor
     """[n]: Jensen-Shannon divergence, 0 to ln 2; SciPy's `jensenshannon` is its square root."""
     logits: Tensor
-    """[n, top]: of the best tokens, in order."""
+    """[n, top]: the logits of the top-k tokens, the best first."""
     probabilities: Tensor
-    """[n, top]"""
+    """[n, top]: their probabilities."""
     followed_logits: Tensor
-    """[n, followed]: of the best spelling."""
+    """[n, followed]: the logit of the best spelling."""
     followed_probabilities: Tensor
-    """[n, followed]: of all spellings together."""
+    """[n, followed]: the sum over all spellings."""
     ids: Tensor
-    """int32 [n, top]"""
+    """int32 [n, top]: the ids of the top-k tokens."""
     followed_ranks: Tensor
-    """int32 [n, followed]: of the best spelling."""
+    """int32 [n, followed]: the rank of the best spelling."""
 
 
 class Block(NamedTuple):
-    """The numbers of n cells, perhaps still being computed."""
+    """The numbers of n cells on the device, which may still be computing them."""
 
     values: Tensor
-    """int32 [n, columns], the fields of `Numbers` side by side; float32 bit for bit."""
+    """int32 [n, columns]: the fields of `Numbers` side by side; floats as their bit patterns."""
     top: int
     followed: int
 
@@ -85,58 +86,60 @@ def read(
     reference: Tensor | None = None,
     js: bool = False,
 ) -> Block:
-    """Read n cells of `logits` [n, vocabulary], float32.
+    """Read n cells from `logits`, float32 [n, vocabulary].
 
-    `top` best tokens, with which come `lse` and `entropy`; `rms` of the `streams` [n, *rest];
-    logits, probabilities and ranks of the tokens that are `followed`; `kl`, and `js` if asked for,
-    to the log-probabilities `reference` [r, vocabulary], where n is a multiple of r and cell i is
-    compared with i modulo r.
+    - with `top` > 0: the top-k tokens, `lse` and `entropy`
+    - with `streams` [n, *rest]: `rms`
+    - with `followed`: logits, probabilities and ranks of those tokens
+    - with `reference`, log-probabilities [r, vocabulary]: `kl`, and `js` if asked for. n is a
+      multiple of r; cell i is compared with row i mod r of the reference.
     """
     n, vocabulary = logits.shape
     top = min(top, vocabulary)
     log_p = logits.log_softmax(-1)  # [n, vocabulary]
     p = log_p.exp() if top or reference is not None else None
     unknown = logits.new_full((n, 1), math.nan)
-    lse = entropy = rms = kl = apart = unknown
+    lse = entropy = rms = kl = js_divergence = unknown
     ids = torch.empty(n, 0, dtype=torch.int64, device=logits.device)
     if top:
         assert p is not None
         ids = top_ids_of_rows(logits, top)  # [n, top]
         lse = logits.gather(1, ids[:, :1]) - log_p.gather(1, ids[:, :1])
-        # What has no probability has a finite logarithm here: it counts for nothing.
+        # The clamp makes log 0 finite, so that 0 * log 0 is 0 and not NaN.
         entropy = 0.0 - log_p.clamp_min(LEAST).mul_(p).sum(-1, keepdim=True)
-    top_logits, top_shares = logits.gather(1, ids), log_p.gather(1, ids).exp()
-    standing = [_standing(logits, log_p, each) for each in followed]
+    top_logits, top_probabilities = logits.gather(1, ids), log_p.gather(1, ids).exp()  # [n, top]
+    tracked = [_follow(logits, log_p, each) for each in followed]
     if streams is not None:
         rms = root_mean_square(streams).to(logits.device).unsqueeze(1)
     if reference is not None:
         assert p is not None
         if js:
-            apart = _js(log_p, p, reference).unsqueeze(1)
+            js_divergence = _js(log_p, p, reference).unsqueeze(1)
         kl = _kl_in_place(log_p, p, reference).unsqueeze(1)
-    floats = [lse, entropy, rms, kl, apart, top_logits, top_shares]
+    floats = [lse, entropy, rms, kl, js_divergence, top_logits, top_probabilities]
     for column in (0, 1):
-        floats += [each[column].unsqueeze(1) for each in standing]
-    places = [each[2].unsqueeze(1) for each in standing]
-    whole = torch.cat([ids, *places], 1).to(torch.int32)
-    values = torch.cat([torch.cat(floats, 1).view(torch.int32), whole], 1)
-    return Block(values, top, len(standing))
+        floats += [each[column].unsqueeze(1) for each in tracked]
+    ranks = [each[2].unsqueeze(1) for each in tracked]
+    integers = torch.cat([ids, *ranks], 1).to(torch.int32)
+    values = torch.cat([torch.cat(floats, 1).view(torch.int32), integers], 1)  # [n, columns]
+    return Block(values, top, len(tracked))
 
 
 def joined(blocks: Sequence[Block]) -> Block:
-    """Blocks of the same kind, one after the other."""
+    """Concatenate blocks that were read with the same settings."""
     if len(blocks) == 1:
         return blocks[0]
     return blocks[0]._replace(values=torch.cat([block.values for block in blocks]))
 
 
 def root_mean_square(stream: Tensor) -> Tensor:
-    """sqrt(mean(x^2)) over all elements of each stream, [n, *rest] to [n]."""
+    """sqrt(mean(x^2)) over all elements of each stream, [n, *rest] -> float32 [n]."""
     return stream.float().flatten(1).pow(2).mean(-1).sqrt()
 
 
 def top_ids(logits: Tensor, count: int) -> Tensor:
-    """Ids of the `count` largest logits of one row [vocabulary], ties to the lower id."""
+    """Ids of the `count` largest logits of one row, [vocabulary] -> [count]; ties go to the lower
+    id."""
     count = min(count, logits.shape[-1])
     threshold = logits.topk(count).values[-1]
     candidates = (logits >= threshold).nonzero().flatten()
@@ -145,18 +148,20 @@ def top_ids(logits: Tensor, count: int) -> Tensor:
 
 
 def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
-    """Ids of the `count` largest logits of each row, [n, vocabulary] to [n, count]; ties to the
-    lower id, whatever in a row with NaN."""
+    """Ids of the `count` largest logits of each row, [n, vocabulary] -> [n, count].
+
+    Ties go to the lower id. The ids of a row that holds a NaN are arbitrary.
+    """
     count = min(count, logits.shape[-1])
     if logits.is_cuda and count <= FEW:
         return _best_after_best(logits, count)
     wide = min(count + TIES, logits.shape[-1])
     values, ids = logits.topk(wide)
-    # Of the wider cut, sorted by id and then, keeping that order, by value.
+    # Sort the wider top by id, then stably by value, so that ties are in the order of their ids.
     ids, order = ids.sort(-1)
     values, again = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
     found = ids.gather(-1, again)[:, :count]
-    # Rows that have more ties than the cut is wider are looked at one by one.
+    # Rows whose ties may reach beyond the wider top are read one by one.
     if wide < logits.shape[-1]:
         tied = (values[:, -1] == values[:, count - 1]) & ~values[:, 0].isnan()
         for row in tied.nonzero().flatten().tolist():
@@ -165,64 +170,66 @@ def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
 
 
 def _best_after_best(logits: Tensor, count: int) -> Tensor:
-    """As `top_ids_of_rows`: no ties to look at, so nothing to wait for; slow on a CPU."""
+    """As `top_ids_of_rows`, by repeated argmax: needs no wait for the device; slow on a CPU."""
     remaining = logits.clamp_min(torch.finfo(logits.dtype).min)
     found: list[Tensor] = []
     for _ in range(count):
-        best = remaining.argmax(-1, keepdim=True)  # the first of equal ones
+        best = remaining.argmax(-1, keepdim=True)  # the lowest id among equal logits
         found.append(best)
         remaining.scatter_(-1, best, -torch.inf)
     return torch.cat(found, -1)
 
 
 def best_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """Of `ids` [n, m], ascending and filled up with -1, that with the largest logit in each row
-    [n, vocabulary]; ties to the lower id, 0 where there is none."""
+    """For each row of `logits` [n, vocabulary], the id in `ids` [n, m] with the largest logit, [n].
+
+    Ids are ascending and padded with -1; ties go to the lower id; 0 if there is no id.
+    """
     values = logits.gather(-1, ids.clamp_min(0)).masked_fill(ids < 0, -torch.inf)
     return ids.gather(-1, values.argmax(-1, keepdim=True)).squeeze(-1).clamp_min(0)
 
 
 def ranks_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """Rank of one token a row, [n, vocabulary] and [n] to [n]."""
-    own = logits.gather(-1, ids.unsqueeze(-1))
+    """Rank of one token per row: `logits` [n, vocabulary], `ids` [n] -> [n]."""
+    logit = logits.gather(-1, ids.unsqueeze(-1))  # [n, 1]
     lower = torch.arange(logits.shape[-1], device=logits.device) < ids.unsqueeze(-1)
-    return ((logits == own).logical_and_(lower)).logical_or_(logits > own).sum(-1) + 1
+    return ((logits == logit).logical_and_(lower)).logical_or_(logits > logit).sum(-1) + 1
 
 
 def rank_of(logits: Tensor, token: int) -> Tensor:
-    """Rank of the same token in every row, [n, vocabulary] to [n]."""
-    own = logits[:, token : token + 1]
-    # Of equal logits only those of lower ids count.
-    return (logits[:, :token] >= own).sum(-1) + (logits[:, token + 1 :] > own).sum(-1) + 1
+    """Rank of the same token in every row, [n, vocabulary] -> [n]."""
+    logit = logits[:, token : token + 1]  # [n, 1]
+    # Equal logits rank higher only if their id is lower.
+    return (logits[:, :token] >= logit).sum(-1) + (logits[:, token + 1 :] > logit).sum(-1) + 1
 
 
-def _standing(logits: Tensor, log_p: Tensor, followed: Followed) -> tuple[Tensor, Tensor, Tensor]:
-    """Logit, probability and rank, [n] each."""
+def _follow(logits: Tensor, log_p: Tensor, followed: Followed) -> tuple[Tensor, Tensor, Tensor]:
+    """Logit, probability and rank of a followed token, [n] each."""
     if isinstance(followed, int):
-        share = log_p[:, followed].exp()
-        return logits[:, followed], share, rank_of(logits, followed)
-    shares = log_p.gather(1, followed.clamp_min(0)).exp()  # [n, m]
+        return logits[:, followed], log_p[:, followed].exp(), rank_of(logits, followed)
+    probabilities = log_p.gather(1, followed.clamp_min(0)).exp()  # [n, m]
     best = best_of(logits, followed)
     return (
         logits.gather(1, best.unsqueeze(1)).squeeze(1),
-        shares.masked_fill(followed < 0, 0.0).sum(-1),
+        probabilities.masked_fill(followed < 0, 0.0).sum(-1),
         ranks_of(logits, best),
     )
 
 
 def _kl_in_place(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q), [n]; `log_p` is used up. 0 where the logits are the same, to the last bit."""
+    """KL(p || q), [n]; overwrites `log_p`. Exactly 0 for equal logits."""
     log_ratios = log_p.view(-1, *log_q.shape).sub_(log_q).view_as(p).mul_(p)
-    # What has no weight counts for nothing, infinite as it may be.
+    # Tokens with p = 0 contribute nothing, even if their log ratio is infinite.
     return log_ratios.masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0)
 
 
 def _js(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:
-    """The Jensen-Shannon divergence, [n]; 0 where the logits are the same, to the last bit."""
+    """Jensen-Shannon divergence (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, [n]; exactly 0
+    for equal logits."""
     shape = (-1, *log_q.shape)  # [n / r, r, vocabulary]
     p, q = p.view(shape), log_q.exp()
     log_ratios = log_q - log_p.view(shape)
-    # With m the mean of both, ln(m / p) = ln((1 + q / p) / 2), which is 0 where p = q.
+    # ln(p / m) = ln 2 - ln(1 + q / p) = ln 2 - softplus(ln(q / p)), which is 0 where p = q.
     halves = _expected(p, LN_2 - _softplus(log_ratios)) + _expected(
         q, LN_2 - _softplus(-log_ratios)
     )
@@ -234,5 +241,5 @@ def _softplus(values: Tensor) -> Tensor:
 
 
 def _expected(weights: Tensor, values: Tensor) -> Tensor:
-    """Sum over the vocabulary; what has no weight counts for nothing, infinite as it may be."""
+    """Weighted sum over the vocabulary; entries of weight 0 add nothing, even if infinite."""
     return values.mul_(weights).masked_fill_(weights == 0, 0.0).sum(-1)

@@ -1,4 +1,4 @@
-"""What is read of one item of a pass: its rows as they come, and what is known at the end."""
+"""Reads the rows of one batch item: each as it comes, and what is only known at the end."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked, finite
 
 OnLogits = Callable[[Sequence[int], Tensor, Project], object]
+"""f(row numbers, their logits [n, vocabulary], how this pass turns streams into logits)."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of one item beside its rows."""
+    """What is wanted of one item in addition to its rows."""
 
     track: Sequence[int] = ()
-    """Tokens that are followed beside the answer and every top-1; ids that are not in the
-    vocabulary are left out."""
+    """Tokens to follow in addition to the answer and every top-1; ids outside the vocabulary are
+    ignored."""
     on_logits: OnLogits | None = None
-    """Handed the numbers and logits [n, vocabulary] of all rows as they are read, and the way from
-    streams to logits that this pass takes; not for a replay, which cannot read another pass's rows
-    beside its own."""
+    """Called with every group of rows as it is read. Its third argument can project the rows of
+    another pass too, unless this pass is read by replay."""
 
 
 class ItemRows(NamedTuple):
@@ -43,7 +43,11 @@ class ItemRows(NamedTuple):
 
 
 class RowReader:
-    """Rows 0..L of one item. Filled from two threads, under the lock of who fills it."""
+    """Reads rows 0..L of one item.
+
+    Two threads may use it; they must hold a common lock to call what `read` returns, and to look
+    up rows.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class RowReader:
         self._rows: tuple[LayerReading, ...] = ()
 
     def read(self, rows: Sequence[int], reads: Sequence[RowStream]) -> Callable[[], None]:
-        """Take rows through the tail; what is returned adds them, and is quick."""
+        """Take rows through the tail, and return a quick function that adds their readings."""
         logits = self._project(reads)
         device = reads[0].stream.device
         streams = torch.cat([each.stream.to(device) for each in reads])  # [rows, *rest]
@@ -94,7 +98,10 @@ class RowReader:
         return self._read[row]
 
     def finish(self, last: RowStream, model_logits: Tensor) -> ItemRows:
-        """All rows, the last from the model's own logits `model_logits` [1, vocabulary]; once."""
+        """All rows and the tracked tokens, once the pass has ended. To be called once.
+
+        Row L is read from the model's own logits, float32 [1, vocabulary]; `last` is its stream.
+        """
         numbers = read(model_logits, self._top_k, last.stream).numbers()
         (reading,) = layer_readings([self._layers], numbers, self._text_of, [None])
         logits = torch.stack(
@@ -104,12 +111,12 @@ class RowReader:
         self._logits.clear()
         rows = [self._read[row] for row in range(self._layers)] + [reading]
         answer = reading.top[0].id if reading.top else None
-        # A pinned token of another model's may be none of this one's.
+        # A token that was pinned for another model may not exist in this one.
         wanted = [token for token in self._wanted.track if 0 <= token < logits.shape[-1]]
         why = _reasons(rows, answer, wanted)
         whole = read(logits, followed=list(why), reference=model_logits.log_softmax(-1)).numbers()
         tracked = tracked_tokens(why, [whole], self._text_of)
-        # The answer is the first that is followed.
+        # The answer is the first token that is followed.
         answers = [None] * len(rows) if answer is None else answer_readings(whole)
         if self._wanted.on_logits is not None:
             self._wanted.on_logits([self._layers], model_logits, self._project)
@@ -122,7 +129,7 @@ class RowReader:
         return ItemRows(self._rows, tracked)
 
     def keep(self, model: Any, lock: threading.Lock, project: Project, replays: bool) -> KeptStream:
-        """What more can be read from, once the pass has ended well."""
+        """The kept stream, once the pass has ended and its proof has passed."""
         assert self._model_logits is not None
         return KeptStream(
             model=model,
@@ -141,7 +148,7 @@ class RowReader:
 def _reasons(
     rows: Sequence[LayerReading], answer: int | None, wanted: Sequence[int]
 ) -> dict[int, Why]:
-    """The answer, every token that is top-1 in some row, and `wanted`: what is tracked, and why."""
+    """The tokens to track, and why: the answer, every row's top-1, and `wanted`, in this order."""
     why: dict[int, Why] = {} if answer is None else {answer: "answer"}
     for row in rows:
         if row.top:

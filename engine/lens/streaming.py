@@ -1,9 +1,10 @@
 """A pass whose rows are read while its later layers still run.
 
-The forward pass runs in the model's thread. On a CPU rows are projected in that thread between two
-layers, in groups (seven rows cost about what one costs, and two threads would fight for the same
-cores); if a layer takes long, the reader projects what waits. On an accelerator the reader
-projects every row at once, on a stream of its model_logits, so the model's stream never waits.
+The forward pass runs in the model's thread. On a CPU that thread also projects the rows, between
+two layers and in groups: seven rows cost about as much as one, and two threads would compete for
+the same cores. If a layer takes long, the reader's thread projects the waiting rows. On an
+accelerator the reader's thread projects every row as soon as it is there, on a CUDA side stream, so
+that the stream on which the model runs never waits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,22 +29,26 @@ from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked
 
 MAX_WAIT = 0.45
-"""Seconds that a row may wait for others before it is shown."""
+"""How long a row may wait for others to be projected together with it, in seconds."""
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What is known of one item once its pass has ended."""
+    """What is known of one batch item once its pass has ended."""
 
     rows: tuple[LayerReading, ...]
     tracked: tuple[Tracked, ...]
     proof: Proof
     position: int
+    """The absolute position that was read."""
     seconds: dict[str, float]
+    """"pass": the whole forward pass; "lens": the projections in it and after it."""
 
 
 @dataclass(frozen=True)
 class _Waiting:
+    """A row that has not been projected yet."""
+
     row: int
     read: RowStream
     since: float
@@ -51,13 +56,37 @@ class _Waiting:
     """CUDA event after which `read` holds its values, or None."""
 
 
+class _SideStreams:
+    """A CUDA stream for each device, on which rows are projected while the model's stream runs."""
+
+    def __init__(self) -> None:
+        self._streams: dict[torch.device, Any] = {}
+
+    def entered(self, waiting: Sequence[_Waiting]) -> AbstractContextManager[Any]:
+        """A context in which kernels go to the side stream and wait until these rows are ready."""
+        if waiting[0].ready is None:
+            return nullcontext()
+        device = waiting[0].read.stream.device
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)
+        side = self._streams[device]
+        for each in waiting:
+            side.wait_event(each.ready)
+            for tensor in (each.read.stream, *each.read.companions, each.read.before_addition):
+                if tensor is not None:
+                    tensor.record_stream(side)
+        return torch.cuda.stream(side)
+
+
 Groups = tuple[tuple[LayerReading, ...], ...]
-"""The readings of the same rows, in order, of every item of a pass."""
+"""For every batch item, the readings of the same group of consecutive rows."""
 
 
 class StreamedPass:
-    """Iterate to get the rows of all items in order, some at a time; `results` are there when
-    iteration has ended."""
+    """A pass to iterate over: yields groups of rows 0..L in order, for all batch items at once.
+
+    `results` are set when the iteration has ended.
+    """
 
     def __init__(
         self,
@@ -92,8 +121,8 @@ class StreamedPass:
         self._passing = 0.0
         self._over = threading.Event()
         self._over.set()
-        """No pass of this runs, and its hooks are gone."""
-        self._side_streams: dict[torch.device, Any] = {}
+        """Set while this pass does not run and has no hooks on the model."""
+        self._side_streams = _SideStreams()
 
     # The reader's side
 
@@ -111,16 +140,16 @@ class StreamedPass:
         yield self._finish()
 
     def cancel(self) -> None:
-        """Let the pass end at its next layer; iteration then raises Cancelled."""
+        """End the pass at its next layer; the iteration then raises Cancelled."""
         self._forward.cancelled.set()
 
     def close(self) -> None:
-        """Cancel what still runs and wait (briefly) until its hooks are gone."""
+        """Cancel the pass if it still runs, and wait up to two seconds until its hooks are gone."""
         self._forward.cancelled.set()
         self._over.wait(timeout=2.0)
 
     def keep(self, item: int = 0) -> KeptStream:
-        """What more of an item can be read from, once the pass has ended well."""
+        """The kept stream of an item, once the pass has ended and its proof has passed."""
         project = self._forward.projecting_later(self._norm)
         return self._items[item].keep(
             self._forward.model, self._lock, project, self._forward.replays
@@ -155,7 +184,7 @@ class StreamedPass:
             return []
         if self._inline:
             age = time.perf_counter() - self._waiting[0].since
-            # A replay runs the whole model and cannot happen beside the pass.
+            # A replay runs the whole model, so it cannot run at the same time as the pass.
             if age < MAX_WAIT or self._forward.replays:
                 return []
         taken, self._waiting = self._waiting, []
@@ -220,9 +249,8 @@ class StreamedPass:
     def _project(self, waiting: list[_Waiting]) -> None:
         began = time.perf_counter()
         rows = [each.row for each in waiting]
-        with self._side_stream(waiting), torch.no_grad():
-            # Item by item: what is kept of one can then be read again by itself, with the same
-            # numbers.
+        with self._side_streams.entered(waiting), torch.no_grad():
+            # Item by item, as a kept stream is read later, so that it gives the same numbers.
             found = [
                 item.read(rows, [self._of_item(each.read, index) for each in waiting])
                 for index, item in enumerate(self._items)
@@ -243,22 +271,8 @@ class StreamedPass:
     def _through(self, streams: Sequence[RowStream]) -> Tensor:
         return self._forward.project(streams, self._norm)
 
-    def _side_stream(self, waiting: list[_Waiting]) -> Any:
-        if waiting[0].ready is None:
-            return nullcontext()
-        device = waiting[0].read.stream.device
-        if device not in self._side_streams:
-            self._side_streams[device] = torch.cuda.Stream(device)
-        side = self._side_streams[device]
-        for item in waiting:
-            side.wait_event(item.ready)
-            for tensor in (item.read.stream, *item.read.companions, item.read.before_addition):
-                if tensor is not None:
-                    tensor.record_stream(side)
-        return torch.cuda.stream(side)
-
     def _finish(self) -> Groups:
-        """The last rows, from the model's own logits, and everything that needs them."""
+        """Read row L of all items from the model's own logits, prove the pass and set `results`."""
         began = time.perf_counter()
         model_logits, last, places = (
             self._model_logits,

@@ -143,7 +143,7 @@ def test_all_counterfactuals_in_a_few_passes(
 ) -> None:
     run, kept = asked(bundled)
     alone = [ask(Against(bundled, run, kept, each))[0] for each in parse_against(ALL)]
-    monkeypatch.setattr(bundled.lens.batches, "_found", {})
+    monkeypatch.setattr(bundled.lens.batches, "_verdicts", {})
     watched = Watched(bundled, monkeypatch)
     together = ask(*(Against(bundled, run, kept, each) for each in parse_against(ALL)))
     # Pictures of one size, and without a picture prompts of unequal lengths; the two proofs have
@@ -188,7 +188,7 @@ def test_a_model_whose_rows_change_in_a_batch_is_asked_one_by_one(
     bundled: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, kept = asked(bundled)
-    monkeypatch.setattr(bundled.lens.batches, "_found", {})
+    monkeypatch.setattr(bundled.lens.batches, "_verdicts", {})
     watched = Watched(bundled, monkeypatch)
     own = bundled.model.forward
 

@@ -18,8 +18,8 @@ REFUSED = {"pi0": "not one per token"}
 """Families without a vocabulary head, and what is said of them."""
 
 NOTED: dict[str, str] = {
-    "granite4_vision": "ahead of layer",
-    "idefics": "ahead of layer",
+    "granite4_vision": "before layer",
+    "idefics": "before layer",
 }
 """Families some of whose rows are not the truncated model's, and what those rows say."""
 
