@@ -1,1 +1,1 @@
-"""What can be found out about a run beside its rows: a module for each method."""
+"""Methods: ways to find out more about a run than its rows, one module each."""

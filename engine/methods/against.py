@@ -1,4 +1,5 @@
-"""A run beside the same question with something else in the picture's stead, row by row."""
+"""Compares a run, row by row, with the same question asked with something else instead of the
+picture."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from engine.system.stamps import new_run_id, now
 
 
 class Against:
-    """One counterfactual of a run that is done; `ask_against` asks some of them."""
+    """One counterfactual of a finished run; `ask_against` asks several of them."""
 
     def __init__(
         self,
@@ -47,7 +48,10 @@ class Against:
         run_id: str | None = None,
         threshold: float = THRESHOLD,
     ) -> None:
-        """`picture` is the run with its picture, `kept` what that pass has left."""
+        """`picture` is the run with its picture, `kept` its kept stream.
+
+        A picture counts as seen in rows whose Jensen-Shannon divergence is above `threshold` nats.
+        """
         self._picture = picture
         self._kept = kept
         self._threshold = threshold
@@ -63,35 +67,35 @@ class Against:
             self._question,
             self.run_id,
             track=[tracked.id for tracked in picture.tracked],
-            # A replay runs the model itself: its rows are compared when both passes are over.
+            # A replay cannot project the picture's rows mid-pass: they are compared afterwards.
             on_logits=None if kept.replays else self._compare_logits,
         )
 
     def begin(self) -> Run:
-        """The run as it begins, nothing compared yet. Raises as `Asking.prepare`, and Unavailable
-        where this model cannot take the counterfactual."""
+        """Prepare the run, and return it without rows. Raises what `Asking.prepare` raises, and
+        Unavailable if this model cannot take the counterfactual."""
         self._streaming = StreamingDivergence(self._picture_rows)
         return self.asking.prepare()
 
     def unavailable(self, reason: str) -> tuple[Run, Comparison]:
-        """The failed run without rows, and the comparison that says why."""
+        """A failed run without rows, and a comparison with the reason."""
         return self._failed(reason), self._comparison((), unavailable=reason)
 
     @property
     def comparison(self) -> Comparison:
-        """As far as the rows have been compared."""
+        """The comparison, with the rows that have been compared so far."""
         return self._comparison(self._streaming.rows)
 
     def finish(self, run: Run) -> Comparison:
-        """The whole comparison, the run being over."""
+        """The whole comparison, once the run has ended."""
         rows = self._streaming.rows
         if self._kept.replays:
-            own = self.asking.kept
+            other = self.asking.kept
             layers = range(run.layers + 1)
             rows = (
                 ()
-                if own is None
-                else compare_passes(layers, kept_logits(self._kept), kept_logits(own))
+                if other is None
+                else compare_passes(layers, kept_logits(self._kept), kept_logits(other))
             )
         done = run.status == "done"
         layer = picture_layer([row.js for row in rows], self._threshold) if done else None
@@ -99,7 +103,7 @@ class Against:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the model receives, once the run is begun."""
+        """What the model receives; known once `begin` has returned."""
         assert self.asking.prepared is not None
         return self.asking.prepared.inputs
 
@@ -149,23 +153,26 @@ class Against:
 
 @dataclass(frozen=True)
 class Listener:
-    """What `ask_against` tells, every time from the thread that asks."""
+    """What `ask_against` calls as it goes, in the thread that asks."""
 
     started: Callable[[Run], None] = lambda run: None
+    """Called when the pass of a run starts."""
     read: Callable[[Run, Sequence[LayerReading]], None] = lambda run, rows: None
-    """A group of a run's rows; as in `Asking.run`."""
+    """Called with every group of a run's rows; see `Asking.run`."""
     compared: Callable[[Comparison], None] = lambda comparison: None
-    """Whenever a comparison has grown."""
+    """Called whenever a comparison has grown."""
     ended: Callable[[Against, Run, Comparison], None] = lambda against, run, comparison: None
+    """Called with the finished run and the whole comparison."""
     refused: Callable[[Against, LenscopeError], None] | None = None
-    """One that cannot be asked at all; None: its error is raised."""
+    """Called for a counterfactual that cannot be asked at all; if None, its error is raised."""
 
 
 def ask_against(againsts: Sequence[Against], told: Listener) -> None:
-    """Ask counterfactuals of one run: those whose inputs have one shape in one pass, where the
-    model is proved to take them so and memory permits, else one after another.
+    """Ask several counterfactuals of one run.
 
-    What this model cannot take ends as a failed run without rows, and a comparison that says why.
+    Those whose inputs have the same shape share a pass, if the model is proved to give the same
+    rows in a batch and memory permits; the others are asked one after the other. A counterfactual
+    that this model cannot take ends as a failed run without rows, and a comparison with the reason.
     """
     ready: list[Against] = []
     for against in againsts:
@@ -234,7 +241,7 @@ def _most_together(group: Sequence[Against]) -> int:
     try:
         return 1 if lens.batches.refusal(inputs, stop) else most
     except Cancelled:
-        return 1  # none is begun
+        return 1  # the caller then ends all of them without a pass
     except Exception as error:
         if not is_out_of_memory(error):
             raise

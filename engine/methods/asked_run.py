@@ -1,4 +1,4 @@
-"""A run and what is read of it afterwards, for commands and scripts: everything in one thread."""
+"""A run and everything that is read about it later, for commands and scripts: single-threaded."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from engine.records import Comparison, Counterfactual, Reading, Request, Run
 
 
 class AskedRun:
-    """A run that is over, the counterfactuals of it, and the readings that it gets."""
+    """A finished run, its counterfactuals, and the readings that are added to it."""
 
     def __init__(self, asking: Asking, run: Run, seed: int = 0) -> None:
-        """`asking` is what made `run`; `seed` is that of counterfactuals that a method needs."""
+        """`asking` has made `run`; `seed` is for counterfactuals that a method needs."""
         self.run = run
-        """With all readings made so far."""
+        """The run with all readings made so far."""
         self.others: list[Run] = []
         """The runs without the picture, in the order in which they were asked for."""
         self.comparisons: list[Comparison] = []
+        """A comparison for each of `others`, in the same order."""
         self.remedies: dict[str, tuple[Remedy, ...]] = {}
-        """What can be done about a run that failed, by its id."""
+        """Run id -> what the user can do about the failure of that run."""
         self._asking = asking
         self._seed = seed
         self._asked: list[Counterfactual] = []
@@ -40,9 +41,10 @@ class AskedRun:
         )
 
     def ask_against(self, counterfactuals: Sequence[Counterfactual]) -> list[Comparison]:
-        """Ask again with something else instead of the picture; what is new is compared, in order.
+        """Ask again with something else instead of the picture, and compare.
 
-        Raises BadInput where one cannot be asked at all.
+        Counterfactuals that were asked before are skipped. Returns the new comparisons in order.
+        Raises BadInput if the run is not done, or if a counterfactual cannot be asked at all.
         """
         new = [each for each in counterfactuals if each not in self._asked]
         if not new:
@@ -64,26 +66,26 @@ class AskedRun:
         againsts = [Against(self._asking.loaded, self.run, kept, each) for each in new]
         ask_against(againsts, Listener(ended=ended))
         self._asked += new
-        # In the order in which they were asked for, whichever went together.
+        # In the order in which they were asked for, however they were batched.
         ordered = [found[against.run_id] for against in againsts]
         self.others += [run for run, _ in ordered]
         self.comparisons += [comparison for _, comparison in ordered]
         return [comparison for _, comparison in ordered]
 
     def needed(self, method: Method[Any, Any], request: Request) -> tuple[Counterfactual, ...]:
-        """The counterfactuals that a request needs and that have not been asked.
+        """The counterfactuals that a request needs and that have not been asked yet.
 
-        Raises BadInput for one that there is not.
+        Raises BadInput for a name that is no counterfactual.
         """
         names = [name for name in method.needs(request) if name not in self._subjects]
         wanted = parse_against(names, self._seed) if names else ()
         return tuple(each for each in wanted if each not in self._asked)
 
     def read(self, method: Method[Any, Any], request: Request) -> Reading:
-        """Let a method read; its reading is then part of the run.
+        """Let a method read, add its reading to the run, and return the reading.
 
-        Raises CannotRead where the method does not support this run, BadInput for a request that
-        cannot be answered.
+        Asks the counterfactuals that the method needs first. Raises CannotRead if the method does
+        not support this run, BadInput for a request that cannot be answered.
         """
         if method.supports(self.subject) is None:
             self.ask_against(self.needed(method, request))

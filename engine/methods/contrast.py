@@ -1,4 +1,5 @@
-"""Contrast rows: what a picture adds to a model's answer, as VDD has it (arXiv 2403.05262)."""
+"""Contrast: what a picture adds to a model's answer, after Visual Debias Decoding (VDD, arXiv
+2403.05262)."""
 
 from __future__ import annotations
 
@@ -31,13 +32,14 @@ STORED_TOP = 10
 
 
 class ContrastRequest(Request, frozen=True):
-    """Which contrast is to be read."""
+    """Which contrast to read; for `a` and `b` see the function `contrast`."""
 
     against: tuple[str, ...] = ("none",)
-    """Runs without the picture, by id or by their counterfactual; of several the mean is taken."""
+    """The runs without the picture, by id or by counterfactual; the mean of several is taken."""
     a: float = CONTRAST_A
+    """The weight of the difference, from 0 up."""
     b: float = CONTRAST_B
-    """The settings of `contrast`."""
+    """The cut-off: a share, from 0 to 1, of the probability of the best token."""
 
 
 class ContrastRow(Struct, frozen=True):
@@ -45,25 +47,26 @@ class ContrastRow(Struct, frozen=True):
 
     layer: NonNegative
     top: tuple[Token, ...]
-    """Of the contrast; tokens that b removes are not among them."""
+    """The top tokens of the contrast, without those that b removes."""
     entropy: float | None
+    """Entropy of the contrast, in nats."""
     js: float | None
     kl: float | None
-    """Of the picture's row against the reference's, in nats."""
+    """Divergences of the picture's row from the reference's (KL(picture || reference)), in nats."""
 
 
 class ContrastReading(Reading, frozen=True, kw_only=True, tag="contrast"):
-    """The contrast of a run with one without its picture, or with several together.
+    """The contrast of a run with one or several runs without its picture.
 
-    Published for the last row; the other rows are an extension.
+    VDD is published for the last row; applying it to the other rows is our extension.
     """
 
     request: ContrastRequest
     rows: tuple[ContrastRow, ...]
     against: RunId
-    """The run without the picture; the first, where there are several."""
+    """The run without the picture; the first if there are several."""
     references: tuple[RunId, ...] = ()
-    """All of them."""
+    """All runs without the picture."""
 
     @property
     def refers_to(self) -> tuple[RunId, ...]:
@@ -72,7 +75,7 @@ class ContrastReading(Reading, frozen=True, kw_only=True, tag="contrast"):
 
 
 class Contrast(Method[ContrastRequest, ContrastReading]):
-    """What the picture adds: (1 + a) times its logits less a times those without it."""
+    """What the picture adds: (1 + a) * logits with the picture - a * logits without it."""
 
     name: ClassVar[str] = "contrast"
     title: ClassVar[str] = "What the picture adds to each row (contrast)"
@@ -80,17 +83,17 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
     reading = ContrastReading
 
     def supports(self, subject: Subject) -> str | None:
-        """A reason where the run has no picture to take away."""
+        """A reason if the run has no picture that could be replaced."""
         return without_picture(subject)
 
     def needs(self, request: ContrastRequest) -> tuple[str, ...]:
-        """The counterfactuals that it is read against."""
+        """The counterfactuals that serve as the reference."""
         return request.against
 
     def read(
         self, subject: Subject, request: ContrastRequest, stop: Stop
     ) -> Iterator[ContrastReading]:
-        """Read it from the kept streams, without a new pass."""
+        """Read the contrast from the kept streams, without a new pass."""
         check_settings(request.a, request.b)
         if not request.against:
             raise BadInput("a contrast needs a run without the picture")
@@ -107,7 +110,7 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
         )
 
     def tables(self, reading: ContrastReading) -> tuple[Table, ...]:
-        """A line a row: the first token of the contrast, and how far the two rows are apart."""
+        """One line per row: the top token of the contrast, and the divergences of the two rows."""
         request = reading.request
         columns = (
             Column("layer", "count"),
@@ -134,12 +137,12 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
 
 
 def without_picture(subject: Subject) -> str | None:
-    """The reason where a run has no picture that could be taken away."""
+    """The reason why a run has no picture that could be replaced; None if it has one."""
     question = subject.run.question
     if question.picture is None:
-        return "this run has no picture to put something for"
+        return "this run has no picture that could be replaced"
     if question.counterfactual is not None:
-        return "this run is itself without its picture: read it of the picture's run"
+        return "this run is itself a counterfactual: read this from the run with the picture"
     return None
 
 
@@ -150,9 +153,9 @@ def contrast_rows(
     b: float,
     stop: Stop = lambda: False,
 ) -> tuple[ContrastRow, ...]:
-    """Rows of the contrast of a pass with others, read from their kept streams.
+    """Rows 0..L of the contrast of a pass with one or several others, from their kept streams.
 
-    Raises BadInput for settings that the contrast cannot have, Cancelled once `stop()`.
+    Raises BadInput for a or b out of range, Cancelled soon after `stop()` is true.
     """
     from engine.lens.as_records import layer_readings
     from engine.lens.divergence import CHUNK, divergences, kept_logits
@@ -168,33 +171,34 @@ def contrast_rows(
         some = range(start, min(start + CHUNK, layers))
         plain = logits_with(some)  # [rows, vocabulary], as those below
         reference = mean_reference(*(logits(some) for logits in logits_without))
-        apart = divergences(plain, reference)
+        divergence = divergences(plain, reference)  # [rows] each
         numbers = read(contrast(plain, reference, a, b), STORED_TOP).numbers()
         found = layer_readings(some, numbers, picture.text_of, [None] * len(some))
-        for row, js, kl in zip(found, apart.js.tolist(), apart.kl.tolist(), strict=True):
+        for row, js, kl in zip(found, divergence.js.tolist(), divergence.kl.tolist(), strict=True):
             top = tuple(token for token in row.top if token.logit is not None)
             rows.append(ContrastRow(row.layer, top, row.entropy, finite(js), finite(kl)))
     return tuple(rows)
 
 
 def check_settings(a: float, b: float) -> None:
-    """Raise BadInput where a contrast cannot have these settings."""
+    """Raise BadInput if a or b is out of range."""
     if not (math.isfinite(a) and a >= 0):
-        raise BadInput(f"the contrast's a is a number from 0 up, not {a:g}")
+        raise BadInput(f"the contrast's a must be a number from 0 up, not {a:g}")
     if not 0 <= b <= 1:
-        raise BadInput(f"the contrast's b is a share from 0 to 1, not {b:g}")
+        raise BadInput(f"the contrast's b must be a share from 0 to 1, not {b:g}")
 
 
 def contrast(
     picture: Tensor, reference: Tensor, a: float = CONTRAST_A, b: float = CONTRAST_B
 ) -> Tensor:
-    """Logits (1 + a) picture - a reference, float32 [..., vocabulary]; softmax gives the row.
+    """Logits (1 + a) * picture - a * reference, float32 [..., vocabulary] (VDD, arXiv 2403.05262).
 
-    Tokens that the picture's row holds less likely than b times its best are removed: -inf. With
-    a = 0 those left are ranked as in the picture's row; with b = 1 its best is left, and what
-    ties with it. A token that the reference never offers counts as the least likely that it does.
+    Tokens whose probability in `picture` is below b times that of its best token are removed (set
+    to -inf). With a = 0 the remaining tokens keep the ranks of the picture's row; with b = 1 only
+    its best token and those tied with it remain. A token that `reference` rules out (-inf) gets the
+    lowest finite logit of the reference instead.
 
-    Raises BadInput for settings that it cannot have.
+    Raises BadInput for a or b out of range.
     """
     import torch
 
@@ -209,7 +213,8 @@ def contrast(
 
 
 def mean_reference(*references: Tensor) -> Tensor:
-    """The reference of several counterfactuals together ("both": none and unk): mean logits."""
+    """The mean logits of several counterfactuals, float32 [..., vocabulary]: VDD's "both" is the
+    mean of `none` and `unk`."""
     import torch
 
     return torch.stack([each.float().to(references[0].device) for each in references]).mean(0)

@@ -1,5 +1,5 @@
-"""Post-hoc debias of a list of answers, as in the released code of VDD: each answer's probability
-is divided by what it has without the picture."""
+"""Post-hoc debiasing of a list of answers, as in the released code of VDD (arXiv 2403.05262): the
+probability of each answer is divided by its probability without the picture."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class DebiasRequest(Request, frozen=True):
-    """Which answers are to be told."""
+    """Which answers to debias, and against which runs."""
 
     answers: tuple[str, ...]
-    """At least two."""
+    """At least two answers."""
     against: tuple[str, ...] = ("none",)
-    """Runs without the picture, by id or by their counterfactual; their shares are added up."""
+    """The runs without the picture, by id or by counterfactual; shares of several are summed."""
 
 
 class Debiased(Struct, frozen=True):
@@ -34,16 +34,18 @@ class Debiased(Struct, frozen=True):
 
     answer: str
     ids: tuple[int, ...]
+    """The first token of each of its spellings."""
     probability: float
-    """Of all its spellings together, over the whole vocabulary."""
+    """Sum over its spellings, out of the whole vocabulary."""
     plain: float
-    """Its share among the answers of the list."""
+    """Its share of the summed probabilities of the listed answers."""
     prior: float
-    """The same without the picture."""
+    """The same share without the picture."""
     debiased: float
+    """The debiased share; all answers sum to 1."""
     shared_with: tuple[str, ...]
-    """Answers of the list that begin with a token of this one's: the figures cannot tell them
-    apart."""
+    """Other answers of the list that begin with one of the same tokens: the figures cannot tell
+    them apart."""
 
 
 class DebiasedAnswer(Struct, frozen=True):
@@ -53,20 +55,20 @@ class DebiasedAnswer(Struct, frozen=True):
     ids: tuple[int, ...]
     """The first token of each of its spellings."""
     before: tuple[float, ...]
-    """Its share among the answers of the list."""
+    """Its share of the summed probabilities of the listed answers."""
     after: tuple[float, ...]
-    """The same, debiased."""
+    """The debiased share; all answers sum to 1."""
     probability: tuple[float, ...]
-    """Of all its spellings together, over the whole vocabulary."""
+    """Sum over its spellings, out of the whole vocabulary."""
     prior: tuple[float, ...]
-    """Its share among the answers of the list without the picture."""
+    """The share `before`, without the picture."""
     shared_with: tuple[str, ...] = ()
-    """Answers of the list that begin with a token of this one's: the figures cannot tell them
-    apart."""
+    """Other answers of the list that begin with one of the same tokens: the figures cannot tell
+    them apart."""
 
 
 class DebiasReading(Reading, frozen=True, kw_only=True, tag="debias"):
-    """A list of answers beside what they have without the picture."""
+    """A list of answers, debiased by their probabilities without the picture."""
 
     request: DebiasRequest
     answers: tuple[DebiasedAnswer, ...]
@@ -79,7 +81,7 @@ class DebiasReading(Reading, frozen=True, kw_only=True, tag="debias"):
 
 
 class Debias(Method[DebiasRequest, DebiasReading]):
-    """Answers divided by what they have without the picture."""
+    """Divides the probabilities of answers by those without the picture."""
 
     name: ClassVar[str] = "debias"
     title: ClassVar[str] = "Answers of a list, less the language model's prior (debias)"
@@ -87,7 +89,7 @@ class Debias(Method[DebiasRequest, DebiasReading]):
     reading = DebiasReading
 
     def supports(self, subject: Subject) -> str | None:
-        """A reason where the run has no picture to take away."""
+        """A reason if the run has no picture that could be replaced."""
         return without_picture(subject)
 
     def needs(self, request: DebiasRequest) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ class Debias(Method[DebiasRequest, DebiasReading]):
         return request.against
 
     def read(self, subject: Subject, request: DebiasRequest, stop: Stop) -> Iterator[DebiasReading]:
-        """Read it from the kept streams, without a new pass."""
+        """Read the answers from the kept streams, without a new pass."""
         from engine.prompts.spellings import speller_of
 
         kept = subject.kept
@@ -125,7 +127,7 @@ class Debias(Method[DebiasRequest, DebiasReading]):
         )
 
     def tables(self, reading: DebiasReading) -> tuple[Table, ...]:
-        """A line an answer: its figures in the last row."""
+        """One line per answer: its figures in the last row."""
         columns = (
             Column("answer", "token"),
             Column("probability", "share", "p"),
@@ -171,20 +173,21 @@ def _rows(
 
 
 EPSILON = 1e-4
+"""Added to the prior before dividing, as in the released code."""
 IdsOf = Callable[[str], tuple[int, ...]]
-"""From an answer to the ids of its spellings: the first token of each."""
+"""f(answer) -> the first token id of each of its spellings."""
 
 
 def parse_answers(text: str) -> tuple[str, ...]:
-    """A comma-separated list, each answer once. Raises BadInput for fewer than two."""
+    """The distinct answers of a comma-separated list. Raises BadInput for fewer than two."""
     answers = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
     if len(answers) < 2:
-        raise BadInput('a list of answers has at least two: "yes, no"')
+        raise BadInput('a list of answers needs at least two: "yes, no"')
     return answers
 
 
 def answer_ids(answers: Sequence[str], ids_of: IdsOf) -> dict[str, tuple[int, ...]]:
-    """The ids of every answer. Raises BadInput for one that the tokenizer knows no token of."""
+    """The ids of every answer. Raises BadInput for an answer that begins with no known token."""
     found = {answer: tuple(dict.fromkeys(ids_of(answer))) for answer in answers}
     for answer, ids in found.items():
         if not ids:
@@ -193,13 +196,13 @@ def answer_ids(answers: Sequence[str], ids_of: IdsOf) -> dict[str, tuple[int, ..
 
 
 def debias(probabilities: Sequence[float], prior: Sequence[float]) -> tuple[float, ...]:
-    """p' = W p / sum(W p) with W = diag(1 / (prior + 1e-4)), both normalised over the list."""
+    """p' = W p / sum(W p) with W = diag(1 / (prior + 1e-4)); p and prior are normalised first."""
     pairs = zip(normalised(probabilities), normalised(prior), strict=True)
     return normalised([share / (before + EPSILON) for share, before in pairs])
 
 
 def normalised(values: Sequence[float]) -> tuple[float, ...]:
-    """Divided by their sum; zeros where that is 0."""
+    """The values divided by their sum; zeros if the sum is 0."""
     total = sum(values)
     return tuple(value / total if total else 0.0 for value in values)
 
@@ -207,11 +210,12 @@ def normalised(values: Sequence[float]) -> tuple[float, ...]:
 def debiased_answers(
     answers: Mapping[str, tuple[int, ...]], picture: Tensor, *references: Tensor
 ) -> tuple[Debiased, ...]:
-    """The answers in their order, from the logits [vocabulary] of one row with the picture and
-    without it; of several references the shares are added up.
+    """Debias answers (answer -> token ids) in one row.
 
-    The probabilities of an answer's spellings are added up: the released code takes the first
-    spelling among the ten likeliest tokens.
+    `picture` and each of `references` are the row's logits [vocabulary] with and without the
+    picture; the shares of several references are summed. The probabilities of an answer's spellings
+    are summed too, while the released code takes its first spelling among the ten most probable
+    tokens. Raises ValueError without a reference.
     """
     if not references:
         raise ValueError("without a reference there is no prior")

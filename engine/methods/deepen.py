@@ -1,4 +1,4 @@
-"""More of one row's top tokens than the run holds, from its kept stream."""
+"""Reads more of a row's top tokens than the run holds, from its kept stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.tables import Column, Table
 
 
 class DeepenRequest(Request, frozen=True):
-    """Which row, and how many of its tokens."""
+    """Which row to read, and how many of its top tokens."""
 
     layer: int
     count: Annotated[int, Meta(ge=1)] = 50
@@ -28,13 +28,13 @@ class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
     row: LayerReading
 
     def merged(self, run: Run) -> Run:
-        """The run with this row in the place of its own."""
+        """The run with this row instead of its own."""
         rows = tuple(self.row if row.layer == self.row.layer else row for row in run.rows)
         return structs.replace(run, rows=rows)
 
 
 class Deepen(Method[DeepenRequest, DeepenReading]):
-    """Read more of a row's top tokens, without a new pass."""
+    """Reads more of a row's top tokens, without a new pass."""
 
     name: ClassVar[str] = "deepen"
     title: ClassVar[str] = "More of one row's top tokens"
@@ -42,12 +42,12 @@ class Deepen(Method[DeepenRequest, DeepenReading]):
     reading = DeepenReading
 
     def read(self, subject: Subject, request: DeepenRequest, stop: Stop) -> Iterator[DeepenReading]:
-        """Take the row's group through the tail again."""
+        """Take the row through the tail again, in the group in which the pass did."""
         row = subject.kept.deepen(request.layer, request.count, stop)
         yield DeepenReading(request=request, row=row)
 
     def tables(self, reading: DeepenReading) -> tuple[Table, ...]:
-        """A line a token."""
+        """One line per token."""
         columns = (
             Column("rank", "count"),
             Column("id", "count"),

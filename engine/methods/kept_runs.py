@@ -1,4 +1,4 @@
-"""The runs of which more can be read: what their passes have left."""
+"""The runs that the worker keeps so that more can be read from them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from engine.errors import BadInput, Remedy
 from engine.methods.method import NOT_KEPT, Subject
 
 REMEMBERED = 16
-"""Runs of which more can be asked: their inputs and their streams are kept."""
+"""How many runs are kept, with their inputs and their streams."""
 
 REPLAYS_REMEMBERED = 2
-"""Of those, runs whose rows are read by running the model again: they need the pass's inputs and
-what the modules before the layers answered, on the model's device."""
+"""For how many of them the stream is kept if rows are read by replay: such a run keeps tensors on
+the model's device, its inputs and the outputs of the modules before the layers."""
 
 
 class KeptRuns:
-    """The last runs of one model, the oldest first."""
+    """The newest runs of a model, the oldest of them first."""
 
     def __init__(self) -> None:
         self._subjects: OrderedDict[str, Subject] = OrderedDict()
 
     def get(self, run_id: str) -> Subject | None:
-        """What is kept of a run, or None."""
+        """What is kept of a run; None if it is not kept."""
         return self._subjects.get(run_id)
 
     def subject(self, run_id: str) -> Subject:
-        """What methods read of a run, the other runs beside it.
+        """The subject of a run, with all other kept runs as its `others`.
 
-        Raises BadInput where it is gone.
+        Raises BadInput if the run is no longer kept.
         """
         subject = self._subjects.get(run_id)
         if subject is None:
@@ -38,7 +38,7 @@ class KeptRuns:
         return replace(subject, others=others)
 
     def add(self, subject: Subject) -> None:
-        """Keep a run; the oldest make room."""
+        """Keep a run, and drop the oldest if there are too many."""
         self._subjects[subject.run.id] = subject
         while len(self._subjects) > REMEMBERED:
             self._subjects.popitem(last=False)
@@ -51,9 +51,9 @@ class KeptRuns:
             self._subjects[run_id] = replace(self._subjects[run_id], stream=None)
 
     def renew(self, run_id: str) -> None:
-        """Let a run outlive those that are there."""
+        """Make this run the newest, so that it is dropped last."""
         self._subjects.move_to_end(run_id)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all runs."""
         self._subjects.clear()

@@ -1,8 +1,8 @@
-"""What a method is: asked with a `Request` about a `Subject`, it finds a `Reading`.
+"""The interface of a method: given a `Request` about a `Subject`, it makes a `Reading`.
 
-A method is one module in this room and one line in `registry.py`. Its module must be importable
-without torch: a session is reopened, printed and copied on machines that have none. What needs
-torch is imported inside `read`.
+A method is one module in this package and one line in `registry.py`. Its module must be importable
+without torch, because sessions are reopened, printed and copied on machines that do not have it;
+what needs torch is imported inside `read`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RequestT = TypeVar("RequestT", bound=Request)
 ReadingT = TypeVar("ReadingT", bound=Reading)
 
 Stop = Callable[[], bool]
-"""Whether what runs should end; a method that finds it true raises Cancelled."""
+"""Whether to stop; a method that finds it true raises Cancelled."""
 
 _RUN_ID = re.compile("[0-9a-f]{16}")
 NOT_KEPT = "this run's stream is no longer kept: run it again to read more from it"
@@ -37,27 +37,30 @@ NOT_KEPT = "this run's stream is no longer kept: run it again to read more from 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a method reads from: a run, the model that answered, and what its pass has left."""
+    """What a method reads from: a run, the model that answered, and what is kept of its pass."""
 
     loaded: LoadedModel
     run: Run
     inputs: Mapping[str, Any]
-    """What the model received, tensors on the CPU."""
+    """What the model received; tensors are on the CPU."""
     stream: KeptStream | None = None
-    """The residual stream at the position that was read; None where it is no longer kept."""
+    """The residual stream at the position that was read; None if it is no longer kept."""
     others: Mapping[str, Subject] = field(default_factory=dict)
-    """Other runs of this model of which more can be read, by id."""
+    """Run id -> another kept run of this model."""
 
     @property
     def kept(self) -> KeptStream:
-        """The kept stream. Raises BadInput where it is gone."""
+        """The kept stream. Raises BadInput if it is no longer kept."""
         if self.stream is None:
             raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         return self.stream
 
     def against(self, reference: str) -> Subject:
-        """Another run: by its id, or the last one of this question that has the counterfactual of
-        that name ("none", "noise=500"). Raises BadInput where there is none."""
+        """Another kept run, by its id or by its counterfactual ("none", "noise=500").
+
+        By counterfactual it is the newest such run of the same question. Raises BadInput if there
+        is none.
+        """
         if reference in self.others:
             return self.others[reference]
         for other in reversed([*self.others.values()]):
@@ -77,45 +80,45 @@ class Subject:
 
 
 class Method(ABC, Generic[RequestT, ReadingT]):
-    """One way to find out more about a run. A method keeps nothing between two readings."""
+    """One way to find out more about a run. A method has no state between two readings."""
 
     name: ClassVar[str]
-    """What `--read` and the session file call it: the tag of its reading."""
+    """The name for `--read` and in the session file; the tag of its reading type."""
     title: ClassVar[str]
-    """A whole phrase, for lists and headings."""
+    """A phrase that says what it finds, for lists and headings."""
     request: type[RequestT]
     reading: type[ReadingT]
     background: ClassVar[bool] = False
-    """Whether it gives way to everything else: between two things that it yields (at most 50 ms
-    apart) any other order is carried out, and a new run cancels it."""
+    """Whether it gives way to all other work: other orders run between two things that it yields,
+    which must be at most 50 ms apart, and a new run cancels it."""
 
     def supports(self, subject: Subject) -> str | None:
-        """Why this method cannot be used on this run of this model; None where it can."""
+        """Why this method cannot read this run; None if it can."""
         return None
 
     def needs(self, request: RequestT) -> tuple[str, ...]:
-        """The counterfactuals (as `--against` writes them) that must have been asked before."""
+        """The counterfactuals, written as for `--against`, that must have been asked before."""
         return ()
 
     @abstractmethod
     def read(self, subject: Subject, request: RequestT, stop: Stop) -> Iterator[Part | Reading]:
-        """Yield parts as they are found, if the method hands any out, and last the whole reading.
+        """Yield parts of the reading as they are found (optional), and the whole reading last.
 
-        Raises BadInput for a request that cannot be answered, CannotRead where the model does not
-        permit it, Cancelled soon after `stop()` is true.
+        Raises BadInput for a request that cannot be answered, CannotRead if the model does not
+        allow it, Cancelled soon after `stop()` is true.
         """
 
     @abstractmethod
     def tables(self, reading: ReadingT) -> tuple[Table, ...]:
-        """What was found, as tables without a look."""
+        """The reading as tables of plain values, without any formatting."""
 
 
 def carry_out(
     method: Method[Any, Any], subject: Subject, request: Request, stop: Stop
 ) -> Iterator[Part | Reading]:
-    """What the method yields, its last reading with the seconds that it took.
+    """Yield what the method yields; its reading gets the seconds that it took.
 
-    Raises CannotRead with the reason where the method does not support the subject, and what
+    Raises CannotRead, with the reason, if the method does not support the subject, and whatever
     `Method.read` raises.
     """
     reason = method.supports(subject)
@@ -133,7 +136,7 @@ def carry_out(
 def read_whole(
     method: Method[Any, Any], subject: Subject, request: Request, stop: Stop = lambda: False
 ) -> Reading:
-    """Let a method read to its end; parts are passed over. Raises as `carry_out`."""
+    """Let a method read to its end, and return the reading. Raises what `carry_out` raises."""
     *_, reading = carry_out(method, subject, request, stop)
     assert isinstance(reading, Reading)
     return reading

@@ -1,4 +1,4 @@
-"""One request that is being answered, a step at a time."""
+"""A request to a method that is being answered step by step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from engine.system.memory import give_memory_back
 
 
 class ReadingJob:
-    """A method reading about a run; told to the outside as it goes."""
+    """A method that is reading a run, and whose findings are told as events."""
 
     def __init__(self, run_id: str, request_id: str, request: Request, is_cancelled: Stop) -> None:
-        """`is_cancelled`: whether everything that was ordered with it has been cancelled."""
+        """`is_cancelled` says whether all work ordered until then has been cancelled."""
         self.run_id = run_id
         self.id = request_id
         self._request = request
@@ -26,19 +26,19 @@ class ReadingJob:
         self._is_cancelled = is_cancelled
         self._found: Iterator[Part | Reading] | None = None
         self.cancelled = False
-        """Set to end this one alone."""
+        """Set this to end this job and no other."""
 
     @property
     def background(self) -> bool:
-        """Whether it gives way to everything else."""
+        """Whether it gives way to all other work."""
         return self._method.background
 
     def stop(self) -> bool:
-        """Whether it should end."""
+        """Whether the job should end."""
         return self.cancelled or self._is_cancelled()
 
     def go_on(self, runs: KeptRuns, tell: Callable[[Event], None]) -> bool:
-        """Take one thing that the method has found and tell it; whether there is more to come."""
+        """Take the next thing that the method yields and tell it; whether more is to come."""
         found: Part | Reading | None = None
         failure: Trouble | None = None
         try:
@@ -49,7 +49,7 @@ class ReadingJob:
                 self._found = carry_out(self._method, subject, self._request, self.stop)
             found = next(self._found)
         except Cancelled:
-            failure = Trouble("reading more of this run was cancelled", self.run_id, (), self.id)
+            failure = Trouble("reading more from this run was cancelled", self.run_id, (), self.id)
         except LenscopeError as error:
             failure = Trouble.of(error, self.run_id, self.id)
         except Exception as error:
@@ -61,7 +61,7 @@ class ReadingJob:
         if isinstance(found, Reading):
             tell(ReadingMade(self.run_id, self.id, found))
             return False
-        # Only here, when the error and the tensors in its frames are gone.
+        # Only here have the error and the tensors in its frames been freed.
         give_memory_back()
         if failure is None or (self.background and self.stop()):
             tell(ReadingDropped(self.run_id, self.id))

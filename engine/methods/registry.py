@@ -1,4 +1,4 @@
-"""The one list of methods. A new method is a module in this room and a line here."""
+"""The registry of methods. A new method is a module in this package and a line here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOMES: Final = {
     "seen": "engine.methods.seen:Seen",
     "track": "engine.methods.track:Track",
 }
-"""Name -> module and class; imported when it is first used."""
+"""Name -> "module:class", which is imported when it is first used."""
 
 
 def method_names() -> tuple[str, ...]:
@@ -28,16 +28,16 @@ def method_names() -> tuple[str, ...]:
 
 @cache
 def method_of(name: str) -> Method[Any, Any]:
-    """The method of this name. Raises BadInput, naming those that there are."""
+    """The method of this name. Raises BadInput, which lists all methods, for an unknown name."""
     if name not in _HOMES:
-        raise BadInput(f"there is no method {name!r}; there are {', '.join(method_names())}")
+        raise BadInput(f"there is no method {name!r}; the methods are {', '.join(method_names())}")
     module, _, kind = _HOMES[name].partition(":")
     made: Method[Any, Any] = getattr(import_module(module), kind)()
     return made
 
 
 def method_for(request: Request) -> Method[Any, Any]:
-    """The method that answers this request. Raises ValueError where none does."""
+    """The method that answers this type of request. Raises ValueError if there is none."""
     for name in _HOMES:
         if method_of(name).request is type(request):
             return method_of(name)
@@ -50,5 +50,5 @@ def is_known(name: str) -> bool:
 
 
 def tables_of(reading: Reading) -> tuple[Table, ...]:
-    """What a reading found, as tables; none of a method that this version does not have."""
+    """A reading as tables; no tables if this version does not have its method."""
     return method_of(reading.method).tables(reading) if is_known(reading.method) else ()

@@ -1,4 +1,4 @@
-"""From words to a request: what `--read METHOD:field=value,...` and `asked.read(...)` give."""
+"""Parses requests: from `--read METHOD:field=value,...` and from `asked.read(...)`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _MOST_OF_A_SPAN: Final = 100_000
 
 
 def parse_read(text: str) -> tuple[str, dict[str, str]]:
-    """The name of a method, and its settings as they are written.
+    """The name of a method, and its settings as text.
 
-    A value with commas or spaces is quoted: `words:words="dog,cat"`. Raises BadInput.
+    A value with commas or spaces is quoted: `words:words="dog,cat"`. Raises BadInput for a text
+    that cannot be parsed.
     """
     name, mark, rest = text.partition(":")
     settings: dict[str, str] = {}
@@ -30,22 +31,22 @@ def parse_read(text: str) -> tuple[str, dict[str, str]]:
         found = _SETTING.match(rest, place)
         if found is None:
             raise BadInput(
-                f"{text}: a method is written METHOD or METHOD:field=value,field=value; "
-                'a value with commas is quoted: field="a,b"'
+                f"{text}: write METHOD or METHOD:field=value,field=value, "
+                'and quote a value with commas: field="a,b"'
             )
         if found[1] in settings:
             raise BadInput(f"{text}: {found[1]} is given twice")
         settings[found[1]] = found[3] if found[2] is None else found[2]
         place = found.end()
     if mark and not settings:
-        raise BadInput(f"{text}: what follows the colon is field=value")
+        raise BadInput(f"{text}: field=value is missing after the colon")
     return name.strip(), settings
 
 
 def request_of(method: Method[Any, Any], settings: Mapping[str, Any]) -> Request:
-    """The request with these settings; those that are words are read as their field wants them.
+    """The request with these settings; values given as text are converted to their field's type.
 
-    Raises BadInput, naming the field that is wrong or missing, and those that there are.
+    Raises BadInput, which names the field that is wrong or missing, and all fields.
     """
     kinds = fields_of(method)
     for name in settings:
@@ -60,7 +61,7 @@ def request_of(method: Method[Any, Any], settings: Mapping[str, Any]) -> Request
 
 
 def _reason(error: msgspec.ValidationError) -> str:
-    """What msgspec found wrong, in the words of a command line."""
+    """What msgspec found wrong, in terms of the command line."""
     missing = _MISSING.fullmatch(str(error))
     if missing is not None:
         return f"{missing[1]}= is missing"
@@ -70,7 +71,7 @@ def _reason(error: msgspec.ValidationError) -> str:
 
 
 def fields_of(method: Method[Any, Any]) -> dict[str, Any]:
-    """The fields of a method's request, as they are written, and their types."""
+    """The fields of a method's request: name as written -> type."""
     hints = get_type_hints(method.request, include_extras=True)
     pairs = zip(
         method.request.__struct_fields__, method.request.__struct_encode_fields__, strict=True
@@ -79,24 +80,25 @@ def fields_of(method: Method[Any, Any]) -> dict[str, Any]:
 
 
 def described(method: Method[Any, Any]) -> str:
-    """How a method's request is written: its fields, or a sentence that there are none."""
+    """The fields of a method's request as text ("against=, a=, b="), or "no settings"."""
     return ", ".join(f"{name}=" for name in fields_of(method)) or "no settings"
 
 
 def _value(kind: Any, value: Any) -> Any:
-    """A value as msgspec can convert it: a list from words, with spans of whole numbers."""
+    """A value that msgspec can convert: text becomes a list if the field is one, and spans such as
+    "3-7" become numbers."""
     if not isinstance(value, str) or get_origin(kind) is not tuple:
         return value
     items = [item for item in map(str.strip, value.split(",")) if item]
     if str in get_args(kind):
         return items
-    whole: list[Any] = []
+    numbers: list[Any] = []
     for item in items:
         span = _SPAN.fullmatch(item)
         if span is None:
-            whole.append(item)
+            numbers.append(item)
         elif int(span[2]) - int(span[1]) < _MOST_OF_A_SPAN:
-            whole += range(int(span[1]), int(span[2]) + 1)
+            numbers += range(int(span[1]), int(span[2]) + 1)
         else:
             raise BadInput(f"{item}: too many numbers")
-    return whole
+    return numbers

@@ -1,4 +1,4 @@
-"""What the model sees of a run's picture: its processor's pixel values, turned back into one."""
+"""The model's view of a picture: its processor's pixel values, turned back into a picture."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from engine.records import NonNegative, Reading, Request
 from engine.tables import Column, Table
 
 PROVED_ON_A_DRAWN_PICTURE = (
-    "how its pixels are put together is proved on a drawn picture of the same size"
+    "the way its pixels are put together is proved on a drawn picture of the same size"
 )
 
 
 class SeenRequest(Request, frozen=True):
-    """There is nothing to choose."""
+    """Has no settings."""
 
 
 class SeenReading(Reading, frozen=True, kw_only=True, tag="seen"):
-    """The picture as the model receives it. Shown, never stored."""
+    """The picture as the model receives it; it is shown but never stored."""
 
     stored: ClassVar[bool] = False
 
     request: SeenRequest
     preview: str
-    """Base64 JPEG or PNG; goes through the same safe door as pictures."""
+    """Base64 JPEG or PNG; it is opened with the same checks as picture files."""
     width: NonNegative
     height: NonNegative
-    """In pixels of what the model sees; tiles are laid side by side."""
+    """In the model's pixels; tiles are laid side by side."""
     how: str
-    """In words: "resized to 336x336", "5 tiles of 384x384"."""
+    """What the processor did, in words: "resized to 336x336", "5 tiles of 384x384"."""
 
 
 class Seen(Method[SeenRequest, SeenReading]):
-    """Show the picture as the model's processor hands it on."""
+    """Shows the picture as the processor passes it to the model."""
 
     name: ClassVar[str] = "seen"
     title: ClassVar[str] = "What the model sees of the picture"
@@ -42,13 +42,13 @@ class Seen(Method[SeenRequest, SeenReading]):
     reading = SeenReading
 
     def supports(self, subject: Subject) -> str | None:
-        """A reason where there is no picture."""
+        """A reason if the run has no picture."""
         return "this run has no picture" if subject.run.question.picture is None else None
 
     def read(self, subject: Subject, request: SeenRequest, stop: Stop) -> Iterator[SeenReading]:
-        """Put the pixel values of the run's inputs together.
+        """Turn the pixel values of the run's inputs back into a picture.
 
-        Raises BadInput where no known way of doing that stands its proof.
+        Raises BadInput if none of the known pixel layouts passes its proof.
         """
         from engine.pictures.model_view import as_preview, picture_seen, processed
         from engine.prompts.preparing import prepare
@@ -73,7 +73,7 @@ class Seen(Method[SeenRequest, SeenReading]):
         )
 
     def tables(self, reading: SeenReading) -> tuple[Table, ...]:
-        """Its size, and what was done to the picture."""
+        """One line: the size, and what was done to the picture."""
         columns = (Column("width", "count"), Column("height", "count"), Column("how"))
         row = (reading.width, reading.height, reading.how)
         return (Table("what the model sees", columns, (row,)),)

@@ -1,4 +1,4 @@
-"""Tokens followed through all rows of a run, from its kept stream."""
+"""Follows tokens through all rows of a run, from its kept stream."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from engine.tables import Column, Table
 
 
 class TrackRequest(Request, frozen=True):
-    """Which tokens."""
+    """Which tokens to follow."""
 
     ids: tuple[NonNegative, ...] = ()
     words: tuple[str, ...] = ()
-    """Each is followed as the token that it most likely means."""
+    """Of each word, the first token of its most likely spelling is followed."""
 
 
 class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
-    """Tokens through rows 0..L; merged into those that the run tracks."""
+    """Tokens through rows 0..L; merged into the tracked tokens of the run."""
 
     stored: ClassVar[bool] = False
 
@@ -30,7 +30,7 @@ class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
     tracked: tuple[Tracked, ...]
 
     def merged(self, run: Run) -> Run:
-        """The run with these tokens among its own; the answer stays the answer."""
+        """The run with these tokens tracked too; the answer keeps `why` "answer"."""
         known = {tracked.id: tracked for tracked in run.tracked}
         for new in self.tracked:
             old = known.get(new.id)
@@ -42,7 +42,7 @@ class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
 
 
 class Track(Method[TrackRequest, TrackReading]):
-    """Follow tokens through the rows, without a new pass."""
+    """Follows tokens through the rows, without a new pass."""
 
     name: ClassVar[str] = "track"
     title: ClassVar[str] = "Tokens followed through all rows"
@@ -53,11 +53,11 @@ class Track(Method[TrackRequest, TrackReading]):
         """Take all rows through the tail again, in the groups of the pass."""
         ids = [*request.ids, *(_id_of(subject, word) for word in request.words)]
         if not ids:
-            raise BadInput("no token to follow is named")
+            raise BadInput("name a token to follow")
         yield TrackReading(request=request, tracked=subject.kept.track(ids, stop))
 
     def tables(self, reading: TrackReading) -> tuple[Table, ...]:
-        """A line a row: every token's probability and rank."""
+        """One line per row: the probability and rank of every token."""
         columns = [Column("layer", "count")]
         for tracked in reading.tracked:
             columns += [

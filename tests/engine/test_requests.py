@@ -46,10 +46,10 @@ def test_settings_are_read(text: str, request_: Request | None) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "there is no method 'nonsense'; there are contrast, "),
-        ("contrast:", "what follows the colon"),
-        ("contrast:a", "is written METHOD"),
-        ('contrast:a="1', "is written METHOD"),
+        ("nonsense", "there is no method 'nonsense'; the methods are contrast, "),
+        ("contrast:", "missing after the colon"),
+        ("contrast:a", "write METHOD"),
+        ('contrast:a="1', "write METHOD"),
         ("contrast:a=1,a=2", "a is given twice"),
         ("contrast:c=1", "contrast has no 'c'; it takes against=, a=, b="),
         ("contrast:a=x", "contrast: a=: Expected `float`"),

@@ -207,7 +207,7 @@ class Asker:
         if not self._is_ready() or self._worker is None:
             return False
         if not run.has_picture:
-            state.say("this run has no picture to put something for")
+            state.say("this run has no picture that could be replaced")
         elif state.busy:
             state.say("the model is busy; ctrl+c cancels")
         elif not self.keeps_stream_of(run):
