@@ -1,4 +1,4 @@
-"""One daemon thread that loads models and asks them, telling plain events to the outside."""
+"""A daemon thread that loads models, asks them and reads their runs, and tells events about it."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ Found = TypeVar("Found")
 
 
 class Worker:
-    """Takes orders from any thread and carries them out one by one, in order.
+    """Takes orders from any thread and carries them out one after the other, in order.
 
-    `tell` is called from the worker's thread with every event. Nothing here waits for the caller,
-    and the thread is a daemon: the program can end while a pass runs.
+    `tell` is called with every event, in the worker's thread. No method waits for an order to be
+    carried out, and the thread is a daemon, so the program can exit while a pass runs.
     """
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
@@ -64,25 +64,25 @@ class Worker:
         self._asking: Sequence[Asking | Against] = ()
         self._runs = KeptRuns()
         self._readings: dict[str, ReadingJob] = {}
-        """Those that have been asked for and have not ended."""
+        """Request id -> a reading that was ordered and has not ended."""
         self._cancelled = threading.Event()
         self._generation = 0
-        """Raised by every cancel; questions ordered under a lower one are not begun."""
+        """Increased by every cancel; orders of an earlier generation are not carried out."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def load(self, options: LoadOptions) -> None:
-        """Load this model in the place of the present one."""
+        """Load this model instead of the present one."""
         generation = self._generation
         self._drop_background()
         self._lanes.put(lambda: self._load(options, generation))
 
     def ask(self, question: Question, track: Sequence[int] = ()) -> str:
-        """Ask the loaded model; the id that the run will have.
+        """Ask the loaded model, and return the id that the run will have.
 
-        The tokens `track` are followed through its rows, beside the answer and every top-1.
+        The tokens `track` are followed through its rows, like the answer and every top-1.
         """
         run_id, generation, ids = new_run_id(), self._generation, tuple(track)
         self._drop_background()
@@ -90,16 +90,19 @@ class Worker:
         return run_id
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
-        """Continue the answer of a run of this worker's, greedily."""
+        """Continue the answer of a kept run greedily, for at most `max_tokens` tokens."""
         generation = self._generation
         self._lanes.put(lambda: self._continue(run_id, max_tokens, generation))
 
     def spellings(self, typed: str) -> None:
-        """Tell which tokens a typed word can be."""
+        """Find the tokens that a typed word can be; tells `SpellingsFound`."""
         self._lanes.put(lambda: self._spell(typed))
 
     def read(self, run_id: str, request: Request) -> str:
-        """Let the method that answers this request read more of a run; the id of the request."""
+        """Let the method for this request read more from a kept run, and return the request's id.
+
+        Tells `ReadingGrew`, then `ReadingMade`, `ReadingDropped` or `Trouble`.
+        """
         from engine.methods.reading_job import ReadingJob
 
         generation = self._generation
@@ -112,17 +115,17 @@ class Worker:
         return job.id
 
     def cancel_reading(self, request_id: str) -> None:
-        """End one reading, and nothing else."""
+        """Cancel one reading and nothing else."""
         reading = self._readings.get(request_id)
         if reading is not None:
             reading.cancelled = True
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
-        """Ask the question of a run again, with something else instead of its picture: the ids
-        that the runs will have.
+        """Ask the question of a run again with something else instead of its picture, and return
+        the ids that the runs will have.
 
-        This is a verb of its own and no method: it makes runs, which stream like any other, are
-        listed, and can be read in turn; a reading is found about a run that is there.
+        This is not a `Method`, because it makes new runs, which stream, are listed and can be read
+        like any other, while a method makes a reading of an existing run.
         """
         generation = self._generation
         asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
@@ -131,14 +134,14 @@ class Worker:
         return tuple(run_id for run_id, _ in asked)
 
     def cancel(self) -> None:
-        """End what runs now, within one layer or one token, and what was asked before now."""
+        """End what runs now, within one layer or one token, and drop what was ordered before."""
         self._generation += 1
         self._cancelled.set()
         for asking in self._asking:
             asking.cancel()
 
     def stop(self) -> None:
-        """Cancel and let the thread end by itself; never waits."""
+        """Cancel everything and let the thread end by itself; does not wait for it."""
         self.cancel()
         self._lanes.end()
 
@@ -158,23 +161,11 @@ class Worker:
                 raise Cancelled("cancelled")
             self._tell(ModelLoading(stage, fraction))
 
-        failure = None
-        try:
-            # Torch and transformers load here, in the background, not with the first frame.
-            tell("importing torch and transformers", None)
-            from engine.models.loading import load_with
-
-            loaded = load_with(options, tell)
-        except Cancelled:
-            failure = ModelFailed(f"{options.model}: loading was cancelled")
-        except LenscopeError as error:
-            failure = ModelFailed(str(error), error.remedies)
-        except Exception as error:
-            failure = ModelFailed(f"{options.model}: {one_line(error)}")
-        if failure is not None:
-            # Only here, when the error and the half-loaded model in its frames are gone.
+        loaded = _loaded_or_failed(options, tell)
+        if isinstance(loaded, ModelFailed):
+            # Only here have the error and the half-loaded model in its frames been freed.
             give_memory_back()
-            self._tell(failure)
+            self._tell(loaded)
             return
         self._loaded = loaded
         self._tell(
@@ -238,7 +229,7 @@ class Worker:
             ended.add(run.id)
             if comparison.unavailable is not None:
                 self._tell(RunStarted(run))
-            # The picture's run must outlive those that are compared with it.
+            # The picture's run must be kept at least as long as the runs compared with it.
             self._runs.renew(of)
             self._tell(ComparisonGrew(comparison))
             self._end(run, against.asking)
@@ -266,7 +257,7 @@ class Worker:
         run: Callable[[], Found],
         run_id: str | None = None,
     ) -> Found | None:
-        """Run what can be cancelled meanwhile; None where it could not be done, which is told."""
+        """Call `run` while `cancel` can end the askings; tells errors, and then returns None."""
         self._asking = asking
         if generation < self._generation:  # cancelled a moment ago
             for each in asking:
@@ -282,7 +273,7 @@ class Worker:
         return None
 
     def _end(self, run: Run, asking: Asking) -> None:
-        """Remember a run of which more can be asked, and tell that it has ended."""
+        """Keep a run, so that more can be read from it, and tell that it has ended."""
         if asking.prepared is not None:
             self._runs.add(Subject(asking.loaded, run, asking.prepared.inputs, asking.kept))
         if run.status == "failed":
@@ -295,10 +286,11 @@ class Worker:
             return
         subject = self._runs.get(run_id)
         if self._loaded is None or subject is None:
-            gone = "this run's inputs are gone: run it again first"
+            gone = "this run's inputs are no longer kept: run it again first"
             self._tell(Trouble(gone, run_id, (Remedy.RUN_AGAIN,)))
             return
-        from engine.asking.asking import continue_greedily, explain
+        from engine.asking.asking import explain
+        from engine.asking.continuing import continue_greedily
 
         try:
             continue_greedily(
@@ -333,19 +325,38 @@ class Worker:
             pass
 
     def _read_on(self, job: ReadingJob) -> bool:
-        """One step of a reading; whether there are more."""
+        """Carry out one step of a reading; whether more are to come."""
         more = job.go_on(self._runs, self._tell)
         if not more:
             self._readings.pop(job.id, None)
         return more
 
     def _drop_background(self) -> None:
-        """A new run, or another model, ends what was put into the background before it."""
+        """Cancel all readings in the background, because a new run or another model is ordered."""
         for reading in list(self._readings.values()):
             reading.cancelled = reading.cancelled or reading.background
 
 
+def _loaded_or_failed(
+    options: LoadOptions, tell: Callable[[str, float | None], None]
+) -> LoadedModel | ModelFailed:
+    try:
+        # Torch and transformers are imported here, in the worker's thread, so that the first frame
+        # does not wait for them.
+        tell("importing torch and transformers", None)
+        from engine.models.loading import load_with
+
+        return load_with(options, tell)
+    except Cancelled:
+        return ModelFailed(f"{options.model}: loading was cancelled")
+    except LenscopeError as error:
+        return ModelFailed(str(error), error.remedies)
+    except Exception as error:
+        return ModelFailed(f"{options.model}: {one_line(error)}")
+
+
 def _never_begun(question: Question, run_id: str) -> Run:
+    """The cancelled run of a question that was never begun."""
     return Run(
         id=run_id,
         created=now(),

@@ -1,1 +1,1 @@
-"""One question, from picture and prompt to the finished run."""
+"""Asks one question: from picture and prompt to the finished run."""

@@ -1,4 +1,4 @@
-"""Asking one question: from the question to the finished run, telling rows as they come."""
+"""Asks questions: from the question to the finished run, telling rows while they come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import metadata
-from typing import Any
 
 from msgspec import structs
 
@@ -36,12 +35,12 @@ from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now
 
 STORED_TOP = 10
-"""Rows hold at least this many tokens, however few are shown."""
+"""Rows store at least this many top tokens, however few are displayed."""
 
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions that a run depends on."""
+    """The versions of the packages that a run depends on."""
     found = {}
     for package in ("lenscope", "torch", "transformers", "pillow"):
         try:
@@ -52,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 class Asking:
-    """One question put to one model. `run()` once; `cancel()` from any thread."""
+    """One question to one model. Call `run` once; `cancel` may be called from any thread."""
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class Asking:
         track: Sequence[int] = (),
         on_logits: OnLogits | None = None,
     ) -> None:
-        """`track` and `on_logits`: as in `Wanted`."""
+        """For `track` and `on_logits` see `Wanted`."""
         self.loaded = loaded
         self.wanted = Wanted(tuple(track), on_logits)
         self._question = question
@@ -73,27 +72,28 @@ class Asking:
         self._run: Run | None = None
         self.prepared: Prepared | None = None
         self.kept: KeptStream | None = None
-        """More can be read from it; None unless the run is done."""
+        """The kept stream, from which more can be read; None unless the run is done."""
         self.remedies: tuple[Remedy, ...] = ()
-        """What can be done about the run's error."""
+        """What the user can do about the run's error."""
 
     def run(
         self,
         started: Callable[[Run], None] = lambda run: None,
         read: Callable[[Sequence[LayerReading]], None] = lambda rows: None,
     ) -> Run:
-        """Prepare, run and prove; the finished run, whatever its status.
+        """Prepare, run and prove, and return the finished run, whatever its status.
 
-        `started` is told the run once its inputs are there, `read` every group of rows. A run
-        whose proof fails comes back as "failed" with its proof. Raises BadInput where the
-        question cannot be asked at all, CannotRead where the lens cannot be used this way.
+        `started` is called with the run once its inputs are prepared, `read` with each group of
+        rows. A run whose proof fails has the status "failed" and that proof. Raises BadInput if the
+        question cannot be asked at all, CannotRead if the lens cannot be used this way.
         """
         started(self.prepare())
         (run,) = ask_together([self], lambda item, rows: read(rows))
         return run
 
     def prepare(self) -> Run:
-        """Make the inputs: the run as it begins. Raises BadInput where it cannot be asked."""
+        """Make the inputs, and return the run without rows. Raises BadInput if the question cannot
+        be asked."""
         self._began = time.perf_counter()
         question, image = self._question, None
         if question.picture is not None:
@@ -131,18 +131,20 @@ class Asking:
 
     @property
     def begun(self) -> Run:
-        """The run as it begins, once it is prepared."""
+        """The run without rows, once it is prepared."""
         assert self._run is not None
         return self._run
 
     def passes(self, passing: StreamedPass | None) -> None:
-        """The pass that `cancel` ends; None when it is over. Raises Cancelled if it is too late."""
+        """Set the pass that `cancel` ends, or None after the pass. Raises Cancelled if `cancel` was
+        called before."""
         self._pass = passing
         if passing is not None and self.cancelled:
             raise Cancelled("cancelled")
 
     def finish(self, result: ItemResult, kept: Callable[[], KeptStream]) -> Run:
-        """The run as its pass has left it."""
+        """The finished run: "done" if its proof has passed, else "failed". `kept` makes its kept
+        stream."""
         run = self.begun
         if result.proof.passed:
             self.kept = kept()
@@ -153,7 +155,7 @@ class Asking:
             rows=result.rows,
             tracked=result.tracked,
             position=result.position,
-            tokens=_with_features_ahead(run.tokens, result.position + 1),
+            tokens=_with_picture_features_first(run.tokens, result.position + 1),
             proof=result.proof,
             formation=formation_row(result.rows) if result.proof.passed else None,
             seconds={
@@ -175,43 +177,16 @@ def ask_together(
     askings: Sequence[Asking],
     read: Callable[[int, Sequence[LayerReading]], None] = lambda item, rows: None,
 ) -> tuple[Run, ...]:
-    """One pass over questions that are prepared; the finished runs, whatever their status.
+    """Ask prepared questions in one pass, and return the finished runs, whatever their status.
 
-    They have one model, `top_k` and `norm`, and go together as `engine.lens.batch_proofs` has it.
-    `read` is told the number of the question and every group of its rows. Raises as `Asking.run`,
-    and TooManyAtOnce where memory ran out over more than one.
+    The questions have the same model, `top_k` and `norm`, and inputs that can be batched (see
+    `engine.lens.batch_proofs`). `read` is called with the index of a question and each group of its
+    rows. Raises what `Asking.run` raises, and TooManyAtOnce if memory runs out over several.
     """
-    loaded, first = askings[0].loaded, askings[0].begun.question
-    items = [asking.prepared for asking in askings if asking.prepared is not None]
     rows: list[list[LayerReading]] = [[] for _ in askings]
-
-    def broken_off(status: RunStatus, error: PassFailed | None = None) -> tuple[Run, ...]:
-        for asking in askings:
-            asking.remedies = () if error is None else error.remedies
-        reason = None if error is None else str(error)
-        return tuple(
-            structs.replace(asking.begun, rows=tuple(own), status=status, error=reason)
-            for asking, own in zip(askings, rows, strict=True)
-        )
-
     passing: StreamedPass | None = None
     try:
-        try:
-            inputs = [item.inputs for item in items]
-            passing = loaded.lens.start(
-                inputs[0] if len(inputs) == 1 else loaded.lens.collated(inputs),
-                top_k=max(STORED_TOP, first.top_k),
-                norm=first.norm,
-                wanted=[asking.wanted for asking in askings],
-            )
-        except (TypeError, ValueError) as error:
-            # The pass that learns this kind of inputs: some models need a picture.
-            if first.picture is None and loaded.takes_pictures:
-                failed = explain(error)
-                raise BadInput(
-                    f"this model cannot be asked without a picture ({failed})", *failed.remedies
-                ) from error
-            raise
+        passing = _start(askings)
         for asking in askings:
             asking.passes(passing)
         groups = iter(passing)
@@ -223,18 +198,15 @@ def ask_together(
             except LenscopeError:
                 raise
             except Exception as error:
-                if len(items) > 1 and is_out_of_memory(error):
-                    raise TooManyAtOnce(f"memory ran out over {len(items)} at once") from None
-                for item in items:
-                    _refuse_miscounted_picture(error, item)
-                return broken_off("failed", explain(error))
+                failure = _failure(error, askings)
+                return _ended_early(askings, rows, "failed", failure)
             for index, found in enumerate(group):
                 rows[index].extend(found)
-                read(index, found)  # what the listener raises is the listener's
+                read(index, found)  # an error of the listener is not a failure of the pass
     except Cancelled:
-        return broken_off("cancelled")
+        return _ended_early(askings, rows, "cancelled")
     finally:
-        # Also lets go of what an error holds on to: the tensors of the broken pass.
+        # Closing also frees the tensors that the error of a failed pass still refers to.
         if passing is not None:
             passing.close()
         for asking in askings:
@@ -245,23 +217,76 @@ def ask_together(
     )
 
 
-def _with_features_ahead(tokens: tuple[PromptToken, ...], length: int) -> tuple[PromptToken, ...]:
-    """Some models put the picture's features ahead of the prompt without ids of their own."""
+def _start(askings: Sequence[Asking]) -> StreamedPass:
+    loaded, first = askings[0].loaded, askings[0].begun.question
+    inputs = [asking.prepared.inputs for asking in askings if asking.prepared is not None]
+    try:
+        return loaded.lens.start(
+            inputs[0] if len(inputs) == 1 else loaded.lens.collated(inputs),
+            top_k=max(STORED_TOP, first.top_k),
+            norm=first.norm,
+            wanted=[asking.wanted for asking in askings],
+        )
+    except (TypeError, ValueError) as error:
+        # The first pass with inputs of this kind runs in here, and some models need a picture.
+        if first.picture is None and loaded.takes_pictures:
+            failed = explain(error)
+            raise BadInput(
+                f"this model cannot be asked without a picture ({failed})", *failed.remedies
+            ) from error
+        raise
+
+
+def _failure(error: Exception, askings: Sequence[Asking]) -> PassFailed:
+    """The failure that the runs of a broken pass end with.
+
+    Raises TooManyAtOnce if memory ran out over several questions, BadInput if the fault is a
+    question's.
+    """
+    if len(askings) > 1 and is_out_of_memory(error):
+        raise TooManyAtOnce(f"memory ran out over {len(askings)} at once") from None
+    for asking in askings:
+        if asking.prepared is not None:
+            _refuse_miscounted_picture(error, asking.prepared)
+    return explain(error)
+
+
+def _ended_early(
+    askings: Sequence[Asking],
+    rows: Sequence[Sequence[LayerReading]],
+    status: RunStatus,
+    error: PassFailed | None = None,
+) -> tuple[Run, ...]:
+    """The runs of a pass that has not ended well, with the rows that were read."""
+    for asking in askings:
+        asking.remedies = () if error is None else error.remedies
+    reason = None if error is None else str(error)
+    return tuple(
+        structs.replace(asking.begun, rows=tuple(found), status=status, error=reason)
+        for asking, found in zip(askings, rows, strict=True)
+    )
+
+
+def _with_picture_features_first(
+    tokens: tuple[PromptToken, ...], length: int
+) -> tuple[PromptToken, ...]:
+    """Some models put picture features in front of the prompt, without token ids for them."""
     feature = PromptToken(id=0, text="", kind="image", part="picture")
     return (feature,) * (length - len(tokens)) + tokens
 
 
 def _refuse_miscounted_picture(error: Exception, prepared: Prepared) -> None:
-    """Models refuse a prompt with more or fewer image tokens than the picture has features."""
+    """Raise BadInput if the model failed because the prompt has more or fewer image tokens than
+    the picture has features."""
     if miscounts_picture(error):
         held = sum(token.kind == "image" for token in prepared.tokens)
         raise BadInput(
-            f"the prompt holds {held} image tokens, not as many as the picture becomes: {error}"
+            f"the prompt has {held} image tokens, but the picture needs another number: {error}"
         ) from None
 
 
 def explain(error: BaseException) -> PassFailed:
-    """An error that came out of a pass, in one line and with what to try."""
+    """An error that a pass raised as one line, with what the user can try."""
     if is_out_of_memory(error):
         return PassFailed(
             "memory ran out during the pass; try a smaller picture, a 16-bit dtype, "
@@ -269,68 +294,3 @@ def explain(error: BaseException) -> PassFailed:
             *LESS_MEMORY,
         )
     return PassFailed(f"the pass failed: {one_line(error)}")
-
-
-def continue_greedily(
-    loaded: LoadedModel,
-    inputs: dict[str, Any],
-    tell: Callable[[str], None],
-    stop: Callable[[], bool],
-    max_tokens: int = 20,
-) -> str:
-    """Continue the answer greedily, telling each piece of text; the whole text.
-
-    Ends at the model's end token, after `max_tokens`, or within one token of `stop()`.
-    """
-    import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
-    from transformers.generation.streamers import BaseStreamer
-
-    from engine.lens.lens import model_lock
-    from engine.prompts.processors import tokenizer_of
-
-    tokenizer = tokenizer_of(loaded.processor)
-
-    class Pieces(BaseStreamer):  # type: ignore[misc]
-        """Decodes the whole answer again for each token: no half characters, no lost spaces."""
-
-        def __init__(self) -> None:
-            self.ids: list[int] = []
-            self.text = ""
-            self.prompt_seen = False
-
-        def put(self, value: torch.Tensor) -> None:
-            if not self.prompt_seen:
-                self.prompt_seen = True
-                return
-            self.ids.extend(value.flatten().tolist())
-            text = tokenizer.decode(
-                self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            if not text.endswith("\ufffd") and len(text) > len(self.text):
-                tell(text[len(self.text) :])
-                self.text = text
-
-        def end(self) -> None:
-            pass
-
-    class Stop(StoppingCriteria):  # type: ignore[misc]
-        def __call__(self, ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-            return torch.full((ids.shape[0],), stop(), dtype=torch.bool, device=ids.device)
-
-    pieces = Pieces()
-    device = loaded.lens.device
-    moved = {
-        key: value.to(device) if isinstance(value, torch.Tensor) else value
-        for key, value in inputs.items()
-    }
-    with model_lock(loaded.model), torch.no_grad():
-        loaded.model.generate(
-            **moved,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            num_beams=1,
-            streamer=pieces,
-            stopping_criteria=StoppingCriteriaList([Stop()]),
-        )
-    return pieces.text

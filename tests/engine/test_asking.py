@@ -12,7 +12,8 @@ import pytest
 from msgspec import structs
 
 from engine.anatomy.parts import ModelParts
-from engine.asking.asking import STORED_TOP, Asking, continue_greedily
+from engine.asking.asking import STORED_TOP, Asking
+from engine.asking.continuing import continue_greedily
 from engine.errors import BadInput, CannotRead
 from engine.models.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
@@ -179,8 +180,8 @@ def break_layer(loaded: LoadedModel, error: BaseException) -> Any:
     ("error", "words"),
     [
         (RuntimeError("two\nlines"), "two lines"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "--dtype"),
-        (MemoryError(), "--dtype"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "16-bit dtype"),
+        (MemoryError(), "16-bit dtype"),
         (KeyError("x"), "failed"),
     ],
     ids=repr,
