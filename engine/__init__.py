@@ -7,7 +7,7 @@
     for row in asked.run.rows:
         print(row.layer, row.top[0].text, row.top[0].probability)
 
-`import engine` does not import torch: the heavy modules load when a name is first used.
+`import engine` does not import torch: heavy modules are imported when a name is first used.
 """
 
 from __future__ import annotations

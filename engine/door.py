@@ -1,4 +1,4 @@
-"""The public door of the engine: load a model, ask it, have the run as a record."""
+"""The public API of the engine: load a model, ask it, and read the run as a record."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Asked:
 
     @property
     def run(self) -> Run:
-        """All rows, the tracked tokens, the proof and what has been read; `status` says how it
-        ended."""
+        """The run with all rows, tracked tokens, its proof and the readings made so far; `status`
+        says how it ended."""
         return self._asked.run
 
     def read(self, method: str, **request: Any) -> Any:
-        """What a method finds out about the run: `asked.read("contrast", against="none", a=0.5)`.
+        """Let a method read the run: `asked.read("contrast", against="none", a=0.5)`.
 
-        A run without the picture that the method needs is asked first. The reading is then among
-        `run.readings`. Raises BadInput for a method or a setting that there is not, CannotRead
-        where the method does not support this run.
+        Counterfactuals that the method needs are asked first. Returns the reading and adds it to
+        `run.readings`. Raises BadInput for an unknown method or setting, CannotRead if the method
+        does not support this run.
         """
         known = method_of(method)
         return self._asked.read(known, request_of(known, request))
@@ -41,7 +41,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Loaded(LoadedModel):
-    """A model, its processor (or tokenizer) and its proved lens, ready to be asked."""
+    """A model, its processor or tokenizer, and its proved lens."""
 
     def ask(
         self, prompt: str, image: str | Path | None = None, *, reuse: bool = True, **question: Any
@@ -49,12 +49,11 @@ class Loaded(LoadedModel):
         """Ask one question and wait for the whole run.
 
         `image` is the path of a picture. `question` are further fields of `Question`: `chat`,
-        `system`, `prefix`, `top_k`, `norm`, `counterfactual`. `reuse` permits taking what earlier
-        questions have computed where that is exact; at present every question is computed anew.
+        `system`, `prefix`, `top_k`, `norm`, `counterfactual`. `reuse` allows results of earlier
+        questions to be reused where that is exact; at present nothing is reused.
 
-        A run whose pass or proof fails comes back with the status "failed" and its reason. Raises
-        BadInput where the question cannot be asked, CannotRead where the lens cannot be used in
-        this way.
+        A run whose pass or proof fails has the status "failed" and a reason. Raises BadInput if the
+        question cannot be asked, CannotRead if the lens cannot be used in this way.
         """
         picture = None if image is None else Picture(path=str(image))
         asking = Asking(self, Question(prompt, picture=picture, **question))
@@ -74,13 +73,14 @@ def load(
     allow_pickle: bool = False,
     progress: Progress = lambda stage, fraction: None,
 ) -> Loaded:
-    """Load a model, learn its anatomy on a small question, and prove its lens.
+    """Load a model, find its parts on a small question, and prove its lens.
 
-    Safetensors only and no remote code unless asked. `dtype="auto"` is the checkpoint's own,
-    except float16 on a CPU: float32 where that fits in half of the free memory, else bfloat16.
+    Pickled weights and remote code are refused unless allowed. `dtype="auto"` is the checkpoint's
+    dtype; only float16 on a CPU becomes float32, if that fits in half of the free memory, else
+    bfloat16. `progress(stage, fraction)` is called meanwhile.
 
-    Raises CannotLoad (missing, damaged, refused), CannotRead (the stream cannot be read
-    faithfully). Both say what is wrong and what to do.
+    Raises CannotLoad if the model is missing, damaged or refused, CannotRead if its residual stream
+    cannot be read faithfully. Both messages say what is wrong and what to do.
     """
     options = LoadOptions(
         model=str(name_or_folder),

@@ -1,4 +1,5 @@
-"""What can go wrong, by name. Every message is one line that names the thing and the remedy."""
+"""The errors that Lenscope raises. Every message is one line that names the problem; `remedies`
+are what the user can do about it."""
 
 from __future__ import annotations
 
@@ -7,10 +8,9 @@ from enum import StrEnum
 
 
 class Remedy(StrEnum):
-    """What the user can do about an error, where that is one action of every interface.
+    """What the user can do about an error, if it is one action that every interface has.
 
-    Messages name the action in words; an interface adds how it is done there: a key, a flag of the
-    command line.
+    Messages name the action in words; each interface adds its own key or command-line flag.
     """
 
     LOAD_MODEL = "load a model"
@@ -33,11 +33,11 @@ class Remedy(StrEnum):
 
 
 LESS_MEMORY = (Remedy.HALF_PRECISION, Remedy.QUANTIZE, Remedy.DEVICE_MAP)
-"""What makes a model fit that does not."""
+"""What lets a model fit into memory."""
 
 
 class LenscopeError(Exception):
-    """Base of all errors that Lenscope raises on purpose."""
+    """Base class of all errors that Lenscope raises deliberately."""
 
     def __init__(self, message: str = "", *remedies: Remedy) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class LenscopeError(Exception):
 
 
 class BadInput(LenscopeError):
-    """A picture, prompt, session file or setting of the user's that cannot be used (exit 2)."""
+    """A picture, prompt, session file or setting that cannot be used (exit 2)."""
 
 
 class CannotLoad(LenscopeError):
@@ -57,7 +57,7 @@ class CannotRead(LenscopeError):
 
 
 class PassFailed(LenscopeError):
-    """A forward pass failed for a reason that is not Lenscope's (exit 1)."""
+    """A forward pass failed for a reason outside Lenscope, such as memory (exit 1)."""
 
 
 class Cancelled(LenscopeError):
@@ -65,16 +65,16 @@ class Cancelled(LenscopeError):
 
 
 class TooManyAtOnce(LenscopeError):
-    """Memory ran out over a batch; its items may still go one by one."""
+    """Memory ran out over a batch; its items may still fit one by one."""
 
 
 def one_line(error: BaseException, most: int = 300) -> str:
-    """What an error says, in a line of at most so many characters; its name if it says nothing."""
+    """The message of an error as one line of at most `most` characters; its type if it is empty."""
     return (" ".join(str(error).split()) or type(error).__name__)[:most]
 
 
 def with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and whatever led to it, each once."""
+    """The error, then the errors that caused it, each once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,4 +1,4 @@
-"""What the worker tells the outside: frozen plain data, safe to hand to another thread."""
+"""The events that the worker tells: frozen plain data, safe to pass to another thread."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from engine.records import Comparison, LayerReading, ModelCard, Part, Reading, R
 
 
 class LoadOptions(Struct, frozen=True):
-    """How a model is to be loaded; the fields are the command line's."""
+    """How to load a model; the fields are those of the command line."""
 
     model: str
     """A hub id or a folder."""
     device: str = "auto"
     dtype: str = "auto"
     device_map: str | dict[str, str | int] | None = None
-    """As accelerate takes it: "auto" and the like, or module -> device."""
+    """As in accelerate: "auto" and the like, or module name -> device."""
     quantize: str | None = None
     revision: str | None = None
     cache_dir: str | None = None
@@ -25,7 +25,7 @@ class LoadOptions(Struct, frozen=True):
 
 
 class ModelLoading(Struct, frozen=True):
-    """The model is on its way; `fraction` is 0..1, or None where it cannot be known."""
+    """The model is being loaded; `fraction` is 0..1, or None if it is unknown."""
 
     stage: str
     fraction: float | None = None
@@ -42,40 +42,44 @@ class ModelReady(Struct, frozen=True):
     """How rows are read: "tail" or "replay"."""
     seconds: float
     keeps: int
-    """Of how many runs, the newest, the worker keeps what is needed to read more from them."""
+    """For how many runs, the newest, the worker keeps what is needed to read more from them."""
 
 
 class ModelFailed(Struct, frozen=True):
-    """The model cannot be used; the worker lives on and can load another."""
+    """The model cannot be used; the worker goes on and can load another."""
 
     error: str
     remedies: tuple[Remedy, ...] = ()
 
 
 class RunStarted(Struct, frozen=True):
-    """A pass begins. `run` has its question, tokens and position, and no rows yet."""
+    """A pass has started; `run` has its question, tokens and position, but no rows yet."""
 
     run: Run
 
 
 class RowsRead(Struct, frozen=True):
-    """Rows that have just been read, in order; later layers may still be running."""
+    """The next rows of a run, in order; later layers may still be running."""
 
     run_id: str
     rows: tuple[LayerReading, ...]
 
 
 class RunEnded(Struct, frozen=True):
-    """The run with everything in it; `run.status` says how it ended. A run whose proof failed has
-    status "failed" and `proof.passed` false: its rows are to be struck out and never saved."""
+    """A run has ended; `run` is complete, and `run.status` says how it ended.
+
+    A run whose proof failed has the status "failed" and `proof.passed` false: its rows must be
+    shown struck out and never be saved.
+    """
 
     run: Run
     remedies: tuple[Remedy, ...] = ()
-    """Of `run.error`."""
+    """What the user can do about `run.error`."""
 
 
 class AnswerGrew(Struct, frozen=True):
-    """One more piece of the greedy continuation of a run's answer."""
+    """The next piece of the greedy continuation of a run's answer; with `ended`, there are no
+    more."""
 
     run_id: str
     text: str
@@ -83,7 +87,7 @@ class AnswerGrew(Struct, frozen=True):
 
 
 class Trouble(Struct, frozen=True):
-    """Something the user asked for could not be done; one line. The worker lives on."""
+    """Something that the user asked for could not be done; `error` is one line."""
 
     error: str
     run_id: str | None = None
@@ -95,7 +99,7 @@ class Trouble(Struct, frozen=True):
     def of(
         cls, error: LenscopeError, run_id: str | None = None, request_id: str | None = None
     ) -> Trouble:
-        """What an error says; holds on to nothing of it."""
+        """The trouble that an error describes; keeps no reference to the error."""
         return cls(str(error), run_id, error.remedies, request_id)
 
 
@@ -104,22 +108,22 @@ class Spelling(Struct, frozen=True):
 
     id: int
     text: str
-    """The token, as `engine.records.Token.text`."""
+    """The token's text, as in `engine.records.Token.text`."""
     typed: str
-    """The spelling: the word as typed, with a leading space, lower, Capital."""
+    """The spelling: the word as typed, or with a leading space, in lower case, capitalised."""
     whole: bool
-    """False where the spelling takes several tokens and this is only its first."""
+    """False if the spelling takes several tokens and this is only the first of them."""
 
 
 class SpellingsFound(Struct, frozen=True):
-    """The tokens that a typed word can be; none where the tokenizer knows it not at all."""
+    """The tokens that a typed word can be; none if the tokenizer cannot encode it."""
 
     typed: str
     spellings: tuple[Spelling, ...]
 
 
 class ReadingGrew(Struct, frozen=True):
-    """What a method has found so far."""
+    """A method has found part of a reading."""
 
     run_id: str
     request_id: str
@@ -127,7 +131,7 @@ class ReadingGrew(Struct, frozen=True):
 
 
 class ReadingMade(Struct, frozen=True):
-    """What a method found about a run; the end of the request."""
+    """A method has made its reading of a run, which ends the request."""
 
     run_id: str
     request_id: str
@@ -135,14 +139,14 @@ class ReadingMade(Struct, frozen=True):
 
 
 class ReadingDropped(Struct, frozen=True):
-    """Work in the background that a new run, or a cancel, has ended before it was done."""
+    """A reading in the background that a new run or a cancel has ended before it was done."""
 
     run_id: str
     request_id: str
 
 
 class ComparisonGrew(Struct, frozen=True):
-    """A comparison with as many rows as have been read of its second run; later rows follow."""
+    """A comparison, with the rows of its second run that have been read so far."""
 
     comparison: Comparison
 

@@ -1,6 +1,6 @@
-"""The plain records that everything shares: the live explorer, `lenscope run`, the session file.
+"""The plain records that the live explorer, `lenscope run` and the session file share.
 
-Frozen data without tensors. Their field names are the names in the session file.
+They are frozen and hold no tensors. Their field names are the names in the session file.
 Probabilities are float32 softmax values over the whole vocabulary, entropy and KL are in nats,
 rank 1 is the most probable token. Numbers that are not finite are `None`.
 """
@@ -22,7 +22,7 @@ Time = Annotated[str, Meta(max_length=40)]
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where it is NaN or infinite: what the records and JSON hold."""
+    """The number, or None if it is NaN or infinite, as records and JSON store it."""
     return value if math.isfinite(value) else None
 
 
@@ -63,7 +63,7 @@ class LayerReading(Struct, frozen=True):
     kl_to_last: float | None = None
     """KL(row || last row); None until the last row is known."""
     approximate: str | None = None
-    """Why the row is not exactly the truncated model's, or None where it is."""
+    """Why the row is not exactly the truncated model's, or None if it is."""
 
 
 class PromptToken(Struct, frozen=True):
@@ -76,7 +76,7 @@ class PromptToken(Struct, frozen=True):
 
 
 class ModelCard(Struct, frozen=True, rename={"class_name": "class"}):
-    """Which model answered."""
+    """The model that answered."""
 
     name: str
     revision: str | None
@@ -97,7 +97,7 @@ class Picture(Struct, frozen=True):
 
 
 class Counterfactual(Struct, frozen=True):
-    """What was put in the picture's stead."""
+    """What replaced the picture."""
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Counterfactual(Struct, frozen=True):
 
 
 class Question(Struct, frozen=True):
-    """What is asked. `model` and `text` are filled in when a model has been asked."""
+    """What is asked. `model` and `text` are filled in when the question is put to a model."""
 
     prompt: str
     picture: Picture | None = None
@@ -116,12 +116,13 @@ class Question(Struct, frozen=True):
     top_k: Annotated[int, Meta(ge=1, le=1000)] = 3
     norm: bool = True
     text: str = ""
-    """Exactly what was tokenised, image placeholder included, before its expansion."""
+    """Exactly what was tokenised; the image placeholder in it is not expanded yet."""
     model: ModelCard | None = None
 
 
 class Tracked(Struct, frozen=True):
-    """One token followed through all rows: the answer, every top-1, what the user pinned."""
+    """One token followed through all rows: the answer, a top-1 of some row, or one that the user
+    pinned. The tuples have a number for each row."""
 
     id: NonNegative
     text: str
@@ -141,38 +142,40 @@ class Proof(Struct, frozen=True):
 
 
 class ReadingProof(Struct, frozen=True):
-    """What shows that a reading is right: two ways to the same numbers, and how far apart they
-    are."""
+    """The evidence that a reading is right: two computations of the same numbers are compared."""
 
     what: str
     """In words: what was compared with what."""
     error: float | None
+    """The largest difference, in the unit that `what` implies."""
     tolerance: float
     passed: bool
 
 
 class Request(Struct, frozen=True):
-    """What a method is asked; each has fields of its own, set by `--read METHOD:field=value`."""
+    """A request to a method; every method has its own subtype, whose fields are set by
+    `--read METHOD:field=value`."""
 
 
 class Part(Struct, frozen=True):
-    """What a method has found so far; each that hands out parts has a type of its own."""
+    """A part of a reading, found before the whole; every method that yields parts has its own
+    subtype."""
 
 
 class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
-    """What a method found about a run; each has a type of its own, its `tag` is the method's name.
+    """What a method found about a run; every method has its own subtype, tagged with its name.
 
-    In the session file it stands as {"method": NAME, "request": {...}, ...}.
+    The session file has {"method": NAME, "request": {...}, ...}.
     """
 
     request: Request
     proof: ReadingProof | None = None
     reason: str = ""
-    """Why there is no proof of its own."""
+    """If there is no proof, why the reading needs none."""
     seconds: float = 0.0
 
     stored: ClassVar[bool] = True
-    """Whether the session file has it; otherwise it is shown, or merged into the run, and gone."""
+    """Whether it goes into the session file; if not, it is only shown, or merged into the run."""
 
     @property
     def method(self) -> str:
@@ -181,16 +184,16 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
 
     @property
     def refers_to(self) -> tuple[RunId, ...]:
-        """Other runs that it was read against."""
+        """The ids of other runs that it was read against."""
         return ()
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether it goes into the session file: what fails its proof never does."""
+        """Whether the session file gets it; a reading that failed its proof is never saved."""
         return self.stored and (self.proof is None or self.proof.passed)
 
     def merged(self, run: Run) -> Run:
-        """The run with this reading, in the place of the one that answers the same request."""
+        """The run with this reading, which replaces the one that answers the same request."""
         others = tuple(known for known in run.readings if not self.answers_like(known))
         return structs.replace(run, readings=(*others, self) if self.stored else others)
 
@@ -200,22 +203,23 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
 
 
 class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
-    """A reading of a method that this version does not have: kept, and written back as it was."""
+    """A reading by a method that this version does not have; it is kept and written back as it
+    was."""
 
     raw: dict[str, Any]
 
     @property
     def method(self) -> str:
-        """The name that the file gives."""
+        """The name in the file."""
         return str(self.raw.get("method"))
 
     def answers_like(self, other: Reading) -> bool:
-        """Whether it is the same one."""
+        """Whether both are the same reading."""
         return isinstance(other, UnknownReading) and self.raw == other.raw
 
 
 class OtherPosition(Struct, frozen=True):
-    """Rows of one more position of the same pass."""
+    """The rows at one more position of the same pass."""
 
     position: NonNegative
     rows: tuple[LayerReading, ...]
@@ -227,10 +231,10 @@ class Processed(Struct, frozen=True):
 
     width: NonNegative
     height: NonNegative
-    """In pixels, of one tile where there are several."""
+    """In pixels; of one tile if there are several."""
     tiles: Positive = 1
     how: str = ""
-    """In words, for people: "resized to 336x336, cropped"."""
+    """In words for the user: "resized to 336x336, cropped"."""
 
 
 class Run(Struct, frozen=True):
@@ -252,15 +256,15 @@ class Run(Struct, frozen=True):
     title: str | None = None
     error: str | None = None
     processed: Processed | None = None
-    """None without a picture, and where it cannot be told."""
+    """None without a picture, or if it is unknown."""
     formation: NonNegative | None = None
     """The first row from which the answer stays top-1 to the end; None unless the run is done."""
     readings: tuple[Reading, ...] = ()
-    """What methods found about the run, one for each method and request."""
+    """What methods found about the run: one reading for each method and request."""
 
 
 class ComparisonRow(Struct, frozen=True):
-    """How far two runs are apart in one row, in nats."""
+    """The divergence of two runs in one row, in nats."""
 
     layer: NonNegative
     kl: float | None
@@ -268,7 +272,7 @@ class ComparisonRow(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """Two runs, row by row."""
+    """Two runs compared row by row."""
 
     id: RunId
     kind: Literal["counterfactual", "runs"]
@@ -277,15 +281,15 @@ class Comparison(Struct, frozen=True):
     position: NonNegative
     rows: tuple[ComparisonRow, ...]
     threshold: float | None = None
-    """Nats of Jensen-Shannon divergence above which the picture counts."""
+    """The Jensen-Shannon divergence, in nats, above which the picture counts as seen."""
     layer: NonNegative | None = None
     """The first row from which the divergence stays above the threshold to the end."""
     unavailable: str | None = None
-    """Why there is nothing to compare with: this model cannot take that counterfactual."""
+    """Why there are no rows: the reason why this model cannot take that counterfactual."""
 
 
 class Session(Struct, frozen=True):
-    """Runs, comparisons and the view: what a session file holds."""
+    """The content of a session file: runs, comparisons and the view."""
 
     created: Time
     saved: Time

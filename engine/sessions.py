@@ -1,4 +1,4 @@
-"""Session files: read with checks of every type and size, written atomically."""
+"""Session files: every type and size is checked on reading; writing is atomic."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ MAX_DEPTH = 100
 
 
 def read_session(path: str | Path) -> Session:
-    """Read and check a session file; the file is left as it is.
+    """Read and check a session file, without changing it.
 
-    Raises BadInput, naming the file and what is wrong: not there, too large, damaged, of another
-    format, of a newer version.
+    Raises BadInput, with the name of the file, if it is missing, too large, damaged, of another
+    format or of a newer version.
     """
     name = storable(path)
     data = read_file(path, "session file", MAX_BYTES)
@@ -64,9 +64,9 @@ def read_session(path: str | Path) -> Session:
 
 
 def write_session(session: Session, path: str | Path, previews: bool = True) -> None:
-    """Write atomically: the file is either the old one or the whole new one.
+    """Write atomically: the file is always either the old one or the complete new one.
 
-    `previews=False` leaves the pictures' previews out. Raises BadInput where it cannot be written.
+    `previews=False` leaves the previews of pictures out. Raises BadInput if it cannot be written.
     """
     try:
         write_file(path, (to_json(session, previews) + "\n").encode("ascii"))
@@ -77,7 +77,7 @@ def write_session(session: Session, path: str | Path, previews: bool = True) -> 
 
 
 def to_json(session: Session, previews: bool = True) -> str:
-    """The session as ASCII JSON; numbers that are not finite are null."""
+    """The session as ASCII JSON; numbers that are not finite become null."""
     if not previews:
         session = structs.replace(
             session, runs=tuple(_without_preview(run) for run in session.runs)
@@ -91,7 +91,7 @@ def to_json(session: Session, previews: bool = True) -> str:
 
 
 def _taken_readings(head: dict[str, Any]) -> list[list[Any]]:
-    """Take the readings out of every run: each is read as its method has it."""
+    """Remove the readings from every run in `head`: their types depend on their methods."""
     runs = head.get("runs", [])
     if not isinstance(runs, list):
         return []
@@ -99,7 +99,7 @@ def _taken_readings(head: dict[str, Any]) -> list[list[Any]]:
     for run in runs:
         found = run.pop("readings", []) if isinstance(run, dict) else []
         if not isinstance(found, list):
-            raise ValueError("the readings of a run are no list")
+            raise ValueError("the readings of a run are not a list")
         taken.append(found)
     return taken
 
@@ -113,9 +113,9 @@ def _with_readings(session: Session, readings: Sequence[Sequence[Any]]) -> Sessi
 
 
 def _reading(run: Run, raw: Any) -> Reading:
-    """One reading. Of a method that this version does not have, it is kept as it is."""
+    """One reading; it is kept as raw data if this version does not have its method."""
     if not isinstance(raw, dict) or not isinstance(raw.get("method"), str):
-        raise ValueError(f"run {run.id}: a reading without a method")
+        raise ValueError(f"run {run.id}: it has a reading without a method")
     if _deeper_than(raw, MAX_DEPTH):
         raise ValueError(f"run {run.id}: its readings are nested too deeply")
     if not is_known(raw["method"]):
@@ -124,12 +124,12 @@ def _reading(run: Run, raw: Any) -> Reading:
     try:
         reading: Reading = msgspec.convert(raw, method.reading)
     except msgspec.ValidationError as error:
-        raise ValueError(f"run {run.id}: its reading {raw['method']}: {error}") from None
+        raise ValueError(f"run {run.id}, reading {raw['method']}: {error}") from None
     return reading
 
 
 def reading_to_json(reading: Reading) -> str:
-    """One reading as ASCII JSON, as a session holds it."""
+    """One reading as ASCII JSON, as in a session file."""
     return json.dumps(_json_value(_reading_json(reading)), allow_nan=False, ensure_ascii=True)
 
 
@@ -151,7 +151,7 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # file names may be no Unicode
+        return value.encode("utf-8", "replace").decode()  # file names may not be valid Unicode
     if isinstance(value, dict):
         return {
             key: _json_value(item)
@@ -164,13 +164,13 @@ def _json_value(value: Any) -> Any:
 
 
 def _check_session(session: Session) -> None:
-    """What types alone cannot say; raises ValueError."""
+    """Check what types alone cannot express. Raises ValueError."""
     ids = {run.id for run in session.runs}
     if len(ids) != len(session.runs):
         raise ValueError("two runs have the same id")
     for comparison in session.comparisons:
         if not {comparison.of, comparison.against} <= ids:
-            raise ValueError(f"comparison {comparison.id} is of runs that are not here")
+            raise ValueError(f"comparison {comparison.id} is of runs that the file does not have")
     for run in session.runs:
         _check_run(run)
     if _deeper_than(session.view, MAX_DEPTH):
@@ -185,9 +185,11 @@ def _check_run(run: Run) -> None:
     if any(position >= max(1, len(run.tokens)) for position in positions):
         raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")
     if run.status == "done" and run.proof is None:
-        raise ValueError(f"run {run.id}: done without a proof")
+        raise ValueError(f"run {run.id}: it is done but has no proof")
     if run.formation is not None and run.formation >= len(run.rows):
-        raise ValueError(f"run {run.id}: formed in row {run.formation} of {len(run.rows)}")
+        raise ValueError(
+            f"run {run.id}: its formation row is {run.formation}, but it has {len(run.rows)} rows"
+        )
     _check_rows(run.id, run, run.layers, run.status == "done")
     for other in run.others:
         _check_rows(run.id, other, run.layers, done=False)
@@ -198,7 +200,7 @@ def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool)
     if rows != list(range(len(rows))) or len(rows) > layers + 1:
         raise ValueError(f"run {run_id}: its rows are not 0 to {layers}")
     if done and len(rows) != layers + 1:
-        raise ValueError(f"run {run_id}: done with {len(rows)} of {layers + 1} rows")
+        raise ValueError(f"run {run_id}: it is done but has {len(rows)} of {layers + 1} rows")
     for tracked in read.tracked:
         lengths = {len(tracked.probability), len(tracked.logit), len(tracked.rank)}
         if lengths != {len(rows)}:
@@ -206,7 +208,7 @@ def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool)
 
 
 def _with_formations(session: Session, stored: list[dict[str, Any]]) -> Session:
-    """The session, in whose runs the formation row is filled in where an older file lacks it."""
+    """The session with formation rows filled in where an older file does not have them."""
     return structs.replace(
         session,
         runs=tuple(

@@ -1,7 +1,7 @@
-"""Tables without a look: typed columns and rows of plain values.
+"""Tables without formatting: typed columns and rows of plain values.
 
-Whoever shows one decides how: `tui.sharing.renderers` has five renderers, for the terminal, plain
-text, Markdown, CSV and JSON lines.
+`tui.sharing.renderers` has five renderers, which format them for the terminal or as plain text,
+Markdown, CSV or JSON lines.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from typing import Literal, NamedTuple
 Kind = Literal["text", "figure", "token", "count", "number", "share", "candidate", "place"]
 """What the cells of a column hold.
 
-text: words, ours or foreign; figure: words that stand for a number ("12.3 %"); token: the text of a
-token, exactly as it is stored; count: a whole number; number: any other number, its unit in the
-column's title; share: 0 to 1, shown as a percentage; candidate and place: see below.
+- text: any words
+- figure: a number that is already formatted ("12.3 %")
+- token: the text of a token, exactly as it is stored
+- count: an integer
+- number: any other number, whose unit is in the column's title
+- share: 0 to 1, shown as a percentage
+- candidate: a `Candidate`
+- place: a `Place`
 """
 
 
@@ -34,7 +39,7 @@ class Place(NamedTuple):
 
 
 Cell = str | int | float | Candidate | Place | None
-"""None: not known, or not a number."""
+"""None stands for a value that is unknown or not a number."""
 
 
 @dataclass(frozen=True)
@@ -42,39 +47,40 @@ class Column:
     """One column of a table."""
 
     name: str
-    """A word for files: CSV heads and JSON keys."""
+    """An identifier for CSV headers and JSON keys."""
     kind: Kind = "text"
     title: str = ""
-    """What stands above it for people; the name where it is empty."""
+    """The column header for people; the name is used if it is empty."""
     decimals: int | None = None
-    """Of a number; None shows three significant figures."""
+    """How many decimals to show for numbers; None shows three significant figures."""
     is_of_a_token: bool = False
     """Whether the title is the text of a token."""
 
     @property
     def head(self) -> str:
-        """What stands above the column for people."""
+        """The column header for people."""
         return self.title or self.name
 
     @property
     def is_right(self) -> bool:
-        """Whether its cells are aligned to the right, as numbers are."""
+        """Whether cells are right-aligned, as numbers are."""
         return self.kind not in ("text", "token", "candidate")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, and rows with a cell for every column."""
+    """A title, columns, and rows with one cell for every column. Raises ValueError for a row of
+    another length."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
-    """Sentences that belong below it."""
+    """Sentences to show below the table."""
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """What stands above the columns."""
+        """The column headers for people."""
         return tuple(column.head for column in self.columns)
 
     def __post_init__(self) -> None:
@@ -83,6 +89,6 @@ class Table:
 
 
 def figures_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A table whose cells are words already: what a row is about, then figures."""
+    """A table whose cells are already formatted: the first column is text, the others figures."""
     columns = tuple(Column(head, "figure" if index else "text") for index, head in enumerate(heads))
     return Table("", columns, tuple(tuple(row) for row in rows))

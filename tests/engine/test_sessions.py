@@ -157,7 +157,7 @@ def test_the_formation_row_is_stored_and_found_in_files_that_lack_it(path: Path)
     assert read_session(path).runs[0].formation is None
     older["runs"][0]["formation"] = len(run.rows)
     path.write_text(json.dumps(older))
-    with pytest.raises(BadInput, match=f"formed in row {len(run.rows)}"):
+    with pytest.raises(BadInput, match=f"its formation row is {len(run.rows)}"):
         read_session(path)
 
 
