@@ -25,7 +25,7 @@ class RowStream(NamedTuple):
     stream: Tensor
     """The residual stream, [n, *rest]; `rest` is the width in nearly all models."""
     companions: tuple[Tensor, ...] = ()
-    """Other tensors that the layers pass on beside the stream and that the tail takes too,
+    """Other tensors that the layers pass on in addition to the stream and that the tail takes too,
     [n, *rest] each."""
     before_addition: Tensor | None = None
     """The output of the previous layer, [n, *rest], if the model may add something to it before

@@ -54,7 +54,7 @@ def _doubtful_rows(anatomy: Anatomy, tail: Tail) -> dict[int, str]:
         for row in range(1, len(anatomy.layers)):
             doubtful.setdefault(
                 row,
-                "read with other tensors beside the stream; differs from the model cut down here",
+                "read with tensors other than the stream; differs from the model cut down here",
             )
     return doubtful
 

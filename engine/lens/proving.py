@@ -123,7 +123,7 @@ def _explicit_tail(
 
 
 def _companions(anatomy: Anatomy, call: Call, others: Sequence[Slot]) -> tuple[Slot, ...] | None:
-    """The arguments of a layer that correspond to `others`, which the tail takes beside the stream.
+    """The arguments of a layer that correspond to `others`, which are arguments of the tail.
 
     They have the same dtype and shape, except for one axis that may grow from layer to layer. None
     if there is not exactly one for each.

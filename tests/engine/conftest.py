@@ -1,4 +1,4 @@
-"""A worker and what is heard of it."""
+"""A worker, and a listener for its events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.worker import Worker
 Kind = TypeVar("Kind", bound=Event)
 Found = TypeVar("Found", bound=Reading)
 PATIENCE = 60.0
-"""Seconds; for a machine under load."""
+"""Seconds; long enough for a machine under load."""
 
 
 class Ears:
@@ -49,7 +49,7 @@ class Ears:
                 self._changed.wait(left)
 
     def wait_for_reading(self, kind: type[Found], run_id: str | None = None) -> Found:
-        """The next reading that is made, which has to be of this kind (and run)."""
+        """The next reading, which must be of this kind (and of this run)."""
         made = self.wait_for(ReadingMade)
         assert isinstance(made.reading, kind)
         assert run_id in (None, made.run_id)

@@ -1,4 +1,4 @@
-"""A run beside its counterfactuals: rows compared as they stream, contrast, debias, the worker."""
+"""A run and its counterfactuals: rows compared while they stream, contrast, debias, the worker."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def asked(loaded: LoadedModel, question: Question = QUESTION) -> tuple[Run, Kept
 def ask(
     *againsts: Against, compared: Callable[[Comparison], None] = lambda comparison: None
 ) -> list[tuple[Run, Comparison]]:
-    """Ask them, together where that can be; what they ended with, in their order."""
+    """Ask them, batched where possible; what each of them ended with, in order."""
     found: dict[str, tuple[Run, Comparison]] = {}
 
     def ended(against: Against, run: Run, comparison: Comparison) -> None:
@@ -129,7 +129,7 @@ class Watched:
 
 
 def alike(one: Run, other: Run) -> None:
-    """The same rows, but for the last bits of a computation in another order."""
+    """The rows are the same except for rounding, as the order of computation differs."""
     assert (one.status, one.tokens, one.position) == (other.status, other.tokens, other.position)
     for row, same in zip(one.rows, other.rows, strict=True):
         for token, twin in zip(row.top[:3], same.top[:3], strict=True):

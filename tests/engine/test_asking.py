@@ -208,7 +208,7 @@ def test_an_error_in_the_pass_ends_the_run_as_failed(
 
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), KeyboardInterrupt()])
 def test_an_error_of_the_listeners_is_theirs(opened: Opened, error: BaseException) -> None:
-    """A closed pipe or ctrl+c is no fault of the pass: it comes out as what it is."""
+    """A closed pipe or ctrl+c is not a failure of the pass: the error is raised unchanged."""
     loaded = opened("llama")
 
     def listen(rows: Sequence[LayerReading]) -> None:

@@ -1,4 +1,4 @@
-"""Several items in one pass: what goes together, how it is laid out, and that no row changes."""
+"""Several items in one pass: what can be batched, how it is collated, and that no row changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALONE = {
     # Read by running the model again.
     "gemma3n", "gemma3n_text",
 }  # fmt: skip
-"""Families that are refused, by name: asked one item at a time."""
+"""Names of families whose batches are refused: they are asked one item at a time."""
 NO_TEXT = {"pix2struct", "kosmos-2.5", "udop", "pi0"}
 """Their sequences cannot be made longer here, or they have no vocabulary."""
 
@@ -90,7 +90,7 @@ def test_memory_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def longer(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The same with two more tokens of text behind it, and another picture."""
+    """The same inputs with two more text tokens at the end, and another picture."""
     ids = inputs["input_ids"] if "input_ids" in inputs else inputs["decoder_input_ids"]
     made = dict(inputs)
     for name, value in inputs.items():
@@ -148,7 +148,7 @@ def test_the_proof_of_a_batch_is_made_once_and_can_be_stopped() -> None:
 
 
 def rounds_otherwise(output: Tensor) -> Tensor:
-    """As half precision does in a pass of another shape."""
+    """Changes rows as half precision does in a pass of another shape."""
     return output * 1.1 if len(output) > 1 else output
 
 
@@ -171,7 +171,7 @@ def sees_padding(output: Tensor) -> Tensor:
 
 
 def shifts_the_padded(output: Tensor) -> Tensor:
-    """Of a pair of one length nothing, of others a little: no rounding."""
+    """Changes nothing in a pair of one length, and a little in others: that is not rounding."""
     longest = output.shape[1] == length_of(longer(FAMILIES["llava"]().inputs))
     return output * (1.3 if longest and len(output) > 1 else 1.0)
 

@@ -68,7 +68,7 @@ def test_b_1_leaves_one_token() -> None:
 
 
 def test_the_picture_wins_over_the_prior() -> None:
-    """The prior's answer leads with the picture, too; what the picture adds is another's."""
+    """The prior's answer leads with the picture too, but the picture favours another answer."""
     picture, reference = torch.tensor([3.0, 2.9, -9.0]), torch.tensor([4.0, 0.0, -30.0])
     found = contrast(picture, reference)
     assert int(picture.argmax()) == 0

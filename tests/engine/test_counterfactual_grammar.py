@@ -1,4 +1,4 @@
-"""What `--against` takes, and what it says to what it does not."""
+"""What `--against` accepts, and its errors for what it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model receives in the picture's stead: counts, places, pixels, and what is refused."""
+"""What the model receives instead of the picture: counts, positions, pixels, and refusals."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_every_counterfactual_lines_up_and_is_read(opened: Opened, name: str, ch
 
 
 def made_rows(loaded: LoadedModel, made: Prepared) -> torch.Tensor:
-    """All rows at the last position; the passes' own proof is in there."""
+    """All rows at the last position; `logits` also checks the proof of the pass."""
     rows = loaded.lens.logits(made.inputs)
     streamed = list(loaded.lens.stream(made.inputs))
     assert [reading.layer for reading in streamed] == list(range(len(rows)))
@@ -117,7 +117,7 @@ def test_none_leaves_no_placeholder_and_keeps_the_newline(llava: Asked, qwen: As
 
 
 def test_none_is_not_the_template_without_a_picture(llava: Asked) -> None:
-    """LLaVA's template has a newline behind the picture; `--no-image` has none."""
+    """LLaVA's template has a newline after the picture; `--no-image` has none."""
     plain = prepare(llava.loaded.model, llava.loaded.processor, llava.question, None)
     assert len(llava.instead("none").tokens) == len(plain.tokens) + 1
 
@@ -156,7 +156,7 @@ def test_unk_all_is_one_token_for_each(llava: Asked, qwen: Asked) -> None:
 
 @pytest.mark.parametrize("written", ["none", "unk", "unk-all"])
 def test_positions_of_qwen2_vl_are_those_of_the_same_text(qwen: Asked, written: str) -> None:
-    """Asked in turn with the picture, whose positions go by its grid: nothing of those is left."""
+    """Asked in turn with the picture, whose positions follow its grid: none of those may remain."""
     model = qwen.loaded.model
     seen: list[torch.Tensor] = []
     grid = _positions(model, qwen.prepared.inputs)

@@ -16,7 +16,7 @@ from tests.counterfactuals import (
 )
 
 HONEST = {"color": "none", "shape": "none", "material": "none", "number": "zero"}
-"""What there is to say of a picture without objects."""
+"""The answers for a picture without objects."""
 FROZEN_LAYERS = 4
 """The lower layers of the bundled model learned from text only."""
 
@@ -26,7 +26,7 @@ def wrong(entry: Answers) -> float:
 
 
 def check_picture_and_prior(loaded: LoadedModel, table: Table) -> None:
-    """With the picture right; without it the prior, whatever the picture was."""
+    """With the picture the answer is right; without it, it is the prior, for every picture."""
     for attribute in ATTRIBUTES:
         found = table[attribute]
         assert wrong(found[WITH_PICTURE]) <= 0.05, attribute

@@ -37,7 +37,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def kl(p: Floats, q: Floats) -> Floats:
-    """By the definition; what p never gives counts for nothing."""
+    """By the definition; tokens that p rules out contribute nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms: Floats = np.where(p > 0, p * np.log(p / q), 0.0).sum(-1)
     return terms

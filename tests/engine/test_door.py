@@ -1,4 +1,4 @@
-"""The public door: load, ask, have the run."""
+"""The public API: load, ask, read the run."""
 
 from __future__ import annotations
 

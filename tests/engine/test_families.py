@@ -15,13 +15,13 @@ from tests.conftest import hooks_of
 from tests.families import FAMILIES, Tiny
 
 REFUSED = {"pi0": "not one per token"}
-"""Families without a vocabulary head, and what is said of them."""
+"""Families without a vocabulary head -> the reason that the error gives."""
 
 NOTED: dict[str, str] = {
     "granite4_vision": "before layer",
     "idefics": "before layer",
 }
-"""Families some of whose rows are not the truncated model's, and what those rows say."""
+"""Families with rows that are not the truncated model's -> what the notes of those rows say."""
 
 TIMEOUT = 20.0
 

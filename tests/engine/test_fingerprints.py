@@ -18,7 +18,7 @@ def of(weight: torch.Tensor) -> str:
 @pytest.mark.parametrize("size", [1, 2, SAMPLED, 1000, 2**25 + 4])
 @pytest.mark.parametrize("place", [0, -1])
 def test_the_first_and_the_last_number_count(size: int, place: int) -> None:
-    """Of large ones too: float32 cannot count their numbers."""
+    """Also for large weights, whose number of elements float32 cannot represent."""
     weight = torch.zeros(size, dtype=torch.bfloat16)
     before = of(weight)
     assert of(weight.clone()) == before

@@ -34,7 +34,7 @@ tail with companions, a replay, a model inside a model, several residual streams
 
 @dataclasses.dataclass
 class Passed:
-    """What one pass has given."""
+    """The results of one pass."""
 
     model_logits: Tensor
     rows: list[Tensor]
@@ -441,7 +441,7 @@ def test_gradients_are_those_of_a_plain_call(name: str, inference: bool) -> None
 
 
 def test_the_gradient_of_a_row_with_respect_to_an_edit() -> None:
-    """What saliency asks: how the answer moves with one layer's stream, by finite differences."""
+    """The gradient of the answer by one layer's stream, against finite differences."""
     tiny = llama()
     layer = tiny.model.model.layers[1]
     shift = torch.zeros(32, requires_grad=True)

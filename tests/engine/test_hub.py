@@ -252,7 +252,7 @@ def test_a_slow_download_can_be_cancelled(
 
 
 def test_the_hubs_environment_variables(hub: Hub, tmp_path: Path) -> None:
-    """A program of its own: the library reads them when it is imported."""
+    """In a separate process, because the library reads them when it is imported."""
     import os
 
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}

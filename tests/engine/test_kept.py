@@ -1,4 +1,4 @@
-"""More read from the stream of a finished pass: what the pass itself would have given."""
+"""Reading more from the kept stream gives what the pass itself would have given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Opened = Callable[[str], LoadedModel]
 
 
 def finished(lens: Lens, inputs: dict[str, Any], **settings: Any) -> StreamedPass:
-    """A pass whose rows have all been given out."""
+    """A pass that has been iterated to its end."""
     streamed = lens.start(inputs, **settings)
     for _ in streamed:
         pass
@@ -103,7 +103,7 @@ def test_every_kind_of_tail(name: str, norm: bool) -> None:
 
 
 def _others_pass_by(lens: Lens, inputs: dict[str, Any]) -> None:
-    """Other passes of the same model leave what is kept as it is."""
+    """Other passes of the same model do not change a kept stream."""
     other = {**inputs, "input_ids": inputs["input_ids"].clone()}
     other["input_ids"][0, -1] = 7
     finished(lens, other)

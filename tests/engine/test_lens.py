@@ -30,7 +30,7 @@ def tiny(request: pytest.FixtureRequest) -> Tiny:
 
 
 def hooks_of(model: nn.Module) -> int:
-    """Hooks of ours; transformers leaves capturing hooks of its own on some vision towers."""
+    """The engine's hooks; transformers leaves its own capturing hooks on some vision towers."""
     return sum(
         hook.__module__.startswith("engine")
         for module in model.modules()
@@ -71,7 +71,7 @@ def test_every_row_is_the_truncated_model(tiny: Tiny) -> None:
 
 
 def test_a_stream_that_plain_code_folds_is_replayed_through_the_model() -> None:
-    """Row i against the model with its layers from i on made to pass the stream through."""
+    """Row i against the model whose layers from i on pass the stream through unchanged."""
     tiny = gemma3n_text()
     lens = learned(tiny)
     assert lens.method == "replay"
@@ -133,7 +133,7 @@ def test_rms_is_of_the_stream_before_the_tail() -> None:
 
 
 class BlockingLayer:
-    """Makes one layer wait inside its forward until it is let go."""
+    """Makes one layer wait inside its forward until it is released."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.entered = threading.Event()

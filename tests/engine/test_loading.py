@@ -391,7 +391,7 @@ def save_llama_classifier(folder: Path) -> None:
 
 
 def save_tied_classifier(folder: Path) -> None:
-    """Its embedding could stand in for the head that it was never trained with."""
+    """Its embedding could be used as the head, which it was never trained with."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     config = LlamaConfig(**small_text_config(tie_word_embeddings=True))
@@ -421,7 +421,7 @@ def save_t5_encoder(folder: Path) -> None:
 def test_a_model_without_a_vocabulary_head(
     save: Callable[[Path], None], saved: Copied, tmp_path: Path
 ) -> None:
-    """With a tokenizer beside it, so that only the model can be what is wrong."""
+    """With a tokenizer, so that only the model can be at fault."""
     save(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((saved("llama") / name).read_bytes())

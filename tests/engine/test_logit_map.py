@@ -1,4 +1,4 @@
-"""What models do between head and logits is found from what they did."""
+"""The map from head output to logits is fitted to what a model was seen to do."""
 
 from __future__ import annotations
 

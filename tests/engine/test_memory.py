@@ -29,7 +29,7 @@ FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capaci
 
 
 class FullGPU:
-    """Lets one kind of layer fail as on a full GPU, holding on to a tensor while it does."""
+    """Lets one kind of layer fail as on a full GPU, while the layer holds a tensor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from transformers.models.llama.modeling_llama import LlamaMLP

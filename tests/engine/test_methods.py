@@ -1,4 +1,4 @@
-"""What holds of every method: it runs, can be cancelled, refuses, survives a session, prints."""
+"""What every method must do: run, be cancelled, refuse, survive a session, be printed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "deepen": {"layer": 3, "count": 12},
     "track": {"words": "cube"},
 }
-"""What a method must be told; the others need nothing."""
+"""Settings that a method requires; the other methods need none."""
 
 every_method = pytest.mark.parametrize("name", method_names())
 
@@ -115,7 +115,7 @@ def test_it_can_be_cancelled(name: str, asked: AskedRun) -> None:
 
 @every_method
 def test_it_refuses_what_it_does_not_suit(name: str, opened: Callable[[str], LoadedModel]) -> None:
-    """A text-only model: methods about a picture say why not, the others work."""
+    """With a text-only model, methods about a picture give a reason; the others work."""
     asking = Asking(opened("llama"), Question("What?"))
     asked = AskedRun(asking, asking.run())
     method = method_of(name)
@@ -258,7 +258,7 @@ class CountRequest(Request, frozen=True):
 
 
 class CountPart(Part, frozen=True):
-    """As far as it has come."""
+    """The number reached so far."""
 
     number: int
 
@@ -271,7 +271,7 @@ class CountReading(Reading, frozen=True, kw_only=True, tag="count"):
 
 
 class Count(Method[CountRequest, CountReading]):
-    """Counts, slowly, giving way to everything."""
+    """Counts slowly, in the background."""
 
     name: ClassVar[str] = "count"
     title: ClassVar[str] = "A number"

@@ -1,4 +1,4 @@
-"""The door for pictures: what must open opens the right way round, the rest gets one line."""
+"""Opening pictures: valid ones open with the right orientation, the others get one line."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    """A true PNG head of 60,000 x 60,000 pixels, and no data at all behind it."""
+    """A valid PNG header for 60,000 x 60,000 pixels, without any data after it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(kind + data))

@@ -90,7 +90,7 @@ def test_a_row_that_is_not_a_number_shows_nothing() -> None:
 
 
 def test_a_block_holds_every_number_bit_for_bit() -> None:
-    """Against each number by its definition, in one block and in blocks put together."""
+    """Each number against its definition, in one block and in joined blocks."""
     torch.manual_seed(0)
     logits, streams = torch.randn(6, 300) * 4, torch.randn(6, 2, 8)
     logits[:, 7] = logits[:, 90]

@@ -1,4 +1,4 @@
-"""Session files: the JSON contract, atomic writing, and what damage gets."""
+"""Session files: the JSON contract, atomic writing, and refusing damaged files."""
 
 from __future__ import annotations
 
@@ -457,7 +457,7 @@ def test_a_folder_is_no_session(tmp_path: Path) -> None:
 
 
 def test_an_endless_device_is_not_read() -> None:
-    """A child of its own with little memory: reading all of /dev/zero must not be tried."""
+    """In a child process with little memory: it must not try to read all of /dev/zero."""
     import subprocess
     import sys
 

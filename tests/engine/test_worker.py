@@ -1,4 +1,4 @@
-"""The worker's thread: what it tells, in which order, and that nothing ends it but `stop`."""
+"""The worker's thread: which events it tells, in which order, and that only `stop` ends it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Gate:
 
 @pytest.fixture
 def tiny(opened: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
-    """The model that the worker gets, whatever it is told to load."""
+    """The model that the worker gets, no matter what it is told to load."""
     loaded = opened("llama")
     monkeypatch.setattr(engine.models.loading, "load_with", lambda options, progress: loaded)
     return loaded
@@ -175,7 +175,7 @@ def test_a_cancel_while_the_question_is_prepared_is_not_lost(
 def test_a_cancel_as_the_question_is_taken_up_is_not_lost(
     ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between taking the order and starting the pass nothing may forget the flag."""
+    """The flag must not be lost between taking the order and starting the pass."""
     import engine.asking.asking
 
     class CancelledAtBirth(engine.asking.asking.Asking):
