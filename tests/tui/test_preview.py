@@ -22,7 +22,7 @@ from tests.tui.fakes import seen_reading
 from tests.tui.stage import SIZES, in_loop
 from tui.views.picture.picture_view import ZOOMS, Canvas, PictureView, window
 from tui.views.picture.preview import Preview, picture_facts
-from tui.widgets.half_blocks import centred_words
+from tui.widgets.half_blocks import centred_words, picture_strips
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 HOSTILE_NAME = "a\x1b]0;x\x07[red]\u202e.png"
@@ -167,6 +167,10 @@ async def test_of_what_nobody_waits_for_nothing_is_said(tmp_path: Path) -> None:
 async def test_without_term_image_it_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from PIL import Image
+
+    # An import that is under way in another thread would undo what follows.
+    picture_strips(Image.new("RGB", (2, 2)), 2, 2, truecolour=True)
     monkeypatch.setitem(sys.modules, "term_image", None)
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))

@@ -51,7 +51,9 @@ async def trajectories(stage: Stage) -> None:
 
 
 async def large_detail(stage: Stage) -> None:
+    small = stage.app.main.lower.view("detail").size.height
     await stage.press("enter")
+    await stage.until(lambda: stage.app.main.lower.view("detail").size.height > small)
     await stage.pilot.pause(0.4)
 
 
