@@ -1,1 +1,2 @@
-"""The terminal side of Lenscope: the command line and the explorer. Never imports torch itself."""
+"""The terminal side of Lenscope: the command line and the explorer. It never imports torch
+directly."""

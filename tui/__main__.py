@@ -1,4 +1,4 @@
-"""`python -m tui` is `lenscope`."""
+"""Make `python -m tui` the same as `lenscope`."""
 
 from tui.cli import script
 

@@ -1,5 +1,6 @@
-"""The explorer: one state, one screen that shows it, one line to the worker; what the user does is
-in the registry of actions, each a function that is called with the app."""
+"""The explorer: one state, one screen that shows it and one connection to the worker. What the
+user can do is listed in the registry of actions; each action is a function that is called with
+the app."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 
 class Explorer(App[int], inherit_bindings=False):
-    """Holds the parts together; the actions are called with it."""
+    """Connects the parts of the explorer; actions are called with it."""
 
     TITLE = "lenscope"
     CSS_PATH = Path(__file__).parent / "lenscope.tcss"
@@ -70,9 +71,9 @@ class Explorer(App[int], inherit_bindings=False):
         self.inbox = Inbox(self, rate=10 if startup.lite else 30)
         self.asker = Asker(self.state, startup, self.inbox.tell)
         self.sweep: SweepShown | None = None
-        """What has been read of the sweep that is open."""
+        """What has been read so far of the open sweep."""
         self.forget_wish: Callable[[], None] = lambda: None
-        """Ends the wait for a run that is to be laid beside another as soon as it is here."""
+        """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
         register_themes(self)
         last = self.remembered.theme
@@ -101,7 +102,7 @@ class Explorer(App[int], inherit_bindings=False):
         self.dispatch = Dispatch(self.state, self._open_views)
 
     def get_default_screen(self) -> Screen[None]:
-        """Return the one screen."""
+        """Return the main screen."""
         return self.main
 
     def get_css_variables(self) -> dict[str, str]:
@@ -115,21 +116,21 @@ class Explorer(App[int], inherit_bindings=False):
 
     @property
     def is_truecolour(self) -> bool:
-        """Whether pictures may have any colour."""
+        """Whether pictures may use 24-bit colour."""
         return self.console.color_system == "truecolor" and not self.startup.lite
 
     @property
     def has_dialog(self) -> bool:
-        """Whether something is open over the main screen."""
+        """Whether a dialog is open over the main screen."""
         return isinstance(self.screen, ModalScreen)
 
-    # ------------------------------------------------------------------ the beginning
+    # ------------------------------------------------------------------ starting
 
     def on_mount(self) -> None:
-        """Show the first frame; everything that is heavy begins after it."""
+        """Show the first frame, and start all slow work after it."""
         if not self.is_headless:
             self.leaving.catch_signals(lambda code: self.exit(None, code))
-        # Back from the shell, the terminal shows what is the shell's.
+        # After a suspension the terminal still shows the shell's output.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         self.call_after_refresh(self._begin)
 
@@ -167,18 +168,18 @@ class Explorer(App[int], inherit_bindings=False):
     # ------------------------------------------------------------------ what the user does
 
     def do(self, identity: str) -> None:
-        """Do what an action of the registry does."""
+        """Call the function of an action in the registry."""
         action = BY_ID[identity]
         action.function(self, **action.arguments)
 
     action_do = do
-    """For a key that types nothing, a click on its hint, and the palette."""
+    """Used by keys that type nothing, by clicks on their hints and by the palette."""
     action_typed = do
-    """For a key that could have typed something: see `check_action`."""
+    """Used by keys that would otherwise type a character: see `check_action`."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a dialog is open, only what makes sense there acts; letters act where nothing is
-        being typed."""
+        """Allow only actions that make sense in a dialog while one is open, and letter keys only
+        while nothing is being typed."""
         if action == "typed":
             return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
         if action == "do" and self.has_dialog:
@@ -192,10 +193,10 @@ class Explorer(App[int], inherit_bindings=False):
                 keys = self.keymap.names(action, ascii_only=self.startup.ascii)
                 yield SystemCommand(action.title, keys, partial(self.do, action.id))
 
-    # ------------------------------------------------------------------ what the worker tells
+    # ------------------------------------------------------------------ events of the worker
 
     def on_worker_spoke(self) -> None:
-        """Fetch the worker's events, not more often than a terminal can follow."""
+        """Fetch the worker's events, no more often than a terminal can follow."""
         self.inbox.deliver(self._take)
 
     def _take(self, events: list[Event]) -> None:
@@ -214,12 +215,13 @@ class Explorer(App[int], inherit_bindings=False):
     # ------------------------------------------------------------------ what is shown
 
     def say(self, text: str, kind: str = "info") -> None:
-        """Put a line before the user."""
+        """Show the user a one-line message."""
         self.state.say(text, kind)
         self.shown.lines()
 
     def copy_text(self, text: str, what: str) -> None:
-        """Copy to the user's clipboard, through the terminal."""
+        """Copy text to the user's clipboard through the terminal; `what` names it in the
+        message."""
         if clipboard.too_long(text):
             self.say(f"{what}: too long to copy through the terminal; x exports to a file", "error")
             return
@@ -228,15 +230,15 @@ class Explorer(App[int], inherit_bindings=False):
         self.say(f"copied {what}", "good")
 
     def on_resize(self) -> None:
-        """The lines depend on the width."""
+        """Redraw everything, since the lines depend on the width."""
         self.call_after_refresh(self.shown.all)
 
     def on_lens_table_cursor_moved(self) -> None:
-        """Draw what follows the cursor when it has come to rest."""
+        """Draw what follows the cursor once the cursor rests."""
         self.shown.soon()
 
     def on_text_area_changed(self) -> None:
-        """The caption says which preset the prompt is."""
+        """Update the caption, which says which preset the prompt is."""
         self.shown.edit_title()
 
     @on(FindLine.Typed)
@@ -248,12 +250,12 @@ class Explorer(App[int], inherit_bindings=False):
         self.search.closed(kept=message.kept)
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
-        """A picture that cannot be shown is a line, not an end."""
+        """Report a picture that cannot be shown."""
         self.picture.shows_seen = False
         self.say(message.error, "error")
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
-        """A picture that could be opened is what the next run asks about."""
+        """Use the picture that has been opened in the next run."""
         self.picture.opened(message.picture.path, self.say)
 
 
@@ -270,14 +272,16 @@ def _console_of_256_colours(like: Console) -> Console:
 
 
 def run_explorer(startup: Startup) -> int:
-    """Run the explorer until it is left; return the exit code."""
+    """Run the explorer until the user quits; return the exit code."""
     if startup.theme is not None and startup.theme not in theme_names():
         names = ", ".join(theme_names())
-        print(f"lenscope: no theme is called {startup.theme!r}; there are {names}", file=sys.stderr)
+        print(
+            f"lenscope: no theme is called {startup.theme!r}; choose from {names}", file=sys.stderr
+        )
         return 2
     app = Explorer(startup)
     app.run(mouse=startup.mouse)
     if app.leaving.last_words is not None:
-        with suppress(OSError):  # after a hang-up nobody listens
+        with suppress(OSError):  # after a hang-up the terminal is gone
             print(f"lenscope: {app.leaving.last_words}", file=sys.stderr)
     return app.return_code or 0

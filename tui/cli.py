@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before it is known to be needed."""
+"""The command line. Slow imports wait until they are known to be needed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["run"]:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has gone. Python would complain once more when it flushes stdout.
+        # The reader of stdout has closed it. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except MemoryError:
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def script() -> None:
-    """The `lenscope` command. A pass may still run in a daemon thread; nobody waits for it, and
-    the interpreter must not be taken down around it."""
+    """Run the `lenscope` command. A pass may still be running in a daemon thread: the program
+    does not wait for it, and the interpreter must not be finalised while it runs."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
@@ -75,7 +75,7 @@ def script() -> None:
 
 
 def exit_for(error: LenscopeError) -> Exit:
-    """The exit code that an error of ours stands for."""
+    """Return the exit code for one of our errors."""
     if isinstance(error, BadInput):
         return Exit.USAGE
     if isinstance(error, (CannotLoad, CannotRead)):
@@ -95,7 +95,7 @@ def _explore(options: argparse.Namespace) -> int:
     from tui.startup import Startup
 
     if options.resume and options.session is not None:
-        raise BadInput("--resume finds its session itself: leave it or the file out")
+        raise BadInput("--resume finds its session by itself: leave out either it or the file")
     settings = load_settings(themes=_themes).settings
     session, session_path, load_options = None, None, None
     sweep = _sweep_folder(options)
@@ -141,7 +141,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _sweep_folder(options: argparse.Namespace) -> Path | None:
-    """The folder of a sweep, where one is named; checked as far as it is quick."""
+    """Return the folder of a sweep, where one is named; only quick checks are made."""
     from engine.system.files import user_path
 
     folder = None
@@ -150,10 +150,10 @@ def _sweep_folder(options: argparse.Namespace) -> Path | None:
             named = user_path(options.session)
             folder = named if named.is_dir() else None
         except (OSError, ValueError):
-            folder = None  # what is wrong with it is said when it is read
+            folder = None  # reading it will report what is wrong
     if folder is None:
         if options.item is not None:
-            raise BadInput("--item is of a sweep: lenscope DIR --item ID")
+            raise BadInput("--item needs a sweep: lenscope DIR --item ID")
         return None
     from engine.sweeps.store import read_sweep
 
@@ -162,7 +162,7 @@ def _sweep_folder(options: argparse.Namespace) -> Path | None:
 
 
 def _item(sweep: Path, item: str | None) -> Session | None:
-    """A session of one item."""
+    """Return the session of one item of the sweep."""
     if item is None:
         return None
     from engine.records import Session
@@ -173,12 +173,12 @@ def _item(sweep: Path, item: str | None) -> Session | None:
 
 
 def _has_terminal() -> bool:
-    """Textual draws on stderr."""
+    """Return whether stdin and stderr, on which Textual draws, are a terminal."""
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _resumed() -> Session:
-    """What was not closed, or else what was kept last."""
+    """Return the session that was not closed, else the one kept last."""
     from engine.sessions import read_session
     from tui.disk.journal import newest_kept, newest_orphan, retire
 
@@ -188,7 +188,7 @@ def _resumed() -> Session:
         return orphan.session
     kept = newest_kept()
     if kept is None:
-        raise BadInput("--resume: there is no session that was left unsaved")
+        raise BadInput("--resume: no session was left unsaved")
     return read_session(kept)
 
 
@@ -220,7 +220,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _reads(options: argparse.Namespace) -> tuple[Request, ...]:
-    """What methods are asked for; what is wrong with it is said before a model is loaded."""
+    """Return the requests of `--read`. Mistakes are reported before a model is loaded."""
     from engine.methods.registry import method_of
     from engine.methods.requests import parse_read, request_of
 
@@ -229,14 +229,14 @@ def _reads(options: argparse.Namespace) -> tuple[Request, ...]:
 
 
 def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
-    """What is to be shown instead of the picture, once every second picture is known to open."""
+    """Return the counterfactuals of `--against`, after checking that every other picture opens."""
     if not options.against:
         return ()
     from engine.counterfactuals.grammar import parse_against
     from engine.pictures.opening import open_picture
 
     if options.no_image:
-        raise BadInput("--against needs a picture, and --no-image takes it away")
+        raise BadInput("--against needs a picture, but --no-image leaves it out")
     against = parse_against(options.against, options.seed)
     for counterfactual in against:
         if "file" in counterfactual.parameters:
@@ -302,7 +302,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptions, Question]:
-    """What to load and ask, once all that can be seen without torch is known to be in order."""
+    """Return what to load and ask, after all checks that do not need torch."""
     from msgspec import structs
 
     from engine.models.checkpoints import model_folder
@@ -336,7 +336,7 @@ def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOption
     import samples
     from engine.events import LoadOptions
 
-    # A device map of the command line stands above a device of the settings.
+    # A device map on the command line overrides a device in the settings.
     device = options.device or ("auto" if options.device_map else settings.device or "auto")
     if options.device_map and device != "auto":
         raise BadInput("--device names one device and --device-map several: leave one of them out")
@@ -354,7 +354,7 @@ def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOption
 
 
 def _expanded(folder: str | None) -> str | None:
-    """A shell expands the tilde of a flag; nobody else does that of a setting."""
+    """Expand the tilde of a setting; in a flag, the shell has done so already."""
     from engine.system.files import reason_of, user_path
 
     try:

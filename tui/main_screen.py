@@ -1,5 +1,5 @@
-"""The one screen: picture, prompt and answer beside (or above) the table and what has been opened
-below it."""
+"""The main screen: picture, prompt and answer beside (or above) the table and the views below
+it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]
 
 _ROOMY_DETAIL = 13
 _AROUND_TABLE = 6
-"""Lines above and below the panes, the table's border and its header."""
+"""Lines above and below the panes, plus the table's border and header."""
 
 
 class MainScreen(Screen[None]):
-    """Lays out the panes; knows nothing of runs."""
+    """Lays out the panes, independently of what runs they show."""
 
     # Textual repaints the whole screen whenever the focus moves (50 kB with a picture); the
     # widgets that look different with the focus repaint themselves.
@@ -59,10 +59,10 @@ class MainScreen(Screen[None]):
         self._height = 0
         self._rows = 0
         self.table = LensTable(ascii_only=self._ascii)
-        """The table of layers; its cursor is known when it has gone from the screen, too."""
+        """The table of layers; its cursor can still be read after it has left the screen."""
         self.table.border_title = "layers"
         self.lower = LowerSlot(self, context)
-        """What is open below the table."""
+        """The views below the table."""
         self.set_class(self._ascii, "-ascii")
         self.set_class(not picture, "-no-picture")
 
@@ -88,25 +88,25 @@ class MainScreen(Screen[None]):
         yield Static("lenscope needs 60 x 16 cells; ctrl+q quits", id="too-small", markup=False)
 
     def on_resize(self, event: events.Resize) -> None:
-        """What fits depends on the height."""
+        """Choose what is shown by the new size."""
         self._height = event.size.height
         self._lay_out()
 
     def make_room_for(self, rows: int) -> None:
-        """Give the detail ten lines where the table does not need them."""
+        """Give the layer detail ten lines if the table leaves room for them."""
         if rows != self._rows:
             self._rows = rows
             self._lay_out()
 
     def toggle_picture(self) -> bool:
-        """Show or hide the picture; return whether it shows now."""
+        """Show or hide the picture; return whether it is now visible."""
         self._picture = not self._picture
         self.set_class(not self._picture, "-no-picture")
         return self._picture
 
     @property
     def shows_picture(self) -> bool:
-        """Whether the picture has its place."""
+        """Whether the picture pane is visible."""
         return self._picture
 
     @property
@@ -121,7 +121,7 @@ class MainScreen(Screen[None]):
 
     @property
     def find_line(self) -> FindLine:
-        """Where a token to find is typed."""
+        """The line in which a token to find is typed."""
         return self.query_one(FindLine)
 
     def line(self, name: str) -> Line:
@@ -129,12 +129,12 @@ class MainScreen(Screen[None]):
         return self.query_one(f"#{name}", Line)
 
     def back_to_table(self) -> None:
-        """Give the table the focus, at once: after `focus()` the next key, typed fast, would go
-        where the focus was."""
+        """Focus the table immediately: after `focus()` a quickly typed key would still go to the
+        widget that had the focus."""
         self.set_focus(self.table)
 
     def on_descendant_focus(self) -> None:
-        """Letters act outside the editor only; the key bar says which."""
+        """Update the key bar: letters act only outside the editor."""
         self.query_one(KeyBar).editing = isinstance(self.focused, PromptEditor)
 
     def _lay_out(self) -> None:

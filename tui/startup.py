@@ -1,4 +1,4 @@
-"""What the explorer is started with; `tui.cli` fills it in."""
+"""The values with which the explorer starts; `tui.cli` fills them in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Startup:
     """Which model to load; None opens the explorer without one."""
     question: Question
     session: Session | None = None
-    """A reopened session: it is shown, and no model is loaded."""
+    """A session to reopen: it is shown without loading a model."""
     session_path: Path | None = None
     sweep: Path | None = None
     """The folder of a sweep whose items can be opened."""
@@ -27,23 +27,24 @@ class Startup:
     ascii: bool = False
     mouse: bool = True
     theme: str | None = None
-    """None is what was chosen last."""
+    """None means the theme that was chosen last."""
     no_picture: bool = False
-    """The user asked for none; otherwise the bundled picture stands in for a missing one."""
+    """Whether the user asked for no picture; otherwise the bundled one replaces a missing one."""
     seed: int = 0
-    """Of the noise that can be shown instead of a picture."""
+    """Seed of the noise that can be shown instead of a picture."""
     preview: bool = True
-    """Whether the picture shows before p is pressed."""
+    """Whether the picture is visible at the start."""
     columns: tuple[str, ...] | None = None
-    """None is what was chosen last; so for the next two."""
+    """None means the columns that were chosen last; the same holds for the next two fields."""
     plot: str | None = None
     copy_format: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     """The user's own keymap: an action's id -> its keys."""
     presets_file: Path | None = None
     remember: bool = True
-    """Whether looks and recent things come from, and go to, the state folder."""
+    """Whether the theme, columns and recent files are read from, and written to, the state
+    folder."""
     autosave: bool = True
-    """Whether the session is kept on the disk while the explorer runs."""
+    """Whether the session is continuously written to the disk while the explorer runs."""
     worker: Callable[[Tell], WorkerLike] | None = None
     """Makes the worker; None makes `engine.worker.Worker`."""

@@ -1,4 +1,4 @@
-"""Two calm themes of our own beside Textual's."""
+"""Our own dark and light theme, in addition to Textual's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
 HUES: Final = 8
-"""Colours that tell tokens apart; with more tokens they begin again. None is near `answer`."""
+"""How many colours tell tokens apart; with more tokens they repeat. None resembles `answer`."""
 
 _ON_DARK = (
     "#7fb0f5", "#8fcf8a", "#c6a2f7", "#58cdc4", "#f28d84", "#f0a0d2", "#b9c46a", "#a3b6cc",
@@ -88,12 +88,12 @@ OWN = (DARK, LIGHT)
 
 
 def theme_names() -> list[str]:
-    """Return the names that `--theme` takes, ours first."""
+    """Return the names that `--theme` accepts, ours first."""
     return [*(theme.name for theme in OWN), *sorted(BUILTIN_THEMES)]
 
 
 def register_themes(app: App[Any]) -> None:
-    """Make our themes known to the app."""
+    """Register our themes with the app."""
     for theme in OWN:
         app.register_theme(theme)
 
@@ -101,7 +101,7 @@ def register_themes(app: App[Any]) -> None:
 def with_own_variables(
     variables: dict[str, str], *, dark: bool = True, ansi: bool = False
 ) -> dict[str, str]:
-    """Return a theme's CSS variables with ours, made from its own colours where it lacks them."""
+    """Return a theme's CSS variables with ours added; missing ones are derived from its colours."""
     ours = {
         **hue_variables(_ANSI if ansi else _ON_DARK if dark else _ON_LIGHT),
         "faint": variables.get("text-muted", variables["foreground"]),
@@ -118,5 +118,6 @@ def with_own_variables(
 
 
 def _dimmed(colour: str, background: str) -> str:
-    """A colour on its way to the background: bars are larger than words, so they are calmer."""
+    """Return a colour blended towards the background: bars are larger than words, so they should
+    be less bright."""
     return Color.parse(colour).blend(Color.parse(background), _BAR_DIMNESS).hex

@@ -47,7 +47,7 @@ def test_the_table_has_a_line_for_each(lenscope: Lenscope) -> None:
         (("--against", "other"), "other needs a second picture"),
         (("--against", "other=nowhere.png"), "nowhere.png: no such picture"),
         (("--against", "noise=1000"), "from 0 to 999"),
-        (("--against", "none", "--no-image"), "--no-image takes it away"),
+        (("--against", "none", "--no-image"), "--no-image leaves it out"),
     ],
 )
 def test_bad_input_is_one_line(lenscope: Lenscope, arguments: tuple[str, ...], words: str) -> None:

@@ -23,7 +23,7 @@ def test_the_bundled_model(lenscope: Lenscope) -> None:
     assert "LlavaForConditionalGeneration" in ended.out
     assert f"model.language_model.layers: {layers} of LlamaDecoderLayer" in ended.out
     assert "model.language_model.norm (LlamaRMSNorm) -> lm_head (Linear)" in ended.out
-    assert f"{layers + 1} of {layers + 1} equal the model cut down" in ended.out
+    assert f"{layers + 1} of {layers + 1} equal the model truncated" in ended.out
     assert ended.out.count("   equal") == layers + 1
 
 
@@ -33,7 +33,7 @@ def test_the_proof_alone_leaves_the_model_uncut(
 ) -> None:
     ended = lenscope("check", "--model", saved("llama"), "--proof-only")
     assert ended.code == 0
-    assert "proof" in ended.out and "cut down" not in ended.out
+    assert "proof" in ended.out and "truncated" not in ended.out
     assert "no chat template" in ended.out
 
 
@@ -74,7 +74,7 @@ def test_a_row_that_is_wrong_and_does_not_say_so(
     ended = lenscope("check", "--model", saved("llama"))
     assert ended.code == 3
     assert "  2   5.0e-01   DIFFERENT" in ended.out
-    assert "do not say so" in ended.err
+    assert "are not marked approximate" in ended.err
 
 
 def test_a_missing_model(lenscope: Lenscope) -> None:

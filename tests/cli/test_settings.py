@@ -187,7 +187,7 @@ def test_resume_reopens_what_was_not_closed_or_else_what_was_kept(
 ) -> None:
     ended = lenscope("--resume")
     assert (ended.code, started) == (2, [])
-    assert ended.err == "lenscope: --resume: there is no session that was left unsaved\n"
+    assert ended.err == "lenscope: --resume: no session was left unsaved\n"
     write_session(SESSION, own_folder(journals_folder()) / "1.json")
     assert lenscope("--resume").code == 0
     assert started[0].session == SESSION
@@ -210,4 +210,4 @@ def test_resume_without_a_terminal_leaves_the_journal_alone(lenscope: Lenscope) 
 def test_resume_and_a_file_are_one_too_many(lenscope: Lenscope, started: list[Startup]) -> None:
     ended = lenscope("--resume", "session.json")
     assert (ended.code, started) == (2, [])
-    assert "leave it or the file out" in ended.err
+    assert "leave out either it or the file" in ended.err

@@ -1,1 +1,1 @@
-"""What each command besides the explorer does, and how commands end and talk."""
+"""The commands other than the explorer, their exit codes and their messages."""

@@ -1,4 +1,5 @@
-"""`lenscope check`: the parts found of a model, their proof, and every row against the oracle."""
+"""`lenscope check`: the model parts that were found, their proof, and every row compared with
+the same model truncated to that many layers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from tui.text.show import display_text
 
 
 def run_check(options: LoadOptions, proof_only: bool) -> int:
-    """Load, print what was found, then one line per row; the exit code.
+    """Load the model, print the parts found, then one line per row; return the exit code.
 
     Raises what loading raises.
     """
@@ -27,24 +28,27 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
         _line(what, how)
     if proof_only:
         return Exit.DONE
-    print("\nrow   off by    the same model cut down to so many layers", flush=True)
+    print("\nrow   off by    the same model truncated to so many layers", flush=True)
     checks = []
     for check in check_rows(loaded.lens, probe_inputs(loaded.model, loaded.processor)):
         checks.append(check)
         gap = "-" if check.difference is None else f"{check.difference:.1e}"
         verdict = "equal" if check.right else check.note or "DIFFERENT"
         if check.difference is None:
-            verdict = "cannot be cut down so far"
+            verdict = "cannot be truncated so far"
         print(f"{check.row:>3}   {gap:<9} {verdict}", flush=True)
     right = sum(check.right for check in checks)
     uncut = sum(check.difference is None for check in checks)
     wrong = sum(check.difference is not None and not check.honest for check in checks)
     print()
-    _line("rows", f"{right} of {len(checks)} equal the model cut down to as many layers")
+    _line("rows", f"{right} of {len(checks)} equal the model truncated to as many layers")
     if uncut:
-        _line("", f"{uncut} could not be compared: the model's code does not run cut down")
+        _line("", f"{uncut} could not be compared: the model's code does not run truncated")
     if wrong:
-        say(f"{wrong} rows differ from the truncated model and do not say so: please report it")
+        say(
+            f"{wrong} rows differ from the truncated model and are not marked approximate: "
+            "please report it"
+        )
         return Exit.MODEL
     return Exit.DONE
 

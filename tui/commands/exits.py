@@ -1,4 +1,4 @@
-"""How the program can end."""
+"""The exit codes of the program."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; part of the command line's contract. What ends by a signal exits with 128 + its
-    number: 129 hang-up, 143 terminated."""
+    """Exit codes; part of the command line's contract. A program ended by a signal exits with
+    128 plus its number: 129 for a hang-up, 143 for a termination."""
 
     DONE = 0
     FAULT = 1
-    """A fault of ours, an output that cannot be written, memory that ran out."""
+    """A bug, an output that cannot be written, or too little memory."""
     USAGE = 2
     """Bad usage or bad input."""
     MODEL = 3

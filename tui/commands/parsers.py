@@ -1,5 +1,5 @@
-"""What each command takes. Whether a flag was given can be told: none has a default of its own
-that the settings could have, too."""
+"""The arguments of each command. A flag that a setting can replace has no default here, so that
+it can be told whether the flag was given."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DEFAULT_PROMPT = "Color of the main object:"
 
 
 def explorer_parser() -> argparse.ArgumentParser:
-    """What `lenscope` takes."""
+    """Return the parser of `lenscope`."""
     parser = argparse.ArgumentParser(
         prog="lenscope",
         description="See what a vision-language model believes after every layer.",
         epilog="`lenscope run` does the same without the explorer; `lenscope check` shows how a "
         "model is read, and proves it; `lenscope config` and `lenscope paths` show the settings "
-        "and where everything lies. Each has its own --help.",
+        "and where all files are. Each has its own --help.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version, help="print the version and leave")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     parser.add_argument(
         "session",
         nargs="?",
@@ -35,10 +35,10 @@ def explorer_parser() -> argparse.ArgumentParser:
     _add_question(parser)
     _add_shared(parser)
     parser.add_argument(
-        "--resume", action="store_true", help="reopen what was not closed, or left unsaved last"
+        "--resume", action="store_true", help="reopen the session not closed, or left unsaved last"
     )
     look = parser.add_argument_group("the explorer's look")
-    look.add_argument("--lite", action="store_true", help="for slow lines: fewer bytes")
+    look.add_argument("--lite", action="store_true", help="send fewer bytes, for slow lines")
     look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
     look.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
     look.add_argument("--theme", metavar="NAME", help="a Textual theme, or `lenscope`")
@@ -46,7 +46,7 @@ def explorer_parser() -> argparse.ArgumentParser:
 
 
 def run_parser() -> argparse.ArgumentParser:
-    """What `lenscope run` takes."""
+    """Return the parser of `lenscope run`."""
     from engine.counterfactuals.grammar import listed
 
     parser = argparse.ArgumentParser(
@@ -57,20 +57,20 @@ def run_parser() -> argparse.ArgumentParser:
     _add_question(parser)
     parser.add_argument("--top-k", type=_top_k, metavar="N", help="tokens per layer (3)")
     parser.add_argument(
-        "--no-norm", action="store_true", help="skip the final norm, as some studies did"
+        "--no-norm", action="store_true", help="skip the final norm, as some studies do"
     )
     parser.add_argument(
         "--against",
         metavar="LIST",
         action="append",
-        help="ask again with something else instead of the picture, each a run of its own: "
-        f"{listed().replace('%', '%%')}; commas between them, repeatable",
+        help="ask again with something else instead of the picture, in a separate run for each: "
+        f"{listed().replace('%', '%%')}; separate them with commas; repeatable",
     )
     parser.add_argument(
         "--read",
         metavar="METHOD[:field=value,...]",
         action="append",
-        help="let a method find out more about the run (`--read list` names them all); repeatable",
+        help="let a method find out more about the run (`--read list` lists all); repeatable",
     )
     parser.add_argument("--json", metavar="FILE", help="write the session here (-: stdout)")
     parser.add_argument(
@@ -81,28 +81,26 @@ def run_parser() -> argparse.ArgumentParser:
 
 
 def check_parser() -> argparse.ArgumentParser:
-    """What `lenscope check` takes."""
+    """Return the parser of `lenscope check`."""
     parser = argparse.ArgumentParser(
         prog="lenscope check",
-        description="Print the parts found of a model, their proof, and every row against the "
-        "same model cut down to its first layers (one pass for every row).",
+        description="Print the parts found in a model, their proof, and every row compared with "
+        "the same model truncated to its first layers (one pass for each row).",
         allow_abbrev=False,
     )
     _add_model(parser)
-    parser.add_argument(
-        "--proof-only", action="store_true", help="leave the comparison of rows out"
-    )
+    parser.add_argument("--proof-only", action="store_true", help="skip the comparison of rows")
     _add_loading(parser)
     return parser
 
 
 def sweep_parser() -> argparse.ArgumentParser:
-    """What `lenscope sweep` takes."""
+    """Return the parser of `lenscope sweep`."""
     parser = argparse.ArgumentParser(
         prog="lenscope sweep",
         description="Ask about every picture of a data set and keep every row, so that "
-        "`lenscope report` can say at which layer what is formed. The same command goes on where "
-        "it was left. Several GPUs: `accelerate launch -m tui sweep ...`.",
+        "`lenscope report` can say at which layer each answer forms. The same command resumes an "
+        "interrupted sweep. Several GPUs: `accelerate launch -m tui sweep ...`.",
         allow_abbrev=False,
     )
     _add_model(parser)
@@ -111,40 +109,45 @@ def sweep_parser() -> argparse.ArgumentParser:
         metavar="DATA",
         required=True,
         help="a folder of pictures, a CLEVR or COCO folder, or a CSV, JSONL, Parquet or Arrow file "
-        "with `picture` (or `image`), and perhaps `prompt`, `answer` and `group`",
+        "with `picture` (or `image`), and optionally `prompt`, `answer` and `group`",
     )
     parser.add_argument(
         "--prompts",
         metavar="P",
-        help="for data without questions of its own: a set of presets (clevr, coco), a file with "
-        "a prompt on every line, or `questions` for CLEVR's own",
+        help="for data that has no questions: a set of presets (clevr, coco), a file with "
+        "one prompt per line, or `questions` for CLEVR's own",
     )
-    parser.add_argument("--out", metavar="DIR", required=True, help="the folder of the results")
+    parser.add_argument("--out", metavar="DIR", required=True, help="the folder for the results")
     parser.add_argument(
         "--main",
         choices=("largest", "nearest"),
         default="largest",
-        help="which object of a CLEVR scene is the main one: the nearest of the large ones "
+        help="which object of a CLEVR scene is the main one: the nearest large one "
         "(largest), or the nearest of all",
     )
     parser.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="items in one pass (what memory holds)"
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="items in one pass (as many as memory holds)",
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="use only the first N pictures"
+    )
     parser.add_argument(
         "--shard",
         type=_shard,
         default=(0, 1),
         metavar="I/N",
-        help="this part of the pictures, 1/N to N/N",
+        help="ask about this part of the pictures, 1/N to N/N",
     )
     parser.add_argument(
-        "--retry", action="store_true", help="ask those again that have failed before"
+        "--retry", action="store_true", help="ask again where asking has failed before"
     )
     parser.add_argument(
         "--no-sharing",
         action="store_true",
-        help="a vision pass for every prompt, not one for every picture",
+        help="run the vision part for every prompt, not once for every picture",
     )
     _add_asking(parser)
     _add_loading(parser)
@@ -152,32 +155,37 @@ def sweep_parser() -> argparse.ArgumentParser:
 
 
 def report_parser() -> argparse.ArgumentParser:
-    """What `lenscope report` takes."""
+    """Return the parser of `lenscope report`."""
     parser = argparse.ArgumentParser(
         prog="lenscope report",
-        description="Show what a sweep found: at which layer what is formed, in which order, what "
-        "is taken for what, how sure the model is; with bootstrap intervals. No model is loaded.",
+        description="Show what a sweep found: at which layer each answer forms, in which order, "
+        "what is confused with what and how sure the model is, with bootstrap intervals. No model "
+        "is loaded.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of a sweep")
     parser.add_argument("--against", metavar="DIR", help="another sweep to compare with")
     parser.add_argument(
-        "--write", action="store_true", help="also Markdown, figures and numbers, in DIR/report"
+        "--write",
+        action="store_true",
+        help="also write Markdown, figures and numbers to DIR/report",
     )
-    parser.add_argument("--out", metavar="FOLDER", help="the same into this folder")
+    parser.add_argument("--out", metavar="FOLDER", help="write them to this folder instead")
     parser.add_argument(
         "--export",
         choices=("csv", "parquet"),
-        help="also every row of every item, as a table (Parquet: pip install 'lenscope[report]')",
+        help="also write every row of every item (Parquet: pip install 'lenscope[report]')",
     )
     parser.add_argument(
-        "--figures", choices=("svg", "png", "none"), help="how they are drawn, if written (svg)"
+        "--figures", choices=("svg", "png", "none"), help="format of the figures (svg)"
     )
     parser.add_argument("--top-k", type=_top_k, default=3, metavar="K", help="of entry (3)")
     parser.add_argument(
-        "--samples", type=_positive, default=1000, metavar="N", help="of the bootstrap (1000)"
+        "--samples", type=_positive, default=1000, metavar="N", help="bootstrap samples (1000)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the bootstrap (0)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="seed of the bootstrap (0)"
+    )
     return parser
 
 
@@ -195,13 +203,15 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     asking = _add_asking(parser)
-    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="of noise (0)")
+    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of noise (0)")
     _add_loading(parser)
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> Any:
-    asking = parser.add_argument_group("how it is asked")
-    asking.add_argument("--raw", action="store_true", help="the text as typed, no chat template")
+    asking = parser.add_argument_group("how the question is asked")
+    asking.add_argument(
+        "--raw", action="store_true", help="send the text as typed, without chat template"
+    )
     asking.add_argument("--system", metavar="TEXT", help="a system turn")
     asking.add_argument("--prefix", metavar="TEXT", default="", help="the answer's beginning")
     return asking
@@ -215,7 +225,9 @@ def _add_loading(parser: argparse.ArgumentParser) -> None:
         choices=DEVICE_MAPS,
         help="spread over the GPUs and, where they are full, main memory (accelerate)",
     )
-    loading.add_argument("--dtype", choices=DTYPES, help="the weights' type in memory (auto)")
+    loading.add_argument(
+        "--dtype", choices=DTYPES, help="data type of the weights in memory (auto)"
+    )
     loading.add_argument("--quantize", choices=("8bit", "4bit"), help="with bitsandbytes")
     loading.add_argument("--revision", metavar="R", help="a branch, tag or commit on the hub")
     loading.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept")
@@ -228,11 +240,11 @@ def _add_loading(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_parser(name: str) -> argparse.ArgumentParser:
-    """What `lenscope config` and `lenscope paths` take: nothing."""
+    """Return the parser of `lenscope config` or `lenscope paths`, which take no arguments."""
     what = {
-        "config": "Print every setting, its value and where it comes from, as TOML that can be put "
+        "config": "Print every setting, its value and its source, as TOML that can be put "
         "into config.toml.",
-        "paths": "Print where configuration, sessions, models and samples lie, and what is there.",
+        "paths": "Print where configuration, sessions, models and samples are, and what is there.",
     }
     return argparse.ArgumentParser(
         prog=f"lenscope {name}", description=what[name], allow_abbrev=False
@@ -240,7 +252,7 @@ def settings_parser(name: str) -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """`--version`, looked up only when asked for."""
+    """Prints the version, which is looked up only when it is asked for."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(nargs=0, **options)
@@ -275,7 +287,7 @@ def _positive(text: str) -> int:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """Its index, counted from 0, and how many there are."""
+    """Return the index of a shard, counted from 0, and the number of shards."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     index, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= index <= count:

@@ -1,4 +1,4 @@
-"""`lenscope report`: what a sweep shows, on the terminal, as Markdown with figures, as numbers.
+"""`lenscope report`: what a sweep found, on the terminal, as Markdown with figures, and as numbers.
 
 No model is loaded and torch is not imported.
 """
@@ -32,20 +32,20 @@ from tui.sharing.report_lines import report_lines
 from tui.sharing.report_markdown import report_markdown
 
 PIPED_WIDTH = 160
-"""Wide enough that no table is folded."""
+"""Wide enough that no table has to be folded."""
 REPORT = "report"
-"""The folder inside a sweep's where a report goes."""
+"""The folder, within a sweep's folder, to which a report is written."""
 
 
 @dataclass(frozen=True)
 class ReportOrder:
-    """What the command line asks for."""
+    """The options of `lenscope report`."""
 
     folder: str
     against: str | None = None
     out: str | None = None
     write: bool = False
-    """Write the report, not only show it; `out` says where."""
+    """Whether to write the report as well as show it; `out` says where."""
     figures: str | None = "svg"
     export: str | None = None
     top_k: int = 3
@@ -54,7 +54,10 @@ class ReportOrder:
 
 
 def run_report(order: ReportOrder) -> int:
-    """Compute, show, and write; the exit code. Raises BadInput for folders without results."""
+    """Compute, show and write a report; return the exit code.
+
+    Raises BadInput for folders without results.
+    """
     results = read_results(order.folder)
     findings = find(results, order.top_k, order.samples, order.seed)
     comparison = None
@@ -65,20 +68,20 @@ def run_report(order: ReportOrder) -> int:
     show(_report(findings, comparison, rows_that_fit(width)), width)
     failed, _ = count_failures(user_path(order.folder))
     if failed:
-        say(f"{failed:,} could not be asked: {order.folder}/{FAILURES} says why")
+        say(f"{failed:,} could not be asked: see {order.folder}/{FAILURES}")
     if order.write or order.out or order.export:
         return _write(order, findings, comparison)
     return Exit.DONE
 
 
 def page_width() -> int:
-    """The terminal's, or a wide one where nothing is shown at once."""
+    """Return the terminal's width, or a wide one where stdout is no terminal."""
     wide = (PIPED_WIDTH, 24)
     return shutil.get_terminal_size(wide).columns if sys.stdout.isatty() else PIPED_WIDTH
 
 
 def show(shown: Sequence[Section], width: int) -> None:
-    """Print sections; plain where stdout is no terminal."""
+    """Print sections, without colours where stdout is no terminal."""
     from rich.console import Console
 
     console = Console(width=width, highlight=False)

@@ -1,6 +1,6 @@
-"""`lenscope run`: the explorer's question, records and file without the explorer.
+"""`lenscope run`: one question asked without the explorer, with the same records and session file.
 
-stdout is data (a table, or the session as JSON), stderr is talk.
+Data (a table, or the session as JSON) goes to stdout, messages go to stderr.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def run_headless(
     lists_methods: bool = False,
     seed: int = 0,
 ) -> int:
-    """Load, ask, read, print; the exit code.
+    """Load a model, ask the question, read with methods and print; return the exit code.
 
-    `picture_if_any`: the bundled picture if the model takes any. `against`: what to put instead of
-    the picture, each as a run of its own. `reads`: what methods are asked about the run; what they
-    need to be compared with is asked as well, noise from `seed`. `lists_methods`: print what each
-    method can do here, and ask nothing.
+    `picture_if_any`: use the bundled picture if the model takes pictures. `against`: what to show
+    instead of the picture, each in a run of its own. `reads`: what to ask of methods; the runs that
+    they compare with are asked as well, with noise from `seed`. `lists_methods`: print what each
+    method can do with this model, and ask nothing.
 
     Raises what loading and asking raise.
     """
@@ -103,7 +103,8 @@ def run_headless(
 
 
 def methods_lines(subject: Subject) -> list[str]:
-    """A line a method: what it takes, and what it finds, or why it cannot be used here."""
+    """Return one line per method: its arguments, and what it finds or why it cannot be used
+    here."""
     from engine.methods.registry import method_names, method_of
     from engine.methods.requests import described
 
@@ -127,8 +128,10 @@ def _with_bundled_picture(question: Question, loaded: LoadedModel) -> Question:
 
 
 def _ask_against(asked: AskedRun, counterfactuals: Sequence[Counterfactual], prints: bool) -> None:
-    """Ask without the picture, and say how each run differs. Raises BadInput where none can be
-    asked."""
+    """Ask without the picture and print how each run differs.
+
+    Raises BadInput where none can be asked.
+    """
     asked.ask_against(counterfactuals)
     for run, comparison in zip(asked.others, asked.comparisons, strict=True):
         if comparison.unavailable is not None:
@@ -142,7 +145,8 @@ def _ask_against(asked: AskedRun, counterfactuals: Sequence[Counterfactual], pri
 
 
 def _read(asked: AskedRun, requests: Sequence[Request], prints: bool) -> Exit:
-    """Let each method read; those that cannot have a line each, and the others are done."""
+    """Let each method read. A method that cannot gets a line on stderr, and the others still
+    run."""
     from engine.methods.registry import method_for
 
     code = Exit.DONE
@@ -167,7 +171,7 @@ def _read(asked: AskedRun, requests: Sequence[Request], prints: bool) -> Exit:
 
 
 class RunningTable:
-    """Prints rows as they are read: plain text, no colour, sized to the terminal."""
+    """Prints rows as they are read, as plain text that fits the terminal."""
 
     def __init__(self, top_k: int) -> None:
         width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
@@ -178,15 +182,15 @@ class RunningTable:
         )
 
     def start(self, run: Run) -> None:
-        """The question, then the head of the table."""
+        """Print the question and the head of the table."""
         _print(*self._lines.start(run))
 
     def add(self, rows: Sequence[LayerReading]) -> None:
-        """One line per row."""
+        """Print one line per row."""
         _print(*(self._lines.row(row) for row in rows))
 
     def end(self, run: Run) -> None:
-        """The answer and the proof."""
+        """Print the answer and the proof."""
         _print(*self._lines.end(run))
 
 
@@ -211,7 +215,7 @@ def _write(
 
 
 def _cannot_be_written(name: str) -> str | None:
-    """Why this file cannot be written, seen before a model is loaded."""
+    """Return why this file cannot be written, or None; checked before a model is loaded."""
     try:
         path = user_path(name)
         if path.is_dir():

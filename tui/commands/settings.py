@@ -1,4 +1,4 @@
-"""`lenscope config` and `lenscope paths`: which settings hold, and where everything lies."""
+"""`lenscope config` and `lenscope paths`: the settings in effect, and where files are."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from tui.text.show import plain_line
 
 
 def run_config(themes: NamesOf | None = None) -> Exit:
-    """Print every setting as TOML that can be put into config.toml: what is not set there or in the
-    environment is commented out."""
+    """Print every setting as TOML that can be put into config.toml; what is not set there or in
+    the environment is commented out."""
     loaded = load_settings(themes=themes)
     _never_fail_to_print()
     remembered = Remembered.load() if loaded.settings.remember else Remembered()
     print(f"# {plain_line(str(config_file()))}{_what_is_there(config_file())}")
-    print(f"# A variable {variable_of('theme')} and the like comes before the file, a flag before")
-    print("# both. What is commented out is not set here.")
+    print(f"# Variables such as {variable_of('theme')} override this file; flags override both.")
+    print("# Commented lines are not set.")
     for variable in strange_variables(os.environ):
-        print(f"# {plain_line(variable)} sets nothing: there is no such variable.")
+        print(f"# {plain_line(variable)} sets nothing: no setting has this name.")
     for setting in fields():
         name = setting.name
         source = loaded.sources.get(name)
@@ -48,10 +48,10 @@ def run_config(themes: NamesOf | None = None) -> Exit:
             print(f"# from {plain_line(source)}")
             _print_setting(name, getattr(loaded.settings, name), "")
         elif chosen_last is not None:
-            print("# as chosen last; remembered")
+            print("# the last one chosen, remembered")
             _print_setting(name, chosen_last, "# ")
         elif name in _EXAMPLES:
-            print("# not set; it could be")
+            print("# not set; for example")
             _print_setting(name, _EXAMPLES[name], "# ")
         else:
             print("# the default")
@@ -69,7 +69,7 @@ def _print_setting(name: str, value: Any, sign: str) -> None:
 
 
 def run_paths() -> Exit:
-    """Print where configuration, sessions, models and samples lie, and what is there."""
+    """Print where configuration, sessions, models and samples are, and what is there."""
     import samples
 
     _never_fail_to_print()
@@ -90,8 +90,8 @@ def run_paths() -> Exit:
 
 
 def _model_cache() -> Path:
-    """Where models from the hub are kept."""
-    with contextlib.suppress(BadInput, OSError):  # what is wrong there, other commands say
+    """Return the folder in which models from the hub are cached."""
+    with contextlib.suppress(BadInput, OSError):  # other commands report what is wrong
         given = load_settings().settings.cache_dir
         if given:
             return user_path(given)
@@ -119,7 +119,7 @@ _EXAMPLES: Final = {
     "cache_dir": "/path/to/cache",
     "presets_file": "/path/to/prompts.toml",
 }
-"""What a setting without a default could be."""
+"""An example value for every setting without a default."""
 
 _DEFAULTS: Final = {
     "prompt": DEFAULT_PROMPT,
@@ -130,7 +130,7 @@ _DEFAULTS: Final = {
     "plot": "probability",
     "copy_format": "tsv",
 }
-"""What holds where a setting and what is remembered leave it open."""
+"""The values used where neither a setting nor what is remembered decides."""
 
 
 def _toml(value: Any) -> str:
@@ -145,7 +145,7 @@ def _toml(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text in quotes, with nothing in it that a terminal would act on."""
+    """Return a string in quotes, without anything that a terminal would act on."""
     return f'"{"".join(map(_escaped, text))}"'
 
 
@@ -167,6 +167,6 @@ def _escaped(character: str) -> str:
 
 
 def _never_fail_to_print() -> None:
-    """A path may hold letters that this terminal's encoding has not."""
+    """Escape on output: a path may hold letters that this terminal's encoding lacks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

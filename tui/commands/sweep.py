@@ -1,6 +1,7 @@
-"""`lenscope sweep`: the same questions about many pictures, into a folder.
+"""`lenscope sweep`: ask the same questions about many pictures and write the results to a folder.
 
-stderr is talk: a bar with rate, time left and failures on a terminal, else a line now and then.
+Messages go to stderr: on a terminal a bar with rate, time left and failures, else a line now and
+then.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
 
 OWN_QUESTIONS = "questions"
 QUIET_SECONDS = 10.0
-"""Between two lines where stderr is no terminal."""
+"""Seconds between two lines where stderr is no terminal."""
 _MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class SweepOrder:
-    """What the command line asks for."""
+    """The options of `lenscope sweep`."""
 
     data: str
     prompts: str | None
@@ -54,23 +55,24 @@ class SweepOrder:
     batch_size: int | None = None
     limit: int | None = None
     shard: tuple[int, int] = (0, 1)
-    """Counted from 0."""
+    """Index, counted from 0, and number of shards."""
     retry: bool = False
     reuse_vision: bool = True
     presets_file: Path | None = None
 
 
 def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
-    """Open the data, load the model, ask; the exit code.
+    """Open the data, load the model and ask; return the exit code.
 
-    Raises what opening, loading and asking raise, BadInput for results of another sweep.
+    Raises what opening, loading and asking raise, and BadInput where the folder has the results of
+    another sweep.
     """
     own = order.prompts == OWN_QUESTIONS
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
     source = open_source(order.data, prompts, order.main, own)
     with this_process(on_cpu=options.device == "cpu") as process:
         if process.count > 1 and options.device_map:
-            raise BadInput("--device-map: each of several processes has one device of its own")
+            raise BadInput("--device-map: with several processes, each has a single device")
         if process.count > 1 and options.device in ("auto", "cuda"):
             options = structs.replace(options, device=process.device)
         if process.index == 0:
@@ -80,7 +82,7 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
 
 
 def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
-    """The prompts of a set of presets, or the lines of a file. Raises BadInput."""
+    """Return the prompts of a set of presets, or the lines of a file. Raises BadInput."""
     presets = read_presets(order.presets_file)
     found = [preset.prompt for preset in presets if preset.group == name]
     if not found:
@@ -90,20 +92,20 @@ def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
             is_file = False
         if not is_file:
             sets = ", ".join(dict.fromkeys(preset.group for preset in presets))
-            raise BadInput(f"--prompts {name}: no such set of presets ({sets}), and no file")
+            raise BadInput(f"--prompts {name}: neither a set of presets ({sets}) nor a file")
         data = read_file(name, "file of prompts", _MOST_BYTES)
         try:
             lines = data.decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
-            raise BadInput(f"{name}: no UTF-8 text ({error.reason})") from None
+            raise BadInput(f"{name}: not UTF-8 text ({error.reason})") from None
         found = [line.strip() for line in lines if line.strip()]
     if not found:
-        raise BadInput(f"--prompts {name}: no prompts in it")
+        raise BadInput(f"--prompts {name}: it has no prompts")
     return tuple(Prompt(text, text.rstrip(" :?")) for text in dict.fromkeys(found))
 
 
 def questions_of(source: Source) -> str:
-    """How much there is, in words."""
+    """Return how many questions and pictures the data has, in words."""
     questions = counted(source.item_count, "question")
     return f"{questions} about {counted(source.picture_count, 'picture')}"
 
@@ -159,12 +161,12 @@ def _run(
         say(with_flags(f"{name}{topic}: {note}", remedies))
     say(f"{name}asked {done.done:,} now; {_kept(store.folder)}")
     if done.done:
-        say(f"{name}`lenscope report {order.out}` says what they show")
+        say(f"{name}`lenscope report {order.out}` shows what they say")
     return Exit.DONE if done.done or not done.failed else Exit.FAULT
 
 
 def _kept(folder: Path) -> str:
-    """What a folder holds, in words."""
+    """Return how many results a folder holds, in words."""
     from engine.sweeps.store import count_failures, count_items
 
     failed, same = count_failures(folder)
@@ -178,7 +180,7 @@ def _kept(folder: Path) -> str:
 
 
 def _refuse_early(out: str, described: Sweep) -> None:
-    """See without a model whether the results in a folder are another sweep's."""
+    """Refuse a folder with another sweep's results before a model is loaded. Raises BadInput."""
     from engine.sweeps.store import SWEEP, read_sweep, refuse_another
 
     try:
@@ -186,14 +188,14 @@ def _refuse_early(out: str, described: Sweep) -> None:
         if not (folder / SWEEP).is_file():
             return
     except (OSError, ValueError):
-        return  # the store says what is wrong with it
+        return  # the store reports what is wrong with it
     refuse_another(folder, read_sweep(folder), described, model=False)
 
 
 @contextmanager
 def leaving_cleanly() -> Iterator[None]:
-    """A hang-up or a terminate ends the program as an exception does: the bar is taken away, and
-    what is written is whole."""
+    """Turn a hang-up or a termination into an exception: the bar is removed, and what has been
+    written stays whole."""
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -207,7 +209,7 @@ def leaving_cleanly() -> Iterator[None]:
 
 
 def _described(question: Question, source: Source) -> Sweep:
-    """All that is known without a model."""
+    """Return what is known of the sweep before a model is loaded."""
     prompts = [task.prompt for picture in islice(source.listing, 20) for task in picture.tasks]
     return Sweep(
         created=now(),
@@ -242,7 +244,7 @@ def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Swee
 
 
 def _nothing(stage: str, fraction: float | None) -> None:
-    """Only one of several processes talks while the model loads."""
+    """Ignore progress: only one of several processes reports it while the model loads."""
 
 
 @contextmanager
@@ -283,7 +285,7 @@ def _shown(first: Progress, name: str) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Lines:
-    """A line now and then, for logs."""
+    """Prints a line now and then, for logs."""
 
     def __init__(self, name: str) -> None:
         self._name = name

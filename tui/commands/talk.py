@@ -1,4 +1,4 @@
-"""What the commands say on stderr while stdout holds their data."""
+"""The messages that commands print on stderr while stdout carries their data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """One line."""
+    """Print one line."""
     print(f"lenscope: {display_text(text, spaces=False)}", file=sys.stderr, flush=True)
 
 
 def progress(stage: str, fraction: float | None) -> None:
-    """What is being done, over the last such line; nothing where stderr is no terminal."""
+    """Show the current stage in place of the last one; print nothing where stderr is no
+    terminal."""
     if sys.stderr.isatty():
         share = "" if fraction is None else f" {fraction:.0%}"
         print(f"\r\x1b[K{display_text(stage, spaces=False)}{share} …", end="", file=sys.stderr)
@@ -25,13 +26,13 @@ def progress(stage: str, fraction: float | None) -> None:
 
 
 def clear_progress() -> None:
-    """Take the line of `progress` away."""
+    """Clear the line of `progress`."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def model_line(loaded: LoadedModel) -> str:
-    """The model in one line: what it is, where it runs, how its rows are read."""
+    """Return the model in one line: its class, its device and how its rows are read."""
     card = loaded.card
     return (
         f"{card.name} ({card.class_name}, {len(loaded.lens.layers)} layers, {card.dtype}, "

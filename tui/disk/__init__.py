@@ -1,1 +1,1 @@
-"""What is read from and written to the disk."""
+"""Reading from and writing to the disk."""

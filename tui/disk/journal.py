@@ -1,7 +1,7 @@
-"""The session of an explorer that runs, on the disk all the while: what kill -9 leaves behind.
+"""The journal: the session of a running explorer on the disk, which survives even kill -9.
 
 Each explorer writes a file of its own and holds a lock beside it as long as it lives. A journal
-whose lock is free belongs to an explorer that was killed; it is offered to the next one.
+whose lock is free belongs to an explorer that was killed; it is offered at the next start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tui.disk.paths import free_path, journals_folder, own_folder, sessions_fold
 
 
 class Journal:
-    """Writes the newest session in a thread of its own, never two at once."""
+    """Writes the newest session in a separate thread, one write at a time."""
 
     def __init__(self) -> None:
         self._file: Path | None = None
@@ -31,7 +31,7 @@ class Journal:
         self._closed = False
 
     def write(self, session: Session) -> None:
-        """Put this session on the disk soon; never waits."""
+        """Write this session soon, without waiting."""
         with self._changed:
             if self._closed:
                 return
@@ -41,7 +41,8 @@ class Journal:
                 threading.Thread(target=self._write_newest, daemon=True).start()
 
     def close(self, *, discard: bool, seconds: float = 2.0) -> None:
-        """End the journal, without its file if all that it holds lies elsewhere."""
+        """Close the journal; with `discard`, delete its file, because everything in it is saved
+        elsewhere."""
         with self._changed:
             self._closed = True
             self._newest = None
@@ -65,22 +66,24 @@ class Journal:
                 self._changed.notify_all()
             if session is None:
                 return
-            # A disk that refuses is told of when the session is saved; a journal only tries.
+            # Saving the session reports disk errors; the journal only tries.
             with contextlib.suppress(LenscopeError, OSError, MemoryError):
                 write_session(session, self._own_file())
 
     def _own_file(self) -> Path:
         if self._file is None:
             file, self._lock = _new_file()
-            with contextlib.suppress(OSError):  # a drive without locks; nobody is offered these
+            with contextlib.suppress(
+                OSError
+            ):  # a drive without locks; its journals are not offered
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._file = file
         return self._file
 
 
 def _new_file() -> tuple[Path, int]:
-    """A journal's path and its lock, both of nobody else: machines that share a home may have
-    equal process ids."""
+    """Return a unique journal path and its lock: machines that share a home may have equal
+    process ids."""
     folder = own_folder(journals_folder())
     stem = f"{stamp()}-{os.getpid()}"
     while True:
@@ -99,7 +102,8 @@ class Orphan:
 
 
 def newest_orphan() -> Orphan | None:
-    """Return the newest journal of an explorer that lives no more; damaged ones are left alone."""
+    """Return the newest journal of an explorer that no longer runs, or None; damaged ones are
+    left alone."""
     from engine.sessions import read_session
 
     with contextlib.suppress(OSError):
@@ -114,8 +118,8 @@ def newest_orphan() -> Orphan | None:
 
 
 def retire(orphan: Orphan) -> Path | None:
-    """Move a journal to the sessions that were kept, so that it is not offered again; return where
-    it lies, or None where that cannot be done."""
+    """Move a journal to the kept sessions, so that it is not offered again; return its new path,
+    or None where it cannot be moved."""
     with contextlib.suppress(OSError):
         kept = free_path(own_folder(sessions_folder()), orphan.path.stem)
         orphan.path.rename(kept)
@@ -125,7 +129,7 @@ def retire(orphan: Orphan) -> Path | None:
 
 
 def newest_kept() -> Path | None:
-    """Return the newest session that was kept when an explorer was left."""
+    """Return the newest session that was kept when an explorer was closed, or None."""
     with contextlib.suppress(OSError):
         return next(iter(_newest_first(sessions_folder())), None)
     return None
@@ -136,7 +140,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _written_at(path: Path) -> float:
-    with contextlib.suppress(OSError):  # gone meanwhile
+    with contextlib.suppress(OSError):  # deleted meanwhile
         return path.stat().st_mtime
     return 0.0
 
@@ -146,12 +150,12 @@ def _lock_of(journal: Path) -> Path:
 
 
 def _is_held(journal: Path) -> bool:
-    """Whether the explorer that writes a journal lives."""
+    """Return whether the explorer that writes a journal still runs."""
     try:
         descriptor = os.open(_lock_of(journal), os.O_RDWR)
     except FileNotFoundError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Keeps the journal up with the session: soon after every change, the newest is on the disk."""
+"""Keeps the journal up to date: soon after every change the newest session is on the disk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tui.disk.journal import Journal
 from tui.state.view_state import ViewState
 
 JOURNAL_SECONDS: Final = 1.0
-"""What is new on the screen is on the disk so much later."""
+"""Seconds until a change is written to the disk."""
 
 
 class JournalKeeper:
-    """Follows the state's revision."""
+    """Writes the journal whenever the state's revision has changed."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class JournalKeeper:
         *,
         autosave: bool,
     ) -> None:
-        """`row` returns where the cursor is; `later` calls something after so many seconds."""
+        """`row` returns the cursor's row; `later` calls a function after so many seconds."""
         self._state = state
         self._row = row
         self._later = later
@@ -34,7 +34,8 @@ class JournalKeeper:
             state.when_revised(self._revised)
 
     def close(self, *, discard: bool) -> None:
-        """End the journal, without its file if all that it holds lies elsewhere."""
+        """Close the journal; with `discard`, delete its file, because everything in it is saved
+        elsewhere."""
         self._closed = True
         self._journal.close(discard=discard)
 

@@ -1,4 +1,4 @@
-"""How the program is left: by a key or by a signal, nothing that is unsaved is lost."""
+"""Leaving the program by a key or by a signal, without losing anything unsaved."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tui.disk.saving import keep_unsaved
 from tui.state.view_state import ViewState
 
 PATIENCE_SECONDS: Final = 5.0
-"""After a signal the program ends within this time, whatever the terminal does."""
+"""After a signal the program ends within this time, even if the terminal does not respond."""
 
 
 class Leaving:
-    """Keeps what no file holds, once."""
+    """Saves, once, what no file holds yet."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Leaving:
         remembered: Remembered,
         stop: Callable[[], None],
     ) -> None:
-        """`row` returns where the cursor is; `stop` stops the worker."""
+        """`row` returns the cursor's row; `stop` stops the worker."""
         self._state = state
         self._row = row
         self._journal = journal
@@ -40,24 +40,25 @@ class Leaving:
         self._left = False
         self.kept_well = True
         self.last_words: str | None = None
-        """To be printed when the terminal is ours no more."""
+        """A line to print after the explorer has released the terminal."""
         self.orphan: Orphan | None = None
         """The session of an explorer that was killed; offered once."""
 
     def offer(self, orphan: Orphan, key: str) -> None:
-        """Offer a session that was not closed; this key reopens it."""
+        """Offer a session that was not closed; `key` reopens it."""
         self.orphan = orphan
         session = orphan.session
         runs = count_of_runs(len(session.runs)) + _clock_time(session.saved)
         self._state.offer = f"a session of {runs} was not closed: {key} reopens it"
 
     def catch_signals(self, leave: Callable[[int], None]) -> None:
-        """A hang-up or a terminate keeps what is unsaved, and then leaves with an exit code."""
+        """On a hang-up or a termination, keep what is unsaved and then leave with the exit code."""
         loop = asyncio.get_running_loop()
 
         def caught(number: int, _frame: object) -> None:
-            # Not a handler of the loop's: when the line drops, the loop may be stuck writing to a
-            # terminal that has gone, and what is unsaved must be kept all the same.
+            # This is not a handler of the event loop: when the line drops, the loop may
+            # be stuck writing to a terminal that is gone, and unsaved runs must be kept
+            # all the same.
             if self.keep():
                 code = 128 + number
                 loop.call_soon_threadsafe(leave, code)
@@ -69,15 +70,15 @@ class Leaving:
             signal.signal(number, caught)
 
     def keep(self) -> bool:
-        """Stop the worker and keep unsaved runs; return False where that has been done before."""
-        if self._left:  # a hang-up is often followed by a terminate
+        """Stop the worker and keep unsaved runs; return False if that was done already."""
+        if self._left:  # a hang-up is often followed by a termination
             return False
         self._left = True
         self._stop()
         self.last_words, self.kept_well = keep_unsaved(self._state, self._row())
         self._journal.close(discard=self.kept_well)
         if self.orphan is not None:
-            retire(self.orphan)  # offered once; it stays among the kept sessions
+            retire(self.orphan)  # it is offered once and stays among the kept sessions
         self._remembered.settle(0.5)
         return True
 
@@ -88,7 +89,7 @@ def count_of_runs(count: int) -> str:
 
 
 def _clock_time(saved: str) -> str:
-    """When that was, where this is."""
+    """Return the time of a stamp on the local clock."""
     try:
         return f" from {datetime.fromisoformat(saved).astimezone():%H:%M}"
     except ValueError:

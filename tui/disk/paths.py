@@ -1,4 +1,4 @@
-"""Where configuration, sessions and what is remembered lie."""
+"""The paths of configuration, sessions and remembered choices."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from platformdirs.unix import Unix
 
 _FOLDERS: Final = Unix("lenscope")
-"""The XDG folders on every system, macOS among them, as terminal programs have it. The environment
-is read when a folder is asked for."""
+"""XDG folders on every system, including macOS, as is usual for terminal programs. The
+environment is read each time a folder is asked for."""
 
 
 def state_folder() -> Path:
-    """Return `$XDG_STATE_HOME/lenscope`, where sessions and what is remembered go."""
+    """Return `$XDG_STATE_HOME/lenscope`, the folder of sessions and remembered choices."""
     return _FOLDERS.user_state_path
 
 
@@ -25,17 +25,17 @@ def config_file() -> Path:
 
 
 def sessions_folder() -> Path:
-    """Return where sessions go that were not saved."""
+    """Return the folder in which unsaved sessions are kept."""
     return state_folder() / "sessions"
 
 
 def journals_folder() -> Path:
-    """Return where the explorers that run keep their sessions meanwhile."""
+    """Return the folder of the journals of running explorers."""
     return state_folder() / "journals"
 
 
 def own_folder(folder: Path) -> Path:
-    """Make a folder of the state, and those above it, readable by nobody else."""
+    """Create a folder of the state and its parents, readable only by the user."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for made in {folder, state_folder()}:
         if made.is_dir() and made.stat().st_uid == os.getuid():
@@ -44,25 +44,25 @@ def own_folder(folder: Path) -> Path:
 
 
 def kept_session_path() -> Path:
-    """Return a new path for runs that were not saved when the explorer was left.
+    """Return a new path for runs that were unsaved when the explorer closed.
 
-    Two explorers that leave within the same second get different names.
+    Two explorers that close within the same second get different paths.
     """
     return free_path(own_folder(sessions_folder()), stamp())
 
 
 def stamp() -> str:
-    """Return the time as it is written in file names."""
+    """Return the current time in the form used in file names."""
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def new_session_path() -> Path:
-    """Return where ctrl+s saves a session that has no file yet."""
+    """Return the path to which a session that has no file yet is saved."""
     return free_path(Path.cwd(), f"lenscope-{stamp()}")
 
 
 def short_path(path: Path) -> str:
-    """Return a path as it is shown: relative to the working directory, or with a tilde."""
+    """Return a path for display: relative to the working directory, or with a tilde."""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         try:
             return prefix + str(path.relative_to(base))

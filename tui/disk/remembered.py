@@ -1,6 +1,7 @@
-"""What the explorer remembers from one start to the next: looks, recent pictures and models.
+"""What the explorer remembers from one start to the next: theme, columns, recent pictures and
+models.
 
-A file in the state folder, of which nothing is essential: damaged, it is forgotten.
+It is one file in the state folder. Nothing in it is essential: a damaged file is ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Text = Annotated[str, Meta(max_length=_MOST_CHARACTERS)]
 
 
 class Memory(Struct, frozen=True, omit_defaults=True):
-    """What the file holds."""
+    """The contents of the file."""
 
     version: int = 1
     theme: Text | None = None
@@ -39,19 +40,20 @@ class Memory(Struct, frozen=True, omit_defaults=True):
     plot: Text | None = None
     copy_format: Text | None = None
     pictures: tuple[Text, ...] = ()
-    """Absolute paths, the newest first."""
+    """Absolute paths, newest first."""
     models: tuple[Text, ...] = ()
-    """Hub ids and folders, the newest first."""
+    """Hub ids and folders, newest first."""
 
 
 Change = Callable[[Memory], Memory]
 
 
 class Remembered:
-    """Reads once, and writes each change at once, merged with what others have written."""
+    """Reads the file once, and writes each change at once, merged with what other explorers have
+    written."""
 
     def __init__(self, memory: Memory | None = None, *, writes: bool = False) -> None:
-        """Nothing is written, unless asked for."""
+        """Without `writes` nothing goes to the disk."""
         self._memory = memory or Memory()
         self._writes = writes
         self._changes: queue.Queue[Change] = queue.Queue()
@@ -59,7 +61,7 @@ class Remembered:
 
     @classmethod
     def load(cls) -> Remembered:
-        """Return what has been remembered; it will remember more."""
+        """Return what has been remembered; changes to it are written to the disk."""
         return cls(_read(_file()), writes=True)
 
     @property
@@ -74,12 +76,12 @@ class Remembered:
 
     @property
     def plot(self) -> str | None:
-        """The measure that was plotted last."""
+        """The name of the measure that was plotted last."""
         return self._memory.plot
 
     @property
     def copy_format(self) -> str | None:
-        """The format that was copied last."""
+        """The format that was last used for copying."""
         return self._memory.copy_format
 
     @property
@@ -100,7 +102,7 @@ class Remembered:
         plot: str | None = None,
         copy_format: str | None = None,
     ) -> None:
-        """Remember what has been chosen."""
+        """Remember the choices that are not None."""
 
         def change(memory: Memory) -> Memory:
             return replace(
@@ -126,7 +128,7 @@ class Remembered:
             self._change(lambda memory: _with_model(memory, known))
 
     def settle(self, seconds: float) -> bool:
-        """Wait until everything is on the disk, at most so long; return whether it is."""
+        """Wait at most `seconds` until everything is on the disk; return whether it is."""
         end = monotonic() + seconds
         while self._changes.unfinished_tasks:
             if monotonic() > end:
@@ -139,7 +141,7 @@ class Remembered:
         if self._writes:
             self._changes.put(change)
             if self._writer is None:
-                # Not in the app's own thread: a home on a network drive may be slow.
+                # This must not run in the app's thread: a home on a network drive may be slow.
                 self._writer = threading.Thread(target=self._write_all, daemon=True)
                 self._writer.start()
 
@@ -172,7 +174,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _can_be_kept(text: str) -> bool:
-    """Names of files may be no UTF-8; JSON is, and the file must be readable again."""
+    """Return whether a name can be written as UTF-8: file names need not be, but JSON is."""
     return len(text) <= _MOST_CHARACTERS and storable(text) == text
 
 
@@ -194,7 +196,8 @@ def _read(file: Path) -> Memory:
 
 
 def _write(change: Change) -> None:
-    """Read, change and write under a lock, so that two explorers forget nothing of each other."""
+    """Read, change and write the file under a lock, so that no explorer overwrites another's
+    changes."""
     with contextlib.suppress(OSError), _locked():
         write_file(_file(), msgspec.json.encode(change(_read(_file()))))
 

@@ -1,4 +1,4 @@
-"""Writing the session: on request, and when the explorer is left, however that happens."""
+"""Writing the session on request, and when the explorer closes for whatever reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui.text.show import plain_line
 
 
 def save_session(state: ViewState, row: int) -> None:
-    """Write the session to its file, or to a new one in the working directory, and say so."""
+    """Write the session to its file, or to a new one in the working directory, and say where."""
     session = state.session(row=row, with_live=False)
     if not session.runs:
         state.say("nothing to save yet: r runs the question")
@@ -27,8 +27,10 @@ def save_session(state: ViewState, row: int) -> None:
 
 
 def keep_unsaved(state: ViewState, row: int) -> tuple[str | None, bool]:
-    """Write runs that no file holds to the state folder; return a line about it, or None where
-    there was nothing to keep, and whether all went well."""
+    """Write unsaved runs to the state folder.
+
+    Returns a line about it, or None where there was nothing to keep, and whether it succeeded.
+    """
     if not state.unsaved:
         return None, True
     try:

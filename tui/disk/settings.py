@@ -1,4 +1,4 @@
-"""The user's settings: `config.toml`, then the environment; flags come on top in `tui.cli`."""
+"""The user's settings: `config.toml`, overridden by the environment. `tui.cli` adds the flags."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ DEVICES: Final = "auto, cpu, cuda, cuda:1 or mps"
 _MOST_BYTES: Final = 2**20
 
 Doc = Meta
-"""`Annotated[type, Doc(description=...)]`: the description is what `lenscope config` prints."""
+"""Used as `Annotated[type, Doc(description=...)]`; `lenscope config` prints the description."""
 
 _CHOICES: Final[dict[str, Collection[str]]] = {
     "copy_format": COPY_FORMATS,
     "plot": [measure.value for measure in Measure],
 }
-"""Fields that take one of these words; whoever declares them says which there are."""
+"""The accepted words of fields that take one of several; they come from where they are declared."""
 
 
 def listed(names: Collection[str]) -> str:
-    """Return words as a sentence has them: "a, b or c"."""
+    """Return words as a list within a sentence: "a, b or c"."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Every field of config.toml; each but `columns` and `keys` is also a variable."""
+    """The fields of config.toml. Each except `columns` and `keys` can also be set by a variable."""
 
     model: Annotated[
         str | None, Doc(description="the model to load: a hub id or a folder (the bundled one)")
     ] = None
-    prompt: Annotated[str | None, Doc(description="the prompt to begin with")] = None
+    prompt: Annotated[str | None, Doc(description="the prompt at the start")] = None
     device: Annotated[
         Annotated[str, Meta(pattern=DEVICE)] | None, Doc(description=f"where it runs: {DEVICES}")
     ] = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"] | None,
-        Doc(description="the weights' type in memory: auto, float32, bfloat16 or float16"),
+        Doc(description="data type of the weights in memory: auto, float32, bfloat16 or float16"),
     ] = None
     cache_dir: Annotated[str | None, Doc(description="where downloads are kept")] = None
     top_k: Annotated[int, Meta(ge=1, le=100, description="tokens per layer in the table")] = 3
@@ -75,8 +75,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     copy_format: Annotated[
         str | None, Doc(description=f"what y and Y copy: {listed(_CHOICES['copy_format'])}")
     ] = None
-    lite: Annotated[bool, Doc(description="for slow lines: fewer bytes")] = False
-    ascii: Annotated[bool, Doc(description="plain ASCII, no picture")] = False
+    lite: Annotated[bool, Doc(description="send fewer bytes, for slow lines")] = False
+    ascii: Annotated[bool, Doc(description="draw with plain ASCII, without picture")] = False
     mouse: Annotated[bool, Doc(description="false leaves the mouse to the terminal")] = True
     picture: Annotated[bool, Doc(description="false hides the picture until p is pressed")] = True
     remember: Annotated[
@@ -90,7 +90,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     keys: Annotated[
         dict[str, str],
-        Doc(description='keys of your own: an action\'s id = "its keys, with commas"; "" unbinds'),
+        Doc(description='your own keys: an action\'s id = "its keys, with commas"; "" unbinds'),
     ] = field(default_factory=dict)
 
 
@@ -99,7 +99,7 @@ NamesOf = Callable[[], Collection[str]]
 
 @dataclass(frozen=True)
 class FoundSettings:
-    """The settings, and where each of them comes from."""
+    """The settings and the source of each."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -109,10 +109,12 @@ class FoundSettings:
 def load_settings(
     environment: Mapping[str, str] | None = None, themes: NamesOf | None = None
 ) -> FoundSettings:
-    """Read config.toml and the environment. `themes` tells which themes there are, should one be
-    named; without it any name is taken.
+    """Read config.toml and the environment.
 
-    Raises BadInput: one line, with the line of the file, or the variable, that is wrong.
+    `themes` returns the known themes and is called only if one is named; without it any name is
+    accepted.
+
+    Raises BadInput with one line that names the line of the file, or the variable, that is wrong.
     """
     environment = os.environ if environment is None else environment
     file, values, sources = config_file(), {}, {}
@@ -141,23 +143,23 @@ def fields() -> tuple[inspect.Field, ...]:
 
 
 def description(setting: inspect.Field) -> str:
-    """Return what a field is for."""
+    """Return the description of a field."""
     extra = getattr(setting.type, "extra_json_schema", None) or {}
     return str(extra.get("description", ""))
 
 
 def has_variable(name: str) -> bool:
-    """Return whether a field can be set in the environment: lists and tables cannot."""
+    """Return whether a field can be set in the environment; lists and tables cannot."""
     return name not in ("columns", "keys")
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of the environment that sets a field."""
+    """Return the environment variable that sets a field."""
     return PREFIX + name.upper()
 
 
 def strange_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the variables that look like ours and set nothing."""
+    """Return environment variables that look like ours but set nothing."""
     ours = {variable_of(field.name) for field in fields() if has_variable(field.name)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in ours)
 
@@ -166,7 +168,7 @@ def _is_there(file: Path) -> bool:
     try:
         return file.exists()
     except OSError:
-        return True  # reading it will tell what is wrong
+        return True  # reading it will report what is wrong
 
 
 def _text(data: bytes, name: str) -> str:
@@ -216,12 +218,12 @@ _SWITCH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": Fal
 
 
 def _is_unicode(text: str) -> bool:
-    """Bytes of the environment that are no UTF-8 come as lone surrogates."""
+    """Return whether text is valid Unicode: bytes that are not UTF-8 arrive as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str] | None:
-    """What is wrong with a setting: where, and in words; None where it is right."""
+    """Return where a setting is wrong and why, or None where it is right."""
     known = {setting.name: setting for setting in fields()}
     if name not in known:
         return (name,), f"there is no setting {_shown(name)}{_perhaps(name, known)}"
@@ -258,7 +260,7 @@ def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str]
 
 
 def _expected(kind: inspect.Type) -> str:
-    """What may stand in a field, in the words of TOML."""
+    """Return what a field accepts, in TOML's terms."""
     match kind:
         case inspect.Metadata():
             return _expected(kind.type)
@@ -280,7 +282,7 @@ def _expected(kind: inspect.Type) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A wrong value as it was written, if it is short."""
+    """Return a wrong value as it was written, or its kind if it is long."""
     match value:
         case bool():
             return str(value).lower()

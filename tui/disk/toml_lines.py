@@ -1,4 +1,4 @@
-"""On which line each key of a TOML text stands; the standard parser does not tell."""
+"""The line numbers of the keys in a TOML text, which the standard parser does not report."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _TOKEN: Final = re.compile(
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Return where each key, and each table, is first named: ("keys", "run") -> 3.
+    """Return the line on which each key and table is first named, such as ("keys", "run") -> 3.
 
-    The text is one that the standard parser has taken. Tables in a list go by the list's name.
+    The text must be one that the standard parser accepts. Tables in a list share the list's name.
     """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     inside: KeyPath = ()
-    """The table that the next key lies in."""
+    """The table to which the next key belongs."""
     parts: list[str] = []
-    """Of the key that is being read."""
+    """The parts of the key that is being read."""
     value_of: KeyPath = ()
     open_brackets: list[tuple[str, KeyPath]] = []
     reads_key, in_header = True, False
@@ -60,7 +60,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _note(lines: dict[KeyPath, int], path: KeyPath, line: int) -> None:
-    """A dotted key names the tables that it lies in, too."""
+    """Note a key's line; a dotted key also names the tables that contain it."""
     for length in range(1, len(path) + 1):
         lines.setdefault(path[:length], line)
 
