@@ -143,7 +143,7 @@ def test_a_folder_with_prompts_from_a_file(
         (("--data", "empty"), "no pictures"),
         (("--data", "pictures"), "--prompts"),
         (("--data", "empty", "--prompts", "clevr"), "no pictures"),
-        (("--data", "pictures", "--prompts", "nowhere"), "neither a set of presets (clevr, coco) nor a file"),
+        (("--data", "pictures", "--prompts", "nowhere"), "neither a set of presets (clevr, coco)"),
         (("--data", "pictures", "--prompts", "blank.txt"), "no prompts"),
         (("--data", "pictures", "--prompts", "questions"), "no CLEVR_"),
         (("--data", "pictures", "--prompts", "clevr", "--shard", "3/2"), "I/N"),

@@ -132,7 +132,7 @@ def test_a_plain_line_is_plain() -> None:
 def test_what_cannot_be_asked_again_is_said(write: Callable[..., str]) -> None:
     mapped = LoadOptions("org/model", device_map={"": 0})
     for run, options, words in (
-        (run_of(counterfactual=Counterfactual(f"gray {HOSTILE}")), None, "picture's stead"),
+        (run_of(counterfactual=Counterfactual(f"gray {HOSTILE}")), None, "instead of the picture"),
         (run_of(card=None), None, "which model"),
         (run_of(), mapped, "device map"),
     ):

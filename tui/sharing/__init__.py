@@ -1,1 +1,1 @@
-"""Taking what is shown elsewhere: the clipboard, other formats."""
+"""Copying and exporting what is shown: the clipboard, files and their formats."""

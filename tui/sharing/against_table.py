@@ -1,4 +1,4 @@
-"""What a picture adds, as lines: one for the picture, and one for everything in its stead."""
+"""What a picture adds, as lines: one for the picture, and one for each image replacement."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _TOKEN = 16
 def against_lines(
     runs: Sequence[Run], comparisons: Sequence[Comparison], *, ascii_only: bool = False
 ) -> list[str]:
-    """Return a heading, and a line a run: its answer, the picture's answer in it, and from which
-    row the two have parted for good."""
+    """Return a heading and a line per run: its answer, the probability of the picture's answer
+    in it, and the row from which the two runs differ to the end."""
     picture, *others = runs
     by_run = {comparison.against: comparison for comparison in comparisons}
     answer = _top(picture)

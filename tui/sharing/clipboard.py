@@ -1,4 +1,5 @@
-"""Copying over SSH and through tmux: to the clipboard of the terminal, never only the server's."""
+"""Copying over SSH and through tmux to the clipboard of the user's terminal, not just the
+server's."""
 
 from __future__ import annotations
 
@@ -16,8 +17,10 @@ def too_long(text: str) -> bool:
 
 
 def copy_through_tmux(text: str) -> threading.Thread | None:
-    """Hand the text to tmux, if we are inside: by default it drops a program's OSC 52, while
-    `load-buffer -w` passes it on to the terminal. Returns the thread that does it."""
+    """Give the text to tmux, if we run inside it, and return the thread that does so, else None.
+
+    By default tmux drops a program's OSC 52, while `load-buffer -w` passes it on to the terminal.
+    """
     if not os.environ.get("TMUX"):
         return None
 

@@ -1,4 +1,5 @@
-"""A run, or one row of it, in the formats that other programs take: as text, or in a file."""
+"""A run, one of its rows or a reading in the formats that other programs take, as text or as a
+file."""
 
 from __future__ import annotations
 
@@ -33,10 +34,12 @@ def row_text(
     *,
     ascii_only: bool = False,
 ) -> str:
-    """Return one row of a run, below the names of its columns.
+    """Return one row of a run below the names of its columns.
 
-    `style` is one of `COPY_FORMATS`; without `top_k` all tokens that the run holds. `figures` are
-    the columns by choice, which Markdown has. Raises IndexError where the row has not been read.
+    `style` is one of `COPY_FORMATS`; without `top_k`, all tokens that the run holds are included.
+    `figures` names the optional columns, which only Markdown shows.
+
+    Raises IndexError where the row has not been read.
     """
     run = view.frozen()
     return _text(run, [run.rows[row]], style, top_k, figures, ascii_only)
@@ -50,8 +53,10 @@ def table_text(
     *,
     ascii_only: bool = False,
 ) -> str:
-    """Return all rows of a run as they are now; see `row_text`. Text has the question and the
-    proof too, JSON is the whole session file."""
+    """Return all rows of a run as they are now; see `row_text` for the arguments.
+
+    Text includes the question and the proof; JSON is the whole session file.
+    """
     run = view.frozen()
     if style == "text":
         return plain_table(run, _shown(run, top_k), ascii_only=ascii_only)
@@ -68,10 +73,12 @@ def write_export(
     figures: Sequence[str] = ("entropy",),
     options: LoadOptions | None = None,
 ) -> None:
-    """Write a run as one of `FORMATS`, SVG aside, which is the screen's. Replaces what is there,
-    atomically. CSV, TSV and JSON hold all tokens of the run, Markdown and text `top_k`.
+    """Write a run as one of `FORMATS` except SVG, which is a picture of the screen.
 
-    Raises BadInput, one line: a run that failed its proof, a file that cannot be written.
+    An existing file is replaced atomically. CSV, TSV and JSON hold all tokens of the run, Markdown
+    and text `top_k`.
+
+    Raises BadInput, in one line, for a run that failed its proof or a file that cannot be written.
     """
     if view.refused:
         raise BadInput("this run failed its proof: its rows are not exported")
@@ -96,8 +103,8 @@ def write_export(
 
 
 def reading_text(reading: Reading, style: str, *, ascii_only: bool = False) -> str:
-    """Return what a method found, in one of `COPY_FORMATS`: all its tables one below the other; as
-    JSON the reading as the session holds it."""
+    """Return a reading in one of `COPY_FORMATS`: all its tables, one below the other; as JSON,
+    the reading as the session holds it."""
     if style == "json":
         from engine.sessions import reading_to_json
 
@@ -106,16 +113,16 @@ def reading_text(reading: Reading, style: str, *, ascii_only: bool = False) -> s
 
 
 def table_row_text(table: Table, row: int, style: str, *, ascii_only: bool = False) -> str:
-    """Return one row of a table below the names of its columns; as JSON an object.
+    """Return one row of a table below the names of its columns; as JSON, an object.
 
-    Raises IndexError where there is no such row.
+    Raises IndexError where the table has no such row.
     """
     one = replace(table, title="", rows=(table.rows[row],), notes=())
     return _rendered(one, style, ascii_only)
 
 
 def _titled(table: Table, style: str, *, ascii_only: bool) -> str:
-    """A table, with its title and notes where the format has a place for them."""
+    """Return a table, with its title and notes where the format can show them."""
     text = _rendered(table, style, ascii_only)
     if style != "markdown":
         return text
@@ -170,6 +177,6 @@ def _session_json(run: Run) -> str:
 
 
 def _shown(run: Run, top_k: int | None) -> int:
-    """Tokens per row."""
+    """Return how many tokens per row are shown."""
     held = max((len(row.top) for row in run.rows), default=1)
     return max(1, min(top_k or held, held))

@@ -1,4 +1,4 @@
-"""The files that a run can leave in."""
+"""Names of exported files, and writing them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LONGEST_STEM = 40
 
 
 def suggested_stem(name: str) -> str:
-    """Return what a run's file may be called, without its ending: the words of its name."""
+    """Return a file name for a run, without extension, made of the words of its name."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "run"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: it is the old one, or the whole new one. Raises BadInput."""
+    """Write a file atomically, so that it is never half written. Raises BadInput."""
     try:
         write_file(path, text.encode("utf-8", "replace"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The formats that a run, or what a method found about it, can leave in; declared here alone."""
+"""The formats in which a run or a reading can be copied or exported, each declared only here."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ class Format:
     """One format."""
 
     name: str
-    """In config.toml, and where it is chosen."""
+    """Its name in config.toml and in dialogs."""
     title: str
-    """What is in it."""
+    """A description of its content."""
     ending: str
-    """Of its files."""
+    """The extension of its files."""
     is_copied: bool = True
-    """Whether rows and tables can be copied in it; else only whole runs leave in it."""
+    """Whether rows and tables can be copied in it; otherwise only whole runs are exported."""
 
 
 FORMATS: Final = (
-    Format("csv", "a line a row and token, every figure in full", ".csv"),
+    Format("csv", "a line per row and token, every figure in full", ".csv"),
     Format("tsv", "the same, with tabs, for spreadsheets", ".tsv"),
     Format("markdown", "the table as on the screen, for a report", ".md"),
     Format("text", "as `lenscope run` prints it", ".txt"),
-    Format("json", "this run as a session, to be opened again", ".json"),
+    Format("json", "this run as a session that can be reopened", ".json"),
     Format("svg", "a picture of the screen", ".svg", is_copied=False),
     Format("command", "the command that asks the same", ".sh", is_copied=False),
-    Format("python", "the lines of Python that ask the same", ".py", is_copied=False),
+    Format("python", "the Python that asks the same", ".py", is_copied=False),
 )
 
 COPY_FORMATS: Final = {each.name: each.title for each in FORMATS if each.is_copied}
-"""What rows and tables can be copied as, and what that is."""
+"""Formats in which rows and tables can be copied: name -> description."""
 
 DEFAULT_COPY: Final = "tsv"

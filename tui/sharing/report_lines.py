@@ -1,4 +1,4 @@
-"""A sweep's report as renderables, for the terminal and for the explorer."""
+"""A sweep's report as rich renderables, for the terminal and the explorer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.text.show import plain_line
 def report_lines(
     sections: Sequence[Section], *, ascii_only: bool = False
 ) -> Iterator[RenderableType]:
-    """Yield what is to be printed, one below the other."""
+    """Yield the renderables to print, from top to bottom."""
     for section in sections:
         yield Text()
         yield Text(plain_line(section.title, ascii_only=ascii_only), style="bold")

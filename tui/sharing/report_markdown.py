@@ -1,4 +1,4 @@
-"""A sweep's report as Markdown: the sections that the terminal shows, with figures."""
+"""A sweep's report as Markdown: the sections shown on the terminal, with figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.sharing.renderers.markdown import escaped, markdown_table
 
 
 def report_markdown(title: str, sections: Sequence[Section], figures: Mapping[str, Path]) -> str:
-    """Return the report; figures are named relative to it."""
+    """Return the report; the paths of figures are relative to it."""
     parts = [f"# {escaped(title)}\n"]
     for section in sections:
         parts.append(f"## {escaped(section.title)}\n")

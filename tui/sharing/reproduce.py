@@ -1,4 +1,4 @@
-"""A run as the command, or as the lines of Python, that ask the same again."""
+"""The command, or the lines of Python, that reproduce a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _DTYPES = frozenset({"float32", "bfloat16", "float16"})
 
 
 def as_command(run: Run, options: LoadOptions | None) -> str:
-    """Return the `lenscope run` line that reproduces a run: a word for whatever differs from the
-    defaults. `options` is how the model was loaded, where that is known; without it the run's
-    own record says which model, revision and dtype. A comment where no line can.
+    """Return the `lenscope run` command that reproduces a run, with an argument for each setting
+    that differs from its default.
+
+    `options` says how the model was loaded, where that is known; without it, the run's own record
+    gives model, revision and dtype. Where no command can reproduce the run, a comment says why.
     """
     loading = _loading_of(run, options)
     refusal = _refusal(run, loading)
@@ -46,7 +48,7 @@ def as_command(run: Run, options: LoadOptions | None) -> str:
 
 
 def as_python(run: Run, options: LoadOptions | None) -> str:
-    """Return a snippet that prints the same rows; see `as_command`."""
+    """Return Python code that prints the same rows; see `as_command` for the arguments."""
     loading = _loading_of(run, options)
     refusal = _refusal(run, loading)
     if loading is None or refusal:
@@ -83,12 +85,12 @@ def as_python(run: Run, options: LoadOptions | None) -> str:
 
 
 def _loading_of(run: Run, options: LoadOptions | None) -> LoadOptions | None:
-    """How to load the model that answered."""
+    """Return how to load the model that answered, or None where that is not known."""
     card = run.question.model
     if card is None:
         return options
     if options is not None and options.model == card.name:
-        # The commit that answered, where a branch was asked for.
+        # Use the commit that answered, where a branch was asked for.
         known = options.revision if card.revision is None else card.revision
         return LoadOptions(
             model=options.model,
@@ -106,7 +108,7 @@ def _loading_of(run: Run, options: LoadOptions | None) -> LoadOptions | None:
 
 
 def _differing(loading: LoadOptions) -> dict[str, object]:
-    """The settings that are not the default, by name, the model aside."""
+    """Return the options that differ from their defaults, by name, except the model."""
     default = LoadOptions(model=loading.model)
     names = LoadOptions.__struct_fields__[1:]
     return {
@@ -117,20 +119,20 @@ def _differing(loading: LoadOptions) -> dict[str, object]:
 
 
 def _refusal(run: Run, loading: LoadOptions | None) -> str:
-    """Why a run cannot be asked again in this way, on one line."""
+    """Return, in one line, why a run cannot be reproduced this way; empty where it can."""
     counterfactual = run.question.counterfactual
     if counterfactual is not None and written(counterfactual) is None:
         name = plain_line(counterfactual.name)
-        return f"this run put {name} in the picture's stead; that cannot be asked for again"
+        return f"this run had {name} instead of the picture; that cannot be reproduced"
     if loading is None:
         return "this run does not say which model answered"
     if isinstance(loading.device_map, dict):
-        return "a device map of one's own has no option"
+        return "a custom device map has no option"
     return ""
 
 
 def _python_of(counterfactual: Counterfactual) -> str:
-    """The arguments of a `Counterfactual`."""
+    """Return the arguments of a `Counterfactual` as Python source."""
     shown = [repr(counterfactual.name)]
     if counterfactual.parameters:
         shown.append(repr(counterfactual.parameters))
@@ -140,15 +142,15 @@ def _python_of(counterfactual: Counterfactual) -> str:
 
 
 def _option(name: str, value: str) -> list[str]:
-    """An option and its value, in one word where the value begins like an option."""
+    """Return an option and its value, joined into one word where the value begins with a dash."""
     if value.startswith("-"):
         return [_quoted(f"{name}={value}")]
     return [name, _quoted(value)]
 
 
 def _quoted(word: str) -> str:
-    """A word for the shell. What cannot be seen is escaped: a line that is pasted must be what it
-    looks like, and an escape in it could end the terminal's bracketed paste."""
+    """Return a word quoted for the shell. Invisible characters are escaped: a pasted line must
+    be what it looks like, and an escape in it could end the terminal's bracketed paste."""
     if word.isprintable():
         return shlex.quote(word)
     escaped = "".join(

@@ -1,4 +1,4 @@
-"""A run as tables: its rows as on the screen, or a line for every token."""
+"""A run as tables: its rows as on the screen, or one line per token."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TOKEN_COLUMNS: Final = (
     Column("answer_probability", "share"),
     Column("answer_rank", "count"),
 )
-"""Of a table with a line for every token."""
+"""The columns of a table with one line per token."""
 
 
 def rows_table(run: Run, rows: Sequence[LayerReading], top_k: int, figures: Sequence[str]) -> Table:
-    """Return the rows with `top_k` tokens each and the columns by choice; those that have nothing
-    to show in this run are left out."""
+    """Return the rows with `top_k` tokens each and the optional columns; columns without a value
+    in this run are left out."""
     tracked = tracked_last(run)
     chosen = [name for name in in_order(figures) if name != "tracked" or tracked is not None]
     columns = [Column("layer", "count")]
@@ -49,7 +49,7 @@ def rows_table(run: Run, rows: Sequence[LayerReading], top_k: int, figures: Sequ
 
 
 def tokens_table(rows: Sequence[LayerReading], top_k: int | None) -> Table:
-    """Return a line for every row and token, with every figure of the row."""
+    """Return one line per row and token, with every figure of the row."""
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
         answer = row.answer
@@ -68,7 +68,7 @@ def tokens_table(rows: Sequence[LayerReading], top_k: int | None) -> Table:
 
 
 def candidates(row: LayerReading, top_k: int) -> tuple[Candidate | None, ...]:
-    """Return the first tokens of a row; None where it holds fewer."""
+    """Return the first `top_k` tokens of a row, padded with None where it holds fewer."""
     found: list[Candidate | None] = [
         Candidate(token.text, token.probability) for token in row.top[:top_k]
     ]
@@ -76,7 +76,7 @@ def candidates(row: LayerReading, top_k: int) -> tuple[Candidate | None, ...]:
 
 
 def tracked_last(run: Run) -> Tracked | None:
-    """Return the token that the user tracked last."""
+    """Return the token that the user tracked last, or None."""
     return next((token for token in reversed(run.tracked) if token.why == "user"), None)
 
 

@@ -11,11 +11,11 @@ from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
 
 PLAIN_WIDTH = 100
-"""Columns of the table where there is no terminal to fit."""
+"""The table's width in cells where stdout is no terminal."""
 
 
 class TextTable:
-    """Makes the lines of a table, part by part, as the rows come."""
+    """Makes the lines of a table step by step, as rows arrive."""
 
     def __init__(self, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: bool = False) -> None:
         self._top_k = top_k
@@ -32,7 +32,7 @@ class TextTable:
         self._rows = PlainRows(columns, widths, bar=bar, ascii_only=ascii_only)
 
     def start(self, run: Run) -> list[str]:
-        """Return the question, then the head of the table."""
+        """Return the question and the head of the table."""
         lines: list[str] = []
         picture = run.question.picture
         if picture is not None:
@@ -53,7 +53,7 @@ class TextTable:
         return line + (f"  ({row.approximate})" if row.approximate else "")
 
     def end(self, run: Run) -> list[str]:
-        """Return the answer and the proof; nothing of a run that has none."""
+        """Return the answer and the proof, as far as the run has them."""
         if run.status != "done" or run.proof is None:
             return []
         top = run.rows[-1].top[0]
@@ -77,7 +77,7 @@ class TextTable:
 
 
 def plain_table(run: Run, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: bool = False) -> str:
-    """Return a whole run as text, whatever its status."""
+    """Return a whole run as text; it need not have ended."""
     table = TextTable(top_k, width, ascii_only=ascii_only)
     rows = [table.row(row) for row in run.rows]
     lines = [*table.start(run), *rows, *table.end(run)]
@@ -87,7 +87,7 @@ def plain_table(run: Run, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: b
 
 
 def reading_lines(reading: Reading, *, ascii_only: bool = False) -> list[str]:
-    """Return what a method found: its tables, each after a blank line, and its proof."""
+    """Return a reading as text: its tables, each after a blank line, and its proof."""
     lines: list[str] = []
     for table in tables_of(reading):
         lines += ["", *plain_lines(table, ascii_only=ascii_only)]

@@ -1,1 +1,1 @@
-"""What is shown, and what may be asked when; knows nothing of Textual."""
+"""The state behind the screen, independent of Textual."""

@@ -1,4 +1,4 @@
-"""The columns that the table of layers can have beside its tokens; each is declared here alone."""
+"""The optional columns of the table of layers, each declared only here."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from engine.records import LayerReading, Tracked
 from engine.tables import Cell, Column, Place
 
 Value = Callable[[LayerReading, Place | None], Cell]
-"""From a row, and where the token that the user tracked last stands in it, to what stands in the
-column."""
+"""Takes a row and the place in it of the token that the user tracked last; returns the cell."""
 
 
 @dataclass(frozen=True)
 class FigureColumn:
-    """One column by choice."""
+    """One optional column."""
 
     name: str
-    """In config.toml, and where it is chosen."""
+    """Its name in config.toml and in dialogs."""
     meaning: str
     width: int
-    """Cells on the screen, a gap before it included."""
+    """Cells on the screen, including the gap before it."""
     column: Column
-    """How tables have it."""
+    """The column as exported tables have it."""
     value: Value
 
 
@@ -33,7 +32,7 @@ def _answer(row: LayerReading, tracked: Place | None) -> Cell:
 
 
 def place_in(tracked: Tracked | None, layer: int) -> Place | None:
-    """Return where a tracked token stands in a row; None where that is not known."""
+    """Return a tracked token's place in a row; None where it is not known."""
     if tracked is None or layer >= len(tracked.probability):
         return None
     return Place(tracked.probability[layer], tracked.rank[layer])
@@ -79,10 +78,10 @@ FIGURE_COLUMNS: Final[dict[str, FigureColumn]] = {
         ),
     )
 }
-"""By name, in the order of the columns."""
+"""Name -> column, in the order on the screen."""
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that are columns, in the order of the columns."""
+    """Return the names that are columns, in the order on the screen."""
     chosen = set(names)
     return tuple(name for name in FIGURE_COLUMNS if name in chosen)

@@ -1,4 +1,5 @@
-"""Two runs side by side: their rows aligned, and where they part. Knows no Textual."""
+"""Two runs side by side: how their rows are aligned, and where they differ. Independent of
+Textual."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ class Change:
 
     @property
     def difference(self) -> float | None:
-        """By how much the right run gives the token more."""
+        """The right run's probability minus the left run's; None where one is not known."""
         if self.left is None or self.right is None:
             return None
         return self.right - self.left
@@ -28,38 +29,41 @@ class Change:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A row of the left run and the row of the right one that it is compared with."""
+    """A row of the left run and the row of the right run with which it is compared."""
 
     left_layer: int
     right_layer: int
     left: LayerReading | None
     right: LayerReading | None
     same: bool | None
-    """Whether both have the same top-1; None where one of them has none."""
+    """Whether both rows have the same top-1; None where one of them has none."""
     changes: tuple[Change, ...]
-    """Of the answers, in the order of `Compared.answers`."""
+    """One change per answer, in the order of `Compared.answers`."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs, row by row."""
+    """The comparison of two runs, row by row."""
 
     rows: tuple[ComparedRow, ...]
     answers: tuple[Token, ...]
-    """The left run's answer, then the right one's if it is another."""
+    """The left run's answer, then the right run's if it differs."""
     by_depth: bool
-    """The models have different numbers of layers: rows are matched by relative depth."""
+    """Whether rows are matched by relative depth, because the models differ in number of layers."""
     by_text: bool
-    """The models differ: tokens are the same where their texts are."""
+    """Whether tokens are matched by text, because the models differ."""
     parts: int | None
-    """The first row whose top-1 tokens differ."""
+    """The first row whose top-1 tokens differ; None where none does."""
     parts_for_good: int | None
-    """The first row from which they differ to the end."""
+    """The first row from which the top-1 tokens differ to the end; None where they do not."""
 
 
 def compare(left: RunView, right: RunView) -> Compared:
-    """Align two runs. Layers differ in number: each row of the deeper model is compared with the
-    row of the other that stands at the same share of its depth."""
+    """Return two runs aligned row by row.
+
+    Where the numbers of layers differ, each row of the deeper model is compared with the row of the
+    other at the same relative depth.
+    """
     by_text = left.run.question.model is None or right.run.question.model is None
     by_text = by_text or _model_name(left) != _model_name(right)
     answers = [run.answer for run in (left, right)]
@@ -100,12 +104,13 @@ def compare(left: RunView, right: RunView) -> Compared:
 
 
 def same_token(one: Token, other: Token, by_text: bool) -> bool:
-    """Return whether two tokens are the same one."""
+    """Return whether two tokens are the same, by text or by id."""
     return one.text == other.text if by_text else one.id == other.id
 
 
 def differences(left: Question, right: Question) -> list[tuple[str, str, str]]:
-    """Return what the questions differ in: a word for it, and how it is on either side."""
+    """Return the differences between two questions: the setting's name, its left and its right
+    value."""
     pairs = zip(_settings(left), _settings(right), strict=True)
     return [(name, one, other) for (name, one), (_, other) in pairs if one != other]
 
@@ -140,7 +145,7 @@ def _model_name(run: RunView) -> str:
 
 
 def _pairs(left: int, right: int) -> list[tuple[int, int]]:
-    """Rows that are compared, embedding with embedding and output with output."""
+    """Return the pairs of rows to compare; embedding and output are paired with each other."""
     deeper = max(left, right)
     if not deeper:
         return [(0, 0)]
@@ -156,7 +161,7 @@ def _row(run: RunView, layer: int) -> LayerReading | None:
 
 
 def _probability(run: RunView, layer: int, token: Token, by_text: bool) -> float | None:
-    """A token's probability in a row, from wherever the run holds it."""
+    """Return a token's probability in a row, from any place where the run holds it, or None."""
     row = _row(run, layer)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""Which tokens are followed through the layers of a run, and their values in every row."""
+"""The tokens plotted over the layers of a run, and their values in every row."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tui.state.measures import Measure
 from tui.state.run_view import RunView
 
 MOST: Final = 12
-"""Curves in one plot: more than that cannot be told apart."""
+"""Most curves in one plot; more could not be told apart."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One token, followed."""
+    """One token's values over the rows."""
 
     id: int
     text: str
     hue: int | None
-    """As in `RunView.hues`."""
+    """Index of its colour, as in `RunView.hues`."""
     is_answer: bool
     points: tuple[float | None, ...]
     """A value for every row read so far: the probability, its natural logarithm, or the rank;
@@ -29,12 +29,12 @@ class Curve:
 
     @property
     def known(self) -> tuple[tuple[int, float], ...]:
-        """The rows in which the value is known, with it."""
+        """Pairs of row and value, for the rows in which the value is known."""
         return tuple((row, value) for row, value in enumerate(self.points) if value is not None)
 
     @property
     def stretches(self) -> tuple[tuple[tuple[int, float], ...], ...]:
-        """The same, parted where rows between are not known: no line may bridge them."""
+        """The known points, split at rows without a value so that no line bridges them."""
         parts: list[list[tuple[int, float]]] = []
         for row, value in self.known:
             if parts and parts[-1][-1][0] == row - 1:
@@ -45,11 +45,11 @@ class Curve:
 
 
 def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
-    """Return the curves of a run, and how many more there would be.
+    """Return the curves of a run, and how many more are left out.
 
-    They are the answer, what the user tracks, and every token that is top-1 in any row: first
-    those that lead most rows, and of these the most probable. While rows come in, a token is
-    known only in the rows that hold it among their first.
+    The curves are the answer, the tokens that the user tracks, and every token that is top-1 in any
+    row, ordered by the number of rows that they lead and then by probability. While rows arrive, a
+    token's value is known only in rows that hold it among their top tokens.
     """
     answer = run.answer
     followed = {tracked.id: tracked for tracked in run.run.tracked}
@@ -91,6 +91,6 @@ def _known_in(row: LayerReading, token: int, measure: Measure) -> float | None:
 
 
 def _lead(rows: Sequence[LayerReading], token: int) -> tuple[int, float]:
-    """In how many rows a token is top-1, and its best probability there."""
+    """Return in how many rows a token is top-1, and its highest probability in them."""
     led = [row.top[0].probability for row in rows if row.top and row.top[0].id == token]
     return len(led), max(led, default=0.0)

@@ -1,4 +1,4 @@
-"""One way for every event: to the state first, then to whoever wants it."""
+"""The single path of every event: first to the state, then to every subscriber."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ E = TypeVar("E")
 
 @runtime_checkable
 class Hears(Protocol):
-    """A view that wants to know what has come in, once the state has it."""
+    """A view that receives events after the state has applied them."""
 
     def hear(self, events: Sequence[Event]) -> None: ...
 
 
 class Dispatch:
-    """Hands events on.
+    """Delivers events.
 
-    Parts of the app say which kinds of event they take. A view on the screen, or under a dialog,
-    needs to say nothing: if it can hear, it hears.
+    Parts of the app register for the kinds of event that they handle. Open views need not register,
+    even under a dialog: each one with a `hear` method receives the events.
     """
 
     def __init__(self, state: ViewState, views: Callable[[], Iterable[object]]) -> None:
-        """`views` returns what is open now, whatever lies over it."""
+        """`views` returns all open views, including those under a dialog."""
         self._state = state
         self._views = views
         self._takers: list[tuple[type[Any], Callable[[Any], None]]] = []
 
     def on(self, kind: type[E], take: Callable[[E], None]) -> Callable[[], None]:
-        """Let `take` have every event of a kind; return what ends this."""
+        """Call `take` with every event of a kind; return a function that ends this."""
         entry = (kind, take)
         self._takers.append(entry)
 
@@ -43,7 +43,7 @@ class Dispatch:
         return end
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Hand these events on, in their order."""
+        """Deliver these events in order."""
         for event in events:
             self._state.apply(event)
             for kind, take in tuple(self._takers):

@@ -8,7 +8,7 @@ from engine.records import LayerReading, Token
 
 
 def matches(token: Token, wanted: str) -> bool:
-    """Return whether a token's text holds what is looked for, in capitals or not.
+    """Return whether a token's text contains what is searched for, ignoring case.
 
     A number preceded by # is a token's id.
     """
@@ -18,13 +18,13 @@ def matches(token: Token, wanted: str) -> bool:
 
 
 def rows_with(rows: Sequence[LayerReading], wanted: str, top_k: int) -> list[int]:
-    """Return the layers that show such a token among their first `top_k`."""
+    """Return the layers with a matching token among their first `top_k`."""
     return [row.layer for row in rows if any(matches(token, wanted) for token in row.top[:top_k])]
 
 
 def next_row(found: Sequence[int], here: int, step: int) -> int | None:
-    """Return the next (or previous) of the rows found, beginning again at the other end; None
-    where there are none."""
+    """Return the next (or previous) of the rows found, wrapping around at the end; None where
+    none was found."""
     if not found:
         return None
     if step > 0:

@@ -1,4 +1,4 @@
-"""What of a token can be plotted over the rows; each measure is declared here alone."""
+"""The measures of a token that can be plotted over the rows, each declared only here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LOWEST_LOG: Final = -30.0
 
 Tick = tuple[float, str]
 Ticks = Callable[[float, int], list[Tick]]
-"""From the lowest point and the height in cells to the marks of the axis."""
+"""Takes the lowest point and the height in cells; returns the ticks of the axis."""
 
 
 class Measure(Enum):
-    """What of a token is followed; the value is its name in config.toml."""
+    """What is plotted of a token; the value is its name in config.toml."""
 
     PROBABILITY = "probability"
     LOG = "log"
@@ -26,29 +26,29 @@ class Measure(Enum):
 
     @property
     def next(self) -> Measure:
-        """The measure after this one; after the last the first."""
+        """Return the measure after this one; the first follows the last."""
         every = list(Measure)
         return every[(every.index(self) + 1) % len(every)]
 
     @property
     def caption(self) -> str:
-        """What stands above the plot."""
+        """The caption above the plot."""
         return _FACTS[self].caption
 
     def of(self, probability: float | None, rank: float | None) -> float | None:
-        """The value of a token in a row; None where it is not known."""
+        """Return the value of a token in a row; None where it is not known."""
         return _FACTS[self].of(probability, rank)
 
     def shown(self, value: float) -> str:
-        """The value as the legend has it."""
+        """Return the value as the legend shows it."""
         return _FACTS[self].shown(value)
 
     def height(self, value: float) -> float:
-        """How high up a value lies."""
+        """Return the value's vertical coordinate."""
         return _FACTS[self].height(value)
 
     def axis(self, heights: Sequence[float], cells: int) -> tuple[float, float, list[Tick]]:
-        """The lowest and the highest point of the axis, and its marks, for so many cells."""
+        """Return the lowest and the highest point of the axis and its ticks, for so many cells."""
         facts = _FACTS[self]
         low, high = facts.range(heights)
         return low, high, facts.ticks(low, cells)
@@ -69,7 +69,7 @@ def _percent_ticks(low: float, cells: int) -> list[Tick]:
 
 
 def _ticks_down(steps: Sequence[float], mark: Callable[[float], str]) -> Ticks:
-    """Marks from 0 downwards, as many as there is room for."""
+    """Return a function that makes ticks from 0 downwards, as many as fit."""
 
     def ticks(low: float, cells: int) -> list[Tick]:
         step = next((step for step in steps if -low / step < min(cells, 6)), steps[-1])
@@ -112,7 +112,7 @@ _FACTS: Final = {
         caption="rank over the layers (1 is the most probable)",
         of=lambda probability, rank: rank,
         shown=lambda value: f"#{value:.0f}",
-        height=lambda value: -math.log10(value),  # by its order of magnitude, the best on top
+        height=lambda value: -math.log10(value),  # by order of magnitude, with the best on top
         range=_down_to_zero,
         ticks=_ticks_down((1.0, 2.0, 3.0), _rank_mark),
     ),

@@ -1,4 +1,4 @@
-"""The prompts that can be stepped through."""
+"""The preset prompts through which the user can step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Preset:
-    """One prompt of a set, and where it stands in it."""
+    """One prompt of a set, and its place in the set."""
 
     prompt: str
     place: str
@@ -26,8 +26,8 @@ class Preset:
 
 
 def read_presets(extra: Path | None = None) -> tuple[Preset, ...]:
-    """Return the bundled prompts (none if their file is missing or damaged), and those of a file
-    of the user's.
+    """Return the bundled prompts (none if their file is missing or damaged) and those of the user's
+    file.
 
     Raises BadInput where the user's file cannot be read.
     """
@@ -47,8 +47,8 @@ def read_presets(extra: Path | None = None) -> tuple[Preset, ...]:
 
 
 def step_preset(presets: tuple[Preset, ...], prompt: str, step: int) -> Preset | None:
-    """Return the preset after (or before) the one that the prompt is; the first (or last) where
-    the prompt is none of them."""
+    """Return the preset after (or before) the prompt; the first (or last) where the prompt is no
+    preset, and None where no presets exist."""
     if not presets:
         return None
     here = [index for index, preset in enumerate(presets) if preset.prompt == prompt]

@@ -32,17 +32,17 @@ class RunView:
     rows: list[LayerReading] = field(default_factory=list)
     phase: Phase = Phase.RUNNING
     continuation: str = ""
-    """The answer in full, as far as it has been written; begins with the answer's token."""
+    """The answer's text as generated so far, beginning with the answer's token."""
     continuing: bool = False
     saved: bool = False
     deepened: dict[int, LayerReading] = field(default_factory=dict)
-    """Rows, by layer, with more of their top tokens than the session holds."""
+    """Layer -> row with more top tokens than the session holds."""
     shown: dict[str, Reading] = field(default_factory=dict)
-    """The newest reading of each method whose readings no file holds."""
+    """Method -> its newest reading, for methods whose readings are not saved."""
 
     @classmethod
     def of(cls, run: Run, *, saved: bool = False) -> RunView:
-        """Return the view of a run that has ended."""
+        """Return the view of a finished run."""
         return cls(run, list(run.rows), Phase(run.status), saved=saved)
 
     @property
@@ -52,7 +52,7 @@ class RunView:
 
     @property
     def refused(self) -> str | None:
-        """Why the rows must not be believed, or None."""
+        """Why the rows cannot be trusted, or None."""
         proof = self.run.proof
         if proof is None or proof.passed:
             return None
@@ -63,25 +63,26 @@ class RunView:
 
     @property
     def answer(self) -> Token | None:
-        """Top-1 of the last row, once it is known."""
+        """Top-1 of the last row; None until it is known."""
         return self.rows[-1].top[0] if self.complete and self.rows[-1].top else None
 
     @property
     def formation(self) -> int | None:
-        """The first row from which the answer stays top-1."""
+        """The formation row: the first from which the answer stays top-1; None until it is
+        known."""
         if self.run.formation is not None:
             return self.run.formation
         return formation_row(self.rows) if self.complete else None
 
     def reading(self, layer: int) -> LayerReading | None:
-        """A row, with more of its tokens where the model has been asked for them."""
+        """Return a row, with more of its top tokens where they have been read; None before it is
+        read."""
         known = next((row for row in self.rows if row.layer == layer), None)
         return self.deepened.get(layer, known)
 
     @property
     def name(self) -> str:
-        """What the run is called in lists: its title, or else its prompt, and what was shown
-        instead of its picture."""
+        """The run's name in lists: its title or else its prompt, and what replaced its picture."""
         if self.run.title:
             return self.run.title
         counterfactual = self.run.question.counterfactual
@@ -90,7 +91,7 @@ class RunView:
 
     @property
     def leaders(self) -> tuple[Token, ...]:
-        """The tokens that were top-1 in any row so far, in the order of their first lead."""
+        """The tokens that are top-1 in any row so far, in order of first appearance."""
         first: dict[int, Token] = {}
         for row in self.rows:
             if row.top:
@@ -99,28 +100,28 @@ class RunView:
 
     @property
     def hues(self) -> dict[int, int]:
-        """Token id -> which colour it has in every view of this run, counted from 0; the leaders
-        first, then what the user tracks. Other tokens have none."""
+        """Token id -> index of its colour in every view of this run, counted from 0: first the
+        leaders, then tracked tokens. Other tokens have none."""
         ids = [token.id for token in self.leaders]
         ids += [tracked.id for tracked in self.run.tracked if tracked.why == "user"]
         return {token: index for index, token in enumerate(dict.fromkeys(ids))}
 
     @property
     def counterfactual(self) -> str:
-        """What was shown instead of the picture: its name, empty where it was the picture."""
+        """The name of what was shown instead of the picture; empty if the picture was shown."""
         counterfactual = self.run.question.counterfactual
         return counterfactual.name if counterfactual is not None else ""
 
     @property
     def has_picture(self) -> bool:
-        """Whether the question shows the model a picture."""
+        """Whether the question has a picture."""
         return self.run.question.picture is not None
 
     def take(self, reading: Reading) -> bool:
-        """Take in what a method has found; return whether a file should hold it."""
+        """Add a reading; return whether it belongs into the session file."""
         if isinstance(reading, DeepenReading):
-            # What the detail has room for is shown, not saved: how many tokens a file holds must
-            # not depend on where the cursor has rested.
+            # Tokens read for the detail pane are shown but not saved: how many tokens a
+            # file holds must not depend on where the cursor has rested.
             self.deepened[reading.row.layer] = reading.row
             return False
         before, self.run = self.run, reading.merged(self.run)
@@ -131,7 +132,7 @@ class RunView:
         return True
 
     def reading_of(self, method: str, request: Request | None = None) -> Reading | None:
-        """The newest reading of a method, or the one that answers this request."""
+        """Return the newest reading of a method, or the one that answers this request, or None."""
         shown = self.shown.get(method)
         for known in (*([shown] if shown is not None else []), *reversed(self.run.readings)):
             if known.method == method and request in (None, known.request):
@@ -140,12 +141,12 @@ class RunView:
 
     @property
     def seen(self) -> SeenReading | None:
-        """What the model saw of the picture, once asked for."""
+        """What the model saw of the picture; None until that has been read."""
         known = self.shown.get("seen")
         return known if isinstance(known, SeenReading) else None
 
     def untrack(self, token: int) -> None:
-        """Forget a token of the user's; a leader and the answer stay."""
+        """Stop tracking a token; leaders and the answer stay tracked."""
         leaders = {leader.id for leader in self.leaders}
         kept = []
         for known in self.run.tracked:
@@ -158,13 +159,13 @@ class RunView:
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether the run belongs into a session file; so does a counterfactual that this model
-        cannot take, and says why."""
+        """Whether the run belongs into a session file. A counterfactual that this model cannot
+        take belongs there too, with its reason."""
         said_no = self.run.question.counterfactual is not None and self.phase is Phase.FAILED
         return (bool(self.rows) or said_no) and self.refused is None
 
     def frozen(self) -> Run:
-        """Return the run as it would be saved now; one still running is saved as cancelled."""
+        """Return the run as it would be saved now; a running one is saved as cancelled."""
         if self.phase is Phase.RUNNING:
             return replace(self.run, status="cancelled", rows=tuple(self.rows))
         return self.run

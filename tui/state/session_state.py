@@ -1,4 +1,4 @@
-"""The runs of the session: which there are, which is shown, what a file of them holds."""
+"""The runs in the session, which of them is shown, and what a session file holds."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tui.state.table_look import TableLook
 
 
 class SessionState:
-    """What can be saved, and how it is looked at."""
+    """The content of the session, and which part of it is shown."""
 
     def __init__(self, question: Question) -> None:
         self.question = question
         self.runs: list[RunView] = []
         self.current: RunView | None = None
         self.comparisons: dict[str, Comparison] = {}
-        """By the run that is compared with another."""
+        """Id of the counterfactual run -> its comparison with the picture's run."""
         self.look = TableLook(top_k=question.top_k)
         self.session_path: Path | None = None
         self.revision = 0
-        """Raised by whatever a journal of the session should hold."""
+        """Incremented by every change that a journal of the session should hold."""
         self._watchers: list[Callable[[], None]] = []
         self._deleted: list[tuple[int, RunView]] = []
         self._edited = False
@@ -35,30 +35,30 @@ class SessionState:
         self._view: dict[str, Any] = {}
 
     def when_revised(self, watcher: Callable[[], None]) -> None:
-        """Call this whenever the revision is another."""
+        """Call `watcher` whenever the revision changes."""
         self._watchers.append(watcher)
 
     def revise(self) -> None:
-        """Raise the revision, after a change."""
+        """Increment the revision after a change."""
         self.revision += 1
         for watcher in self._watchers:
             watcher()
 
     @property
     def live(self) -> RunView | None:
-        """The run whose pass is running."""
+        """The run whose pass is running, or None."""
         return next((run for run in reversed(self.runs) if run.phase is Phase.RUNNING), None)
 
     @property
     def unsaved(self) -> bool:
-        """Whether there is something that no file holds."""
+        """Whether anything has not been saved to a file."""
         if any(run.worth_keeping and not run.saved for run in self.runs):
             return True
         return self._edited and any(run.worth_keeping for run in self.runs)
 
     @property
     def unsaved_or_live(self) -> bool:
-        """Whether a journal has something to hold."""
+        """Whether anything, including a running run, belongs into a journal."""
         return self.unsaved or self.live is not None
 
     @property
@@ -71,7 +71,7 @@ class SessionState:
         self.look = dataclasses.replace(self.look, top_k=top_k)
 
     def find(self, run_id: str | None) -> RunView | None:
-        """Return a run of the session by its id."""
+        """Return a run by its id, or None."""
         return next((view for view in self.runs if view.run.id == run_id), None)
 
     def switch(self, step: int) -> None:
@@ -82,23 +82,23 @@ class SessionState:
         self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
 
     def show(self, view: RunView) -> None:
-        """Show this run of the session."""
+        """Show this run."""
         if view in self.runs:
             self.current = view
 
     def rename(self, view: RunView, title: str) -> None:
-        """Give a run a title; an empty one takes it away."""
+        """Give a run a title; an empty one removes it."""
         view.run = replace(view.run, title=" ".join(title.split()) or None)
         view.saved = False
         self.revise()
 
     def untrack(self, view: RunView, token: int) -> None:
-        """Follow a token of the user's no longer."""
+        """Stop tracking a token of the user's in a run."""
         view.untrack(token)
         self.revise()
 
     def delete(self, view: RunView) -> bool:
-        """Take a run out of the session, until `undo_delete`; return False for one that runs."""
+        """Remove a run from the session until `undo_delete`; return False for a running one."""
         if view.phase is Phase.RUNNING or view not in self.runs:
             return False
         index = self.runs.index(view)
@@ -111,7 +111,8 @@ class SessionState:
         return True
 
     def undo_delete(self) -> RunView | None:
-        """Put the run that was deleted last back to its place, and show it."""
+        """Put the run deleted last back in its place and show it; return None where none was
+        deleted."""
         if not self._deleted:
             return None
         index, view = self._deleted.pop()
@@ -121,17 +122,18 @@ class SessionState:
         return view
 
     def picture_of(self, view: RunView) -> RunView:
-        """The run with the picture that a counterfactual was asked for; else the run itself."""
+        """Return the run with the picture to which a counterfactual belongs; else the run
+        itself."""
         comparison = self.comparisons.get(view.run.id)
         return (self.find(comparison.of) if comparison is not None else None) or view
 
     def counterfactuals_of(self, view: RunView) -> list[RunView]:
-        """The runs of this one's question with something else instead of the picture."""
+        """Return the runs of the same question with something else instead of the picture."""
         ids = {known.against for known in self.comparisons.values() if known.of == view.run.id}
         return [other for other in self.runs if other.run.id in ids]
 
     def reopen(self, session: Session, path: Path | None) -> None:
-        """Show a session that was saved; what it holds replaces what was here."""
+        """Show a saved session; it replaces the present one."""
         self.runs = [RunView.of(run, saved=True) for run in session.runs]
         self._deleted, self._edited = [], False
         self._created = session.created
@@ -148,12 +150,12 @@ class SessionState:
 
     @property
     def reopened_row(self) -> int | None:
-        """The row that a reopened session was left at."""
+        """The cursor's row when the reopened session was saved, or None."""
         row = self._view.get("row")
         return row if isinstance(row, int) and row >= 0 else None
 
     def session(self, *, row: int, with_live: bool) -> Session:
-        """Return everything that a file should hold."""
+        """Return the session as a file should hold it."""
         kept = [
             view
             for view in self.runs
@@ -175,7 +177,7 @@ class SessionState:
         )
 
     def mark_saved(self, runs: Iterable[Run], path: Path | None = None) -> None:
-        """Remember which runs a file holds, and which file is the session's."""
+        """Mark these runs as saved, and remember the session's file if given."""
         ids = {run.id for run in runs}
         for view in self.runs:
             view.saved = view.saved or view.run.id in ids

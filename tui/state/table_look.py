@@ -1,4 +1,4 @@
-"""What the user has chosen about the table of layers."""
+"""The user's choices about the table of layers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TableLook:
-    """How rows are shown, whatever the run."""
+    """How rows are shown, for every run."""
 
     top_k: int = 3
     figures: tuple[str, ...] = ("entropy",)
-    """Columns by choice."""
+    """Names of the optional columns."""
     find: str = ""
-    """Tokens whose text holds this are marked."""
+    """Tokens whose text contains this are marked."""

@@ -1,4 +1,4 @@
-"""The explorer's view model: events go in, what to show comes out. Knows nothing of Textual."""
+"""The explorer's view model, to which events are applied. Independent of Textual."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tui.state.session_state import SessionState
 
 
 class ModelPhase(Enum):
-    """How far the model has come."""
+    """The stages of the model."""
 
     NONE = "none"
     LOADING = "loading"
@@ -39,15 +39,15 @@ class ModelPhase(Enum):
 
 @dataclass(frozen=True)
 class Note:
-    """One line for the user."""
+    """A one-line message to the user."""
 
     text: str
     kind: str = "info"
     """info, good or error."""
     hint: str = ""
-    """What to press next; stays in sight however long the text is."""
+    """What to press next; it is shown however long the text is."""
     remedies: tuple[Remedy, ...] = ()
-    """What can be done about the error; shown with the user's own keys."""
+    """Ways to resolve the error; they are shown with the user's own keys."""
 
 
 CANCELLING = Note("cancelling")
@@ -66,7 +66,7 @@ class ModelView:
 
 
 class ViewState(SessionState):
-    """Everything that is shown, and nothing of how."""
+    """Everything that is shown, independent of how it is drawn."""
 
     def __init__(
         self, question: Question, session: Session | None = None, path: Path | None = None
@@ -74,48 +74,48 @@ class ViewState(SessionState):
         super().__init__(question)
         self.model = ModelView()
         self.asked: str | None = None
-        """The run that was asked for and has not begun."""
+        """Id of the run that was asked for and has not started."""
         self.asked_at = 0.0
-        """When it was asked, on the monotonic clock."""
+        """When it was asked, in seconds of the monotonic clock."""
         self.queued: list[Question] = []
-        """Questions that are asked one after the other as soon as the model is free."""
+        """Questions that wait for the model to be free."""
         self.queue_length = 0
-        """How many there were."""
+        """How many questions the queue had at first."""
         self.note: Note | None = None
         self.offer = ""
-        """What can be done now and then no more; stays in sight while nothing else is said."""
+        """A message about something possible only now; it is shown while there is no other."""
         self.pinned: dict[int, str] = {}
-        """Tokens that the user tracks, id -> text: later runs of the same model track them too."""
+        """Tokens that the user tracks, id -> text; later runs of the same model track them too."""
         self._pinned_for = ""
         if session is not None:
             self.reopen(session, path)
 
     @property
     def continuing(self) -> RunView | None:
-        """The run whose answer is being continued."""
+        """The run whose answer is being continued, or None."""
         return next((run for run in reversed(self.runs) if run.continuing), None)
 
     @property
     def busy(self) -> bool:
-        """Whether the worker is on something that a cancel would stop."""
+        """Whether the worker is doing something that can be cancelled."""
         return bool(self.asked or self.live or self.continuing)
 
     @property
     def waiting(self) -> bool:
-        """Whether something is under way whose time is worth showing."""
+        """Whether something is in progress whose elapsed time is worth showing."""
         return self.busy or self.model.phase is ModelPhase.LOADING
 
     def say(self, text: str, kind: str = "info") -> None:
-        """Put a line before the user."""
+        """Show the user a one-line message."""
         self.note = Note(text, kind)
 
     def ask(self, run_id: str) -> None:
-        """A run has been asked for."""
+        """Note that a run has been asked for."""
         self.asked, self.asked_at = run_id, monotonic()
         self.note = None
 
     def include(self, run: Run) -> None:
-        """Show a run that has ended and is kept elsewhere, beside those of the session."""
+        """Add a finished run that is stored elsewhere to the session, and show it."""
         view = self.find(run.id)
         if view is None:
             view = RunView.of(run, saved=True)
@@ -125,7 +125,7 @@ class ViewState(SessionState):
         self.revise()
 
     def apply(self, event: Event) -> None:
-        """Take in what the worker has told."""
+        """Apply an event of the worker."""
         match event:
             case ModelLoading():
                 self.model.phase = ModelPhase.LOADING
@@ -162,7 +162,7 @@ class ViewState(SessionState):
         if view is None:
             view = RunView(run)
             self.runs.append(view)
-        else:  # begun again, by itself: memory ran out over several at once
+        else:  # restarted automatically: memory ran out over several at once
             view.run, view.phase = run, Phase.RUNNING
             view.rows.clear()
         self.current = view

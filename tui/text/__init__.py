@@ -1,1 +1,1 @@
-"""Foreign text and numbers, made safe and visible."""
+"""Untrusted text and numbers made safe and readable, and the glossary."""

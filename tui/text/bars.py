@@ -1,4 +1,4 @@
-"""Probabilities as they are drawn: bars of a few cells."""
+"""Probabilities drawn as bars of a few cells."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def probability_bar(probability: float, width: int, *, ascii_only: bool = False) -> str:
-    """Return a bar of exactly `width` cells for a share of 0..1.
+    """Return a bar of exactly `width` cells for a probability from 0 to 1.
 
-    A share above zero always leaves a trace, and only a full one fills the last cell.
+    A probability above zero always fills something, and only 1 fills the last cell.
     """
     share = min(max(probability, 0.0), 1.0)
     if ascii_only:
@@ -20,9 +20,10 @@ def probability_bar(probability: float, width: int, *, ascii_only: bool = False)
 
 
 def line_bar(probability: float, width: int, *, ascii_only: bool = False) -> str:
-    """Return a thin bar of exactly `width` cells, in half cells; a small share leaves no trace.
+    """Return a thin bar of exactly `width` cells, in half cells; a small probability may draw
+    nothing.
 
-    It sits well in the colour of the text beside it, which saves a change of style.
+    It looks right in the colour of the text beside it, which saves a change of style.
     """
     if ascii_only:
         return probability_bar(probability, width, ascii_only=True)

@@ -1,6 +1,6 @@
-"""The words that Lenscope uses: standard terms of the field first, then its own.
+"""The terms that Lenscope uses: standard terms of the field first, then its own.
 
-`docs/glossary.md` is made from it: `python -m tui.text.glossary > docs/glossary.md`.
+`docs/glossary.md` is generated from it: `python -m tui.text.glossary > docs/glossary.md`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Term(NamedTuple):
-    """A word and what it means here."""
+    """A term and its meaning."""
 
     word: str
     meaning: str
@@ -129,7 +129,7 @@ OWN: Final = (
 
 
 def as_markdown() -> str:
-    """Return `docs/glossary.md`."""
+    """Return the content of `docs/glossary.md`."""
     lines = ["# Glossary", ""]
     for title, terms in (("Terms of the field", STANDARD), ("Lenscope's own", OWN)):
         lines += [f"## {title}", ""]

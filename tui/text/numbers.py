@@ -1,4 +1,4 @@
-"""Measured values in few characters."""
+"""Compact formatting of measured values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def figure(probability: float) -> str:
 
 
 def number(value: float | None, missing: str = "-") -> str:
-    """Return a measured value in few characters."""
+    """Return a measured value in few characters, or `missing` for None."""
     if value is None:
         return missing
     if value == 0:
@@ -35,7 +35,7 @@ def number(value: float | None, missing: str = "-") -> str:
 
 
 def total_seconds(run: Run) -> float | None:
-    """Return how long the pass took, the lens included."""
+    """Return how many seconds the pass took, including the lens, or None."""
     if not run.seconds:
         return None
     return run.seconds.get("total", sum(run.seconds.values()))

@@ -1,4 +1,4 @@
-"""What the user can do about an error, as flags of the command line."""
+"""Ways to resolve an error, as flags of the command line."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FLAGS: Final = {
     Remedy.NAME_PROMPTS: "--prompts",
     Remedy.ONE_AT_A_TIME: "--batch-size 1",
 }
-"""All but what is done by running the same command again."""
+"""The flag for every remedy except repeating the command."""
 
 
 def with_flags(text: str, remedies: Sequence[Remedy]) -> str:
-    """An error's line, and the flags that mend it."""
+    """Return an error's line with the flags that resolve it."""
     return with_ways(text, [FLAGS[remedy] for remedy in remedies if remedy in FLAGS])
 
 
 def with_ways(text: str, ways: Sequence[str]) -> str:
-    """A line, and ways to do what it says."""
+    """Return a line with ways to do what it says."""
     return f"{text} ({', '.join(ways)})" if ways else text
 
 
 def error_line(error: LenscopeError) -> str:
-    """An error of ours as the headless commands say it."""
+    """Return the line that the headless commands print for one of our errors."""
     return with_flags(str(error), error.remedies)

@@ -1,7 +1,7 @@
-"""The one place that decides how foreign text (tokens, prompts, file names) looks on a terminal.
+"""The one place that decides how untrusted text (tokens, prompts, file names) looks on a terminal.
 
-Whatever goes in, what comes out is printable, has a known width and cannot steer a terminal.
-Nothing made here is ever stored.
+The output is always printable, has a known width and cannot control the terminal. It is for display
+only and never stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EMPTY = '""'
 # disagree about (rich says 0 for all of Mc, most terminals 1 for some).
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Me", "Mc"})
 
-# Code points that draw nothing, or join their neighbours, though their category does not say so.
+# Code points that draw nothing or join their neighbours although their category does not say so.
 _INVISIBLE = frozenset(
     {0x034F, 0x115F, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
     | set(range(0x1160, 0x1200))  # Hangul jamo that merge with the one before
@@ -40,13 +40,13 @@ _MARKS_PER_LETTER = 2
 
 
 class Piece(NamedTuple):
-    """A stretch of shown text that is never cut apart."""
+    """A piece of shown text that is never split."""
 
     text: str
     width: int
     """In terminal cells."""
     mark: bool
-    """True where the text stands for something else: a visible space or an escape."""
+    """Whether the text represents something else: a visible space or an escape."""
 
 
 def display_text(
@@ -54,10 +54,10 @@ def display_text(
 ) -> str:
     """Return `text` made safe and visible for one line of a terminal.
 
-    Spaces, newlines and tabs become visible marks, everything that could steer the terminal or
-    upset a column becomes an escape such as `\\x1b`. With `width` the result is exactly that many
-    cells wide: cut with an ellipsis, or padded. With `spaces=False` (running text, not a token)
-    spaces stay, and newlines and tabs become spaces.
+    Spaces, newlines and tabs become visible marks; everything that could control the terminal or
+    misalign a column becomes an escape such as `\\x1b`. With `width`, the result is exactly that
+    many cells wide: cut with an ellipsis, or padded. With `spaces=False` (running text rather than
+    a token) spaces stay, and newlines and tabs become spaces.
     """
     pieces = show_pieces(text, spaces=spaces, ascii_only=ascii_only)
     if width is None:
@@ -71,7 +71,7 @@ def plain_line(text: str, *, ascii_only: bool = False) -> str:
 
 
 def stand_in_text(text: str) -> str:
-    """Return text of the same length, for an editor: what is unsafe has a visible stand-in.
+    """Return text of the same length for an editor, with visible substitutes for unsafe characters.
 
     Controls become their Unicode pictures, everything else U+FFFD; tabs stay.
     """

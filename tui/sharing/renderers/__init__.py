@@ -1,1 +1,1 @@
-"""Five ways to show an `engine.tables.Table`; none of them knows what it is about."""
+"""Five renderers of `engine.tables.Table`; none of them knows what a table is about."""

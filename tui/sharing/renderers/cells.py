@@ -1,4 +1,4 @@
-"""A cell of a table as people read it; foreign text is made safe here."""
+"""Table cells as readable text; untrusted text is made safe here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from tui.text.show import display_text, plain_line
 
 
 def shown(cell: Cell, column: Column, *, ascii_only: bool = False) -> str:
-    """Return a cell on one line, printable, of its natural width; a dash where it is not known."""
+    """Return a cell as one printable line of its natural width; a dash where its value is not
+    known."""
     match cell:
         case None:
             return "-"
@@ -28,7 +29,7 @@ def shown(cell: Cell, column: Column, *, ascii_only: bool = False) -> str:
 
 
 def head(column: Column, *, ascii_only: bool = False) -> str:
-    """Return what stands above a column."""
+    """Return the heading of a column."""
     return display_text(column.head, spaces=column.is_of_a_token, ascii_only=ascii_only)
 
 

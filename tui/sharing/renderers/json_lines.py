@@ -1,4 +1,4 @@
-"""Tables as JSON lines: an object a row."""
+"""Tables as JSON lines: one object per row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tui.sharing.renderers.separated import names, values
 
 
 def json_lines(table: Table) -> str:
-    """Return a line a row: ASCII, values in full, null where one is not known."""
+    """Return one line per row: ASCII, values in full precision, null where one is not known."""
     heads = names(table.columns)
     return "".join(
         json.dumps(dict(zip(heads, values(row, table.columns), strict=True)), allow_nan=False)

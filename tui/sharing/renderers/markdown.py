@@ -1,4 +1,4 @@
-"""Tables as Markdown, such that a renderer shows every cell as it is."""
+"""Tables as Markdown, escaped so that every cell is rendered literally."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from engine.tables import Candidate, Cell, Column, Table
 from tui.sharing.renderers.cells import head, percent, shown
 from tui.text.show import display_text, plain_line
 
-# Whatever means something in Markdown. The pipe is an entity: not every renderer knows \\|.
+# All characters with a meaning in Markdown. The pipe becomes an entity: not every renderer knows
+# \\|.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>()#+.!~$-])")
 _NUMBERS: Final = frozenset({"count", "number", "share", "place"})
-"""These hold nothing foreign and nothing that Markdown reads, so they stay as they are."""
+"""Kinds of cells that are left as they are: they hold no untrusted text and nothing that
+Markdown interprets."""
 
 
 def markdown_table(table: Table, *, ascii_only: bool = False) -> str:
-    """Return the columns and rows; the title and notes are for others to show."""
+    """Return the columns and rows; the caller shows the title and notes."""
     heads = [literally(head(column, ascii_only=ascii_only)) for column in table.columns]
     rule = ["---:" if column.is_right else "---" for column in table.columns]
     lines = [heads, rule]
@@ -27,12 +29,12 @@ def markdown_table(table: Table, *, ascii_only: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return running text such that a renderer of Markdown shows it as it is."""
+    """Return running text, escaped so that Markdown renders it literally."""
     return literally(plain_line(text))
 
 
 def literally(shown_text: str) -> str:
-    """Return text on one line such that a renderer of Markdown shows it so."""
+    """Return text on one line, escaped so that Markdown renders it literally."""
     shown_text = shown_text.replace("&", "&amp;")
     return _SPECIAL.sub(r"\\\1", shown_text).replace("|", "&#124;")
 

@@ -1,4 +1,4 @@
-"""Tables as plain aligned text: what commands print, and what is copied as text."""
+"""Tables as plain aligned text, as commands print them and as they are copied as text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from tui.text.show import display_text
 
 _GAP = "  "
 _WIDEST = 40
-"""Cells of a column, where its contents decide; what is longer is cut."""
+"""Most cells of a column whose width depends on its contents; longer ones are cut."""
 
 
 class PlainRows:
-    """Lines of a table whose column widths are fixed beforehand, so that they can be printed as
-    they come."""
+    """Lines of a table with fixed column widths, so that rows can be printed as they arrive."""
 
     def __init__(
         self,
@@ -29,7 +28,7 @@ class PlainRows:
         bar: int = 0,
         ascii_only: bool = False,
     ) -> None:
-        """`widths` are in cells; `bar` is how many of them a candidate's bar takes."""
+        """`widths` are in cells; `bar` is the part of them that a candidate's bar takes."""
         self._columns = tuple(columns)
         self._widths = tuple(widths)
         self._bar = bar
@@ -41,7 +40,7 @@ class PlainRows:
         return self._line(heads).rstrip()
 
     def row(self, cells: Sequence[Cell]) -> str:
-        """Return the line of a row; every column is exactly as wide as it was said to be."""
+        """Return the line of a row; every column has exactly its given width."""
         texts = [
             self._candidate(cell, width)
             if column.kind == "candidate"
@@ -63,7 +62,7 @@ class PlainRows:
         return " " * missing + text if right else text + " " * missing
 
     def _candidate(self, cell: Cell, width: int) -> str:
-        """A token, its bar and its probability."""
+        """Return a token with its bar and probability."""
         if not isinstance(cell, Candidate):
             return " " * width
         room = width - self._bar - FIGURE_WIDTH - 2
@@ -73,7 +72,7 @@ class PlainRows:
 
 
 def plain_lines(table: Table, *, ascii_only: bool = False) -> list[str]:
-    """Return the title, the heads, a line a row, and the notes; no line ends with blanks."""
+    """Return the title, the headings, one line per row and the notes, without trailing blanks."""
     heads = [head(column, ascii_only=ascii_only) for column in table.columns]
     widths = [
         min(

@@ -1,4 +1,4 @@
-"""Tables for the terminal, through rich: no markup is read in what they hold."""
+"""Tables for the terminal, through rich; markup in cells is not interpreted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui.sharing.renderers.cells import head, shown
 
 
 def rich_table(table: Table, *, ascii_only: bool = False) -> RichTable:
-    """Return a table that folds what is too long; its title and notes are for others to show."""
+    """Return a table that folds long cells; the caller shows the title and notes."""
     box = ASCII2 if ascii_only else SIMPLE_HEAD
     drawn = RichTable(box=box, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
     for column in table.columns:

@@ -11,11 +11,11 @@ from engine.tables import Candidate, Cell, Column, Place, Table
 
 
 def separated(table: Table, mark: str) -> str:
-    """Return a line of names and a line a row; the title and notes are left out.
+    """Return a line of column names and one line per row, without title and notes.
 
-    Cells are exactly what they are, also where they begin with = or another sign that a spreadsheet
-    would take for a formula: a sign put before them would be read back as part of the text. Import
-    such columns as text.
+    Cells are written exactly as they are, even if they begin with = or another sign that a
+    spreadsheet would take for a formula: a sign put before them would be read back as part of the
+    text. Import such columns as text.
     """
     heads = _line(names(table.columns), mark)
     lines = [_line(values(row, table.columns), mark) for row in table.rows]
@@ -23,7 +23,7 @@ def separated(table: Table, mark: str) -> str:
 
 
 def names(columns: Iterable[Column]) -> list[str]:
-    """Return the names of the columns; a candidate and a place have two each."""
+    """Return the column names; a candidate and a place have two each."""
     found: list[str] = []
     for column in columns:
         if column.kind == "candidate":
@@ -36,7 +36,7 @@ def names(columns: Iterable[Column]) -> list[str]:
 
 
 def values(row: Iterable[Cell], columns: Iterable[Column]) -> list[str | int | float | None]:
-    """Return the values of a row under `names`; None where one is not known."""
+    """Return the values of a row in the order of `names`; None where one is not known."""
     return [value for cell, column in zip(row, columns, strict=True) for value in _of(cell, column)]
 
 
@@ -50,7 +50,7 @@ def _of(cell: Cell, column: Column) -> Iterator[str | int | float | None]:
 
 
 def _line(fields: Iterable[object], mark: str) -> str:
-    # The writer quotes \r and \n only where they are in its own line ending.
+    # The csv writer quotes \r and \n only if they occur in its own line ending.
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=mark, lineterminator="\r\n").writerow(fields)
     return buffer.getvalue().removesuffix("\r\n")
