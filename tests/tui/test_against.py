@@ -89,7 +89,7 @@ async def test_without_a_picture_there_is_nothing_to_take_away() -> None:
     async with explorer() as stage:
         await stage.run_done()
         await stage.press("B")
-        await stage.shows("no picture that could be replaced")
+        await stage.shows("no picture to replace")
 
 
 @in_loop

@@ -95,7 +95,7 @@ async def test_two_runs_are_compared(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
         await stage.run_done()
         await stage.press("b")
-        await stage.shows("two runs are needed")
+        await stage.shows("comparing needs two runs")
         stage.worker.forms_at = 8
         await stage.press("e", "x", "ctrl+r", "escape")
         await stage.run_done(2)

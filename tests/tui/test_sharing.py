@@ -45,11 +45,11 @@ async def test_the_line_that_reproduces_the_run_is_copied() -> None:
     async with explorer() as stage:
         await stage.run_done()
         await stage.app.run_action("do('copy-command')")
-        await stage.shows("copied the command of this run")
+        await stage.shows("copied the command for this run")
         assert stage.app.clipboard.startswith("lenscope run ")
         assert PROMPT in stage.app.clipboard
         await stage.app.run_action("do('copy-python')")
-        await stage.shows("copied the Python of this run")
+        await stage.shows("copied the Python for this run")
         compile(stage.app.clipboard, "copied", "exec")
 
 
@@ -58,7 +58,7 @@ async def test_nothing_of_a_refused_run_is_handed_on() -> None:
     async with explorer(passed=False) as stage:
         await stage.run_done()
         await stage.press("y")
-        await stage.shows("its rows are not handed on")
+        await stage.shows("its rows cannot be copied")
         assert stage.app.clipboard == ""
 
 

@@ -1,2 +1,2 @@
-"""What the user can do, and the keys that do it: the registry, and a function for each action. A
-function is called with the app."""
+"""The user's actions and their keys: the registry, and one function per action, which is called
+with the app."""

@@ -1,4 +1,4 @@
-"""What leads to a run: the prompt, the presets, the model."""
+"""Actions that lead to a run: prompt, presets, model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tui.state.view_state import CANCELLING
 
 
 def run(app: Explorer) -> None:
-    """Run the question; a running pass makes way."""
+    """Run the question, cancelling a running pass."""
     app.asker.run(app.shown.question)
     app.shown.all()
 
 
 def cancel(app: Explorer) -> None:
-    """Cancel what runs; else copy what is selected; else say how to quit."""
+    """Cancel what is running, else copy the selected text, else say how to quit."""
     if app.asker.cancel():
         app.state.note = CANCELLING
         app.shown.lines()
@@ -39,8 +39,8 @@ def _selected_text(app: Explorer) -> str:
 
 
 def edit(app: Explorer) -> None:
-    """Put the focus into the prompt editor."""
-    # At once: `focus()` would let the next key, typed fast, act as a command.
+    """Focus the prompt editor."""
+    # Focus immediately: after `focus()` a quickly typed key would act as a command.
     app.main.set_focus(app.main.editor)
 
 
@@ -80,8 +80,7 @@ def _take_prompt(app: Explorer, prompt: str | None) -> None:
 
 
 def run_presets(app: Explorer) -> None:
-    """Run every preset of the prompt's set on this picture: one run each, and the list of runs to
-    watch them come in."""
+    """Run every preset of the prompt's set on this picture, and show the list of runs."""
     present = app.shown.question()
     questions = [replace(present, prompt=preset.prompt) for preset in _presets_here(app)]
     if not questions:
@@ -92,13 +91,13 @@ def run_presets(app: Explorer) -> None:
 
 
 def _presets_here(app: Explorer) -> list[Preset]:
-    """The presets of the set that the prompt belongs to; all of them, if it is in none."""
+    """Return the presets of the prompt's set, or all presets if it belongs to none."""
     presets = app.shown.presets
     here = next((known for known in presets if known.prompt == app.main.editor.text), None)
     return [known for known in presets if here is None or known.group == here.group]
 
 
-# ---------------------------------------------------------------------- how it is asked
+# ---------------------------------------------------------------------- settings of the question
 
 
 def norm(app: Explorer) -> None:
@@ -109,7 +108,7 @@ def norm(app: Explorer) -> None:
 
 
 def more(app: Explorer, step: int) -> None:
-    """Show more or fewer tokens per layer; ask again only for more than the rows hold."""
+    """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
     app.asker.more(step, app.shown.question)
     app.shown.all()
 
@@ -140,11 +139,11 @@ def _take_model(app: Explorer, model: str | None) -> None:
 
 
 def load_shown(app: Explorer) -> None:
-    """Load the model of the run that is shown, and ask its question again."""
+    """Load the shown run's model, and ask its question again."""
     run = app.state.current
     card = run.run.question.model if run is not None else None
     if run is None or card is None:
-        app.say("no run is shown whose model could be loaded; M chooses one")
+        app.say("the shown run names no model to load; M chooses one")
         return
     app.state.question = replace(run.run.question, model=None, text="")
     app.main.editor.put(run.run.question.prompt)
@@ -157,8 +156,8 @@ def _load(app: Explorer, options: LoadOptions) -> None:
 
 
 def _like(options: LoadOptions | None, model: str) -> LoadOptions:
-    """Load another model where and as the present one was; its revision and its leave to run
-    code or open pickles are not for another."""
+    """Return options that load another model on the same device and in the same way. The
+    revision and the permissions to run code or open pickles do not carry over."""
     if options is None:
         return LoadOptions(model)
     return replace(options, model=model, revision=None, trust_remote_code=False, allow_pickle=False)

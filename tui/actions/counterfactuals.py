@@ -1,4 +1,4 @@
-"""What is asked instead of the picture, and how that is laid beside it."""
+"""Actions that replace the picture by a counterfactual and compare the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.widgets.chooser import Choice, Chooser
 
 
 def without(app: Explorer) -> None:
-    """Ask the question without the picture, and lay both side by side."""
+    """Ask the question without the picture, and show both runs side by side."""
     run = _run_with_picture(app)
     if run is None:
         return
@@ -30,7 +30,7 @@ def without(app: Explorer) -> None:
 
 
 def every(app: Explorer) -> None:
-    """Ask the question with everything that can stand in the picture's place."""
+    """Ask the question with every image replacement."""
     run = _run_with_picture(app)
     if run is None:
         return
@@ -53,7 +53,7 @@ def _show_again(app: Explorer, run: RunView) -> None:
 
 
 def choose(app: Explorer) -> None:
-    """Choose what is shown instead of the picture, with its value."""
+    """Choose what to show instead of the picture, with its value."""
     run = _run_with_picture(app)
     if run is None:
         return
@@ -83,7 +83,7 @@ def _take_choice(app: Explorer, run: RunView, chosen: str | None) -> None:
 
 
 def _ask(app: Explorer, run: RunView, counterfactuals: Sequence[Counterfactual]) -> None:
-    """Ask, and lay the answer beside the picture's as soon as it is there."""
+    """Ask, and show both runs side by side once the counterfactual has ended."""
     if not app.asker.ask_against(run, counterfactuals):
         return
     app.forget_wish()
@@ -121,8 +121,8 @@ def _lay_side_by_side(app: Explorer, picture: RunView, other: RunView) -> None:
 def _references(
     app: Explorer, picture: RunView, other: RunView
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """What the contrast can be taken from: this counterfactual, and none, unk or both where they
-    have been asked (as VDD has them)."""
+    """Return the possible references of the contrast: this counterfactual, and `none`, `unk` or
+    both as in VDD, if they have been asked."""
     done = {
         view.counterfactual: view.run.id
         for view in app.state.counterfactuals_of(picture)
@@ -139,6 +139,6 @@ def _references(
 def _run_with_picture(app: Explorer) -> RunView | None:
     run = app.state.current
     if run is None:
-        app.say("there is no run yet: r runs the question")
+        app.say("no run yet: r runs the question")
         return None
     return app.state.picture_of(run)

@@ -1,4 +1,4 @@
-"""Pictures and sessions: open, save, reopen."""
+"""Actions that open pictures, and open, save and recover sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save(app: Explorer) -> None:
 
 
 def open_file(app: Explorer) -> None:
-    """Choose a picture or a session."""
+    """Choose a picture or a session to open."""
     from tui.views.files.file_dialog import FileDialog
 
     app.push_screen(
@@ -59,7 +59,7 @@ def _open_path(app: Explorer, path: str | None) -> None:
 
 
 def _read_session(app: Explorer, path: Path) -> None:
-    """Read a session in the background and show it."""
+    """Read a session in the background, then show it."""
     app.say(f"reading {short_path(path)}")
 
     def work() -> Session | str:
@@ -80,7 +80,7 @@ def _read_session(app: Explorer, path: Path) -> None:
 
 
 def _show_session(app: Explorer, session: Session, path: Path | None) -> None:
-    """What was not saved of the present session is kept first."""
+    """Show a session, after keeping what is unsaved in the current one."""
     state = app.state
     app.asker.cancel()
     kept, _ = keep_unsaved(state, app.main.table.cursor)
@@ -102,7 +102,7 @@ def recover(app: Explorer) -> None:
     """Reopen the session that was not closed."""
     orphan = app.leaving.orphan
     if orphan is None:
-        app.say("there is no session that was not closed")
+        app.say("every session was closed properly")
         return
     app.leaving.orphan = None
     app.state.offer = ""

@@ -1,4 +1,4 @@
-"""Which keys act: the registry's, with the user's own in their place."""
+"""The keys in effect: those of the registry, replaced by the user's own where given."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from textual.keys import key_to_character
 from tui.actions.registry import ACTIONS, BY_ID, Action, Scope
 
 _ALWAYS: Final = frozenset({"cancel", "leave", "help"})
-"""What also works while a dialog is open."""
+"""Ids of actions that also work while a dialog is open."""
 
 _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter", "delete"})
-"""Keys that mean something else to the editor: there they are the editor's."""
+"""Keys with another meaning in the editor, where they keep it."""
 
 _BAR: Final = (
     "run", "edit", "next-preset", "run-presets", "find", "plot", "track", "detail", "history",
@@ -23,11 +23,11 @@ _BAR: Final = (
     "help", "leave",
 )  # fmt: skip
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
-"""What the key bar shows, the most useful first, by id; how many depends on the width. Whatever
-else has a word for it comes before the last two."""
+"""Ids of the hints in the key bar, most useful first; how many fit depends on the width. All
+other actions with a hint come before the last two."""
 
 _UNBOUND: Final = "unbound"
-"""No terminal sends this key. A user's keymap can only replace keys, not take them away."""
+"""A key that no terminal sends. Textual's keymap can only replace keys, not remove them."""
 
 _SHORT_NAMES: Final = {
     "slash": "/",
@@ -37,7 +37,7 @@ _SHORT_NAMES: Final = {
     "at": "@",
     "backslash": "\\",
 }
-"""Names that Textual gives to characters of its own accord."""
+"""Textual's names for characters that have no name of their own."""
 
 _KEY_NAMES: Final = {
     "escape": "esc",
@@ -54,24 +54,24 @@ _KEY_NAMES: Final = {
 
 @dataclass(frozen=True)
 class Hint:
-    """What the key bar says of one key."""
+    """The key bar's text for one key."""
 
     key: str
     word: str
     action: str = ""
-    """The id of what a click on it does; empty where it stands for several."""
+    """The id of the action of a click on it; empty where the hint stands for several."""
 
     @property
     def width(self) -> int:
-        """In cells, with the blanks around key and word."""
+        """Width in cells, including the blanks around key and word."""
         return len(self.key) + len(self.word) + 3
 
 
 class Keymap:
-    """Which keys act: the registry's, with the user's own in their place."""
+    """The keys in effect: those of the registry, replaced by the user's own where given."""
 
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
-        """`own` maps an action's id to its keys, separated by commas; none unbinds it."""
+        """`own` maps an action's id to its keys, separated by commas; an empty text unbinds it."""
         chosen = {identity: _split(keys) for identity, keys in (own or {}).items()}
         taken = {_normal(key) for keys in chosen.values() for key in keys}
         self._keys = {
@@ -86,7 +86,7 @@ class Keymap:
         return self._keys[action.id]
 
     def for_textual(self) -> dict[str, str]:
-        """Return what `App.set_keymap` takes: the keys of the actions that differ."""
+        """Return the argument of `App.set_keymap`: the keys of the actions that differ."""
         return {
             identity: ",".join(keys) or _UNBOUND
             for action in ACTIONS
@@ -95,7 +95,7 @@ class Keymap:
         }
 
     def names(self, action: Action, *, ascii_only: bool = False) -> str:
-        """Return all keys of an action, for help."""
+        """Return all keys of an action, for the help."""
         return " ".join(key_name(key, ascii_only=ascii_only) for key in self.keys(action))
 
     def first(self, identity: str) -> str:
@@ -104,7 +104,7 @@ class Keymap:
         return key_name(keys[0]) if keys else ""
 
     def bar(self, *, editing: bool) -> list[Hint]:
-        """Return what can be pressed here, the most useful first."""
+        """Return the hints of the keys that act here, most useful first."""
         hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk", "layers")]
         for action in _bar_actions(editing):
             keys = [key for key in self.keys(action) if not (editing and types(key))]
@@ -122,9 +122,9 @@ class Keymap:
 def app_bindings() -> list[Binding]:
     """Return the bindings of the app.
 
-    All but a few win over every widget, at once, in the order of the keys: a key that a widget
-    passed on would come after the next one. What types something goes through `action_typed`,
-    which the app allows only where nothing is being typed.
+    Nearly all have priority over every widget, so that keys act in the order in which they were
+    pressed: a key that a widget passed on would act after the next one. Keys that would type
+    something go through `action_typed`, which the app allows only while nothing is being typed.
     """
     bindings: list[Binding] = []
     for action in ACTIONS:
@@ -163,7 +163,8 @@ def works_in_dialogs(identity: str) -> bool:
 
 
 def types(key: str) -> bool:
-    """Return whether a key would type something into an editor, or is the editor's own."""
+    """Return whether a key would type a character in an editor, or has a meaning of its own
+    there."""
     return key in _NEVER_FIRST or _character(key) is not None
 
 
@@ -183,7 +184,7 @@ def _bar_actions(editing: bool) -> list[Action]:
 
 
 def _character(key: str) -> str | None:
-    """The character that a key types, None where it types none."""
+    """Return the character that a key types, or None."""
     character = _SHORT_NAMES.get(key) or key_to_character(key)
     return character if character is not None and character.isprintable() else None
 
@@ -193,8 +194,8 @@ def _normal(key: str) -> str:
 
 
 def _thirds(identity: str, keys: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The keys that win over every widget, those that type something, and those that mean
-    something else to an editor or a dialog and come after it."""
+    """Split keys into those with priority over every widget, those that type something, and
+    those that editors and dialogs may handle first."""
     keys = tuple(keys)
     late = tuple(key for key in keys if key in _NEVER_FIRST)
     typed = tuple(key for key in keys if types(key) and key not in late)

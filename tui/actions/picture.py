@@ -1,4 +1,4 @@
-"""What can be done with the picture: hide it, enlarge it, see it as the model does."""
+"""Actions on the picture: hide it, enlarge it, show what the model sees."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def seen(app: Explorer) -> None:
 
 
 def enlarge(app: Explorer) -> None:
-    """Show the picture as large as the screen."""
+    """Show the picture on the whole screen."""
     from tui.views.picture.picture_view import PictureView
 
     run, picture = app.state.current, app.state.question.picture
     if picture is None:
-        app.say("there is no picture")
+        app.say("no picture to enlarge")
         return
     seen = run.seen if run is not None and app.picture.is_of(run.run.question.picture) else None
     app.push_screen(

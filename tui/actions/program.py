@@ -1,4 +1,4 @@
-"""The program itself: help, palette, themes, panes, the way out."""
+"""Actions on the program itself: help, palette, theme, focus, suspending, quitting."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def show_help(app: Explorer) -> None:
 
 
 def show_glossary(app: Explorer) -> None:
-    """Explain the words."""
+    """Open the glossary."""
     from tui.views.help.glossary import Glossary
 
     app.push_screen(Glossary(ascii_only=app.startup.ascii))
 
 
 def palette(app: Explorer) -> None:
-    """Open the palette of all commands."""
+    """Open the command palette."""
     app.action_command_palette()
 
 
@@ -33,17 +33,17 @@ def theme(app: Explorer) -> None:
 
 
 def next_pane(app: Explorer) -> None:
-    """Give the next pane the focus."""
+    """Focus the next pane."""
     app.screen.focus_next()
 
 
 def previous_pane(app: Explorer) -> None:
-    """Give the pane before the focus."""
+    """Focus the previous pane."""
     app.screen.focus_previous()
 
 
 def suspend(app: Explorer) -> None:
-    """Let the shell have the terminal, until `fg`."""
+    """Suspend the program until `fg`."""
     app.action_suspend_process()
 
 

@@ -1,4 +1,4 @@
-"""What looks closer at the run that is shown: views, tracked tokens, the search, the columns."""
+"""Actions that examine the shown run: views, tracked tokens, search, columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def toggle(app: Explorer, view: str) -> None:
 
 
 def enlarge(app: Explorer, view: str) -> None:
-    """Give a view most of the column, or take it back."""
+    """Enlarge a view to most of the column, or shrink it again."""
     app.main.lower.toggle_large(view)
     app.call_after_refresh(app.shown.resting)
 
 
 def measure(app: Explorer) -> None:
-    """Plot the next measure: probability, its logarithm, rank."""
+    """Plot the next measure: probability, log-probability or rank."""
     if app.main.lower.is_open("plot"):
         app.main.lower.view("plot").next_measure()
         app.call_after_refresh(app.shown.resting)
@@ -31,7 +31,7 @@ def measure(app: Explorer) -> None:
 
 
 def choose_columns(app: Explorer) -> None:
-    """Choose which figures have a column."""
+    """Choose the optional columns."""
     from tui.views.table.column_chooser import ColumnChooser
 
     app.push_screen(
@@ -51,12 +51,12 @@ def _take_columns(app: Explorer, figures: tuple[str, ...] | None) -> None:
 
 
 def track(app: Explorer) -> None:
-    """Type a token to follow through the layers."""
+    """Ask for tokens to track over the layers."""
     from tui.views.plot.track_dialog import TrackDialog
 
     run = app.state.current
     if run is None:
-        app.say("there is no run yet to follow a token through: r runs the question")
+        app.say("no run yet in which to track a token: r runs the question")
         return
     reason = ""
     if not app.asker.keeps_stream_of(run):
@@ -94,10 +94,10 @@ def _tracked(run: RunView) -> tuple[tuple[int, str], ...]:
 
 
 def find(app: Explorer) -> None:
-    """Type what to find."""
+    """Open the line in which the user types what to find."""
     app.search.open()
 
 
 def find_next(app: Explorer, step: int) -> None:
-    """Go to the next (or previous) row with what was looked for."""
+    """Go to the next (or previous) row with a token found."""
     app.search.next(step)

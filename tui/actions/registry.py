@@ -1,11 +1,11 @@
-"""The one registry of actions: bindings, key bar, help, command palette and the user's own keymap
-are made from it. The views of `tui.views.registry` are in it, too: showing one is an action.
+"""The registry of actions, from which bindings, key bar, help, command palette and the user's
+keymap are made. It includes the views of `tui.views.registry`, since showing a view is an action.
 
-An action names its function and does not import it, so that whoever wants to know which actions
-there are (the settings check the user's keymap) loads nothing heavy.
+An action names its function instead of importing it, so that code that only needs the ids (the
+settings check the user's keymap) loads nothing slow.
 
 Keys that tmux or a legacy terminal swallows (ctrl+enter, ctrl+j/m/h/i, alt+enter, F11) are not
-used; Esc is never the only way out.
+used, and Esc is never the only way out of a dialog.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Scope(Enum):
     """Where a key acts."""
 
     ANYWHERE = "anywhere"
-    """Keys that type something never act while the editor has the focus."""
+    """Keys that type something do not act while the editor has the focus."""
     TABLE = "in the table"
 
 
@@ -35,11 +35,11 @@ class Action:
     id: str
     """Its name in the user's keymap."""
     title: str
-    """A whole phrase, for help and palette."""
+    """A phrase for the help and the palette."""
     group: str
     run: str
-    """The function that does it, such as "tui.actions.asking:run". It is called with the app, and
-    with `arguments`."""
+    """The function that performs it, such as "tui.actions.asking:run". It is called with the app
+    and with `arguments`."""
     keys: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     scope: Scope = Scope.ANYWHERE
@@ -49,7 +49,7 @@ class Action:
 
     @property
     def function(self) -> Callable[..., None]:
-        """What `run` names, imported when it is first needed."""
+        """The function that `run` names, imported on first use."""
         function: Callable[..., None] = resolve_name(self.run)
         return function
 
@@ -87,7 +87,7 @@ def _table(identity: str, run: str, title: str, *keys: str, **arguments: Any) ->
 
 
 def _of_view(view: View) -> Action:
-    """Showing a view is an action."""
+    """Return the action that shows a view."""
     return Action(
         id=view.id,
         title=view.help,
@@ -102,7 +102,9 @@ def _of_view(view: View) -> Action:
 
 _OWN: Final = (
     _action(_ASK, "run", "asking:run", "Run the question", "r", "ctrl+r", "f5", hint="run"),
-    _action(_ASK, "cancel", "asking:cancel", "Cancel what runs, or copy the selection", "ctrl+c"),
+    _action(
+        _ASK, "cancel", "asking:cancel", "Cancel what is running, or copy the selection", "ctrl+c"
+    ),
     _action(_ASK, "edit", "asking:edit", "Edit the prompt", "e", "i", hint="edit"),
     _action(
         _ASK, "next-preset", "asking:preset", "Next preset prompt", "]", "f4", hint="preset", step=1
@@ -131,8 +133,10 @@ _OWN: Final = (
     _table("later-tokens", "columns", "Later tokens", "l", "right", step=1),
     _table("earlier-tokens", "columns", "Earlier tokens", "h", "left", step=-1),
     _action(_READ, "find", "reading:find", "Find a token", "slash", hint="find"),
-    _action(_READ, "find-next", "reading:find_next", "The next row with it", "n", step=1),
-    _action(_READ, "find-previous", "reading:find_next", "The previous row with it", "N", step=-1),
+    _action(_READ, "find-next", "reading:find_next", "Next row with that token", "n", step=1),
+    _action(
+        _READ, "find-previous", "reading:find_next", "Previous row with that token", "N", step=-1
+    ),
     _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
     _action(
         _LOOK,
@@ -144,7 +148,9 @@ _OWN: Final = (
     ),
     _action(_LOOK, "measure", "reading:measure", "Plot p, log p or rank", "percent_sign"),
     _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
-    _action(_LOOK, "seen", "picture:seen", "What the model sees of it, or the picture", "v"),
+    _action(
+        _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
+    ),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
     _action(
         _LOOK, "leave-editor", "asking:leave_editor", "Leave the editor", "escape", palette=False
@@ -156,7 +162,7 @@ _OWN: Final = (
     _action(_RUNS, "next-run", "runs:switch", "Next run", ".", step=1),
     _action(_RUNS, "previous-run", "runs:switch", "Previous run", "comma", step=-1),
     _action(
-        _RUNS, "instead", "counterfactuals:choose", "Choose what is shown instead of the picture"
+        _RUNS, "instead", "counterfactuals:choose", "Choose what to show instead of the picture"
     ),
     _action(_RUNS, "rename", "runs:rename", "Give this run a title", "f6"),
     _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete"),
@@ -165,7 +171,7 @@ _OWN: Final = (
         _FILES, "open", "files:open_file", "Open a picture or a session", "o", "ctrl+o", hint="open"
     ),
     _action(_FILES, "save", "files:save", "Save the session", "s", "ctrl+s", hint="save"),
-    _action(_FILES, "recover", "files:recover", "Reopen what was not closed", "R"),
+    _action(_FILES, "recover", "files:recover", "Reopen the session that was not closed", "R"),
     _action(_FILES, "models", "asking:models", "Choose another model", "M", hint="models"),
     _action(_FILES, "load", "asking:load_shown", "Load the model of this run", "L"),
     _action(_FILES, "copy-row", "sharing:copy_row", "Copy the row", "y", hint="copy"),
@@ -174,7 +180,7 @@ _OWN: Final = (
     _action(_FILES, "copy-command", "sharing:copy_command", "Copy as command: lenscope run ..."),
     _action(_FILES, "copy-python", "sharing:copy_python", "Copy as Python"),
     _action(_FILES, "export", "sharing:export", "Export the run or the view", "x", hint="export"),
-    _action(_FILES, "screenshot", "sharing:shoot_screen", "Picture of the screen, saved as SVG"),
+    _action(_FILES, "screenshot", "sharing:shoot_screen", "Save a picture of the screen as SVG"),
     _action(_PROGRAM, "palette", "program:palette", "All commands", "ctrl+p", palette=False),
     _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),
     _action(
@@ -191,6 +197,6 @@ _OWN: Final = (
 ACTIONS: Final[tuple[Action, ...]] = tuple(
     sorted((*map(_of_view, VIEWS), *_OWN), key=lambda action: GROUPS.index(action.group))
 )
-"""Group by group; in each the views come first."""
+"""All actions by group; in each group the views come first."""
 
 BY_ID: Final[Mapping[str, Action]] = {action.id: action for action in ACTIONS}

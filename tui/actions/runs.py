@@ -1,4 +1,4 @@
-"""What is done with the runs of the session: switch, list, compare, rename, delete."""
+"""Actions on the runs in the session: switch, list, compare, rename, delete."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tui.state.run_view import RunView
 
 
 def switch(app: Explorer, step: int) -> None:
-    """Show the next or previous run of the session."""
+    """Show the next or previous run."""
     before = app.state.current
     app.state.switch(step)
     show_run(app, before)
 
 
 def show_run(app: Explorer, before: RunView | None) -> None:
-    """Show the run that the state has chosen in the place of the one before. The question follows,
-    unless another one has been typed or opened meanwhile."""
+    """Show the state's current run in place of the one before. The editor and picture follow,
+    unless the user has typed or opened something else meanwhile."""
     run, editor = app.state.current, app.main.editor
     if run is not None and before is not None and run is not before:
         old, new, present = before.run.question, run.run.question, app.state.question
@@ -38,7 +38,7 @@ def show_run(app: Explorer, before: RunView | None) -> None:
 
 
 def history(app: Explorer) -> None:
-    """List the runs of the session."""
+    """List the runs in this session."""
     from tui.views.runs.history import History
 
     if isinstance(app.screen, History):
@@ -50,13 +50,13 @@ def history(app: Explorer) -> None:
 
 
 def compare(app: Explorer) -> None:
-    """Compare the run that is shown with the one before it (the first with the second)."""
+    """Compare the shown run with the one before it (the first run with the second)."""
     from tui.views.compare.compare import Compare
 
     run = app.state.current
     others = [other for other in app.state.runs if other is not run]
     if run is None or not others:
-        app.say("two runs are needed to compare: r runs another question")
+        app.say("comparing needs two runs: r runs another question")
         return
     index = app.state.runs.index(run)
     left, right = (run, others[0]) if index == 0 else (app.state.runs[index - 1], run)
@@ -64,12 +64,12 @@ def compare(app: Explorer) -> None:
 
 
 def rename(app: Explorer) -> None:
-    """Give the run that is shown a title."""
+    """Ask for a title for the shown run."""
     from tui.widgets.line_input import LineInput
 
     run = app.state.current
     if run is None:
-        app.say("there is no run to rename")
+        app.say("no run to rename")
         return
     app.push_screen(
         LineInput("title of this run", run.run.title or "", ascii_only=app.startup.ascii),
@@ -84,10 +84,10 @@ def _take_title(app: Explorer, run: RunView, title: str | None) -> None:
 
 
 def delete(app: Explorer) -> None:
-    """Delete the run that is shown; it can be brought back."""
+    """Delete the shown run; this can be undone."""
     run = app.state.current
     if run is None:
-        app.say("there is no run to delete")
+        app.say("no run to delete")
     elif not app.state.delete(run):
         app.say("this run is still running; ctrl+c cancels it")
     else:
@@ -96,7 +96,7 @@ def delete(app: Explorer) -> None:
 
 
 def undo_delete(app: Explorer) -> None:
-    """Bring back the run that was deleted last."""
+    """Restore the run that was deleted last."""
     before = app.state.current
     if app.state.undo_delete() is None:
         app.say("nothing has been deleted")

@@ -1,4 +1,4 @@
-"""What takes elsewhere what is shown: the clipboard, other formats, a picture of the screen."""
+"""Actions that copy or export what is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.widgets.reading_view import ReadingView
 
 
 def copy_row(app: Explorer) -> None:
-    """Copy the row under the cursor: of the reading that has the focus, else of the run."""
+    """Copy the row under the cursor, of the focused reading or else of the run."""
     view, form = app.main.focused, _format(app)
     if isinstance(view, ReadingView) and view.row is not None:
         table, row = view.row
@@ -35,7 +35,7 @@ def copy_row(app: Explorer) -> None:
 
 
 def copy_table(app: Explorer) -> None:
-    """Copy all tables of the reading that has the focus, else the whole run."""
+    """Copy all tables of the focused reading, or else the whole run."""
     view, form = app.main.focused, _format(app)
     if isinstance(view, ReadingView) and view.reading is not None:
         app.copy_text(reading_text(view.reading, form), f"{view.method.name} as {form}")
@@ -48,7 +48,7 @@ def copy_table(app: Explorer) -> None:
 
 
 def copy_as(app: Explorer) -> None:
-    """Choose the format that copying uses, and copy the table."""
+    """Choose the format for copying, and copy the table."""
     from tui.widgets.chooser import Choice, Chooser
 
     choices = [Choice(name, name, detail) for name, detail in COPY_FORMATS.items()]
@@ -75,20 +75,20 @@ def copy_command(app: Explorer) -> None:
     if run is not None:
         from tui.sharing.reproduce import as_command
 
-        app.copy_text(as_command(run, app.asker.options), "the command of this run")
+        app.copy_text(as_command(run, app.asker.options), "the command for this run")
 
 
 def copy_python(app: Explorer) -> None:
-    """Copy the Python that reproduces this run."""
+    """Copy the Python code that reproduces this run."""
     run = _asked(app)
     if run is not None:
         from tui.sharing.reproduce import as_python
 
-        app.copy_text(as_python(run, app.asker.options), "the Python of this run")
+        app.copy_text(as_python(run, app.asker.options), "the Python for this run")
 
 
 def export(app: Explorer) -> None:
-    """Write the run, or the view, to a file in a format of choice."""
+    """Ask for a format and a file, and export the run or the screen."""
     run = _readable(app)
     if run is not None:
         from tui.views.files.export_dialog import ExportDialog
@@ -99,12 +99,12 @@ def export(app: Explorer) -> None:
 
 
 def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
-    """Write a run in a format to a file."""
+    """Write a run to the chosen file in the chosen format."""
     if chosen is None:
         return
     name, path = chosen
     if name == "svg":
-        # A moment later, when the dialog has gone from the screen.
+        # Wait until the dialog has left the screen.
         app.set_timer(0.2, partial(_shoot, app, path))
         return
     look = app.state.look
@@ -117,7 +117,7 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
 
 
 def shoot_screen(app: Explorer) -> None:
-    """Save a picture of the screen to the working directory, when the palette has gone from it."""
+    """Save a picture of the screen to the working directory once the palette has closed."""
     app.set_timer(0.1, partial(_shoot, app, None))
 
 
@@ -134,12 +134,12 @@ def _shoot(app: Explorer, path: Path | None) -> None:
 
 
 def _readable(app: Explorer) -> RunView | None:
-    """The run that is shown, if its rows may be handed on."""
+    """Return the shown run if its rows may be shared, else say why not."""
     run = app.state.current
     if run is None or not run.rows:
         app.say("nothing has been read yet: r runs the question")
     elif run.refused:
-        app.say("this run's proof failed: its rows are not handed on", "error")
+        app.say("this run's proof failed: its rows cannot be copied or exported", "error")
     else:
         return run
     return None
@@ -148,5 +148,5 @@ def _readable(app: Explorer) -> RunView | None:
 def _asked(app: Explorer) -> Run | None:
     run = app.state.current
     if run is None:
-        app.say("there is no run yet: r runs the question")
+        app.say("no run yet: r runs the question")
     return run.run if run is not None else None

@@ -1,4 +1,4 @@
-"""A sweep that is open: what it shows, and its items."""
+"""Actions on the open sweep: show its findings, open its items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui.app import Explorer
 
 
 def show(app: Explorer) -> None:
-    """Show what the sweep shows."""
+    """Show the findings of the sweep."""
     if app.startup.sweep is None:
         app.say("no sweep is open: `lenscope DIR` opens one")
         return

@@ -1,4 +1,4 @@
-"""Moving in the table of layers, while it has the focus."""
+"""Actions that move in the table of layers while it has the focus."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def edge(app: Explorer, side: int) -> None:
 
 
 def columns(app: Explorer, step: int) -> None:
-    """Show later or earlier tokens, where not all fit."""
+    """Scroll to later or earlier tokens where not all fit."""
     app.main.table.action_columns(step)

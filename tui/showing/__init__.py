@@ -1,1 +1,1 @@
-"""What the main screen shows of the state, and when."""
+"""Updates the main screen from the state."""

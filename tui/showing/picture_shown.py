@@ -1,4 +1,4 @@
-"""What the picture pane shows: the picture, or what the model sees of it."""
+"""Decides what the picture pane shows: the picture, or what the model sees of it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tui.state.view_state import ViewState
 from tui.worker.asker import Asker
 
 _WITHOUT_PIXELS = frozenset({"none", "unk", "unk-all", "other"})
-"""Of these there is no picture that the worker could show."""
+"""Counterfactuals without pixels that the worker could show."""
 
 
 class PictureShown:
-    """Keeps the pane with the question and the run that is shown."""
+    """Keeps the picture pane in step with the question and the shown run."""
 
     def __init__(
         self, main: MainScreen, state: ViewState, asker: Asker, remembered: Remembered
@@ -30,14 +30,14 @@ class PictureShown:
         self.shows_seen = False
 
     def connect(self, dispatch: Dispatch) -> None:
-        """Take what concerns the picture."""
+        """Register for the events that concern the picture."""
         dispatch.on(ModelReady, self._model_ready)
         dispatch.on(RunStarted, lambda _: self._another_run())
         dispatch.on(RunEnded, lambda _: self.facts())
         dispatch.on(ReadingMade, self._reading_made)
 
     def open(self) -> None:
-        """Show the picture that the next run asks about."""
+        """Show the picture of the next run."""
         picture = self._state.question.picture
         if picture is None and self._asker.bundled is not None:
             picture = Picture(str(self._asker.bundled))
@@ -47,7 +47,7 @@ class PictureShown:
             self._main.preview.open(picture)
 
     def facts(self) -> None:
-        """Say under the picture what became of it in the run that is shown."""
+        """Show below the picture what the processor made of it in the shown run."""
         run = self._state.current
         if run is None or not self.is_of(run.run.question.picture):
             self._main.preview.tell(None, 0)
@@ -56,14 +56,14 @@ class PictureShown:
         self._main.preview.tell(run.run.processed, tokens)
 
     def seen(self, run_id: str, seen: SeenReading) -> None:
-        """Show what the worker has told of the model's view."""
+        """Show what the model sees of the picture, if this run is still shown."""
         run = self._state.current
         if run is not None and run.run.id == run_id:
             self.shows_seen = True
             self._main.preview.show_seen(seen)
 
     def forget_seen(self) -> None:
-        """Another picture or run is shown: it is seen as it is."""
+        """Return to the picture itself, because another picture or run is shown."""
         if self.shows_seen:
             self.shows_seen = False
             self._main.preview.show_original()
@@ -80,12 +80,12 @@ class PictureShown:
             self._asker.read(run, SeenRequest())
 
     def is_of(self, picture: Picture | None) -> bool:
-        """Return whether this is the picture that is shown."""
+        """Return whether this is the shown picture."""
         shown = self._state.question.picture
         return picture is not None and shown is not None and picture.path == shown.path
 
     def opened(self, path: str, say: Callable[[str], None]) -> None:
-        """A picture that could be opened is what the next run asks about."""
+        """Use the picture that has been opened in the next run."""
         known = self._state.question.picture
         if self._asker.bundled is not None and path == str(self._asker.bundled):
             return

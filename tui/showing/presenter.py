@@ -1,4 +1,4 @@
-"""The state, shown on the main screen; only what looks different is drawn."""
+"""Shows the state on the main screen; only what has changed is drawn."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tui.widgets.captions import put_title
 from tui.widgets.view_context import ViewContext
 
 REST_SECONDS: Final = 0.1
-"""What follows the cursor is drawn when the cursor has rested this long."""
+"""Seconds that the cursor must rest before the views that follow it are drawn."""
 
 
 class Presenter:
-    """Brings the state before the user; decides nothing."""
+    """Shows the state and decides nothing else."""
 
     def __init__(
         self, app: App[Any], main: MainScreen, state: ViewState, context: ViewContext
@@ -40,18 +40,18 @@ class Presenter:
         self.presets: tuple[Preset, ...] = ()
 
     def connect(self, dispatch: Dispatch) -> None:
-        """Take what concerns the table, and let a clock tick while something is waited for."""
+        """Register for the events that concern the table, and start the clock for elapsed times."""
         dispatch.on(RunStarted, lambda _: self.edit_title())
         dispatch.on(RunEnded, lambda _: self._run_ended())
         self._clock = self._app.set_interval(1, self.lines, pause=True)
 
     @property
     def is_showing(self) -> bool:
-        """Whether the panes are there; a callback may come when the app has left."""
+        """Whether the panes exist: a callback may arrive after the app has exited."""
         return self._main.is_running and bool(self._main.query(LensTable))
 
     def all(self) -> None:
-        """Show the state as it is now."""
+        """Show the current state."""
         if not self.is_showing:
             return
         run, main = self._state.current, self._main
@@ -75,24 +75,25 @@ class Presenter:
         self._main.line("message").put(message)
 
     def resting(self) -> None:
-        """Show what follows the cursor."""
+        """Update the views that follow the cursor."""
         if self.is_showing:
             self._main.lower.show(self._state.current, self._main.table.cursor)
 
     def soon(self) -> None:
-        """Show what follows the cursor when it has come to rest, and the lines have served."""
+        """Update the views that follow the cursor once it rests, and clear messages that have
+        been read."""
         if self._rest is not None:
             self._rest.stop()
         self._rest = self._app.set_timer(REST_SECONDS, self.resting)
 
     def follow_live(self) -> None:
-        """Before the user has touched the table, the newest row is in sight."""
+        """Scroll to the newest row until the user has moved the cursor."""
         live = self._state.live
         if live is not None and not self._main.table.touched:
             self._main.table.reveal_row(len(live.rows) - 1)
 
     def edit_title(self) -> None:
-        """The caption of the editor says which preset the prompt is, and whether it was asked."""
+        """Show in the editor's caption which preset the prompt is and whether it has been run."""
         text = self._main.editor.text
         place = next((preset.place for preset in self.presets if preset.prompt == text), "")
         run = self._state.current
@@ -101,12 +102,12 @@ class Presenter:
         put_title(self._main.editor, plain_line(title, ascii_only=self._ascii))
 
     def put_prompt(self, prompt: str) -> None:
-        """Put a prompt into the editor."""
+        """Replace the text in the editor by a prompt."""
         self._main.editor.put(prompt)
         self.edit_title()
 
     def question(self) -> Question:
-        """Return what the next run asks."""
+        """Return the question of the next run."""
         return replace(
             self._state.question,
             prompt=self._main.editor.text,
@@ -117,7 +118,7 @@ class Presenter:
         )
 
     def _run_ended(self) -> None:
-        """Before the user has touched the table, the cursor shows where the answer formed."""
+        """Move the cursor to the formation row unless the user has moved it."""
         run, table = self._state.current, self._main.table
         if run is not None and run.formation is not None and not table.touched:
             table.show(run, self._state.look)

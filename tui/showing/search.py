@@ -11,7 +11,7 @@ from tui.state.view_state import ViewState
 
 
 class Search:
-    """Marks what is looked for, and goes from row to row with it."""
+    """Marks the tokens found and moves between their rows."""
 
     def __init__(self, main: MainScreen, state: ViewState, say: Callable[[str], None]) -> None:
         self._main = main
@@ -19,19 +19,19 @@ class Search:
         self._say = say
 
     def open(self) -> None:
-        """Let the user type what to find."""
+        """Open the line in which the user types what to find."""
         self._main.find_line.open()
         self._main.set_class(True, "-finding")
 
     def typed(self, wanted: str) -> None:
-        """Mark it, and go to the first row with it from here on."""
+        """Mark the tokens found and go to the first of their rows from the cursor on."""
         self._mark(wanted)
         found, table = self._found(), self._main.table
         if found and table.cursor not in found:
             self._go(next_row(found, table.cursor, 1))
 
     def closed(self, *, kept: bool) -> None:
-        """The line is closed; the marks stay if they are to be kept."""
+        """Leave the search, with or without keeping the marks."""
         self._main.set_class(False, "-finding")
         self._main.back_to_table()
         if not kept:
@@ -42,7 +42,7 @@ class Search:
             self._say_found()
 
     def next(self, step: int) -> None:
-        """Go to the next (or previous) row with what was looked for."""
+        """Go to the next (or previous) row with a token found."""
         if not self._state.look.find:
             self.open()
             return

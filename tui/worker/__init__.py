@@ -1,1 +1,1 @@
-"""The line to the engine."""
+"""The explorer's connection to the engine's worker."""

@@ -1,4 +1,5 @@
-"""What may be asked of the worker when, and what to say where it may not. Knows no Textual."""
+"""When the worker may be asked for something, and what to tell the user when it may not.
+Independent of Textual."""
 
 from __future__ import annotations
 
@@ -23,12 +24,12 @@ _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
 
 
 class Asker:
-    """Puts questions to the worker, one at a time; every refusal is a line in the state."""
+    """Puts questions to the worker, one at a time; every refusal becomes a message in the state."""
 
     def __init__(self, state: ViewState, startup: Startup, tell: Tell) -> None:
         self._state = state
         self.options = startup.options
-        """How the present model was, or is to be, loaded."""
+        """How the current model was, or will be, loaded."""
         self._make = startup.worker or _real_worker
         self._tell = tell
         self._worker: WorkerLike | None = None
@@ -36,24 +37,24 @@ class Asker:
         self._asked: list[str] = []
         self._gone: set[str] = set()
         self.bundled = _bundled_picture(startup)
-        """Stands in for a picture until it is known whether the model takes any."""
+        """The picture used by default until it is known whether the model takes pictures."""
         if self.options is not None:
             state.model = _being_loaded(self.options)
 
     def connect(self, dispatch: Dispatch) -> None:
-        """Take what says that something may be asked, or no longer."""
+        """Register for the events that change what may be asked."""
         dispatch.on(ModelReady, self._model_ready)
         dispatch.on(RunEnded, lambda _: self.ask_next())
         dispatch.on(Trouble, self._trouble)
 
     def start(self, question: Callable[[], Question]) -> None:
-        """Load the model, then ask once by itself."""
+        """Load the model, then ask the question once."""
         if self.options is not None:
             self.load(self.options, question)
 
     def load(self, options: LoadOptions, question: Callable[[], Question] | None) -> None:
-        """Load a model in the place of the present one, whose memory is freed; the session stays.
-        The question waits for it."""
+        """Load a model in place of the current one, whose memory is freed, while the session
+        stays. The question, if any, is asked when the model is ready."""
         state = self._state
         if self._worker is None:
             self._worker = self._make(self._tell)
@@ -68,12 +69,12 @@ class Asker:
         self._worker.load(options)
 
     def stop(self) -> None:
-        """Leave; never waits."""
+        """Stop the worker without waiting for it."""
         if self._worker is not None:
             self._worker.stop()
 
     def _model_ready(self, event: ModelReady) -> None:
-        """Ask what has been waiting for the model."""
+        """Ask the question that has been waiting for the model."""
         if self.bundled is not None and event.takes_pictures:
             self.set_picture(Picture(str(self.bundled)))
         self.bundled = None
@@ -81,13 +82,13 @@ class Asker:
             self.run(self._waiting)
 
     def set_picture(self, picture: Picture) -> None:
-        """Ask about this picture from now on."""
+        """Use this picture in the next questions."""
         self.bundled = None
         self._state.question = replace(self._state.question, picture=picture)
 
     def run(self, question: Callable[[], Question]) -> None:
-        """Ask; a running pass makes way. While the model loads, the question waits for it; a model
-        that did not load is tried again."""
+        """Ask, cancelling a running pass. While the model loads, the question waits for it; a
+        model that failed to load is tried again."""
         state = self._state
         if self._worker is None or self.options is None:
             state.say(_NO_MODEL, "error")
@@ -104,7 +105,7 @@ class Asker:
             self._ask(question())
 
     def run_all(self, questions: Sequence[Question]) -> bool:
-        """Ask one question after the other; return whether that has begun."""
+        """Ask one question after the other; return whether the first could be asked."""
         state = self._state
         if not self._is_ready() or not questions:
             return False
@@ -116,13 +117,13 @@ class Asker:
         return True
 
     def ask_next(self) -> None:
-        """Ask the next question of the queue, if there is one and the model is free."""
+        """Ask the next question in the queue if the model is free."""
         state = self._state
         if state.queued and not state.live and state.model.phase is ModelPhase.READY:
             self._ask(state.queued.pop(0))
 
     def cancel(self) -> bool:
-        """Cancel what the worker is on; return whether there was anything."""
+        """Cancel what the worker is doing; return whether it was doing anything."""
         self._forget_queue()
         if self._worker is None or not self._state.waiting:
             return False
@@ -130,7 +131,7 @@ class Asker:
         return True
 
     def more(self, step: int, question: Callable[[], Question]) -> None:
-        """Show more or fewer tokens per layer; ask again only for more than the rows hold."""
+        """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
         state = self._state
         wanted = min(max(state.top_k + step, 1), _MOST_TOKENS)
         rows = state.current.rows if state.current is not None else []
@@ -143,10 +144,10 @@ class Asker:
             self.run(question)
 
     def continue_answer(self) -> None:
-        """Continue the answer of the shown run greedily."""
+        """Continue the shown run's answer greedily."""
         state, run = self._state, self._state.current
         if run is None or run.answer is None or run.refused:
-            state.say("there is no answer to continue")
+            state.say("no answer to continue yet")
         elif self._worker is None or run.run.id not in self._asked:
             state.say("only an answer of the loaded model can be continued: r asks it")
         elif state.busy:
@@ -169,20 +170,20 @@ class Asker:
         )
 
     def _trouble(self, event: Trouble) -> None:
-        """Of a run whose stream has gone nothing is asked again. What one method refuses, another
-        may read."""
+        """Note that a run's stream is no longer kept, so that nothing more is read from it.
+        After any other refusal, other methods may still read the run."""
         if event.run_id is not None and (
             event.request_id is None or Remedy.RUN_AGAIN in event.remedies
         ):
             self._gone.add(event.run_id)
 
     def ask_spellings(self, typed: str) -> None:
-        """Ask which tokens a typed word can be."""
+        """Ask which tokens can spell a typed word."""
         if self._worker is not None and self._state.model.phase is ModelPhase.READY:
             self._worker.spellings(typed)
 
     def track(self, run: RunView, tokens: Sequence[tuple[int, str]]) -> None:
-        """Follow tokens through this run and those to come."""
+        """Track tokens in this run and in later ones."""
         state = self._state
         state.pinned.update(tokens)
         if not tokens:
@@ -194,20 +195,20 @@ class Asker:
             state.say("this run's stream is not kept: r runs it again, with these tokens tracked")
 
     def deepen(self, run: RunView, layer: int, count: int) -> bool:
-        """Read more of a row's top tokens, where that is possible at once; return whether it is."""
+        """Read more of a row's top tokens if that is possible at once; return whether it is."""
         if self._worker is None or self._state.busy or not self.keeps_stream_of(run):
             return False
         self._worker.read(run.run.id, DeepenRequest(layer=layer, count=count))
         return True
 
     def ask_against(self, run: RunView, counterfactuals: Sequence[Counterfactual]) -> bool:
-        """Ask a run's question with something else instead of the picture; return whether that
-        has begun."""
+        """Ask a run's question with something else instead of the picture; return whether it was
+        asked."""
         state = self._state
         if not self._is_ready() or self._worker is None:
             return False
         if not run.has_picture:
-            state.say("this run has no picture that could be replaced")
+            state.say("this run has no picture to replace")
         elif state.busy:
             state.say("the model is busy; ctrl+c cancels")
         elif not self.keeps_stream_of(run):
@@ -220,19 +221,19 @@ class Asker:
         return False
 
     def read(self, run: RunView, request: Request) -> str | None:
-        """Let a method read more of a run; the id of the request, or None where the run's stream
-        is not kept."""
+        """Let a method read more of a run; return the id of the request, or None where the run's
+        stream is not kept."""
         if self._worker is None or not self.keeps_stream_of(run):
             return None
         return self._worker.read(run.run.id, request)
 
     def cancel_reading(self, request_id: str) -> None:
-        """What was asked is not wanted any more."""
+        """Cancel a request whose result is no longer wanted."""
         if self._worker is not None:
             self._worker.cancel_reading(request_id)
 
     def why_not(self, run: RunView) -> str:
-        """Return why `read` reads nothing of a run; empty where it can."""
+        """Return why `read` cannot read a run; empty where it can."""
         if self.keeps_stream_of(run):
             return ""
         if run.phase is Phase.RUNNING:

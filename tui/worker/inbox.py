@@ -1,4 +1,4 @@
-"""Events from the worker's thread to the app, at a pace that a terminal can follow."""
+"""Passes events from the worker's thread to the app, at a pace that a terminal can follow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from engine.events import Event
 
 
 class WorkerSpoke(Message):
-    """There are events to fetch from the inbox."""
+    """Events are waiting in the inbox."""
 
 
 class Inbox:
-    """Takes events from any thread, and wakes the app at most `rate` times a second.
+    """Takes events from any thread and wakes the app at most `rate` times a second.
 
-    Nothing ticks while nothing comes.
+    No timer runs while no events arrive.
     """
 
     def __init__(self, app: App[int], rate: float) -> None:
@@ -32,7 +32,7 @@ class Inbox:
         self._last = 0.0
 
     def tell(self, event: Event) -> None:
-        """Take an event; called from the worker's thread."""
+        """Add an event; called from the worker's thread."""
         with self._lock:
             self._events.append(event)
             wake = not self._woken
@@ -40,11 +40,12 @@ class Inbox:
         if wake:
             try:
                 self._app.post_message(WorkerSpoke())
-            except RuntimeError:  # the app has left
+            except RuntimeError:  # the app has exited
                 return
 
     def deliver(self, take: Callable[[list[Event]], None]) -> None:
-        """Hand over what has come, now or as soon as the pace allows; called in the app."""
+        """Pass the waiting events to `take`, now or as soon as the pace allows; called in the
+        app's thread."""
         wait = self._last + self._pause - monotonic()
         if wait > 0:
             self._app.set_timer(wait, lambda: self._hand_over(take))

@@ -1,4 +1,4 @@
-"""What the explorer needs of the engine's worker."""
+"""The interface that the explorer expects of the engine's worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.records import Counterfactual, Question, Request
 
 
 class WorkerLike(Protocol):
-    """What the explorer needs of `engine.worker.Worker`; no call ever waits."""
+    """The methods of `engine.worker.Worker` that the explorer uses; none of them waits."""
 
     def start(self) -> None: ...
 
