@@ -1,1 +1,1 @@
-"""The kit that views are made of."""
+"""The widgets and helpers from which views are built."""

@@ -1,4 +1,4 @@
-"""Work that takes its time, out of the app's way."""
+"""Slow work in a background thread."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def in_background(app: App[Any], work: Callable[[], T], then: Callable[[T], None]) -> None:
-    """Do something in a daemon thread, and call `then` with the result in the app's own. A worker
-    of Textual's would hold up leaving until it is done."""
+    """Run `work` in a daemon thread, and call `then` with its result in the app's thread. A
+    Textual worker would delay quitting until it is done."""
 
     def run() -> None:
         result = work()
-        with suppress(RuntimeError):  # the app has left
+        with suppress(RuntimeError):  # the app has exited
             app.call_later(then, result)
 
     threading.Thread(target=run, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The words in the borders of panes and boxes."""
+"""Titles in the borders of panes and dialogs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from textual.widget import Widget
 
 
 def put_title(widget: Widget, text: str) -> None:
-    """Put words in the upper border, as they are: of a plain string Textual would take brackets
-    for markup. Nothing is painted where they are there already."""
+    """Set the title in the upper border literally: in a plain string Textual would read brackets
+    as markup. Nothing is painted if the title is unchanged."""
     title = Content(text)
     if widget.border_title != title.markup:
         widget.border_title = title  # type: ignore[assignment]
 
 
 def put_subtitle(widget: Widget, text: str) -> None:
-    """Put words in the lower border, in the same way."""
+    """Set the subtitle in the lower border; see `put_title`."""
     subtitle = Content(text)
     if (widget.border_subtitle or "") != subtitle.markup:
         widget.border_subtitle = subtitle  # type: ignore[assignment]

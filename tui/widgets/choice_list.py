@@ -1,4 +1,4 @@
-"""A list to choose from that draws only what looks different: a dialog has to serve a slow line."""
+"""A list of options that draws only what has changed, because dialogs must work on slow lines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tui.widgets.strips import changed_regions
 
 
 class ChoiceList(OptionList, can_focus=False):
-    """Never has the focus: what is typed goes into the line above it."""
+    """Never takes the focus: the user types into the line above it."""
 
     DEFAULT_CSS = """
     ChoiceList {
-        /* Always there: coming and going it would lay out the dialog anew. */
+        /* Always visible: if it came and went, the dialog would be laid out again. */
         overflow-y: scroll;
     }
     """
@@ -59,7 +59,7 @@ class ChoiceList(OptionList, can_focus=False):
         layout: bool = False,
         recompose: bool = False,
     ) -> Self:
-        """Draw again; while the options are being replaced nothing is."""
+        """Draw again, except while the options are being replaced."""
         if not self._draws_all:
             return self
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
@@ -72,5 +72,6 @@ class ChoiceList(OptionList, can_focus=False):
             self.refresh(*regions)
 
     def on_mouse_move(self, event: MouseMove) -> None:
-        """The mouse has no highlight of its own here: every line of its way would be drawn."""
+        """Ignore the mouse's movement: a hover highlight would redraw every line that it
+        crosses."""
         event.prevent_default()

@@ -1,4 +1,4 @@
-"""Choosing one of many: a line that filters, and what is left below it."""
+"""A dialog to choose one of many: a line that filters, and the matches below it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _LEAST_DETAIL = 12
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to choose."""
+    """One choice."""
 
     value: str
-    """What the dialog returns; empty for a remark, which cannot be chosen."""
+    """The value that the dialog returns; empty for a remark, which cannot be chosen."""
     title: str
     detail: str = ""
     section: str = ""
-    """Choices of one section stand together, under its name."""
+    """The heading under which the choices of one section are listed."""
 
 
 class Chooser(ModalScreen[str | None]):
-    """Returns the value of a choice, or None; with `free`, also what has been typed."""
+    """Returns the value of a choice, or None; with `free`, it may return the typed text instead."""
 
     DEFAULT_CSS = """
     Chooser { align: center middle; background: $background 60%; }
@@ -48,13 +48,13 @@ class Chooser(ModalScreen[str | None]):
     }
     Chooser.-ascii OptionList { scrollbar-size-vertical: 0; }
     """
-    SCOPED_CSS = False  # those made of it are meant, too
+    SCOPED_CSS = False  # subclasses are meant, too
     CSS = """
     Chooser.-ascii .dialog { border: ascii $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
-        # ctrl+c cancels everywhere; here, too, so that esc is not the only way out.
+        # ctrl+c cancels here as everywhere, so that esc is not the only way out.
         Binding("ctrl+c", "dismiss", show=False),
         Binding("down", "move(1)", show=False),
         Binding("up", "move(-1)", show=False),
@@ -71,7 +71,7 @@ class Chooser(ModalScreen[str | None]):
         free: str = "",
         hint: str = "",
     ) -> None:
-        """With `free` what is typed is a choice, too: the word says what it is taken for."""
+        """With `free` the typed text is a choice, too; the word says how it is taken."""
         super().__init__()
         self._title = title
         self._choices = tuple(choices)
@@ -83,7 +83,7 @@ class Chooser(ModalScreen[str | None]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The line and the list."""
+        """Lay out the line and the list."""
         with Vertical(classes="dialog") as box:
             title = Content(plain_line(self._title, ascii_only=self._ascii))
             box.border_title = title  # type: ignore[assignment]
@@ -92,36 +92,36 @@ class Chooser(ModalScreen[str | None]):
             yield ChoiceList()
 
     def on_mount(self) -> None:
-        """Typing filters."""
+        """Focus the line, so that typing filters."""
         self.query_one(Input).cursor_blink = False
 
     def on_resize(self) -> None:
-        """Details stand at the right edge; the size is known from now on."""
+        """List the choices again, since details are aligned at the right edge."""
         self.call_after_refresh(self._list)
 
     def put(self, choices: Iterable[Choice]) -> None:
-        """Replace the choices; what is typed and highlighted stays."""
+        """Replace the choices, keeping the typed text and the highlight."""
         self._choices = tuple(choices)
         if self._listed_for is not None:
             self._list()
 
     def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
-        """Return choices that the list has not: what is typed, taken as it is."""
+        """Return additional choices that are not in the list: the typed text itself."""
         if not self._free or typed in ("", *found):
             return []
         return [Choice(typed, typed, self._free)]
 
     def take(self, value: str) -> None:
-        """Close with a choice; with none, where there is nothing under the cursor."""
+        """Close with a choice, or with None if nothing is under the cursor."""
         self.dismiss(value or None)
 
     @property
     def typed(self) -> str:
-        """What stands in the line."""
+        """The text in the line."""
         return self.query_one(Input).value
 
     def action_move(self, step: int) -> None:
-        """Move in the list while typing goes on."""
+        """Move the highlight while the line keeps the focus."""
         self._list_typed()
         takeable = self._takeable
         if not takeable:
@@ -150,13 +150,13 @@ class Chooser(ModalScreen[str | None]):
         return [index for index, choice in enumerate(self._shown) if choice is not None]
 
     def _list_typed(self) -> None:
-        """Follow what is typed; keys may come before the message that tells of it."""
+        """Filter by the typed text; keys may arrive before the message that reports it."""
         if self.typed != self._listed_for:
             self._list()
 
     def _list(self) -> None:
-        """Show what matches. What is highlighted stays; as soon as more is typed it is what the
-        typed text names, else the first match."""
+        """Show the matches. The highlight stays; once more has been typed it moves to the choice
+        that the text names, else to the first match."""
         typed = self.typed.strip()
         words = typed.casefold().split()
         found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
@@ -183,7 +183,7 @@ class Chooser(ModalScreen[str | None]):
         choices.put(options, (same or takeable or [None])[0])  # type: ignore[list-item]
 
     def _highlighted(self, choices: ChoiceList) -> str:
-        """The value under the cursor; none as soon as something else is typed."""
+        """Return the value under the cursor; empty once something else has been typed."""
         index = choices.highlighted
         if index is None or self.typed != self._listed_for:
             return ""

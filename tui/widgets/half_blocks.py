@@ -1,4 +1,4 @@
-"""Pictures as half-blocks. The only module that imports term_image, and only when needed."""
+"""Pictures as half-blocks. Only this module imports term_image, and only when it is needed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ _CSI = re.compile(r"\x1b\[([0-9;]*)m")
 
 def picture_strips(image: Image, columns: int, rows: int, *, truecolour: bool) -> list[Strip]:
     """Return an RGB image as half-block strips that fit into `columns` x `rows` cells."""
-    # term-image warns outside a terminal, and calls what Pillow deprecates; neither matters here.
+    # Ignore two warnings of term-image: that it runs outside a terminal, and that it calls a
+    # deprecated function of Pillow.
     for message in ("It seems this process is not running within", r"Image\.Image\.getdata"):
         warnings.filterwarnings("ignore", message=message)
     import term_image
 
-    # Without this, drawing asks the terminal for its colours and eats what the user types.
+    # Without this, drawing queries the terminal's colours and swallows what the user types.
     term_image.disable_queries()
     from term_image.image import BlockImage
 
@@ -45,7 +46,7 @@ def picture_strips(image: Image, columns: int, rows: int, *, truecolour: bool) -
 
 
 def _parse_line(line: str) -> Strip:
-    """Return a line of ANSI as a strip. Faster than rich's `Text.from_ansi` by a factor of ten."""
+    """Return a line of ANSI as a strip, ten times faster than rich's `Text.from_ansi`."""
     segments: list[Segment] = []
     colours: tuple[str, str] = ("", "")
     start = 0
@@ -92,7 +93,7 @@ def centred(strips: list[Strip], y: int, width: int, height: int, blank: Style) 
 
 
 def centred_words(words: str, width: int, style: Style, *, ascii_only: bool = False) -> Strip:
-    """Return a sentence that stands in a picture's place, dim, in the middle of a line."""
+    """Return a sentence shown in place of a picture, dim and centred on a line."""
     shown = display_text(words, spaces=False, ascii_only=ascii_only)
     left = max((width - cell_len(shown)) // 2, 0)
     fitted = display_text(words, width - left, spaces=False, ascii_only=ascii_only)

@@ -1,4 +1,4 @@
-"""One line of text, asked for under a title."""
+"""A dialog that asks for one line of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_TITLE = 48
 
 
 class LineInput(ModalScreen[str | None]):
-    """Returns the line as typed, or None where it was left as it is."""
+    """Returns the line as typed, or None if the user leaves it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", show=False)]
     CSS = """
@@ -44,7 +44,7 @@ class LineInput(ModalScreen[str | None]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The line, with what it has been so far."""
+        """Lay out the line with its current text."""
         with Vertical(classes="dialog") as box:
             title = display_text(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
             put_title(box, title.rstrip())
@@ -52,14 +52,14 @@ class LineInput(ModalScreen[str | None]):
             yield Input(stand_in_text(self._value), select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
-        """Type on at the end."""
+        """Put the cursor at the end of the line."""
         line = self.query_one(Input)
         line.cursor_blink = False
         line.cursor_position = len(line.value)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        """What was pasted may hold what would steer the terminal."""
+        """Make pasted text safe: it may contain characters that control the terminal."""
         safe = stand_in_text(event.value)
         if safe != event.value:
             event.input.value = safe

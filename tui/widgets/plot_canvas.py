@@ -1,6 +1,6 @@
-"""The plot itself: textual-plot's widget, made to redraw only the cells that differ.
+"""The plot: textual-plot's widget, changed to redraw only the cells that differ.
 
-Imported when the plot is first opened: it brings numpy.
+It is imported when the plot is first opened, because it needs numpy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from textual_plot import AxisFormatter, PlotWidget
 from tui.widgets.strips import changed_regions
 
 _LIGHT: Final = str.maketrans("━┃┏┓┗┛┣┫┳┻╋", "─│┌┐└┘├┤┬┴┼")
-"""The library frames a plot with heavy lines."""
+"""Replaces the library's heavy frame by light lines."""
 
 _ASCII: Final = {
     **dict.fromkeys(range(9472, 9600), "+"),
@@ -32,11 +32,11 @@ _ASCII: Final = {
 
 _LAYER_STEPS: Final = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 200, 500, 1000)
 _MARGIN: Final = 1e-3
-"""What is added to the vertical axis at both ends, as a share of it."""
+"""Margin at both ends of the vertical axis, as a fraction of its length."""
 
 
 class FixedTicks(AxisFormatter):
-    """An axis with ticks and labels of our own."""
+    """Formats an axis with fixed ticks and labels."""
 
     def __init__(self, ticks: Sequence[tuple[float, str]]) -> None:
         self._labels = dict(ticks)
@@ -46,12 +46,12 @@ class FixedTicks(AxisFormatter):
         return [tick for tick in self._labels if min_ <= tick <= max_]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """Return their labels."""
+        """Return the labels of the ticks."""
         return [self._labels.get(tick, "") for tick in ticks]
 
 
 class SparingCanvas(Canvas):
-    """A canvas that asks for a repaint of what differs from what it has painted."""
+    """A canvas that repaints only the cells that differ from what it painted last."""
 
     ascii_only = False
 
@@ -66,7 +66,7 @@ class SparingCanvas(Canvas):
         layout: bool = False,
         recompose: bool = False,
     ) -> Self:
-        """Redraw the cells that differ; everything where the size is new."""
+        """Redraw the cells that differ, or everything after a change of size."""
         if self._refreshes_pending:
             return self
         if not (regions or layout or recompose) and self.is_mounted:
@@ -86,13 +86,13 @@ class SparingCanvas(Canvas):
             [
                 segment._replace(text=segment.text.translate(lines))
                 for segment in super().render_line(y)
-                if segment.text  # the library's empty lines have no style: NO_COLOR fails on it
+                if segment.text  # the library's empty lines have no style, on which NO_COLOR fails
             ]
         )
 
 
 class Plot(PlotWidget):
-    """Lines over the layers. Draws when `draw` is called, and otherwise only for a new size."""
+    """Draws lines over the layers, when `draw` is called and after a change of size."""
 
     DEFAULT_CSS = """
     Plot { width: 1fr; height: 1fr; }
@@ -109,7 +109,7 @@ class Plot(PlotWidget):
         self._mark_style = ""
 
     def compose(self) -> ComposeResult:
-        """The same parts as the library's, on canvases that are sparing."""
+        """Lay out the library's parts, with our canvases."""
         with Grid():
             for name in ("margin-top", "margin-left", "plot", "margin-bottom"):
                 canvas = SparingCanvas(1, 1, id=name)
@@ -117,7 +117,7 @@ class Plot(PlotWidget):
                 yield canvas
 
     def on_mount(self) -> None:
-        """Margins: labels at the left and below, nothing above."""
+        """Set the margins: room for labels at the left and below, none above."""
         self.margin_top, self.margin_left, self.margin_bottom = 0, 6, 1
         super().on_mount()
 
@@ -128,17 +128,17 @@ class Plot(PlotWidget):
         high: float,
         ticks: Sequence[tuple[float, str]],
     ) -> None:
-        """Fix both axes; what lies on their very ends is not drawn under the frame."""
+        """Fix both axes, with margins so that points at their ends are not covered by the frame."""
         width = self.size.width - self.margin_left - 2
         self.set_x_formatter(FixedTicks(_layer_ticks(layers, width)))
         self.set_y_formatter(FixedTicks(ticks))
-        half = 0.5 * layers / max(width, 1)  # of a cell
+        half = 0.5 * layers / max(width, 1)  # half a cell
         self.set_xlimits(-half, layers + half)
         margin = (high - low) * _MARGIN
         self.set_ylimits(low - margin, high + margin)
 
     def add_line(self, points: Sequence[tuple[float, float]], style: str) -> None:
-        """Add a line through points; a point by itself is a dot."""
+        """Add a line through points; a single point becomes a dot."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
         if len(points) > 1:
             mode = None if self._ascii else HiResMode.BRAILLE
@@ -149,15 +149,16 @@ class Plot(PlotWidget):
     def draw(self, marked: int | None, style: str) -> None:
         """Draw what has been added since `clear`, and mark a layer on the frame.
 
-        Only on the frame: Textual writes a line from the widget's left edge on, so a mark through
-        all lines would cost the whole plot for every move of the cursor.
+        The mark is only on the frame: Textual writes a changed line from the widget's left edge on,
+        so a vertical line through the plot would rewrite all of it for every move of the cursor.
         """
         self._marked, self._mark_style = marked, style
         self._needs_rerender = True
         self.render()
 
     def _rerender(self) -> None:
-        """Every change of the library's asks for a repaint of everything; `draw` is enough."""
+        """Do nothing: the library asks for a full repaint after every change, but `draw`
+        suffices."""
         self._needs_rerender = True
 
     def _render_plot(self) -> None:
@@ -175,18 +176,19 @@ class Plot(PlotWidget):
     @on(MouseScrollDown)
     @on(MouseScrollUp)
     def _leave_the_wheel_alone(self, event: MouseScrollDown | MouseScrollUp) -> None:
-        """The library zooms with it, and stops it even where it may not zoom."""
+        """Ignore the mouse wheel, which the library uses to zoom and stops even where it cannot."""
         event.prevent_default()
 
     def _update_legend(self) -> None:
-        """The legend is drawn beside the plot: the library's takes markup."""
+        """Do nothing: our legend is drawn beside the plot, and the library's reads markup."""
 
     def _position_legend(self) -> None:
-        """There is none."""
+        """Do nothing: the library's legend is not used."""
 
 
 def _layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
-    """Numbers as far apart as they need, between the names of the first and the last row."""
+    """Return ticks of layer numbers, spaced so that they fit between the first and the last
+    row's names."""
     apart = len(str(layers)) + 3
     step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)
     clear = layers * apart / max(width, 1)

@@ -1,4 +1,4 @@
-"""The reading of a method in the lower slot: asked for when it is first wanted, shown as tables."""
+"""A view in the lower slot that requests a method's reading and shows it as tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tui.widgets.styles import Segments, Styles
 from tui.widgets.view_context import ViewContext
 
 _Line = tuple[str, tuple[Table, int] | None]
-"""A line as it is drawn, and the row of a table that it shows; None for headings and notes."""
+"""A line's text and the row of a table that it shows; None for headings and notes."""
 
 
 class ReadingView(RowList):
-    """Shows what a method found about the run that is shown, all its tables one below the other.
+    """Shows a method's reading of the shown run, with all its tables one below the other.
 
-    A view that asks for something else than the method's own defaults has a `request` of its own;
-    one that shows something else than tables draws its rows itself.
+    A subclass overrides `request` to ask for something other than the method's defaults, and
+    `draw_row` to show more than tables.
     """
 
     def __init__(self, context: ViewContext, method: str) -> None:
@@ -34,7 +34,7 @@ class ReadingView(RowList):
         self._asker = context.asker
         self.method = method_of(method)
         self.reading: Reading | None = None
-        """What is shown; None while it is not there."""
+        """The shown reading; None until it has arrived."""
         self._run: RunView | None = None
         self._asked: tuple[str, Request] | None = None
         self._asked_id = ""
@@ -44,12 +44,12 @@ class ReadingView(RowList):
         self._lines: list[_Line] = []
 
     def request(self, run: RunView) -> Request:
-        """Return what is asked of a run."""
+        """Return the request for a run."""
         made: Request = self.method.request()
         return made
 
     def show(self, run: RunView | None, row: int) -> None:
-        """Show the reading of this run; ask for it where there is none."""
+        """Show the reading of this run, and request it if the run has none."""
         self._run = run
         reading, words = None, "nothing read yet"
         if run is not None:
@@ -62,11 +62,11 @@ class ReadingView(RowList):
             self._take_lines()
 
     def on_hide(self) -> None:
-        """What nobody looks at need not be read to its end."""
+        """Cancel the request, since the reading is no longer visible."""
         self._drop()
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Say why there is no reading; one that was dropped is asked for again."""
+        """Show why no reading arrived; request a dropped one again."""
         for event in events:
             if isinstance(event, ReadingDropped) and event.request_id == self._asked_id:
                 self._asked = None
@@ -75,21 +75,21 @@ class ReadingView(RowList):
 
     @property
     def row(self) -> tuple[Table, int] | None:
-        """The row under the cursor, with its table."""
+        """The table and row under the cursor; None for headings and notes."""
         return self.line_row(self.cursor)
 
     def line_row(self, line: int) -> tuple[Table, int] | None:
-        """The table of which a line shows a row, and which; None for headings and notes."""
+        """Return the table and row that a line shows; None for headings and notes."""
         return self._lines[line][1] if line < len(self._lines) else None
 
     @property
     def count(self) -> int:
-        """The lines of all tables below the first heading."""
+        """Return the number of lines below the first heading."""
         return len(self._lines)
 
     @property
     def head_height(self) -> int:
-        """The title and columns of the first table, or why there is none."""
+        """Return how many lines the title and the column names take."""
         return len(self._heads) or 1
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
@@ -98,17 +98,17 @@ class ReadingView(RowList):
         return [(" " + display_text(words, spaces=False, ascii_only=self._ascii), styles.faint)]
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
-        """Draw a row of a table; of a reading that failed its proof none is to be believed."""
+        """Draw a row of a table, struck out if the reading failed its proof."""
         text, shown = self._lines[row]
         style = styles.faint if shown is None else styles.struck if self.failed else styles.text
         return [(text, style)]
 
     def place_changed(self) -> None:
-        """Say how well the reading is proved, and which rows can be seen."""
+        """Show the reading's proof and which rows are visible."""
         put_subtitle(self, "  ".join(word for word in (self._proof, place_text(self)) if word))
 
     def _ask(self, run: RunView, request: Request) -> str:
-        """Ask once; return what there is to say meanwhile."""
+        """Request a reading once; return the message to show meanwhile."""
         wish = (run.run.id, request)
         if self._asked != wish:
             self._drop()
@@ -119,14 +119,14 @@ class ReadingView(RowList):
         return self._refused or "reading"
 
     def _drop(self) -> None:
-        """Cancel what has been asked and is not there yet."""
+        """Cancel a request that has not been answered."""
         if self._asked is not None and self.reading is None and not self._refused:
             self._asker.cancel_reading(self._asked_id)
         self._asked = None
 
     @property
     def failed(self) -> bool:
-        """Whether the reading failed its proof, so that none of it is to be believed."""
+        """Whether the reading failed its proof, so that none of it can be trusted."""
         proof = self.reading.proof if self.reading is not None else None
         return proof is not None and not proof.passed
 

@@ -1,4 +1,4 @@
-"""What the user can do about an error, as keys of the explorer."""
+"""Ways to resolve an error, as keys of the explorer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from tui.actions.keymap import Keymap
 from tui.text.remedies import FLAGS, with_ways
 
 _ACTIONS: Final = {Remedy.LOAD_MODEL: "models", Remedy.RUN_AGAIN: "run"}
-"""Ids of actions. What has none is decided when the explorer is started: a flag says it."""
+"""Remedy -> id of the action that performs it. The others need a flag when the explorer is
+started."""
 
 
 def with_keys(text: str, remedies: Sequence[Remedy], keymap: Keymap) -> str:
-    """An error's line, and the user's own keys, or else the flags, that mend it."""
+    """Return an error's line with the user's keys, or else the flags, that resolve it."""
     return with_ways(text, [_way(remedy, keymap) for remedy in remedies])
 
 

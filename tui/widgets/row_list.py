@@ -1,5 +1,5 @@
-"""A list of rows with a cursor, drawn line by line: what the table of layers and the dialogs with
-many rows share. A cursor step costs a hundred bytes."""
+"""A list of rows with a cursor, drawn line by line: the base of the table of layers and of
+dialogs with many rows. A step of the cursor writes about a hundred bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = ("text", "faint", "answer", "answer-bar", "bar", "good", "error", "stru
 
 
 class RowList(ScrollView, can_focus=True):
-    """Draws a head that stays and rows that scroll; what is in them is the subclass's."""
+    """Draws a fixed head and scrolling rows; subclasses supply their content."""
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,10 +73,10 @@ class RowList(ScrollView, can_focus=True):
     """
 
     class Touched(Message):
-        """The user has put the cursor somewhere."""
+        """The user has moved the cursor."""
 
     class PlaceChanged(Message):
-        """Other rows can be seen, or more or fewer of them."""
+        """The visible rows have changed."""
 
     class Chosen(Message):
         """The row under the cursor was clicked again."""
@@ -86,19 +86,19 @@ class RowList(ScrollView, can_focus=True):
         self.cursor = 0
         self._ascii = ascii_only
         self._strips: dict[int, Strip] = {}
-        """What is drawn, by row; the lines of the head count from -1 downwards."""
+        """Row -> its strip; the lines of the head are numbered from -1 downwards."""
         self._drawn_width = 0
         self._styles: Styles | None = None
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
 
     @property
     @abstractmethod
     def head_height(self) -> int:
-        """How many lines stay above the rows."""
+        """Return the number of fixed lines above the rows."""
 
     @abstractmethod
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
@@ -109,15 +109,15 @@ class RowList(ScrollView, can_focus=True):
         """Draw one row, without the gutter."""
 
     def touch(self) -> None:
-        """Take in that the user has put the cursor somewhere."""
+        """React to the user's moving the cursor."""
         self.post_message(self.Touched())
 
     def place_changed(self) -> None:
-        """Take in that other rows can be seen."""
+        """React to a change of the visible rows."""
         self.post_message(self.PlaceChanged())
 
     def refresh_rows(self) -> None:
-        """Take in that the rows have changed; what looks the same is not drawn again."""
+        """Draw the rows again after a change; those that look the same are not redrawn."""
         size = Size(0, self.count + self.head_height)
         if size != self.virtual_size:
             self.virtual_size = size
@@ -138,12 +138,12 @@ class RowList(ScrollView, can_focus=True):
             self.refresh(*regions)
 
     def forget_rows(self) -> None:
-        """Draw everything anew."""
+        """Draw everything again."""
         self._strips.clear()
         self.refresh()
 
     def put_cursor(self, row: int) -> None:
-        """Move the cursor to a row, into view if need be; never animated."""
+        """Move the cursor to a row, scrolling without animation if necessary."""
         row = min(max(row, 0), max(self.count - 1, 0))
         if row == self.cursor:
             return
@@ -167,7 +167,7 @@ class RowList(ScrollView, can_focus=True):
         self.put_cursor(0 if side < 0 else self.count - 1)
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor where the mouse points; a click on its row chooses it."""
+        """Move the cursor to the clicked row; a click on the cursor's row chooses it."""
         offset = event.get_content_offset(self)
         if offset is None or offset.y < self.head_height:
             return
@@ -180,23 +180,23 @@ class RowList(ScrollView, can_focus=True):
         self.put_cursor(row)
 
     def on_resize(self) -> None:
-        """The cursor stays in view."""
+        """Keep the cursor visible."""
         self.virtual_size = Size(0, self.count + self.head_height)
         self.call_after_refresh(self._settle)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Tell which rows can be seen."""
+        """Report which rows are visible."""
         super().watch_scroll_y(old_value, new_value)
         self.place_changed()
 
     def notify_style_update(self) -> None:
-        """The theme has changed."""
+        """Redraw with the colours of the new theme."""
         super().notify_style_update()
         self._styles = None
         self._strips.clear()
 
     def render_line(self, y: int) -> Strip:
-        """Draw a line of the screen: of the head, or a row after its gutter."""
+        """Draw a line of the head, or a row with its gutter."""
         key = _key(y, self.head_height, self.scroll_offset.y)
         strip = self._strip(key)
         if key < 0:
@@ -237,7 +237,7 @@ class RowList(ScrollView, can_focus=True):
             self.refresh(*regions)
 
     def _reveal(self, row: int, *, jump: bool) -> bool:
-        """Scroll a row into view, half a page at a time; return whether that was needed.
+        """Scroll a row into view, half a page at a time; return whether that was necessary.
 
         Textual repaints the whole viewport for every scrolled line, so a held key would write
         megabytes if each step scrolled by one.
@@ -274,7 +274,7 @@ class RowList(ScrollView, can_focus=True):
 
 
 def place_text(rows: RowList) -> str:
-    """Return which rows can be seen; empty where all can."""
+    """Return which rows are visible, in words; empty if all are."""
     top, height = rows.scroll_offset.y, max(rows.size.height - rows.head_height, 1)
     if rows.count <= height:
         return ""

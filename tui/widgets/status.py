@@ -1,4 +1,4 @@
-"""The lines above and below the panes: which model, how it goes, which keys."""
+"""The lines above and below the panes: model, progress, messages and keys."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tui.widgets.remedies import with_keys
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"
 _KEPT_HINTS = 2
-"""So many hints at the end of the key bar (help and quit) show at any width."""
+"""Number of hints at the end of the key bar (help and quit) that are shown at any width."""
 
 
 class Line(Static):
-    """One line of text that is drawn again only when it has changed."""
+    """One line of text, redrawn only when it changes."""
 
     def __init__(self, identity: str) -> None:
         super().__init__("", id=identity, markup=False)
@@ -41,7 +41,7 @@ class Line(Static):
 
 
 class KeyBar(Widget):
-    """The keys that matter here. Not Textual's Footer, which costs 7 kB per change of focus."""
+    """The keys that act here. Textual's Footer is not used: it writes 7 kB per change of focus."""
 
     ALLOW_SELECT = False
     editing: reactive[bool] = reactive(False)
@@ -72,7 +72,7 @@ class KeyBar(Widget):
         return Content.assemble(*parts)
 
     async def on_click(self, event: events.Click) -> None:
-        """A hint that is clicked acts like its key."""
+        """Perform the action of the clicked hint."""
         right = 0
         for hint in self._shown:
             right += hint.width
@@ -83,7 +83,7 @@ class KeyBar(Widget):
 
 
 def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
-    """Return the top line: the program and the model at the left, the run's facts at the right."""
+    """Return the top line: the program and the model on the left, the run's facts on the right."""
     left = Content.assemble((" lenscope ", "bold $primary"), ("  ", ""), _model_name(state))
     facts = _facts(state, ascii_only)
     separator = "  " if ascii_only else " · "
@@ -95,7 +95,7 @@ def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
 
 
 def message_line(state: ViewState, keymap: Keymap, width: int, *, ascii_only: bool) -> Content:
-    """Return the line for what is going on: an error, progress, or what came out."""
+    """Return the message line: an error, the progress or the outcome."""
     note = state.note
     if note is not None:
         colour = {"error": "$error", "good": "$success"}.get(note.kind, "$foreground")
@@ -150,7 +150,7 @@ def run_title(run: RunView | None, state: ViewState) -> str:
     if len(state.runs) > 1:
         parts.append(f"run {state.runs.index(run) + 1}/{len(state.runs)}")
     if not run.run.question.norm:
-        parts.append("norm off, but for the model's own row")
+        parts.append("norm off, except for the model's own row")
     if not run.run.question.chat:
         parts.append("raw")
     if run.phase is Phase.CANCELLED:
@@ -174,7 +174,7 @@ def _model_name(state: ViewState) -> Content:
 
 
 def _short_name(model: str) -> str:
-    """A hub id as it is; of a folder the last two parts."""
+    """Return a hub id unchanged, and the last two parts of a folder."""
     parts = [part for part in model.split("/") if part]
     return plain_line("/".join(parts[-2:]) if len(parts) > 2 else model)
 
@@ -227,14 +227,14 @@ def _progress(state: ViewState, ascii_only: bool) -> Content | None:
 
 
 def _queue(state: ViewState) -> str:
-    """Which of the questions asked in a row this is."""
+    """Return which question of the queue is being asked, such as "2/5 "."""
     if not state.queue_length:
         return ""
     return f"run {state.queue_length - len(state.queued)} of {state.queue_length}: "
 
 
 def _elapsed(since: float) -> str:
-    """Whole seconds, once there are any: what takes long must not look dead."""
+    """Return the elapsed whole seconds, if any, so that long work does not look stuck."""
     seconds = int(monotonic() - since)
     return f", {seconds} s" if seconds else ""
 
@@ -271,7 +271,7 @@ def _outcome(state: ViewState, ascii_only: bool) -> Content:
 
 
 def _word(text: str, ascii_only: bool) -> str:
-    """A token as running text; one of blanks only is shown by its marks."""
+    """Return a token as running text; visible marks are used only if it is all blanks."""
     if not text:
         return ""
     plain = plain_line(text, ascii_only=ascii_only).lstrip()

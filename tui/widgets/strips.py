@@ -1,4 +1,5 @@
-"""Helpers for widgets that draw their own lines: build, compare, and redraw only what changed."""
+"""Helpers for widgets that draw their own lines: build strips, compare them, and redraw only
+changes."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ Cell = tuple[str, Style | None]
 
 
 def strip_of(segments: Iterable[tuple[str, Style]], width: int, blank: Style) -> Strip:
-    """Return a strip of exactly `width` cells; neighbours of one style become one segment.
+    """Return a strip of exactly `width` cells; neighbours with the same style become one segment.
 
-    A bar or a gap that is blank looks the same in every foreground, so it joins the segment
-    before it: each change of style costs some forty bytes on the line.
+    A blank bar or gap looks the same in every foreground, so it joins the segment before it: each
+    change of style costs about forty bytes.
     """
     merged: list[tuple[str, Style]] = []
     for text, style in segments:
@@ -32,7 +33,8 @@ def strip_of(segments: Iterable[tuple[str, Style]], width: int, blank: Style) ->
 
 
 def changed_span(old: Strip | None, new: Strip) -> tuple[int, int] | None:
-    """Return (first, end) of the cells that differ, or None where the strips look alike."""
+    """Return the first cell that differs and the end of the span, or None if the strips look
+    alike."""
     if old is None or old.cell_length != new.cell_length:
         return (0, new.cell_length)
     before, after = _cells(old), _cells(new)
@@ -42,7 +44,7 @@ def changed_span(old: Strip | None, new: Strip) -> tuple[int, int] | None:
     if not differ:
         return None
     first, last = differ[0], differ[-1]
-    # Never begin or end inside a wide character, old or new.
+    # The span must not begin or end inside a wide character, old or new.
     while first and not (after[first][0] and before[first][0]):
         first -= 1
     end = last + 1
@@ -52,7 +54,8 @@ def changed_span(old: Strip | None, new: Strip) -> tuple[int, int] | None:
 
 
 def changed_regions(old: Sequence[Strip], new: Sequence[Strip]) -> list[Region]:
-    """Return where the lines of two pictures of the same height differ, for `Widget.refresh`."""
+    """Return the regions in which two renderings of the same height differ, for
+    `Widget.refresh`."""
     spans = [changed_span(*pair) for pair in zip(old, new, strict=True)]
     return [
         Region(span[0], y, span[1] - span[0], 1) for y, span in enumerate(spans) if span is not None

@@ -1,4 +1,4 @@
-"""The colours of rows, and rows before they are drawn."""
+"""The styles of rows, and the type of a row before it is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.style import Style
 Segments = list[tuple[str, Style]]
 
 GUTTER: Final = 1
-"""Cells before a row, for the cursor."""
+"""Cells before each row, for the cursor."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Styles:
     struck: Style
     cursor: Style
     hues: tuple[Style, ...]
-    """Tokens that lead somewhere, by their hue."""
+    """Styles of tokens that are top-1 somewhere, by hue."""
     hue_bars: tuple[Style, ...]
 
     def of_hue(self, hue: int | None) -> tuple[Style, Style]:

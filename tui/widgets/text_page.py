@@ -1,4 +1,4 @@
-"""A page of text over the main screen, to be read and closed."""
+"""A page of text over the main screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 
 class TextPage(ModalScreen[None]):
-    """Shows a text in one scrolling box; a subclass says which."""
+    """Shows a text in a scrolling box; a subclass supplies the text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss", show=False),
@@ -33,7 +33,7 @@ class TextPage(ModalScreen[None]):
             yield Static(self.text(), markup=False)
 
     def text(self) -> Content:
-        """Return what is shown."""
+        """Return the text to show."""
         raise NotImplementedError
 
     def action_scroll(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What a view in the lower slot is made with, and what it must be able to do."""
+"""What views in the lower slot are constructed with, and the interface that they need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.worker.asker import Asker
 
 @dataclass(frozen=True)
 class ViewContext:
-    """What the views of the main screen share."""
+    """What the views on the main screen share."""
 
     startup: Startup
     keymap: Keymap
@@ -26,16 +26,16 @@ class ViewContext:
 
     @property
     def ascii_only(self) -> bool:
-        """Whether only ASCII may be drawn."""
+        """Whether to draw only ASCII."""
         return self.startup.ascii
 
     def said(self, trouble: Trouble) -> str:
-        """Return an error's line, with the user's own keys that mend it, safe to be shown."""
+        """Return an error's line with the user's keys that resolve it, made safe for display."""
         words = with_keys(trouble.error, trouble.remedies, self.keymap)
         return plain_line(words, ascii_only=self.ascii_only)
 
 
 class FollowsTable(Protocol):
-    """A view that shows something of the run and of the row under the table's cursor."""
+    """A view that shows something about the run and the row under the table's cursor."""
 
     def show(self, run: RunView | None, row: int) -> None: ...
