@@ -275,9 +275,7 @@ def run_explorer(startup: Startup) -> int:
     """Run the explorer until the user quits; return the exit code."""
     if startup.theme is not None and startup.theme not in theme_names():
         names = ", ".join(theme_names())
-        print(
-            f"lenscope: no theme is called {startup.theme!r}; choose from {names}", file=sys.stderr
-        )
+        print(f"lenscope: unknown theme {startup.theme!r}; choose from {names}", file=sys.stderr)
         return 2
     app = Explorer(startup)
     app.run(mouse=startup.mouse)

@@ -173,7 +173,7 @@ def _item(sweep: Path, item: str | None) -> Session | None:
 
 
 def _has_terminal() -> bool:
-    """Return whether stdin and stderr, on which Textual draws, are a terminal."""
+    """Return whether stdin, stdout and stderr, on which Textual draws, are all terminals."""
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 

@@ -142,7 +142,7 @@ def test_a_wrong_setting_ends_every_command_in_one_line(
     assert ended.code == 2
     assert ended.out == ""
     [line] = ended.err.splitlines()
-    assert line.endswith("config.toml, line 3: there is no setting 'them'; perhaps 'theme'")
+    assert line.endswith("config.toml, line 3: unknown setting 'them'; did you mean 'theme'?")
     assert started == []
     assert lenscope("paths").code == 0
 

@@ -169,7 +169,7 @@ async def test_delete_and_undo(size: tuple[int, int]) -> None:
         assert "▌" in stage.line("Place:")
         await stage.press("delete", "delete")
         assert state.runs == []
-        assert "no runs" in stage.text
+        assert "No runs" in stage.text
         await stage.press("delete", "r", "b", "enter")  # nothing to act on
         assert stage.app.results == []
         await stage.press("u", "u", "u")

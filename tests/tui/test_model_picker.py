@@ -57,7 +57,7 @@ async def test_the_cache_is_looked_through_meanwhile(
     size: tuple[int, int], scan: threading.Event
 ) -> None:
     async with on_stage(picker("org/half", "mine/other"), size) as stage:
-        for words in ("recent", "mine/other", "bundled", "samples/model", "looking through"):
+        for words in ("recent", "mine/other", "bundled", "samples/model", "searching"):
             assert words in stage.text
         await stage.press(*"org/")
         await stage.press(*["backspace"] * 4, "down")

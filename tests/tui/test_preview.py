@@ -308,7 +308,7 @@ async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
     async with on_stage(view) as stage:
         await stage.until(lambda: "not a picture" in stage.text)
         await stage.press("v")
-        assert "has not been asked for" in stage.text
+        assert "has not been read yet" in stage.text
     view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, truecolour=True)
     async with on_stage(view) as stage:
         await stage.until(lambda: "40×20" in stage.text)

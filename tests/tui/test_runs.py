@@ -1,4 +1,4 @@
-"""The runs of the session: list, compare, rename, delete, run all presets; models."""
+"""Runs in the session: list, compare, rename, delete, run all presets; models."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def load_shown(app: Explorer) -> None:
     run = app.state.current
     card = run.run.question.model if run is not None else None
     if run is None or card is None:
-        app.say("the shown run names no model to load; M chooses one")
+        app.say("no run with a model to load is shown; M chooses one")
         return
     app.state.question = replace(run.run.question, model=None, text="")
     app.main.editor.put(run.run.question.prompt)

@@ -116,7 +116,9 @@ _OWN: Final = (
     _action(
         _ASK, "run-presets", "asking:run_presets", "Run every preset of this set", "a", hint="all"
     ),
-    _action(_ASK, "norm", "asking:norm", "Final norm on or off (runs again)", "m", hint="norm"),
+    _action(
+        _ASK, "norm", "asking:norm", "Turn the final norm on or off (runs again)", "m", hint="norm"
+    ),
     _action(
         _ASK, "more", "asking:more", "One more token per layer", "plus", "=", hint="top-k", step=1
     ),
@@ -142,7 +144,7 @@ _OWN: Final = (
         _LOOK,
         "zoom-detail",
         "reading:enlarge",
-        "The detail, large or small",
+        "Enlarge or shrink the detail",
         "enter",
         view="detail",
     ),

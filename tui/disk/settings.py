@@ -175,7 +175,7 @@ def _text(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"{name}: not a text in UTF-8") from None
+        raise BadInput(f"{name}: not UTF-8 text") from None
 
 
 def _parsed(text: str, name: str) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _from_environment(environment: Mapping[str, str], themes: NamesOf | None) ->
         if not given or not has_variable(name):
             continue
         if not _is_unicode(given):
-            raise BadInput(f"{variable}: not a text in UTF-8")
+            raise BadInput(f"{variable}: not UTF-8 text")
         value: Any = given
         if isinstance(setting.default, bool):
             value = _SWITCH.get(given.lower(), given)
@@ -226,14 +226,14 @@ def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str]
     """Return where a setting is wrong and why, or None where it is right."""
     known = {setting.name: setting for setting in fields()}
     if name not in known:
-        return (name,), f"there is no setting {_shown(name)}{_perhaps(name, known)}"
+        return (name,), f"unknown setting {_shown(name)}{_perhaps(name, known)}"
     if name == "keys" and isinstance(value, dict):
         for identity, keys in value.items():
             if not isinstance(keys, str):
                 return (
                     name,
                     identity,
-                ), f"keys: {_shown(identity)}: expected a text, got {_shown(keys)}"
+                ), f"keys: {_shown(identity)}: expected a string, got {_shown(keys)}"
     try:
         msgspec.convert({name: value}, Settings)
     except msgspec.ValidationError:
@@ -244,10 +244,10 @@ def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str]
     if name == "columns":
         wrong = _first_unknown(value, FIGURE_COLUMNS)
         if wrong is not None:
-            words = f"there is no column {_shown(wrong)}{_perhaps(wrong, FIGURE_COLUMNS)}"
+            words = f"unknown column {_shown(wrong)}{_perhaps(wrong, FIGURE_COLUMNS)}"
             return (name,), f"{name}: {words}"
     if name == "theme" and themes is not None and value not in themes():
-        words = f"there is none called {_shown(value)}{_perhaps(value, themes())}"
+        words = f"unknown theme {_shown(value)}{_perhaps(value, themes())}"
         return (name,), f"{name}: {words}"
     if name == "keys":
         from tui.actions.registry import ACTIONS
@@ -255,7 +255,7 @@ def _fault(name: str, value: Any, themes: NamesOf | None) -> tuple[KeyPath, str]
         ids = [action.id for action in ACTIONS]
         wrong = _first_unknown(value, ids)
         if wrong is not None:
-            return (name, wrong), f"keys: there is no action {_shown(wrong)}{_perhaps(wrong, ids)}"
+            return (name, wrong), f"keys: unknown action {_shown(wrong)}{_perhaps(wrong, ids)}"
     return None
 
 
@@ -273,12 +273,12 @@ def _expected(kind: inspect.Type) -> str:
         case inspect.LiteralType():
             return f"one of {', '.join(map(str, kind.values))}"
         case inspect.VarTupleType():
-            return "a list of texts"
+            return "a list of strings"
         case inspect.DictType():
-            return "a table of texts"
+            return "a table of strings"
         case inspect.StrType(pattern=str()):
             return DEVICES
-    return "a text"
+    return "a string"
 
 
 def _shown(value: Any) -> str:
@@ -302,4 +302,4 @@ def _first_unknown(names: Collection[str], known: Collection[str]) -> str | None
 
 def _perhaps(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; perhaps {close[0]!r}" if close else f"; there are {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(known)}"

@@ -80,8 +80,7 @@ class Presenter:
             self._main.lower.show(self._state.current, self._main.table.cursor)
 
     def soon(self) -> None:
-        """Update the views that follow the cursor once it rests, and clear messages that have
-        been read."""
+        """Update the views that follow the cursor once the cursor has rested."""
         if self._rest is not None:
             self._rest.stop()
         self._rest = self._app.set_timer(REST_SECONDS, self.resting)

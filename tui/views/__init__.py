@@ -1,1 +1,1 @@
-"""A folder for each view: its widget, its layout, how it opens."""
+"""A folder per view: its widget, its layout and how it opens."""

@@ -1,4 +1,4 @@
-"""The lower slot of the main screen: any view of the registry that has its place there."""
+"""The lower slot of the main screen, which holds the views that the registry places there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PLACE: Final = "#reading"
 
 
 class LowerSlot:
-    """Opens and closes the views of the lower slot; each is made when it is first opened.
+    """Opens and closes the views of the lower slot; each is constructed when it is first opened.
 
-    How it looks is said by classes, of the views (-on: opened by the user; -auto: open where there
-    is room) and of the screen (-lower: something was opened by the user; -shared: a view that takes
-    the place of others is open; -enlarged: one has most of the column).
+    CSS classes control the layout: of the views (-on: opened by the user; -auto: open where it
+    fits) and of the screen (-lower: the user has opened a view; -shared: a view that replaces
+    others is open; -enlarged: a view takes most of the column).
     """
 
     def __init__(self, screen: Screen[Any], context: ViewContext) -> None:
@@ -33,16 +33,16 @@ class LowerSlot:
         self._shown: tuple[RunView | None, int] = (None, 0)
 
     def at_start(self) -> list[Widget]:
-        """Return the views that are there from the first frame on."""
+        """Return the views that exist from the first frame on."""
         started = [view.id for view in LOWER.values() if view.at_start]
         return [self._make(identity).add_class("-auto") for identity in started]
 
     def view(self, identity: str) -> Any:
-        """Return the widget of a view that has been opened before, else None."""
+        """Return the widget of a view that has been opened before, or None."""
         return self._views.get(identity)
 
     def is_open(self, identity: str) -> bool:
-        """Return whether a view shows."""
+        """Return whether a view is visible."""
         view = self._views.get(identity)
         if view is None:
             return False
@@ -50,17 +50,17 @@ class LowerSlot:
 
     @property
     def open(self) -> list[Widget]:
-        """The views that show now."""
+        """The visible views."""
         return [view for view in self._views.values() if view.display and view.is_mounted]
 
     def toggle(self, identity: str) -> None:
-        """Open a view in the place of what it does not share the slot with, or close it."""
+        """Open a view, closing those with which it cannot share the slot; or close it."""
         wanted = not self.is_open(identity)
         self._be_small()
         self._put(identity, wanted)
 
     def toggle_large(self, identity: str) -> None:
-        """Give a view most of the column, or its usual place."""
+        """Enlarge a view to most of the column, or shrink it again."""
         if self._large == identity:
             self._be_small()
             self._put(identity, self._was_open)
@@ -73,7 +73,7 @@ class LowerSlot:
         self._screen.add_class("-enlarged")
 
     def show(self, run: RunView | None, row: int) -> None:
-        """Let every view that shows follow the table."""
+        """Show this run and row in every visible view."""
         self._shown = (run, row)
         for view in self.open:
             cast(FollowsTable, view).show(run, row)
@@ -97,7 +97,7 @@ class LowerSlot:
             self._screen.set_focus(self._screen.query_one(LensTable))
 
     async def _begin(self, identity: str, mounted: AwaitMount) -> None:
-        """A new view shows what the others show; one that can be moved in has the focus."""
+        """Show the current run in a new view, and focus it if it has a cursor."""
         await mounted
         view = self._views[identity]
         cast(FollowsTable, view).show(*self._shown)

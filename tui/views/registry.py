@@ -1,8 +1,8 @@
-"""The one registry of views: what can be shown, which keys show it, and where it has its place.
+"""The registry of views: what can be shown, which keys show it, and where it is placed.
 
-`tui.actions.registry` makes an action of every entry, so bindings, key bar, help, command palette
-and the user's keymap have it. A new view is a module in a folder beside this one, and an entry
-here. The widget is named and not imported: it is loaded when it is first opened.
+`tui.actions.registry` makes an action of every entry, so that bindings, key bar, help, command
+palette and the user's keymap include it. A new view is a module in a folder beside this one and an
+entry here. An entry names its widget instead of importing it, so that it is loaded on first use.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, Final
 
 
 class Slot(Enum):
-    """Where a view has its place."""
+    """Where a view is placed."""
 
     BESIDE = "beside"
-    """In the lower slot of the main screen, beside whatever else is open there."""
+    """In the lower slot of the main screen, beside other views there."""
     LOWER = "lower"
-    """In the lower slot of the main screen, in the place of the one that was open."""
+    """In the lower slot of the main screen, replacing the view that was open."""
     FIXED = "fixed"
-    """In a place of its own on the main screen."""
+    """In a fixed place on the main screen."""
     DIALOG = "dialog"
-    """Over the main screen."""
+    """In a dialog over the main screen."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,29 @@ class View:
     id: str
     """Its name in the user's keymap."""
     title: str
-    """A word or two for it: what stands in its border, unless it has more to say there."""
+    """Its title in one to three words, for its border unless it sets another."""
     help: str
-    """A whole phrase, for help and palette."""
+    """A phrase for the help and the palette."""
     slot: Slot
     keys: tuple[str, ...] = ()
     hint: str = ""
     """A word for the key bar; empty keeps the view out of it."""
     method: str | None = None
-    """The method of the engine whose readings it shows."""
+    """The name of the engine's method whose readings it shows."""
     widget: str = ""
-    """The class of a view in the lower slot, such as "tui.views.detail.detail:Detail"; it is made
-    with a `tui.widgets.view_context.ViewContext`, and with its method if it has one. Of a view
-    `cosine` that says nothing else it is "tui.views.cosine:CosineView"."""
+    """The class of a view in the lower slot, such as "tui.views.detail.detail:Detail". It is
+    constructed with a `tui.widgets.view_context.ViewContext`, and with its method if it has one.
+    By default, that of a view `cosine` is "tui.views.cosine:CosineView"."""
     opens: str = ""
     """The function that opens any other view; it is called with the app."""
     at_start: bool = False
-    """It is open where there is room for it, until the user decides."""
+    """Whether it is open at the start if it fits, until the user opens or closes it."""
     group: str = "Look"
     palette: bool = True
 
     @property
     def factory(self) -> Any:
-        """The class that `widget` names, imported when it is first needed."""
+        """The class that `widget` names, imported on first use."""
         words = "".join(word.capitalize() for word in self.id.split("-"))
         default = f"tui.views.{self.id.replace('-', '_')}:{words}View"
         return resolve_name(self.widget or default)
@@ -94,7 +94,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "zoom-picture",
         "picture",
-        "The picture, large",
+        "Enlarge the picture",
         Slot.DIALOG,
         keys=("z",),
         opens="tui.actions.picture:enlarge",
@@ -102,7 +102,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "history",
         "runs",
-        "The runs of the session",
+        "Runs in this session",
         Slot.DIALOG,
         keys=("H",),
         hint="runs",
@@ -121,7 +121,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "without",
         "with and without the picture",
-        "The same without the picture",
+        "Ask the same without the picture",
         Slot.DIALOG,
         keys=("B",),
         hint="without",
@@ -141,7 +141,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "sweep",
         "sweep",
-        "The sweep: what it shows, its items",
+        "The sweep: its findings and items",
         Slot.DIALOG,
         keys=("I",),
         group="Runs",
@@ -161,7 +161,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "glossary",
         "glossary",
-        "What the words mean (glossary)",
+        "What the terms mean (glossary)",
         Slot.DIALOG,
         group="Program",
         opens="tui.actions.program:show_glossary",
@@ -171,4 +171,4 @@ VIEWS: Final[tuple[View, ...]] = (
 LOWER: Final[Mapping[str, View]] = {
     view.id: view for view in VIEWS if view.slot in (Slot.BESIDE, Slot.LOWER)
 }
-"""What can fill the lower slot, by id."""
+"""The views of the lower slot, by id."""

@@ -227,7 +227,7 @@ def _progress(state: ViewState, ascii_only: bool) -> Content | None:
 
 
 def _queue(state: ViewState) -> str:
-    """Return which question of the queue is being asked, such as "2/5 "."""
+    """Return which question of the queue is being asked, such as "run 2 of 5: ", or nothing."""
     if not state.queue_length:
         return ""
     return f"run {state.queue_length - len(state.queued)} of {state.queue_length}: "

@@ -1,1 +1,1 @@
-"""The views `compare`, `without` and `against`: two runs beside each other."""
+"""The views `compare`, `without` and `against`: two runs side by side."""

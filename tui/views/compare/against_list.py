@@ -1,4 +1,4 @@
-"""Every image replacement: one line each, as it comes in."""
+"""The list of image replacements, each a line that appears as its run arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tui.widgets.captions import put_title
 
 
 class AgainstList(ModalScreen[None]):
-    """The answer, the picture's answer in it, and where both part, of each counterfactual."""
+    """Shows each counterfactual's answer, the probability of the picture's answer in it, and the
+    row from which the two differ."""
 
     DEFAULT_CSS = """
     AgainstList { align: center middle; background: $background 60%; }
@@ -36,7 +37,7 @@ class AgainstList(ModalScreen[None]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The lines."""
+        """Lay out the lines."""
         with Vertical(classes="dialog wide-dialog short-dialog") as box:
             title = f"instead of the picture: {self._picture.name}"
             put_title(box, plain_line(title, ascii_only=self._ascii))
@@ -44,7 +45,7 @@ class AgainstList(ModalScreen[None]):
             yield Static(self._lines(), markup=False)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show what has come in."""
+        """Show what has arrived."""
         if self.is_mounted:
             self.query_one(Static).update(self._lines())
 

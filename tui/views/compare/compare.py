@@ -1,4 +1,4 @@
-"""Two runs side by side, row by row, and where they part."""
+"""Two runs side by side, row by row, and where they differ."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tui.views.compare.verdicts import where_they_part
 
 
 class CompareTable(PairTable):
-    """Any two runs, and what became of the answers of both."""
+    """Shows any two runs, and how the probabilities of both answers change between them."""
 
     @property
     def verdict(self) -> str:
-        """Where the runs part."""
+        """Return where the runs differ."""
         return where_they_part(self.rows.compared)
 
     @property
     def answers(self) -> Sequence[Token]:
-        """Both answers, or the one that both have."""
+        """Return both answers, or the one that the runs share."""
         return self.rows.compared.answers
 
     def swap(self) -> None:
-        """Put the left run to the right."""
+        """Swap the two runs."""
         left, right = self.rows.sides
         self.rows = PairRows(right, left, ascii_only=self._ascii)
         self.forget_rows()
 
 
 class Compare(PairScreen):
-    """Two runs, over the whole screen."""
+    """Shows two runs on the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "swap", show=False)]
 
@@ -45,9 +45,9 @@ class Compare(PairScreen):
 
     @property
     def keys(self) -> str:
-        """What can be pressed."""
+        """Return the hint on which keys act."""
         return "jk rows, s swaps the sides, q closes"
 
     def action_swap(self) -> None:
-        """Put the left run to the right."""
+        """Swap the two runs."""
         self._pair.swap()

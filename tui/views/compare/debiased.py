@@ -1,4 +1,4 @@
-"""A list of answers beside what they have without the picture."""
+"""A list of answers, with and without the picture, and debiased."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _ANSWER = 18
 
 
 class DebiasedAnswers(ModalScreen[None]):
-    """Plain shares, those without the picture, and the one divided by the other."""
+    """Shows each answer's share, its prior without the picture, and the normalised quotient of
+    the two."""
 
     DEFAULT_CSS = """
     DebiasedAnswers { align: center middle; background: $background 60%; }
@@ -31,7 +32,7 @@ class DebiasedAnswers(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,d,enter", "dismiss", show=False)]
 
     def __init__(self, run: RunView, request: DebiasRequest, context: ViewContext) -> None:
-        """What the run holds is shown at once; else it is asked for."""
+        """A reading that the run holds is shown at once; otherwise it is requested."""
         super().__init__()
         self._run = run
         self._request = request
@@ -41,14 +42,14 @@ class DebiasedAnswers(ModalScreen[None]):
         self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """A line an answer, once they are here."""
+        """Lay out one line per answer, once they have arrived."""
         with Vertical(classes="dialog short-dialog") as box:
             box.border_title = "answers, debiased"
             box.border_subtitle = "q closes"
             yield Static("reading the answers", markup=False)
 
     def on_mount(self) -> None:
-        """Show them, or have them read."""
+        """Show the answers, or request them."""
         known = self._run.reading_of("debias", self._request)
         if isinstance(known, DebiasReading):
             self._show(known)
@@ -56,7 +57,7 @@ class DebiasedAnswers(ModalScreen[None]):
             self._say_why(self._asker.why_not(self._run))
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show what has been found of the answers, or why there is nothing."""
+        """Show the answers when they arrive, or why they cannot be read."""
         for event in events:
             match event:
                 case ReadingMade(reading=DebiasReading() as reading):
@@ -90,7 +91,7 @@ class DebiasedAnswers(ModalScreen[None]):
 
 
 def debiased_line(answer: DebiasedAnswer, *, ascii_only: bool) -> str:
-    """Return an answer and its figures."""
+    """Return a line with an answer and its figures."""
     shown = display_text(answer.text, _ANSWER, spaces=False, ascii_only=ascii_only)
     line = (
         f"{shown}{figure(answer.probability[-1]):>6} {figure(answer.before[-1]):>6} "

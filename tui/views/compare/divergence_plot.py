@@ -1,5 +1,5 @@
-"""What the picture adds, over the layers: the answer's probability with it and without it, and how
-far the two are apart."""
+"""A plot of what the picture adds over the layers: the answer's probability with and without it,
+and the divergence of the two runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLOURS: Final = ("answer", "hue-4", "primary")
 
 
 class DivergencePlot(Horizontal):
-    """Three lines between 0 and 1, and what they are."""
+    """Shows three lines between 0 and 1 with a legend."""
 
     DEFAULT_CSS = """
     DivergencePlot { height: 14; display: none; }
@@ -47,11 +47,11 @@ class DivergencePlot(Horizontal):
         self._plot: Plot | None = None
 
     def compose(self) -> ComposeResult:
-        """The legend; the plot comes when it is opened."""
+        """Lay out the legend; the plot is added when it is opened."""
         yield Static(markup=False)
 
     def toggle(self) -> None:
-        """Open or close it."""
+        """Open or close the plot."""
         self.toggle_class("-open")
         if self.has_class("-open") and self._plot is None:
             from tui.widgets.plot_canvas import Plot
@@ -61,7 +61,7 @@ class DivergencePlot(Horizontal):
         self.call_after_refresh(self._draw)
 
     def on_resize(self) -> None:
-        """As wide as there is room."""
+        """Draw the plot again, as wide as possible."""
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
@@ -84,7 +84,8 @@ class DivergencePlot(Horizontal):
 
 
 def answer_points(run: RunView, token: int) -> Points:
-    """Return a token's probability in every row of a run that knows it."""
+    """Return points of layer and probability, for each row of a run in which the token's is
+    known."""
     tracked = next((known for known in run.run.tracked if known.id == token), None)
     if tracked is None:
         return []

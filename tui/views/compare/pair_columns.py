@@ -1,4 +1,4 @@
-"""How wide the columns of two runs are, and how a difference looks; pure."""
+"""Column widths of two runs side by side, and how a difference is drawn; pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from tui.text.numbers import FIGURE_WIDTH, figure
 
 CHANGE: Final = 7
-"""A signed figure and the blank after it."""
+"""Cells of a signed figure and the blank after it."""
 _LAYER: Final = 4
 _TWO_LAYERS: Final = 8
 _LEAST_SIDE: Final = 17
@@ -18,11 +18,11 @@ _MOST_BAR: Final = 12
 
 @dataclass(frozen=True)
 class PairColumns:
-    """How wide the columns are."""
+    """Column widths in cells."""
 
     layer: int
     count: int
-    """Tokens on either side."""
+    """Tokens on each side."""
     token: int
     bar: int
     mark: int
@@ -30,7 +30,7 @@ class PairColumns:
 
     @property
     def each(self) -> int:
-        """Cells of one token, the blank after it included."""
+        """Cells of one token, including the blank after it."""
         return self.token + 1 + (self.bar + 1 if self.bar else 0) + FIGURE_WIDTH + 1
 
     @property
@@ -45,8 +45,8 @@ class PairColumns:
 
 
 def plan_pair(width: int, answers: int, by_depth: bool, top_k: int = 3) -> PairColumns:
-    """Return the columns for so many cells: one token on either side at least, then bars, then
-    more tokens."""
+    """Return the columns that fit into `width` cells: at least one token on each side, then
+    bars, then more tokens."""
     layer = _TWO_LAYERS if by_depth else _LAYER
     wide = width >= 110
     mark = 11 if wide else 5
@@ -61,8 +61,8 @@ def plan_pair(width: int, answers: int, by_depth: bool, top_k: int = 3) -> PairC
 
 
 def diverging_bar(share: float, width: int, *, ascii_only: bool = False) -> str:
-    """Return a bar of exactly `width` cells (an odd number) from the middle outwards, in half
-    cells: to the right for a gain, to the left for a loss."""
+    """Return a bar of exactly `width` cells (an odd number), drawn in half cells from the
+    middle: to the right for a gain, to the left for a loss."""
     side = width // 2
     halves = min(round(abs(share) * side * 2), side * 2)
     full, half = divmod(halves, 2)

@@ -1,5 +1,4 @@
-"""How two runs are drawn beside each other, row by row; pure, so that it can be tested without an
-app."""
+"""Draws two runs side by side, row by row; pure, so that it can be tested without an app."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ _FOR_GOOD: Final = "for good"
 
 
 class PairRows:
-    """Two runs, aligned, and the colours of their tokens."""
+    """Two aligned runs and the colours of their tokens."""
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
         self.sides = (left, right)
@@ -32,7 +31,8 @@ class PairRows:
         self._hue_of = _hues(self.compared, self.sides)
 
     def run_line(self, side: int, words: Sequence[str], width: int, styles: Styles) -> Segments:
-        """Draw which run stands on a side: its answer, and what else there is to say of it."""
+        """Draw the heading of one side: its run's answer and formation row, then the given words
+        or else the run's name."""
         run = self.sides[side]
         segments: Segments = [((" left  ", " right ")[side], styles.faint)]
         answer = run.answer
@@ -47,7 +47,7 @@ class PairRows:
         return [*segments, (shown, styles.error if run.refused else styles.text)]
 
     def heading(self, plan: PairColumns, answers: Sequence[Token], styles: Styles) -> Segments:
-        """Draw the names of the columns."""
+        """Draw the column names."""
         ranks = [rank.ljust(plan.each) for rank in ("1st", "2nd", "3rd")[: plan.count]]
         text = " " + "row".rjust(3).ljust(plan.layer)
         text += "".join(ranks) + " " * plan.mark + "".join(ranks)
@@ -62,7 +62,7 @@ class PairRows:
     def row(
         self, row: int, plan: PairColumns, answers: Sequence[Token], styles: Styles
     ) -> Segments:
-        """Draw one row of both, and what became of the answers."""
+        """Draw one row of both runs, and the changes of the answers' probabilities."""
         pair = self.compared.rows[row]
         word = f"{pair.left_layer:>3} "
         if self.compared.by_depth:
@@ -77,7 +77,8 @@ class PairRows:
         return segments
 
     def token_style(self, token: Token, styles: Styles) -> tuple[Style, Style]:
-        """The left run's answer is the answer; any other token has one hue on both sides."""
+        """Return the style of a token: the left run's answer has the answer's colour, and every
+        other token has the same hue on both sides."""
         left = self.sides[0].answer
         if left is not None and same_token(token, left, self.compared.by_text):
             return styles.answer, styles.answer_bar
@@ -134,7 +135,8 @@ class PairRows:
 
 
 def _hues(compared: Compared, sides: tuple[RunView, RunView]) -> Callable[[Token], int | None]:
-    """The left run's hues, and further ones for what leads only on the right."""
+    """Return a function from tokens to hues: the left run's, and further ones for tokens that
+    are top-1 only on the right."""
     left, right = sides
 
     def key(token: Token) -> int | str:

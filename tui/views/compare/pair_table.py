@@ -1,4 +1,4 @@
-"""What the views of two runs share: a table of both, and a screen around it."""
+"""The base of views of two runs: a table of both, and a screen around it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tui.widgets.styles import Segments, Styles
 
 
 class PairTable(RowList):
-    """Two runs' tokens in the same rows; its verdict is the subclass's, and so is what more a row
-    has."""
+    """Shows two runs' tokens in the same rows; subclasses supply the verdict and additional
+    columns."""
 
     beside: ClassVar[int] = 0
-    """Cells that a row keeps free for what the subclass adds."""
+    """Cells of a row that are reserved for the subclass."""
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
@@ -38,35 +38,36 @@ class PairTable(RowList):
     @property
     @abstractmethod
     def verdict(self) -> str:
-        """What comes of the comparison, in words."""
+        """Return the result of the comparison in words."""
 
     @property
     @abstractmethod
     def answers(self) -> Sequence[Token]:
-        """Whose changes have a column."""
+        """Return the tokens whose changes have a column."""
 
     def words(self, side: int, name: str, value: str) -> str:
-        """Return how a setting is said that the questions differ in."""
+        """Return the words for a setting in which the questions differ."""
         return value if name == "prompt" else f"{name} {value}"
 
     @property
     def count(self) -> int:
-        """The rows of the deeper run."""
+        """Return the number of rows of the deeper run."""
         return len(self.rows.compared.rows)
 
     @property
     def head_height(self) -> int:
-        """Two runs, the verdict, how they were matched (or a blank line), the columns."""
+        """Return the lines of the head: two runs, the verdict, how they are matched (or a blank
+        line), the column names."""
         return 5
 
     @property
     def matching(self) -> str:
-        """How rows and tokens were matched, where the models are not alike."""
+        """Return how rows and tokens are matched where the models differ; else nothing."""
         left, right = self.rows.sides
         return how_matched(self.rows.compared, (left.run.layers, right.run.layers))
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Draw what is compared, what came of it, and the columns' names."""
+        """Draw the compared runs, the verdict and the column names."""
         if line < 2:
             return self.rows.run_line(line, self._said(line), width, styles)
         if line == 4:
@@ -75,7 +76,7 @@ class PairTable(RowList):
         return [(" " + display_text(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
-        """Draw one row of both."""
+        """Draw one row of both runs."""
         return self.rows.row(row, self._plan(width), self.answers, styles)
 
     def _said(self, side: int) -> list[str]:
@@ -91,10 +92,10 @@ class PairTable(RowList):
 
 
 class PairScreen(ModalScreen[None]):
-    """Two runs, over the whole screen; the lower edge says what can be pressed."""
+    """Shows two runs on the whole screen; the lower border says which keys act."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,b,B", "dismiss", show=False)]
-    SCOPED_CSS = False  # those made of it are meant, too
+    SCOPED_CSS = False  # subclasses are meant, too
     CSS = """
     PairScreen { align: center middle; background: $background; }
     PairScreen .dialog {
@@ -113,14 +114,14 @@ class PairScreen(ModalScreen[None]):
     @property
     @abstractmethod
     def keys(self) -> str:
-        """What can be pressed."""
+        """Return the hint on which keys act."""
 
     def below(self) -> Sequence[Widget]:
-        """Return what stands below the table."""
+        """Return the widgets below the table."""
         return ()
 
     def compose(self) -> ComposeResult:
-        """The table, in a box."""
+        """Lay out the table in a box."""
         with Vertical(classes="dialog") as box:
             put_title(box, self._title)
             put_subtitle(box, self.keys)
@@ -128,16 +129,16 @@ class PairScreen(ModalScreen[None]):
             yield from self.below()
 
     def on_mount(self) -> None:
-        """Begin where they part."""
+        """Put the cursor on the first row in which the runs differ."""
         self.call_after_refresh(self._begin)
 
     def on_row_list_place_changed(self) -> None:
-        """Say which rows can be seen."""
+        """Show in the title which rows are visible."""
         place = place_text(self._table)
         put_title(self._box, f"{self._title}, rows {place}" if place else self._title)
 
     def say_keys(self) -> None:
-        """Say what can be pressed now."""
+        """Show which keys act now."""
         put_subtitle(self._box, self.keys)
 
     @property

@@ -1,4 +1,4 @@
-"""What comes of comparing two runs, in words; pure."""
+"""Results of comparisons in words; pure functions."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from tui.text.show import display_text
 
 
 def where_they_part(compared: Compared) -> str:
-    """Return where two runs part."""
+    """Return from which row two runs differ, in words."""
     known = sum(row.same is not None for row in compared.rows)
     if not known:
         return "no row can be compared"
     whole = known == len(compared.rows)
     if compared.parts is None:
-        return f"top-1 is the same in {'every row' if whole else 'all rows that both have'}"
+        return f"top-1 is the same in {'every row' if whole else 'all rows read in both'}"
     if compared.parts_for_good == compared.parts:
         return f"top-1 differs from row {compared.parts} on, for good"
     first = f"top-1 first differs in row {compared.parts}"
     if not whole:
         return f"{first}; later rows have not been read"
     if compared.parts_for_good is None:
-        return f"{first}, and is the same in the end"
+        return f"{first}, but is the same at the end"
     return f"{first}, for good from row {compared.parts_for_good}"
 
 
 def what_the_picture_adds(
     comparison: Comparison, with_it: Token | None, without: Token | None, *, ascii_only: bool
 ) -> str:
-    """Return from which row on the picture counts, and both answers."""
+    """Return from which row the picture counts, and both answers, in words."""
     words = f"the picture counts from row {comparison.layer} on"
     if comparison.layer is None:
         words = "the picture never counts for good"
@@ -43,7 +43,7 @@ def what_the_picture_adds(
 
 
 def how_matched(compared: Compared, layers: tuple[int, int]) -> str:
-    """Return how rows and tokens were matched, where the models are not alike."""
+    """Return how rows and tokens are matched where the models differ; else nothing."""
     words = []
     if compared.by_depth:
         words.append(f"{layers[0]} and {layers[1]} layers: rows matched by depth")

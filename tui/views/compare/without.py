@@ -1,5 +1,5 @@
-"""A run beside the same question asked with something else instead of the picture: how far the two
-are apart, and what is left when the one is taken from the other."""
+"""A run beside the same question asked with something else instead of the picture: the
+divergence of their rows, and their contrast."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from tui.widgets.view_context import ViewContext
 
 _APART_BAR: Final = 6
 _APART: Final = 4 + 1 + _APART_BAR + 1
-"""Cells of a divergence: figure, bar and blanks."""
+"""Cells of the divergence: figure, bar and blanks."""
 _CONTRAST: Final = 20
 _LN_2: Final = math.log(2)
-"""The largest divergence that there is."""
+"""The largest possible Jensen-Shannon divergence, in nats."""
 
 References = Sequence[tuple[str, tuple[str, ...]]]
 
 
 class WithoutTable(PairTable):
-    """The picture's run on the left; beside the right one the divergence and the contrast."""
+    """Shows the picture's run on the left, and the divergence and contrast beside the right run."""
 
     beside = _APART + _CONTRAST
 
@@ -57,7 +57,7 @@ class WithoutTable(PairTable):
 
     @property
     def verdict(self) -> str:
-        """From where on the picture counts."""
+        """Return from which row the picture counts."""
         if not self._comparison.rows:
             return where_they_part(self.rows.compared)
         answers = (side.answer for side in self.rows.sides)
@@ -65,24 +65,24 @@ class WithoutTable(PairTable):
 
     @property
     def answers(self) -> Sequence[Token]:
-        """There is room for the left run's answer."""
+        """Return the left run's answer, the only one that fits."""
         return self.rows.compared.answers[:1]
 
     def words(self, side: int, name: str, value: str) -> str:
-        """What stands in the picture's place needs no name."""
+        """Return the words for a setting; an image replacement needs no name before it."""
         if name == "image replacement":
             return value if side else "with the picture"
         return super().words(side, name, value)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Name the columns beside the two runs, too."""
+        """Draw the head, including the names of the additional columns."""
         segments = super().draw_head(line, width, styles)
         if line == self.head_height - 1:
             segments.append(("JS".ljust(_APART) + "contrast", styles.faint))
         return segments
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
-        """Draw one row of both, their divergence, and the first token of their contrast."""
+        """Draw one row of both runs, their divergence, and the first token of their contrast."""
         segments = super().draw_row(row, width, styles)
         js = self._js.get(row)
         if js is None:
@@ -100,7 +100,7 @@ class WithoutTable(PairTable):
 
 
 class Without(PairScreen):
-    """The two, over the whole screen; what is asked of them needs no new pass."""
+    """Shows both runs on the whole screen; contrasts and debiasing need no new pass."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,=", "contrast(0.25, 1)", show=False),
@@ -120,8 +120,8 @@ class Without(PairScreen):
         context: ViewContext,
         references: References = (),
     ) -> None:
-        """`comparison`: of the two; `references`: what the contrast may be taken from, by name and
-        run ids."""
+        """`comparison` is that of the two runs; `references` maps names of references of the
+        contrast to the ids of their runs."""
         ascii_only = context.ascii_only
         self._pair = WithoutTable(picture, other, comparison, ascii_only=ascii_only)
         self._plot = DivergencePlot(picture, other, comparison, ascii_only=ascii_only)
@@ -135,35 +135,36 @@ class Without(PairScreen):
         super().__init__(self._pair, "two runs", ascii_only=ascii_only)
 
     def on_mount(self) -> None:
-        """Show the contrast that the run holds, or have it read."""
+        """Show the contrast that the run holds, or request it."""
         self._ask_contrast()
 
     def below(self) -> Sequence[Widget]:
-        """The plot, once it is opened."""
+        """Return the plot, which is hidden until it is opened."""
         return (self._plot,)
 
     @property
     def keys(self) -> str:
-        """What can be pressed, and how the contrast is taken."""
+        """Return the hint on which keys act, with the settings of the contrast."""
         a, b = self._settings
         name = self._references[self._reference][0] if self._references else ""
         words = f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases"
         return plain_line(words, ascii_only=self._ascii)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show contrast rows of these runs, with the settings that they were asked with."""
+        """Show a contrast of these runs when it arrives, with the settings with which it was
+        requested."""
         for event in events:
             if isinstance(event, ReadingMade) and event.run_id == self._picture.run.id:
                 self._show(event.reading)
 
     def action_contrast(self, more: float, times: float) -> None:
-        """Ask for the contrast with another a or b."""
+        """Request the contrast with another a or b."""
         a, b = self._settings
         self._settings = (min(max(a + more, 0.0), 8.0), min(max(b * times, 0.003125), 1.0))
         self._ask_contrast()
 
     def action_reference(self) -> None:
-        """Take the contrast from the next reference: one counterfactual, or both together."""
+        """Use the next reference for the contrast: one counterfactual, or both together."""
         if self._references:
             self._reference = (self._reference + 1) % len(self._references)
             self._ask_contrast()
@@ -173,9 +174,10 @@ class Without(PairScreen):
         self._plot.toggle()
 
     def action_debias(self) -> None:
-        """Type answers to be debiased."""
+        """Ask for the answers to debias."""
         self.app.push_screen(
-            LineInput("answers, with commas", "", ascii_only=self._ascii), self._take_answers
+            LineInput("answers, separated by commas", "", ascii_only=self._ascii),
+            self._take_answers,
         )
 
     def _take_answers(self, answers: str | None) -> None:
@@ -195,7 +197,7 @@ class Without(PairScreen):
                 self._asker.read(self._picture, request)
 
     def _show(self, reading: Reading) -> None:
-        """Show a contrast of these runs, with the settings that it was asked with."""
+        """Show a contrast of these runs and its settings."""
         ids = [references for _, references in self._references]
         if isinstance(reading, ContrastReading) and reading.references in ids:
             self._reference = ids.index(reading.references)

@@ -1,4 +1,4 @@
-"""What is known of the layer under the cursor: its top tokens, as many as fit, and its figures."""
+"""The detail of the layer under the cursor: its top tokens, as many as fit, and its figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.widgets.view_context import ViewContext
 
 
 class Detail(Widget):
-    """Draws only the cells that differ from the row shown before."""
+    """Shows the layer detail; only the cells that differ from the last shown row are drawn."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -50,8 +50,8 @@ class Detail(Widget):
             self.refresh(*regions)
 
     def _deepen(self) -> None:
-        """Ask for more of a row's tokens where there is room for more than the run holds; and for
-        as many of the row before, for what has moved."""
+        """Request more of a row's tokens if more fit than the run holds, and as many of the row
+        before, to show how far tokens have moved."""
         run, room = self._run, self.capacity
         if run is None:
             return
@@ -61,7 +61,7 @@ class Detail(Widget):
             if known is None or room <= len(known.top) or wish in self._deepened:
                 continue
             if self._asker.deepen(run, row, room):
-                self._deepened.add(wish)  # once: a small vocabulary may have no more
+                self._deepened.add(wish)  # only once: a small vocabulary may have no more
 
     def render_line(self, y: int) -> Strip:
         """Draw a line from what `show` has prepared."""
@@ -72,11 +72,11 @@ class Detail(Widget):
         return Strip.blank(self.size.width, self.rich_style)
 
     def on_resize(self) -> None:
-        """The lines depend on the size."""
+        """Draw the lines again for the new size."""
         self._strips = []
 
     def notify_style_update(self) -> None:
-        """The theme has changed."""
+        """Redraw with the colours of the new theme."""
         super().notify_style_update()
         self._look = None
         self._strips = []

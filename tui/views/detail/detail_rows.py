@@ -1,4 +1,4 @@
-"""How the detail of a layer is laid out in cells; pure, so that it can be tested without an app."""
+"""Lays out the layer detail in cells; pure, so that it can be tested without an app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.text.show import display_text
 from tui.widgets.styles import Segments
 
 MOST: Final = 200
-"""Tokens, however large the pane is."""
+"""Most tokens in the detail, however large the pane is."""
 
 _TWO_COLUMNS_FROM: Final = 64
 _FULL_FROM_WIDTH: Final = 72
@@ -25,11 +25,11 @@ _FULL_FROM_HEIGHT: Final = 10
 _LEAST_TOKEN, _MOST_TOKEN = 4, 20
 _LEAST_BAR, _MOST_BAR = 4, 16
 _AROUND_BRIEF: Final = 23
-"""Cells of a brief entry beside its token and its bar."""
+"""Cells of a brief entry other than its token and bar."""
 _AROUND_FULL: Final = 44
-"""Cells of a full entry beside its token, its raw text and its bar."""
+"""Cells of a full entry other than its token, raw text and bar."""
 _LINES_OF_FULL: Final = 3
-"""The figures of the row and the heading above the tokens, what has left below them."""
+"""The figures of the row, the heading above the tokens, and the tokens that dropped out below."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DetailLook:
 
 
 def capacity(width: int, height: int) -> int:
-    """Return how many tokens fit into a pane."""
+    """Return how many tokens fit into a pane of this size."""
     lines = max(height - (_LINES_OF_FULL if _is_full(width, height) else 1), 0)
     return min(lines * (1 if _is_full(width, height) else _brief_columns(width, height)), MOST)
 
@@ -58,8 +58,8 @@ def detail_lines(
 ) -> list[Segments]:
     """Return the lines for a row, given the row before it, the answer's id and the pane's size.
 
-    A pane that is large enough shows all that is known of each token, another one the essential
-    in two columns.
+    A large pane shows all that is known of each token; a small one shows the essentials in two
+    columns.
     """
     width, height = size
     top = reading.top[: capacity(width, height)]
@@ -84,7 +84,7 @@ def detail_lines(
 
 
 def _is_full(width: int, height: int) -> bool:
-    """Whether there is room for every figure of a token."""
+    """Return whether every figure of a token fits."""
     return height >= _FULL_FROM_HEIGHT and width >= _FULL_FROM_WIDTH
 
 
@@ -108,8 +108,8 @@ def _summary(reading: LayerReading, look: DetailLook, ascii_only: bool) -> Segme
 
 
 def _brief(place: int, token: Token, move: int | None, width: int, ascii_only: bool) -> str:
-    """One token in one style: each change of style costs forty bytes, and a rest of the cursor
-    must stay cheap."""
+    """Return one token in one style: each change of style costs forty bytes, and the detail must
+    stay cheap to redraw."""
     room = width - _AROUND_BRIEF
     token_width = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - token_width, _MOST_BAR), 0)
@@ -125,7 +125,7 @@ def _full(
     look: DetailLook,
     ascii_only: bool,
 ) -> list[Segments]:
-    """A heading, and a line for each token with all that is known of it."""
+    """Return a heading and a line for each token with all that is known of it."""
     room = width - _AROUND_FULL
     token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
@@ -151,7 +151,7 @@ def _full(
 def _left(
     top: Sequence[Token], before: LayerReading | None, look: DetailLook, ascii_only: bool
 ) -> Segments:
-    """What was among the first in the row before and is no more."""
+    """Return the tokens of the row before that are no longer among the top tokens."""
     held = {token.id for token in top}
     left = [token for token in (before.top[: len(top)] if before else ()) if token.id not in held]
     if not left:
@@ -161,7 +161,7 @@ def _left(
 
 
 def _move(move: int | None, ascii_only: bool) -> str:
-    """How far a token has come since the row before, in five cells."""
+    """Return, in five cells, how many places a token has moved since the row before."""
     if move is None:
         return "new  "
     if move == 0:
@@ -171,10 +171,11 @@ def _move(move: int | None, ascii_only: bool) -> str:
 
 
 def _moves(top: Sequence[Token], before: LayerReading | None) -> list[int | None]:
-    """How many places each token has risen since the row before; None for what was not there.
+    """Return how many places each token has risen since the row before; None for tokens not among
+    its known tokens.
 
-    In the first row nothing has moved, nor has what may have been below what is known of the row
-    before.
+    In the first row no token has moved; nor has any that may have ranked below the known tokens of
+    the row before.
     """
     if before is None:
         return [0] * len(top)

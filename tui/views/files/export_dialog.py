@@ -1,4 +1,4 @@
-"""Taking a run elsewhere: which format, which file."""
+"""The export dialog: which format, which file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NAMES = max(len(export.name) for export in FORMATS)
 
 
 class ExportDialog(ModalScreen[tuple[str, Path] | None]):
-    """Returns the name of one of `FORMATS` and the file, or None. Where there is a file of that
-    name already, replacing it was confirmed."""
+    """Returns the name of one of `FORMATS` and the file, or None. If the file exists, the user
+    has confirmed replacing it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
@@ -55,7 +55,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The formats, a line that says what comes of it, and the file's name."""
+        """Lay out the formats, the file's name and a line that says what happens."""
         with Vertical(classes="dialog") as box:
             name = display_text(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
             put_title(box, f"export: {name.rstrip()}")
@@ -70,7 +70,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             yield Input(first, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
-        """Typing goes to the file's name; the arrows choose."""
+        """Focus the file's name; the arrow keys choose the format."""
         choices, line = self.query_one(OptionList), self.query_one(Input)
         choices.can_focus = False
         choices.highlighted = 0
@@ -86,7 +86,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
 
     @on(OptionList.OptionHighlighted)
     def _format_chosen(self) -> None:
-        """The file's ending follows the format, unless it is one of the user's own."""
+        """Change the file's extension to the format's, unless the user has typed another."""
         line = self.query_one(Input)
         ending = Path(line.value).suffix
         if ending in _ENDINGS:
@@ -96,7 +96,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        """What was pasted may hold what would steer the terminal."""
+        """Make pasted text safe: it may contain characters that control the terminal."""
         self._confirmed = None
         safe = stand_in_text(event.value)
         if safe != event.value:
@@ -111,7 +111,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             self._say(problem)
         elif path.exists() and path != self._confirmed:
             self._confirmed = path
-            self._say("there is such a file: enter again replaces it")
+            self._say("this file exists: enter again replaces it")
         else:
             self.dismiss((self._chosen.name, path))
 
@@ -128,14 +128,14 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
 
 
 def _problem(path: Path) -> str:
-    """Why a file cannot be written there, as far as can be seen."""
+    """Return why a file cannot be written there, or nothing if no reason is visible."""
     try:
         if path.is_dir():
             return "a folder: name a file"
         if path.exists() and not path.is_file():
             return "not a regular file"
         if not path.parent.is_dir():
-            return "there is no such folder to write to"
+            return "no such folder to write to"
     except (OSError, ValueError):
-        return "not a name that a file can have"
+        return "not a possible file name"
     return ""

@@ -1,4 +1,5 @@
-"""Choosing a picture or a session: type a path, with the folder's entries below."""
+"""The dialog to open a picture or a session: a path is typed, and the folder's entries are
+listed."""
 
 from __future__ import annotations
 
@@ -28,11 +29,12 @@ SESSION_ENDING = ".json"
 _MOST_ENTRIES = 300
 _REST_SECONDS = 0.15
 _PREVIEW_FROM = 80
-"""Cells of the screen."""
+"""The screen's width in cells from which the preview is shown."""
 
 
 def entries(typed: str) -> list[str]:
-    """Return the paths that what was typed may become: folders first, hidden ones on demand."""
+    """Return the paths that complete the typed text: folders first, hidden ones only after a
+    dot."""
     folder, _, stem = typed.rpartition("/")
     shown = f"{folder}/" if folder or typed.startswith("/") else ""
     try:
@@ -53,7 +55,7 @@ def entries(typed: str) -> list[str]:
 
 
 class FileDialog(ModalScreen[str | None]):
-    """Returns the path that was chosen, or None."""
+    """Returns the chosen path, or None."""
 
     DEFAULT_CSS = """
     FileDialog Horizontal { height: 1fr; }
@@ -69,9 +71,9 @@ class FileDialog(ModalScreen[str | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
-        # ctrl+c cancels everywhere; here, too, so that esc is not the only way out.
+        # ctrl+c cancels here as everywhere, so that esc is not the only way out.
         Binding("ctrl+c", "dismiss", show=False),
-        # Without priority: keys then act in the order in which they were typed.
+        # These have no priority, so that keys act in the order in which they were typed.
         Binding("tab", "complete", show=False),
         Binding("down", "move(1)", show=False),
         Binding("up", "move(-1)", show=False),
@@ -86,7 +88,7 @@ class FileDialog(ModalScreen[str | None]):
         truecolour: bool = True,
         ascii_only: bool = False,
     ) -> None:
-        """`recent` pictures are offered before anything is typed."""
+        """`recent` pictures are offered before anything has been typed."""
         super().__init__()
         self._start = start
         self._recent = [path for path in recent if _is_file(path)]
@@ -95,14 +97,14 @@ class FileDialog(ModalScreen[str | None]):
         self._ascii = ascii_only
         self._entries: list[str] = []
         self._lines: list[str | None] = []
-        """The path of each line of the list; none for a heading."""
+        """The path of each line in the list; None for a heading."""
         self._listed: str | None = None
         self._peeked = ""
         self._rest: Timer | None = None
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """A line to type in, the entries, and what is known of the one under the cursor."""
+        """Lay out the line, the entries, and facts about the one under the cursor."""
         with Vertical(classes="dialog") as box:
             box.border_title = "open a picture or a session"
             box.border_subtitle = "tab completes, enter opens, esc closes"
@@ -113,14 +115,14 @@ class FileDialog(ModalScreen[str | None]):
             yield Static(markup=False)
 
     def on_mount(self) -> None:
-        """Start with what lies in the folder."""
+        """List the entries of the folder."""
         entry = self.query_one(Input)
         entry.cursor_blink = False
         entry.cursor_position = len(self._start)
         self._list(self._start)
 
     def on_resize(self) -> None:
-        """There is a preview where there is room for one."""
+        """Show a preview if it fits."""
         self.set_class(self._previews and self.app.size.width >= _PREVIEW_FROM, "-peeks")
 
     @on(Input.Changed)
@@ -141,7 +143,7 @@ class FileDialog(ModalScreen[str | None]):
         self._peek_at_rest()
 
     def action_move(self, step: int) -> None:
-        """Move in the list while typing goes on."""
+        """Move the highlight while the line keeps the focus."""
         choices = self.query_one(ChoiceList)
         self._list(self.query_one(Input).value)
         places = [index for index, path in enumerate(self._lines) if path is not None]
@@ -152,7 +154,7 @@ class FileDialog(ModalScreen[str | None]):
         choices.move(places[min(max(place, 0), len(places) - 1)])
 
     def action_complete(self) -> None:
-        """Take the highlighted entry into the line, or what all entries have in common."""
+        """Put the highlighted entry into the line, or else the common prefix of all entries."""
         self._list(self.query_one(Input).value)
         if self._under_cursor:
             self._put(self._under_cursor)
@@ -161,10 +163,10 @@ class FileDialog(ModalScreen[str | None]):
             if len(common) > len(self.query_one(Input).value):
                 self._put(common)
 
-    # ------------------------------------------------------------------ looking at it
+    # ------------------------------------------------------------------ preview
 
     def _peek_at_rest(self) -> None:
-        """Look at what is under the cursor, or typed, when both rest."""
+        """Preview the highlighted or typed picture once the user pauses."""
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._peek)
@@ -183,7 +185,7 @@ class FileDialog(ModalScreen[str | None]):
             preview.clear()
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
-        """To look at a picture is not to choose it."""
+        """Stop the message: previewing a picture does not choose it."""
         message.stop()
         picture = message.picture
         if picture.path == self._peeked:
@@ -191,7 +193,7 @@ class FileDialog(ModalScreen[str | None]):
             self._tell(f"{picture.width}×{picture.height}, {file_size(size)}")
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
-        """What cannot be opened has no preview, and a line says why."""
+        """Remove the preview of a picture that cannot be opened, and say why."""
         message.stop()
         self.query_one(Preview).clear()
         self._tell(message.error.removeprefix(f"{self._peeked}: "))
@@ -200,7 +202,7 @@ class FileDialog(ModalScreen[str | None]):
         shown = Content(plain_line(facts, ascii_only=self._ascii))
         self.query_one(Static).update(shown, layout=False)
 
-    # ------------------------------------------------------------------ choosing it
+    # ------------------------------------------------------------------ choosing
 
     @property
     def _under_cursor(self) -> str:
@@ -249,12 +251,12 @@ def expand(path: str) -> str:
 
 
 def is_session(path: str) -> bool:
-    """Return whether a path is meant as a session rather than a picture."""
+    """Return whether a path is that of a session rather than a picture."""
     return path.lower().endswith(SESSION_ENDING)
 
 
 def file_size(count: int) -> str:
-    """Return a number of bytes in few characters."""
+    """Return a file size in few characters."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""The glossary over the main screen: the same words as `docs/glossary.md`."""
+"""The glossary over the main screen, with the same terms as `docs/glossary.md`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.widgets.text_page import TextPage
 
 
 class Glossary(TextPage):
-    """What every word on the screen means."""
+    """Shows the meaning of the terms on the screen."""
 
     HEADING = "glossary"
 
@@ -19,7 +19,7 @@ class Glossary(TextPage):
         self._ascii = ascii_only
 
     def text(self) -> Content:
-        """Return the terms of the field, then Lenscope's own."""
+        """Return Lenscope's own terms, then those of the field."""
         parts: list[tuple[str, str]] = []
         for title, terms in (("Lenscope's own", OWN), ("Terms of the field", STANDARD)):
             parts.append((f"{title}\n\n", "bold $primary"))

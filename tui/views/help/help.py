@@ -14,27 +14,28 @@ from tui.widgets.text_page import TextPage
 _READING = (
     "Each row is what the model would say if it stopped after that layer: the residual stream "
     "taken through the model's own final norm and output head. Row 0 (emb) is the embedding; the "
-    "last row (out) is the model's own answer, and with the norm off still is (own).",
-    "Beside the layer: a ring where top-1 changes, dashes while it stays; the dot marks the "
-    "formation row, the first from which the answer stays top-1, and the line goes on to the end.",
-    "Every token that leads somewhere has a colour of its own, the same in all rows and in the "
-    "plot; the answer has the gold one, wherever it appears. Other tokens are plain.",
+    "last row (out) is the model's own answer, even with the norm off (own).",
+    "Beside the layer, a ring marks a change of top-1, and dashes mark that it stays; the dot is "
+    "at the formation row, the first from which the answer stays top-1, and the line continues to "
+    "the end.",
+    "Every token that is top-1 somewhere has its own colour in all rows and in the plot; the "
+    "answer is gold wherever it appears. Other tokens are plain.",
     "Entropy and KL (of a row to the last row) are in nats. Rank 1 is the most probable token. rms "
     "is the size of the residual stream before the norm.",
-    "A caveat: a middle layer need not use the output's space. What the lens shows there is what "
-    "the output head makes of it, not what the layer 'means'.",
+    "A caveat: a middle layer need not use the output's space. The lens shows what the output head "
+    "makes of such a layer, not what the layer 'means'.",
     "Without the picture (B): JS is the Jensen-Shannon divergence of two rows in nats, 0 to 0.69. "
-    "The contrast (VDD) is (1 + a) picture - a reference on the logits, without tokens that the "
-    "picture's row holds less likely than b times its best; a = 1 and b = 0.1 are the defaults of "
-    "the released code, whose scripts take b = 0.2. It is published for the last row; for the "
-    "others it is an extension.",
+    "The contrast (VDD) is (1 + a) picture - a reference on the logits, without tokens that are "
+    "less likely in the picture's row than b times its best; a = 1 and b = 0.1 are the defaults of "
+    "the released code, whose scripts use b = 0.2. It was published for the last row; for the "
+    "other rows it is an extension.",
     "Proof: the lens computes the last row by the same code as all others and compares it with "
     "the logits that the model returned. If they differ, the run is struck out.",
 )
 
 
 class Help(TextPage):
-    """Every key, and how to read the table."""
+    """Shows every key, and how to read the table."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "dismiss", show=False)]
     HEADING = "help"
@@ -45,7 +46,7 @@ class Help(TextPage):
         self._ascii = ascii_only
 
     def text(self) -> Content:
-        """Return the keys, group by group, and the explanation."""
+        """Return the keys by group, then the explanation."""
         parts: list[Content | str | tuple[str, str]] = []
         for group in GROUPS:
             parts.append((f"{group}\n", "bold $primary"))
@@ -57,7 +58,7 @@ class Help(TextPage):
             parts.append("\n")
         parts.append(("How to read the table\n", "bold $primary"))
         parts += [(f"{paragraph}\n\n", "$foreground") for paragraph in _READING]
-        parts.append(("Letters act outside the editor only. ", "$faint"))
+        parts.append(("Letters act only outside the editor. ", "$faint"))
         parts.append((f"{self._table_keys()} act while the table has the focus.", "$faint"))
         return Content.assemble(*parts)
 

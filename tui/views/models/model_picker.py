@@ -1,4 +1,5 @@
-"""Choosing a model: recent ones, the bundled one, what lies in the hub's cache, or any other."""
+"""The dialog to choose a model: recent ones, the bundled one, those in the hub's cache, or any
+other."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from tui.widgets.chooser import Choice, Chooser
 if TYPE_CHECKING:
     from engine.models.local_models import LocalModel
 
-_LOOKING = Choice("", "looking through the cache", section="in the cache")
+_LOOKING = Choice("", "searching the cache", section="in the cache")
 _MOST_FOLDERS = 50
 
 
@@ -32,7 +33,7 @@ class ModelPicker(Chooser):
 
     @dataclass
     class Found(Message):
-        """What lies in the cache, and what the folders hold that are offered anyway."""
+        """The models in the cache, and what the other offered folders hold."""
 
         cached: tuple[LocalModel, ...]
         folders: tuple[LocalModel, ...]
@@ -49,7 +50,7 @@ class ModelPicker(Chooser):
         )
 
     def on_mount(self) -> None:
-        """Look through the cache in the background: it may hold hundreds of models."""
+        """Search the cache in the background: it may hold hundreds of models."""
         super().on_mount()
         names = (str(samples.MODEL), *self._recent)
 
@@ -58,31 +59,31 @@ class ModelPicker(Chooser):
 
             folders = [folder_model(name) for name in names]
             found = local_models(self._cache_dir)
-            with suppress(RuntimeError):  # the app has left
+            with suppress(RuntimeError):  # the app has exited
                 self.post_message(self.Found(found, tuple(each for each in folders if each)))
 
         threading.Thread(target=work, daemon=True).start()
 
     def on_model_picker_found(self, message: ModelPicker.Found) -> None:
-        """Show them."""
+        """Show the models found."""
         known = {model.name: model for model in (*message.cached, *message.folders)}
         self.put(self._all(message.cached, known, looking=False))
 
     def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
-        """Return the folders that a path may become, and what is typed as it is."""
+        """Return the folders that complete a typed path, and the typed text itself."""
         folders = [path.rstrip("/") for path in _folders(typed)[:_MOST_FOLDERS]] if typed else []
         offered = [_as_choice(path) for path in folders if path not in found]
         return [*offered, *super().beyond(typed, {*found, *(each.value for each in offered)})]
 
     def take(self, value: str) -> None:
-        """Go into a folder that is no model; close with a model."""
+        """Enter a folder that is not a model, or close with the chosen model."""
         if value.endswith("/") and value != self.typed:
             self._write(value)
         else:
             super().take(value)
 
     def action_complete(self) -> None:
-        """Complete the path of a folder as far as there is no choice."""
+        """Complete the path of a folder as far as it is unambiguous."""
         common = os.path.commonprefix(_folders(self.typed))  # noqa: RUF071, letters are typed
         if len(common) > len(self.typed):
             self._write(common)

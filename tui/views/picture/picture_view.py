@@ -1,4 +1,4 @@
-"""The picture as large as the screen: zoom, move about, compare with what the model sees."""
+"""The picture on the whole screen, with zoom, panning and the model's view."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 ZOOMS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 _LONG_SIDE: Final = 2048
 _STEP: Final = 0.25
-"""A key moves by so much of what is shown."""
+"""Fraction of the visible part by which a key moves."""
 
 
 class PictureView(ModalScreen[None]):
-    """Shows a picture; returns nothing."""
+    """Shows a picture on the whole screen."""
 
     DEFAULT_CSS = """
     PictureView { background: $background; }
@@ -63,7 +63,7 @@ class PictureView(ModalScreen[None]):
 
     @dataclass
     class Drawn(Message):
-        """The strips of what was to be shown."""
+        """The picture has been drawn as strips."""
 
         seen: bool
         facts: str
@@ -71,7 +71,7 @@ class PictureView(ModalScreen[None]):
 
     @dataclass
     class Refused(Message):
-        """It cannot be shown."""
+        """The picture cannot be shown."""
 
         error: str
 
@@ -94,11 +94,11 @@ class PictureView(ModalScreen[None]):
         self._centre = (0.5, 0.5)
         self._drawing = self._wish = False
         self._drawn: tuple[object, ...] = ()
-        """What the canvas shows, or is about to: at an edge a held key draws nothing."""
+        """What the canvas shows or will show: a key held at an edge draws nothing new."""
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The canvas."""
+        """Lay out the canvas."""
         canvas = Canvas()
         keys = "" if self._ascii else "+ - zoom, arrows move, 0 fits, v model's view, "
         canvas.border_subtitle = f"{keys}q closes"
@@ -118,7 +118,7 @@ class PictureView(ModalScreen[None]):
         self.call_after_refresh(self._draw)
 
     def action_zoom(self, step: int) -> None:
-        """Show less of it, larger; or more."""
+        """Zoom in or out."""
         self._zoom = min(max(self._zoom + step, 0), len(ZOOMS) - 1)
         self._draw()
 
@@ -128,7 +128,7 @@ class PictureView(ModalScreen[None]):
         self._draw()
 
     def action_move(self, right: int, down: int) -> None:
-        """Move about in what is zoomed."""
+        """Move the visible part of a zoomed picture."""
         x, y = self._centre
         share = _STEP / ZOOMS[self._zoom]
         self._centre = (x + right * share, y + down * share)
@@ -139,7 +139,7 @@ class PictureView(ModalScreen[None]):
         if self._ascii:
             return
         if self._seen is None:
-            self._caption("what the model sees has not been asked for: v on the main screen")
+            self._caption("what the model sees has not been read yet: v on the main screen")
             return
         self._shows_seen = not self._shows_seen
         if self._shows_seen in self._images:
@@ -148,12 +148,12 @@ class PictureView(ModalScreen[None]):
             self._open(seen=self._shows_seen)
 
     def on_picture_view_ready(self, message: PictureView.Ready) -> None:
-        """A picture is here."""
+        """Draw the picture, which is now open."""
         self._images[message.seen] = (message.image, message.facts)
         self._draw()
 
     def on_picture_view_drawn(self, message: PictureView.Drawn) -> None:
-        """Show it; draw again if it is to look different by now."""
+        """Show the strips; draw again if something else is wanted meanwhile."""
         self._drawing = False
         if message.seen == self._shows_seen:
             self._caption(message.facts)
@@ -164,7 +164,7 @@ class PictureView(ModalScreen[None]):
             self._draw()
 
     def on_picture_view_refused(self, message: PictureView.Refused) -> None:
-        """Say why there is none."""
+        """Show why the picture cannot be shown."""
         self._drawing = self._wish = False
         self._drawn = ()
         self.query_one(Canvas).say(plain_line(message.error))
@@ -201,7 +201,7 @@ class PictureView(ModalScreen[None]):
         if known is None or min(width, height) < 2:
             return
         self._wish = self._drawing
-        if self._wish:  # a held key is not to heap up drawings that nobody sees
+        if self._wish:  # a held key must not queue drawings that are never seen
             return
         image, facts = known
         zoom = ZOOMS[self._zoom]
@@ -229,12 +229,12 @@ class PictureView(ModalScreen[None]):
         put_title(self.query_one(Canvas), plain_line(title, ascii_only=self._ascii))
 
     def _post(self, message: Message) -> None:
-        with suppress(RuntimeError):  # the screen has gone
+        with suppress(RuntimeError):  # the screen has closed
             self.post_message(message)
 
 
 class Canvas(Widget):
-    """Lines of a picture, or a sentence in its place."""
+    """Shows a picture, or a sentence in place of it."""
 
     ALLOW_SELECT = False
 
@@ -244,12 +244,12 @@ class Canvas(Widget):
         self._words = ""
 
     def show(self, strips: list[Strip]) -> None:
-        """Show a picture."""
+        """Show the strips of a picture."""
         self._strips, self._words = strips, ""
         self.refresh()
 
     def say(self, words: str) -> None:
-        """Show a sentence."""
+        """Show a sentence in place of a picture."""
         self._strips, self._words = [], words
         self.refresh()
 
@@ -264,7 +264,8 @@ class Canvas(Widget):
 def window(
     size: tuple[int, int], room: tuple[int, int], zoom: float, centre: tuple[float, float]
 ) -> tuple[tuple[int, int, int, int], tuple[float, float]]:
-    """The box of the picture that fills the room at a zoom, and its centre, kept inside."""
+    """Return the box of the picture that fills the canvas at a zoom, and its centre, kept
+    inside."""
     scale = min(room[0] / size[0], room[1] / size[1]) * zoom
     box: list[int] = []
     middle: list[float] = []

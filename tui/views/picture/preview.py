@@ -1,7 +1,7 @@
-"""The picture pane: the picture, or what the model sees of it, and what became of it.
+"""The picture pane: the picture, or what the model sees of it, with its sizes and token count.
 
-Everything slow (Pillow, term-image, opening, scaling) happens in a daemon thread after the first
-frame; what comes back is strips, so a repaint costs nothing.
+All slow work (Pillow, term-image, opening, scaling) runs in a daemon thread after the first frame
+and produces strips, so that a repaint costs nothing.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 _SETTLE_SECONDS = 0.1
 _THUMB = 512
 _MOST_KEPT = 8
-"""Sizes of the pane for which the strips are kept."""
+"""Number of pane sizes for which strips are cached."""
 
 
 class Preview(Widget):
-    """A picture, fitted into the pane with its aspect kept."""
+    """Shows a picture, fitted into the pane with its aspect ratio kept."""
 
     ALLOW_SELECT = False
 
     @dataclass
     class Opened(Message):
-        """The picture could be opened; `picture` has its size and digest."""
+        """The picture has been opened; `picture` has its size and digest."""
 
         asked: int
         picture: Picture
 
     @dataclass
     class Refused(Message):
-        """The picture could not be opened or drawn."""
+        """The picture cannot be opened or drawn."""
 
         asked: int
         error: str
 
     @dataclass
     class Thumb(Message):
-        """The picture, small, or what the model sees of it."""
+        """A small version of the picture, or of what the model sees, has been made."""
 
         asked: int
         image: Any
@@ -62,7 +62,7 @@ class Preview(Widget):
 
     @dataclass
     class Drawn(Message):
-        """The strips for one size."""
+        """The picture has been drawn as strips for one size."""
 
         size: tuple[int, int]
         asked: int
@@ -88,18 +88,18 @@ class Preview(Widget):
 
     @property
     def drawn(self) -> bool:
-        """Whether a picture shows."""
+        """Whether a picture is visible."""
         return bool(self._strips)
 
     @property
     def named(self) -> bool:
-        """Whether a picture shows, or is on its way."""
+        """Whether a picture is visible or being opened."""
         return self._picture is not None
 
     def open(self, picture: Picture) -> None:
-        """Open and show a picture: from its preview if it carries one, else from its file.
+        """Open and show a picture: from its preview if it has one, else from its file.
 
-        What showed before stays until then, and stays if the picture is refused.
+        The previous picture stays until then, and stays if the new one cannot be opened.
         """
         self._asked += 1
         asked = self._asked
@@ -145,12 +145,12 @@ class Preview(Widget):
             self._draw()
 
     def tell(self, processed: Processed | None, image_tokens: int) -> None:
-        """Say what the processor made of the picture, and how many tokens it became."""
+        """Show the size that the processor gave the picture, and how many tokens it became."""
         self._processed, self._tokens = processed, image_tokens
         self._caption()
 
     def clear(self, reason: str = "") -> None:
-        """Show no picture, and why there is none."""
+        """Show no picture, and the reason if given."""
         self._asked += 1
         self._drawing = False
         self._image = self._seen = self._picture = self._processed = None
@@ -163,7 +163,7 @@ class Preview(Widget):
         self._caption()
 
     def on_preview_thumb(self, message: Preview.Thumb) -> None:
-        """The picture is here; draw it for the present size."""
+        """Draw the picture for the current size."""
         message.stop()
         if message.asked != self._asked or (message.seen and not self._wants_seen):
             return
@@ -178,13 +178,13 @@ class Preview(Widget):
             self._caption()
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
-        """Of a picture that nobody waits for any more nothing is said."""
+        """Ignore the failure of a picture that is no longer wanted."""
         if message.asked != self._asked:
             message.stop()
         self._drawing = False
 
     def on_preview_drawn(self, message: Preview.Drawn) -> None:
-        """Strips are ready."""
+        """Show the strips, which are ready."""
         message.stop()
         if message.asked == self._asked:
             if len(self._cache) >= _MOST_KEPT:
@@ -197,16 +197,16 @@ class Preview(Widget):
                 self.refresh()
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
-        """Say how large the picture is."""
+        """Show the picture's size in the caption."""
         if message.asked == self._asked:
             self._picture = message.picture
-            if not self._drawing:  # else the caption comes with the picture: one painting
+            if not self._drawing:  # otherwise the caption is set with the picture, in one repaint
                 self._caption()
         else:
-            message.stop()  # another picture, or none, has taken its place meanwhile
+            message.stop()  # another picture, or none, has replaced it meanwhile
 
     def on_resize(self) -> None:
-        """Draw again once the size has settled."""
+        """Draw again once the size is stable."""
         self._caption()
         if self._settling is not None:
             self._settling.stop()
@@ -225,7 +225,7 @@ class Preview(Widget):
         return (self.size.width, self.size.height)
 
     def _caption(self) -> None:
-        """Title and subtitle; each is set only when it changes, for that repaints the pane."""
+        """Set the title and subtitle, each only if it has changed, since that repaints the pane."""
         picture = self._picture
         title = "no picture"
         if self._shows_seen:
@@ -261,15 +261,15 @@ class Preview(Widget):
     def _post(self, message: Message) -> None:
         try:
             self.post_message(message)
-        except RuntimeError:  # the app has left meanwhile
+        except RuntimeError:  # the app has exited meanwhile
             return
 
 
 def picture_facts(
     picture: Picture | None, processed: Processed | None, tokens: int, room: int
 ) -> str:
-    """Return how large the picture is, what became of it and how many tokens, as far as it fits:
-    "640x480 → 336x336, 576 tokens"."""
+    """Return the picture's size, its size after the processor and its number of tokens, as far
+    as they fit: "640x480 → 336x336, 576 tokens"."""
     if picture is None or not picture.width:
         return ""
     size = f"{picture.width}×{picture.height}"
@@ -296,5 +296,5 @@ def _open(picture: Picture) -> tuple[Image, Picture]:
 
 
 def _in_background(work: Callable[[], None]) -> None:
-    """Run in a daemon thread: a worker of Textual's would hold up leaving until it is done."""
+    """Run in a daemon thread: a Textual worker would delay quitting until it is done."""
     threading.Thread(target=work, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Typing a token to follow through the layers: all its spellings, with their ids."""
+"""The dialog to track tokens over the layers: all spellings of a typed word, with their ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Entry:
 
 
 class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
-    """Returns (id, text) of every token that is to be tracked from now on, or None."""
+    """Returns the (id, text) of all tokens to track from now on, or None."""
 
     DEFAULT_CSS = """
     TrackDialog { align: center middle; background: $background 60%; }
@@ -64,8 +64,8 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         reason: str,
         ascii_only: bool,
     ) -> None:
-        """`ask` asks which tokens a typed word can be; `reason` says why only tracked tokens can be
-        chosen, where that is so."""
+        """`ask` requests the tokens that can spell a typed word; `reason` says why only tokens
+        that are already tracked can be chosen, if that is so."""
         super().__init__()
         self._ask = ask
         self._tracked = dict(tracked)
@@ -76,11 +76,12 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         self._entries: list[_Entry] = []
         self._rest: Timer | None = None
         self._moved = False
-        """The cursor has been moved since something was typed; it then stays on its token."""
+        """Whether the highlight has been moved since the last typing; it then stays on its
+        token."""
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """A line to type in, and the tokens."""
+        """Lay out the line and the list of tokens."""
         with Vertical(classes="dialog") as box:
             box.border_title = "track tokens"
             box.border_subtitle = "tab marks, enter takes, esc closes"
@@ -89,15 +90,15 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             yield Static(markup=False)
 
     def on_mount(self) -> None:
-        """Start with what is tracked."""
+        """List the tracked tokens."""
         self.query_one(Input).cursor_blink = False
 
     def on_resize(self) -> None:
-        """Fit the new size; it is known from now on."""
+        """Fit the list to the new size."""
         self.call_after_refresh(self._list)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show the tokens that a word can be."""
+        """Show the tokens that can spell a word."""
         found = [event for event in events if isinstance(event, SpellingsFound)]
         self._spellings.update((event.typed, event.spellings) for event in found)
         if found:
@@ -106,7 +107,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
     @property
     def _words(self) -> list[str]:
         typed = self.query_one(Input).value
-        # A comma by itself is a token, too.
+        # A single comma is a token, too.
         words = [typed] if typed.strip() == "," else typed.split(",")
         return [word.strip() for word in words if word.strip()]
 
@@ -127,7 +128,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             self._ask(word)
 
     def action_move(self, step: int) -> None:
-        """Move in the list while typing goes on."""
+        """Move the highlight while the line keeps the focus."""
         choices = self.query_one(ChoiceList)
         if self._entries:
             here = choices.highlighted
@@ -136,7 +137,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             self._moved = True
 
     def action_mark(self) -> None:
-        """Mark the highlighted token, or take its mark away."""
+        """Mark or unmark the highlighted token."""
         index = self.query_one(ChoiceList).highlighted
         if index is not None and index < len(self._entries):
             self._toggle(self._entries[index])
@@ -151,7 +152,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         index = self.query_one(ChoiceList).highlighted
         nothing_marked = self._marked.keys() == self._tracked.keys()
         if nothing_marked and self._unanswered:
-            return  # what is under the cursor is not yet what was typed
+            return  # the list does not show what was typed yet
         if self._words and nothing_marked and index is not None and index < len(self._entries):
             entry = self._entries[index]
             self._marked[entry.id] = entry.text
@@ -193,8 +194,8 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         unknown = [word for word in words if self._spellings.get(word) == ()]
         if unknown:
             named = ", ".join(plain_line(word, ascii_only=self._ascii) for word in unknown)
-            return f"no token begins so: {named}"
-        return "" if words else "type a word: every token that it can be is offered"
+            return f"no token begins like this: {named}"
+        return "" if words else "type a word: every token that can spell it is offered"
 
     def _line(self, entry: _Entry) -> Content:
         on, off = ("[x]", "[ ]") if self._ascii else ("●", "○")

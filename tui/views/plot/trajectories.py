@@ -1,4 +1,4 @@
-"""Tokens followed over the layers: a plot, and beside it which colour is which token."""
+"""Tokens over the layers: a plot with a legend."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from tui.widgets.plot_canvas import Plot
 
 DRAWN_EVERY: Final = 0.25
-"""Seconds between two drawings while rows come in."""
+"""Least time in seconds between two drawings while rows arrive."""
 
 LEGEND_WIDTH: Final = 26
 _LEGEND_FROM: Final = 58
-"""The legend has its place beside the plot in a pane of so many cells; else it is a line."""
+"""Width of the pane in cells from which the legend is beside the plot; below it is one line."""
 _ENTRY: Final = 12
-"""Cells that a token may take in a legend of one line."""
+"""Most cells of a token in a one-line legend."""
 _LEAST: Final = (36, 5)
 _DEFINED_FROM: Final = 72
-"""Cells from which there is room for the definition of the formation row."""
+"""Width in cells from which the caption defines the formation row."""
 _LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
 _LETTER_EVERY: Final = 6
 
@@ -91,12 +91,12 @@ class Trajectories(Horizontal):
         self._due: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """The legend, and a line for when there is no plot; the plot comes when it is needed."""
+        """Lay out the legend and a line for messages; the plot is added when it is needed."""
         yield self._message
         yield self._legend
 
     def show(self, run: RunView | None, row: int) -> None:
-        """Show a run and mark a layer; drawn now, or as soon as the pace allows."""
+        """Show a run and mark a layer, at once or as soon as the pace allows."""
         self._run, self._row = run, row
         if not self.display or self._due is not None:
             return
@@ -107,19 +107,19 @@ class Trajectories(Horizontal):
             self._draw()
 
     def next_measure(self) -> None:
-        """Plot the next measure from now on, next time too."""
+        """Plot the next measure, and remember it for the next start."""
         self.measure = self.measure.next
         self._remembered.note(plot=self.measure.value)
         self._draw()
 
     def on_resize(self) -> None:
-        """What fits depends on the size."""
+        """Lay out and draw again for the new size."""
         self.set_class(self.size.width < _LEGEND_FROM, "-slim")
         if self.display:
             self.call_after_refresh(self._draw)
 
     def notify_style_update(self) -> None:
-        """The theme has changed."""
+        """Redraw with the colours of the new theme."""
         super().notify_style_update()
         if self.is_mounted and self._plot is not None:
             self.call_after_refresh(self._draw)
@@ -138,7 +138,7 @@ class Trajectories(Horizontal):
             self._message.update(message)
         if bool(message) != self.has_class("-message"):
             self.set_class(bool(message), "-message")
-            self.call_after_refresh(self._draw)  # the parts have a new size only then
+            self.call_after_refresh(self._draw)  # the parts get their new sizes only then
             return
         if run is None or message:
             return
@@ -156,7 +156,7 @@ class Trajectories(Horizontal):
         plot.clear()
         width, height = plot.size.width - plot.margin_left - 2, plot.size.height - 3
         _set_axes(plot, self.measure, curves, run.run.layers, height)
-        # The answer is drawn last, above the others.
+        # The answer is drawn last, on top of the others.
         for curve, style, letter in sorted(
             zip(curves, styles, letters, strict=True), key=lambda entry: entry[0].is_answer
         ):
@@ -200,7 +200,8 @@ class Trajectories(Horizontal):
         put_subtitle(self, subtitle)
 
     def _letters(self, curves: Sequence[Curve], styles: list[Style]) -> list[str]:
-        """Where colours do not tell the curves apart, letters do; a curve keeps its letter."""
+        """Return a letter for each curve where colours do not tell them apart; a curve keeps its
+        letter."""
         if not self._colourless and len(set(styles)) == len(styles):
             return [""] * len(curves)
         letters: list[str] = []
@@ -217,12 +218,12 @@ class Trajectories(Horizontal):
         return self._colour("other" if curve.hue is None else f"hue-{curve.hue % HUES + 1}")
 
     def _colour(self, name: str) -> Style:
-        """Only the colour: the background is that of where it is used."""
+        """Return a style with only the colour: the background depends on where it is used."""
         return Style(color=self.get_component_rich_style(f"trajectories--{name}").color)
 
 
 class Legend(Widget):
-    """Which colour is which token, and its value at the cursor."""
+    """Shows the colour of each token and its value at the cursor."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = f"""
@@ -249,7 +250,7 @@ class Legend(Widget):
         more: int,
         faint: Style,
     ) -> None:
-        """Show the curves and their values in a row, and how many more there would be."""
+        """Show the curves with their values in a row, and how many more are left out."""
         self._entries = list(zip(curves, styles, letters, strict=True))
         self._row, self._measure, self._more, self._faint = row, measure, more, faint
         before, self._strips = self._strips, self._draw()
@@ -260,11 +261,11 @@ class Legend(Widget):
             self.refresh(*regions)
 
     def on_resize(self) -> None:
-        """As many lines as fit."""
+        """Draw as many lines as fit."""
         self._strips = []
 
     def notify_style_update(self) -> None:
-        """The theme has changed."""
+        """Redraw with the colours of the new theme."""
         super().notify_style_update()
         self._strips = []
 
@@ -284,7 +285,7 @@ class Legend(Widget):
         ]
 
     def _column(self, height: int) -> list[Segments]:
-        """A heading, a line for each curve, and what has no line."""
+        """Return a heading, a line for each curve, and how many curves have no line."""
         room = max(height - 1, 0)
         if self._more or len(self._entries) > room:
             room = max(room - 1, 0)
@@ -300,7 +301,7 @@ class Legend(Widget):
         return lines[:height]
 
     def _one_line(self) -> Segments:
-        """As many curves as fit beside each other, and how many do not."""
+        """Return as many curves as fit on one line, and how many do not fit."""
         segments: Segments = []
         used, left = 0, self._more + len(self._entries)
         for curve, style, letter in self._entries:
@@ -348,13 +349,13 @@ def _formation(run: RunView | None) -> int | None:
 
 
 def _plotted(points: Sequence[tuple[int, float]], measure: Measure) -> Points:
-    """Where the points lie."""
+    """Return the points in plot coordinates."""
     return [(float(row), measure.height(value)) for row, value in points]
 
 
 def _lettered(curve: Curve, layers: int, width: int) -> tuple[tuple[int, float], ...]:
-    """The points that show the curve's letter: some cells apart, and at other rows than those of
-    its neighbours, which may lie under it."""
+    """Return the points marked with the curve's letter: some cells apart, and at different rows
+    from those of neighbouring curves, which it may cover."""
     step = max(math.ceil(_LETTER_EVERY * layers / max(width, 1)), 1)
     points = tuple(point for point in curve.known if (point[0] - (curve.hue or 0)) % step == 0)
     return points or curve.known[:1]
@@ -367,7 +368,7 @@ def _set_axes(
     layers: int,
     height: int,
 ) -> None:
-    """Fix the axes, with room for so many cells."""
+    """Fix the axes for a plot of this size in cells."""
     heights = [y for curve in curves for _, y in _plotted(curve.known, measure)]
     low, high, ticks = measure.axis(heights, height)
     plot.show_axes(layers, low, high, ticks)

@@ -1,4 +1,4 @@
-"""Where the prompt is typed."""
+"""The prompt editor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tui.text.show import stand_in_text
 
 
 class PromptEditor(TextArea):
-    """A text area that never hands a control character to the terminal.
+    """A text area that never passes a control character to the terminal.
 
-    A prompt may come from a colleague's session file; it is asked as it is, and only drawn safely.
+    A prompt may come from someone else's session file; it is asked unchanged, and only its display
+    is made safe.
     """
 
     def __init__(self, text: str, *, blink: bool) -> None:
@@ -20,15 +21,15 @@ class PromptEditor(TextArea):
         self.highlight_cursor_line = False
 
     def on_mount(self) -> None:
-        """Typing goes on at the end."""
+        """Put the cursor at the end."""
         self.move_cursor(self.document.end)
 
     def get_line(self, line_index: int) -> Text:
-        """Return a line as it is drawn."""
+        """Return a line as it is displayed."""
         line = super().get_line(line_index)
         return Text(stand_in_text(line.plain), end="", no_wrap=True)
 
     def put(self, text: str) -> None:
-        """Replace the prompt; the cursor goes to its end."""
+        """Replace the prompt and put the cursor at its end."""
         self.load_text(text)
         self.move_cursor(self.document.end)

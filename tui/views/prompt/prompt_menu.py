@@ -1,4 +1,4 @@
-"""Choosing a prompt: the presets by their sets, and what was asked before."""
+"""The menu of prompts: the presets by set, and prompts asked before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tui.widgets.chooser import Choice, Chooser
 
 
 class PromptMenu(Chooser):
-    """Returns the prompt."""
+    """Returns the chosen prompt, or None."""
 
     def __init__(
         self, presets: Sequence[Preset], asked: Sequence[str], *, ascii_only: bool

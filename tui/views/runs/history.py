@@ -1,4 +1,4 @@
-"""The runs of the session, one line each."""
+"""The list of the runs in the session."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tui.widgets.styles import Segments, Styles
 _KEYS = "enter shows, b compares, r renames, x deletes, u undoes, q closes"
 _LEAST_NAME = 14
 _PICTURE_FROM = 96
-_NOTHING = " There are no runs yet: q closes this, r runs the question."
+_NOTHING = " No runs yet: q closes this list, r runs the question."
 
 
 @dataclass(frozen=True)
 class HistoryColumns:
-    """How wide the columns are; one of width 0 is left out."""
+    """Column widths in cells; a column of width 0 is left out."""
 
     name: int
     picture: int
@@ -46,8 +46,8 @@ class HistoryColumns:
 
 
 def plan_history(width: int) -> HistoryColumns:
-    """Return the columns for so many cells: what is left is the name's, and where that is too
-    little the time and the norm go."""
+    """Return the columns that fit into `width` cells. The name takes what is left; if that is
+    too little, time and norm are left out."""
     picture = min(24, width // 6) if width >= _PICTURE_FROM else 0
     answer = 9 if width < _PICTURE_FROM else 16
     plan = HistoryColumns(0, picture, answer)
@@ -60,22 +60,22 @@ def plan_history(width: int) -> HistoryColumns:
 
 
 class HistoryList(RowList):
-    """One line a run: its question, its answer, the row from which the answer stays."""
+    """Shows one line per run: its question, its answer and its formation row."""
 
     def __init__(self, state: ViewState, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
         self._state = state
         self.marked: RunView | None = None
-        """What the next one is compared with."""
+        """The run with which the next marked run is compared."""
 
     @property
     def count(self) -> int:
-        """The runs."""
+        """Return the number of runs."""
         return len(self._state.runs)
 
     @property
     def head_height(self) -> int:
-        """One line names the columns."""
+        """Return 1 for the line of column names."""
         return 1
 
     @property
@@ -85,7 +85,7 @@ class HistoryList(RowList):
         return runs[self.cursor] if self.cursor < len(runs) else None
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Name the columns."""
+        """Draw the column names."""
         if not self.count:
             return [(_NOTHING, styles.faint)]
         plan = plan_history(width - 1)
@@ -139,7 +139,7 @@ class HistoryList(RowList):
 
 
 class History(ModalScreen[RunView | None]):
-    """Lists the runs; returns the one to show, or None where it was only looked at."""
+    """Lists the runs; returns the one to show, or None if none was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", show=False),
@@ -161,26 +161,25 @@ class History(ModalScreen[RunView | None]):
         self._ascii = ascii_only
         self._touched = False
         self._on: RunView | None = state.current
-        """The run under the cursor, wherever others come and go."""
+        """The run under the cursor, which is followed when other runs come and go."""
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """The list, in a box whose lower edge says what can be pressed."""
+        """Lay out the list in a box whose lower border says which keys act."""
         with Vertical(classes="dialog") as box:
             box.border_subtitle = _KEYS
             yield HistoryList(self._state, ascii_only=self._ascii)
 
     def on_mount(self) -> None:
-        """Begin at the run that is shown."""
+        """Put the cursor on the shown run."""
         self.refresh_runs()
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show what has come in."""
+        """Show what has arrived."""
         self.refresh_runs()
 
     def refresh_runs(self) -> None:
-        """Show the runs as they are now; until the cursor has been moved it goes with the run
-        that is shown."""
+        """Show the current runs; the cursor follows the shown run until the user moves it."""
         if not self.query(HistoryList):
             return  # not on the screen yet
         runs, rows = self._state.runs, self._rows
@@ -194,25 +193,25 @@ class History(ModalScreen[RunView | None]):
         self._say_title()
 
     def on_row_list_touched(self) -> None:
-        """Stay with the run that the user has gone to."""
+        """Remember the run to which the user has moved the cursor."""
         self._touched = True
         self._on = self._rows.chosen
         self._say(_KEYS)
 
     def on_row_list_place_changed(self) -> None:
-        """Say which runs can be seen."""
+        """Show in the title which runs are visible."""
         self._say_title()
 
     @on(RowList.Chosen)
     def action_show(self) -> None:
-        """Show the run under the cursor, and close."""
+        """Close the list and show the run under the cursor."""
         chosen = self._rows.chosen
         if chosen is not None:
             self._state.show(chosen)
             self.dismiss(chosen)
 
     def action_rename(self) -> None:
-        """Type a title for the run under the cursor."""
+        """Ask for a title for the run under the cursor."""
         chosen = self._rows.chosen
         if chosen is None:
             return
@@ -227,7 +226,7 @@ class History(ModalScreen[RunView | None]):
         )
 
     def action_delete(self) -> None:
-        """Take the run under the cursor out of the session."""
+        """Delete the run under the cursor."""
         row, chosen = self._rows.cursor, self._rows.chosen
         if chosen is None:
             return
@@ -241,7 +240,7 @@ class History(ModalScreen[RunView | None]):
         self._say("deleted: u brings it back")
 
     def action_undo(self) -> None:
-        """Bring back the run that was deleted last."""
+        """Restore the run that was deleted last."""
         back = self._state.undo_delete()
         if back is None:
             self._say("nothing has been deleted")
@@ -251,7 +250,7 @@ class History(ModalScreen[RunView | None]):
         self._say("brought back")
 
     def action_mark(self) -> None:
-        """Mark the run under the cursor; with one marked, compare the two."""
+        """Mark the run under the cursor, or compare it with the marked one."""
         rows = self._rows
         chosen, marked = rows.chosen, rows.marked
         if chosen is None:

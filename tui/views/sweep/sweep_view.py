@@ -1,4 +1,4 @@
-"""What a sweep shows, over the whole screen; its items in a list."""
+"""The findings of a sweep on the whole screen, and the list of its items."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _KEYS = "enter lists the items, jk scroll, q closes"
 
 @dataclass(frozen=True)
 class SweepShown:
-    """All that is shown of a sweep."""
+    """The results and findings of a sweep, as shown."""
 
     findings: Findings
     items: tuple[Choice, ...]
 
 
 class SweepView(ModalScreen[bool]):
-    """Returns whether the items are to be listed."""
+    """Shows the findings; returns whether to list the items."""
 
     DEFAULT_CSS = """
     SweepView { align: center middle; background: $background 60%; }
@@ -64,7 +64,7 @@ class SweepView(ModalScreen[bool]):
             self.error = error
 
     def __init__(self, folder: Path, known: SweepShown | None, *, ascii_only: bool) -> None:
-        """`known` where the folder has been read before."""
+        """`known` holds the results if the folder has been read before."""
         super().__init__()
         self._folder = folder
         self.shown = known
@@ -73,13 +73,13 @@ class SweepView(ModalScreen[bool]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """One scrolling page."""
+        """Lay out a scrolling page."""
         with VerticalScroll(classes="dialog whole-dialog") as box:
             put_title(box, plain_line(f"sweep {self._folder}", ascii_only=self._ascii))
             yield Static("reading the results", markup=False)
 
     def on_mount(self) -> None:
-        """Read in the background: a large sweep takes its time."""
+        """Read the results in the background, since a large sweep takes a while."""
         if self.shown is not None:
             return
         threading.Thread(target=self._read, daemon=True).start()
@@ -95,7 +95,7 @@ class SweepView(ModalScreen[bool]):
             self.post_message(message)
 
     def on_sweep_view_read(self, message: SweepView.Read) -> None:
-        """Show what has been read, or why it cannot be."""
+        """Show the results, or why they cannot be read."""
         if message.shown is not None:
             self.shown = message.shown
             self._show()
@@ -103,7 +103,7 @@ class SweepView(ModalScreen[bool]):
             self.query_one(Static).update(plain_line(message.error, ascii_only=self._ascii))
 
     def on_resize(self) -> None:
-        """How many columns fit depends on the width."""
+        """Show the results again, since the columns depend on the width."""
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
@@ -118,7 +118,7 @@ class SweepView(ModalScreen[bool]):
         put_subtitle(self.query_one(VerticalScroll), _KEYS)
 
     def action_items(self) -> None:
-        """List the items, once they are there."""
+        """Close with the wish to list the items, once they have been read."""
         if self.shown is not None:
             self.dismiss(True)
 
@@ -132,13 +132,13 @@ class SweepView(ModalScreen[bool]):
         box.scroll_relative(y=step * max(box.size.height - 2, 1), animate=False)
 
     def action_edge(self, side: int) -> None:
-        """To the beginning or the end."""
+        """Scroll to the beginning or the end."""
         box = self.query_one(VerticalScroll)
         box.scroll_to(y=0 if side < 0 else box.max_scroll_y, animate=False)
 
 
 class SweepItems(Chooser):
-    """The items; where none matches what is typed, enter takes none."""
+    """Lists the items; enter does nothing if none matches the typed text."""
 
     def take(self, value: str) -> None:
         """Close with an item."""
@@ -147,7 +147,7 @@ class SweepItems(Chooser):
 
 
 def read_shown(folder: Path) -> SweepShown:
-    """Read a sweep's results and compute what they show. Raises BadInput."""
+    """Read a sweep's results and compute its findings. Raises BadInput if they cannot be read."""
     from engine.sweeps.findings import find
     from engine.sweeps.results import read_results
 

@@ -1,4 +1,4 @@
-"""Choosing which figures have a column in the table."""
+"""The dialog to choose the optional columns of the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.state.columns import FIGURE_COLUMNS, in_order
 
 
 class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
-    """Returns the chosen columns in their order, or None."""
+    """Returns the names of the chosen columns in order, or None."""
 
     DEFAULT_CSS = """
     ColumnChooser { align: center middle; background: $background 60%; }
@@ -39,19 +39,19 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """One line a column."""
+        """Lay out one line per column."""
         with Vertical(classes="dialog short-dialog") as box:
             box.border_title = "columns"
             box.border_subtitle = "space switches, enter takes them, esc closes"
             yield OptionList(*self._lines(), compact=True)
 
     def action_move(self, step: int) -> None:
-        """Move by lines."""
+        """Move the highlight by lines."""
         choices = self.query_one(OptionList)
         (choices.action_cursor_down if step > 0 else choices.action_cursor_up)()
 
     def action_switch(self) -> None:
-        """Switch the column under the cursor."""
+        """Switch the highlighted column on or off."""
         self._switch(self.query_one(OptionList).highlighted)
 
     @on(OptionList.OptionSelected)
@@ -59,7 +59,7 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
         self._switch(event.option_index)
 
     def action_take(self) -> None:
-        """Close with what is chosen."""
+        """Close with the chosen columns."""
         self.dismiss(in_order(self._chosen))
 
     def _switch(self, index: int | None) -> None:

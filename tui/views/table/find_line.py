@@ -1,4 +1,4 @@
-"""Where a token to find in the table is typed; shows only while it is used."""
+"""The line in which a token to find is typed; visible only while it is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 
 class FindLine(Horizontal):
-    """A slash and an input."""
+    """Shows a slash and an input."""
 
     DEFAULT_CSS = """
     FindLine {
@@ -38,13 +38,13 @@ class FindLine(Horizontal):
 
     @dataclass
     class Typed(Message):
-        """What is looked for has changed."""
+        """The text to find has changed."""
 
         wanted: str
 
     @dataclass
     class Closed(Message):
-        """The search is over, for now; `kept` says whether its marks stay."""
+        """The line has closed; `kept` says whether the marks stay."""
 
         kept: bool
 
@@ -52,21 +52,21 @@ class FindLine(Horizontal):
         super().__init__(id="find")
 
     def compose(self) -> ComposeResult:
-        """The sign and the line."""
+        """Lay out the slash and the input."""
         yield Static(" /", markup=False)
         line = Input(compact=True, select_on_focus=True)
         line.cursor_blink = False
         yield line
 
     def open(self) -> None:
-        """Show the line and type into it."""
+        """Show the line and focus it."""
         self.add_class("-open")
-        # At once: `focus()` would let the next key, typed fast, act as a command.
+        # Focus immediately: after `focus()` a quickly typed key would act as a command.
         self.screen.set_focus(self.query_one(Input))
 
     @property
     def is_open(self) -> bool:
-        """Whether the line shows."""
+        """Whether the line is visible."""
         return self.has_class("-open")
 
     def action_close(self, kept: bool) -> None:

@@ -41,13 +41,13 @@ _EMPTY = (
 
 
 class LensTable(RowList, inherit_bindings=False):
-    """Rows as plain data in, lines out; only what looks different is drawn again."""
+    """Draws the rows of a run; only rows that look different are drawn again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*table_bindings()]
 
     @dataclass
     class CursorMoved(Message):
-        """The cursor is on another row."""
+        """The cursor has moved to another row."""
 
         row: int
 
@@ -55,7 +55,7 @@ class LensTable(RowList, inherit_bindings=False):
         super().__init__(ascii_only=ascii_only)
         self.id = "table"
         self.touched = False
-        """The user has moved the cursor; until then it may be put where it is useful."""
+        """Whether the user has moved the cursor; until then the app may move it."""
         self._only_edge = False
         self._chosen = TableLook()
         self._first_column = 0
@@ -65,23 +65,23 @@ class LensTable(RowList, inherit_bindings=False):
 
     @property
     def count(self) -> int:
-        """The rows of the run, read or not."""
+        """Return the number of rows in the run, including those not read yet."""
         return len(self._facts)
 
     @property
     def head_height(self) -> int:
-        """The names of the columns; without a run, what can be done."""
+        """Return the lines of the head: the column names, or hints while no run is shown."""
         return 1 if self._facts else len(_EMPTY)
 
     @property
     def columns(self) -> Columns:
-        """The columns at the present width."""
+        """The columns at the current width."""
         if self._columns is None or self._columns.width != self.size.width:
             self._columns = self._plan(self._first_column)
         return self._columns
 
     def show(self, run: RunView | None, look: TableLook) -> None:
-        """Show a run as it is now; call it again whenever it has changed."""
+        """Show the current state of a run; call again after every change."""
         self._whole_again()
         if look != replace(self._chosen, find=look.find):
             self._columns = None
@@ -91,7 +91,7 @@ class LensTable(RowList, inherit_bindings=False):
         self.place_changed()
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Draw the names of the columns."""
+        """Draw the column names."""
         if not self._facts:
             return [(_EMPTY[line][:width], styles.faint)]
         return header_segments(self.columns, styles, self._followed, ascii_only=self._ascii)
@@ -101,42 +101,42 @@ class LensTable(RowList, inherit_bindings=False):
         return row_segments(self._facts[row], self.columns, styles, ascii_only=self._ascii)
 
     def render_line(self, y: int) -> Strip:
-        """Draw a line; below the rows it is one blank, without a gutter's change of style."""
+        """Draw a line; below the rows it is blank, without the gutter's change of style."""
         row = y - self.head_height + self.scroll_offset.y
         if y >= self.head_height and row >= self.count:
             return Strip.blank(self.size.width, self._colours().text)
         return super().render_line(y)
 
     def put_cursor(self, row: int) -> None:
-        """Move the cursor to a row, and tell."""
+        """Move the cursor to a row and post `CursorMoved`."""
         before = self.cursor
         super().put_cursor(row)
         if self.cursor != before:
             self.post_message(self.CursorMoved(self.cursor))
 
     def reveal_row(self, row: int) -> None:
-        """Scroll so that a row can be seen, without moving the cursor."""
+        """Scroll a row into view without moving the cursor."""
         self._reveal(row, jump=False)
 
     def touch(self) -> None:
-        """From now on the cursor stays where the user puts it."""
+        """Note that the user has moved the cursor."""
         self.touched = True
 
     def place_changed(self) -> None:
-        """Say which rows can be seen: a scrollbar would cost a column, and a second layout."""
+        """Show which rows are visible; a scrollbar would cost a column and a second layout."""
         top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
         place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
         put_subtitle(self, place)
 
     def action_columns(self, step: int) -> None:
-        """Show later or earlier token columns, where not all fit."""
+        """Scroll to later or earlier token columns where not all fit."""
         columns = self._plan(self._first_column + step)
         if columns.first != self._first_column:
             self._first_column, self._columns = columns.first, columns
             self.forget_rows()
 
     def watch_has_focus(self, has_focus: bool) -> None:
-        """With the focus only the upper edge looks different: the rows are not written again."""
+        """Redraw only the upper border, since the rows look the same with and without the focus."""
         self._only_edge = True
         super().watch_has_focus(has_focus)
         self.call_after_refresh(self._whole_again)
@@ -154,7 +154,7 @@ class LensTable(RowList, inherit_bindings=False):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def notify_style_update(self) -> None:
-        """The theme has changed, or only the focus."""
+        """Redraw everything if the theme has changed, and nothing for a change of focus."""
         if self._only_edge:
             Widget.notify_style_update(self)
         else:
@@ -201,7 +201,7 @@ def _facts_of(run: RunView, look: TableLook, followed: Followed | None) -> list[
 
 
 def _followed(run: RunView) -> Followed | None:
-    """The token that the user has tracked last."""
+    """Return the token that the user has tracked last, or None."""
     tracked = [token for token in run.run.tracked if token.why == "user"]
     if not tracked:
         return None

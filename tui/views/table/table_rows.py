@@ -1,4 +1,4 @@
-"""How one row of the lens is laid out in cells; pure, so that it can be tested without an app."""
+"""Lays out one row of the table in cells; pure, so that it can be tested without an app."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_BAR: Final = 16
 
 @dataclass(frozen=True)
 class Columns:
-    """Which token columns are shown, and how wide their parts are."""
+    """The visible token columns and the widths of their parts."""
 
     width: int
     first: int
@@ -39,22 +39,22 @@ class Columns:
     bar: int
     gap: int
     figures: tuple[str, ...] = ("entropy",)
-    """The columns by choice that fit, in their order."""
+    """The optional columns that fit, in order."""
 
     @property
     def each(self) -> int:
-        """Cells of one token column, the gap after it included."""
+        """Cells of one token column, including the gap after it."""
         return self.token + (self.bar + 1 if self.bar else 0) + FIGURE_WIDTH + 1 + self.gap
 
     @property
     def figures_width(self) -> int:
-        """Cells of the columns by choice; the sign of an approximate row is the first of them."""
+        """Cells of the optional columns, including the sign of an approximate row before them."""
         return max(_widths(self.figures), _APPROXIMATE)
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The token whose rank and probability have a column of their own."""
+    """The tracked token whose rank and probability have a column."""
 
     text: str
     hue: int | None
@@ -64,31 +64,31 @@ class Followed:
 
 @dataclass(frozen=True)
 class RowFacts:
-    """Everything that the look of one row depends on."""
+    """Everything on which the drawing of one row depends."""
 
     layer: int
     layers: int
     reading: LayerReading | None
     answer: int | None = None
-    """Id of the answer, once known."""
+    """The answer's id, once it is known."""
     formation: int | None = None
     changed: bool = True
-    """Top-1 is another than in the row before; the first row counts as changed."""
+    """Whether top-1 differs from that of the row before; true for the first row."""
     hues: Mapping[int, int] = field(default_factory=dict)
-    """Token id -> hue, of the tokens that this row shows."""
+    """Token id -> hue, for the tokens in this row."""
     followed: tuple[Place | None, int | None] = (None, None)
-    """Where the followed token stands here, and its hue."""
+    """The followed token's place in this row, and its hue."""
     find: str = ""
     struck: bool = False
     out_normed: bool = False
-    """The run has no norm, and this, its last row, is the model's own all the same."""
+    """Whether this is the last row of a run without norm, which still is the model's own output."""
 
 
 def plan_columns(
     width: int, top_k: int, first: int = 0, figures: tuple[str, ...] = ("entropy",)
 ) -> Columns:
-    """Return the columns for a table of `width` cells: as many tokens as fit, bars as wide as
-    they may be, and the rest for the text. Columns by choice make way for the first token."""
+    """Return the columns for a table of `width` cells: as many tokens as fit, the widest
+    possible bars, and the rest for the text. Optional columns give way to the first token."""
     narrowest = _LEAST_TOKEN + 1 + FIGURE_WIDTH + 1
     free = width - GUTTER - _LAYER - _MARK
     kept: list[str] = []
@@ -116,7 +116,7 @@ def _widths(names: Iterable[str]) -> int:
 def header_segments(
     columns: Columns, styles: Styles, followed: Followed | None, *, ascii_only: bool
 ) -> Segments:
-    """Return the line above the rows."""
+    """Return the column names."""
     text = " " * GUTTER + "layer".rjust(5).ljust(_LAYER + _MARK)
     for index in range(columns.first, columns.first + columns.count):
         text += ordinal(index + 1).ljust(columns.each)
@@ -129,7 +129,7 @@ def header_segments(
             title = display_text(followed.text, ascii_only=ascii_only)
             if cell_len(title) > width:
                 title = display_text(followed.text, width, ascii_only=ascii_only)
-            # Right-aligned, like the figures below it.
+            # It is right-aligned, like the figures below it.
             title = " " * (1 + width - cell_len(title)) + title
             segments.append((title, styles.of_hue(followed.hue)[0]))
         else:
@@ -156,7 +156,7 @@ def row_segments(
     sign = ("~" if ascii_only else "≈") if reading.approximate else " "
     for name in columns.figures:
         text, style = _figure(name, facts, reading, styles, faint)
-        # Every figure has a blank before it: the first one is the sign's.
+        # Every figure has a blank before it; the first blank is used by the sign.
         segments.append((sign + text[1:], style))
         sign = " "
     return segments if columns.figures else [*segments, (sign, faint)]
@@ -181,7 +181,7 @@ def _figure(
 
 
 def _place(place: Place) -> str:
-    """A probability, and the rank in five cells."""
+    """Return a probability, and the rank in five cells."""
     if place.probability is None:
         return "-"
     rank = place.rank
@@ -196,8 +196,8 @@ def _layer_word(facts: RowFacts) -> str:
 
 
 def _mark(facts: RowFacts, styles: Styles, ascii_only: bool) -> Segments:
-    """A ring where top-1 changes, dashes while it stays; from the formation row on, where the
-    answer is top-1 for good, a dot and a line."""
+    """Return the mark beside a row: a ring where top-1 changes and dashes while it stays; from
+    the formation row on, a dot and a line."""
     if facts.struck:
         return [(" " * _MARK, styles.faint)]
     if facts.formation is None or facts.layer < facts.formation:
