@@ -72,7 +72,7 @@ class Explorer(App[int], inherit_bindings=False):
         self.asker = Asker(self.state, startup, self.inbox.tell)
         self.sweep: SweepShown | None = None
         """What has been read so far of the open sweep."""
-        self.forget_wish: Callable[[], None] = lambda: None
+        self.stop_waiting: Callable[[], None] = lambda: None
         """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
         register_themes(self)
@@ -90,7 +90,7 @@ class Explorer(App[int], inherit_bindings=False):
             truecolour=self.is_truecolour,
             picture=startup.preview and not (startup.ascii or startup.lite or startup.no_picture),
         )
-        self.shown = Presenter(self, self.main, self.state, self.context)
+        self.presenter = Presenter(self, self.main, self.state, self.context)
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
         self.search = Search(self.main, self.state, self.say)
         self.journal = JournalKeeper(
@@ -137,24 +137,24 @@ class Explorer(App[int], inherit_bindings=False):
     def _begin(self) -> None:
         self.dispatch.on(ModelReady, lambda event: self.remembered.note_model(event.model.name))
         self.asker.connect(self.dispatch)
-        self.shown.connect(self.dispatch)
+        self.presenter.connect(self.dispatch)
         self.picture.connect(self.dispatch)
         try:
-            self.shown.presets = read_presets(self.startup.presets_file)
+            self.presenter.presets = read_presets(self.startup.presets_file)
         except LenscopeError as error:
-            self.shown.presets = read_presets()
+            self.presenter.presets = read_presets()
             self.say(str(error), "error")
         row = self.state.reopened_row
-        self.shown.all()
+        self.presenter.show_all()
         if row is not None:
             self.main.table.touched = True
             self.main.table.put_cursor(row)
         self.picture.open()
-        self.picture.facts()
+        self.picture.show_facts()
         self.theme_changed_signal.subscribe(
             self, lambda theme: self.remembered.note(theme=theme.name)
         )
-        self.asker.start(self.shown.question)
+        self.asker.start(self.presenter.question)
         if self.startup.autosave:
             in_background(self, newest_orphan, self._offer)
         if self.startup.sweep is not None and not self.state.runs:
@@ -163,7 +163,7 @@ class Explorer(App[int], inherit_bindings=False):
     def _offer(self, orphan: Orphan | None) -> None:
         if orphan is not None:
             self.leaving.offer(orphan, self.keymap.first("recover") or "the palette")
-            self.shown.lines()
+            self.presenter.show_lines()
 
     # ------------------------------------------------------------------ what the user does
 
@@ -200,10 +200,10 @@ class Explorer(App[int], inherit_bindings=False):
         self.inbox.deliver(self._take)
 
     def _take(self, events: list[Event]) -> None:
-        if self.shown.is_showing:
+        if self.presenter.is_showing:
             self.dispatch.tell(events)
-            self.shown.all()
-            self.shown.follow_live()
+            self.presenter.show_all()
+            self.presenter.follow_live()
 
     def _open_views(self) -> Iterator[object]:
         yield from self.screen_stack
@@ -217,7 +217,7 @@ class Explorer(App[int], inherit_bindings=False):
     def say(self, text: str, kind: str = "info") -> None:
         """Show the user a one-line message."""
         self.state.say(text, kind)
-        self.shown.lines()
+        self.presenter.show_lines()
 
     def copy_text(self, text: str, what: str) -> None:
         """Copy text to the user's clipboard through the terminal; `what` names it in the
@@ -231,15 +231,15 @@ class Explorer(App[int], inherit_bindings=False):
 
     def on_resize(self) -> None:
         """Redraw everything, since the lines depend on the width."""
-        self.call_after_refresh(self.shown.all)
+        self.call_after_refresh(self.presenter.show_all)
 
     def on_lens_table_cursor_moved(self) -> None:
         """Draw what follows the cursor once the cursor rests."""
-        self.shown.soon()
+        self.presenter.follow_cursor_soon()
 
     def on_text_area_changed(self) -> None:
         """Update the caption, which says which preset the prompt is."""
-        self.shown.edit_title()
+        self.presenter.show_caption()
 
     @on(FindLine.Typed)
     def _find(self, message: FindLine.Typed) -> None:

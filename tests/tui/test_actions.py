@@ -8,7 +8,7 @@ import pytest
 from textual.keys import key_to_character
 
 from tests.tui.stage import explorer, in_loop
-from tui.actions.keymap import Hint, Keymap, app_bindings, key_name, table_bindings, types
+from tui.actions.keymap import Hint, Keymap, app_bindings, is_editing_key, key_name, table_bindings
 from tui.actions.registry import ACTIONS, BY_ID
 from tui.app import Explorer
 from tui.views.help.help import Help
@@ -38,15 +38,15 @@ def test_every_action_exists_and_no_key_acts_twice() -> None:
 def test_what_types_never_wins_over_the_editor() -> None:
     for binding in app_bindings():
         for key in binding.key.split(","):
-            if types(key):
+            if is_editing_key(key):
                 assert binding.action.startswith("typed(") or not binding.priority, key
             elif key != "unbound":
                 assert binding.priority, key
                 assert not binding.action.startswith("typed("), key
     for key in ("a", "G", "slash", "question_mark", "plus", "comma", "full_stop", "space", "tab"):
-        assert types(key), key
+        assert is_editing_key(key), key
     for key in ("ctrl+r", "f5", "down", "home", "ctrl+q"):
-        assert not types(key), key
+        assert not is_editing_key(key), key
     assert all(len(hint.key) > 1 for hint in Keymap().bar(editing=True))
 
 

@@ -12,7 +12,7 @@ from engine.records import Counterfactual, ModelCard, Picture, Question, Token, 
 from tests.tui.dialog_stage import HOSTILE, PLAIN, Stage, make_view, on_stage
 from tests.tui.fakes import track
 from tests.tui.stage import ONE_SIZE, SIZES, in_loop
-from tui.state.comparing import compare, differences
+from tui.state.comparing import align, differences
 from tui.state.run_view import RunView
 from tui.views.compare.compare import Compare, CompareTable
 from tui.views.compare.pair_columns import diverging_bar, plan_pair, signed_figure
@@ -33,7 +33,7 @@ def of_model(view: RunView, card: ModelCard | None) -> RunView:
 
 def test_a_run_and_itself() -> None:
     view = make_view()
-    compared = compare(view, view)
+    compared = align(view, view)
     assert [row.same for row in compared.rows] == [True] * 11
     assert (compared.parts, compared.parts_for_good) == (None, None)
     assert [token.text for token in compared.answers] == [" cylinder"]
@@ -46,7 +46,7 @@ def test_a_run_and_itself() -> None:
 
 def test_where_they_part_and_come_together_again() -> None:
     """The answer leads from row 5 on the left, from row 8 on the right."""
-    compared = compare(make_view(forms_at=5), make_view(forms_at=8))
+    compared = align(make_view(forms_at=5), make_view(forms_at=8))
     assert [row.same for row in compared.rows] == [True] * 5 + [False] * 3 + [True] * 3
     assert compared.parts == 5
     assert compared.parts_for_good is None
@@ -54,21 +54,21 @@ def test_where_they_part_and_come_together_again() -> None:
 
 def test_where_they_part_for_good() -> None:
     left, right = make_view(forms_at=5), make_view(forms_at=8, answer=SPHERE)
-    compared = compare(left, right)
+    compared = align(left, right)
     assert (compared.parts, compared.parts_for_good) == (5, 5)
     left.rows[6] = replace(left.rows[6], top=right.rows[6].top)
-    compared = compare(left, right)
+    compared = align(left, right)
     assert (compared.parts, compared.parts_for_good) == (5, 7)
     assert [token.text for token in compared.answers] == [" cylinder", " sphere"]
 
 
 def test_rows_that_have_not_been_read_say_nothing() -> None:
-    compared = compare(make_view(forms_at=5), make_view(running=True, read=4, forms_at=5))
+    compared = align(make_view(forms_at=5), make_view(running=True, read=4, forms_at=5))
     assert [row.same for row in compared.rows] == [True] * 4 + [None] * 7
     assert compared.rows[4].right is None
     assert (compared.parts, compared.parts_for_good) == (None, None)
     nothing = make_view(running=True, read=0)
-    assert {row.same for row in compare(nothing, nothing).rows} == {None}
+    assert {row.same for row in align(nothing, nothing).rows} == {None}
 
 
 @pytest.mark.parametrize(
@@ -93,32 +93,32 @@ def test_probabilities_come_from_wherever_a_run_holds_them() -> None:
     right.run = replace(right.run, tracked=())
     for view in (left, right):  # rows that hold nothing but their leaders
         view.rows = [replace(row, top=row.top[:1], answer=None) for row in view.rows]
-    first = compare(left, right).rows[0]
+    first = align(left, right).rows[0]
     assert first.changes[0].left == 0.5  # tracked
     assert first.changes[0].right is None
     assert first.changes[0].difference is None
     assert first.changes[1].left is None
 
     right.deepened[0] = replace(right.rows[0], top=(SPHERE, Token(17, " cylinder", 0.125, 0.0)))
-    first = compare(left, right).rows[0]
+    first = align(left, right).rows[0]
     assert first.changes[0].difference == 0.125 - 0.5
     assert first.changes[1].right == 0.5
 
     right.deepened.clear()
     track(right, [Tracked(17, " cylinder", "user", (0.75,) * 11, (0.0,) * 11, (1,) * 11)])
-    assert compare(left, right).rows[0].changes[0].difference == 0.25
+    assert align(left, right).rows[0].changes[0].difference == 0.25
 
 
 def test_another_model_is_matched_by_text() -> None:
     """Ids mean nothing there; the same id may be another token, and the other way round."""
     left = make_view()
     right = of_model(make_view(answer=Token(42, " cylinder", 0.5, 0.0)), OTHER)
-    compared = compare(left, right)
+    compared = align(left, right)
     assert compared.by_text
     assert compared.parts is None
     assert len(compared.answers) == 1
-    assert compare(left, make_view(answer=Token(42, " cylinder", 0.5, 0.0))).parts == 5
-    assert compare(of_model(make_view(), None), make_view()).by_text
+    assert align(left, make_view(answer=Token(42, " cylinder", 0.5, 0.0))).parts == 5
+    assert align(of_model(make_view(), None), make_view()).by_text
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -126,7 +126,7 @@ def test_layers_are_matched_by_depth(one: int, other: int) -> None:
     left = RunView(make_view(running=True, read=0, layers=max(one, 1)).run)
     right = RunView(make_view(running=True, read=0, layers=max(other, 1)).run)
     left.run, right.run = replace(left.run, layers=one), replace(right.run, layers=other)
-    compared = compare(left, right)
+    compared = align(left, right)
     pairs = [(row.left_layer, row.right_layer) for row in compared.rows]
     assert compared.by_depth == (one != other)
     assert len(pairs) == max(one, other) + 1

@@ -183,8 +183,8 @@ async def test_help(size: tuple[int, int]) -> None:
 async def test_presets() -> None:
     async with explorer() as stage:
         await stage.run_done()
-        await stage.until(lambda: stage.app.shown.presets)
-        presets = [preset.prompt for preset in stage.app.shown.presets]
+        await stage.until(lambda: stage.app.presenter.presets)
+        presets = [preset.prompt for preset in stage.app.presenter.presets]
         here = presets.index(PROMPT)
         await stage.press("right_square_bracket")
         assert editor(stage).text == presets[here + 1]

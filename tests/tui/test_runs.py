@@ -25,7 +25,9 @@ async def test_one_key_runs_all_presets_of_the_set(size: tuple[int, int]) -> Non
         await stage.until(lambda: isinstance(stage.app.screen, History))
         await stage.run_done(5)
         prompts = [question.prompt for question in stage.worker.questions[1:]]
-        assert prompts == [p.prompt for p in stage.app.shown.presets if p.place.startswith("clevr")]
+        assert prompts == [
+            p.prompt for p in stage.app.presenter.presets if p.place.startswith("clevr")
+        ]
         await stage.shows("Material of the main", "cylinder", "99.0%")
         await stage.press("escape")
         await stage.shows("run 5/5")

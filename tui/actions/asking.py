@@ -16,15 +16,15 @@ from tui.state.view_state import CANCELLING
 
 def run(app: Explorer) -> None:
     """Run the question, cancelling a running pass."""
-    app.asker.run(app.shown.question)
-    app.shown.all()
+    app.asker.run(app.presenter.question)
+    app.presenter.show_all()
 
 
 def cancel(app: Explorer) -> None:
     """Cancel what is running, else copy the selected text, else say how to quit."""
     if app.asker.cancel():
         app.state.note = CANCELLING
-        app.shown.lines()
+        app.presenter.show_lines()
     elif selected := _selected_text(app):
         app.copy_text(selected, "the selection")
     else:
@@ -54,11 +54,11 @@ def leave_editor(app: Explorer) -> None:
 
 def preset(app: Explorer, step: int) -> None:
     """Put the next or previous preset prompt into the editor."""
-    found = step_preset(app.shown.presets, app.main.editor.text, step)
+    found = step_preset(app.presenter.presets, app.main.editor.text, step)
     if found is None:
         app.say("there are no preset prompts here")
         return
-    app.shown.put_prompt(found.prompt)
+    app.presenter.put_prompt(found.prompt)
     app.say(f"{found.place}: r runs it")
 
 
@@ -68,31 +68,31 @@ def prompts(app: Explorer) -> None:
 
     asked = tuple(dict.fromkeys(run.run.question.prompt for run in reversed(app.state.runs)))
     app.push_screen(
-        PromptMenu(app.shown.presets, asked, ascii_only=app.startup.ascii),
+        PromptMenu(app.presenter.presets, asked, ascii_only=app.startup.ascii),
         partial(_take_prompt, app),
     )
 
 
 def _take_prompt(app: Explorer, prompt: str | None) -> None:
     if prompt is not None:
-        app.shown.put_prompt(prompt)
+        app.presenter.put_prompt(prompt)
         app.say("r runs it")
 
 
 def run_presets(app: Explorer) -> None:
     """Run every preset of the prompt's set on this picture, and show the list of runs."""
-    present = app.shown.question()
+    present = app.presenter.question()
     questions = [replace(present, prompt=preset.prompt) for preset in _presets_here(app)]
     if not questions:
         app.say("there are no preset prompts here")
     elif app.asker.run_all(questions):
         app.call_next(app.do, "history")
-    app.shown.all()
+    app.presenter.show_all()
 
 
 def _presets_here(app: Explorer) -> list[Preset]:
     """Return the presets of the prompt's set, or all presets if it belongs to none."""
-    presets = app.shown.presets
+    presets = app.presenter.presets
     here = next((known for known in presets if known.prompt == app.main.editor.text), None)
     return [known for known in presets if here is None or known.group == here.group]
 
@@ -109,14 +109,14 @@ def norm(app: Explorer) -> None:
 
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
-    app.asker.more(step, app.shown.question)
-    app.shown.all()
+    app.asker.more(step, app.presenter.question)
+    app.presenter.show_all()
 
 
 def proceed(app: Explorer) -> None:
     """Continue the answer greedily."""
     app.asker.continue_answer()
-    app.shown.all()
+    app.presenter.show_all()
 
 
 # ---------------------------------------------------------------------- models
@@ -151,8 +151,8 @@ def load_shown(app: Explorer) -> None:
 
 
 def _load(app: Explorer, options: LoadOptions) -> None:
-    app.asker.load(options, app.shown.question)
-    app.shown.all()
+    app.asker.load(options, app.presenter.question)
+    app.presenter.show_all()
 
 
 def _like(options: LoadOptions | None, model: str) -> LoadOptions:

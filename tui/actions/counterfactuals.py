@@ -26,7 +26,7 @@ def without(app: Explorer) -> None:
         _lay_side_by_side(app, run, done[-1])
     else:
         _ask(app, run, parse_against("none", app.startup.seed))
-    app.shown.all()
+    app.presenter.show_all()
 
 
 def every(app: Explorer) -> None:
@@ -43,7 +43,7 @@ def every(app: Explorer) -> None:
             AgainstList(app.state, run, ascii_only=app.startup.ascii),
             lambda _: _show_again(app, run),
         )
-    app.shown.all()
+    app.presenter.show_all()
 
 
 def _show_again(app: Explorer, run: RunView) -> None:
@@ -79,22 +79,22 @@ def _take_choice(app: Explorer, run: RunView, chosen: str | None) -> None:
         app.say(str(error), "error")
         return
     _ask(app, run, counterfactuals)
-    app.shown.all()
+    app.presenter.show_all()
 
 
 def _ask(app: Explorer, run: RunView, counterfactuals: Sequence[Counterfactual]) -> None:
     """Ask, and show both runs side by side once the counterfactual has ended."""
     if not app.asker.ask_against(run, counterfactuals):
         return
-    app.forget_wish()
+    app.stop_waiting()
     stop: Callable[[], None] = app.dispatch.on(RunEnded, lambda event: ended(event))
-    app.forget_wish = stop
+    app.stop_waiting = stop
 
     def ended(event: RunEnded) -> None:
         comparison = app.state.comparisons.get(event.run.id)
         if comparison is None or comparison.of != run.run.id or app.has_dialog:
             return
-        app.forget_wish()
+        app.stop_waiting()
         picture, other = app.state.find(comparison.of), app.state.find(event.run.id)
         if picture is not None and other is not None and other.rows:
             app.state.show(picture)

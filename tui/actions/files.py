@@ -19,7 +19,7 @@ from tui.widgets.background import in_background
 def save(app: Explorer) -> None:
     """Save the session."""
     save_session(app.state, app.main.table.cursor)
-    app.shown.lines()
+    app.presenter.show_lines()
 
 
 def open_file(app: Explorer) -> None:
@@ -88,10 +88,10 @@ def _show_session(app: Explorer, session: Session, path: Path | None) -> None:
     state.reopen(session, path)
     app.asker.bundled = None
     app.picture.forget_seen()
-    app.shown.put_prompt(state.question.prompt)
-    app.shown.all()
+    app.presenter.put_prompt(state.question.prompt)
+    app.presenter.show_all()
     app.picture.open()
-    app.picture.facts()
+    app.picture.show_facts()
     if state.reopened_row is not None:
         app.main.table.put_cursor(state.reopened_row)
     opened = f"opened {count_of_runs(len(session.runs))}"

@@ -107,7 +107,7 @@ class Keymap:
         """Return the hints of the keys that act here, most useful first."""
         hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk", "layers")]
         for action in _bar_actions(editing):
-            keys = [key for key in self.keys(action) if not (editing and types(key))]
+            keys = [key for key in self.keys(action) if not (editing and is_editing_key(key))]
             if keys:
                 hints.append(Hint(self._bar_key(action, keys[0]), action.hint, action.id))
         return hints
@@ -162,7 +162,7 @@ def works_in_dialogs(identity: str) -> bool:
     return identity in _ALWAYS
 
 
-def types(key: str) -> bool:
+def is_editing_key(key: str) -> bool:
     """Return whether a key would type a character in an editor, or has a meaning of its own
     there."""
     return key in _NEVER_FIRST or _character(key) is not None
@@ -198,7 +198,7 @@ def _thirds(identity: str, keys: Iterable[str]) -> tuple[tuple[str, tuple[str, .
     those that editors and dialogs may handle first."""
     keys = tuple(keys)
     late = tuple(key for key in keys if key in _NEVER_FIRST)
-    typed = tuple(key for key in keys if types(key) and key not in late)
+    typed = tuple(key for key in keys if is_editing_key(key) and key not in late)
     first = tuple(key for key in keys if key not in late and key not in typed)
     return ((identity, first), (f"{identity}.typed", typed), (f"{identity}.late", late))
 

@@ -22,7 +22,7 @@ def seen(app: Explorer) -> None:
     elif run is None or not run.has_picture:
         app.say("this run has no picture")
     elif run.seen is not None:
-        app.picture.seen(run.run.id, run.seen)
+        app.picture.show_seen(run.run.id, run.seen)
     elif app.asker.read(run, SeenRequest()) is None:
         app.say("what the model sees needs the model and a run of it: r runs the question")
     if not app.main.shows_picture and not app.startup.ascii:

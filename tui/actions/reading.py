@@ -12,20 +12,20 @@ from tui.state.run_view import RunView
 def toggle(app: Explorer, view: str) -> None:
     """Open or close a view in the lower slot."""
     app.main.lower.toggle(view)
-    app.call_after_refresh(app.shown.resting)
+    app.call_after_refresh(app.presenter.follow_cursor)
 
 
 def enlarge(app: Explorer, view: str) -> None:
     """Enlarge a view to most of the column, or shrink it again."""
     app.main.lower.toggle_large(view)
-    app.call_after_refresh(app.shown.resting)
+    app.call_after_refresh(app.presenter.follow_cursor)
 
 
 def measure(app: Explorer) -> None:
     """Plot the next measure: probability, log-probability or rank."""
     if app.main.lower.is_open("plot"):
         app.main.lower.view("plot").next_measure()
-        app.call_after_refresh(app.shown.resting)
+        app.call_after_refresh(app.presenter.follow_cursor)
     else:
         toggle(app, "plot")
 
@@ -44,7 +44,7 @@ def _take_columns(app: Explorer, figures: tuple[str, ...] | None) -> None:
     if figures is not None:
         app.state.look = dataclasses.replace(app.state.look, figures=figures)
         app.remembered.note(columns=figures)
-        app.shown.all()
+        app.presenter.show_all()
 
 
 # ---------------------------------------------------------------------- tracked tokens
@@ -83,7 +83,7 @@ def _take_tracked(app: Explorer, run: RunView, tokens: tuple[tuple[int, str], ..
     app.asker.track(run, [token for token in tokens if token[0] not in known])
     if tokens and not app.main.lower.is_open("plot"):
         app.main.lower.toggle("plot")
-    app.call_after_refresh(app.shown.all)
+    app.call_after_refresh(app.presenter.show_all)
 
 
 def _tracked(run: RunView) -> tuple[tuple[int, str], ...]:

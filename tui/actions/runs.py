@@ -31,10 +31,10 @@ def show_run(app: Explorer, before: RunView | None) -> None:
                 app.picture.forget_seen()
                 app.picture.open()
     app.state.note = None
-    app.shown.all()
-    app.picture.facts()
-    app.shown.edit_title()
-    app.picture.replacement()
+    app.presenter.show_all()
+    app.picture.show_facts()
+    app.presenter.show_caption()
+    app.picture.show_replacement()
 
 
 def history(app: Explorer) -> None:
@@ -80,7 +80,7 @@ def rename(app: Explorer) -> None:
 def _take_title(app: Explorer, run: RunView, title: str | None) -> None:
     if title is not None:
         app.state.rename(run, title)
-        app.shown.all()
+        app.presenter.show_all()
 
 
 def delete(app: Explorer) -> None:

@@ -58,10 +58,10 @@ def _open_item(app: Explorer, item: str | None) -> None:
     app.state.include(run)
     app.state.question = replace(run.question, model=None)
     app.picture.forget_seen()
-    app.shown.put_prompt(run.question.prompt)
-    app.shown.all()
+    app.presenter.put_prompt(run.question.prompt)
+    app.presenter.show_all()
     app.picture.open()
-    app.picture.facts()
+    app.picture.show_facts()
     key = app.keymap.first("sweep") or "the palette"
     truth = f", {run.title}" if run.title else ""
     app.say(f"item {item}{truth}; {key} goes back to the sweep")

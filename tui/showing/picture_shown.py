@@ -33,7 +33,7 @@ class PictureShown:
         """Register for the events that concern the picture."""
         dispatch.on(ModelReady, self._model_ready)
         dispatch.on(RunStarted, lambda _: self._another_run())
-        dispatch.on(RunEnded, lambda _: self.facts())
+        dispatch.on(RunEnded, lambda _: self.show_facts())
         dispatch.on(ReadingMade, self._reading_made)
 
     def open(self) -> None:
@@ -46,7 +46,7 @@ class PictureShown:
         elif self._main.shows_picture:
             self._main.preview.open(picture)
 
-    def facts(self) -> None:
+    def show_facts(self) -> None:
         """Show below the picture what the processor made of it in the shown run."""
         run = self._state.current
         if run is None or not self.is_of(run.run.question.picture):
@@ -55,7 +55,7 @@ class PictureShown:
         tokens = sum(token.kind == "image" for token in run.run.tokens)
         self._main.preview.tell(run.run.processed, tokens)
 
-    def seen(self, run_id: str, seen: SeenReading) -> None:
+    def show_seen(self, run_id: str, seen: SeenReading) -> None:
         """Show what the model sees of the picture, if this run is still shown."""
         run = self._state.current
         if run is not None and run.run.id == run_id:
@@ -68,14 +68,14 @@ class PictureShown:
             self.shows_seen = False
             self._main.preview.show_original()
 
-    def replacement(self) -> None:
+    def show_replacement(self) -> None:
         """Show what the model was shown instead of the picture."""
         run = self._state.current
         counterfactual = run.run.question.counterfactual if run is not None else None
         if run is None or counterfactual is None or counterfactual.name in _WITHOUT_PIXELS:
             return
         if run.seen is not None:
-            self.seen(run.run.id, run.seen)
+            self.show_seen(run.run.id, run.seen)
         else:
             self._asker.read(run, SeenRequest())
 
@@ -92,16 +92,16 @@ class PictureShown:
         if known is None or known.path != path:
             self._asker.set_picture(Picture(path))
             self._remembered.note_picture(path)
-            self.facts()
+            self.show_facts()
             say("r asks about this picture")
 
     def _reading_made(self, event: ReadingMade) -> None:
         if isinstance(event.reading, SeenReading):
-            self.seen(event.run_id, event.reading)
+            self.show_seen(event.run_id, event.reading)
 
     def _another_run(self) -> None:
         self.forget_seen()
-        self.facts()
+        self.show_facts()
 
     def _model_ready(self, event: ModelReady) -> None:
         if self._state.question.picture is None:

@@ -41,16 +41,16 @@ class Presenter:
 
     def connect(self, dispatch: Dispatch) -> None:
         """Register for the events that concern the table, and start the clock for elapsed times."""
-        dispatch.on(RunStarted, lambda _: self.edit_title())
+        dispatch.on(RunStarted, lambda _: self.show_caption())
         dispatch.on(RunEnded, lambda _: self._run_ended())
-        self._clock = self._app.set_interval(1, self.lines, pause=True)
+        self._clock = self._app.set_interval(1, self.show_lines, pause=True)
 
     @property
     def is_showing(self) -> bool:
         """Whether the panes exist: a callback may arrive after the app has exited."""
         return self._main.is_running and bool(self._main.query(LensTable))
 
-    def all(self) -> None:
+    def show_all(self) -> None:
         """Show the current state."""
         if not self.is_showing:
             return
@@ -60,12 +60,12 @@ class Presenter:
         main.table.show(run, self._state.look)
         put_title(main.table, status.run_title(run, self._state))
         main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
-        self.lines()
-        self.resting()
+        self.show_lines()
+        self.follow_cursor()
         if self._clock is not None:
             (self._clock.resume if self._state.waiting else self._clock.pause)()
 
-    def lines(self) -> None:
+    def show_lines(self) -> None:
         """Show the lines above and below the panes."""
         if not self.is_showing:
             return
@@ -74,16 +74,16 @@ class Presenter:
         message = status.message_line(state, self._keymap, width, ascii_only=self._ascii)
         self._main.line("message").put(message)
 
-    def resting(self) -> None:
+    def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""
         if self.is_showing:
             self._main.lower.show(self._state.current, self._main.table.cursor)
 
-    def soon(self) -> None:
+    def follow_cursor_soon(self) -> None:
         """Update the views that follow the cursor once the cursor has rested."""
         if self._rest is not None:
             self._rest.stop()
-        self._rest = self._app.set_timer(REST_SECONDS, self.resting)
+        self._rest = self._app.set_timer(REST_SECONDS, self.follow_cursor)
 
     def follow_live(self) -> None:
         """Scroll to the newest row until the user has moved the cursor."""
@@ -91,7 +91,7 @@ class Presenter:
         if live is not None and not self._main.table.touched:
             self._main.table.reveal_row(len(live.rows) - 1)
 
-    def edit_title(self) -> None:
+    def show_caption(self) -> None:
         """Show in the editor's caption which preset the prompt is and whether it has been run."""
         text = self._main.editor.text
         place = next((preset.place for preset in self.presets if preset.prompt == text), "")
@@ -103,7 +103,7 @@ class Presenter:
     def put_prompt(self, prompt: str) -> None:
         """Replace the text in the editor by a prompt."""
         self._main.editor.put(prompt)
-        self.edit_title()
+        self.show_caption()
 
     def question(self) -> Question:
         """Return the question of the next run."""

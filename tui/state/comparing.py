@@ -28,7 +28,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class ComparedRow:
+class AlignedRow:
     """A row of the left run and the row of the right run with which it is compared."""
 
     left_layer: int
@@ -38,14 +38,14 @@ class ComparedRow:
     same: bool | None
     """Whether both rows have the same top-1; None where one of them has none."""
     changes: tuple[Change, ...]
-    """One change per answer, in the order of `Compared.answers`."""
+    """One change per answer, in the order of `AlignedRuns.answers`."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class AlignedRuns:
     """The comparison of two runs, row by row."""
 
-    rows: tuple[ComparedRow, ...]
+    rows: tuple[AlignedRow, ...]
     answers: tuple[Token, ...]
     """The left run's answer, then the right run's if it differs."""
     by_depth: bool
@@ -58,7 +58,7 @@ class Compared:
     """The first row from which the top-1 tokens differ to the end; None where they do not."""
 
 
-def compare(left: RunView, right: RunView) -> Compared:
+def align(left: RunView, right: RunView) -> AlignedRuns:
     """Return two runs aligned row by row.
 
     Where the numbers of layers differ, each row of the deeper model is compared with the row of the
@@ -71,14 +71,14 @@ def compare(left: RunView, right: RunView) -> Compared:
     for answer in answers:
         if answer is not None and not any(same_token(answer, had, by_text) for had in known):
             known.append(answer)
-    rows: list[ComparedRow] = []
+    rows: list[AlignedRow] = []
     for one, other in _pairs(left.run.layers, right.run.layers):
         mine, theirs = _row(left, one), _row(right, other)
         same = None
         if mine is not None and theirs is not None and mine.top and theirs.top:
             same = same_token(mine.top[0], theirs.top[0], by_text)
         rows.append(
-            ComparedRow(
+            AlignedRow(
                 left_layer=one,
                 right_layer=other,
                 left=mine,
@@ -93,7 +93,7 @@ def compare(left: RunView, right: RunView) -> Compared:
                 ),
             )
         )
-    return Compared(
+    return AlignedRuns(
         rows=tuple(rows),
         answers=tuple(known),
         by_depth=left.run.layers != right.run.layers,

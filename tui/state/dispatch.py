@@ -12,7 +12,7 @@ E = TypeVar("E")
 
 
 @runtime_checkable
-class Hears(Protocol):
+class Listener(Protocol):
     """A view that receives events after the state has applied them."""
 
     def hear(self, events: Sequence[Event]) -> None: ...
@@ -50,5 +50,5 @@ class Dispatch:
                 if isinstance(event, kind):
                     take(event)
         for view in self._views():
-            if isinstance(view, Hears):
+            if isinstance(view, Listener):
                 view.hear(events)

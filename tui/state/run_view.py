@@ -37,7 +37,7 @@ class RunView:
     saved: bool = False
     deepened: dict[int, LayerReading] = field(default_factory=dict)
     """Layer -> row with more top tokens than the session holds."""
-    shown: dict[str, Reading] = field(default_factory=dict)
+    unsaved_readings: dict[str, Reading] = field(default_factory=dict)
     """Method -> its newest reading, for methods whose readings are not saved."""
 
     @classmethod
@@ -126,14 +126,14 @@ class RunView:
             return False
         before, self.run = self.run, reading.merged(self.run)
         if self.run == before:
-            self.shown[reading.method] = reading
+            self.unsaved_readings[reading.method] = reading
             return False
         self.saved = False
         return True
 
     def reading_of(self, method: str, request: Request | None = None) -> Reading | None:
         """Return the newest reading of a method, or the one that answers this request, or None."""
-        shown = self.shown.get(method)
+        shown = self.unsaved_readings.get(method)
         for known in (*([shown] if shown is not None else []), *reversed(self.run.readings)):
             if known.method == method and request in (None, known.request):
                 return known
@@ -142,7 +142,7 @@ class RunView:
     @property
     def seen(self) -> SeenReading | None:
         """What the model saw of the picture; None until that has been read."""
-        known = self.shown.get("seen")
+        known = self.unsaved_readings.get("seen")
         return known if isinstance(known, SeenReading) else None
 
     def untrack(self, token: int) -> None:

@@ -105,7 +105,7 @@ class Chooser(ModalScreen[str | None]):
         if self._listed_for is not None:
             self._list()
 
-    def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
+    def extra_choices(self, typed: str, found: Collection[str]) -> list[Choice]:
         """Return additional choices that are not in the list: the typed text itself."""
         if not self._free or typed in ("", *found):
             return []
@@ -161,7 +161,7 @@ class Chooser(ModalScreen[str | None]):
         words = typed.casefold().split()
         found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
         known = {choice.value for choice in found}
-        found += self.beyond(typed, known)
+        found += self.extra_choices(typed, known)
         choices = self.query_one(ChoiceList)
         before = self._highlighted(choices)
         self._listed_for = self.typed

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.state.comparing import Change, Compared, ComparedRow, compare, same_token
+from tui.state.comparing import AlignedRow, AlignedRuns, Change, align, same_token
 from tui.state.run_view import RunView
 from tui.text.bars import probability_bar
 from tui.text.numbers import figure
@@ -26,7 +26,7 @@ class PairRows:
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
         self.sides = (left, right)
-        self.compared = compare(left, right)
+        self.compared = align(left, right)
         self._ascii = ascii_only
         self._hue_of = _hues(self.compared, self.sides)
 
@@ -85,7 +85,7 @@ class PairRows:
         return styles.of_hue(self._hue_of(token))
 
     def _mark(
-        self, row: int, pair: ComparedRow, plan: PairColumns, styles: Styles
+        self, row: int, pair: AlignedRow, plan: PairColumns, styles: Styles
     ) -> tuple[str, Style]:
         compared = self.compared
         if row == compared.parts:
@@ -99,7 +99,7 @@ class PairRows:
     def _side(
         self,
         reading: LayerReading | None,
-        pair: ComparedRow,
+        pair: AlignedRow,
         side: int,
         plan: PairColumns,
         styles: Styles,
@@ -134,7 +134,7 @@ class PairRows:
         return [(f"{signed_figure(difference)} {bar} ", self.token_style(answer, styles)[0])]
 
 
-def _hues(compared: Compared, sides: tuple[RunView, RunView]) -> Callable[[Token], int | None]:
+def _hues(compared: AlignedRuns, sides: tuple[RunView, RunView]) -> Callable[[Token], int | None]:
     """Return a function from tokens to hues: the left run's, and further ones for tokens that
     are top-1 only on the right."""
     left, right = sides

@@ -28,7 +28,7 @@ class PairTable(RowList):
     """Shows two runs' tokens in the same rows; subclasses supply the verdict and additional
     columns."""
 
-    beside: ClassVar[int] = 0
+    reserved_cells: ClassVar[int] = 0
     """Cells of a row that are reserved for the subclass."""
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
@@ -45,7 +45,7 @@ class PairTable(RowList):
     def answers(self) -> Sequence[Token]:
         """Return the tokens whose changes have a column."""
 
-    def words(self, side: int, name: str, value: str) -> str:
+    def setting_words(self, side: int, name: str, value: str) -> str:
         """Return the words for a setting in which the questions differ."""
         return value if name == "prompt" else f"{name} {value}"
 
@@ -83,12 +83,14 @@ class PairTable(RowList):
         sides = self.rows.sides
         named = [sides[side].name] if sides[side].run.title else []
         return named + [
-            self.words(side, name, values[side])
+            self.setting_words(side, name, values[side])
             for name, *values in differences(*(view.run.question for view in sides))
         ]
 
     def _plan(self, width: int) -> PairColumns:
-        return plan_pair(width - self.beside, len(self.answers), self.rows.compared.by_depth)
+        return plan_pair(
+            width - self.reserved_cells, len(self.answers), self.rows.compared.by_depth
+        )
 
 
 class PairScreen(ModalScreen[None]):

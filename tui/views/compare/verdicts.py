@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.records import Comparison, Token
-from tui.state.comparing import Compared
+from tui.state.comparing import AlignedRuns
 from tui.text.show import display_text
 
 
-def where_they_part(compared: Compared) -> str:
+def where_they_part(compared: AlignedRuns) -> str:
     """Return from which row two runs differ, in words."""
     known = sum(row.same is not None for row in compared.rows)
     if not known:
@@ -42,7 +42,7 @@ def what_the_picture_adds(
     return f"{words}; the prior says {prior}, the picture {picture}"
 
 
-def how_matched(compared: Compared, layers: tuple[int, int]) -> str:
+def how_matched(compared: AlignedRuns, layers: tuple[int, int]) -> str:
     """Return how rows and tokens are matched where the models differ; else nothing."""
     words = []
     if compared.by_depth:

@@ -40,7 +40,7 @@ References = Sequence[tuple[str, tuple[str, ...]]]
 class WithoutTable(PairTable):
     """Shows the picture's run on the left, and the divergence and contrast beside the right run."""
 
-    beside = _APART + _CONTRAST
+    reserved_cells = _APART + _CONTRAST
 
     def __init__(
         self, picture: RunView, other: RunView, comparison: Comparison, *, ascii_only: bool
@@ -68,11 +68,11 @@ class WithoutTable(PairTable):
         """Return the left run's answer, the only one that fits."""
         return self.rows.compared.answers[:1]
 
-    def words(self, side: int, name: str, value: str) -> str:
+    def setting_words(self, side: int, name: str, value: str) -> str:
         """Return the words for a setting; an image replacement needs no name before it."""
         if name == "image replacement":
             return value if side else "with the picture"
-        return super().words(side, name, value)
+        return super().setting_words(side, name, value)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the head, including the names of the additional columns."""

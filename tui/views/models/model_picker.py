@@ -69,11 +69,14 @@ class ModelPicker(Chooser):
         known = {model.name: model for model in (*message.cached, *message.folders)}
         self.put(self._all(message.cached, known, looking=False))
 
-    def beyond(self, typed: str, found: Collection[str]) -> list[Choice]:
+    def extra_choices(self, typed: str, found: Collection[str]) -> list[Choice]:
         """Return the folders that complete a typed path, and the typed text itself."""
         folders = [path.rstrip("/") for path in _folders(typed)[:_MOST_FOLDERS]] if typed else []
         offered = [_as_choice(path) for path in folders if path not in found]
-        return [*offered, *super().beyond(typed, {*found, *(each.value for each in offered)})]
+        return [
+            *offered,
+            *super().extra_choices(typed, {*found, *(each.value for each in offered)}),
+        ]
 
     def take(self, value: str) -> None:
         """Enter a folder that is not a model, or close with the chosen model."""
