@@ -1,4 +1,4 @@
-"""What the bundled model answers about scenes when something else is put in the picture's stead.
+"""What the bundled model answers about scenes with something else instead of their picture.
 
 ``python -m tests.counterfactuals [--scenes 200]`` prints, per attribute and counterfactual, how
 often the answer is still right, the commonest answers, and from which row the two passes stay
