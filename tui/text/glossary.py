@@ -74,8 +74,8 @@ OWN: Final = (
     ),
     Term(
         "replay",
-        "How rows are read where the tail cannot be taken apart: the model itself runs again, its "
-        "layers passed over, with the row's stream put in after the last one.",
+        "How rows are read where the tail cannot be taken apart: the model itself runs again with its "
+        "layers skipped, and the row's stream is inserted after the last one.",
     ),
     Term(
         "proof",
@@ -121,8 +121,8 @@ OWN: Final = (
     ),
     Term(
         "approximate row",
-        "A row that is not exactly that of the model cut down to so many layers; the detail says "
-        "why.",
+        "A row that is not exactly that of the model truncated to so many layers; the layer detail "
+        "says why.",
     ),
     Term("sweep", "The same questions about every picture of a data set, row by row."),
 )
