@@ -74,8 +74,8 @@ OWN: Final = (
     ),
     Term(
         "replay",
-        "How rows are read where the tail cannot be taken apart: the model itself runs again with its "
-        "layers skipped, and the row's stream is inserted after the last one.",
+        "How rows are read where the tail cannot be taken apart: the model itself runs again with "
+        "its layers skipped, and the row's stream is inserted after the last one.",
     ),
     Term(
         "proof",
