@@ -1,4 +1,4 @@
-"""One run of the session as it is shown."""
+"""The view model of one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.text.numbers import number
 
 
 class Phase(Enum):
-    """How far a run has come."""
+    """The stages of a run."""
 
     RUNNING = "running"
     DONE = "done"
@@ -26,7 +26,7 @@ class Phase(Enum):
 
 @dataclass
 class RunView:
-    """One run of the session as it is shown."""
+    """The view model of one run."""
 
     run: Run
     rows: list[LayerReading] = field(default_factory=list)

@@ -93,7 +93,7 @@ class SessionState:
         self.revise()
 
     def untrack(self, view: RunView, token: int) -> None:
-        """Stop tracking a token of the user's in a run."""
+        """Stop tracking a token in a run."""
         view.untrack(token)
         self.revise()
 
