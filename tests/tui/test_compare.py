@@ -75,9 +75,9 @@ def test_rows_that_have_not_been_read_say_nothing() -> None:
     ("forms_at", "read", "words"),
     [
         (5, None, "top-1 is the same in every row"),
-        (5, 4, "top-1 is the same in all rows that both have"),
+        (5, 4, "top-1 is the same in all rows read in both"),
         (2, 4, "top-1 first differs in row 2; later rows have not been read"),
-        (2, None, "top-1 first differs in row 2, and is the same in the end"),
+        (2, None, "top-1 first differs in row 2, but is the same at the end"),
         (5, 0, "no row can be compared"),
     ],
 )
@@ -230,7 +230,7 @@ async def test_the_screen_shows_both(size: tuple[int, int]) -> None:
         assert "Shape of the left one:; norm on" in stage.lines[1]
         assert "␣cylinder 99.0% from row 5" in stage.lines[1]
         assert "Shape of the right one:; norm off" in stage.lines[2]
-        assert "top-1 first differs in row 5, and is the same in the end" in stage.lines[3]
+        assert "top-1 first differs in row 5, but is the same at the end" in stage.lines[3]
         rows = rows_of(stage)
         assert "part" in rows[5]
         assert sum("part" in line for line in rows.values()) == 1

@@ -45,10 +45,10 @@ async def looked(stage: object) -> None:
     import asyncio
 
     for _ in range(500):
-        if "looking" not in stage.text:  # type: ignore[attr-defined]
+        if "searching" not in stage.text:  # type: ignore[attr-defined]
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("still looking")
+    raise AssertionError("still searching")
 
 
 @pytest.mark.parametrize("size", SIZES)

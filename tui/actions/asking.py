@@ -56,7 +56,7 @@ def preset(app: Explorer, step: int) -> None:
     """Put the next or previous preset prompt into the editor."""
     found = step_preset(app.presenter.presets, app.main.editor.text, step)
     if found is None:
-        app.say("there are no preset prompts here")
+        app.say("no preset prompts are available")
         return
     app.presenter.put_prompt(found.prompt)
     app.say(f"{found.place}: r runs it")
@@ -84,7 +84,7 @@ def run_presets(app: Explorer) -> None:
     present = app.presenter.question()
     questions = [replace(present, prompt=preset.prompt) for preset in _presets_here(app)]
     if not questions:
-        app.say("there are no preset prompts here")
+        app.say("no preset prompts are available")
     elif app.asker.run_all(questions):
         app.call_next(app.do, "history")
     app.presenter.show_all()
