@@ -132,15 +132,23 @@ def test_it_is_clean(example: Path) -> None:
         )
 
 
-def test_it_is_printed_and_saved(example: Path) -> None:
-    listed = _python(example, "-m", "tui", "run", "--read", "list")
-    assert "cosine     How near each row points to the last (cosine) (layer=)" in listed
-    printed = _python(
-        example, "-m", "tui", "run", "--no-image", "--read", "cosine", "--read", "cosine:layer=0"
+@pytest.fixture(scope="module")
+def printed(example: Path) -> str:
+    """What three commands print, in one process that loads torch once; the last writes s.json."""
+    code = (
+        "from tui.cli import main\n"
+        "run = ['run', '--no-image', '--read', 'cosine']\n"
+        "assert main(['run', '--read', 'list']) == 0\n"
+        "assert main([*run, '--read', 'cosine:layer=0']) == 0\n"
+        "assert main([*run, '--json', 's.json']) == 0"
     )
+    return _python(example, "-c", code)
+
+
+def test_it_is_listed_printed_and_saved(example: Path, printed: str) -> None:
+    assert "cosine     How near each row points to the last (cosine) (layer=)" in printed
     assert printed.count("cosine with the last row") == 2
     assert "proof    passed: a row's cosine with itself is 1" in printed
-    _python(example, "-m", "tui", "run", "--no-image", "--read", "cosine", "--json", "s.json")
     (run,) = json.loads((example / "s.json").read_text())["runs"]
     (reading,) = run["readings"]
     assert (reading["method"], reading["request"]) == ("cosine", {"layer": -1})
@@ -148,8 +156,8 @@ def test_it_is_printed_and_saved(example: Path) -> None:
     assert reading["rows"][-1] == pytest.approx(1)
 
 
-def test_the_session_reopens_with_it_and_without_the_method(example: Path) -> None:
-    test_it_is_printed_and_saved(example)
+def test_the_session_reopens_with_it_and_without_the_method(example: Path, printed: str) -> None:
+    assert printed
     again = (
         "from engine.sessions import read_session, write_session\n"
         "session = read_session('s.json')\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textual.containers import VerticalScroll
+
 from tests.tui.stage import explorer, in_loop
 from tui.text.glossary import OWN, STANDARD, as_markdown
 
@@ -28,8 +30,8 @@ async def test_the_app_shows_it() -> None:
         await stage.run_done()
         stage.app.do("glossary")
         await stage.shows("glossary", "Row 0 is the embedding", "tail")
-        for _ in range(200):
-            await stage.press("j")
+        await stage.press("j")
+        stage.app.screen.query_one(VerticalScroll).scroll_end(animate=False)
         await stage.shows("hook", "whenever a module of the model runs")
         await stage.press("q")
         await stage.until(lambda: not stage.app.has_dialog)

@@ -303,7 +303,7 @@ async def test_files_that_cannot_be_are_refused(tmp_path: Path) -> None:
         for typed, words in (
             ("", "a folder"),
             ("none/a.csv", "no such folder"),
-            ("a" * 300, "not a name"),
+            ("a" * 300, "not a possible file name"),
             ("/dev/null", "not a regular file"),
         ):
             stage.app.screen.query_one(Input).value = typed

@@ -136,7 +136,7 @@ async def test_what_is_tracked_can_be_let_go() -> None:
 async def test_a_word_without_a_token_is_named() -> None:
     async with dialog() as (stage, app):
         await stage.press(*"zzz")
-        await shows(stage, "no token begins so: zzz")
+        await shows(stage, "no token begins like this: zzz")
         await stage.press("enter")
         assert app.results == [()]
 
