@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -49,6 +51,18 @@ def is_known(name: str) -> bool:
     return name in _HOMES
 
 
-def tables_of(reading: Reading) -> tuple[Table, ...]:
-    """A reading as tables; no tables if this version does not have its method."""
-    return method_of(reading.method).tables(reading) if is_known(reading.method) else ()
+def tables_of(reading: Reading, run_ids: Collection[str] | None = None) -> tuple[Table, ...]:
+    """Return what a reading found as tables; none for a method that this version does not have.
+
+    With `run_ids`, the ids of the runs in the session, the last table notes which runs that the
+    reading refers to are gone.
+    """
+    if not is_known(reading.method):
+        return ()
+    tables: tuple[Table, ...] = method_of(reading.method).tables(reading)
+    gone = [] if run_ids is None else [run for run in reading.refers_to if run not in run_ids]
+    if not gone or not tables:
+        return tables
+    *others, last = tables
+    note = f"No longer in this session: run {', '.join(gone)}, with which this was compared."
+    return (*others, replace(last, notes=(*last.notes, note)))

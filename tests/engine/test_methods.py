@@ -197,6 +197,15 @@ def test_a_run_that_a_reading_refers_to_is_found_by_name_or_id(asked: AskedRun) 
         asked.subject.against("0" * 16)
 
 
+def test_a_run_that_is_gone_is_said(asked: AskedRun) -> None:
+    contrast = method_of("contrast")
+    reading = asked.read(contrast, request_of(contrast, {}))
+    here = [asked.run.id, *(run.id for run in asked.others)]
+    assert tables_of(reading, here) == tables_of(reading)
+    (table,) = tables_of(reading, [asked.run.id])
+    assert asked.others[0].id in table.notes[-1]
+
+
 # What the session does with readings
 
 

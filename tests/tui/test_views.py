@@ -168,6 +168,20 @@ async def test_a_reading_is_asked_for_once_and_what_stands_in_its_way_is_said(to
 
 
 @in_loop
+async def test_a_run_that_a_reading_refers_to_and_that_is_gone_is_named(toy: str) -> None:
+    async with explorer((200, 60), startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        stage.worker.holds_readings = True
+        lower(stage).toggle(toy)
+        await stage.until(lambda: len(stage.worker.reads) == 1)
+        run = stage.app.state.runs[0].run.id
+        reading = contrasted(ContrastRequest(), make_rows(2, 1))
+        reading = replace(reading, references=("0123456789abcdef",))
+        stage.worker.tell(ReadingMade(run, stage.worker.read_ids[0], reading))
+        await stage.shows("No longer in this session: run 0123456789abcdef")
+
+
+@in_loop
 async def test_what_fails_its_proof_is_struck_out(toy: str) -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
         await stage.run_done()

@@ -39,6 +39,7 @@ class ReadingView(RowList):
         self._asked: tuple[str, Request] | None = None
         self._asked_id = ""
         self._refused = ""
+        self._run_ids: frozenset[str] = frozenset()
         self._words = ""
         self._heads: list[str] = []
         self._lines: list[_Line] = []
@@ -57,8 +58,9 @@ class ReadingView(RowList):
             reading = run.reading_of(self.method.name, request)
             if reading is None:
                 words = self._ask(run, request)
-        if reading is not self.reading or words != self._words:
-            self.reading, self._words = reading, words
+        run_ids = self._asker.run_ids
+        if (reading, words, run_ids) != (self.reading, self._words, self._run_ids):
+            self.reading, self._words, self._run_ids = reading, words, run_ids
             self._take_lines()
 
     def on_hide(self) -> None:
@@ -134,13 +136,13 @@ class ReadingView(RowList):
     def _proof(self) -> str:
         proof = self.reading.proof if self.reading is not None else None
         if proof is None:
-            return ""
+            return self.reading.reason if self.reading is not None else ""
         words = "proof" if proof.passed else "proof failed, do not believe this:"
         return f"{words} {number(proof.error)}"
 
     def _take_lines(self) -> None:
         self._heads, self._lines = [], []
-        for table in tables_of(self.reading) if self.reading is not None else ():
+        for table in () if self.reading is None else tables_of(self.reading, self._run_ids):
             lines = plain_lines(table, ascii_only=self._ascii)
             heads = lines[: 2 if table.title else 1]
             if self._heads:

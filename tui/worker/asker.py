@@ -232,6 +232,11 @@ class Asker:
         if self._worker is not None:
             self._worker.cancel_reading(request_id)
 
+    @property
+    def run_ids(self) -> frozenset[str]:
+        """The ids of the runs in the session."""
+        return frozenset(view.run.id for view in self._state.runs)
+
     def why_not(self, run: RunView) -> str:
         """Return why `read` cannot read a run; empty where it can."""
         if self.keeps_stream_of(run):
