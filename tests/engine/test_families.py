@@ -26,7 +26,20 @@ NOTED: dict[str, str] = {
 TIMEOUT = 20.0
 
 
-@pytest.fixture(params=sorted(FAMILIES.keys() - REFUSED.keys()))
+QUICK = {
+    "llava", "qwen2_vl", "gemma3", "blip-2-t5", "mllama", "inkling2", "pix2struct", "idefics",
+    "granite4_vision", "glm5_next",
+}  # fmt: skip
+"""Families that differ in kind: a plain one, positions in three axes, a soft-cap, an encoder and a
+decoder, cross-attention, companions of the stream, a replay, rows with notes, several streams."""
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted(FAMILIES.keys() - REFUSED.keys())
+    ]
+)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

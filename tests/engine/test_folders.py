@@ -28,8 +28,20 @@ UNREAD = {"vision-encoder-decoder-gpt2"}
 """Its image processor is not found beside a GPT-2 tokenizer: refused, not yet read."""
 
 
+QUICK = {
+    "llama", "gemma3", "qwen2_5_vl", "blip-2", "mllama", "pix2struct", "t5", "llava_next", "smolvlm",
+}  # fmt: skip
+"""Folders that differ in kind; the full set has them all."""
+
+
 @pytest.mark.filterwarnings("ignore")  # the libraries' own, of their processors
-@pytest.mark.parametrize("name", sorted(FOLDERS.keys() - UNREAD))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted(FOLDERS.keys() - UNREAD)
+    ],
+)
 def test_a_folder_is_loaded_and_asked(name: str, tmp_path: Path, red_picture: Path) -> None:
     FOLDERS[name](tmp_path)
     package = NEEDS.get(name)

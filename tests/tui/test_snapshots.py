@@ -75,7 +75,9 @@ async def comparison(stage: Stage) -> None:
 VIEWS = [plain, trajectories, large_detail, history, comparison]
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(
+    "theme", [THEMES[0], *(pytest.param(theme, marks=pytest.mark.slow) for theme in THEMES[1:])]
+)
 @pytest.mark.parametrize("size", EVERY_SIZE, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
 def test_it_looks_as_it_did(
