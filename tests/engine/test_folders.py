@@ -29,7 +29,8 @@ UNREAD = {"vision-encoder-decoder-gpt2"}
 
 
 QUICK = {
-    "llama", "gemma3", "qwen2_5_vl", "blip-2", "mllama", "pix2struct", "t5", "llava_next", "smolvlm",
+    "llama", "gemma3", "qwen2_5_vl", "blip-2", "mllama", "pix2struct", "t5", "llava_next",
+    "smolvlm",
 }  # fmt: skip
 """Folders that differ in kind; the full set has them all."""
 
