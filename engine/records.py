@@ -197,9 +197,15 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
         others = tuple(known for known in run.readings if not self.answers_like(known))
         return structs.replace(run, readings=(*others, self) if self.stored else others)
 
+    def fulfils(self, request: Request) -> bool:
+        """Whether this is what a request asks for, whichever way it names other runs."""
+        return request == self.request
+
     def answers_like(self, other: Reading) -> bool:
         """Whether both answer the same request to the same method."""
-        return self.method == other.method and self.request == other.request
+        return self.method == other.method and (
+            self.fulfils(other.request) or other.fulfils(self.request)
+        )
 
 
 class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):

@@ -73,6 +73,14 @@ class ContrastReading(Reading, frozen=True, kw_only=True, tag="contrast"):
         """The runs without the picture."""
         return self.references or (self.against,)
 
+    def fulfils(self, request: Request) -> bool:
+        """Whether it has these settings, and was read against the runs that are asked for."""
+        return (
+            isinstance(request, ContrastRequest)
+            and (request.a, request.b) == (self.request.a, self.request.b)
+            and request.against in (self.request.against, self.refers_to)
+        )
+
 
 class Contrast(Method[ContrastRequest, ContrastReading]):
     """What the picture adds: (1 + a) * logits with the picture - a * logits without it."""

@@ -79,6 +79,14 @@ class DebiasReading(Reading, frozen=True, kw_only=True, tag="debias"):
         """The runs without the picture."""
         return self.references
 
+    def fulfils(self, request: Request) -> bool:
+        """Whether it has these answers, and was read against the runs that are asked for."""
+        return (
+            isinstance(request, DebiasRequest)
+            and request.answers == self.request.answers
+            and request.against in (self.request.against, self.references)
+        )
+
 
 class Debias(Method[DebiasRequest, DebiasReading]):
     """Divides the probabilities of answers by those without the picture."""

@@ -197,6 +197,19 @@ def test_a_run_that_a_reading_refers_to_is_found_by_name_or_id(asked: AskedRun) 
         asked.subject.against("0" * 16)
 
 
+def test_one_reading_however_its_run_is_named(asked: AskedRun) -> None:
+    for name in ("contrast", "debias"):
+        method, request = method_of(name), request_for(name)
+        first = asked.read(method, request)
+        by_id = structs.replace(request, against=first.refers_to)
+        assert first.fulfils(by_id)
+        assert not first.fulfils(structs.replace(request, against=("black",)))
+        again = asked.read(method, by_id)
+        assert [each for each in asked.run.readings if each.method == name] == [again]
+        assert again.fulfils(request) is False  # it does not know the name, but is the same
+        assert first.answers_like(again)
+
+
 def test_a_run_that_is_gone_is_said(asked: AskedRun) -> None:
     contrast = method_of("contrast")
     reading = asked.read(contrast, request_of(contrast, {}))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 import samples
+from engine.methods.contrast import ContrastReading, ContrastRequest
 from engine.records import Picture, Question
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
 from tui.views.compare.against_list import AgainstList
@@ -82,6 +84,28 @@ async def test_a_reopened_session_shows_what_it_has_compared() -> None:
         await stage.shows("cylinder")
         await stage.press("B")
         await stage.shows("the picture counts from row 3 on")
+
+
+@in_loop
+async def test_what_was_saved_is_shown_without_a_model() -> None:
+    """A contrast that the headless command has read names its run by the counterfactual."""
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("B")
+        await stage.shows("contrast with none (r)")
+        await stage.until(lambda: stage.app.state.runs[0].run.readings)
+        session = stage.app.state.session(row=0, with_live=False)
+    picture, *others = session.runs
+    (contrast,) = picture.readings
+    assert isinstance(contrast, ContrastReading)
+    headless = replace(contrast, request=ContrastRequest(("none",), a=0.5))
+    picture = replace(picture, readings=(headless,))
+    session = replace(session, runs=(picture, *others))
+    async with explorer(startup={"options": None, "session": session}) as stage:
+        await stage.shows("cylinder")
+        stage.app.state.show(stage.app.state.runs[0])
+        await stage.press("B")
+        await stage.shows("contrast with none (r)", "a=0.5")
 
 
 @in_loop

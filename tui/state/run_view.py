@@ -135,7 +135,7 @@ class RunView:
         """Return the newest reading of a method, or the one that answers this request, or None."""
         shown = self.unsaved_readings.get(method)
         for known in (*([shown] if shown is not None else []), *reversed(self.run.readings)):
-            if known.method == method and request in (None, known.request):
+            if known.method == method and (request is None or known.fulfils(request)):
                 return known
         return None
 
