@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec import Struct
 
 from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
-from engine.errors import BadInput, Cancelled
+from engine.errors import BadInput
 from engine.methods.method import Method, Stop, Subject
+from engine.methods.without_picture import (
+    FROM_TWO_PROVED_RUNS,
+    no_picture_to_replace,
+    references_of,
+    rows_together,
+)
 from engine.records import (
     NonNegative,
     Reading,
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
 
     from engine.lens.kept import KeptStream
 
-FROM_TWO_PROVED_RUNS = "computed from the rows of runs that are each proved"
 STORED_TOP = 10
 
 
@@ -92,7 +97,7 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
 
     def supports(self, subject: Subject) -> str | None:
         """A reason if the run has no picture that could be replaced."""
-        return without_picture(subject)
+        return no_picture_to_replace(subject)
 
     def needs(self, request: ContrastRequest) -> tuple[str, ...]:
         """The counterfactuals that serve as the reference."""
@@ -103,9 +108,7 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
     ) -> Iterator[ContrastReading]:
         """Read the contrast from the kept streams, without a new pass."""
         check_settings(request.a, request.b)
-        if not request.against:
-            raise BadInput("a contrast needs a run without the picture")
-        others = [subject.against(reference) for reference in request.against]
+        others = references_of(subject, request.against, "a contrast")
         references = tuple(other.run.id for other in others)
         yield ContrastReading(
             request=request,
@@ -144,16 +147,6 @@ class Contrast(Method[ContrastRequest, ContrastReading]):
         return (Table(title, columns, rows, (note,)),)
 
 
-def without_picture(subject: Subject) -> str | None:
-    """The reason why a run has no picture that could be replaced; None if it has one."""
-    question = subject.run.question
-    if question.picture is None:
-        return "this run has no picture that could be replaced"
-    if question.counterfactual is not None:
-        return "this run is itself a counterfactual: read this from the run with the picture"
-    return None
-
-
 def contrast_rows(
     picture: KeptStream,
     references: list[KeptStream],
@@ -166,19 +159,12 @@ def contrast_rows(
     Raises BadInput for a or b out of range, Cancelled soon after `stop()` is true.
     """
     from engine.lens.as_records import layer_readings
-    from engine.lens.divergence import CHUNK, divergences, kept_logits
+    from engine.lens.divergence import divergences
     from engine.lens.readout import read
 
-    layers = len(picture.readings)
-    logits_with = kept_logits(picture)
-    logits_without = [kept_logits(reference) for reference in references]
     rows: list[ContrastRow] = []
-    for start in range(0, layers, CHUNK):
-        if stop():
-            raise Cancelled("cancelled")
-        some = range(start, min(start + CHUNK, layers))
-        plain = logits_with(some)  # [rows, vocabulary], as those below
-        reference = mean_reference(*(logits(some) for logits in logits_without))
+    for some, plain, without in rows_together(picture, references, stop):
+        reference = mean_reference(*without)
         divergence = divergences(plain, reference)  # [rows] each
         numbers = read(contrast(plain, reference, a, b), STORED_TOP).numbers()
         found = layer_readings(some, numbers, picture.text_of, [None] * len(some))

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
-from engine.errors import BadInput, Cancelled
-from engine.methods.contrast import FROM_TWO_PROVED_RUNS, without_picture
+from engine.errors import BadInput
 from engine.methods.method import Method, Stop, Subject
+from engine.methods.without_picture import (
+    FROM_TWO_PROVED_RUNS,
+    no_picture_to_replace,
+    references_of,
+    rows_together,
+)
 from engine.records import Reading, Request, RunId
 from engine.tables import Column, Table
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from engine.lens.kept import KeptStream
 
 
 class DebiasRequest(Request, frozen=True):
@@ -98,7 +101,7 @@ class Debias(Method[DebiasRequest, DebiasReading]):
 
     def supports(self, subject: Subject) -> str | None:
         """A reason if the run has no picture that could be replaced."""
-        return without_picture(subject)
+        return no_picture_to_replace(subject)
 
     def needs(self, request: DebiasRequest) -> tuple[str, ...]:
         """The counterfactuals that give the prior."""
@@ -112,10 +115,12 @@ class Debias(Method[DebiasRequest, DebiasReading]):
         speller = speller_of(subject.loaded.model, subject.loaded.processor)
         answers = parse_answers(",".join(request.answers))
         ids = answer_ids(answers, lambda answer: speller.spelled(answer).ids)
-        if not request.against:
-            raise BadInput("debiasing needs a run without the picture")
-        others = [subject.against(reference) for reference in request.against]
-        rows = _rows(ids, kept, [other.kept for other in others], stop)
+        others = references_of(subject, request.against, "debiasing")
+        rows = [
+            debiased_answers(ids, *logits)
+            for _, plain, without in rows_together(kept, [other.kept for other in others], stop)
+            for logits in zip(plain, *without, strict=True)
+        ]
         yield DebiasReading(
             request=request,
             reason=FROM_TWO_PROVED_RUNS,
@@ -157,27 +162,6 @@ class Debias(Method[DebiasRequest, DebiasReading]):
         )
         title = f"answers, debiased by {' and '.join(reading.request.against)} (last row)"
         return (Table(title, columns, rows),)
-
-
-def _rows(
-    ids: Mapping[str, tuple[int, ...]],
-    picture: KeptStream,
-    references: Sequence[KeptStream],
-    stop: Stop,
-) -> list[tuple[Debiased, ...]]:
-    """The answers in every row 0..L."""
-    from engine.lens.divergence import CHUNK, kept_logits
-
-    read, others = kept_logits(picture), [kept_logits(each) for each in references]
-    layers = len(picture.readings)
-    rows: list[tuple[Debiased, ...]] = []
-    for start in range(0, layers, CHUNK):
-        if stop():
-            raise Cancelled("cancelled")
-        some = range(start, min(start + CHUNK, layers))
-        columns = [read(some), *(other(some) for other in others)]
-        rows += [debiased_answers(ids, *logits) for logits in zip(*columns, strict=True)]
-    return rows
 
 
 EPSILON = 1e-4
