@@ -62,7 +62,7 @@ def _picture(size: int = 12) -> torch.Tensor:
 
 @family("blip")
 def blip(layers: int = 4) -> Tiny:
-    """BERT: a dense layer, an activation and a norm ahead of the head, which is not declared;
+    """BERT: a dense layer, an activation and a norm before the head, which is not declared;
     cross-attention to the picture in every layer."""
     config = BlipConfig(
         text_config=text_config(layers, sep_token_id=3, initializer_range=0.2),
@@ -102,7 +102,7 @@ def blip_2(layers: int = 4) -> Tiny:
 
 @family("blip-2-t5")
 def blip_2_t5(layers: int = 4) -> Tiny:
-    """An encoder-decoder inside; like Flan-T5 it does not scale ahead of its head."""
+    """An encoder-decoder inside; like Flan-T5 it does not scale before its head."""
     text = T5Config(**t5_config(layers), tie_word_embeddings=False)
     config = Blip2Config(**_querying(text), image_token_index=IMAGE_ID)
     inputs = as_inputs(
@@ -144,7 +144,7 @@ def instructblipvideo(layers: int = 4, frames: int = 2) -> Tiny:
 
 @family("git")
 def git(layers: int = 4) -> Tiny:
-    """More positions than ids: the picture goes ahead of them. BERT's layers, and no norm behind
+    """More positions than ids: the picture goes before them. BERT's layers, and no norm after
     the last one; a head with a bias."""
     config = GitConfig(
         **text_config(layers),

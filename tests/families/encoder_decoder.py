@@ -73,14 +73,14 @@ def t5_config(layers: int) -> dict[str, Any]:
 
 
 def flat_patches(rows: int = 3, columns: int = 4, width: int = 48) -> torch.Tensor:
-    """Flat patches, each behind its row and column."""
+    """Flat patches, each after its row and column."""
     places = torch.cartesian_prod(torch.arange(1, rows + 1), torch.arange(1, columns + 1))
     return torch.cat([places.float(), torch.randn(rows * columns, width)], dim=1).unsqueeze(0)
 
 
 @family("florence2")
 def florence2(layers: int = 4) -> Tiny:
-    """BART: norms behind attention and MLP, none behind the last layer."""
+    """BART: norms after attention and MLP, none after the last layer."""
     config = Florence2Config(
         vision_config={
             "depths": [1, 1],
@@ -140,7 +140,7 @@ def pix2struct(layers: int = 4) -> Tiny:
 
 @family("udop")
 def udop(layers: int = 4) -> Tiny:
-    """T5's scale ahead of the tied head; words and patches share the encoder by their places."""
+    """T5's scale before the tied head; words and patches share the encoder by their places."""
     config = UdopConfig(
         **t5_config(layers), image_size=16, patch_size=4, max_2d_position_embeddings=64
     )
@@ -189,7 +189,7 @@ def _vision_encoder_decoder(decoder: PreTrainedConfig, layers: int) -> Tiny:
 
 @family("vision-encoder-decoder")
 def vision_encoder_decoder(layers: int = 4) -> Tiny:
-    """TrOCR: norms behind attention and MLP, none behind the last layer."""
+    """TrOCR: norms after attention and MLP, none after the last layer."""
     decoder = TrOCRConfig(
         vocab_size=VOCABULARY,
         d_model=32,
@@ -211,14 +211,14 @@ def vision_encoder_decoder_bert(layers: int = 4) -> Tiny:
 
 @family("t5")
 def t5(layers: int = 4) -> Tiny:
-    """A scale ahead of the head, whose weights are the embeddings'."""
+    """A scale before the head, whose weights are the embeddings'."""
     inputs = {**text_inputs(), "decoder_input_ids": DECODED}
     return Tiny(T5ForConditionalGeneration(T5Config(**t5_config(layers))), inputs, layers)
 
 
 @family("bart")
 def bart(layers: int = 4) -> Tiny:
-    """A bias that the model adds behind its head, and no norm behind the last layer."""
+    """A bias that the model adds after its head, and no norm after the last layer."""
     model = BartForConditionalGeneration(BartConfig(**_bart(layers)))
     torch.nn.init.normal_(model.final_logits_bias)
     return Tiny(model, {**text_inputs(), "decoder_input_ids": DECODED}, layers)

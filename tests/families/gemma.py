@@ -128,7 +128,7 @@ def _gemma3_inputs() -> dict[str, Any]:
 
 @family("gemma3n_text")
 def gemma3n_text(layers: int = 4) -> Tiny:
-    """A 4-D stream that plain code folds ahead of the final norm: only a replay can read it."""
+    """A 4-D stream that plain code folds before the final norm: only a replay can read it."""
     config = Gemma3nTextConfig(
         **_gemma3n(layers, layer_types=["full_attention"] * layers, num_kv_shared_layers=0)
     )

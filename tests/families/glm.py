@@ -49,14 +49,14 @@ def _tower(**changes: Any) -> dict[str, Any]:
 
 @family("glm4v")
 def glm4v(layers: int = 4) -> Tiny:
-    """Norms behind attention and MLP, inside the layer."""
+    """Norms after attention and MLP, inside the layer."""
     config = Glm4vConfig(text_config=_text(layers), vision_config=_tower(), **TOKENS)
     return Tiny(Glm4vForConditionalGeneration(config), grid_inputs(), layers)
 
 
 @family("glm4v_moe")
 def glm4v_moe(layers: int = 4) -> Tiny:
-    """A mixture of experts behind one dense layer."""
+    """A mixture of experts after one dense layer."""
     rope = {**ROPE, "partial_rotary_factor": 0.5}
     config = Glm4vMoeConfig(
         text_config=text_config(layers, head_dim=16, rope_parameters=rope, **EXPERTS),
@@ -89,7 +89,7 @@ def glmga(layers: int = 4) -> Tiny:
 
 @family("glm_ocr")
 def glm_ocr(layers: int = 4) -> Tiny:
-    """Norms behind attention and MLP, inside the layer."""
+    """Norms after attention and MLP, inside the layer."""
     config = GlmOcrConfig(text_config=_text(layers), vision_config=_tower(), **TOKENS)
     return Tiny(GlmOcrForConditionalGeneration(config), grid_inputs(), layers)
 

@@ -24,7 +24,7 @@ MULTIPLIERS: dict[str, Any] = {
 
 @family("granite4_vision")
 def granite4_vision(layers: int = 7) -> Tiny:
-    """Features of the tower are added ahead of layers 1, 3, 4, 5, 6 and 7; scaled logits."""
+    """Features of the tower are added before layers 1, 3, 4, 5, 6 and 7; scaled logits."""
     config = Granite4VisionConfig(
         text_config=text_config(layers, **MULTIPLIERS),
         vision_config={
@@ -56,7 +56,7 @@ def granite4_vision(layers: int = 7) -> Tiny:
 
 @family("granite_docling")
 def granite_docling(layers: int = 5) -> Tiny:
-    """DeepStack behind the first three layers; scaled logits."""
+    """DeepStack after the first three layers; scaled logits."""
     config = GraniteDoclingConfig(
         text_config=text_config(layers, **MULTIPLIERS),
         vision_config=vision_config(

@@ -23,7 +23,7 @@ from tests.families.parts import IMAGE_ID, Tiny, as_inputs, family, text_config,
 
 @family("idefics")
 def idefics(layers: int = 6) -> Tiny:
-    """Gated cross-attention blocks of a second list ahead of layers 1, 3 and 5; a head whose last
+    """Gated cross-attention blocks of a second list before layers 1, 3 and 5; a head whose last
     ids have weights of their own."""
     settings = text_config(layers)
     del settings["num_key_value_heads"]

@@ -49,7 +49,7 @@ def _text(layers: int, **changes: Any) -> dict[str, Any]:
 @family("inkling2")
 def inkling2(layers: int = 6) -> Tiny:
     """Every layer and the tail attend over the blocks of two layers that are complete; a soft-cap
-    that is a module behind the head."""
+    that is a module after the head."""
     config = Inkling2Config(
         text_config=_text(layers, n_layers_per_attn_res_block=2, final_logit_softcapping=3.0),
         vision_config={
@@ -75,7 +75,7 @@ def inkling2(layers: int = 6) -> Tiny:
 
 @family("inkling_mm_model")
 def inkling_mm_model(layers: int = 4) -> Tiny:
-    """The stream is divided by a width multiplier ahead of the head."""
+    """The stream is divided by a width multiplier before the head."""
     mlps = ["dense" if layer == 0 else "sparse" for layer in range(layers)]
     config = InklingConfig(
         text_config=_text(

@@ -46,7 +46,7 @@ ADAPTED = ("model.vision_tower", "model.multi_modal_projector")
 
 @family("exaone4_5")
 def exaone4_5(layers: int = 4) -> Tiny:
-    """Norms behind attention and MLP; some layers see a sliding window."""
+    """Norms after attention and MLP; some layers see a sliding window."""
     config = Exaone4_5_Config(
         text_config={
             "model_type": "exaone4",

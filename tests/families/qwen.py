@@ -162,7 +162,7 @@ def qwen2_5_vl(layers: int = 4) -> Tiny:
 
 @family("qwen3_vl")
 def qwen3_vl(layers: int = 5) -> Tiny:
-    """DeepStack: features of the tower are added behind each of the first three layers."""
+    """DeepStack: features of the tower are added after each of the first three layers."""
     config = Qwen3VLConfig(
         text_config=_qwen3_text(layers), vision_config=_deepstack_tower(), **TOKENS
     )
@@ -171,7 +171,7 @@ def qwen3_vl(layers: int = 5) -> Tiny:
 
 @family("qwen3_vl_moe")
 def qwen3_vl_moe(layers: int = 5) -> Tiny:
-    """DeepStack behind three layers, and a mixture of experts."""
+    """DeepStack after three layers, and a mixture of experts."""
     config = Qwen3VLMoeConfig(
         text_config=_qwen3_text(layers, **EXPERTS), vision_config=_deepstack_tower(), **TOKENS
     )
@@ -221,7 +221,7 @@ def qwen2_5_omni_thinker(layers: int = 4) -> Tiny:
 
 @family("qwen3_omni_moe_thinker")
 def qwen3_omni_moe_thinker(layers: int = 5) -> Tiny:
-    """DeepStack behind three layers, a mixture of experts, and the towers beside the body."""
+    """DeepStack after three layers, a mixture of experts, and the towers beside the body."""
     config = Qwen3OmniMoeThinkerConfig(
         text_config=_qwen3_text(layers, **EXPERTS),
         vision_config=_deepstack_tower(),
@@ -323,7 +323,7 @@ def cosmos3_edge(layers: int = 4) -> Tiny:
 
 @family("cosmos3_omni")
 def cosmos3_omni(layers: int = 5) -> Tiny:
-    """DeepStack behind three layers."""
+    """DeepStack after three layers."""
     config = Cosmos3OmniConfig(
         text_config=_qwen3_text(layers), vision_config=_deepstack_tower(), **TOKENS
     )

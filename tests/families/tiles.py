@@ -59,7 +59,7 @@ from tests.families.qwen import TOKENS, grid_inputs, tower
 
 
 def _inputs(tokens: int, pixels: tuple[int, ...], **others: Any) -> dict[str, Any]:
-    """So many image tokens, words behind them, and pixels of this shape."""
+    """So many image tokens, words after them, and pixels of this shape."""
     ids = [1, *[IMAGE_ID] * tokens, 5, 6, 7, 8]
     return as_inputs(ids, pixel_values=torch.randn(pixels), **others)
 
@@ -158,7 +158,7 @@ def cohere2_vision(layers: int = 4) -> Tiny:
 
 @family("cohere_compass")
 def cohere_compass(layers: int = 5) -> Tiny:
-    """DeepStack behind three layers, a logit scale, two kinds of attention, one without RoPE."""
+    """DeepStack after three layers, a logit scale, two kinds of attention, one without RoPE."""
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
     config = CohereCompassConfig(
         text_config=_text(

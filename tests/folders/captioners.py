@@ -144,7 +144,7 @@ def _blip_pictures(path: Path, processor: str) -> None:
 
 @folder("blip-2")
 def save_blip_2(path: Path) -> None:
-    """OPT: </s> is also the BOS. The processor puts the image tokens ahead of it by itself, and
+    """OPT: </s> is also the BOS. The processor puts the image tokens before it by itself, and
     its placeholder is no string."""
     specials = ("<pad>", "</s>", "<image>")
     core = around(byte_level_core(specials, first=256), "</s>")
@@ -289,7 +289,7 @@ def save_instructblip(path: Path) -> None:
 
 @folder("kosmos-2")
 def save_kosmos_2(path: Path) -> None:
-    """The processor writes <image>, 64 ids of ordinary pieces and </image> ahead of the text, and
+    """The processor writes <image>, 64 ids of ordinary pieces and </image> before the text, and
     the BOS, by itself; and adds 1024 tokens for places."""
     core = around(unigram_core(("<s>", "<pad>", "</s>", "<unk>"), "<unk>"), "<s>", "</s>")
     config = _config("kosmos-2")

@@ -492,7 +492,7 @@ MISTRAL3_TEMPLATE = """\
 
 @folder("mistral3")
 def save_mistral3(path: Path) -> None:
-    """Marks behind every row of the picture; the default system text has the date in it."""
+    """Marks after every row of the picture; the default system text has the date in it."""
     specials = (
         *LLAMA_SPECIALS,
         *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
@@ -856,7 +856,7 @@ DEEPSEEK_SYSTEM = (
 
 @folder("deepseek_vl")
 def save_deepseek_vl(path: Path) -> None:
-    """A system text of its own ahead of every chat; trims what is asked."""
+    """A system text of its own before every chat; trims what is asked."""
     core = byte_level_core(DEEPSEEK_SPECIALS, bos=DEEPSEEK_SPECIALS[0])
     _save(
         path,
@@ -871,7 +871,7 @@ def save_deepseek_vl(path: Path) -> None:
 
 @folder("janus")
 def save_janus(path: Path) -> None:
-    """Its processor puts a system text ahead of the text it is given, and the begin and end marks
+    """Its processor puts a system text before the text it is given, and the begin and end marks
     around the picture."""
     core = byte_level_core(DEEPSEEK_SPECIALS, bos=DEEPSEEK_SPECIALS[0])
     picture = (

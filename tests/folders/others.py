@@ -32,7 +32,7 @@ def _pieces(controls: Iterable[str]) -> dict[str, int]:
 def _sentencepiece_core(
     controls: tuple[str, ...], specials: Iterable[str], bos: str | None, *, prefix: bool = False
 ) -> Any:
-    """Letters with byte fallback; `prefix` puts a space ahead of every text, as Llama does."""
+    """Letters with byte fallback; `prefix` puts a space before every text, as Llama does."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
     vocabulary = _pieces(controls)
@@ -183,7 +183,7 @@ def save_gemma3(path: Path) -> None:
 
 @folder("paligemma")
 def save_paligemma(path: Path) -> None:
-    """No chat template. The processor writes the BOS behind the picture and a newline behind the
+    """No chat template. The processor writes the BOS after the picture and a newline after the
     prompt, takes no text without a picture, and adds 1152 tokens for places and masks."""
     places = [f"<loc{place:04}>" for place in range(1024)] + [f"<seg{n:03}>" for n in range(128)]
     core = _sentencepiece_core(GEMMA_CONTROLS, ("<image>", *places), "<bos>")
@@ -323,7 +323,7 @@ def _tiled_settings(kind: str, **others: Any) -> dict[str, Any]:
 
 @folder("idefics3")
 def save_idefics3(path: Path) -> None:
-    """A space behind the colon only where no picture follows; a mark of its own ahead of every
+    """A space after the colon only where no picture follows; a mark of its own before every
     tile, newlines between rows of them."""
     bos, eos = "<|begin_of_text|>", "<|end_of_text|>"
     core = byte_level_core((bos, eos, "<|eot_id|>", *FRAMES), first=256, bos=bos)
@@ -442,7 +442,7 @@ def save_idefics2(path: Path) -> None:
 
 @folder("idefics")
 def save_idefics(path: Path) -> None:
-    """No chat template and no placeholder: the processor writes the picture ahead of the text."""
+    """No chat template and no placeholder: the processor writes the picture before the text."""
     core = _sentencepiece_core(LLAMA_CONTROLS, FRAMES[:2], "<s>", prefix=True)
     base = core.token_to_id(FRAMES[0])
     _save_tiny("idefics", path, core, vocab_size=base, bos_token_id=1, eos_token_id=2)
@@ -631,7 +631,7 @@ def save_llama4(path: Path) -> None:
 @folder("chameleon")
 def save_chameleon(path: Path) -> None:
     """No chat template. The processor writes marks around the image tokens, and a separator
-    behind the prompt."""
+    after the prompt."""
     vocabulary_map = FAMILIES["chameleon"]().model.config.vocabulary_map
     marks = ("<racm3:break>", "<eoss>", "<reserved08706>", *vocabulary_map)
     core = byte_level_core(("<s>", "<pad>", "</s>", "<unk>", *marks), first=0, bos="<s>")
@@ -750,11 +750,11 @@ def save_granite4_vision(path: Path) -> None:
 
 @folder("fuyu")
 def save_fuyu(path: Path) -> None:
-    """No chat template. The processor itself writes the placeholder ahead of the text, the BOS
-    behind the picture, and the beginning of the answer (a byte) behind the prompt."""
+    """No chat template. The processor itself writes the placeholder before the text, the BOS
+    after the picture, and the beginning of the answer (a byte) after the prompt."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    # Unigram, where the placeholder is an ordinary piece, behind a space.
+    # Unigram, where the placeholder is an ordinary piece, after a space.
     texts = [*_pieces(("|ENDOFTEXT|", "<s>", "<unk>")), "|SPEAKER|", "|NEWLINE|"]
     core = Tokenizer(
         models.Unigram(

@@ -19,7 +19,7 @@ QWEN_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</th
 
 
 def around(core: Any, before: str = "", after: str = "") -> Any:
-    """The tokenizer, adding these special tokens ahead of a text and behind it."""
+    """The tokenizer, adding these special tokens before a text and after it."""
     from tokenizers import processors
 
     marks = [text for text in (before, after) if text]
@@ -39,7 +39,7 @@ def add_special(core: Any, specials: Iterable[str]) -> Any:
 
 
 def sentencepiece_core(specials: tuple[str, ...], *, space_ahead: bool, added: str = "") -> Any:
-    """SentencePiece's BPE as Llama 2 (with a space ahead of every text) and Gemma have it: bytes
+    """SentencePiece's BPE as Llama 2 (with a space before every text) and Gemma have it: bytes
     to fall back to; `specials` have the first ids, `added` (separated by spaces) the last."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
@@ -84,7 +84,7 @@ def unigram_core(specials: tuple[str, ...], unknown: str, behind: Iterable[str] 
 
 
 def t5_core() -> Any:
-    """T5's own: </s> behind every text, and 100 sentinels at the end of the vocabulary."""
+    """T5's own: </s> after every text, and 100 sentinels at the end of the vocabulary."""
     sentinels = [f"<extra_id_{number}>" for number in reversed(range(100))]
     return around(unigram_core(("<pad>", "</s>", "<unk>"), "<unk>", sentinels), after="</s>")
 
@@ -140,7 +140,7 @@ def _ids(core: Any, **tokens: str) -> dict[str, int]:
 
 @folder("gpt2")
 def save_gpt2(path: Path) -> None:
-    """A base model as of 2019: the tokenizer's settings name no class, nothing is put ahead of a
+    """A base model as of 2019: the tokenizer's settings name no class, nothing is put before a
     text, and one token is BOS and EOS."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -201,7 +201,7 @@ def save_llama(path: Path) -> None:
 
 @folder("llama-base")
 def save_llama_base(path: Path) -> None:
-    """Llama 2: a base model with SentencePiece's BPE, and a space ahead of every text."""
+    """Llama 2: a base model with SentencePiece's BPE, and a space before every text."""
     core = around(sentencepiece_core(LLAMA_SPECIALS, space_ahead=True), "<s>")
     _save_tiny("llama", path, core, pad_token_id=None, **_ids(core, bos="<s>", eos="</s>"))
     special = {"__type": "AddedToken", "lstrip": False, "normalized": False, "rstrip": False}
