@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.widgets.strips import changed_regions
+from tui.widgets.strips import redraw_changes
 
 
 class ChoiceList(OptionList, can_focus=False):
@@ -43,14 +43,14 @@ class ChoiceList(OptionList, can_focus=False):
         if self.scroll_offset.y != top:
             self.refresh()
         else:
-            self._draw_changes(before)
+            redraw_changes(self, before, self._picture())
 
     def move(self, highlighted: int) -> None:
         """Move the cursor."""
         before, top = self._picture(), self.scroll_offset.y
         self.highlighted = highlighted
         if self.scroll_offset.y == top:
-            self._draw_changes(before)
+            redraw_changes(self, before, self._picture())
 
     def refresh(
         self,
@@ -66,10 +66,6 @@ class ChoiceList(OptionList, can_focus=False):
 
     def _picture(self) -> list[Strip]:
         return [self.render_line(y) for y in range(self.size.height)]
-
-    def _draw_changes(self, before: Sequence[Strip]) -> None:
-        if regions := changed_regions(before, self._picture()):
-            self.refresh(*regions)
 
     def on_mouse_move(self, event: MouseMove) -> None:
         """Ignore the mouse's movement: a hover highlight would redraw every line that it

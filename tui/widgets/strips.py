@@ -10,6 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
+from textual.widget import Widget
 
 Cell = tuple[str, Style | None]
 
@@ -60,6 +61,15 @@ def changed_regions(old: Sequence[Strip], new: Sequence[Strip]) -> list[Region]:
     return [
         Region(span[0], y, span[1] - span[0], 1) for y, span in enumerate(spans) if span is not None
     ]
+
+
+def redraw_changes(widget: Widget, old: Sequence[Strip], new: Sequence[Strip]) -> None:
+    """Redraw what differs between two renderings of a widget: all of it after a change of
+    height."""
+    if len(old) != len(new):
+        widget.refresh()
+    elif regions := changed_regions(old, new):
+        widget.refresh(*regions)
 
 
 def _cells(strip: Strip) -> list[Cell]:

@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from tui.state.run_view import RunView
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
-from tui.widgets.strips import changed_regions, strip_of
+from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
 
@@ -43,11 +43,7 @@ class Detail(Widget):
         self._run, self._row = run, row
         self._deepen()
         before, self._strips = self._strips, self._draw()
-        if len(before) != len(self._strips):
-            self.refresh()
-            return
-        if regions := changed_regions(before, self._strips):
-            self.refresh(*regions)
+        redraw_changes(self, before, self._strips)
 
     def _deepen(self) -> None:
         """Request more of a row's tokens if more fit than the run holds, and as many of the row

@@ -24,7 +24,7 @@ from tui.state.run_view import RunView
 from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
-from tui.widgets.strips import changed_regions, strip_of
+from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
 
@@ -254,11 +254,7 @@ class Legend(Widget):
         self._entries = list(zip(curves, styles, letters, strict=True))
         self._row, self._measure, self._more, self._faint = row, measure, more, faint
         before, self._strips = self._strips, self._draw()
-        if len(before) != len(self._strips):
-            self.refresh()
-            return
-        if regions := changed_regions(before, self._strips):
-            self.refresh(*regions)
+        redraw_changes(self, before, self._strips)
 
     def on_resize(self) -> None:
         """Draw as many lines as fit."""
