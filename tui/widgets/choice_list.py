@@ -52,6 +52,15 @@ class ChoiceList(OptionList, can_focus=False):
         if self.scroll_offset.y == top:
             redraw_changes(self, before, self._picture())
 
+    def step(self, step: int) -> None:
+        """Move the cursor by that many options that can be chosen, at most to the first or last."""
+        places = [index for index, option in enumerate(self.options) if not option.disabled]
+        if not places:
+            return
+        here = self.highlighted
+        place = places.index(here) if here in places else -1 if step > 0 else len(places)
+        self.move(places[min(max(place + step, 0), len(places) - 1)])
+
     def refresh(
         self,
         *regions: Region,

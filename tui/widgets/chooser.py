@@ -123,13 +123,7 @@ class Chooser(ModalScreen[str | None]):
     def action_move(self, step: int) -> None:
         """Move the highlight while the line keeps the focus."""
         self._list_typed()
-        takeable = self._takeable
-        if not takeable:
-            return
-        choices = self.query_one(ChoiceList)
-        here = choices.highlighted
-        place = takeable.index(here) if here in takeable else -1 if step > 0 else len(takeable)
-        choices.move(takeable[min(max(place + step, 0), len(takeable) - 1)])
+        self.query_one(ChoiceList).step(step)
 
     @on(Input.Changed)
     def _typed_more(self) -> None:
@@ -144,10 +138,6 @@ class Chooser(ModalScreen[str | None]):
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
         self.take(self._value(event.option_index))
-
-    @property
-    def _takeable(self) -> list[int]:
-        return [index for index, choice in enumerate(self._shown) if choice is not None]
 
     def _list_typed(self) -> None:
         """Filter by the typed text; keys may arrive before the message that reports it."""
@@ -178,7 +168,7 @@ class Chooser(ModalScreen[str | None]):
             self._shown.append(choice if choice.value else None)
             options.append(Option(self._line(choice, width), disabled=not choice.value))
         named = before or (typed if typed in known else "")
-        takeable = self._takeable
+        takeable = [index for index, choice in enumerate(self._shown) if choice is not None]
         same = [index for index in takeable if self._value(index) == named]
         choices.put(options, (same or takeable or [None])[0])  # type: ignore[list-item]
 

@@ -144,14 +144,8 @@ class FileDialog(ModalScreen[str | None]):
 
     def action_move(self, step: int) -> None:
         """Move the highlight while the line keeps the focus."""
-        choices = self.query_one(ChoiceList)
         self._list(self.query_one(Input).value)
-        places = [index for index, path in enumerate(self._lines) if path is not None]
-        if not places:
-            return
-        here = choices.highlighted
-        place = places.index(here) + step if here in places else 0 if step > 0 else len(places) - 1
-        choices.move(places[min(max(place, 0), len(places) - 1)])
+        self.query_one(ChoiceList).step(step)
 
     def action_complete(self) -> None:
         """Put the highlighted entry into the line, or else the common prefix of all entries."""

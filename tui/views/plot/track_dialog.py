@@ -129,11 +129,8 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
 
     def action_move(self, step: int) -> None:
         """Move the highlight while the line keeps the focus."""
-        choices = self.query_one(ChoiceList)
         if self._entries:
-            here = choices.highlighted
-            place = 0 if here is None else here + step
-            choices.move(min(max(place, 0), len(self._entries) - 1))
+            self.query_one(ChoiceList).step(step)
             self._moved = True
 
     def action_mark(self) -> None:
