@@ -12,6 +12,7 @@ from tui.state.presets import read_presets
 from tui.views.prompt.prompt_menu import PromptMenu
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.chooser import Choice, Chooser
+from tui.widgets.later import draw_later
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
@@ -182,3 +183,16 @@ async def test_the_prompt_menu_groups_presets_and_offers_what_was_asked() -> Non
         assert "Is it [bold]?\\x1b[31m" in stage.text
         await stage.press(*"coco", "space", *"person", "enter")
         assert stage.app.results == ["What is the person doing?:"]
+
+
+@in_loop
+async def test_what_is_removed_draws_nothing_more() -> None:
+    async with on_stage(fruit()) as stage:
+        choices = stage.app.screen.query_one(ChoiceList)
+        drawn: list[str] = []
+        draw_later(choices, lambda: drawn.append("shown"))
+        await stage.until(lambda: drawn)
+        choices.remove()
+        draw_later(choices, lambda: drawn.append("removed"))
+        await stage.until(lambda: not stage.app.screen.query(ChoiceList))
+        assert drawn == ["shown"]

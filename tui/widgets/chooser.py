@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
+from tui.widgets.later import draw_later
 
 _MOST_SHOWN = 500
 _LEAST_DETAIL = 12
@@ -97,7 +98,7 @@ class Chooser(ModalScreen[str | None]):
 
     def on_resize(self) -> None:
         """List the choices again, since details are aligned at the right edge."""
-        self.call_after_refresh(self._list)
+        draw_later(self, self._list)
 
     def put(self, choices: Iterable[Choice]) -> None:
         """Replace the choices, keeping the typed text and the highlight."""

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from engine.records import Comparison
 from tui.state.run_view import RunView
 from tui.text.show import display_text
+from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
     from tui.widgets.plot_canvas import Plot
@@ -58,11 +59,11 @@ class DivergencePlot(Horizontal):
 
             self._plot = Plot(ascii_only=self._ascii)
             self.mount(self._plot, before=0)
-        self.call_after_refresh(self._draw)
+        draw_later(self, self._draw)
 
     def on_resize(self) -> None:
         """Draw the plot again, as wide as possible."""
-        self.call_after_refresh(self._draw)
+        draw_later(self, self._draw)
 
     def _draw(self) -> None:
         plot = self._plot

@@ -20,6 +20,7 @@ from tui.views.compare.pair_columns import PairColumns, plan_pair
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.later import draw_later
 from tui.widgets.row_list import RowList, place_text
 from tui.widgets.styles import Segments, Styles
 
@@ -132,7 +133,7 @@ class PairScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Put the cursor on the first row in which the runs differ."""
-        self.call_after_refresh(self._begin)
+        draw_later(self, self._begin)
 
     def on_row_list_place_changed(self) -> None:
         """Show in the title which rows are visible."""

@@ -20,6 +20,7 @@ from engine.records import Picture
 from tui.text.show import plain_line
 from tui.widgets.captions import put_title
 from tui.widgets.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
+from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -115,7 +116,7 @@ class PictureView(ModalScreen[None]):
 
     def on_resize(self) -> None:
         """Fit the new size."""
-        self.call_after_refresh(self._draw)
+        draw_later(self, self._draw)
 
     def action_zoom(self, step: int) -> None:
         """Zoom in or out."""

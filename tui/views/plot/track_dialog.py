@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 from engine.events import Event, Spelling, SpellingsFound
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
+from tui.widgets.later import draw_later
 
 _REST_SECONDS = 0.15
 _TOKEN = 24
@@ -95,7 +96,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
 
     def on_resize(self) -> None:
         """Fit the list to the new size."""
-        self.call_after_refresh(self._list)
+        draw_later(self, self._list)
 
     def hear(self, events: Sequence[Event]) -> None:
         """Show the tokens that can spell a word."""

@@ -20,6 +20,7 @@ from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Choice, Chooser
+from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
     from engine.sweeps.findings import Findings
@@ -104,7 +105,7 @@ class SweepView(ModalScreen[bool]):
 
     def on_resize(self) -> None:
         """Show the results again, since the columns depend on the width."""
-        self.call_after_refresh(self._show)
+        draw_later(self, self._show)
 
     def _show(self) -> None:
         width = self.query_one(Static).size.width
