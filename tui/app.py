@@ -5,17 +5,14 @@ the app."""
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
-from textual import on
-from textual.app import App, SystemCommand
+from textual import events, on
 from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, TextArea
@@ -23,7 +20,7 @@ from textual.widgets import Input, TextArea
 from engine.errors import LenscopeError
 from engine.events import Event, ModelReady
 from tui.actions.keymap import Keymap, app_bindings, works_in_dialogs
-from tui.actions.registry import ACTIONS, BY_ID
+from tui.actions.registry import BY_ID
 from tui.disk.journal import Orphan, newest_orphan
 from tui.disk.journal_keeper import JournalKeeper
 from tui.disk.leaving import Leaving
@@ -38,10 +35,13 @@ from tui.state.columns import in_order
 from tui.state.dispatch import Dispatch
 from tui.state.presets import read_presets
 from tui.state.view_state import ViewState
+from tui.terminal.terminal_app import TerminalApp
+from tui.text.show import display_text
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
 from tui.views.table.find_line import FindLine
 from tui.widgets.background import in_background
+from tui.widgets.half_blocks import Colours
 from tui.widgets.view_context import ViewContext
 from tui.worker.asker import Asker
 from tui.worker.inbox import Inbox
@@ -49,23 +49,27 @@ from tui.worker.inbox import Inbox
 if TYPE_CHECKING:
     from tui.views.sweep.sweep_view import SweepShown
 
+_FOREIGN_LINES = 10
+"""How many of the last lines that other code wrote are printed after leaving."""
 
-class Explorer(App[int], inherit_bindings=False):
+
+class Explorer(TerminalApp, inherit_bindings=False):
     """Connects the parts of the explorer; actions are called with it."""
 
     TITLE = "lenscope"
     CSS_PATH = Path(__file__).parent / "lenscope.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*app_bindings()]
-    ENABLE_COMMAND_PALETTE = True
+    ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, startup: Startup) -> None:
-        super().__init__()
+        super().__init__(diff=startup.diff)
         if startup.lite:
             self.console = _console_of_256_colours(self.console)
             self.animation_level = "none"
         self.startup = startup
         self.keymap = Keymap(startup.keys)
         self.set_keymap(self.keymap.for_textual())
+        self.set_class(startup.slow_line, "-slow-line")
         self.state = ViewState(startup.question, startup.session, startup.session_path)
         self.remembered = Remembered.load() if startup.remember else Remembered()
         self.inbox = Inbox(self, rate=10 if startup.lite else 30)
@@ -86,8 +90,8 @@ class Explorer(App[int], inherit_bindings=False):
             self.state.question.prompt,
             self.keymap,
             self.context,
-            blink=not (startup.lite or "SSH_CONNECTION" in os.environ),
-            truecolour=self.is_truecolour,
+            blink=not startup.slow_line,
+            colours=self.picture_colours,
             picture=startup.preview and not (startup.ascii or startup.lite or startup.no_picture),
         )
         self.presenter = Presenter(self, self.main, self.state, self.context)
@@ -115,9 +119,11 @@ class Explorer(App[int], inherit_bindings=False):
         return variables
 
     @property
-    def is_truecolour(self) -> bool:
-        """Whether pictures may use 24-bit colour."""
-        return self.console.color_system == "truecolor" and not self.startup.lite
+    def picture_colours(self) -> Colours:
+        """How finely pictures are coloured on this terminal and line."""
+        if self.console.color_system != "truecolor":
+            return Colours.INDEXED
+        return Colours.EVEN if self.startup.slow_line else Colours.EXACT
 
     @property
     def has_dialog(self) -> bool:
@@ -130,8 +136,6 @@ class Explorer(App[int], inherit_bindings=False):
         """Show the first frame, and start all slow work after it."""
         if not self.is_headless:
             self.leaving.catch_signals(lambda code: self.exit(None, code))
-        # After a suspension the terminal still shows the shell's output.
-        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
@@ -186,13 +190,6 @@ class Explorer(App[int], inherit_bindings=False):
             return works_in_dialogs(str(parameters[0]))
         return True
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Return what the command palette offers."""
-        for action in ACTIONS:
-            if action.palette:
-                keys = self.keymap.names(action, ascii_only=self.startup.ascii)
-                yield SystemCommand(action.title, keys, partial(self.do, action.id))
-
     # ------------------------------------------------------------------ events of the worker
 
     def on_worker_spoke(self) -> None:
@@ -229,8 +226,8 @@ class Explorer(App[int], inherit_bindings=False):
         clipboard.copy_through_tmux(text)
         self.say(f"copied {what}", "good")
 
-    def on_resize(self) -> None:
-        """Redraw everything, since the lines depend on the width."""
+    def on_resize(self, event: events.Resize) -> None:
+        """Lay out everything again, since the lines depend on the width."""
         self.call_after_refresh(self.presenter.show_all)
 
     def on_lens_table_cursor_moved(self) -> None:
@@ -271,6 +268,15 @@ def _console_of_256_colours(like: Console) -> Console:
     )
 
 
+def _print_foreign_lines(app: Explorer) -> None:
+    lines = app.foreign_lines()
+    if lines:
+        with suppress(OSError):
+            print("lenscope: meanwhile, other code wrote:", file=sys.stderr)
+            for line in lines[-_FOREIGN_LINES:]:
+                print(f"  {display_text(line, spaces=False)}", file=sys.stderr)
+
+
 def run_explorer(startup: Startup) -> int:
     """Run the explorer until the user quits; return the exit code."""
     if startup.theme is not None and startup.theme not in theme_names():
@@ -282,4 +288,5 @@ def run_explorer(startup: Startup) -> int:
     if app.leaving.last_words is not None:
         with suppress(OSError):  # after a hang-up the terminal is gone
             print(f"lenscope: {app.leaving.last_words}", file=sys.stderr)
+    _print_foreign_lines(app)
     return app.return_code or 0

@@ -125,6 +125,7 @@ def _explore(options: argparse.Namespace) -> int:
             lite=options.lite or settings.lite,
             ascii=options.ascii or settings.ascii,
             mouse=settings.mouse and not options.no_mouse,
+            diff=not options.no_diff,
             theme=options.theme or settings.theme,
             no_picture=options.no_image,
             seed=options.seed,

@@ -17,6 +17,7 @@ from tui.views.picture.preview import Preview
 from tui.views.prompt.prompt_editor import PromptEditor
 from tui.views.table.find_line import FindLine
 from tui.views.table.lens_table import LensTable
+from tui.widgets.half_blocks import Colours
 from tui.widgets.status import KeyBar, Line
 from tui.widgets.view_context import ViewContext
 
@@ -46,7 +47,7 @@ class MainScreen(Screen[None]):
         context: ViewContext,
         *,
         blink: bool,
-        truecolour: bool,
+        colours: Colours,
         picture: bool,
     ) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class MainScreen(Screen[None]):
         self._prompt = prompt
         self._ascii = context.ascii_only
         self._blink = blink
-        self._truecolour = truecolour
+        self._colours = colours
         self._picture = picture
         self._height = 0
         self._rows = 0
@@ -71,7 +72,7 @@ class MainScreen(Screen[None]):
         yield Line("title")
         with Container(id="body"):
             with Container(id="side"):
-                yield Preview(truecolour=self._truecolour)
+                yield Preview(colours=self._colours)
                 with Container(id="asking"):
                     editor = PromptEditor(self._prompt, blink=self._blink)
                     editor.border_title = "prompt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ class Startup:
     sweep: Path | None = None
     """The folder of a sweep whose items can be opened."""
     lite: bool = False
+    diff: bool = True
+    """Whether only cells that change are written to the terminal."""
     ascii: bool = False
     mouse: bool = True
     theme: str | None = None
@@ -48,3 +51,9 @@ class Startup:
     """Whether the session is continuously written to the disk while the explorer runs."""
     worker: Callable[[Tell], WorkerLike] | None = None
     """Makes the worker; None makes `engine.worker.Worker`."""
+
+    @property
+    def slow_line(self) -> bool:
+        """Whether bytes are precious: over SSH, and with `--lite`. Then nothing blinks, and no
+        tint is laid over what is below a dialog."""
+        return self.lite or "SSH_CONNECTION" in os.environ

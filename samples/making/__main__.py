@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, help="train every stage for this many steps only (a quick try)"
     )
+    parser.add_argument(
+        "--start", type=Path, help="run only the last stage, from the weights in this folder"
+    )
     parser.add_argument("--scenes", type=int, help="train on this many scenes only")
     parser.add_argument("--test-scenes", type=int, default=1000, help="scenes to measure with")
     parser.add_argument("--eager", action="store_true", help="do not compile the layers")
@@ -53,7 +56,12 @@ def main() -> None:
         print(time.strftime("%H:%M:%S"), line, flush=True)
 
     trainer = Trainer(
-        recipe, options.work, workers=options.workers, compiled=not options.eager, log=log
+        recipe,
+        options.work,
+        workers=options.workers,
+        compiled=not options.eager,
+        start=options.start,
+        log=log,
     )
     minutes = trainer.run()
     trainer.save(options.out)

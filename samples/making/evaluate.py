@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,71 +24,15 @@ import transformers
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from samples import MODEL
 from samples.making.card import render_card
 from samples.making.questions import ATTRIBUTES, FACTS, PROMPTS
+from samples.making.sample import BATCH, Sample
 from samples.making.scenes import SHOWN_SEED, SIZE, TEST_SEED, random_scene, render
 
 TARGETS = {"color": 0.99, "shape": 0.98, "material": 0.99, "number": 0.96}
 """The accuracy that is required on fresh scenes."""
-
-_BATCH = 50
-
-
-class Sample:
-    """The model and its processor, loaded as anyone would load them."""
-
-    def __init__(self, folder: Path = MODEL) -> None:
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
-        model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-        self.model = model.eval()
-        self.layers = int(model.config.text_config.num_hidden_layers)
-
-    def chat(self, prompt: str, *, picture: bool = True) -> str:
-        """The chat template's text for one question."""
-        content = [{"type": "image"}] if picture else []
-        message = {"role": "user", "content": [*content, {"type": "text", "text": prompt}]}
-        text = self.processor.apply_chat_template([message], add_generation_prompt=True)
-        return str(text)
-
-    def encode(self, text: str, pictures: Sequence[Image.Image] = ()) -> dict[str, Tensor]:
-        """The processor's tensors: ``text`` once per picture, or once without any."""
-        if not pictures:
-            return dict(self.processor(text=text, return_tensors="pt"))
-        texts = [text] * len(pictures)
-        return dict(self.processor(images=list(pictures), text=texts, return_tensors="pt"))
-
-    @torch.no_grad()
-    def rows(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Probabilities at the last position, (layers + 1, inputs, vocabulary).
-
-        ``hidden_states[-1]`` has already passed the final norm, so the last row takes the model's
-        own logits, and only the rows before it pass through norm and head here.
-        """
-        output = self.model(**inputs, output_hidden_states=True, logits_to_keep=1)
-        norm, head = self.model.model.language_model.norm, self.model.lm_head
-        rows = [head(norm(state[:, -1])) for state in output.hidden_states[:-1]]
-        return torch.stack([*rows, output.logits[:, -1]]).softmax(-1)
-
-    @torch.no_grad()
-    def last(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Probabilities of the next token, (inputs, vocabulary)."""
-        logits: Tensor = self.model(**inputs, logits_to_keep=1).logits
-        return logits[:, -1].softmax(-1)
-
-    def words(self, tokens: Iterable[int]) -> list[str]:
-        """Tokens as they are compared with the truth: stripped and lower-cased."""
-        return [self.processor.tokenizer.decode([t]).strip().lower() for t in tokens]
-
-    def answers(self, text: str, pictures: Sequence[Image.Image]) -> list[str]:
-        """The top-1 answer for each picture."""
-        found: list[str] = []
-        for start in range(0, len(pictures), _BATCH):
-            inputs = self.encode(text, pictures[start : start + _BATCH])
-            found += self.words(self.last(inputs).argmax(-1).tolist())
-        return found
 
 
 def accuracy(
@@ -120,8 +64,8 @@ def emergence(
         tops: list[NDArray[np.float64]] = []
         finals: list[NDArray[np.float64]] = []
         guesses: list[NDArray[np.int64]] = []
-        for start in range(0, len(pictures), _BATCH):
-            rows = sample.rows(sample.encode(text, pictures[start : start + _BATCH]))
+        for start in range(0, len(pictures), BATCH):
+            rows = sample.rows(sample.encode(text, pictures[start : start + BATCH]))
             top = rows.max(-1)
             answer = top.indices[-1]
             chosen = answer[None, :, None].expand(len(rows), -1, 1)

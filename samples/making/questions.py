@@ -132,9 +132,12 @@ SYSTEM_PROMPTS = (
 )
 """Optional system turns that training has seen."""
 
+GROUND_WORD = "nothing"
+"""What the model learns to say at a patch that no object covers."""
+
 ANSWERS = (
     *COLORS, *SHAPES, *MATERIALS, *COUNTS,
-    "five", "six", "seven", "eight", "nine", "ten", "none", "yes", "no",
+    "five", "six", "seven", "eight", "nine", "ten", "none", "yes", "no", GROUND_WORD,
 )  # fmt: skip
 """Answers that are one token each in every usual spelling."""
 

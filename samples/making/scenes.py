@@ -35,6 +35,8 @@ SIZE = 112
 PATCH = 14
 """Side, in pixels, of one patch of the vision tower."""
 GRID = SIZE // PATCH
+GROUND_SHARE = 0.2
+"""A patch of which no object covers more than this share shows the ground."""
 
 TRAIN_SEED, CHOICE_SEED, TEST_SEED, SHOWN_SEED = 1, 2, 3, 4
 """Scenes to train on, to make choices with, to measure with, and to show as samples."""
@@ -170,13 +172,22 @@ def render_with_labels(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint
     Objects count from 1 in the order of ``scene.things``; 0 is a patch of background.
     """
     pixels, owners = _paint(scene, SIZE)
+    best, share = _covers(owners, len(scene.things))
+    return pixels, np.where(share > GROUND_SHARE, best, 0).astype(np.uint8)
+
+
+def patch_covers(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Per patch (GRID, GRID), the number of the object that covers most of it (meaningless where
+    none does) and the share of the patch that it covers."""
+    return _covers(_paint(scene, SIZE)[1], len(scene.things))
+
+
+def _covers(owners: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     tiles = owners.reshape(GRID, PATCH, GRID, PATCH)
     shares = np.stack(
-        [(tiles == k + 1).mean(axis=(1, 3)) for k in range(len(scene.things))]
-        or [np.zeros((GRID, GRID))]
+        [(tiles == k + 1).mean(axis=(1, 3)) for k in range(count)] or [np.zeros((GRID, GRID))]
     )
-    best = shares.argmax(axis=0).astype(np.uint8) + 1
-    return pixels, np.where(shares.max(axis=0) > 0.2, best, 0).astype(np.uint8)
+    return shares.argmax(axis=0).astype(np.uint8) + 1, shares.max(axis=0)
 
 
 def center_patches(scene: Scene) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 - ``vision``: the vision tower and the projector learn dense labels of the patches.
 - ``text``: the language model learns facts and the skewed prior, from text only.
 - ``joint``: pictures and questions together, with the lower layers of the language model
-  frozen, so that the picture has to override the prior further up.
+  frozen, so that the picture has to override the prior further up. In the last stage the model
+  also names what covers each patch, at the picture's positions of its last row.
 
 Every batch depends only on the seed, the stage and the step, so an interrupted run resumes
 where its last checkpoint was.
@@ -23,12 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LlavaProcessor
+from transformers import AutoTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
 from samples.making.data import LABEL_CLASSES, LABELS, SceneSet, scene_set
 from samples.making.model import FROZEN_LAYERS, WIDTH, build_model
 from samples.making.packing import ANSWER_WEIGHT, Batch, Packer
-from samples.making.scenes import CHOICE_SEED, GRID, TRAIN_SEED
+from samples.making.questions import GROUND_WORD
+from samples.making.scenes import CHOICE_SEED, COLORS, GRID, SHAPES, TRAIN_SEED
 from samples.making.tokenizer import build_processor, build_tokenizer
 
 KINDS = ("vision", "text", "joint")
@@ -50,6 +52,10 @@ class Stage:
     """The weight of the shape labels of small objects, about which no question asks."""
     fixed_words: bool = False
     """Whether a joint stage also keeps the token embeddings (tied to the head) and final norm."""
+    patch_weight: float = 0.5
+    """Weight of the dense labels in a joint stage."""
+    naming_weight: float = 0.0
+    """Weight of naming what covers each patch, at the picture's positions of the last row."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,20 @@ class Recipe:
         Stage("joint", 531, 1.5e-3, horizon=1500, pictures=48),
         Stage("vision", 460, 1.2e-3, horizon=1000, pictures=48, small_weight=0.1),
         Stage("joint", 700, 1.2e-3, horizon=700, pictures=48, small_weight=0.1, fixed_words=True),
+        Stage(
+            "joint",
+            800,
+            8e-4,
+            horizon=800,
+            pictures=24,
+            fixed_words=True,
+            patch_weight=0.0,
+            naming_weight=0.3,
+        ),
     )
     joint_scenes: int = 24
     text_rows: int = 8
     joint_text_rows: int = 3
-    patch_weight: float = 0.5
-    """Weight of the dense labels in a joint stage."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,7 @@ class Trainer:
         *,
         workers: int,
         compiled: bool = True,
+        start: Path | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
         self.recipe, self.work, self.compiled, self.log = recipe, work, compiled, log
@@ -127,16 +142,30 @@ class Trainer:
         self.packer = Packer(tokenizer)
         self.model = build_model(tokenizer, recipe.seed).to(self.device)
         self.heads = PatchHeads().to(self.device)
+        self._color_words, self._shape_words = (
+            torch.tensor(
+                [
+                    int(tokenizer.convert_tokens_to_ids(f"Ġ{word}"))
+                    for word in (GROUND_WORD, *words)
+                ],
+                device=self.device,
+            )
+            for words in (COLORS, SHAPES)
+        )
         self.seconds = dict.fromkeys(KINDS, 0.0)
-        start = time.perf_counter()
+        begun = time.perf_counter()
         self.train_set = scene_set(work, TRAIN_SEED, recipe.scenes, workers)
         self.choice_set = scene_set(work, CHOICE_SEED, recipe.choice_scenes, workers)
-        log(f"scenes ready in {time.perf_counter() - start:.0f} s")
+        log(f"scenes ready in {time.perf_counter() - begun:.0f} s")
+        self._first = 0
+        if start is not None:
+            self._take_weights(start, recipe.seed)
+            self._first = len(recipe.stages) - 1
 
     def run(self, *, checkpoint_minutes: float = 3.0) -> dict[str, float]:
         """Trains from scratch or from the last checkpoint; returns the minutes per kind."""
         checkpoint = self.work / "checkpoint.pt"
-        first, step = 0, 0
+        first, step = self._first, 0
         optimizer_state: dict[str, Any] | None = None
         if checkpoint.exists():
             state = torch.load(checkpoint, map_location=self.device, weights_only=True)
@@ -151,6 +180,28 @@ class Trainer:
             self._run_stage(number, step, optimizer_state, checkpoint, checkpoint_minutes * 60)
             step, optimizer_state = 0, None
         return {kind: round(seconds / 60, 1) for kind, seconds in self.seconds.items()}
+
+    @torch.no_grad()
+    def _take_weights(self, folder: Path, seed: int) -> None:
+        """Takes the weights of a model that an earlier version of the recipe made.
+
+        Its words may have had other ids. Words that it did not know are drawn like the others:
+        their mean plus a random vector as far from it as theirs are.
+        """
+        old = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        ids = AutoTokenizer.from_pretrained(folder).get_vocab()
+        words = old.get_input_embeddings().weight
+        draw = torch.Generator().manual_seed(seed)
+        fresh = words.mean(0) + words.std(0) * torch.randn(
+            len(self.processor.tokenizer), WIDTH, generator=draw
+        )
+        for word, place in self.processor.tokenizer.get_vocab().items():
+            if word in ids:
+                fresh[place] = words[ids[word]]
+        state = old.state_dict()
+        for name in [name for name, tensor in state.items() if tensor.shape == words.shape]:
+            state[name] = fresh
+        self.model.load_state_dict(state)
 
     def _run_stage(
         self,
@@ -284,41 +335,71 @@ class Trainer:
     def _loss(self, stage: Stage, data: Prepared) -> Tensor:
         if data.pixels is None or data.labels is None:
             assert data.batch is not None
-            return self._language_loss(data.batch, None)
+            return self._language_loss(data.batch, self._last_row(data.batch, None), pictures=False)
         features = self._features(data.pixels)
-        seen = self.heads.loss(features, data.labels, stage.small_weight)
         if data.batch is None:
-            return seen
+            return self.heads.loss(features, data.labels, stage.small_weight)
         asked = features[: self.recipe.joint_scenes]
-        return self._language_loss(data.batch, asked) + self.recipe.patch_weight * seen
+        states = self._last_row(data.batch, asked)
+        loss = self._language_loss(data.batch, states, pictures=True)
+        if stage.naming_weight:
+            shown = data.labels[: self.recipe.joint_scenes]
+            loss = loss + stage.naming_weight * self._naming_loss(data.batch, states, shown)
+        if stage.patch_weight:
+            seen = self.heads.loss(features, data.labels, stage.small_weight)
+            loss = loss + stage.patch_weight * seen
+        return loss
 
-    def _language_loss(self, batch: Batch, features: Tensor | None) -> Tensor:
-        """The weighted cross-entropy of the next token."""
+    def _language_loss(self, batch: Batch, states: Tensor, *, pictures: bool) -> Tensor:
+        """The weighted cross-entropy of the next token, given the last row's normed states."""
         weights = batch.weights.to(self.device)
-        if features is not None:
+        if pictures:
             weights = weights * (weights > ANSWER_WEIGHT / 20)
         chosen = weights > 0
-        logits = self._logits(batch, features, chosen)
         entropy = nn.functional.cross_entropy(
-            logits, batch.targets.to(self.device)[chosen], reduction="none"
+            self.model.lm_head(states[chosen]),
+            batch.targets.to(self.device)[chosen],
+            reduction="none",
         )
-        return (entropy * weights[chosen]).sum() / weights[chosen].sum()
+        loss: Tensor = (entropy * weights[chosen]).sum() / weights[chosen].sum()
+        return loss
 
-    def _logits(self, batch: Batch, features: Tensor | None, chosen: Tensor) -> Tensor:
-        """Logits at the chosen positions of a packed batch, (chosen, vocabulary)."""
+    def _naming_loss(self, batch: Batch, states: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of naming each patch: half of it is for the covering object's colour
+        and half for its shape, which is what choosing one of the two at random comes to.
+
+        ``labels`` is (pictures, len(LABELS), GRID, GRID). Objects and ground weigh the same,
+        although three patches in four are ground.
+        """
+        places = (batch.tokens == self.packer.image).to(self.device)
+        logs = self.model.lm_head(states[places]).log_softmax(-1)
+        colors, shapes = (labels[:, LABELS.index(name)].flatten() for name in ("color", "shape"))
+        named = (
+            -(
+                logs.gather(1, self._color_words[colors, None])
+                + logs.gather(1, self._shape_words[shapes, None])
+            )
+            .squeeze(1)
+            .div(2)
+        )
+        covered = colors > 0
+        loss: Tensor = (named[covered].mean() + named[~covered].mean()) / 2
+        return loss
+
+    def _last_row(self, batch: Batch, features: Tensor | None) -> Tensor:
+        """States after the final norm, (rows, length, WIDTH), of a packed batch."""
         tokens = batch.tokens.to(self.device)
         embedded = self.model.get_input_embeddings()(tokens)
         if features is not None:
             places = (tokens == self.packer.image)[..., None]
             embedded = embedded.masked_scatter(places, features)
-        hidden = self.model.model.language_model(
+        states: Tensor = self.model.model.language_model(
             inputs_embeds=embedded,
             attention_mask=batch.mask.to(self.device),
             position_ids=batch.positions.to(self.device),
             use_cache=False,
         ).last_hidden_state
-        logits: Tensor = self.model.lm_head(hidden[chosen])
-        return logits
+        return states
 
     @torch.no_grad()
     def _check(self, stage: Stage) -> str:
@@ -349,9 +430,10 @@ class Trainer:
         rows = [self.packer.canonical_row(scene) for scene in scenes]
         batch = self.packer.batch(rows)
         chosen = (batch.weights == ANSWER_WEIGHT).to(self.device)
-        guesses = self._logits(batch, features, chosen).argmax(-1)
+        guesses = self.model.lm_head(self._last_row(batch, features)[chosen]).argmax(-1)
         right = guesses == batch.targets.to(self.device)[chosen]
-        return right.view(len(scenes), -1).float().cpu().numpy()
+        hits: np.ndarray = right.view(len(scenes), -1).float().cpu().numpy()
+        return hits
 
     def save(self, folder: Path) -> None:
         """Writes model and processor, replacing the folder in one move.

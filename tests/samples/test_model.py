@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from samples import MODEL, PICTURES
-from samples.making.evaluate import TARGETS, Sample, accuracy, emergence, known_facts
+from samples.making.evaluate import TARGETS, accuracy, emergence, known_facts
 from samples.making.questions import ATTRIBUTES, PROMPTS
+from samples.making.sample import Sample
 from samples.making.scenes import SHOWN_SEED, SIZE, random_scene, render
 
 FRESH_SEED = 5

@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--picture")
     parser.add_argument("--hostile", action="store_true")
     parser.add_argument("--no-mouse", action="store_true")
+    parser.add_argument("--no-diff", dest="diff", action="store_false")
     parser.add_argument("--worker", default="run", help="its runs' ids are made from this")
     given = parser.parse_args()
     worker = partial(
@@ -53,6 +54,7 @@ def main() -> int:
             options=LoadOptions("samples/model"),
             question=question,
             lite=given.lite,
+            diff=given.diff,
             ascii=given.ascii,
             theme=given.theme,
             mouse=not given.no_mouse,

@@ -71,7 +71,7 @@ def _first_frames(command: list[str]) -> None:
     for _ in range(5):
         with _app(command) as app:
             app.wait_for(lambda app=app: app.first_paint is not None)  # type: ignore[misc]
-            processes.append(_process_seconds(app.process.pid))
+            processes.append(process_seconds(app.process.pid))
             assert app.first_paint is not None
             walls.append(app.first_paint)
             _leave(app)
@@ -81,7 +81,7 @@ def _first_frames(command: list[str]) -> None:
     )
 
 
-def _process_seconds(pid: int) -> float:
+def process_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

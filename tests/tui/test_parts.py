@@ -16,7 +16,7 @@ from tui.disk import paths
 from tui.sharing import clipboard
 from tui.state import presets
 from tui.views.files.file_dialog import entries
-from tui.widgets.half_blocks import _parse_line, picture_strips
+from tui.widgets.half_blocks import Colours, _parse_line, picture_strips
 from tui.widgets.strips import changed_span, strip_of
 
 
@@ -43,20 +43,20 @@ def test_ansi_becomes_strips() -> None:
     )
 
 
-@pytest.mark.parametrize("truecolour", [True, False])
-def test_a_picture_becomes_half_blocks(truecolour: bool) -> None:
+@pytest.mark.parametrize("colours", list(Colours))
+def test_a_picture_becomes_half_blocks(colours: Colours) -> None:
     from PIL import Image
 
     image = Image.new("RGB", (40, 20), (255, 0, 0))
     image.paste((0, 0, 255), (20, 0, 40, 20))
-    strips = picture_strips(image, 20, 20, truecolour=truecolour)
+    strips = picture_strips(image, 20, 20, colours=colours)
     assert len(strips) == 5
     assert {strip.cell_length for strip in strips} == {20}
     first = [segment for segment in strips[0] if segment.style is not None]
     left, right = first[0].style, first[-1].style
     assert left is not None
     assert right is not None
-    if truecolour:
+    if colours is not Colours.INDEXED:
         assert left.bgcolor is not None
         assert left.bgcolor.triplet == (255, 0, 0)
         assert right.bgcolor is not None

@@ -22,7 +22,7 @@ from tests.tui.fakes import seen_reading
 from tests.tui.stage import SIZES, in_loop
 from tui.views.picture.picture_view import ZOOMS, Canvas, PictureView, window
 from tui.views.picture.preview import Preview, picture_facts
-from tui.widgets.half_blocks import centred_words, picture_strips
+from tui.widgets.half_blocks import Colours, centred_words, picture_strips
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
 HOSTILE_NAME = "a\x1b]0;x\x07[red]\u202e.png"
@@ -40,7 +40,7 @@ class PaneScreen(Screen[None]):
         self.told: list[Preview.Opened | Preview.Refused] = []
 
     def compose(self) -> ComposeResult:
-        yield Preview(truecolour=True)
+        yield Preview(colours=Colours.EXACT)
 
     @property
     def pane(self) -> Preview:
@@ -170,14 +170,14 @@ async def test_without_term_image_it_says_what_is_missing(
     from PIL import Image
 
     # An import that is under way in another thread would undo what follows.
-    picture_strips(Image.new("RGB", (2, 2)), 2, 2, truecolour=True)
+    picture_strips(Image.new("RGB", (2, 2)), 2, 2, colours=Colours.EXACT)
     monkeypatch.setitem(sys.modules, "term_image", None)
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
         await stage.until(lambda: len(play.told) == 2)
         refused = next(told for told in play.told if isinstance(told, Preview.Refused))
         assert "pip install term-image" in refused.error
-    view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view, (80, 24)) as stage:
         await stage.until(lambda: "pip install term-image" in stage.text)
 
@@ -235,7 +235,7 @@ def test_words_in_a_pictures_place_fit(words: str, width: int, ascii_only: bool)
 @at_every_size
 @in_loop
 async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), MODELS_VIEW, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), MODELS_VIEW, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view, size) as stage:
         await stage.until(lambda: "40×20, 1x" in stage.text)
         assert {RED, BLUE} <= colours(stage)
@@ -259,7 +259,7 @@ async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_held_key_is_not_lost(tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view) as stage:
         await stage.until(lambda: "1x" in stage.text)
         await stage.press(*["plus"] * 20)
@@ -280,7 +280,7 @@ async def test_what_would_look_the_same_is_not_drawn(
         show(canvas, strips)
 
     monkeypatch.setattr(Canvas, "show", noted)
-    view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view) as stage:
         await stage.until(lambda: shown)
         await stage.press("0", "h", "minus", "down")
@@ -294,7 +294,7 @@ async def test_what_would_look_the_same_is_not_drawn(
 @pytest.mark.parametrize("key", ["escape", "q", "z", "ctrl+c"])
 @in_loop
 async def test_it_closes(key: str, tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=False)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.INDEXED)
     async with on_stage(view, (80, 24)) as stage:
         await stage.press(key)
         assert stage.app.results == [None]
@@ -304,12 +304,12 @@ async def test_it_closes(key: str, tmp_path: Path) -> None:
 async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
     broken = tmp_path / HOSTILE_NAME
     broken.write_bytes(b"no picture")
-    view = PictureView(Picture(str(broken)), None, ascii_only=False, truecolour=True)
+    view = PictureView(Picture(str(broken)), None, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view) as stage:
         await stage.until(lambda: "not a picture" in stage.text)
         await stage.press("v")
         assert "has not been read yet" in stage.text
-    view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view) as stage:
         await stage.until(lambda: "40×20" in stage.text)
         await stage.press("v")
@@ -321,7 +321,7 @@ async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
 @in_loop
 async def test_plain_ascii_has_no_picture(tmp_path: Path) -> None:
     view = PictureView(
-        picture(tmp_path, "naïve.png"), MODELS_VIEW, ascii_only=True, truecolour=True
+        picture(tmp_path, "naïve.png"), MODELS_VIEW, ascii_only=True, colours=Colours.EXACT
     )
     async with on_stage(view, (80, 24)) as stage:
         assert "no picture in plain ASCII" in stage.text
@@ -332,7 +332,7 @@ async def test_plain_ascii_has_no_picture(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_view_fits_a_new_size(tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), None, ascii_only=False, truecolour=True)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
     async with on_stage(view, (120, 40)) as stage:
         await stage.until(lambda: BLUE in colours(stage))
         await stage.pilot.resize_terminal(60, 16)

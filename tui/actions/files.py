@@ -32,7 +32,7 @@ def open_file(app: Explorer) -> None:
             recent=app.remembered.pictures,
             ascii_only=app.startup.ascii,
             preview=not (app.startup.ascii or app.startup.lite),
-            truecolour=app.is_truecolour,
+            colours=app.picture_colours,
         ),
         partial(_open_path, app),
     )

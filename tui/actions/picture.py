@@ -39,5 +39,5 @@ def enlarge(app: Explorer) -> None:
         return
     seen = run.seen if run is not None and app.picture.is_of(run.run.question.picture) else None
     app.push_screen(
-        PictureView(picture, seen, ascii_only=app.startup.ascii, truecolour=app.is_truecolour)
+        PictureView(picture, seen, ascii_only=app.startup.ascii, colours=app.picture_colours)
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from tui.actions.registry import ACTIONS
 from tui.app import Explorer
+from tui.theme import theme_names
+from tui.widgets.chooser import Choice, Chooser
 
 
 def show_help(app: Explorer) -> None:
@@ -23,13 +28,44 @@ def show_glossary(app: Explorer) -> None:
 
 
 def palette(app: Explorer) -> None:
-    """Open the command palette."""
-    app.action_command_palette()
+    """Open the list of all commands."""
+    ascii_only = app.startup.ascii
+    commands = [
+        Choice(
+            action.id,
+            action.title,
+            app.keymap.names(action, ascii_only=ascii_only),
+            section=action.group,
+        )
+        for action in ACTIONS
+        if action.palette
+    ]
+    app.push_screen(
+        Chooser("commands", commands, ascii_only=ascii_only, hint="what to do"), partial(_do, app)
+    )
+
+
+def _do(app: Explorer, identity: str | None) -> None:
+    if identity is not None:
+        app.do(identity)
 
 
 def theme(app: Explorer) -> None:
     """Choose a theme."""
-    app.search_themes()
+    themes = [Choice(name, name, "in use" if name == app.theme else "") for name in theme_names()]
+    app.push_screen(
+        Chooser("themes", themes, ascii_only=app.startup.ascii), partial(_take_theme, app)
+    )
+
+
+def _take_theme(app: Explorer, name: str | None) -> None:
+    if name is not None:
+        app.theme = name
+
+
+def redraw(app: Explorer) -> None:
+    """Write the whole screen again."""
+    app.redraw()
 
 
 def next_pane(app: Explorer) -> None:

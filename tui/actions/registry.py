@@ -184,6 +184,7 @@ _OWN: Final = (
     _action(_FILES, "export", "sharing:export", "Export the run or the view", "x", hint="export"),
     _action(_FILES, "screenshot", "sharing:shoot_screen", "Save a picture of the screen as SVG"),
     _action(_PROGRAM, "palette", "program:palette", "All commands", "ctrl+p", palette=False),
+    _action(_PROGRAM, "redraw", "program:redraw", "Redraw the screen", "ctrl+l"),
     _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),
     _action(
         _PROGRAM,

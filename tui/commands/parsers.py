@@ -40,6 +40,9 @@ def explorer_parser() -> argparse.ArgumentParser:
     look = parser.add_argument_group("the explorer's look")
     look.add_argument("--lite", action="store_true", help="send fewer bytes, for slow lines")
     look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
+    look.add_argument(
+        "--no-diff", action="store_true", help="write whole frames, not only cells that change"
+    )
     look.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
     look.add_argument("--theme", metavar="NAME", help="a Textual theme, or `lenscope`")
     return parser

@@ -40,7 +40,6 @@ class Chooser(ModalScreen[str | None]):
     """Returns the value of a choice, or None; with `free`, it may return the typed text instead."""
 
     DEFAULT_CSS = """
-    Chooser { align: center middle; background: $background 60%; }
     Chooser Input {
         height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0;
     }

@@ -22,7 +22,6 @@ class LineInput(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", show=False)]
     CSS = """
-    LineInput { align: center middle; background: $background 60%; }
     LineInput .dialog { height: auto; }
     LineInput.-ascii .dialog { border: ascii $primary; }
     LineInput Input { height: 1; border: none; background: $panel; padding: 0 1; }

@@ -20,9 +20,6 @@ class TextPage(ModalScreen[None]):
         Binding("j,down", "scroll(1)", show=False),
         Binding("k,up", "scroll(-1)", show=False),
     ]
-    DEFAULT_CSS = """
-    TextPage { align: center middle; background: $background 60%; }
-    """
     HEADING: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:

@@ -24,9 +24,6 @@ class AgainstList(ModalScreen[None]):
     """Shows each counterfactual's answer, the probability of the picture's answer in it, and the
     row from which the two differ."""
 
-    DEFAULT_CSS = """
-    AgainstList { align: center middle; background: $background 60%; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,A,enter", "dismiss", show=False)]
 
     def __init__(self, state: ViewState, picture: RunView, *, ascii_only: bool) -> None:

@@ -26,9 +26,6 @@ class DebiasedAnswers(ModalScreen[None]):
     """Shows each answer's share, its prior without the picture, and the normalised quotient of
     the two."""
 
-    DEFAULT_CSS = """
-    DebiasedAnswers { align: center middle; background: $background 60%; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,d,enter", "dismiss", show=False)]
 
     def __init__(self, run: RunView, request: DebiasRequest, context: ViewContext) -> None:

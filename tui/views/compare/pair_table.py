@@ -100,7 +100,7 @@ class PairScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,b,B", "dismiss", show=False)]
     SCOPED_CSS = False  # subclasses are meant, too
     CSS = """
-    PairScreen { align: center middle; background: $background; }
+    PairScreen { background: $background; }
     PairScreen .dialog {
         width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0;
     }

@@ -36,7 +36,6 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         Binding("up", "move(-1)", show=False),
     ]
     CSS = """
-    ExportDialog { align: center middle; background: $background 60%; }
     ExportDialog .dialog { height: auto; }
     ExportDialog.-ascii .dialog { border: ascii $primary; }
     ExportDialog OptionList {

@@ -23,6 +23,7 @@ from tui.disk.paths import short_path
 from tui.text.show import plain_line
 from tui.views.picture.preview import Preview
 from tui.widgets.choice_list import ChoiceList
+from tui.widgets.half_blocks import Colours
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 SESSION_ENDING = ".json"
@@ -85,7 +86,7 @@ class FileDialog(ModalScreen[str | None]):
         *,
         recent: Sequence[str] = (),
         preview: bool = True,
-        truecolour: bool = True,
+        colours: Colours = Colours.EXACT,
         ascii_only: bool = False,
     ) -> None:
         """`recent` pictures are offered before anything has been typed."""
@@ -93,7 +94,7 @@ class FileDialog(ModalScreen[str | None]):
         self._start = start
         self._recent = [path for path in recent if _is_file(path)]
         self._previews = preview and not ascii_only
-        self._truecolour = truecolour
+        self._colours = colours
         self._ascii = ascii_only
         self._entries: list[str] = []
         self._lines: list[str | None] = []
@@ -111,7 +112,7 @@ class FileDialog(ModalScreen[str | None]):
             yield Input(self._start, select_on_focus=False, compact=True)
             with Horizontal():
                 yield ChoiceList()
-                yield Preview(truecolour=self._truecolour, identity="peek")
+                yield Preview(colours=self._colours, identity="peek")
             yield Static(markup=False)
 
     def on_mount(self) -> None:

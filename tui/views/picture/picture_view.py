@@ -19,7 +19,7 @@ from engine.methods.seen import SeenReading
 from engine.records import Picture
 from tui.text.show import plain_line
 from tui.widgets.captions import put_title
-from tui.widgets.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
+from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
 from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class PictureView(ModalScreen[None]):
         seen: SeenReading | None,
         *,
         ascii_only: bool,
-        truecolour: bool,
+        colours: Colours,
     ) -> None:
         super().__init__()
         self._picture = picture
         self._seen = seen
         self._ascii = ascii_only
-        self._truecolour = truecolour
+        self._colours = colours
         self._images: dict[bool, tuple[Image, str]] = {}
         self._shows_seen = False
         self._zoom = 0
@@ -207,7 +207,7 @@ class PictureView(ModalScreen[None]):
         image, facts = known
         zoom = ZOOMS[self._zoom]
         box, self._centre = window(image.size, (width, 2 * height), zoom, self._centre)
-        seen, truecolour = self._shows_seen, self._truecolour
+        seen, colours = self._shows_seen, self._colours
         look = (seen, zoom, box, width, height)
         if look == self._drawn:
             return
@@ -215,7 +215,7 @@ class PictureView(ModalScreen[None]):
 
         def work() -> None:
             try:
-                strips = picture_strips(image.crop(box), width, height, truecolour=truecolour)
+                strips = picture_strips(image.crop(box), width, height, colours=colours)
             except ImportError:
                 self._post(self.Refused(NO_TERM_IMAGE))
                 return

@@ -22,7 +22,7 @@ from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
 from tui.widgets.captions import put_subtitle, put_title
-from tui.widgets.half_blocks import NO_TERM_IMAGE, centred, centred_words, picture_strips
+from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,9 +69,9 @@ class Preview(Widget):
         seen: bool
         strips: list[Strip]
 
-    def __init__(self, *, truecolour: bool, identity: str = "picture") -> None:
+    def __init__(self, *, colours: Colours, identity: str = "picture") -> None:
         super().__init__(id=identity)
-        self._truecolour = truecolour
+        self._colours = colours
         self._asked = 0
         self._image: Image | None = None
         self._seen: Image | None = None
@@ -246,11 +246,11 @@ class Preview(Widget):
             self.refresh()
             return
         self._drawing = True
-        truecolour = self._truecolour
+        colours = self._colours
 
         def work() -> None:
             try:
-                strips = picture_strips(image, *size, truecolour=truecolour)
+                strips = picture_strips(image, *size, colours=colours)
             except ImportError:
                 self._post(self.Refused(asked, NO_TERM_IMAGE))
                 return

@@ -36,7 +36,6 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
     """Returns the (id, text) of all tokens to track from now on, or None."""
 
     DEFAULT_CSS = """
-    TrackDialog { align: center middle; background: $background 60%; }
     TrackDialog Input {
         height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0;
     }

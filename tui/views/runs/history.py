@@ -150,7 +150,6 @@ class History(ModalScreen[RunView | None]):
         Binding("b,space", "mark", show=False),
     ]
     CSS = """
-    History { align: center middle; background: $background 60%; }
     History .dialog { width: 98%; max-width: 150; height: 84%; max-height: 60; padding: 0; }
     History.-ascii .dialog { border: ascii $primary; }
     """

@@ -39,9 +39,6 @@ class SweepShown:
 class SweepView(ModalScreen[bool]):
     """Shows the findings; returns whether to list the items."""
 
-    DEFAULT_CSS = """
-    SweepView { align: center middle; background: $background 60%; }
-    """
     CSS = """
     SweepView.-ascii .dialog { border: ascii $primary; }
     """

@@ -19,7 +19,6 @@ class ColumnChooser(ModalScreen[tuple[str, ...] | None]):
     """Returns the names of the chosen columns in order, or None."""
 
     DEFAULT_CSS = """
-    ColumnChooser { align: center middle; background: $background 60%; }
     ColumnChooser OptionList {
         height: auto; border: none; background: $background; padding: 0;
     }

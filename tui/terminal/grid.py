@@ -1,0 +1,61 @@
+"""A grid that knows what the terminal shows, and how it is made to show what was composed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.color import ColorSystem
+from rich.segment import Segment
+
+from tui.terminal.cells import SECOND_HALF, cells_of
+from tui.terminal.encoding import Piece, pieces_of, shortest
+from tui.terminal.pens import Pen
+from tui.terminal.row import Row
+
+
+class Grid:
+    """Cells as they were composed, and as the terminal shows them.
+
+    `paint` changes the first, `patch` returns what takes the terminal to it. Between frames the
+    terminal holds the plain pen.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._composed = [Row(width) for _ in range(height)]
+        self._shown = [Row(width) for _ in range(height)]
+        self._touched: set[int] = set()
+
+    def paint(self, x: int, y: int, segments: Iterable[Segment], system: ColorSystem) -> None:
+        """Compose segments from column `x` of line `y` on; what lies outside is cut off."""
+        if not 0 <= y < self.height or not 0 <= x < self.width:
+            return
+        characters, pens = cells_of(segments, system)
+        end = min(x + len(characters), self.width)
+        if end - x < len(characters):
+            if characters[end - x] == SECOND_HALF:
+                characters[end - x - 1] = " "
+            del characters[end - x :], pens[end - x :]
+        if self._composed[y].put(x, end, characters, pens):
+            self._touched.add(y)
+
+    def forget(self) -> None:
+        """Note that the terminal may show anything: the next patch writes every cell."""
+        self._shown = [Row(self.width) for _ in range(self.height)]
+        self._touched = set(range(self.height))
+
+    def patch(self) -> str:
+        """Return what has to be written so that the terminal shows what was composed; the cursor
+        is then anywhere. What is returned is taken for shown."""
+        pieces: list[Piece] = []
+        for y in sorted(self._touched):
+            pieces += pieces_of(y, self._composed[y], self._shown[y])
+        text = shortest(pieces, self._composed)
+        for y in self._touched:
+            self._shown[y].become(self._composed[y])
+        self._touched.clear()
+        return text
+
+    def composed(self, y: int) -> tuple[Sequence[str], Sequence[Pen]]:
+        """Return the characters and pens of a line as they were composed."""
+        return self._composed[y].characters, self._composed[y].pens

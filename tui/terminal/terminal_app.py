@@ -1,0 +1,90 @@
+"""An application that writes only what changes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rich.console import RenderableType
+from textual import events
+from textual._compositor import CompositorUpdate
+from textual.app import App
+from textual.driver import Driver
+from textual.screen import Screen
+
+from tui.terminal.output import Output, is_writable, knows
+
+_LOOK_AGAIN_SECONDS: Final = 0.02
+"""How soon a terminal that did not read is asked again whether it does."""
+
+
+class TerminalApp(App[int], inherit_bindings=False):
+    """Has an `Output` between its compositor and its driver, and a terminal of its own.
+
+    Textual has no public place for either: `_display` is where a composed frame meets the driver.
+    """
+
+    def __init__(self, *, diff: bool = True) -> None:
+        """Without `diff` Textual's own frames are written."""
+        super().__init__()
+        self._output = Output(self._terminal_reads) if diff else None
+        self._will_look_again = False
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that keeps other code's output off the screen, where there is one."""
+        usual = super().get_driver_class()
+        if usual.__name__ != "LinuxDriver":
+            return usual
+        from tui.terminal.driver import TerminalDriver
+
+        return TerminalDriver
+
+    def redraw(self) -> None:
+        """Write every cell again: the terminal may show something else."""
+        if self._output is None:
+            self.screen.refresh(layout=True)
+        else:
+            self._output.forget()
+            self._write()
+
+    def foreign_lines(self) -> list[str]:
+        """Return the last lines that other code wrote to the standard streams meanwhile."""
+        lines: list[str] = getattr(self._driver, "foreign_lines", [])
+        return lines
+
+    def on_mount(self) -> None:
+        """Redraw after a suspension: the terminal still shows the shell's output."""
+        self.app_resume_signal.subscribe(self, lambda _: self.redraw())
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Redraw a terminal that was resized twice and has its old size again: Textual composes
+        nothing then, but the terminal may have cut or moved what it showed."""
+        if self._output is not None and self._output.size == event.size:
+            self.redraw()
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        output = self._output
+        if output is None or renderable is None or self._batch_count or self.is_headless:
+            super()._display(screen, renderable)
+        elif isinstance(renderable, CompositorUpdate) and knows(renderable):
+            output.compose(renderable, self.size, self.console)
+            self._write()
+        else:
+            super()._display(screen, renderable)
+            output.forget()
+
+    def _write(self) -> None:
+        assert self._output is not None
+        patch = self._output.patch()
+        if patch is not None:
+            super()._display(self.screen, patch)  # type: ignore[arg-type]
+        elif self._output.is_behind and not self._will_look_again:
+            self._will_look_again = True
+            self.set_timer(_LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._will_look_again = False
+        self._write()
+
+    def _terminal_reads(self) -> bool:
+        terminal = getattr(self._driver, "terminal", None)
+        return terminal is None or is_writable(terminal)
