@@ -159,7 +159,7 @@ class Trainer:
         log(f"scenes ready in {time.perf_counter() - begun:.0f} s")
         self._first = 0
         if start is not None:
-            self._take_weights(start, recipe.seed)
+            self._take_weights(start)
             self._first = len(recipe.stages) - 1
 
     def run(self, *, checkpoint_minutes: float = 3.0) -> dict[str, float]:
@@ -182,19 +182,26 @@ class Trainer:
         return {kind: round(seconds / 60, 1) for kind, seconds in self.seconds.items()}
 
     @torch.no_grad()
-    def _take_weights(self, folder: Path, seed: int) -> None:
+    def _draw_ground_word(self) -> None:
+        """Draws the embedding of the word for the ground like those of the answers: their mean
+        plus a random vector as far from it as theirs are. No text has taught the word, and the
+        embeddings of words that never occur have become all but the same."""
+        words = self.model.get_input_embeddings().weight
+        known = torch.cat([self._color_words[1:], self._shape_words[1:]])
+        draw = torch.Generator().manual_seed(self.recipe.seed)
+        away = torch.randn(WIDTH, generator=draw).to(self.device)
+        words[self._color_words[0]] = words[known].mean(0) + words[known].std(0) * away
+
+    @torch.no_grad()
+    def _take_weights(self, folder: Path) -> None:
         """Takes the weights of a model that an earlier version of the recipe made.
 
-        Its words may have had other ids. Words that it did not know are drawn like the others:
-        their mean plus a random vector as far from it as theirs are.
+        Its words may have had other ids; the words that it did not know get the mean of its own.
         """
         old = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         ids = AutoTokenizer.from_pretrained(folder).get_vocab()
         words = old.get_input_embeddings().weight
-        draw = torch.Generator().manual_seed(seed)
-        fresh = words.mean(0) + words.std(0) * torch.randn(
-            len(self.processor.tokenizer), WIDTH, generator=draw
-        )
+        fresh = words.mean(0).repeat(len(self.processor.tokenizer), 1)
         for word, place in self.processor.tokenizer.get_vocab().items():
             if word in ids:
                 fresh[place] = words[ids[word]]
@@ -217,6 +224,8 @@ class Trainer:
         )
         if optimizer_state is not None:
             optimizer.load_state_dict(optimizer_state)
+        if stage.naming_weight and step == 0:
+            self._draw_ground_word()
         ahead = ThreadPoolExecutor(1)
         upcoming = ahead.submit(self._prepare, number, step)
         losses: list[float] = []

@@ -129,7 +129,7 @@ async def test_hostile_counterfactuals(size: tuple[int, int], whole: bool) -> No
             await stage.press("q")
         show_run(stage.app, stage.app.state.runs[0])
         stage.app.push_screen(
-            AgainstList(stage.app.state, stage.app.state.runs[0], ascii_only=False)
+            AgainstList(stage.app.state, stage.app.state.runs[0], expected=1, ascii_only=False)
         )
         await stage.shows("the picture", "blur=1000", "noise={")
         assert_printable(stage)

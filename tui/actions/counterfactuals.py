@@ -40,7 +40,9 @@ def every(app: Explorer) -> None:
     names = [name for name in MEANINGS if name != "other" and name not in known]
     if not names or app.asker.ask_against(run, parse_against(names, app.startup.seed)):
         app.push_screen(
-            AgainstList(app.state, run, ascii_only=app.startup.ascii),
+            AgainstList(
+                app.state, run, expected=len(known | {*names}), ascii_only=app.startup.ascii
+            ),
             lambda _: _show_again(app, run),
         )
     app.presenter.show_all()

@@ -43,6 +43,14 @@ class TerminalDriver(LinuxDriver):
         self._streams.give_back()
         super().stop_application_mode()
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        # Textual asks the standard output, which is a file meanwhile.
+        try:
+            columns, lines = os.get_terminal_size(self.terminal)
+        except OSError:
+            return super()._get_terminal_size()
+        return columns or 80, lines or 25
+
 
 class _Streams:
     """The standard streams, of which those that are the terminal lead into a file meanwhile."""

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 from tui.terminal.cells import LOWER_HALF, SECOND_HALF, UPPER_HALF, is_width_agreed
-from tui.terminal.pens import PLAIN, Pen, change, pen_for_blank, turned
+from tui.terminal.pens import PLAIN, Pen, blank_pen, change, pen_for_blank, turned
 from tui.terminal.row import UNKNOWN, Row
 
 _LONGEST_GAP: Final = 12
 """How many unchanged cells may be written again, where that is shorter than jumping over them."""
 _NOWHERE: Final = (-1, -1)
+_MANY: Final = 50
+"""From how many pieces on only the order that is clearly shorter is tried."""
+_CLEARLY: Final = 1.1
+_BYTES_OF_A_MOVE: Final = 5
+
+_plain: set[str] = {SECOND_HALF, *map(chr, range(0x20, 0x7F))}
+"""Cells that are drawn in one way only and that all terminals give the same width, as far as they
+have been met: a piece of them is written at once."""
 
 
 class Piece(NamedTuple):
@@ -24,44 +33,65 @@ class Piece(NamedTuple):
     pen: Pen
 
 
-def pieces_of(y: int, wanted: Row, shown: Row) -> Iterator[Piece]:
-    """Yield the pieces of a line that have to be written; blanks belong to what precedes them
-    wherever its pen writes them."""
+def pieces_of(y: int, wanted: Row, shown: Row) -> list[Piece]:
+    """Return the pieces of a line that have to be written; blanks belong to what precedes them
+    wherever its pen writes them, and at the beginning to what follows."""
+    pieces: list[Piece] = []
     for first, last in _differences(wanted, shown):
-        start, pen = first, None
-        for x in range(first, last):
-            mine, cell = wanted.pens[x], wanted.characters[x]
-            if cell == SECOND_HALF or mine is pen:
-                continue
+        start = x = first
+        pen: Pen | None = None
+        only_blanks = True
+        for mine, cells in groupby(wanted.pens[first:last]):
+            end = x + len(list(cells))
+            blank = mine is blank_pen(mine) and _is_blank(wanted.characters[x:end])
             if pen is None:
-                pen = mine
-            elif cell == " " and pen_for_blank(pen, mine) is pen:
-                continue
-            elif mine != pen:
-                begins_blank = all(cell == " " for cell in wanted.characters[start:x])
-                if begins_blank and pen_for_blank(mine, pen) is mine:
-                    pen = mine
-                    continue
-                yield Piece(y, start, x, pen)
-                start, pen = x, mine
+                pen, only_blanks = mine, blank
+            elif blank and pen_for_blank(pen, mine) is pen:
+                pass
+            elif only_blanks and pen_for_blank(mine, pen) is mine:
+                pen, only_blanks = mine, False
+            else:
+                pieces.append(Piece(y, start, x, pen))
+                start, pen, only_blanks = x, mine, blank
+            x = end
         if pen is not None:
-            yield Piece(y, start, last, pen)
+            pieces.append(Piece(y, start, last, pen))
+    return pieces
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return "".join(cells).isspace()
 
 
 def shortest(pieces: Sequence[Piece], rows: Sequence[Row]) -> str:
     """Return what writes the pieces: line by line, or pen by pen where that is shorter. A change
     of 24-bit colours takes three times the bytes of a move."""
-    text = _encoded(pieces, rows)
     often = Counter(piece.pen for piece in pieces)
-    repeated = sum(count for count in often.values() if count > 1)
-    if 2 * repeated < len(pieces):
-        return text
     grouped: dict[Pen | None, list[Piece]] = {}
     for piece in pieces:
         grouped.setdefault(piece.pen if often[piece.pen] > 1 else None, []).append(piece)
     alone = grouped.pop(None, [])
-    by_pen = _encoded([piece for group in grouped.values() for piece in group] + alone, rows)
-    return min(text, by_pen, key=_bytes)
+    by_pen = [*chain.from_iterable(grouped.values()), *alone]
+    orders: list[Sequence[Piece]] = [pieces, by_pen]
+    if len(pieces) > _MANY:
+        estimates = [_estimate(order) for order in orders]
+        if max(estimates) > _CLEARLY * min(estimates):
+            orders = [orders[estimates.index(min(estimates))]]
+    return min((_encoded(order, rows) for order in orders), key=_bytes)
+
+
+def _estimate(pieces: Sequence[Piece]) -> int:
+    """Return about how many bytes moves and pens take."""
+    cost = 0
+    held, place = PLAIN, _NOWHERE
+    for y, start, end, pen in pieces:
+        if pen is not held:
+            cost += len(change(held, pen))
+            held = pen
+        if place != (y, start):
+            cost += _BYTES_OF_A_MOVE
+        place = (y, end)
+    return cost
 
 
 def _encoded(pieces: Iterable[Piece], rows: Sequence[Row]) -> str:
@@ -79,7 +109,8 @@ class _Writer:
         self._text: list[str] = []
         self._held = PLAIN
         self._place = _NOWHERE
-        """Line and column of the cursor. The column is -1 where terminals may not agree."""
+        """Line and column of the cursor. The column is -1 where terminals may not agree: after a
+        character whose width they dispute, and past the last column."""
 
     def write(self, piece: Piece) -> None:
         """Write the cells of a piece."""
@@ -87,12 +118,18 @@ class _Writer:
         row = self._rows[y]
         if self._place != (y, start):
             self._go(y, start, row)
-        if row.characters[start] == " " and row.pens[start] != pen:
-            # The blanks at the beginning are written with the pen of what follows them.
+        cells = row.characters[start:end]
+        if _plain.issuperset(cells):
+            text = "".join(cells)
+            self._take(pen_for_blank(self._held, pen) if text.isspace() else pen)
+            self._text.append(text)
+            self._place = (y, end if end < len(row.characters) else -1)
+            return
+        if cells[0] == " " and row.pens[start] != pen:
             self._take(pen)
         self._write(row, start, end)
-        sure = is_width_agreed(row.characters[_lead(row, end - 1)])
-        self._place = (y, end if sure else -1)
+        agreed = is_width_agreed(row.characters[_lead(row, end - 1)])
+        self._place = (y, end if agreed and end < len(row.characters) else -1)
 
     def finish(self) -> str:
         """Return everything, with the plain pen at the end."""
@@ -102,15 +139,14 @@ class _Writer:
     def _go(self, y: int, x: int, row: Row) -> None:
         line, at = self._place
         if line != y:
-            self._text.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
+            jump = f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H"
+            if 0 <= line == y - 1:
+                # One line down (IND); there is one, so nothing scrolls.
+                jump = min(jump, "\x1bD" + _along(at, x), key=len)
+            self._text.append(jump)
             return
-        column = f"\x1b[{x + 1}G"
-        if at < 0 or x < at:
-            self._text.append(column)
-            return
-        steps = f"\x1b[{x - at}C" if x - at > 1 else "\x1b[C"
-        jump = min(steps, column, key=len)
-        again = self._again(row, at, x)
+        jump = _along(at, x)
+        again = self._again(row, at, x) if 0 <= at < x else None
         if again is not None:
             text, held = again
             if _bytes(text) + _bytes(self._to(held, row, x)) <= len(jump) + _bytes(
@@ -137,6 +173,8 @@ class _Writer:
         return "".join(text), held
 
     def _write(self, row: Row, start: int, end: int) -> None:
+        """Write cells one by one, since they can be drawn in two ways, or the terminal may take
+        them for wider or narrower than they are."""
         for x in range(start, end):
             cell = row.characters[x]
             if cell == SECOND_HALF:
@@ -144,12 +182,16 @@ class _Writer:
             cell, pen = _look(self._held, row, x)
             self._take(pen)
             self._text.append(cell)
-            if not cell.isascii() and not is_width_agreed(cell):
-                after = x + 1
-                while after < end and row.characters[after] == SECOND_HALF:
-                    after += 1
-                if after < end:
-                    self._text.append(f"\x1b[{after + 1}G")
+            if cell in (UPPER_HALF, LOWER_HALF):
+                continue
+            if is_width_agreed(cell):
+                _plain.add(cell)
+                continue
+            after = x + 1
+            while after < end and row.characters[after] == SECOND_HALF:
+                after += 1
+            if after < end:
+                self._text.append(f"\x1b[{after + 1}G")
 
     def _take(self, pen: Pen) -> None:
         if pen is not self._held:
@@ -163,18 +205,39 @@ class _Writer:
 def _differences(wanted: Row, shown: Row) -> Iterator[tuple[int, int]]:
     """Yield start and end of every run of known cells that differ. A wide character is never cut:
     its halves always differ together, or its second half has no cell of its own to write."""
-    run: int | None = None
-    for x, (character, pen, old, old_pen) in enumerate(
-        zip(wanted.characters, wanted.pens, shown.characters, shown.pens, strict=True)
-    ):
-        if (character == old and pen == old_pen) or character == UNKNOWN:
-            if run is not None and character != SECOND_HALF:
-                yield run, x
-                run = None
-        elif run is None:
-            run = x if character != SECOND_HALF else _lead(wanted, x)
-    if run is not None:
-        yield run, len(wanted.characters)
+    changed = [
+        x
+        for x, (new, old, pen, old_pen) in enumerate(
+            zip(wanted.characters, shown.characters, wanted.pens, shown.pens, strict=True)
+        )
+        if (new != old or pen != old_pen) and new != UNKNOWN
+    ]
+    start = end = -1
+    for x in changed:
+        if x != end:
+            if end > start:
+                yield start, _after(wanted, end)
+            start = _lead(wanted, x)
+        end = x + 1
+    if end > start:
+        yield start, _after(wanted, end)
+
+
+def _after(row: Row, x: int) -> int:
+    while x < len(row.characters) and row.characters[x] == SECOND_HALF:
+        x += 1
+    return x
+
+
+def _along(at: int, x: int) -> str:
+    """Return the shortest move from column `at` (-1 if it is not certain) to column `x`."""
+    column = f"\x1b[{x + 1}G" if x else "\r"
+    if at < 0 or x == at:
+        return column if at < 0 else ""
+    steps = abs(x - at)
+    if x < at and steps < len(column):
+        return "\b" * steps
+    return min(f"\x1b[{steps if steps > 1 else ''}{'C' if x > at else 'D'}", column, key=len)
 
 
 def _lead(row: Row, x: int) -> int:

@@ -97,4 +97,4 @@ def _painted(update: CompositorUpdate) -> Iterator[tuple[int, int, Iterable[Segm
         for y, left, right in update.spans:
             for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
                 if strip is not None and x <= right and end > left:
-                    yield x, y, strip if end <= right else strip.crop(0, right - x)
+                    yield x, y, strip  # what lies beyond the span is as it was, and not sent

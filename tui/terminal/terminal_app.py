@@ -59,7 +59,8 @@ class TerminalApp(App[int], inherit_bindings=False):
         """Redraw a terminal that was resized twice and has its old size again: Textual composes
         nothing then, but the terminal may have cut or moved what it showed."""
         if self._output is not None and self._output.size == event.size:
-            self.redraw()
+            self._output.forget()
+            self._write_later()
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         output = self._output
@@ -73,11 +74,17 @@ class TerminalApp(App[int], inherit_bindings=False):
             output.forget()
 
     def _write(self) -> None:
+        """Write what has changed, or look again later: in a batch Textual writes nothing."""
         assert self._output is not None
-        patch = self._output.patch()
-        if patch is not None:
-            super()._display(self.screen, patch)  # type: ignore[arg-type]
-        elif self._output.is_behind and not self._will_look_again:
+        if not self._batch_count:
+            patch = self._output.patch()
+            if patch is not None:
+                super()._display(self.screen, patch)  # type: ignore[arg-type]
+        if self._output.is_behind:
+            self._write_later()
+
+    def _write_later(self) -> None:
+        if not self._will_look_again:
             self._will_look_again = True
             self.set_timer(_LOOK_AGAIN_SECONDS, self._look_again)
 

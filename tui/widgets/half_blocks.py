@@ -15,6 +15,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui.text.show import display_text
+from tui.widgets.evened import evened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,13 +30,9 @@ class Colours(Enum):
 
     EXACT = "24 bits"
     EVEN = "24 bits, neighbours evened out"
-    """Pixels of a line that are nearly alike get one colour, no channel of which is further than
-    5 of 255 from the pixel's own. To the eye this is nearly the same, and a third of the bytes,
-    since a terminal is told a colour only where it changes."""
+    """Neighbours that are nearly alike get one colour (`evened`): a quarter of the bytes, since a
+    terminal is told a colour only where it changes."""
     INDEXED = "256 colours"
-
-
-_EVENED = 5
 
 
 def picture_strips(image: Image, columns: int, rows: int, *, colours: Colours) -> list[Strip]:
@@ -60,27 +57,6 @@ def picture_strips(image: Image, columns: int, rows: int, *, colours: Colours) -
     block.set_size(width, height)
     block.set_render_method("indexed" if colours is Colours.INDEXED else "direct")
     return [_parse_line(line) for line in format(block, "1.1#").split("\n")]
-
-
-def evened(rgb: bytes, width: int) -> list[tuple[int, int, int]]:
-    """Return pixels as (red, green, blue), where runs of a line that differ by no more than
-    twice `_EVENED` in any channel have the colour in their middle."""
-    pixels = list(zip(rgb[0::3], rgb[1::3], rgb[2::3], strict=True))
-    evened: list[tuple[int, int, int]] = []
-    for line in range(0, len(pixels), width):
-        run, low, high = 0, pixels[line], pixels[line]
-        for pixel in (*pixels[line : line + width], None):
-            if pixel is not None:
-                lower = (min(low[0], pixel[0]), min(low[1], pixel[1]), min(low[2], pixel[2]))
-                upper = (max(high[0], pixel[0]), max(high[1], pixel[1]), max(high[2], pixel[2]))
-                if all(b - a <= 2 * _EVENED for a, b in zip(lower, upper, strict=True)):
-                    run, low, high = run + 1, lower, upper
-                    continue
-            middle = ((low[0] + high[0]) // 2, (low[1] + high[1]) // 2, (low[2] + high[2]) // 2)
-            evened += [middle] * run
-            if pixel is not None:
-                run, low, high = 1, pixel, pixel
-    return evened
 
 
 def _parse_line(line: str) -> Strip:

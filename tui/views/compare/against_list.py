@@ -19,6 +19,8 @@ from tui.state.view_state import ViewState
 from tui.text.show import plain_line
 from tui.widgets.captions import put_title
 
+_HEADING_AND_PICTURE = 2
+
 
 class AgainstList(ModalScreen[None]):
     """Shows each counterfactual's answer, the probability of the picture's answer in it, and the
@@ -26,8 +28,13 @@ class AgainstList(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,A,enter", "dismiss", show=False)]
 
-    def __init__(self, state: ViewState, picture: RunView, *, ascii_only: bool) -> None:
+    def __init__(
+        self, state: ViewState, picture: RunView, *, expected: int, ascii_only: bool
+    ) -> None:
+        """`expected` is the number of counterfactuals, including those still to come: the box
+        has their lines from the start, so that it does not grow while they arrive."""
         super().__init__()
+        self._expected = expected
         self._state = state
         self._picture = picture
         self._ascii = ascii_only
@@ -39,7 +46,9 @@ class AgainstList(ModalScreen[None]):
             title = f"instead of the picture: {self._picture.name}"
             put_title(box, plain_line(title, ascii_only=self._ascii))
             box.border_subtitle = "q closes; H lists the runs, b compares"
-            yield Static(self._lines(), markup=False)
+            lines = Static(self._lines(), markup=False)
+            lines.styles.min_height = _HEADING_AND_PICTURE + self._expected
+            yield lines
 
     def hear(self, events: Sequence[Event]) -> None:
         """Show what has arrived."""

@@ -39,11 +39,11 @@ class DebiasedAnswers(ModalScreen[None]):
         self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
-        """Lay out one line per answer, once they have arrived."""
+        """Lay out one line per answer; the figures are filled in when they arrive."""
         with Vertical(classes="dialog short-dialog") as box:
             box.border_title = "answers, debiased"
             box.border_subtitle = "q closes"
-            yield Static("reading the answers", markup=False)
+            yield Static(self._lines(()), markup=False)
 
     def on_mount(self) -> None:
         """Show the answers, or request them."""
@@ -70,9 +70,16 @@ class DebiasedAnswers(ModalScreen[None]):
         self.query_one(Static).update(Content.styled(words, "$error"))
 
     def _lines(self, answers: Sequence[DebiasedAnswer]) -> Content:
-        head = f"{'':<{_ANSWER}}{'p':>6} {'share':>6} {'prior':>6} {'debiased':>9}"
+        head = "reading the answers"
+        if answers:
+            head = f"{'':<{_ANSWER}}{'p':>6} {'share':>6} {'prior':>6} {'debiased':>9}"
         parts: list[tuple[str, str]] = [(head, "$faint")]
         best = max(answers, key=lambda answer: answer.after[-1], default=None)
+        if not answers:
+            parts += [
+                ("\n" + _named(text, ascii_only=self._ascii) + " ...", "$faint")
+                for text in self._request.answers
+            ]
         for answer in answers:
             style = "bold $answer" if answer is best else "$foreground"
             parts.append(("\n" + debiased_line(answer, ascii_only=self._ascii), style))
@@ -87,11 +94,15 @@ class DebiasedAnswers(ModalScreen[None]):
         return Content.assemble(*parts)
 
 
+def _named(text: str, *, ascii_only: bool) -> str:
+    return display_text(text, _ANSWER, spaces=False, ascii_only=ascii_only)
+
+
 def debiased_line(answer: DebiasedAnswer, *, ascii_only: bool) -> str:
     """Return a line with an answer and its figures."""
-    shown = display_text(answer.text, _ANSWER, spaces=False, ascii_only=ascii_only)
+    name = _named(answer.text, ascii_only=ascii_only)
     line = (
-        f"{shown}{figure(answer.probability[-1]):>6} {figure(answer.before[-1]):>6} "
+        f"{name}{figure(answer.probability[-1]):>6} {figure(answer.before[-1]):>6} "
         f"{figure(answer.prior[-1]):>6} {figure(answer.after[-1]):>9}"
     )
     if answer.shared_with:

@@ -1,0 +1,298 @@
+"""A real application on pyte: after every frame the terminal shows what the compositor holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pyte
+import pytest
+from rich.cells import split_graphemes
+from rich.color import ColorSystem
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual._context import visible_screen_stack
+from textual.app import ComposeResult
+from textual.driver import Driver
+from textual.drivers.headless_driver import HeadlessDriver
+from textual.geometry import Region, Size
+from textual.screen import ModalScreen
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widgets import Input, Static
+
+from tests.terminal.test_grid import CELLS, Painted, Seen, seen, seen_of
+from tests.tui.stage import in_loop
+from tui.terminal.terminal_app import TerminalApp
+
+SYSTEMS: dict[Literal["standard", "256", "truecolor"], ColorSystem] = {
+    "standard": ColorSystem.STANDARD,
+    "256": ColorSystem.EIGHT_BIT,
+    "truecolor": ColorSystem.TRUECOLOR,
+}
+
+
+class Recorder(HeadlessDriver):
+    """Takes what is written, as a terminal that reads or does not."""
+
+    written: list[str]
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.written = []
+
+    @property
+    def is_headless(self) -> bool:
+        return False
+
+    def write(self, data: str) -> None:
+        self.written.append(data)
+
+
+class Noise(ScrollView):
+    """Draws random cells in random colours; scrolls."""
+
+    DEFAULT_CSS = "Noise { height: 1fr; }"
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self._dice = dice
+        self.virtual_size = Size(60, 80)
+        self._lines = [self._draw() for _ in range(80)]
+
+    def change(self) -> None:
+        for _ in range(self._dice.randrange(1, 6)):
+            line = self._dice.randrange(80)
+            self._lines[line] = self._draw()
+            self.refresh(Region(0, line - self.scroll_offset.y, self.size.width, 1))
+
+    def render_line(self, y: int) -> Strip:
+        line = self._lines[(y + self.scroll_offset.y) % 80]
+        return line.crop_extend(0, self.size.width, Style())
+
+    def _draw(self) -> Strip:
+        dice = self._dice
+        colours = ["red", "color(99)", "#204060", "#f08010", None]
+        return Strip(
+            [
+                Segment(
+                    "".join(dice.choices(CELLS, k=dice.randrange(1, 9))),
+                    Style(
+                        color=dice.choice(colours),
+                        bgcolor=dice.choice(colours),
+                        bold=dice.choice([None, True]),
+                        underline=dice.choice([None, None, True]),
+                        reverse=dice.choice([None, None, None, True]),
+                    ),
+                )
+                for _ in range(dice.randrange(1, 8))
+            ]
+        )
+
+
+class Dialog(ModalScreen[None]):
+    DEFAULT_CSS = "Dialog { align: center middle; } Dialog Static { width: 14; height: 3; }"
+
+    def compose(self) -> ComposeResult:
+        yield Static("a dialog\n世界", markup=False)
+
+
+class Noisy(TerminalApp):
+    def __init__(self, dice: random.Random, *, diff: bool = True) -> None:
+        super().__init__(diff=diff)
+        self.dice = dice
+        self.reads = True
+
+    def compose(self) -> ComposeResult:
+        yield Noise(self.dice)
+        yield Input("typed")
+
+    def get_driver_class(self) -> type[Driver]:
+        return Recorder
+
+    def _terminal_reads(self) -> bool:
+        return self.reads
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether Textual still has something to compose."""
+        screen = self.screen
+        return bool(
+            screen._dirty_widgets
+            or screen._layout_widgets
+            or screen._layout_required
+            or screen._repaint_required
+            or screen._compositor._dirty_regions
+        )
+
+    @property
+    def driver(self) -> Recorder:
+        assert isinstance(self._driver, Recorder)
+        return self._driver
+
+
+class Terminal:
+    """pyte on the other end of the line."""
+
+    def __init__(self, app: Noisy, system: ColorSystem) -> None:
+        self._app = app
+        self._system = system
+        self._read = 0
+        self.screen = pyte.Screen(*app.size)
+        self.screen.reset_mode(pyte.modes.DECAWM)
+
+    def resize(self, columns: int, lines: int) -> None:
+        self.screen.resize(lines, columns)
+
+    def read(self) -> None:
+        stream = pyte.Stream(self.screen)
+        for data in self._app.driver.written[self._read :]:
+            stream.feed(data)
+        self._read = len(self._app.driver.written)
+
+    def check(self) -> None:
+        self.read()
+        for y, (shown, wanted) in enumerate(zip(self.lines(), self.wanted(), strict=True)):
+            assert shown == wanted, f"line {y}"
+
+    def lines(self) -> list[list[Seen]]:
+        columns, lines = self.screen.columns, self.screen.lines
+        return [[seen_of(self.screen.buffer[y][x]) for x in range(columns)] for y in range(lines)]
+
+    def wanted(self) -> list[list[Seen]]:
+        """The compositor's cells, split one by one by Rich. A character of two columns that it
+        lets the next widget cover by one is a blank."""
+        compositor = self._app.screen._compositor
+        token = visible_screen_stack.set(self._app._background_screens)
+        chops = compositor._render_chops(compositor.size.region, lambda _: True)
+        visible_screen_stack.reset(token)
+        return [self._line(line, compositor.size.width) for line in chops]
+
+    def _line(self, chops: Mapping[int, Strip | None], width: int) -> list[Seen]:
+        cells: dict[int, Painted] = {}
+        for x, strip in chops.items():
+            for segment in strip or ():
+                for text in _cells(segment.text):
+                    cells[x] = Painted(text, segment.style or Style())
+                    x += 1
+        row = [cells[x] for x in range(width)]
+        for x, cell in enumerate(row):
+            after = row[x + 1].text if x + 1 < width else None
+            if len(_cells(cell.text)) == 2 and after != "":
+                row[x] = Painted(" ", cell.style)
+        return [seen(cell, self._system) for cell in row]
+
+
+def _cells(text: str) -> list[str]:
+    cells: list[str] = []
+    for start, end, width in split_graphemes(text)[0]:
+        # Where Textual has cut a mark off its character, the mark is left out.
+        cells += [text[start:end], *[""] * (width - 1)] if width else []
+    return cells
+
+
+async def play(
+    seed: int,
+    colours: Literal["standard", "256", "truecolor"],
+    steps: int,
+    *,
+    diff: bool = True,
+) -> Noisy:
+    dice = random.Random(seed)
+    app = Noisy(dice, diff=diff)
+    app.console = Console(color_system=colours, force_terminal=True)
+    async with app.run_test(headless=False, size=(50, 14)) as pilot:
+        terminal = Terminal(app, SYSTEMS[colours])
+        await pilot.pause()
+        terminal.check()
+        for _ in range(steps):
+            match dice.choice(["change", "change", "scroll", "type", "dialog", "resize", "redraw"]):
+                case "change":
+                    app.query_one(Noise).change() if len(app.screen_stack) == 1 else None
+                case "scroll":
+                    app.screen_stack[0].query_one(Noise).scroll_to(
+                        y=dice.randrange(70), animate=False
+                    )
+                case "type":
+                    await pilot.press(dice.choice("xyz"))
+                case "dialog":
+                    if len(app.screen_stack) == 1:
+                        app.push_screen(Dialog())
+                    else:
+                        app.pop_screen()
+                case "resize":
+                    size = (dice.randrange(20, 70), dice.randrange(5, 20))
+                    terminal.read()
+                    terminal.resize(*size)
+                    await pilot.resize_terminal(*size)
+                case "redraw":
+                    terminal.screen.reset()
+                    terminal.screen.reset_mode(pyte.modes.DECAWM)
+                    app.redraw()
+            await pilot.pause()
+            while app.is_drawing:
+                await pilot.pause(0.02)
+            terminal.check()
+    return app
+
+
+@pytest.mark.parametrize("colours", list(SYSTEMS))
+@in_loop
+async def test_every_frame_is_what_was_composed(
+    colours: Literal["standard", "256", "truecolor"],
+) -> None:
+    await play(1, colours, 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+@in_loop
+async def test_hundreds_of_frames_are_what_was_composed(seed: int) -> None:
+    await play(seed, list(SYSTEMS)[seed % 3], 60)
+
+
+@in_loop
+async def test_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    await play(2, "truecolor", 15)
+
+
+@in_loop
+async def test_without_the_diff_textual_writes_its_own_frames() -> None:
+    whole = await play(3, "truecolor", 8, diff=False)
+    cells = await play(3, "truecolor", 8)
+    size = [sum(map(len, app.driver.written)) for app in (whole, cells)]
+    assert size[1] < size[0] / 2
+
+
+@in_loop
+async def test_a_terminal_that_does_not_read_gets_everything_at_once_when_it_reads() -> None:
+    app = Noisy(random.Random(4))
+    app.console = Console(color_system="truecolor", force_terminal=True)
+    async with app.run_test(headless=False, size=(50, 14)) as pilot:
+        terminal = Terminal(app, ColorSystem.TRUECOLOR)
+        await pilot.pause()
+        terminal.check()
+        before = len(app.driver.written)
+        app.reads = False
+        for _ in range(20):
+            app.query_one(Noise).change()
+            await pilot.pause()
+        assert len(app.driver.written) == before
+        app.reads = True
+        await pilot.pause(0.1)
+        assert len(app.driver.written) == before + 1
+        terminal.check()
+
+
+@in_loop
+async def test_an_unchanged_frame_writes_nothing() -> None:
+    app = Noisy(random.Random(5))
+    async with app.run_test(headless=False, size=(50, 14)) as pilot:
+        await pilot.pause()
+        before = len(app.driver.written)
+        app.screen.refresh(layout=True)
+        await pilot.pause(0.1)
+        assert len(app.driver.written) == before
