@@ -5,6 +5,7 @@ the app."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -63,8 +64,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def __init__(self, startup: Startup) -> None:
         super().__init__(diff=startup.diff)
-        if startup.lite:
+        if startup.lite or _is_in_gnu_screen():
             self.console = _console_of_256_colours(self.console)
+        if startup.lite:
             self.animation_level = "none"
         self.startup = startup
         self.keymap = Keymap(startup.keys)
@@ -254,6 +256,11 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Use the picture that has been opened in the next run."""
         self.picture.opened(message.picture.path, self.say)
+
+
+def _is_in_gnu_screen() -> bool:
+    """Whether GNU screen passes our output on: version 4 takes 24-bit colours for other codes."""
+    return "STY" in os.environ and "TMUX" not in os.environ
 
 
 def _console_of_256_colours(like: Console) -> Console:

@@ -8,7 +8,10 @@ python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import threading
+import time
 from functools import partial
 
 from engine.events import LoadOptions
@@ -18,6 +21,14 @@ from tui.app import run_explorer
 from tui.startup import Startup
 
 HOSTILE = "\x1b]0;PWNED\x07[/red]\u202e"
+
+
+def _write_foreign_lines() -> None:
+    """Write as C code does, past Python's streams, while the explorer runs."""
+    while os.isatty(2):
+        time.sleep(0.01)
+    for stream in (1, 2):
+        os.write(stream, f"FOREIGN to {stream} \x1b]0;PWNED\x07\n".encode())
 
 
 def main() -> int:
@@ -35,7 +46,10 @@ def main() -> int:
     parser.add_argument("--no-mouse", action="store_true")
     parser.add_argument("--no-diff", dest="diff", action="store_false")
     parser.add_argument("--worker", default="run", help="its runs' ids are made from this")
+    parser.add_argument("--foreign", action="store_true", help="write to the standard streams")
     given = parser.parse_args()
+    if given.foreign:
+        threading.Thread(target=_write_foreign_lines, daemon=True).start()
     worker = partial(
         FakeWorker,
         layers=given.layers,

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pyte
 
+from tests.terminal.seen import Seen, seen_of
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, "-m", "tests.terminal.fake_entry"]
 
@@ -42,6 +44,7 @@ class PtyApp:
         self.last_output = 0.0
         self.stuck = False
         """Set it, and nothing is read any more: the line has dropped without a hang-up."""
+        self._paused = False
         self.master, slave = pty.openpty()
         self._set_size(columns, rows)
         whole_env = {
@@ -86,6 +89,14 @@ class PtyApp:
         self._set_size(columns, rows)
         os.kill(self.process.pid, signal.SIGWINCH)
 
+    def pause(self) -> None:
+        """Read nothing until `go_on`."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._paused = False
+
     def hang_up(self) -> None:
         """Close the terminal; the program gets SIGHUP."""
         if self.master >= 0:
@@ -97,6 +108,15 @@ class PtyApp:
         """What the screen shows."""
         with self._lock:
             return "\n".join(self.screen.display)
+
+    def cells(self) -> list[list[Seen]]:
+        """What the screen shows, with colours."""
+        with self._lock:
+            screen = self.screen
+            return [
+                [seen_of(screen.buffer[y][x]) for x in range(screen.columns)]
+                for y in range(screen.lines)
+            ]
 
     @property
     def count(self) -> int:
@@ -131,6 +151,9 @@ class PtyApp:
     def _read(self) -> None:
         master = self.master
         while not self.stuck:
+            if self._paused:
+                time.sleep(0.01)
+                continue
             try:
                 ready, _, _ = select.select([master], [], [], 0.2)
                 data = os.read(master, 65536) if ready else None

@@ -19,6 +19,7 @@ from textual._compositor import LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
+from tests.terminal.seen import Seen, as_seen, seen_of
 from tui.terminal.cells import cells_of_text
 from tui.terminal.grid import Grid
 from tui.terminal.pens import PLAIN, change, pen_of
@@ -161,9 +162,6 @@ def colour(value: Color | None, system: ColorSystem) -> str:
     return NAMES[number] if number < 8 else "bright" + NAMES[number - 8]
 
 
-Seen = tuple[str, str, str, tuple[bool, ...]]
-
-
 def seen(painted: Painted, system: ColorSystem) -> Seen:
     style = painted.style
     marks = (style.bold, style.italic, style.underline, style.strike, style.reverse, style.blink)
@@ -173,32 +171,6 @@ def seen(painted: Painted, system: ColorSystem) -> Seen:
         colour(style.bgcolor, system),
         tuple(bool(mark) for mark in marks),
     )
-
-
-def seen_of(shown: pyte.screens.Char) -> Seen:
-    marks = (
-        shown.bold,
-        shown.italics,
-        shown.underscore,
-        shown.strikethrough,
-        shown.reverse,
-        shown.blink,
-    )
-    return as_seen(shown.data, shown.fg, shown.bg, marks)
-
-
-def as_seen(text: str, fg: str, bg: str, marks: tuple[bool, ...]) -> Seen:
-    """What an eye tells apart: not the foreground of a blank, nor which of two half-blocks of two
-    colours is drawn."""
-    bold, italic, *others = marks
-    if text in ("▀", "▄") and "default" not in (fg, bg) and not any(marks):
-        if fg == bg:
-            text = " "
-        elif text == "▄":
-            text, fg, bg = "▀", bg, fg
-    if text == " " and not any(others):
-        fg, bold, italic = "", False, False
-    return text, fg, bg, (bold, italic, *others)
 
 
 @settings(deadline=None, max_examples=250)

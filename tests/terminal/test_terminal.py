@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +16,13 @@ import pytest
 
 from engine.records import Run
 from engine.sessions import read_session
-from tests.terminal.pty_app import FAKE, PtyApp
+from tests.terminal.pty_app import FAKE, ROOT, PtyApp
+from tests.terminal.seen import Seen
 
 LEFT_ALTERNATE_SCREEN = b"\x1b[?1049l"
 SHOWN_CURSOR = b"\x1b[?25h"
 ENDED = "top-1 for good"
+SCENE = ROOT / "samples" / "pictures" / "scene_1.png"
 
 
 def kept_runs(state: Path) -> tuple[Run, ...]:
@@ -231,6 +235,20 @@ def test_a_resize_storm(tmp_path: Path) -> None:
         assert app.wait_exit() == 0
 
 
+def test_a_view_that_a_larger_screen_uncovers_shows_the_run(tmp_path: Path) -> None:
+    command = [*FAKE, "--layers", "10"]
+    env = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with PtyApp(command, columns=100, rows=30, env=env, folder=tmp_path) as app:
+        app.wait_for(ENDED)
+        app.settle()
+        assert "layer detail" not in app.text
+        app.resize(120, 40)
+        app.wait_for("layer detail")
+        app.settle()
+        assert "nothing read yet" not in app.text
+        assert "rms" in app.text
+
+
 def test_a_cursor_step_costs_at_most_200_bytes(tmp_path: Path) -> None:
     with start(tmp_path) as app:
         app.wait_for(ENDED)
@@ -276,25 +294,117 @@ def test_no_color(tmp_path: Path) -> None:
     assert all(red == green == blue for red, green, blue in colours)
 
 
-@pytest.mark.skipif(
-    subprocess.run(["which", "tmux"], capture_output=True).returncode != 0, reason="no tmux here"
-)
-def test_under_tmux(tmp_path: Path) -> None:
-    tmux = ["tmux", "-L", f"lenscope-test-{os.getpid()}", "-f", "/dev/null"]
-    command = " ".join(FAKE)
-    state = f"XDG_STATE_HOME={tmp_path / 'state'}"
-    subprocess.run(
-        [*tmux, "new-session", "-d", "-x", "80", "-y", "24", f"{state} {command}"], check=True
-    )
+STEPS = ["jjj", "?", "\x1b", "P", "d", "H", "q", "z", "q", "Gkk", "\x10", "the", "\x1b\x1b"]
+
+
+class Multiplexer:
+    """tmux or GNU screen, with the explorer in it: keys, sizes, and what it shows."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._socket = f"lenscope-test-{os.getpid()}-{name}"
+        self._folder = folder
+        command = [*FAKE, "--layers", "32", "--picture", str(ROOT / "samples/pictures/scene_1.png")]
+        env = {
+            **os.environ,
+            "XDG_STATE_HOME": str(folder / "state"),
+            "SCREENDIR": str(folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+        }
+        folder.chmod(0o700)
+        if name == "tmux":
+            start = [*self._tmux(), "new-session", "-x", "100", "-y", "30"]
+        else:
+            start = ["screen", "-U", "-T", "xterm-256color", "-S", self._socket]
+        self.client = PtyApp([*start, *command], columns=100, rows=30, env=env, folder=folder)
+
+    def _tmux(self) -> list[str]:
+        settings = self._folder / "tmux.conf"
+        settings.write_text("set -s escape-time 0\n")
+        return ["tmux", "-L", self._socket, "-f", str(settings)]
+
+    def attach(self, columns: int, rows: int) -> None:
+        """Leave, and come back on a terminal of another size."""
+        self.client.hang_up()
+        self.client.process.wait(10)
+        again = (
+            [*self._tmux(), "attach"]
+            if self._name == "tmux"
+            else ["screen", "-U", "-T", "xterm-256color", "-D", "-r", self._socket]
+        )
+        env = {"SCREENDIR": str(self._folder), "LANG": "C.UTF-8"}
+        self.client = PtyApp(again, columns=columns, rows=rows, env=env, folder=self._folder)
+
+    def shows(self) -> list[list[Seen]]:
+        """What the outer terminal shows, without tmux's status line."""
+        self.client.settle(0.6)
+        lines = self.client.cells()
+        return lines[:-1] if self._name == "tmux" else lines
+
+    def end(self) -> None:
+        self.client.send("q")
+        self.client.settle()
+        if self._name == "tmux":
+            subprocess.run([*self._tmux(), "kill-server"], capture_output=True)
+        self.client.__exit__()
+
+
+@pytest.mark.parametrize("name", ["tmux", "screen"])
+def test_under_a_multiplexer(name: str, tmp_path: Path) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"no {name} here")
+    multiplexer = Multiplexer(name, tmp_path)
     try:
-        text = ""
-        end = time.monotonic() + 30
-        while ENDED not in text and time.monotonic() < end:
-            time.sleep(0.1)
-            shown = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True)
-            text = shown.stdout
-        assert ENDED in text
-        assert "␣cylinder" in text
-        subprocess.run([*tmux, "send-keys", "q"], check=True)
+        multiplexer.client.wait_for(ENDED)
+        for keys in STEPS:
+            multiplexer.client.send(keys)
+            shown = multiplexer.shows()
+            multiplexer.client.send("\x0c")
+            assert multiplexer.shows() == shown, keys
+        multiplexer.attach(120, 40)
+        multiplexer.client.wait_for("entropy")
+        shown = multiplexer.shows()
+        assert len(shown[0]) == 120
+        multiplexer.client.send("\x0c")
+        assert multiplexer.shows() == shown
     finally:
-        subprocess.run([*tmux, "kill-server"], capture_output=True)
+        multiplexer.end()
+
+
+def test_what_other_code_writes_stays_off_the_screen(tmp_path: Path) -> None:
+    with start(tmp_path, "--foreign") as app:
+        app.wait_for(ENDED)
+        app.settle()
+        assert "FOREIGN" not in app.text
+        app.send("q")
+        assert app.wait_exit() == 0
+        assert b"other code wrote" in app.output
+        assert b"FOREIGN to 2" in app.output
+        assert b"FOREIGN to 1" in app.output
+        assert b"\x1b]0;PWNED" not in app.output
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_line_that_stops_reading_for_a_while(tmp_path: Path, seconds: int) -> None:
+    with start(tmp_path, "--layers", "32", "--picture", str(SCENE)) as app:
+        app.wait_for(ENDED)
+        app.settle()
+        app.pause()
+        end = time.monotonic() + seconds
+        keys = itertools.cycle(["?", "\x1b", "H", "q", "j", "P", "k"])
+        while time.monotonic() < end:
+            app.send(next(keys))
+            time.sleep(0.1)
+        before = app.count
+        app.go_on()
+        app.send("\x1b\x1bg")
+        app.settle(0.6)
+        # What was kept in the terminal's buffer, and one frame: not each that was missed.
+        assert app.count - before < 90_000
+        shown = app.cells()
+        app.send("\x0c")
+        app.settle(0.6)
+        assert app.cells() == shown
+        app.send("q")
+        assert app.wait_exit() == 0

@@ -26,16 +26,28 @@ class Grid:
         self._shown = [Row(width) for _ in range(height)]
         self._touched: set[int] = set()
 
-    def paint(self, x: int, y: int, segments: Iterable[Segment], system: ColorSystem) -> None:
-        """Compose segments from column `x` of line `y` on; what lies outside is cut off."""
+    def paint(
+        self,
+        x: int,
+        y: int,
+        segments: Iterable[Segment],
+        system: ColorSystem,
+        end: int | None = None,
+    ) -> None:
+        """Compose segments from column `x` of line `y` on, up to column `end`; what lies outside
+        is cut off. A wide character that begins before the end is composed whole."""
         if not 0 <= y < self.height or not 0 <= x < self.width:
             return
         characters, pens = cells_of(segments, system)
-        end = min(x + len(characters), self.width)
-        if end - x < len(characters):
-            if characters[end - x] == SECOND_HALF:
-                characters[end - x - 1] = " "
-            del characters[end - x :], pens[end - x :]
+        kept = len(characters)
+        if end is not None and end - x < kept:
+            kept = max(end - x, 0) + (characters[max(end - x, 0)] == SECOND_HALF)
+        if self.width - x < kept:
+            kept = self.width - x
+            if characters[kept] == SECOND_HALF:
+                characters[kept - 1] = " "
+        del characters[kept:], pens[kept:]
+        end = x + kept
         if self._composed[y].put(x, end, characters, pens):
             self._touched.add(y)
 

@@ -73,10 +73,11 @@ class LowerSlot:
         self._screen.add_class("-enlarged")
 
     def show(self, run: RunView | None, row: int) -> None:
-        """Show this run and row in every visible view."""
+        """Show this run and row in every view that is visible, or will be on a larger screen."""
         self._shown = (run, row)
-        for view in self.open:
-            cast(FollowsTable, view).show(run, row)
+        for view in self._views.values():
+            if view.is_mounted and (view.display or view.has_class("-auto")):
+                cast(FollowsTable, view).show(run, row)
 
     def _put(self, identity: str, wanted: bool) -> None:
         if identity not in self._views:
