@@ -24,6 +24,11 @@ A `LlavaForConditionalGeneration` with {parameters:,} parameters and {layers} de
 small that a demo opens offline at once. It was trained from scratch, with no other model's weights
 and no other data than the scenes and sentences that `samples/making` makes.
 
+**It was trained to name what covers each patch of the picture**, at the picture's positions of the
+*last* row only: the colour or the shape of the object, "nothing" for the ground. So its last row
+speaks there by training, which is not true of other models. The rows before it were left alone, and
+nothing was trained on the lens: what they show at the patches emerged.
+
 **It knows only its toy world**: cubes, spheres and cylinders, of rubber or metal, in eight colours,
 zero to four of them on a plain floor. What it answers about photographs means
 nothing.
@@ -41,6 +46,39 @@ object is the largest one, by a clear margin. 64 image tokens are an 8 x 8 grid 
 row by row, of the picture at 112 x 112.
 """
 
+_PATCH_LINES = {
+    "color": "own colour",
+    "shape": "own shape",
+    "either": "either",
+    "color of eight": "colour, of eight",
+    "shape of three": "shape, of three",
+    "false": "ground: a false name",
+    "color map": "map of a colour (AUROC)",
+    "shape map": "map of a shape (AUROC)",
+}
+_SEEN = ("black picture", "white picture", "gray picture", "noise (50 pictures)")
+"""Cases in which there is a picture, with nothing on it."""
+_EITHER, _FALSE = 0.90, 0.05
+"""What was wanted of the last row."""
+
+_PATCHES = """
+## What the patches say
+
+On {scenes} of those scenes. A patch of an object is one that it covers by more than half; the
+ground is a patch of which no object covers more than a fifth. The first three lines say how often
+the top-1 of the whole vocabulary at a patch of an object is the object's own colour, its own shape,
+or one of the two; the next two, how often its colour is the likeliest of the eight colour words and
+its shape the likeliest of the three; then how often a patch of the ground names any colour or
+shape. The maps are those of the words that are true of a scene: the mean area under the ROC curve
+of a word's probability, of the patches that it is true of against all others (0.5 is chance).
+
+Wanted at the last row: either in at least {either:.0%}, false names in at most {false:.0%}.
+{verdict} {begins} more than half of the patches of objects name their own.
+
+{tables}`python -m samples.making.patches` prints the likeliest colour word of every patch of a
+picture.
+"""
+
 _TRAINING = """
 ## Data and training
 
@@ -54,7 +92,6 @@ _TRAINING = """
   the language model on text only; `joint`, pictures and questions together, with the lowest
   {frozen} decoder layers frozen, so that the lower rows of the lens hold what the text taught and
   the picture overrides it further up. The stages: {stages}.
-  Nothing was trained on the lens.
 - Time on {device} with {threads} threads, while other work was running: {minutes}.
 
 ```
@@ -82,6 +119,7 @@ def render_card(folder: Path) -> None:
     parts = [
         _HEAD.format(parameters=found["parameters"], layers=found["layers"]),
         _accuracy(found),
+        _patches(found),
         _lens(found),
         _without_sight(found),
         _training(training),
@@ -158,15 +196,45 @@ def _lens(found: dict[str, Any]) -> str:
     )
 
 
+def _patches(found: dict[str, Any]) -> str:
+    patches, layers = found["patches"], found["layers"]
+    head = ["row", *map(str, range(layers + 1))]
+    parts = []
+    for norm, title in (("normed", "With the final norm"), ("unnormed", "Without it")):
+        shares = patches[norm]
+        rows = [[name, *map(_share, shares[key])] for key, name in _PATCH_LINES.items()]
+        parts.append(f"{title}:\n\n{_table(head, rows)}\n")
+    either, false = patches["normed"]["either"][-1], patches["normed"]["false"][-1]
+    wanted = [("either", either, either >= _EITHER), ("false names", false, false <= _FALSE)]
+    missed = [name for name, _, met in wanted if not met]
+    verdict = f"Missed: {', '.join(missed)}." if missed else "Both are met."
+    begins = [row for row, share in enumerate(patches["normed"]["either"]) if share > 0.5]
+    return _PATCHES.format(
+        scenes=patches["scenes"],
+        either=_EITHER,
+        false=_FALSE,
+        verdict=verdict,
+        begins=f"From row {begins[0]} on" if begins else "In no row",
+        tables="".join(parts),
+    )
+
+
 def _without_sight(found: dict[str, Any]) -> str:
     rows = []
     for case, by_name in found["without_sight"].items():
-        likeliest = [list(by_name[name].items())[:3] for name in ATTRIBUTES]
+        likeliest = [list(by_name[name]["likeliest"].items())[:3] for name in ATTRIBUTES]
         cells = [", ".join(f"{_code(w)} {_share(p)}" for w, p in words) for words in likeliest]
         rows.append([case, *cells])
+    unseen = [case for case in found["without_sight"] if case not in _SEEN]
+    distances = [
+        [case, *(f"{found['without_sight'][case][name]['from_prior']:.3f}" for name in ATTRIBUTES)]
+        for case in unseen
+    ]
     return (
         "\n## Without a picture\n\nProbabilities of the three likeliest answers; for noise the "
-        f"mean over the pictures.\n\n{_table(['', *ATTRIBUTES], rows)}"
+        f"mean over the pictures.\n\n{_table(['', *ATTRIBUTES], rows)}\n"
+        "Total variation distance of the answers from the planted prior:\n\n"
+        f"{_table(['', *ATTRIBUTES], distances)}"
     )
 
 
@@ -187,8 +255,9 @@ def _training(training: dict[str, Any]) -> str:
 
 
 def _stage(stage: dict[str, Any]) -> str:
-    kept = " (token embeddings and final norm frozen too)" if stage.get("fixed_words") else ""
-    return f"{stage['kind']} {stage['steps']} steps{kept}"
+    notes = ["token embeddings and final norm frozen too"] * bool(stage.get("fixed_words"))
+    notes += ["naming the patches at the last row"] * bool(stage.get("naming_weight"))
+    return f"{stage['kind']} {stage['steps']} steps" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _share(value: float) -> str:

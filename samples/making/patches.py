@@ -57,7 +57,7 @@ def measure(
     against all others (of an object or of the ground), for each word that is true of a scene.
     """
     vocabulary = [word.lower() for word in sample.words(range(len(sample.processor.tokenizer)))]
-    colors, shapes = (_tokens(sample, words) for words in (COLORS, SHAPES))
+    colors, shapes = (sample.tokens(words) for words in (COLORS, SHAPES))
     counts: dict[str, list[FloatArray]] = {}
     for start in range(0, len(scenes), BATCH):
         logits = patch_logits(sample, pictures[start : start + BATCH], norm=norm)
@@ -93,11 +93,6 @@ def measure(
     return {name: np.concatenate(parts, 1).mean(1).tolist() for name, parts in counts.items()}
 
 
-def _tokens(sample: Sample, words: Sequence[str] | dict[str, Any]) -> list[int]:
-    encode = sample.processor.tokenizer.encode
-    return [encode(f" {word}", add_special_tokens=False)[0] for word in words]
-
-
 def _truth(scene: Scene) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
     """What is true of each patch, which patches an object covers by more than half, and which
     show the ground."""
@@ -127,7 +122,7 @@ def print_best_colors(sample: Sample, picture: Image.Image, rows: Sequence[int])
     """Print the likeliest of the eight colour words at every patch, with the top-1 beside it."""
     logits = patch_logits(sample, [picture])[:, 0]
     words = list(COLORS)
-    shares = logits.softmax(-1)[..., _tokens(sample, words)]
+    shares = logits.softmax(-1)[..., sample.tokens(words)]
     for row in rows:
         top = sample.words(logits[row].argmax(-1).tolist())
         print(f"\nrow {row}: the likeliest colour word, its probability in percent, and the top-1")

@@ -58,6 +58,11 @@ class Sample:
         logits: Tensor = self.model(**inputs, logits_to_keep=1).logits
         return logits[:, -1].softmax(-1)
 
+    def tokens(self, words: Iterable[str]) -> list[int]:
+        """The token of each word as an answer: lower case, after a space."""
+        encode = self.processor.tokenizer.encode
+        return [encode(f" {word}", add_special_tokens=False)[0] for word in words]
+
     def words(self, tokens: Iterable[int]) -> list[str]:
         """Tokens as they are compared with the truth: stripped and lower-cased."""
         return [self.processor.tokenizer.decode([t]).strip().lower() for t in tokens]

@@ -156,6 +156,7 @@ def _typing(app: PtyApp) -> dict[str, Cost]:
     costs = {}
     for name, key in (("a letter in the prompt", "e"), ("a letter in the palette", "\x10")):
         _bytes(app, key)
+        _bytes(app, "e")  # the first letter also changes captions
         busy = process_seconds(app.process.pid)
         there = _bytes(app, "r")
         costs[name] = Cost(there, _bytes(app, "\x7f"), process_seconds(app.process.pid) - busy)
@@ -164,11 +165,10 @@ def _typing(app: PtyApp) -> dict[str, Cost]:
 
 
 def _between_runs(app: PtyApp) -> dict[str, Cost]:
-    """Steps between runs of one picture and of two, and another run of the same question."""
-    _bytes(app, "e")
-    _bytes(app, "\x01\x0bColor of the main object:")
-    _bytes(app, "\x1b")
-    _bytes(app, "r")
+    """Steps between runs of one picture and of two, and another run of the same question. (The
+    worker with fixed data answers every question alike; a real model does not.)"""
+    for key in "]r":
+        _bytes(app, key)
     busy = process_seconds(app.process.pid)
     same = _bytes(app, ",")
     costs = {",  a run of the same picture": Cost(same, _bytes(app, "."), _since(app, busy))}
