@@ -119,20 +119,22 @@ def _areas(yes: FloatArray, no: FloatArray) -> FloatArray:
 
 
 def print_best_colors(sample: Sample, picture: Image.Image, rows: Sequence[int]) -> None:
-    """Print the likeliest of the eight colour words at every patch, with the top-1 beside it."""
+    """Print the likeliest of the eight colour words at every patch, with its probability."""
     logits = patch_logits(sample, [picture])[:, 0]
     words = list(COLORS)
-    shares = logits.softmax(-1)[..., sample.tokens(words)]
+    tokens = sample.tokens(words)
+    shares = logits.softmax(-1)[..., tokens]
     for row in rows:
-        top = sample.words(logits[row].argmax(-1).tolist())
-        print(f"\nrow {row}: the likeliest colour word, its probability in percent, and the top-1")
+        print(f"\nrow {row}: the likeliest colour word of each patch, in percent; * is its top-1")
+        top = logits[row].argmax(-1).tolist()
         for line in range(GRID):
             cells = []
             for place in range(line * GRID, (line + 1) * GRID):
                 best = int(shares[row, place].argmax())
                 percent = round(100 * float(shares[row, place, best]))
-                cells.append(f"{words[best]:>6} {percent:3} {top[place][:8]:<8}")
-            print(" | ".join(cells))
+                mark = "*" if top[place] == tokens[best] else " "
+                cells.append(f"{words[best]:>6}{percent:4}{mark}")
+            print(" ".join(cells))
 
 
 def main() -> None:

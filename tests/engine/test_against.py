@@ -77,7 +77,8 @@ def test_rows_compared_as_they_stream_are_those_compared_afterwards(
         range(run.layers + 1), kept_logits(kept), kept_logits(against.asking.kept)
     )
     for row, later in zip(comparison.rows, afterwards, strict=True):
-        assert row.js == pytest.approx(later.js, abs=1e-6)
+        # Un-normed logits run to hundreds: in float32 two orders of adding differ by this much.
+        assert row.js == pytest.approx(later.js, abs=5e-6)
         assert row.kl == pytest.approx(later.kl, rel=1e-4, abs=1e-5)
     assert comparison.layer == picture_layer([row.js for row in comparison.rows])
     assert comparison.layer is not None

@@ -408,3 +408,24 @@ def test_a_line_that_stops_reading_for_a_while(tmp_path: Path, seconds: int) -> 
         assert app.cells() == shown
         app.send("q")
         assert app.wait_exit() == 0
+
+
+def test_with_synchronised_output(tmp_path: Path) -> None:
+    with start(tmp_path, "--layers", "32", "--picture", str(SCENE)) as app:
+        app.send("\x1b[?2026;2$y")  # the terminal's answer: it can
+        app.wait_for(ENDED)
+        app.settle()
+        before = app.count
+        app.send("?")
+        app.settle()
+        app.send("\x1b")
+        app.settle()
+        written = bytes(app.output[before:])
+        begins, ends = written.count(b"\x1b[?2026h"), written.count(b"\x1b[?2026l")
+        assert begins == ends > 0
+        shown = app.cells()
+        app.send("\x0c")
+        app.settle()
+        assert app.cells() == shown
+        app.send("q")
+        assert app.wait_exit() == 0

@@ -11,7 +11,7 @@ from textual.keys import key_to_character
 
 from tui.actions.registry import ACTIONS, BY_ID, Action, Scope
 
-_ALWAYS: Final = frozenset({"cancel", "leave", "help"})
+_ALWAYS: Final = frozenset({"cancel", "leave", "help", "redraw"})
 """Ids of actions that also work while a dialog is open."""
 
 _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter", "delete"})
