@@ -237,6 +237,8 @@ def test_links_open_and_close() -> None:
     terminal.grid.paint(0, 0, [Segment("ab", style), Segment("cd")], terminal.system)
     link = f"\x1b]8;id={style.link_id};https://example.org\x1b\\"
     assert terminal.grid.patch() == f"\x1b[1H{link}ab\x1b]8;;\x1b\\cd"
+    terminal.grid.paint(0, 0, [Segment("xy", Style(link="\x1b\\\x1b]0;PWNED"))], terminal.system)
+    assert terminal.grid.patch() == "\x1b[1Hxy"
 
 
 def test_a_change_of_one_colour_names_no_other() -> None:

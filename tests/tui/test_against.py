@@ -51,7 +51,7 @@ async def test_every_image_replacement_has_a_line(size: tuple[int, int]) -> None
         await stage.press("A")
         await stage.until(lambda: isinstance(stage.app.screen, AgainstList))
         await stage.run_done(12)
-        await stage.shows("the picture", "noise=500", "mean-patch", "parts at row")
+        await stage.shows("the picture", "noise=500", "mean-patch", "parts at")
         session = stage.app.state.session(row=0, with_live=False)
         assert len(session.comparisons) == 11
         assert {known.of for known in session.comparisons} == {session.runs[0].id}

@@ -9,7 +9,7 @@ from engine.records import Comparison, Run, Token, Tracked
 from tui.text.numbers import figure, number
 from tui.text.show import display_text
 
-_NAME = 22
+_NAME = 18
 _TOKEN = 16
 
 
@@ -22,7 +22,7 @@ def against_lines(
     by_run = {comparison.against: comparison for comparison in comparisons}
     answer = _top(picture)
     asked = "" if answer is None else f"p of {display_text(answer.text, ascii_only=ascii_only)}"
-    heading = f"{'':<{_NAME}}{'answer':<{_TOKEN}} {'p':>5}  {asked:>14}  JS    parts at row"
+    heading = f"{'':<{_NAME}}{'answer':<{_TOKEN}} {'p':>5}  {asked:>14}  JS    parts at"
 
     def line(name: str, run: Run, comparison: Comparison | None) -> str:
         named = display_text(name, _NAME, spaces=False, ascii_only=ascii_only)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.color import ColorSystem
 from rich.segment import Segment
 
 from tui.terminal.cells import SECOND_HALF, cells_of
 from tui.terminal.encoding import Piece, pieces_of, shortest
-from tui.terminal.pens import Pen
 from tui.terminal.row import Row
 
 
@@ -67,7 +66,3 @@ class Grid:
             self._shown[y].become(self._composed[y])
         self._touched.clear()
         return text
-
-    def composed(self, y: int) -> tuple[Sequence[str], Sequence[Pen]]:
-        """Return the characters and pens of a line as they were composed."""
-        return self._composed[y].characters, self._composed[y].pens

@@ -50,7 +50,8 @@ def pen_of(style: Style | None, system: ColorSystem) -> Pen:
         _colour(style.color, system),
         _colour(style.bgcolor, system),
         tuple(code for name, code in _ON if getattr(style, name)),
-        f"id={style.link_id};{style.link}" if style.link else "",
+        # An address that could end the sequence, or begin another one, is left out.
+        f"id={style.link_id};{style.link}" if style.link and style.link.isprintable() else "",
     )
 
 
