@@ -71,6 +71,9 @@ def main() -> None:
         "device": str(trainer.device),
         "threads": options.threads,
     }
+    if options.start is not None:
+        before = json.loads((options.start / "training.json").read_text())
+        training["started_from"] = {"minutes": before["minutes"], "threads": before["threads"]}
     (options.out / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     evaluate.main([str(options.out), "--scenes", str(options.test_scenes)])
 

@@ -92,7 +92,7 @@ _TRAINING = """
   the language model on text only; `joint`, pictures and questions together, with the lowest
   {frozen} decoder layers frozen, so that the lower rows of the lens hold what the text taught and
   the picture overrides it further up. The stages: {stages}.
-- Time on {device} with {threads} threads, while other work was running: {minutes}.
+- Time on {device} with {threads} threads, while other work was running: {minutes}.{history}
 
 ```
 python -m samples.making            # all of it: render, train, save, measure, write this card
@@ -250,8 +250,33 @@ def _training(training: dict[str, Any]) -> str:
         frozen=FROZEN_LAYERS,
         device=training["device"],
         threads=training["threads"],
-        minutes=", ".join(f"{name} {value:.0f} min" for name, value in training["minutes"].items()),
+        minutes=_minutes(training["minutes"]),
+        history=_history(training),
     )
+
+
+def _minutes(by_kind: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {value:.0f} min" for kind, value in by_kind.items() if value)
+
+
+def _history(training: dict[str, Any]) -> str:
+    """What is to be said of weights that were not made in one go, and of a run that was."""
+    words = ""
+    if before := training.get("started_from"):
+        words = (
+            "\n- These weights were trained on from those of the version before (`git show "
+            "f512279:samples/model/model.safetensors`): the stages before the last had made them "
+            f"({_minutes(before['minutes'])}), and only the last was run again (`--start`)."
+        )
+    if whole := training.get("in_one_go"):
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in whole["accuracy"].items())
+        words += (
+            f"\n- All stages in one go ({_minutes(whole['minutes'])}, one thread) made a model that"
+            f" meets every target, too: {shares}; either in {whole['either']:.1%} of the patches, "
+            f"false names in {whole['false']:.1%}. In it colours come later: the map of a colour "
+            f"passes 0.8 at row {whole['color_row']}, here at row {whole['color_row_here']}."
+        )
+    return words
 
 
 def _stage(stage: dict[str, Any]) -> str:

@@ -148,7 +148,7 @@ def _bytes(app: PtyApp, keys: str) -> int:
     """What is written after some keys until nothing has been written for a while."""
     before = app.count
     app.send(keys)
-    app.settle(0.5)
+    app.settle(0.35)
     return app.count - before
 
 
