@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from tui.terminal.cells import LOWER_HALF, SECOND_HALF, UPPER_HALF, is_width_agreed
@@ -17,6 +18,8 @@ _NOWHERE: Final = (-1, -1)
 _MANY: Final = 50
 """From how many pieces on only the order that is clearly shorter is tried."""
 _CLEARLY: Final = 1.1
+_OFTEN: Final = 3
+"""From how many pieces on a pen is written on its own."""
 _BYTES_OF_A_MOVE: Final = 5
 
 _plain: set[str] = {SECOND_HALF, *map(chr, range(0x20, 0x7F))}
@@ -67,11 +70,15 @@ def shortest(pieces: Sequence[Piece], rows: Sequence[Row]) -> str:
     """Return what writes the pieces: line by line, or pen by pen where that is shorter. A change
     of 24-bit colours takes three times the bytes of a move."""
     often = Counter(piece.pen for piece in pieces)
-    grouped: dict[Pen | None, list[Piece]] = {}
+    grouped: dict[Pen, list[Piece]] = {}
+    rare: list[Piece] = []
     for piece in pieces:
-        grouped.setdefault(piece.pen if often[piece.pen] > 1 else None, []).append(piece)
-    alone = grouped.pop(None, [])
-    by_pen = [*chain.from_iterable(grouped.values()), *alone]
+        if often[piece.pen] < _OFTEN:
+            rare.append(piece)
+        else:
+            grouped.setdefault(piece.pen, []).append(piece)
+    alike = sorted(grouped, key=attrgetter("background", "attributes"))
+    by_pen = [*chain.from_iterable(grouped[pen] for pen in alike), *rare]
     orders: list[Sequence[Piece]] = [pieces, by_pen]
     if len(pieces) > _MANY:
         estimates = [_estimate(order) for order in orders]

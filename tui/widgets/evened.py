@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-MOST_OFF: Final = 8
+MOST_OFF: Final = 9
 """How far, of 255, a channel may be from the pixel's own: flat parts show faint bands."""
 
 Pixel = tuple[int, int, int]
