@@ -12,15 +12,13 @@ from tui.terminal.cells import LOWER_HALF, SECOND_HALF, UPPER_HALF, is_width_agr
 from tui.terminal.pens import PLAIN, Pen, blank_pen, change, pen_for_blank, turned
 from tui.terminal.row import UNKNOWN, Row
 
-_LONGEST_GAP: Final = 12
+_LONGEST_GAP: Final = 5
 """How many unchanged cells may be written again, where that is shorter than jumping over them."""
 _NOWHERE: Final = (-1, -1)
 _MANY: Final = 50
-"""From how many pieces on only the order that is clearly shorter is tried."""
-_CLEARLY: Final = 1.1
+"""Up to how many pieces both orders are tried."""
 _OFTEN: Final = 3
 """From how many pieces on a pen is written on its own."""
-_BYTES_OF_A_MOVE: Final = 5
 
 _plain: set[str] = {SECOND_HALF, *map(chr, range(0x20, 0x7F))}
 """Cells that are drawn in one way only and that all terminals give the same width, as far as they
@@ -79,26 +77,11 @@ def shortest(pieces: Sequence[Piece], rows: Sequence[Row]) -> str:
             grouped.setdefault(piece.pen, []).append(piece)
     alike = sorted(grouped, key=attrgetter("background", "attributes"))
     by_pen = [*chain.from_iterable(grouped[pen] for pen in alike), *rare]
-    orders: list[Sequence[Piece]] = [pieces, by_pen]
-    if len(pieces) > _MANY:
-        estimates = [_estimate(order) for order in orders]
-        if max(estimates) > _CLEARLY * min(estimates):
-            orders = [orders[estimates.index(min(estimates))]]
-    return min((_encoded(order, rows) for order in orders), key=_bytes)
-
-
-def _estimate(pieces: Sequence[Piece]) -> int:
-    """Return about how many bytes moves and pens take."""
-    cost = 0
-    held, place = PLAIN, _NOWHERE
-    for y, start, end, pen in pieces:
-        if pen is not held:
-            cost += len(change(held, pen))
-            held = pen
-        if place != (y, start):
-            cost += _BYTES_OF_A_MOVE
-        place = (y, end)
-    return cost
+    if len(pieces) <= _MANY:
+        return min((_encoded(order, rows) for order in (pieces, by_pen)), key=_bytes)
+    # Trying both would take too long. One of 16 colours takes fewer bytes than a move.
+    dear = sum(len(piece.pen.foreground) > 2 for piece in pieces)
+    return _encoded(by_pen if len(rare) < len(pieces) / 2 < dear else pieces, rows)
 
 
 def _encoded(pieces: Iterable[Piece], rows: Sequence[Row]) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Final
 
 from rich.color import ColorSystem
 from rich.console import Console
-from rich.segment import Segment
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.geometry import Size
+from textual.strip import Strip
 
 from tui.terminal.grid import Grid
 
@@ -56,8 +55,9 @@ class Output:
             self._grid = Grid(size.width, size.height)
         # As Textual does: without a colour system its filters have made everything grey.
         system = _SYSTEMS.get(console.color_system or "", ColorSystem.TRUECOLOR)
-        for x, y, segments, end in _painted(update):
-            self._grid.paint(x, y, segments, system, end)
+        for x, y, strips, end in _painted(update):
+            for strip in strips:
+                x = self._grid.paint(x, y, strip, system, end)
         self.is_behind = True
 
     def patch(self) -> Patch | None:
@@ -89,14 +89,14 @@ def is_writable(file: int) -> bool:
         return True
 
 
-def _painted(update: CompositorUpdate) -> Iterator[tuple[int, int, Iterable[Segment], int]]:
-    """Yield column, line and segments of everything that an update writes, and the column in
+def _painted(update: CompositorUpdate) -> Iterator[tuple[int, int, Iterable[Strip], int]]:
+    """Yield column, line and strips of everything that an update writes, and the column in
     which it ends: what a strip has beyond that is not what is to be seen there."""
     if isinstance(update, LayoutUpdate):
         for y, line in enumerate(update.strips, update.region.y):
-            yield update.region.x, y, chain.from_iterable(line), update.region.right
+            yield update.region.x, y, line, update.region.right
     elif isinstance(update, ChopsUpdate):
         for y, left, right in update.spans:
             for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
                 if strip is not None and x <= right and end > left:
-                    yield x, y, strip, min(end, right)
+                    yield x, y, (strip,), min(end, right)
