@@ -350,14 +350,15 @@ class Multiplexer:
         self.client.__exit__()
 
 
+@pytest.mark.parametrize("steps", [["?", "\x1b"], pytest.param(STEPS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["tmux", "screen"])
-def test_under_a_multiplexer(name: str, tmp_path: Path) -> None:
+def test_under_a_multiplexer(name: str, steps: list[str], tmp_path: Path) -> None:
     if shutil.which(name) is None:
         pytest.skip(f"no {name} here")
     multiplexer = Multiplexer(name, tmp_path)
     try:
         multiplexer.client.wait_for(ENDED)
-        for keys in STEPS:
+        for keys in steps:
             multiplexer.client.send(keys)
             shown = multiplexer.shows()
             multiplexer.client.send("\x0c")
