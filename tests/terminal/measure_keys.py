@@ -175,7 +175,8 @@ def _between_runs(app: PtyApp) -> dict[str, Cost]:
     other = ROOT / "samples" / "pictures" / _PICTURES[1]
     if other.is_file():
         _bytes(app, "o")
-        _bytes(app, f"\x01\x0b{other}\r")
+        _bytes(app, f"\x01\x0b{other}")
+        _bytes(app, "\r")
         _bytes(app, "r")
         busy = process_seconds(app.process.pid)
         step = _bytes(app, ",")
