@@ -174,7 +174,10 @@ class Explorer(TerminalApp, inherit_bindings=False):
     # ------------------------------------------------------------------ what the user does
 
     def do(self, identity: str) -> None:
-        """Call the function of an action in the registry."""
+        """Call the function of an action in the registry. Keys that were typed after the one that
+        quits do nothing: the screen is being taken apart."""
+        if self._exit:
+            return
         action = BY_ID[identity]
         action.function(self, **action.arguments)
 

@@ -265,7 +265,7 @@ def _history(training: dict[str, Any]) -> str:
     if before := training.get("started_from"):
         words = (
             "\n- These weights were trained on from those of the version before (`git show "
-            "f512279:samples/model/model.safetensors`): the stages before the last had made them "
+            "6c0cec1:samples/model/model.safetensors`): the stages before the last had made them "
             f"({_minutes(before['minutes'])}), and only the last was run again (`--start`)."
         )
     if whole := training.get("in_one_go"):

@@ -24,6 +24,8 @@ from samples.making.sample import BATCH, Sample
 from samples.making.scenes import COLORS, GRID, GROUND_SHARE, SHAPES, Scene, patch_covers
 
 _HALF = 0.5
+_WORDS = {"color": tuple(COLORS), "shape": SHAPES}
+_COUNTS = {8: "eight", 3: "three"}
 
 FloatArray = NDArray[np.float64]
 
@@ -56,40 +58,31 @@ def measure(
     mean area under the ROC curve of the probability of a word, of the patches that it is true of
     against all others (of an object or of the ground), for each word that is true of a scene.
     """
-    vocabulary = [word.lower() for word in sample.words(range(len(sample.processor.tokenizer)))]
-    colors, shapes = (sample.tokens(words) for words in (COLORS, SHAPES))
+    vocabulary = np.array(sample.words(range(len(sample.processor.tokenizer))))
+    tokens = {name: sample.tokens(words) for name, words in _WORDS.items()}
     counts: dict[str, list[FloatArray]] = {}
     for start in range(0, len(scenes), BATCH):
         logits = patch_logits(sample, pictures[start : start + BATCH], norm=norm)
-        tops = logits.argmax(-1).numpy()
-        best = {
-            name: logits[..., tokens].argmax(-1).numpy()
-            for name, tokens in (("color", colors), ("shape", shapes))
-        }
-        shares = logits.softmax(-1)
+        said = vocabulary[logits.argmax(-1).numpy()]
         for index, scene in enumerate(scenes[start : start + BATCH]):
             true, covered, ground = _truth(scene)
-            said = np.array([[vocabulary[token] for token in row] for row in tops[:, index]])
-            names = {name: said == words for name, words in true.items()}
-            for name in names:
-                words = np.array(list(COLORS if name == "color" else SHAPES))
-                _add(counts, name, names[name][:, covered])
-                right = words[best[name][:, index]] == true[name]
-                of = "color of eight" if name == "color" else "shape of three"
-                _add(counts, of, right[:, covered])
-            _add(counts, "either", (names["color"] | names["shape"])[:, covered])
-            named = np.isin(said, [*COLORS, *SHAPES])
-            _add(counts, "false", named[:, ground])
-            for name, tokens in (
-                ("color", dict(zip(COLORS, colors, strict=True))),
-                ("shape", dict(zip(SHAPES, shapes, strict=True))),
-            ):
+            either = np.zeros_like(said[:, index], dtype=bool)
+            shares = logits[:, index].softmax(-1).double().numpy()
+            for name, words in _WORDS.items():
+                named = said[:, index] == true[name]
+                either |= named
+                _add(counts, name, named[:, covered])
+                likeliest = logits[:, index][..., tokens[name]].argmax(-1).numpy()
+                right = np.array(words)[likeliest] == true[name]
+                _add(counts, f"{name} of {_COUNTS[len(words)]}", right[:, covered])
                 for word in dict.fromkeys(true[name][covered].tolist()):
-                    map_of_word = shares[:, index, :, tokens[word]].double().numpy()
+                    map_of_word = shares[..., tokens[name][words.index(word)]]
                     is_true = covered & (true[name] == word)
                     others = ~is_true & (covered | ground)
                     area = _areas(map_of_word[:, is_true], map_of_word[:, others])
                     _add(counts, f"{name} map", area[:, None])
+            _add(counts, "either", either[:, covered])
+            _add(counts, "false", np.isin(said[:, index], sum(_WORDS.values(), ()))[:, ground])
     return {name: np.concatenate(parts, 1).mean(1).tolist() for name, parts in counts.items()}
 
 

@@ -111,7 +111,7 @@ def _costs(terminal: Terminal, command: list[str], *, diff: bool) -> dict[str, C
         costs["start"] = Cost(app.count, 0, process_seconds(app.process.pid))
         keyed = [action for action in ACTIONS if action.keys and action.id not in _LEFT_OUT]
         for action in sorted(keyed, key=_order):
-            costs[f"{_key(action)}  {action.title}"[:33]] = _press(app, action)
+            costs[f"{action.keys[0]}  {action.title}"[:33]] = _press(app, action)
         costs |= _typing(app)
         costs |= _between_runs(app)
         app.send("\x11")
@@ -123,25 +123,23 @@ def _order(action: Action) -> int:
     return _LAST.index(action.id) + 1 if action.id in _LAST else 0
 
 
-def _key(action: Action) -> str:
-    return action.keys[0]
-
-
 def _press(app: PtyApp, action: Action) -> Cost:
+    typed = _typed(action.keys[0])
     app.send("g")
     app.settle()
     before = app.text
     busy = process_seconds(app.process.pid)
-    there = _bytes(app, _SEQUENCES.get(_key(action), _control(_key(action))))
+    there = _bytes(app, typed)
     shown = app.text
     back = _bytes(app, "\x1b")
     if app.text == shown != before:
-        back = _bytes(app, _SEQUENCES.get(_key(action), _control(_key(action))))
-    return Cost(there, back, process_seconds(app.process.pid) - busy)
+        back = _bytes(app, typed)
+    return Cost(there, back, _since(app, busy))
 
 
-def _control(key: str) -> str:
-    return chr(ord(key[-1]) - 96) if key.startswith("ctrl+") else key
+def _typed(key: str) -> str:
+    """Return what a terminal sends for a key."""
+    return chr(ord(key[-1]) - 96) if key.startswith("ctrl+") else _SEQUENCES.get(key, key)
 
 
 def _bytes(app: PtyApp, keys: str) -> int:
@@ -159,7 +157,7 @@ def _typing(app: PtyApp) -> dict[str, Cost]:
         _bytes(app, "e")  # the first letter also changes captions
         busy = process_seconds(app.process.pid)
         there = _bytes(app, "r")
-        costs[name] = Cost(there, _bytes(app, "\x7f"), process_seconds(app.process.pid) - busy)
+        costs[name] = Cost(there, _bytes(app, "\x7f"), _since(app, busy))
         _bytes(app, "\x1b")
     return costs
 

@@ -26,14 +26,11 @@ from textual.widgets import Input, Static
 
 from tests.terminal.seen import Seen, seen_of
 from tests.terminal.test_grid import CELLS, Painted, seen
+from tests.terminal.test_grid import SYSTEMS as NAMES_OF_SYSTEMS
 from tests.tui.stage import in_loop
 from tui.terminal.terminal_app import TerminalApp
 
-SYSTEMS: dict[Literal["standard", "256", "truecolor"], ColorSystem] = {
-    "standard": ColorSystem.STANDARD,
-    "256": ColorSystem.EIGHT_BIT,
-    "truecolor": ColorSystem.TRUECOLOR,
-}
+SYSTEMS = {name: system for system, name in NAMES_OF_SYSTEMS.items()}
 
 
 class Recorder(HeadlessDriver):

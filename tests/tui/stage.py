@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+import samples
 from engine.events import LoadOptions
-from engine.records import Question
+from engine.records import Picture, Question
 from tests.tui.fakes import FakeWorker
 from tui.app import Explorer
 from tui.startup import Startup
@@ -30,6 +31,8 @@ SIZES = _quick(2)
 ONE_SIZE = _quick(1)
 """For what takes long: the narrowest, and all in the full set."""
 PROMPT = "Shape of the main object:"
+WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
+"""How an explorer starts with the bundled picture."""
 
 
 class Stage:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-import samples
 from engine.methods.contrast import ContrastReading, ContrastRequest
-from engine.records import Picture, Question
-from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
+from tests.tui.stage import SIZES, WITH_PICTURE, explorer, in_loop
 from tui.views.compare.against_list import AgainstList
 from tui.views.compare.without import Without
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
-WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
 
 
 @at_every_size

@@ -474,3 +474,12 @@ async def test_what_is_typed_right_behind_e_or_slash_is_typed() -> None:
         await stage.until(lambda: app.state.look.find == "qr")
         assert app.is_running
         assert len(stage.worker.questions) == 1
+
+
+@in_loop
+async def test_keys_after_the_one_that_quits_do_nothing() -> None:
+    async with explorer() as stage:
+        await stage.run_done()
+        stage.app.exit(return_code=0)
+        stage.app.do("plot")
+        assert stage.app.main.lower.view("plot") is None

@@ -8,19 +8,13 @@ from hypothesis import strategies as st
 from textual.containers import Vertical
 from textual.widgets import Input, TextArea
 
-import samples
-from engine.records import Picture, Question
-from tests.tui.stage import PROMPT, explorer, in_loop
+from engine.records import Question
+from tests.tui.stage import PROMPT, WITH_PICTURE, explorer, in_loop
 from tui.actions.registry import ACTIONS
 from tui.views.compare.against_list import AgainstList
 from tui.widgets.chooser import Chooser
 from tui.widgets.evened import MOST_OFF, evened
 from tui.widgets.half_blocks import Colours
-
-WITH_PICTURE = {
-    "question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE))),
-    "no_picture": False,
-}
 
 
 @pytest.fixture

@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-import samples
 from engine.errors import Remedy
 from engine.events import ReadingDropped, ReadingMade, Trouble
 from engine.methods.contrast import ContrastRequest
-from engine.records import Picture, Question, ReadingProof
+from engine.records import Question, ReadingProof
 from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.fakes import contrasted, make_rows
-from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tests.tui.stage import PROMPT, SIZES, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.toy_view import TOY
 from tui.actions.reading import toggle
 from tui.actions.registry import ACTIONS, BY_ID
@@ -33,7 +32,6 @@ from tui.widgets.line_input import LineInput
 from tui.widgets.reading_view import ReadingView
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
-WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from rich.cells import split_graphemes
 from rich.color import ColorSystem
 from rich.segment import Segment
 
-from tui.terminal.pens import Pen, blank_pen, pen_of, turned
+from tui.terminal.pens import Pen, blank_pen, has_two_colours, pen_of, turned
 
 UPPER_HALF: Final = "▀"
 LOWER_HALF: Final = "▄"
@@ -67,9 +67,8 @@ def cells_of(segments: Iterable[Segment], system: ColorSystem) -> tuple[list[str
 @lru_cache(maxsize=8192)
 def _looks(text: str, pen: Pen) -> tuple[tuple[str, ...], tuple[Pen, ...]]:
     cells = cells_of_text(text)
-    if pen.attributes or not (pen.foreground and pen.background):
-        pass
-    elif LOWER_HALF in text or (UPPER_HALF in text and pen.foreground == pen.background):
+    has_halves = LOWER_HALF in text or (UPPER_HALF in text and pen.foreground == pen.background)
+    if has_halves and has_two_colours(pen):
         looks = [_half_block(cell, pen) for cell in cells]
         return tuple(cell for cell, _ in looks), tuple(look for _, look in looks)
     if " " not in text:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from tui.terminal.cells import LOWER_HALF, SECOND_HALF, UPPER_HALF, is_width_agreed
-from tui.terminal.pens import PLAIN, Pen, blank_pen, change, pen_for_blank, turned
+from tui.terminal.pens import PLAIN, Pen, blank_pen, change, has_two_colours, pen_for_blank, turned
 from tui.terminal.row import UNKNOWN, Row
 
 _LONGEST_GAP: Final = 5
@@ -177,9 +177,7 @@ class _Writer:
             if is_width_agreed(cell):
                 _plain.add(cell)
                 continue
-            after = x + 1
-            while after < end and row.characters[after] == SECOND_HALF:
-                after += 1
+            after = _after(row, x + 1)
             if after < end:
                 self._text.append(f"\x1b[{after + 1}G")
 
@@ -243,7 +241,7 @@ def _look(held: Pen, row: Row, x: int) -> tuple[str, Pen]:
     cell, pen = row.characters[x], row.pens[x]
     if cell == " ":
         return cell, pen_for_blank(held, pen)
-    if cell == UPPER_HALF and pen.foreground and pen.background and not pen.attributes:
+    if cell == UPPER_HALF and has_two_colours(pen):
         above, below = pen.foreground, pen.background
         changes = (above != held.foreground) + (below != held.background)
         changes_turned = (below != held.foreground) + (above != held.background)

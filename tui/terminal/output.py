@@ -5,22 +5,14 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 from rich.color import ColorSystem
-from rich.console import Console
+from rich.console import COLOR_SYSTEMS, Console
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.geometry import Size
 from textual.strip import Strip
 
 from tui.terminal.grid import Grid
-
-_SYSTEMS: Final = {
-    "standard": ColorSystem.STANDARD,
-    "256": ColorSystem.EIGHT_BIT,
-    "truecolor": ColorSystem.TRUECOLOR,
-    "windows": ColorSystem.WINDOWS,
-}
 
 
 class Patch(CompositorUpdate):
@@ -54,7 +46,7 @@ class Output:
         if self.size != size:
             self._grid = Grid(size.width, size.height)
         # As Textual does: without a colour system its filters have made everything grey.
-        system = _SYSTEMS.get(console.color_system or "", ColorSystem.TRUECOLOR)
+        system = COLOR_SYSTEMS.get(console.color_system or "", ColorSystem.TRUECOLOR)
         for x, y, strips, end in _painted(update):
             for strip in strips:
                 x = self._grid.paint(x, y, strip, system, end)

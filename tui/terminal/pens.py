@@ -73,6 +73,11 @@ def pen_for_blank(held: Pen, blank: Pen) -> Pen:
     return _the_pen(held.foreground, blank.background, attributes, "")
 
 
+def has_two_colours(pen: Pen) -> bool:
+    """Whether all of a half-block's look is its two colours."""
+    return bool(pen.foreground and pen.background and not pen.attributes)
+
+
 @lru_cache(maxsize=16384)
 def turned(pen: Pen) -> Pen:
     """Return the pen with foreground and background exchanged."""
