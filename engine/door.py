@@ -71,16 +71,20 @@ def load(
     cache_dir: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    adapter: str | Path | None = None,
+    no_adapter: bool = False,
     progress: Progress = lambda stage, fraction: None,
 ) -> Loaded:
     """Load a model, find its parts on a small question, and prove its lens.
 
     Pickled weights and remote code are refused unless allowed. `dtype="auto"` is the checkpoint's
     dtype; only float16 on a CPU becomes float32, if that fits in half of the free memory, else
-    bfloat16. `progress(stage, fraction)` is called meanwhile.
+    bfloat16. `adapter` is the folder of a peft adapter to put onto the model; `no_adapter` leaves
+    out one that lies in the model's own folder. `progress(stage, fraction)` is called meanwhile.
 
-    Raises CannotLoad if the model is missing, damaged or refused, CannotRead if its residual stream
-    cannot be read faithfully. Both messages say what is wrong and what to do.
+    Raises BadInput if the folder holds a model and an adapter, and neither was said; CannotLoad if
+    the model is missing, damaged or refused; CannotRead if its residual stream cannot be read
+    faithfully. All messages say what is wrong and what to do.
     """
     options = LoadOptions(
         model=str(name_or_folder),
@@ -92,6 +96,8 @@ def load(
         cache_dir=cache_dir,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        adapter=None if adapter is None else str(adapter),
+        no_adapter=no_adapter,
     )
     loaded = load_with(options, progress)
     return Loaded(**{each.name: getattr(loaded, each.name) for each in fields(loaded)})

@@ -24,6 +24,8 @@ class Remedy(StrEnum):
     HALF_PRECISION = "use a 16-bit dtype"
     QUANTIZE = "quantise the weights"
     DEVICE_MAP = "spread the model over several devices"
+    WITH_ADAPTER = "load the model with its adapter"
+    NO_ADAPTER = "load the model without its adapter"
     NO_PICTURE = "ask without a picture"
     NO_SYSTEM = "leave the system prompt out"
     RAW = "ask it raw"
@@ -68,9 +70,19 @@ class TooManyAtOnce(LenscopeError):
     """Memory ran out over a batch; its items may still fit one by one."""
 
 
-def one_line(error: BaseException, most: int = 300) -> str:
-    """The message of an error as one line of at most `most` characters; its type if it is empty."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+LONGEST_MESSAGE = 4000
+"""Characters of another library's message; some list hundreds of class names."""
+
+
+def one_line(error: BaseException, most: int = LONGEST_MESSAGE) -> str:
+    """An error of another library as one line: its type, then its message, whole.
+
+    A message of more than `most` characters ends with how many there were.
+    """
+    name, words = type(error).__name__, " ".join(str(error).split())
+    if len(words) > most:
+        words = f"{words[:most]} … ({len(words):,} characters)"
+    return f"{name}: {words}" if words else name
 
 
 def with_causes(error: BaseException | None) -> Iterator[BaseException]:

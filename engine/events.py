@@ -22,6 +22,10 @@ class LoadOptions(Struct, frozen=True):
     cache_dir: str | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    adapter: str | None = None
+    """The folder of a peft adapter to put onto the model."""
+    no_adapter: bool = False
+    """Whether to leave out the adapter that lies in the model's own folder."""
 
 
 class ModelLoading(Struct, frozen=True):

@@ -83,6 +83,10 @@ class ModelCard(Struct, frozen=True, rename={"class_name": "class"}):
     class_name: str
     dtype: str
     device: str
+    notes: tuple[str, ...] = ()
+    """What was chosen, or passed over, when it was loaded; each one line."""
+    adapter: str | None = None
+    """The folder of the adapter that was put onto it."""
 
 
 class Picture(Struct, frozen=True):

@@ -246,24 +246,24 @@ def _against(options: argparse.Namespace) -> tuple[Counterfactual, ...]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from engine.models.checkpoints import model_folder
+    from engine.models.checkpoints import local_checkpoint
     from tui.disk.settings import load_settings
 
     load_options = _load_options(options, load_settings(themes=_themes).settings)
-    model_folder(load_options)
+    local_checkpoint(load_options)
     from tui.commands.check import run_check
 
     return run_check(load_options, proof_only=options.proof_only)
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from engine.models.checkpoints import model_folder
+    from engine.models.checkpoints import local_checkpoint
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
-    model_folder(load_options)
+    local_checkpoint(load_options)
     _warn_of_pillow()
     options.prompt = ""
     return run_sweep(
@@ -306,12 +306,12 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     """Return what to load and ask, after all checks that do not need torch."""
     from msgspec import structs
 
-    from engine.models.checkpoints import model_folder
+    from engine.models.checkpoints import local_checkpoint
     from engine.pictures.opening import open_picture
     from engine.records import Picture
 
     load_options, question = _load_options(options, settings), _question(options, settings)
-    model_folder(load_options)
+    local_checkpoint(load_options)
     _warn_of_pillow()
     if options.image is not None:
         open_picture(options.image)
@@ -351,6 +351,8 @@ def _load_options(options: argparse.Namespace, settings: Settings) -> LoadOption
         cache_dir=options.cache_dir or _expanded(settings.cache_dir),
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
+        adapter=options.adapter,
+        no_adapter=options.no_adapter,
     )
 
 

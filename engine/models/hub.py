@@ -19,6 +19,7 @@ from tqdm.std import tqdm
 
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
+from engine.models.weight_files import INDEX, PICKLED, SAFE
 from engine.system.library_errors import HubTrouble, hub_trouble
 
 Progress = Callable[[str, float | None], None]
@@ -26,10 +27,6 @@ Progress = Callable[[str, float | None], None]
 
 SETTINGS = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 """Configs, tokenizers, processors and templates, in the top folder of the repository alone."""
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""The names under which transformers saves weights, the safe one first; sharded weights have an
-index file next to them."""
 
 TELL_EVERY = 0.2
 """Seconds between two reports of a download's progress."""
@@ -68,7 +65,7 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
-    kinds = WEIGHTS if options.allow_pickle else WEIGHTS[:1]
+    kinds = (SAFE, PICKLED) if options.allow_pickle else (SAFE,)
     alternatives = [_files_of(name, folder, options.model) for name in kinds]
     if any(all((folder / name).is_file() for name in names) for names in alternatives):
         return
@@ -125,7 +122,7 @@ def _snapshot(
 
 def _files_of(name: str, folder: Path, model: str) -> list[str]:
     """The files of weights saved under this name: the shards in its index, or the one file."""
-    index = folder / f"{name}.index.json"
+    index = folder / (name + INDEX)
     if not index.is_file():
         return [name]
     try:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from engine.errors import (
-    LESS_MEMORY,
-    BadInput,
-    Cancelled,
-    CannotLoad,
-    CannotRead,
-    Remedy,
-    one_line,
-)
+from engine.errors import BadInput, CannotRead
 from engine.events import LoadOptions
 from engine.lens.lens import Lens
-from engine.models.checkpoints import model_folder
-from engine.models.hub import Progress, explain_hub, fetch_weights, settings_folder
+from engine.models.adapters import adapters_passed_over, put_on
+from engine.models.checkpoints import Checkpoint, local_checkpoint, opened
+from engine.models.explaining import explained
+from engine.models.headers import own_dtype, stored_in
+from engine.models.hub import Progress, fetch_weights, settings_folder
 from engine.models.placement import (
     device_for,
     devices_of,
@@ -29,18 +23,20 @@ from engine.models.placement import (
     parameter_count,
     placement_for,
 )
+from engine.models.weights_used import (
+    narrowed_note,
+    refuse_doubled,
+    refuse_incomplete,
+    refuse_packed,
+    refuse_unknown_quantisation,
+    unused_note,
+)
 from engine.prompts.preparing import prepare
 from engine.prompts.processors import load_processor, takes_pictures, tokenizer_of
 from engine.prompts.templates import has_chat_template
 from engine.prompts.token_texts import refuse_other_vocabulary, remember_tokenizer
 from engine.records import ModelCard, Question
-from engine.system.library_errors import (
-    has_no_safetensors,
-    needs_remote_code,
-    needs_torchvision,
-)
-from engine.system.memory import is_out_of_memory
-from engine.system.quiet import quiet, weights_progress
+from engine.system.quiet import listening, weights_progress
 
 PROBE_SIDE = 56
 """The side, in pixels, of the grey picture on which a model is learned and proved."""
@@ -80,9 +76,11 @@ def load_with(
     progress("importing torch and transformers", None)
     import transformers  # noqa: F401
 
-    with quiet(), _explained(options):
+    place: list[Path] = []
+    with explained(options, place), listening() as heard:
         progress(f"opening {options.model}", None)
-        model, processor, revision = _model_and_processor(options, progress)
+        opened_model = _open(options, place, progress)
+        model, processor = opened_model.model, opened_model.processor
         loaded_at = time.perf_counter()
         progress("learning and proving the lens", None)
         lens = _proved_lens(model, processor)
@@ -92,54 +90,103 @@ def load_with(
         name=options.model,
         card=ModelCard(
             name=options.model,
-            revision=revision,
+            revision=opened_model.revision,
             class_name=type(model).__name__,
             dtype=str(model.dtype).removeprefix("torch."),
             device=devices_of(model),
+            notes=tuple(dict.fromkeys((*opened_model.notes, *heard.notes()))),
+            adapter=opened_model.adapter,
         ),
         lens=lens,
         seconds={"load": loaded_at - began, "learn": time.perf_counter() - loaded_at},
     )
 
 
-def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any, Any, str | None]:
-    """The model, its processor, and the commit it was downloaded from, if it was."""
-    local = model_folder(options)
-    folder = local or settings_folder(options)
+@dataclass(frozen=True)
+class _Opened:
+    """A model with its processor, and what there is to say about both."""
+
+    model: Any
+    processor: Any
+    revision: str | None
+    """The commit that it was downloaded from, if it was."""
+    notes: tuple[str, ...]
+    adapter: str | None
+
+
+def _open(options: LoadOptions, place: list[Path], progress: Progress) -> _Opened:
+    local = local_checkpoint(options)
+    checkpoint = local or opened(settings_folder(options), options)
+    place.append(checkpoint.folder)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if local is not None or not options.trust_remote_code:
         # All files are here; only a model's own code may be elsewhere.
         hub["local_files_only"] = True
     if options.cache_dir:
         hub["cache_dir"] = options.cache_dir
-    source = str(folder)
-    config, model_class = _config_and_class(source, hub)
+    config, model_class = _config_and_class(str(checkpoint.folder), hub)
+    refuse_unknown_quantisation(checkpoint.config)
     device = device_for(options.device)
-    parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
-    dtype = dtype_for(options.dtype, config, device, parameters)
     if local is None:
-        fetch_weights(options, folder, progress)
+        fetch_weights(options, checkpoint.folder, progress)
+    model, notes = _weighed(options, checkpoint, config, model_class, device, hub, progress)
+    adapter = checkpoint.adapter
+    if adapter is not None:
+        progress(f"putting on the adapter {adapter.folder.name}", None)
+        notes = (*put_on(model, adapter, options.allow_pickle), *notes)
+    model.eval()
+    progress("loading the processor", None)
+    processor, more = load_processor(checkpoint.folder, model, **hub)
+    refuse_other_vocabulary(model, tokenizer_of(processor))
+    remember_tokenizer(model, tokenizer_of(processor))
+    return _Opened(
+        model,
+        processor,
+        revision=checkpoint.folder.name if local is None else options.revision,
+        notes=(*checkpoint.notes, *notes, *more),
+        adapter=None if adapter is None else str(adapter.folder),
+    )
+
+
+def _weighed(
+    options: LoadOptions,
+    checkpoint: Checkpoint,
+    config: Any,
+    model_class: Any,
+    device: Any,
+    hub: dict[str, Any],
+    progress: Progress,
+) -> tuple[Any, tuple[str, ...]]:
+    """The model with its checkpoint's weights on its device, and what there is to say of them."""
+    files = checkpoint.weights(options.allow_pickle)
+    stored = stored_in(files.read)
+    parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
+    dtype = dtype_for(options.dtype, config, own_dtype(stored), device, parameters)
     placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
     progress("loading the weights", None)
-    with weights_progress(progress):
+    with weights_progress(progress), adapters_passed_over():
         model, loading = model_class.from_pretrained(
-            source,
+            str(checkpoint.folder),
             dtype=dtype,
             use_safetensors=None if options.allow_pickle else True,
+            # What does not fit is refused below, with its name and both shapes.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
             **placement,
             **hub,
         )
-    _refuse_incomplete(model, loading, options.model)
+    refuse_packed(model, loading, stored, checkpoint.config)
+    refuse_incomplete(model, loading)
+    refuse_doubled(model, stored)
     if "device_map" not in placement:
         progress(f"moving the weights to {device}", None)
         model.to(device)
-    model.eval()
-    progress("loading the processor", None)
-    processor = load_processor(source, config, **hub)
-    refuse_other_vocabulary(model, tokenizer_of(processor))
-    remember_tokenizer(model, tokenizer_of(processor))
-    return model, processor, folder.name if local is None else options.revision
+    notes = (
+        files.note,
+        unused_note(model, loading, files),
+        narrowed_note(stored, model.dtype, options.dtype),
+    )
+    return model, tuple(note for note in notes if note is not None)
 
 
 def _proved_lens(model: Any, processor: Any) -> Lens:
@@ -192,25 +239,6 @@ def _refuse_other_heads(config: Any, source: str) -> None:
             )
 
 
-def _refuse_incomplete(model: Any, loading: dict[str, Any], name: str) -> None:
-    """Raise CannotLoad where weights are missing: transformers fills them with random numbers, on
-    which a lens would mean nothing.
-
-    A weight that is tied to one in the checkpoint is not missing.
-    """
-    missing = {str(key) for key in loading.get("missing_keys", ())}
-    named = dict(model.named_parameters(remove_duplicate=False))
-    there = {id(parameter) for key, parameter in named.items() if key not in missing}
-    missing = {key for key in missing if key not in named or id(named[key]) not in there}
-    other = {str(key) for key in loading.get("mismatched_keys", ())}
-    for keys, what in ((sorted(missing), "missing"), (sorted(other), "of another shape")):
-        if keys:
-            raise CannotLoad(
-                f"{name}: {len(keys)} of the model's weights are {what} in the checkpoint "
-                f"(first: {keys[0]})"
-            )
-
-
 def probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
     """The inputs, a batch of one, for a short question about a small grey picture."""
     question = Question(prompt="What is this?")
@@ -220,39 +248,3 @@ def probe_inputs(model: Any, processor: Any) -> dict[str, Any]:
 
         image = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE), (127, 127, 127))
     return prepare(model, processor, question, image).inputs
-
-
-@contextlib.contextmanager
-def _explained(options: LoadOptions) -> Iterator[None]:
-    """Turn what libraries raise while loading into CannotLoad: one line with its remedies."""
-    try:
-        yield
-    except (CannotLoad, CannotRead) as error:
-        if options.model in str(error):
-            raise
-        raise type(error)(f"{options.model}: {error}", *error.remedies) from error
-    except Cancelled:
-        raise
-    except Exception as error:
-        known = _explained_error(error)
-        raise CannotLoad(f"{options.model}: {known}", *known.remedies) from error
-
-
-def _explained_error(error: Exception) -> CannotLoad:
-    if needs_remote_code(error):
-        return CannotLoad(
-            "the model needs its own code to run; allow that if you trust it", Remedy.TRUST_CODE
-        )
-    if is_out_of_memory(error):
-        return CannotLoad(
-            "memory ran out while loading; try a 16-bit dtype, quantised weights or several "
-            "devices",
-            *LESS_MEMORY,
-        )
-    if needs_torchvision(error):
-        return CannotLoad("the model's image processor needs torchvision: pip install torchvision")
-    if has_no_safetensors(error):
-        return CannotLoad(
-            "no safetensors weights; allow its pickled ones if you trust them", Remedy.ALLOW_PICKLE
-        )
-    return explain_hub(error) or CannotLoad(one_line(error))

@@ -10,11 +10,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from engine.models.hub import WEIGHTS
+from engine.models.weight_files import INDEX, LARGEST_INDEX, SAFE
 from engine.system.files import user_path
 
 LARGEST_CONFIG = 4 * 2**20
-LARGEST_INDEX = 64 * 2**20
 
 
 class LocalModel(Struct, frozen=True):
@@ -92,10 +91,9 @@ def _snapshot(revisions: Iterable[Any]) -> Path:
 
 
 def _has_weights(folder: Path) -> bool:
-    name = WEIGHTS[0]
-    if _is_file(folder / name):
+    if _is_file(folder / SAFE):
         return True
-    index = _read_json(folder / f"{name}.index.json", LARGEST_INDEX)
+    index = _read_json(folder / (SAFE + INDEX), LARGEST_INDEX)
     shards = index.get("weight_map") if index is not None else None
     if not isinstance(shards, dict) or not shards:
         return False

@@ -39,10 +39,13 @@ def device_for(wanted: str) -> Any:
     return device
 
 
-def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], int]) -> Any:
+def dtype_for(
+    wanted: str, config: Any, stored: str | None, device: Any, parameters: Callable[[], int]
+) -> Any:
     """The torch dtype that a name means for a checkpoint.
 
-    "auto" is the checkpoint's own, except float16 on a CPU, which computes it slowly or not at
+    "auto" is the checkpoint's own: what its config says or else that of its weights (`stored`),
+    except float16 on a CPU, which computes it slowly or not at
     all: float32 where that fits in half of the free memory, else bfloat16.
     """
     import torch
@@ -56,6 +59,7 @@ def dtype_for(wanted: str, config: Any, device: Any, parameters: Callable[[], in
         return dtype
     saved = getattr(config, "dtype", None)
     saved = saved or getattr(config.get_text_config(decoder=True), "dtype", None)
+    saved = saved or stored
     saved = getattr(torch, saved, None) if isinstance(saved, str) else saved
     if saved == torch.float16 and device.type == "cpu":
         return torch.float32 if 4 * parameters() <= free_memory() / 2 else torch.bfloat16

@@ -3,13 +3,19 @@ for every token its kind and the part of the question that it belongs to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from engine.errors import BadInput, Remedy
-from engine.prompts.processors import takes_pictures, tokenizer_of
+from engine.prompts.processors import (
+    NO_PROCESSOR,
+    misses_processor,
+    takes_pictures,
+    tokenizer_of,
+)
 from engine.prompts.templates import (
     SENTINEL,
     PictureSpan,
@@ -42,7 +48,10 @@ class Prepared:
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
     """Render and tokenise the question, once. Raises BadInput, naming what cannot be asked."""
     if image is not None and not takes_pictures(processor):
-        raise BadInput("this model takes no pictures: ask without one", Remedy.NO_PICTURE)
+        reason = "this model takes no pictures"
+        if misses_processor(model, processor):
+            reason = f"this model cannot be shown a picture: {NO_PROCESSOR}"
+        raise BadInput(f"{reason}; ask without one", Remedy.NO_PICTURE)
     if not (question.prompt.strip() or question.prefix):
         raise BadInput("the prompt is empty: type a question")
     for part in (question.prompt, question.system or "", question.prefix):
@@ -67,6 +76,7 @@ def prepare(model: Any, processor: Any, question: Question, image: Image | None)
             inputs, ids = _tokenise(processor, text, image, add_special, closed=encoder_decoder)
         _refuse_too_long(model, len(ids))
         kinds = token_kinds(model, processor, ids)
+        _refuse_unknown_ids(model, processor, ids, kinds)
         if image is None and not encoder_decoder and "image" in kinds:
             raise BadInput("the prompt holds a picture's tokens, and there is no picture")
         if question.prefix and added_after(processor, text, ids, add_special):
@@ -212,6 +222,25 @@ def _refuse_too_long(model: Any, length: int) -> None:
     limit = getattr(text_config, "max_position_embeddings", None)
     if isinstance(limit, int) and 0 < limit < length:
         raise BadInput(f"the prompt is {length} tokens long; the model's context holds {limit}")
+
+
+def _refuse_unknown_ids(
+    model: Any, processor: Any, ids: Sequence[int], kinds: Sequence[TokenKind]
+) -> None:
+    """Raise BadInput for a token that the embedding has no row for: on a GPU, such an id ends the
+    whole process. A picture's placeholders are replaced before they are looked up."""
+    embedding = model.get_input_embeddings()
+    rows = getattr(embedding, "num_embeddings", None)
+    if not isinstance(rows, int):
+        return
+    for token, kind in zip(ids, kinds, strict=True):
+        if kind != "image" and not 0 <= token < rows:
+            text = tokenizer_of(processor).convert_ids_to_tokens(token)
+            raise BadInput(
+                f"the prompt holds the token {token} ({text!r}), and the model has {rows} "
+                f"(0 to {rows - 1}): its tokenizer is another model's, or its embedding was not "
+                "resized"
+            )
 
 
 def _lead(processor: Any) -> list[int]:

@@ -7,7 +7,21 @@ then built without it.
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
+
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+
+NO_PROCESSOR = (
+    "its folder has no picture processor: to show it pictures, copy preprocessor_config.json and "
+    "processor_config.json (those that there are) from the model that it was made from"
+)
+
+_NO_SETTINGS = {"self", "chat_template", "tokenizer", "image_processor", "kwargs", "args"}
+"""Parameters of a processor's class that are its parts."""
 
 
 class _Absent(dict[str, Any]):
@@ -17,26 +31,47 @@ class _Absent(dict[str, Any]):
     merge_size = 1
 
 
-def load_processor(folder: str, config: Any, **options: Any) -> Any:
-    """The processor of a checkpoint, or its tokenizer where the model takes text only.
+def load_processor(folder: Path, model: Any, **options: Any) -> tuple[Any, tuple[str, ...]]:
+    """The processor of a checkpoint, or its tokenizer where the model takes text only or no
+    processor was saved; and what the user has to know about it.
 
     `options` go to `from_pretrained`. Raises what transformers raises.
     """
     from transformers import AutoProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+    config, source = model.config, str(folder)
+    full = PROCESSOR_MAPPING.get(type(config), None)
     try:
-        processor = AutoProcessor.from_pretrained(folder, **options)
+        processor = AutoProcessor.from_pretrained(source, **options)
     except Exception:
-        full = PROCESSOR_MAPPING.get(type(config), None)
-        if full is None:
-            return AutoTokenizer.from_pretrained(folder, **options)
+        if full is None or not saved_settings(folder):
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            return tokenizer, () if full is None else (NO_PROCESSOR,)
         if getattr(full, "is_dummy", False):
             raise
         # What fails now is needed for pictures; its error names what to do.
-        processor = picture_half(full, config).from_pretrained(folder, **options)
-    _fill_in(processor, config)
-    return processor
+        processor = picture_half(full, config).from_pretrained(source, **options)
+    return processor, fill_in(processor, model, saved_settings(folder))
+
+
+def misses_processor(model: Any, processor: Any) -> bool:
+    """Whether a model takes pictures, and only its tokenizer was saved with it."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    known = PROCESSOR_MAPPING.get(type(model.config), None) is not None
+    return known and not takes_pictures(processor)
+
+
+def saved_settings(folder: Path) -> set[str]:
+    """The names of all settings that a checkpoint's processor files hold; empty without any."""
+    names: set[str] = set()
+    for file in PROCESSOR_FILES:
+        if (folder / file).is_file():
+            content = json.loads((folder / file).read_text(encoding="utf-8"))
+            if isinstance(content, dict):
+                names.update(content)
+    return names
 
 
 def picture_half(full: Any, config: Any = None) -> Any:
@@ -79,11 +114,50 @@ def picture_half(full: Any, config: Any = None) -> Any:
     return PictureHalf
 
 
-def _fill_in(processor: Any, config: Any) -> None:
-    """Take settings that older checkpoints keep in the model's config into the processor."""
-    vision = getattr(config, "vision_config", None)
-    if getattr(processor, "patch_size", 0) is None:
-        processor.patch_size = getattr(vision, "patch_size", None)
+def fill_in(processor: Any, model: Any, saved: Collection[str]) -> tuple[str, ...]:
+    """Set what a processor of an older version does not say from the model: every setting of its
+    class that none of its files names (`saved`) and that the model's config or its vision tower
+    has. Returns notes on what was filled in that changes how a picture is counted.
+    """
+    filled = []
+    for name, parameter in inspect.signature(type(processor).__init__).parameters.items():
+        if name in saved or not hasattr(processor, name) or name in _NO_SETTINGS:
+            continue
+        found = _from_model(name, model)
+        present = getattr(processor, name)
+        if found is None or found == present:
+            continue
+        setattr(processor, name, found)
+        if present is not None or parameter.default is not None:
+            filled.append(f"{name} {found}")
+    if not filled:
+        return ()
+    return (
+        f"its processor was saved by an older version; taken from the model: {', '.join(filled)}",
+    )
+
+
+def _from_model(name: str, model: Any) -> Any:
+    """A processor's setting as the model itself has it; None where it does not."""
+    if name == "num_additional_image_tokens":
+        return _additional_positions(model)
+    config = model.config
+    for owner in (config, getattr(config, "vision_config", None)):
+        value = getattr(owner, name, None)
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _additional_positions(model: Any) -> int | None:
+    """How many positions the vision tower has beside its patches: 1 for CLIP's class token."""
+    for module in model.modules():
+        positions, patches = (
+            getattr(module, name, None) for name in ("num_positions", "num_patches")
+        )
+        if isinstance(positions, int) and isinstance(patches, int):
+            return positions - patches
+    return None
 
 
 def tokenizer_of(processor: Any) -> Any:

@@ -6,6 +6,8 @@ recognised here, and names the versions with which that was done.
 
 from __future__ import annotations
 
+import json
+import re
 from enum import Enum, auto
 
 from engine.errors import with_causes
@@ -89,6 +91,49 @@ def miscounts_picture(error: BaseException) -> bool:
     words = _words(error)
     return isinstance(error, ValueError) and all(
         word in words for word in ("image", "token", "feature")
+    )
+
+
+def unknown_model_type(error: BaseException) -> str | None:
+    """The model type that this version of transformers does not have, if the error is about one."""
+    found = re.search(
+        r"model type `([^`]{1,100})` but Transformers does not recognize|"
+        r"Unrecognized model identifier: (\S{1,100})\.",
+        str(error),
+    )
+    return None if found is None else found[1] or found[2]
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package that a model or its quantisation needs and this machine does not have."""
+    if not isinstance(error, ImportError):
+        return None
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return error.name.partition(".")[0]
+    found = re.search(r"pip install (?:-U |--upgrade )?[`'\"]?([A-Za-z0-9_.-]+)", str(error))
+    return found[1].rstrip(".") if found else None
+
+
+def first_other_shape(error: BaseException) -> str | None:
+    """The first weight that torch could not load for its shape, with both shapes."""
+    found = re.search(
+        r"size mismatch for (\S+): copying a param with shape torch\.Size\(\[([\d, ]*)\]\).*?"
+        r"current model is torch\.Size\(\[([\d, ]*)\]\)",
+        " ".join(str(error).split()),
+    )
+    if found is None:
+        return None
+    saved, own = (found[place].replace(", ", "x") for place in (2, 3))
+    return f"first: {found[1]}, {saved} in the file, {own} in the model"
+
+
+def not_in_json(error: BaseException) -> bool:
+    """Whether a library could not parse a JSON file: Python's words, or those of tokenizers."""
+    return any(
+        isinstance(each, json.JSONDecodeError)
+        or "not a valid json" in _words(each)
+        or re.search(r"at line \d+ column \d+", _words(each)) is not None
+        for each in with_causes(error)
     )
 
 

@@ -240,7 +240,7 @@ def test_qwen2_vl_2b_in_bfloat16(tmp_path: Path) -> None:
     model = study_models.random_model(Qwen2VLForConditionalGeneration, config, torch.bfloat16)
     assert sum(parameter.numel() for parameter in model.parameters()) == 2_208_985_600
     study_models.save_qwen_processor(tmp_path)
-    processor = load_processor_of(tmp_path, config)
+    processor = load_processor_of(tmp_path, model)
     question = Question(
         prompt="Color of the main object:", picture=Picture(str(picture(tmp_path, 280, 224)))
     )
@@ -260,13 +260,13 @@ def test_llava_1_5_7b_in_bfloat16(tmp_path: Path) -> None:
     config = study_models.llava_config(full_size=True)
     model = study_models.random_model(LlavaForConditionalGeneration, config, torch.bfloat16)
     study_models.save_llava_processor(tmp_path)
-    processor = load_processor_of(tmp_path, config)
+    processor = load_processor_of(tmp_path, model)
     question = Question(prompt="Place:", picture=Picture(str(picture(tmp_path, 640, 427))))
     run = ask_full_size(model, processor, LLAVA_NAME, question)
     proved(run, 33)
     assert images(run) == 576
 
 
-def load_processor_of(folder: Path, config: Any) -> Any:
-    config.save_pretrained(folder)
-    return load_processor(str(folder), config)
+def load_processor_of(folder: Path, model: Any) -> Any:
+    model.config.save_pretrained(folder)
+    return load_processor(folder, model)[0]

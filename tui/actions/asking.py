@@ -156,14 +156,22 @@ def _load(app: Explorer, options: LoadOptions) -> None:
 
 
 def _like(options: LoadOptions | None, model: str) -> LoadOptions:
-    """Return options that load another model on the same device and in the same way. The
-    revision and the permissions to run code or open pickles do not carry over."""
+    """Return options that load another model on the same device and in the same way. The revision,
+    the adapter and the permissions to run code or open pickles do not carry over."""
     if options is None:
         return LoadOptions(model)
-    return replace(options, model=model, revision=None, trust_remote_code=False, allow_pickle=False)
+    return replace(
+        options,
+        model=model,
+        revision=None,
+        trust_remote_code=False,
+        allow_pickle=False,
+        adapter=None,
+        no_adapter=False,
+    )
 
 
 def _as_options(card: ModelCard, options: LoadOptions | None) -> LoadOptions:
     if options is not None and options.model == card.name:
         return options
-    return replace(_like(options, card.name), revision=card.revision)
+    return replace(_like(options, card.name), revision=card.revision, adapter=card.adapter)

@@ -240,6 +240,13 @@ def _add_loading(parser: argparse.ArgumentParser) -> None:
     loading.add_argument(
         "--allow-pickle", action="store_true", help="open pickled weights, which can run code"
     )
+    adapters = loading.add_mutually_exclusive_group()
+    adapters.add_argument(
+        "--adapter", metavar="FOLDER", help="put this adapter (peft: LoRA, ...) onto the model"
+    )
+    adapters.add_argument(
+        "--no-adapter", action="store_true", help="leave out an adapter in the model's own folder"
+    )
 
 
 def settings_parser(name: str) -> argparse.ArgumentParser:

@@ -102,9 +102,13 @@ def _loading_of(run: Run, options: LoadOptions | None) -> LoadOptions | None:
             cache_dir=options.cache_dir,
             trust_remote_code=options.trust_remote_code,
             allow_pickle=options.allow_pickle,
+            adapter=card.adapter,
+            no_adapter=options.no_adapter,
         )
     dtype = card.dtype if card.dtype in _DTYPES else "auto"
-    return LoadOptions(model=card.name, revision=card.revision, dtype=dtype)
+    return LoadOptions(
+        model=card.name, revision=card.revision, dtype=dtype, adapter=card.adapter
+    )
 
 
 def _differing(loading: LoadOptions) -> dict[str, object]:

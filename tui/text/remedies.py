@@ -18,6 +18,8 @@ FLAGS: Final = {
     Remedy.HALF_PRECISION: "--dtype bfloat16",
     Remedy.QUANTIZE: "--quantize 4bit",
     Remedy.DEVICE_MAP: "--device-map auto",
+    Remedy.WITH_ADAPTER: "--adapter FOLDER",
+    Remedy.NO_ADAPTER: "--no-adapter",
     Remedy.NO_PICTURE: "--no-image",
     Remedy.NO_SYSTEM: "no --system",
     Remedy.RAW: "--raw",
