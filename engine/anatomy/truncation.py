@@ -43,7 +43,7 @@ def truncated_logits(
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                reason = one_line(error, 200)
+                reason = one_line(error)
     raise CannotRead(f"cut down to {count} layers the model does not run: {reason}")
 
 

@@ -114,7 +114,7 @@ class BatchProofs:
         except REFUSALS as error:
             if is_out_of_memory(error):
                 raise
-            why = f"this model does not take them together ({one_line(error, 200)})"
+            why = f"this model does not take them together ({one_line(error)})"
             return _Verdict(why, padding)
         alone = [lens.logits(item, stop=stop) for item in items]  # [rows, 1, 1, vocabulary] each
         differences = [

@@ -27,6 +27,7 @@ from engine.models.weights_used import (
     narrowed_note,
     refuse_doubled,
     refuse_incomplete,
+    refuse_other_class,
     refuse_packed,
     refuse_unknown_quantisation,
     unused_note,
@@ -162,6 +163,9 @@ def _weighed(
     stored = stored_in(files.read)
     parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
     dtype = dtype_for(options.dtype, config, own_dtype(stored), device, parameters)
+    remote = getattr(config, "auto_map", None)
+    if remote is None:
+        refuse_other_class(model_class, config, stored, options.trust_remote_code)
     placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
     progress("loading the weights", None)
     with weights_progress(progress), adapters_passed_over():

@@ -164,9 +164,35 @@ def narrowed_note(stored: Iterable[Stored], dtype: Any, wanted: str) -> str | No
     return f"the weights are saved as {saved}, and run as {runs}, which config.json names"
 
 
-def renamed(model: Any, names: Sequence[str]) -> dict[str, str]:
-    """From names in a checkpoint to the parameters that transformers puts them into. Names that are
-    merged with others (experts) or have no place are left out."""
+def refuse_other_class(
+    model_class: Any, config: Any, stored: Sequence[Stored], trust_remote_code: bool
+) -> None:
+    """Raise CannotLoad for a checkpoint of a class that transformers does not have, of which less
+    than half fits the class that would be run instead. Nothing is allocated.
+
+    Loading it would first fill a model of that size with random numbers.
+    """
+    import torch
+    import transformers
+
+    named = config.architectures or ()
+    if not named or not stored or any(hasattr(transformers, name) for name in named):
+        return
+    with torch.device("meta"):
+        model = model_class.from_config(config, trust_remote_code=trust_remote_code)
+    fit = len(renamed(model, [tensor.name for tensor in stored], merged=True))
+    if fit < len(stored) / 2:
+        raise CannotLoad(
+            f"config.json names the class {named[0]}, which transformers does not have, and "
+            f"{len(stored) - fit} of its {len(stored)} weights have no place in "
+            f"{type(model).__name__}: a checkpoint converted for transformers is needed"
+        )
+
+
+def renamed(model: Any, names: Sequence[str], merged: bool = False) -> dict[str, str]:
+    """From names in a checkpoint to the parameters that transformers puts them into. Names without
+    a place are left out, and those that are merged into one with others (experts) unless
+    `merged`."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
@@ -180,7 +206,7 @@ def renamed(model: Any, names: Sequence[str]) -> dict[str, str]:
         target, pattern = rename_source_key(name, renamings, converters, prefix, own)
         if target not in own and name in own:
             target, pattern = rename_source_key(name, [], [], prefix, own)
-        if pattern is None and target in own:
+        if (merged or pattern is None) and target in own:
             found[name] = target
     return found
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from engine.errors import BadInput, Remedy
+from engine.errors import BadInput, Remedy, one_line
 from engine.prompts.processors import (
     NO_PROCESSOR,
     misses_processor,
@@ -229,9 +229,8 @@ def _refuse_unknown_ids(
 ) -> None:
     """Raise BadInput for a token that the embedding has no row for: on a GPU, such an id ends the
     whole process. A picture's placeholders are replaced before they are looked up."""
-    embedding = model.get_input_embeddings()
-    rows = getattr(embedding, "num_embeddings", None)
-    if not isinstance(rows, int):
+    rows = _embedding_rows(model)
+    if rows is None:
         return
     for token, kind in zip(ids, kinds, strict=True):
         if kind != "image" and not 0 <= token < rows:
@@ -241,6 +240,15 @@ def _refuse_unknown_ids(
                 f"(0 to {rows - 1}): its tokenizer is another model's, or its embedding was not "
                 "resized"
             )
+
+
+def _embedding_rows(model: Any) -> int | None:
+    """How many ids the model's embedding has a row for; None where its weights do not tell. Some
+    keep the rows of added tokens in a second matrix."""
+    weights = [each for each in model.get_input_embeddings().parameters() if each.ndim == 2]
+    if not weights or not weights[0].is_floating_point():
+        return None
+    return sum(int(each.shape[0]) for each in weights if each.shape[1] == weights[0].shape[1])
 
 
 def _lead(processor: Any) -> list[int]:
@@ -290,8 +298,7 @@ def _tokenise(
     try:
         inputs = dict(processor(text=[text], **options))
     except (ValueError, TypeError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"the model's processor refuses this question: {reason}") from error
+        raise BadInput(f"the model's processor refuses this question: {one_line(error)}") from error
     inputs.pop("labels", None)  # labels are for training: a loss would be computed for nothing
     if not closed:
         _cut_closing(processor, inputs)

@@ -72,11 +72,9 @@ def test_it_is_done_without_torch(copied: Copied) -> None:
 
 def test_the_newest_checkpoint_of_a_trainer(copied: Copied, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    out.mkdir()
     for step in (500, 1500, 1000):
-        copied("llama").rename(out / f"checkpoint-{step}") if out.is_dir() else (
-            out.mkdir(),
-            copied("llama").rename(out / f"checkpoint-{step}"),
-        )
+        copied("llama").rename(out / f"checkpoint-{step}")
     found = local_checkpoint(LoadOptions(model=str(out)))
     assert found is not None and found.folder.name == "checkpoint-1500"
     assert found.notes == ("checkpoint-1500, the newest of 3 in out",)
@@ -277,51 +275,38 @@ def test_a_model_and_an_adapter_in_one_folder(copied: Copied) -> None:
     assert found is not None and found.adapter is not None and found.notes == ()
 
 
+def make_adapter(folder: Path, flaw: str) -> None:
+    """An adapter's folder with a flaw."""
+    if flaw == "missing":
+        return
+    folder.mkdir()
+    if flaw == "empty":
+        return
+    put_adapter(folder, weights=flaw == "prompt tuning")
+    if flaw == "damaged":
+        (folder / "adapter_config.json").write_text("{")
+    if flaw == "prompt tuning":
+        edit_json(folder / "adapter_config.json", peft_type="PROMPT_TUNING")
+    if flaw == "pickled":
+        (folder / "adapter_model.bin").write_bytes(b"\x80")
+
+
 @pytest.mark.parametrize(
-    ("make", "kind", "words"),
+    ("flaw", "kind", "words"),
     [
-        (lambda folder: None, BadInput, "no such folder"),
-        (lambda folder: folder.mkdir(), BadInput, "no adapter here"),
-        (
-            lambda folder: (folder.mkdir(), put_adapter(folder, weights=False)),
-            CannotLoad,
-            "not there",
-        ),
-        (
-            lambda folder: (folder.mkdir(), (folder / "adapter_config.json").write_text("{")),
-            CannotLoad,
-            "damaged",
-        ),
-        (
-            lambda folder: (
-                folder.mkdir(),
-                put_adapter(folder),
-                edit_json(folder / "adapter_config.json", peft_type="PROMPT_TUNING"),
-            ),
-            CannotLoad,
-            "no token",
-        ),
-        (
-            lambda folder: (
-                folder.mkdir(),
-                put_adapter(folder, weights=False),
-                (folder / "adapter_model.bin").write_bytes(b"\x80"),
-            ),
-            CannotLoad,
-            "pickled",
-        ),
+        ("missing", BadInput, "no such folder"),
+        ("empty", BadInput, "no adapter here"),
+        ("no weights", CannotLoad, "not there"),
+        ("damaged", CannotLoad, "damaged"),
+        ("prompt tuning", CannotLoad, "no token"),
+        ("pickled", CannotLoad, "pickled"),
     ],
-    ids=["missing", "empty", "no weights", "damaged", "prompt tuning", "pickled"],
 )
 def test_what_is_no_adapter(
-    copied: Copied,
-    tmp_path: Path,
-    make: Callable[[Path], object],
-    kind: type[LenscopeError],
-    words: str,
+    copied: Copied, tmp_path: Path, flaw: str, kind: type[LenscopeError], words: str
 ) -> None:
     adapter = tmp_path / "adapter"
-    make(adapter)
+    make_adapter(adapter, flaw)
     error = refused(copied("llama"), adapter=str(adapter))
     assert isinstance(error, kind)
     assert words in str(error) and str(adapter) in str(error)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine import load
+from engine.models.loading import probe_inputs
 from engine.system.library_warnings import Heard
 from engine.system.quiet import listening, quiet
 from tests.conftest import edit_json
@@ -41,14 +43,20 @@ def test_settings_of_rotary_positions_that_are_passed_over(copied: Copied) -> No
     assert "rotary" in note and "no_such_setting" in note
 
 
-def test_sliding_windows_that_are_not_there(copied: Copied) -> None:
+def test_sliding_windows_are_there_whatever_is_warned_of(copied: Copied) -> None:
+    logits = []
     folder = copied("qwen2_vl")
-    content = json.loads((folder / "config.json").read_text())
-    windows = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}
-    content["text_config"] |= windows
-    content["text_config"].pop("layer_types", None)
-    (folder / "config.json").write_text(json.dumps(content))
-    assert any("sliding-window" in note for note in load(folder).card.notes)
+    for width in (2, 4096):
+        content = json.loads((folder / "config.json").read_text())
+        windows = {"use_sliding_window": True, "sliding_window": width, "max_window_layers": 0}
+        content["text_config"] |= windows
+        content["text_config"].pop("layer_types", None)
+        (folder / "config.json").write_text(json.dumps(content))
+        loaded = load(folder)
+        assert loaded.card.notes == ()
+        with torch.no_grad():
+            logits.append(loaded.model(**probe_inputs(loaded.model, loaded.processor)).logits)
+    assert not torch.allclose(logits[0], logits[1], atol=1e-3)
 
 
 def test_logs_and_warnings_are_heard_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:

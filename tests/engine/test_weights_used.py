@@ -132,6 +132,24 @@ def test_a_second_loading_says_it_again(copied: Copied) -> None:
     assert card(folder).notes == card(folder).notes != ()
 
 
+# Of another class
+
+
+def test_a_class_that_transformers_does_not_have(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old names are known by what fits; what does not is refused before anything is allocated."""
+    folder = copied("llama")
+    edit_json(folder / "config.json", architectures=["LLaMAForCausalLM"])
+    assert load(folder).card.class_name == "LlamaForCausalLM"
+    change(folder, lambda w: [w.update({f"own.{name}": w.pop(name)}) for name in list(w)])
+    from transformers import PreTrainedModel
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", None)
+    line = refusal(folder)
+    assert "LLaMAForCausalLM" in line and "converted" in line
+
+
 # Other formats of numbers, scales
 
 
