@@ -89,8 +89,8 @@ def _adapter(folder: Path, options: LoadOptions) -> tuple[Adapter | None, tuple[
         return named, ()
     if named is None and not options.no_adapter:
         raise BadInput(
-            f"the folder holds a model and an adapter ({here.kind}): say whether the model is meant "
-            "with it or without",
+            f"the folder holds a model and an adapter ({here.kind}): say whether the model is "
+            "meant with it or without",
             Remedy.WITH_ADAPTER,
             Remedy.NO_ADAPTER,
         )

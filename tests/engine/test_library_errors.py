@@ -16,16 +16,22 @@ from typing import Any
 import pytest
 import torch
 
+from engine import load
+from engine.errors import CannotLoad
 from engine.models.loading import LoadedModel
 from engine.system.library_errors import (
     WEIGHTS_BAR,
     HubTrouble,
+    first_other_shape,
     has_no_safetensors,
     hub_trouble,
     miscounts_picture,
+    missing_package,
     needs_remote_code,
     needs_torchvision,
+    not_in_json,
     says_out_of_memory,
+    unknown_model_type,
 )
 from engine.system.memory import is_out_of_memory
 from tests.engine.test_hub import go_offline, point_at
@@ -36,6 +42,7 @@ TESTED = {
     "transformers": ("5.23",),
     "safetensors": ("0.8",),
     "huggingface_hub": ("2.4",),
+    "peft": ("0.21",),
     "httpx2": ("2.16",),
 }
 """Minor versions; those of httpx2 and huggingface_hub are what transformers brings."""
@@ -96,6 +103,62 @@ def test_weights_that_are_only_pickled(copied: Saved) -> None:
     torch.save({}, folder / "pytorch_model.bin")
     error = provoked(lambda: LlamaForCausalLM.from_pretrained(folder, use_safetensors=True))
     assert has_no_safetensors(error)
+
+
+def test_a_model_type_that_is_not_there(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "not_yet"}))
+    error = provoked(lambda: AutoConfig.from_pretrained(tmp_path))
+    assert unknown_model_type(error) == "not_yet"
+    assert unknown_model_type(ValueError("model type")) is None
+
+
+def test_a_package_that_is_not_there() -> None:
+    def needs_it() -> None:
+        import no_such_package.part  # noqa: F401
+
+    assert missing_package(provoked(needs_it)) == "no_such_package"
+    words = "Loading an AWQ model requires gptqmodel. Please install it: `pip install gptqmodel`"
+    assert missing_package(ImportError(words)) == "gptqmodel"
+    assert missing_package(ImportError("cannot import name 'x'")) is None
+    assert missing_package(ValueError("pip install x")) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": "1.0", "model": {', "<html>"])
+def test_what_is_no_json(copied: Saved, content: str) -> None:
+    from transformers import AutoTokenizer
+
+    folder = copied("llama")
+    (folder / "tokenizer.json").write_text(content)
+    assert not_in_json(provoked(lambda: AutoTokenizer.from_pretrained(folder)))
+    assert not_in_json(provoked(lambda: json.loads(content)))
+    with pytest.raises(CannotLoad, match=r"tokenizer\.json: damaged, it is not JSON"):
+        load(folder)
+
+
+def test_a_weight_of_another_shape() -> None:
+    error = provoked(
+        lambda: torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(4, 3).state_dict())
+    )
+    assert first_other_shape(error) == "first: weight, 3x4 in the file, 3x2 in the model"
+    assert first_other_shape(RuntimeError("size")) is None
+
+
+def test_an_unknown_error_is_whole_and_has_its_type(
+    copied: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    words = "no such thing; " * 60
+
+    def fail(*_: object, **__: object) -> None:
+        raise ArithmeticError(words)
+
+    monkeypatch.setattr(LlamaForCausalLM, "__init__", fail)
+    with pytest.raises(CannotLoad) as caught:
+        load(copied("llama"))
+    assert str(caught.value).endswith(f"ArithmeticError: {words.strip()}")
 
 
 def test_fewer_image_tokens_than_features(opened: Callable[[str], LoadedModel]) -> None:

@@ -106,9 +106,7 @@ def _loading_of(run: Run, options: LoadOptions | None) -> LoadOptions | None:
             no_adapter=options.no_adapter,
         )
     dtype = card.dtype if card.dtype in _DTYPES else "auto"
-    return LoadOptions(
-        model=card.name, revision=card.revision, dtype=dtype, adapter=card.adapter
-    )
+    return LoadOptions(model=card.name, revision=card.revision, dtype=dtype, adapter=card.adapter)
 
 
 def _differing(loading: LoadOptions) -> dict[str, object]:
