@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from engine.errors import BadInput, Remedy
+from engine.pictures.bounds import bounded
 from engine.prompts.processors import takes_pictures, tokenizer_of
 from engine.prompts.templates import (
     SENTINEL,
@@ -259,10 +260,14 @@ def _tokenise(
     if image is not None:
         options["images"] = [image]
     try:
-        inputs = dict(processor(text=[text], **options))
-    except (ValueError, TypeError, IndexError) as error:
+        with bounded(image):
+            inputs = dict(processor(text=[text], **options))
+    except (
+        ValueError, TypeError, LookupError, ArithmeticError, AssertionError, MemoryError,
+    ) as error:  # fmt: skip
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"the model's processor refuses this question: {reason}") from error
+        about = "" if image is None else f" about {image.width} x {image.height} pixels"
+        raise BadInput(f"the model's processor refuses this question{about}: {reason}") from error
     inputs.pop("labels", None)  # labels are for training: a loss would be computed for nothing
     if not closed:
         _cut_closing(processor, inputs)
