@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from engine.errors import BadInput, Remedy
-from engine.pictures.bounds import bounded
+from engine.prompts.bounds import bounded
 from engine.prompts.processors import takes_pictures, tokenizer_of
 from engine.prompts.templates import (
     SENTINEL,
