@@ -1,14 +1,15 @@
 """Pillow's decoders that are used: a list of those that only decode pixels.
 
-Each is imported by name. Pillow would otherwise import all its plugins to find one, among them some
-that start other programs.
+Each is imported by name, once a file needs it. Pillow would otherwise import all its plugins to
+find one, among them some that start other programs.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 
-from engine.pictures.kinds import FORMATS, UPDATE_PILLOW
+from engine.pictures.kinds import UPDATE_PILLOW
 
 _PLUGINS = {
     "PNG": "PngImagePlugin",
@@ -28,47 +29,31 @@ _SINCE = {"AVIF": (11, 3)}
 
 
 @cache
-def decoders() -> tuple[str, ...]:
-    """Those of FORMATS that the installed Pillow decodes."""
-    from importlib import import_module
-
-    found: list[str] = []
-    for name in FORMATS:
-        try:
-            import_module(f"PIL.{_PLUGINS[name]}")
-        except ImportError:
-            continue
-        if _is_built_in(name):
-            found.append(name)
-    return tuple(found)
-
-
-def missing_decoder(name: str | None) -> str | None:
-    """Why the installed Pillow does not open one of FORMATS, with the remedy; None where it does,
-    and for no format."""
-    if name is None or name in decoders():
-        return None
+def cannot_decode(name: str) -> str | None:
+    """Make the decoder of one of FORMATS ready. Returns why the installed Pillow has none, with the
+    remedy, or None."""
     import PIL
 
+    try:
+        import_module(f"PIL.{_PLUGINS[name]}")
+        if _is_built_in(_FEATURES.get(name)):
+            return None
+    except ImportError:
+        pass
     version = PIL.__version__
     if tuple(map(int, version.split(".")[:2])) < _SINCE.get(name, (0, 0)):
-        return (
-            f"an {name} picture, which Pillow {version} cannot decode; update it: {UPDATE_PILLOW}"
-        )
+        return f"a picture in {name}; Pillow {version} cannot decode it, update it: {UPDATE_PILLOW}"
     return (
         f"a picture in {name}, for which this Pillow ({version}) was not built; install its wheel "
         f"({UPDATE_PILLOW}), or convert the picture to PNG"
     )
 
 
-def _is_built_in(name: str) -> bool:
+def _is_built_in(feature: str | None) -> bool:
     from PIL import features
 
-    feature = _FEATURES.get(name)
-    for table, check in (
-        (features.modules, features.check_module),
-        (features.codecs, features.check_codec),
-    ):
-        if feature in table:
-            return bool(check(feature))
+    tables = ((features.modules, features.check_module), (features.codecs, features.check_codec))
+    for known, check in tables:
+        if feature in known:
+            return bool(check(str(feature)))
     return feature is None

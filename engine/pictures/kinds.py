@@ -29,6 +29,8 @@ ENDINGS = (
 )
 """By which these files are usually called, in small letters; for lists of files only."""
 
+_TIFF = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"})
+"""The last two are of programs that write the wrong order, which Pillow reads."""
 _HEAD = 4096
 _CONVERT = "convert it to PNG first"
 _DEVELOP = "export it as JPEG or PNG first (darktable-cli, or the camera's program)"
@@ -175,7 +177,7 @@ def opened_as(data: bytes) -> str | None:
         return "GIF"
     if data[:2] == b"BM":
         return "BMP"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if data[:4] in _TIFF:
         return "TIFF"
     if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
         return "JPEG2000"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
 from engine.pictures.addresses import local_path
-from engine.pictures.decoders import decoders, missing_decoder
+from engine.pictures.decoders import cannot_decode
 from engine.pictures.kinds import UPDATE_PILLOW, described, opened_as, refusal
 from engine.pictures.metadata import lean
 from engine.pictures.ranges import eight_bits, is_wide, samples_of
@@ -115,14 +115,15 @@ def _decode(data: bytes) -> tuple[Image, str | None]:
     """The picture as RGB, and what the user has to know about it. Raises BadInput."""
     from PIL import Image, UnidentifiedImageError
 
-    reason = refusal(data) or missing_decoder(opened_as(data))
-    if reason is not None:
-        raise BadInput(reason)
+    kind = opened_as(data)
+    reason = refusal(data) or (described(data) if kind is None else cannot_decode(kind))
+    if kind is None or reason is not None:
+        raise BadInput(str(reason))
     try:
         with warnings.catch_warnings():
             # The limit below is ours; Pillow's own warning would only appear in the terminal.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(lean(data)), formats=decoders())
+            image = Image.open(io.BytesIO(lean(data)), formats=(kind,))
             if image.width * image.height > MAX_PIXELS:
                 raise BadInput(
                     f"{image.width} x {image.height} pixels; "
@@ -134,7 +135,7 @@ def _decode(data: bytes) -> tuple[Image, str | None]:
     except BadInput:
         raise
     except UnidentifiedImageError:
-        raise BadInput(_unidentified(data)) from None
+        raise BadInput(_unidentified(data, kind)) from None
     except Image.DecompressionBombError:
         raise BadInput(f"too many pixels; the limit is {MAX_PIXELS // 1_000_000} million") from None
     except MemoryError:
@@ -144,10 +145,9 @@ def _decode(data: bytes) -> tuple[Image, str | None]:
         raise BadInput(f"a damaged picture ({reason})") from None
 
 
-def _unidentified(data: bytes) -> str:
-    """What to say of a file that no decoder takes."""
-    kind = opened_as(data)
-    if kind is None or len(data) < SHORTEST:
+def _unidentified(data: bytes, kind: str) -> str:
+    """What to say of a file that begins like a picture of this kind, and is none."""
+    if len(data) < SHORTEST:
         return described(data)
     return (
         f"not a picture that can be opened: a {kind} file that is damaged, or of a rare kind "

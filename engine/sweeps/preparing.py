@@ -74,6 +74,8 @@ class PreparedPicture:
     """Empty where the picture could not be read."""
     tasks: tuple[PreparedTask, ...]
     failed: tuple[tuple[Task, str], ...]
+    note: str | None = None
+    """What had to be chosen to show it."""
 
 
 def worker_count(device: torch.device) -> int:
@@ -213,7 +215,9 @@ class Preparing:
                 failures.append((task, inputs))
             else:
                 made.append(PreparedTask(task, inputs))
-        return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
+        return PreparedPicture(
+            picture.path, opened.sha256, tuple(made), tuple(failures), opened.note
+        )
 
 
 class _Worker:
