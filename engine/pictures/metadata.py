@@ -17,6 +17,8 @@ from engine.pictures.tags import MOST_TAGS, tags_of
 MOST_OF_ONE = 2**20
 """Bytes of one text or profile, unpacked: Pillow refuses a PNG with more."""
 MOST_TOGETHER = 16 * 2**20
+MOST_KEPT = 10_000
+"""Texts, profiles and comments that are left in a file."""
 MOST_PARTS = 1_000_000
 """Chunks or segments of a file: reading more takes seconds."""
 MOST_SCANS = 1000
@@ -26,10 +28,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
+_ANCILLARY = 0x20
+"""The bit of a chunk type's first letter that says that pixels can do without it."""
+_OF_PIXELS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
+"""Transparency, and the frames of animations."""
 _EXIF = b"Exif\0\0"
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
-_FILL = re.compile(rb"\xff+")
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+_BEFORE_MARKER = re.compile(rb"[^\xff]*\xff*(?=\xff)")
 
 
 def lean(data: bytes) -> bytes:
@@ -52,22 +58,26 @@ def _kept(data: bytes, dropped: Iterator[tuple[int, int]]) -> bytes:
     parts: list[memoryview] = []
     view, kept = memoryview(data), 0
     for start, end in dropped:
-        parts.append(view[kept:start])
+        if start > kept:
+            parts.append(view[kept:start])
         kept = end
     return b"".join([*parts, view[kept:]]) if kept else data
 
 
 def _large_in_png(data: bytes) -> Iterator[tuple[int, int]]:
     """Where the chunks are that are dropped."""
-    together = 0
+    count = together = 0
     for start, kind, end in _chunks(data):
-        size = _unpacked(data, kind, start + 8, end - 4)
-        if not size:
+        if not kind[0] & _ANCILLARY or kind in _OF_PIXELS:
             continue
-        if size > MOST_OF_ONE or together + size > MOST_TOGETHER:
+        count += 1
+        if count > MOST_KEPT or together > MOST_TOGETHER:
             yield start, end
-        else:
-            together += size
+            continue
+        size = _unpacked(data, kind, start + 8, end - 4)
+        together += size
+        if size > MOST_OF_ONE:
+            yield start, end
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
@@ -86,11 +96,9 @@ def _chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _unpacked(data: bytes, kind: bytes, start: int, end: int) -> int:
-    """How large the metadata of a chunk are, in bytes; 0 for pixels and what belongs to them."""
+    """How large the metadata of a chunk are, in bytes; what repeats itself is too large."""
     if kind == b"eXIf":
         return MOST_OF_ONE + 1 if _repeats(data[start:end]) else min(end - start, MOST_OF_ONE)
-    if kind == b"tEXt":
-        return end - start
     if kind in (b"zTXt", b"iCCP"):
         return _inflated(data, data.find(b"\0", start, end) + 2, end)
     if kind == b"iTXt":
@@ -100,7 +108,7 @@ def _unpacked(data: bytes, kind: bytes, start: int, end: int) -> int:
         language = data.find(b"\0", keyword + 3, end)
         translated = data.find(b"\0", language + 1, end)
         return _inflated(data, translated + 1, end)
-    return 0
+    return end - start
 
 
 def _inflated(data: bytes, start: int, end: int) -> int:
@@ -109,19 +117,20 @@ def _inflated(data: bytes, start: int, end: int) -> int:
         unpacked = unpacking.decompress(memoryview(data)[start:end], MOST_OF_ONE + 1)
     except zlib.error:
         return end - start  # for Pillow to judge
-    return max(len(unpacked), 1)
+    return len(unpacked)
 
 
 def _large_in_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
     """Where the segments are that are dropped, up to the first scan."""
-    place, count, exif, together = 2, 0, 0, 0
-    while place < len(data) - 3 and data[place] == 0xFF:
-        filled = _FILL.match(data, place)
-        assert filled is not None
-        if filled.end() - place > 1:
-            yield place, filled.end() - 1
-        place = filled.end() - 1
+    place, count, metadata, exif, together = 2, 0, 0, 0, 0
+    while junk := _BEFORE_MARKER.match(data, place):  # Pillow would read it byte by byte
+        if junk.end() > place:
+            yield place, junk.end()
+        place = junk.end()
         marker = data[place + 1] if place + 1 < len(data) else 0
+        count += 1
+        if count > MOST_PARTS:
+            raise BadInput(f"a damaged picture (more than {MOST_PARTS:,} segments)")
         if marker in _WITHOUT_LENGTH:
             place += 2
             continue
@@ -132,14 +141,14 @@ def _large_in_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
             return
         (length,) = struct.unpack_from(">H", data, place + 2)
         end = place + 2 + length
-        count += 1
-        if count > MOST_PARTS:
-            raise BadInput(f"a damaged picture (more than {MOST_PARTS:,} segments)")
         if marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE):
             body = data[place + 4 : end]
             is_exif = body.startswith(_EXIF)
-            too_much = together + length > MOST_TOGETHER or (
-                is_exif and (exif + length > MOST_OF_ONE or _repeats(body[len(_EXIF) :]))
+            metadata += 1
+            too_much = (
+                metadata > MOST_KEPT
+                or together + length > MOST_TOGETHER
+                or (is_exif and (exif + length > MOST_OF_ONE or _repeats(body[len(_EXIF) :])))
             )
             if too_much:
                 yield place, end

@@ -149,9 +149,11 @@ def _unidentified(data: bytes, kind: str) -> str:
     """What to say of a file that begins like a picture of this kind, and is none."""
     if len(data) < SHORTEST:
         return described(data)
+    what = f"{'an' if kind[0] == 'A' else 'a'} {kind}"
+    rare = " (many bands, or floats in several)" if kind == "TIFF" else ""
     return (
-        f"not a picture that can be opened: a {kind} file that is damaged, or of a rare kind "
-        "(many bands, floats in several bands): convert it to an 8-bit PNG first"
+        f"{what} picture that is damaged, or of a kind that Pillow cannot decode{rare}: "
+        "convert it to an 8-bit PNG first"
     )
 
 

@@ -95,7 +95,7 @@ class PictureShown:
             self._remembered.note_picture(path)
             self.show_facts()
             say(f"{picture.note}; r asks about it" if picture.note else "r asks about this picture")
-        elif picture.note:
+        elif picture.note and known.preview is None:  # it has just been opened, not a session
             say(picture.note)
 
     def _reading_made(self, event: ReadingMade) -> None:
