@@ -36,6 +36,8 @@ class Tags:
 
     def __init__(self, data: bytes, order: str, big: bool, place: int) -> None:
         """Raises struct.error where the data end before the directory does."""
+        if place > len(data):  # before a number too large for an index is used as one
+            raise struct.error("the directory is not in the data")
         self._data, self._order, self._big = data, order, big
         self._entries: dict[int, _Entry] = {}
         (self.listed,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, place)
@@ -56,7 +58,7 @@ class Tags:
         """The first whole numbers of a tag; none where it is absent, or of another kind."""
         entry = self._entries.get(tag)
         letter = _WHOLE_NUMBERS.get(entry.kind) if entry is not None else None
-        if entry is None or letter is None:
+        if entry is None or letter is None or entry.place > len(self._data):
             return ()
         try:
             return struct.unpack_from(
