@@ -98,6 +98,8 @@ class Picture(Struct, frozen=True):
     height: NonNegative = 0
     preview: str | None = None
     """Base64 JPEG, long side at most 512 pixels."""
+    note: str | None = None
+    """What had to be chosen to show it: "float pixels from -3 to 7: shown black to white"."""
 
 
 class Counterfactual(Struct, frozen=True):

@@ -258,7 +258,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Use the picture that has been opened in the next run."""
-        self.picture.opened(message.picture.path, self.say)
+        self.picture.opened(message.picture, self.say)
 
 
 def _is_in_gnu_screen() -> bool:

@@ -307,6 +307,7 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     from msgspec import structs
 
     from engine.models.checkpoints import local_checkpoint
+    from engine.pictures.addresses import local_path
     from engine.pictures.opening import open_picture
     from engine.records import Picture
 
@@ -314,8 +315,9 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     local_checkpoint(load_options)
     _warn_of_pillow()
     if options.image is not None:
-        open_picture(options.image)
-        question = structs.replace(question, picture=Picture(path=options.image))
+        path = str(local_path(options.image))
+        open_picture(path)
+        question = structs.replace(question, picture=Picture(path=path))
     return load_options, question
 
 

@@ -1,7 +1,8 @@
 """The only way in for pictures: the user's files, and previews in sessions.
 
 Allow-listed formats are decoded, up to a limit of pixels: the first frame, turned as EXIF says,
-flattened on white, as RGB. Everything else is refused in one line.
+flattened on white, as RGB. What had to be chosen is noted in the picture's record. Everything else
+is refused in one line that says what it is and what to do.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadInput
+from engine.pictures.addresses import local_path
+from engine.pictures.decoders import cannot_decode
+from engine.pictures.kinds import UPDATE_PILLOW, described, opened_as, refusal
+from engine.pictures.metadata import lean
+from engine.pictures.ranges import eight_bits, is_wide, samples_of
 from engine.records import Picture
 from engine.system.files import read_file, storable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 PREVIEW_SIDE = 512
+SHORTEST = 16
+"""Bytes: what begins like a picture and is shorter is none."""
 SAFE_PILLOW = (13, 0)
 """Older releases have known security holes in their decoders."""
 
@@ -36,6 +43,8 @@ class DecodedPicture:
 
     image: Image
     sha256: str
+    note: str | None = None
+    """What the user has to know about how it is shown."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class OpenedPicture:
 
 
 def open_picture(path: str | Path) -> OpenedPicture:
-    """Open a picture file. Raises BadInput, naming the file and what is wrong with it."""
+    """Open a picture file, which may be named by a file:// address. Raises BadInput, naming the
+    file and what is wrong with it."""
+    path = local_path(path)
     return picture_from(read_file(path, "picture", MAX_BYTES), storable(path))
 
 
@@ -61,6 +72,7 @@ def picture_from(data: bytes, name: str) -> OpenedPicture:
         width=image.width,
         height=image.height,
         preview=_preview_of(image),
+        note=decoded.note,
     )
     return OpenedPicture(image, record)
 
@@ -69,7 +81,11 @@ def decode_picture(data: bytes, name: str) -> DecodedPicture:
     """Decode the content of a file, without a preview. Raises BadInput, naming it `name`."""
     if len(data) > MAX_BYTES:
         raise BadInput(f"{name}: {len(data):,} bytes; the limit for a picture is {MAX_BYTES:,}")
-    return DecodedPicture(_decode(data, name), hashlib.sha256(data).hexdigest())
+    try:
+        image, note = _decode(data)
+    except BadInput as error:
+        raise BadInput(f"{name}: {error}", *error.remedies) from None
+    return DecodedPicture(image, hashlib.sha256(data).hexdigest(), note)
 
 
 def open_preview(text: str) -> Image:
@@ -78,7 +94,10 @@ def open_preview(text: str) -> Image:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise BadInput("the session's picture preview is not base64") from None
-    return _decode(data, "the session's picture preview")
+    try:
+        return _decode(data)[0]
+    except BadInput as error:
+        raise BadInput(f"the session's picture preview: {error}") from None
 
 
 def pillow_warning() -> str | None:
@@ -89,43 +108,53 @@ def pillow_warning() -> str | None:
     installed = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if installed >= SAFE_PILLOW:
         return None
-    return (
-        f"Pillow {version} has known decoder holes; "
-        "update it: pip install --no-deps -U 'pillow>=13'"
-    )
+    return f"Pillow {version} has known decoder holes; update it: {UPDATE_PILLOW}"
 
 
-def _decode(data: bytes, name: str) -> Image:
+def _decode(data: bytes) -> tuple[Image, str | None]:
+    """The picture as RGB, and what the user has to know about it. Raises BadInput."""
     from PIL import Image, UnidentifiedImageError
 
-    if not data:
-        raise BadInput(f"{name}: an empty file, not a picture")
+    kind = opened_as(data)
+    reason = refusal(data) or (described(data) if kind is None else cannot_decode(kind))
+    if kind is None or reason is not None:
+        raise BadInput(str(reason))
     try:
         with warnings.catch_warnings():
             # The limit below is ours; Pillow's own warning would only appear in the terminal.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(lean(data)), formats=(kind,))
             if image.width * image.height > MAX_PIXELS:
                 raise BadInput(
-                    f"{name}: {image.width} x {image.height} pixels; "
+                    f"{image.width} x {image.height} pixels; "
                     f"the limit is {MAX_PIXELS // 1_000_000} million"
                 )
             image.seek(0)
             image.load()
-            return _flatten(_turned(image))
+            return _flatten(image)
     except BadInput:
         raise
     except UnidentifiedImageError:
-        raise BadInput(f"{name}: not a picture ({', '.join(FORMATS)} can be opened)") from None
+        raise BadInput(_unidentified(data, kind)) from None
     except Image.DecompressionBombError:
-        raise BadInput(
-            f"{name}: too many pixels; the limit is {MAX_PIXELS // 1_000_000} million"
-        ) from None
+        raise BadInput(f"too many pixels; the limit is {MAX_PIXELS // 1_000_000} million") from None
     except MemoryError:
-        raise BadInput(f"{name}: the picture is too large for this machine's memory") from None
+        raise BadInput("the picture is too large for this machine's memory") from None
     except Exception as error:  # decoders may raise anything on damaged data
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{name}: a damaged picture ({reason})") from None
+        raise BadInput(f"a damaged picture ({reason})") from None
+
+
+def _unidentified(data: bytes, kind: str) -> str:
+    """What to say of a file that begins like a picture of this kind, and is none."""
+    if len(data) < SHORTEST:
+        return described(data)
+    what = f"{'an' if kind[0] == 'A' else 'a'} {kind}"
+    rare = " (many bands, or floats in several)" if kind == "TIFF" else ""
+    return (
+        f"{what} picture that is damaged, or of a kind that Pillow cannot decode{rare}: "
+        "convert it to an 8-bit PNG first"
+    )
 
 
 def _turned(image: Image) -> Image:
@@ -138,23 +167,25 @@ def _turned(image: Image) -> Image:
         return image
 
 
-def _flatten(image: Image) -> Image:
-    """The picture as RGB on white; 16-bit greys are scaled to 8 bits, not clipped."""
+def _flatten(image: Image) -> tuple[Image, str | None]:
+    """The picture as RGB on white, turned, and what the user has to know about it."""
     from PIL import Image
 
-    if image.mode.startswith("I"):
-        wide = image.convert("I").convert("F")
-        return wide.point(lambda value: value * (255.0 / 65535.0)).convert("RGB")
-    if image.mode == "F":
-        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-        scale = 255.0 / ((high - low) or 1.0)
-        return image.point(lambda value: value * scale - low * scale).convert("RGB")
+    samples = samples_of(image)
+    image = _turned(image)
+    if is_wide(image):
+        return eight_bits(image, samples)
     if "A" in image.getbands() or "transparency" in image.info:
         layered = image.convert("RGBA")
+        opaque = layered.getchannel("A").getextrema()[1]
         canvas = Image.new("RGBA", layered.size, "white")
         canvas.alpha_composite(layered)
-        return canvas.convert("RGB")
-    return image.convert("RGB")
+        note = None if opaque else "all of it is transparent: shown white"
+        return canvas.convert("RGB"), note
+    try:
+        return image.convert("RGB"), None
+    except ValueError:
+        raise BadInput(f"its colours ({image.mode}) cannot be converted; save it as RGB") from None
 
 
 def _preview_of(image: Image) -> str:

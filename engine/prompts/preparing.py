@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from engine.errors import BadInput, Remedy, one_line
+from engine.prompts.bounds import bounded
 from engine.prompts.processors import (
     NO_PROCESSOR,
     misses_processor,
@@ -296,9 +297,13 @@ def _tokenise(
     if image is not None:
         options["images"] = [image]
     try:
-        inputs = dict(processor(text=[text], **options))
-    except (ValueError, TypeError, IndexError) as error:
-        raise BadInput(f"the model's processor refuses this question: {one_line(error)}") from error
+        with bounded(image):
+            inputs = dict(processor(text=[text], **options))
+    except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+        about = "" if image is None else f" about {image.width} x {image.height} pixels"
+        raise BadInput(
+            f"the model's processor refuses this question{about}: {one_line(error)}"
+        ) from error
     inputs.pop("labels", None)  # labels are for training: a loss would be computed for nothing
     if not closed:
         _cut_closing(processor, inputs)

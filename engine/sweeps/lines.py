@@ -56,7 +56,7 @@ class Lines:
         knows_truth, unnormed = bool(spelling.ids), numbers.unnormed
         return SweepItem(
             item=item_id(self._sweep, item.picture.sha256, task),
-            picture=ItemPicture(item.picture.path, item.picture.sha256),
+            picture=ItemPicture(item.picture.path, item.picture.sha256, item.picture.note),
             prompt=task.prompt,
             group=task.group,
             truth=task.truth,

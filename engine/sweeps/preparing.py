@@ -35,6 +35,7 @@ from torch import Tensor
 from engine.errors import BadInput, CannotRead, LenscopeError, one_line
 from engine.passes.collating import sequences
 from engine.passes.vision_reuse import same
+from engine.pictures.addresses import local_path
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
 from engine.records import Question
@@ -74,6 +75,8 @@ class PreparedPicture:
     """Empty where the picture could not be read."""
     tasks: tuple[PreparedTask, ...]
     failed: tuple[tuple[Task, str], ...]
+    note: str | None = None
+    """What had to be chosen to show it."""
 
 
 def worker_count(device: torch.device) -> int:
@@ -213,7 +216,9 @@ class Preparing:
                 failures.append((task, inputs))
             else:
                 made.append(PreparedTask(task, inputs))
-        return PreparedPicture(picture.path, opened.sha256, tuple(made), tuple(failures))
+        return PreparedPicture(
+            picture.path, opened.sha256, tuple(made), tuple(failures), opened.note
+        )
 
 
 class _Worker:
@@ -332,7 +337,9 @@ def decoded(picture: PictureTasks) -> DecodedPicture:
         return decode_picture(picture.read(), picture.path)
     if picture.file is None:
         raise BadInput(f"{picture.path}: no picture")
-    return decode_picture(read_file(picture.file, "picture", MAX_BYTES), picture.path)
+    named = local_path(picture.path)  # a table may name addresses
+    file = picture.file if named == picture.path else named
+    return decode_picture(read_file(file, "picture", MAX_BYTES), picture.path)
 
 
 def _remember_pixels(processor: Any) -> None:

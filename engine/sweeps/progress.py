@@ -23,5 +23,5 @@ class Progress:
     """Questions about a picture that was already asked about under another name: stored once."""
     batch_size: int = 0
     notes: dict[str, str] = field(default_factory=dict)
-    """What was found out about the model, by topic: `batches`, `norm`, `padding`, `rounding`,
+    """What was found out, by topic: `batches`, `norm`, `padding`, `pictures`, `rounding`,
     `sharing`."""

@@ -45,11 +45,13 @@ class SweepRow(Struct, frozen=True, omit_defaults=True):
     """The reason why the row is not exactly the truncated model's, if there is one."""
 
 
-class ItemPicture(Struct, frozen=True):
+class ItemPicture(Struct, frozen=True, omit_defaults=True):
     """The picture that was asked about."""
 
     path: str
     sha256: Digest
+    note: str | None = None
+    """What had to be chosen to show it, as in `engine.records.Picture`."""
 
 
 class SweepItem(Struct, frozen=True):
@@ -117,6 +119,7 @@ class Sweep(Struct, frozen=True):
     """A digest of some of the weights as they were run, quantised or not."""
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    """What was found out about the model: why nothing is batched, reused, or read without norm."""
+    """What was found out: why nothing is batched, reused, or read without norm, and how pictures
+    were shown."""
     format: Literal["lenscope-sweep"] = "lenscope-sweep"
     version: Annotated[int, Meta(ge=1)] = VERSION

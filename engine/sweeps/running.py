@@ -67,6 +67,7 @@ class Sweeping:
         spellings = TruthSpellings(loaded.model, loaded.processor, text_of)
         self._remaining = Remaining(source, store, limit, retry)
         self._size = BatchSize(batch_size)
+        self._noted, self._first_noted = 0, ""
         self.progress = Progress(self._remaining.count(), batch_size=self._size.now)
         notes = self.progress.notes
         self._grouping = Grouping(loaded.lens, self._size, notes)
@@ -117,6 +118,7 @@ class Sweeping:
         for task, reason in picture.failed:
             self._lines.fail(picture, task, reason)
         if picture.tasks:
+            self._note_picture(picture)
             block.append(picture)
         if len(block) >= self._size.now:
             self._run_block(block, told)
@@ -145,6 +147,15 @@ class Sweeping:
                 self._batches.run(batch, same_pictures_follow=count > at_once)
                 told(self.progress)
         self._reader.forget_pictures()
+
+    def _note_picture(self, picture: PreparedPicture) -> None:
+        if picture.note is None:
+            return
+        self._noted += 1
+        if self._noted == 1:
+            self._first_noted = f"{picture.path}: {picture.note}"
+        many = f"{self._noted:,} were changed to be shown, the first: " if self._noted > 1 else ""
+        self.progress.notes["pictures"] = many + self._first_noted
 
     def _note_rounding(self) -> None:
         rounding = self._loaded.lens.batches.rounding

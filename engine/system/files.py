@@ -47,13 +47,24 @@ def read_file(name: str | Path, what: str, limit: int) -> bytes:
         with file.open("rb") as stream:
             data = stream.read(limit + 1)
     except FileNotFoundError:
-        raise BadInput(f"{shown}: no such {what}") from None
+        raise BadInput(f"{shown}: {_missing(name, what)}") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"{shown}: the {what} cannot be read ({reason_of(error)})") from None
     if len(data) > limit:
         size = max(status.st_size, len(data))
         raise BadInput(f"{shown}: {size:,} bytes; the limit for a {what} is {limit:,}")
     return data
+
+
+def _missing(name: str | Path, what: str) -> str:
+    """What to say of a file that is not there."""
+    try:
+        target = storable(user_path(name).readlink())
+    except OSError:
+        return f"no such {what}"
+    if "/annex/objects/" in target:
+        return f"its content is not here: git annex get fetches the {what}"
+    return f"a link to {target}, where there is no such {what}"
 
 
 @contextlib.contextmanager

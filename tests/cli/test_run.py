@@ -130,6 +130,33 @@ def test_raw(lenscope: Lenscope, model: Path, red_picture: Path, tmp_path: Path)
         assert (question.text, question.chat) == (text, False)
 
 
+@pytest.fixture
+def scaled(tmp_path: Path) -> Path:
+    """A picture of floats, which has to be scaled to be shown."""
+    path = tmp_path / "scaled.tif"
+    Image.linear_gradient("L").resize((40, 24)).convert("F").save(path)
+    return path
+
+
+def test_how_a_picture_had_to_be_shown_is_said(
+    lenscope: Lenscope, model: Path, scaled: Path, tmp_path: Path
+) -> None:
+    said = "shown black to white"
+    assert said in lenscope("run", "--model", model, "--image", scaled).out
+    ended = lenscope("run", "--model", model, "--image", scaled.as_uri(), "--json", "-")
+    assert said in ended.err
+    (run,) = session_of(ended.out, tmp_path).runs
+    assert run.question.picture is not None
+    assert said in str(run.question.picture.note)
+    assert run.question.picture.path == str(scaled)
+
+
+def test_an_address_is_refused_before_the_model_is_loaded(lenscope: Lenscope) -> None:
+    ended = lenscope("run", "--model", "samples/model", "--image", "https://example.org/a.png")
+    assert ended.code == 2
+    assert "addresses are not opened; download it first" in ended.err
+
+
 def test_norm_off_is_said(lenscope: Lenscope, model: Path) -> None:
     ended = lenscope("run", "--model", model, "--no-image", "--no-norm")
     assert ended.code == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,8 @@ def test_a_model_type_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_not_there() -> None:
-    def needs_it() -> None:
-        import no_such_package.part  # noqa: F401
-
-    assert missing_package(provoked(needs_it)) == "no_such_package"
+    error = provoked(lambda: import_module("no_such_package.part"))
+    assert missing_package(error) == "no_such_package"
     words = "Loading an AWQ model requires gptqmodel. Please install it: `pip install gptqmodel`"
     assert missing_package(ImportError(words)) == "gptqmodel"
     assert missing_package(ImportError("cannot import name 'x'")) is None

@@ -8,6 +8,8 @@ import io
 import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -45,7 +47,9 @@ def near(found: object, wanted: tuple[int, int, int], off: int = 3) -> bool:
     return all(abs(a - b) <= off for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff"])
+@pytest.mark.parametrize(
+    "suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff", "avif", "jp2", "j2k", "ppm"]
+)
 def test_every_allowed_format_opens(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture.{suffix}"
     Image.new("RGB", (30, 20), (200, 40, 40)).save(path)
@@ -112,11 +116,48 @@ def test_impossible_paths_are_refused(name: str) -> None:
     refusal(name)
 
 
-@pytest.mark.parametrize("suffix", ["ppm", "ico", "pdf", "tga"])
-def test_formats_outside_the_allow_list_are_refused(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "kind", "remedy"),
+    [
+        ("ico", "an icon (ICO)", "convert it to PNG first"),
+        ("tga", "a Targa picture (TGA)", "convert it to PNG first"),
+        ("dds", "a DDS texture", "convert it to PNG first"),
+        ("eps", "a PostScript document", "convert it to PNG first"),
+        ("pdf", "a PDF document, not a picture", "pdftoppm"),
+    ],
+)
+def test_formats_outside_the_allow_list_are_named(
+    tmp_path: Path, suffix: str, kind: str, remedy: str
+) -> None:
     path = tmp_path / f"picture.{suffix}"
     Image.new("RGB", (16, 16)).save(path)
-    assert "not a picture" in refusal(path)
+    line = refusal(path)
+    assert kind in line
+    assert remedy in line
+
+
+def test_no_decoder_is_imported_that_starts_programs(tmp_path: Path) -> None:
+    """Pillow imports all its plugins where it looks for one that it does not know yet."""
+    for suffix in ("png", "webp", "tiff", "avif", "jp2"):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"a.{suffix}")
+    (tmp_path / "a.txt").write_text("no picture")
+    script = """
+import sys
+from pathlib import Path
+from engine.errors import BadInput
+from engine.pictures.opening import open_picture
+for path in Path(sys.argv[1]).iterdir():
+    try:
+        open_picture(path)
+    except BadInput:
+        pass
+loaded = {name for name in sys.modules if name.startswith("PIL.") and "Plugin" in name}
+print(*sorted(loaded & {f"PIL.{kind}ImagePlugin" for kind in ("Eps", "Pdf", "Wmf", "Fpx", "Psd")}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_text_with_a_pictures_name_is_refused(tmp_path: Path) -> None:
@@ -125,7 +166,9 @@ def test_text_with_a_pictures_name_is_refused(tmp_path: Path) -> None:
     assert "not a picture" in refusal(path)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff"])
+@pytest.mark.parametrize(
+    "suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff", "avif", "jp2", "ppm"]
+)
 def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"whole.{suffix}"
     noise().save(whole)
@@ -251,7 +294,7 @@ def test_a_damaged_preview_is_refused(text: str) -> None:
 
 def _samples() -> list[bytes]:
     made = []
-    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF"):
+    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"):
         buffer = io.BytesIO()
         noise((16, 16)).save(buffer, form)
         made.append(buffer.getvalue())

@@ -67,9 +67,7 @@ def test_the_same_weights_without_the_config_are_refused(copied: Copied) -> None
         load(folder)
 
 
-def test_without_the_package_it_is_named(
-    copied: Copied, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_package_it_is_named(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copied("llama")
     packed_to_int8(folder)
     monkeypatch.setattr(

@@ -209,7 +209,9 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "norm",
     }
     assert set(question["model"]) == {"name", "revision", "class", "dtype", "device"}
-    assert set(question["picture"]) == {"path", "sha256", "width", "height", "preview"}
+    assert set(question["picture"]) == {
+        *("path", "sha256", "width", "height", "preview", "note"),
+    }
     assert set(question["counterfactual"]) == {"name", "parameters", "seed"}
     assert set(run["tokens"][0]) == {"id", "text", "kind", "part"}
     row = run["rows"][0]

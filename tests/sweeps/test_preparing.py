@@ -33,8 +33,10 @@ from engine.sweeps.preparing import (
     PreparedTask,
     Preparing,
     _packed,
+    decoded,
     worker_count,
 )
+from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import PictureTasks, Task
 
 Opened = Callable[[str], LoadedModel]
@@ -101,6 +103,17 @@ def test_a_prompt_that_cannot_be_asked_fails_alone(
             assert [each.task.prompt for each in made.tasks] == ["Colour?", "Shape?"]
             ((task, error),) = made.failed
             assert task == tasks[1] and "<image>" in error
+
+
+def test_addresses_in_a_table_are_named_or_followed(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a b.png")
+    table = tmp_path / "table.csv"
+    here = (tmp_path / "a b.png").as_uri()
+    table.write_text(f"picture,prompt\nhttps://example.org/a.png,What?\n{here},What?\n")
+    there, local = open_source(table).pictures
+    with pytest.raises(BadInput, match=r"https://example\.org/a\.png: addresses are not opened"):
+        decoded(there)
+    assert decoded(local).image.size == (4, 3)
 
 
 @forks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -289,6 +290,44 @@ def test_bad_pictures_are_failures(bundled: LoadedModel, tmp_path: Path, sweep: 
     assert "no such picture" in errors["missing.png"] and "no such" in errors["猫.png"]
     assert all("\n" not in error for error in errors.values())
     assert sweep(bundled, table).progress.total == 0
+
+
+def test_a_picture_too_thin_for_the_processor_is_one_failure(
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
+) -> None:
+    from transformers.image_utils import SizeDict
+
+    processor = copy.deepcopy(bundled.processor)
+    processor.image_processor.crop_size = processor.image_processor.size
+    processor.image_processor.size = SizeDict(shortest_edge=336)
+    processor.image_processor.do_center_crop = True
+    data = tmp_path / "data"
+    data.mkdir()
+    Image.new("RGB", (1, 5000)).save(data / "thin.png")
+    Image.new("RGB", (30, 30), "red").save(data / "usual.png")
+    source = open_source(data, [Prompt("Color of the main object:")])
+    swept = sweep(replace(bundled, processor=processor), source)
+    assert (swept.progress.done, swept.progress.failed) == (1, 1)
+    (failure,) = read_failures(swept.folder)
+    assert failure.picture == "thin.png"
+    assert "1 x 5000 pixels would become 1,680,000 x 336" in failure.error
+
+
+def test_how_pictures_had_to_be_shown_is_noted(
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(2):
+        grey = Image.linear_gradient("L").resize((30, 30 + number)).convert("F")
+        grey.save(data / f"{number}.tif")
+    Image.new("RGB", (30, 30), "red").save(data / "usual.png")
+    swept = sweep(bundled, open_source(data, [Prompt("Color of the main object:")]))
+    note = swept.progress.notes["pictures"]
+    assert note.startswith("2 were changed to be shown, the first: 0.tif: float pixels from")
+    notes = {item.picture.path: item.picture.note for item in swept.items.values() if item.picture}
+    assert notes.pop("usual.png") is None
+    assert all("shown black to white" in str(found) for found in notes.values())
 
 
 def test_a_picture_that_has_come_back_is_asked_again(

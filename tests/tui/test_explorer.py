@@ -333,6 +333,28 @@ async def test_quitting_keeps_unsaved_runs(tmp_path: Path, key: str) -> None:
 
 
 @in_loop
+async def test_how_a_picture_had_to_be_shown_is_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.linear_gradient("L").convert("F").save(tmp_path / "deep map.tif")
+    async with explorer((80, 24)) as stage:
+        await stage.run_done()
+        await stage.press("o", *(tmp_path / "deep map.tif").as_uri(), "enter")
+        await stage.shows("float pixels from 0 to 255: shown black to white")
+        picture = stage.app.state.question.picture
+        assert picture == Picture(str(tmp_path / "deep map.tif"))
+
+
+@in_loop
+async def test_the_note_of_a_runs_picture_is_said_when_it_has_ended() -> None:
+    note = "float pixels from -3 to 7: shown black to white"
+    question = Question("What?", Picture("deep.tif", note=note))
+    async with explorer((120, 40), startup={"question": question}) as stage:
+        await stage.run_done()
+        await stage.shows(f"the picture: {note}")
+
+
+@in_loop
 async def test_open_a_session_and_a_picture(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -89,6 +89,8 @@ def run_headless(
         table.end(run)
     else:
         run = asking.run()
+        if run.question.picture is not None and run.question.picture.note:
+            say(f"{run.question.picture.path}: {run.question.picture.note}")
     if run.status != "done":
         say(with_flags(run.error or run.status, asking.remedies))
         return Exit.MODEL if run.proof is not None else Exit.FAULT

@@ -37,6 +37,8 @@ class TextTable:
         picture = run.question.picture
         if picture is not None:
             lines.append(f"picture  {self._safe(picture.path)}  {picture.width}x{picture.height}")
+            if picture.note:
+                lines.append(f"         {self._safe(picture.note)}")
         lines.append(f"prompt   {self._safe(run.question.prompt)}")
         counted = f"{len(run.tokens)} tokens"
         images = sum(token.kind == "image" for token in run.tokens)

@@ -84,8 +84,9 @@ class PictureShown:
         shown = self._state.question.picture
         return picture is not None and shown is not None and picture.path == shown.path
 
-    def opened(self, path: str, say: Callable[[str], None]) -> None:
+    def opened(self, picture: Picture, say: Callable[[str], None]) -> None:
         """Use the picture that has been opened in the next run."""
+        path = picture.path
         known = self._state.question.picture
         if self._asker.bundled is not None and path == str(self._asker.bundled):
             return
@@ -93,7 +94,9 @@ class PictureShown:
             self._asker.set_picture(Picture(path))
             self._remembered.note_picture(path)
             self.show_facts()
-            say("r asks about this picture")
+            say(f"{picture.note}; r asks about it" if picture.note else "r asks about this picture")
+        elif picture.note and known.preview is None:  # it has just been opened, not a session
+            say(picture.note)
 
     def _reading_made(self, event: ReadingMade) -> None:
         if isinstance(event.reading, SeenReading):

@@ -195,6 +195,8 @@ class ViewState(SessionState):
             self.note = Note(f"cancelled after {len(view.rows)} of {run.layers + 1} rows")
         elif run.error:
             self.note = Note(run.error, "error", remedies=remedies)
+        elif run.question.picture is not None and run.question.picture.note:
+            self.note = Note(f"the picture: {run.question.picture.note}")
 
     def _grow(self, event: AnswerGrew) -> None:
         view = self.find(event.run_id)

@@ -18,6 +18,7 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.pictures.kinds import ENDINGS
 from engine.records import Picture
 from tui.disk.paths import short_path
 from tui.text.show import plain_line
@@ -25,7 +26,7 @@ from tui.views.picture.preview import Preview
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.half_blocks import Colours
 
-PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+PICTURE_ENDINGS = frozenset(ENDINGS)
 SESSION_ENDING = ".json"
 _MOST_ENTRIES = 300
 _REST_SECONDS = 0.15

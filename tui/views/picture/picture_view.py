@@ -177,6 +177,7 @@ class PictureView(ModalScreen[None]):
         def work() -> None:
             from engine.pictures.opening import open_picture, open_preview
 
+            note = picture.note
             try:
                 if seen and view is not None:
                     image, facts = open_preview(view.preview), view.how
@@ -188,6 +189,9 @@ class PictureView(ModalScreen[None]):
                     image = opened.image
                     facts = f"{opened.record.width}×{opened.record.height}"
                     image.thumbnail((_LONG_SIDE, _LONG_SIDE))
+                    note = opened.record.note
+                if note is not None and not seen:
+                    facts += f"; {note}"
             except LenscopeError as error:
                 self._post(self.Refused(str(error)))
                 return
