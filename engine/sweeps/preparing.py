@@ -331,7 +331,7 @@ def decoded(picture: PictureTasks) -> DecodedPicture:
     if picture.read is not None:
         return decode_picture(picture.read(), picture.path)
     if picture.file is None:
-        raise BadInput(f"{picture.path}: no picture")
+        raise BadInput(f"{picture.path}: {picture.missing or 'no picture'}")
     return decode_picture(read_file(picture.file, "picture", MAX_BYTES), picture.path)
 
 

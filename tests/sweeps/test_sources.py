@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import BadInput, Remedy
-from engine.sweeps.sources.arrow import embedded_picture
 from engine.sweeps.sources.clevr import ASKED, RULES, _Thing, main_object
 from engine.sweeps.sources.coco import MAIN_ANIMAL, MAIN_OBJECT
+from engine.sweeps.sources.embedded import embedded_picture
 from engine.sweeps.sources.opening import open_source
-from engine.sweeps.sources.tables import task_of
 from engine.sweeps.sources.tasks import NO_GROUP, Prompt, Source, Task, shard_of
 from tui.text.remedies import error_line
 
@@ -293,15 +292,6 @@ def test_wrong_tables(tmp_path: Path, name: str, content: str | bytes, says: str
         open_source(tmp_path / name)
     assert says in error_line(refused.value)
     assert "\n" not in str(refused.value)
-
-
-@given(st.dictionaries(st.text(max_size=8), st.text(max_size=8) | st.integers() | st.none()))
-def test_any_row_is_a_question_or_refused(row: dict[str, Any]) -> None:
-    try:
-        tasks = task_of(row, [WHAT], "row 1")
-    except BadInput:
-        return
-    assert tasks and all(task.prompt for task in tasks)
 
 
 # Annotations that lie

@@ -25,6 +25,7 @@ from engine.sweeps.progress import NOTE_REMEDIES
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.presence import Presence, only_present
 from engine.sweeps.sources.tasks import Prompt, Source
 from engine.sweeps.words import counted
 from engine.system.files import read_file, user_path
@@ -69,16 +70,30 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     """
     own = order.prompts == OWN_QUESTIONS
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
-    source = open_source(order.data, prompts, order.main, own)
+    # Asked raw, a placeholder says where in the text the picture goes.
+    source = open_source(order.data, prompts, order.main, own, take_off=question.chat)
+    present = only_present(source)
     with this_process(on_cpu=options.device == "cpu") as process:
         if process.count > 1 and options.device_map:
             raise BadInput("--device-map: with several processes, each has a single device")
         if process.count > 1 and options.device in ("auto", "cuda"):
             options = structs.replace(options, device=process.device)
         if process.index == 0:
-            first = f", the first {order.limit:,} of them" if order.limit else ""
-            say(f"{source.kind} {source.path}: {questions_of(source)}{first}")
-        return _run(options, question, order, source, process)
+            _tell_of(source, present, order)
+        return _run(options, question, order, source, present, process)
+
+
+def _tell_of(source: Source, present: Presence, order: SweepOrder) -> None:
+    """Say what the data is, how it was read, and what of it is missing."""
+    limited = order.limit is not None and not present.notes
+    first = f", the first {order.limit:,} of them" if limited else ""
+    say(f"{source.kind} {source.path}: {questions_of(source)}{first}")
+    for note in (*source.notes, *present.notes):
+        say(note)
+    if present.notes:
+        which = f", the first {order.limit:,} of them" if order.limit else ""
+        there = counted(present.pictures, "picture")
+        say(f"asked about: {counted(present.items, 'question')} about {there}{which}")
 
 
 def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
@@ -111,7 +126,12 @@ def questions_of(source: Source) -> str:
 
 
 def _run(
-    options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: Process
+    options: LoadOptions,
+    question: Question,
+    order: SweepOrder,
+    source: Source,
+    present: Presence,
+    process: Process,
 ) -> int:
     from engine.models.loading import load_with
     from engine.sweeps.running import Sweeping
@@ -135,7 +155,7 @@ def _run(
         sweep = store.belongs_to(_of_model(described, loaded, question))
         sweeping = Sweeping(
             loaded,
-            source,
+            present.source,
             store,
             question,
             sweep,
