@@ -27,6 +27,7 @@ from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.presence import Presence, only_present
 from engine.sweeps.sources.tasks import Prompt, Source
+from engine.sweeps.sources.texts import as_utf8
 from engine.sweeps.words import counted
 from engine.system.files import read_file, user_path
 from engine.system.stamps import now
@@ -109,10 +110,7 @@ def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
             sets = ", ".join(dict.fromkeys(preset.group for preset in presets))
             raise BadInput(f"--prompts {name}: neither a set of presets ({sets}) nor a file")
         data = read_file(name, "file of prompts", _MOST_BYTES)
-        try:
-            lines = data.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{name}: not UTF-8 text ({error.reason})") from None
+        lines = as_utf8(data, Path(name)).decode().splitlines()
         found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise BadInput(f"--prompts {name}: it has no prompts")

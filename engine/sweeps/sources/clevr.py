@@ -1,7 +1,7 @@
 """Reads CLEVR (Johnson et al. 2017, arXiv 1612.06890).
 
-As published, it has `images`, and `CLEVR_*_scenes.json` or `CLEVR_*_questions.json` or both for each
-split; as its generator writes it, `CLEVR_scenes.json` or one file for every scene.
+As published, it has `images`, and `CLEVR_*_scenes.json` or `CLEVR_*_questions.json` or both for
+each split; as its generator writes it, `CLEVR_scenes.json` or one file for every scene.
 """
 
 from __future__ import annotations

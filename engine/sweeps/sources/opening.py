@@ -106,6 +106,7 @@ class _Opening:
                 found = self._of_kinds(_folder_of(path), {kind: [path]})
                 if found is not None:
                     return found
+                raise BadInput(f"{path}: {kind} annotations, which have no questions to ask")
         if suffix not in TABLES and text[:1] not in (b"{", b"[") and not _names_pictures(path):
             raise BadInput(f"{path}: not data to sweep: {KINDS}")
         return read_table(path, self._given, self._take_off)

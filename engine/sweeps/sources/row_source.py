@@ -68,9 +68,9 @@ class RowQuestions:
         if missing:
             return PictureTasks(name, None, tasks, missing=missing)
         file = located.file(cell.name, row.where)
-        if not self.numbered and not _is_direct(file, self.folder, cell.name):
-            name = storable(file.relative_to(self.folder))
-        return PictureTasks(name, file, tasks)
+        if self.numbered or _is_direct(file, self.folder, cell.name):
+            return PictureTasks(name, file, tasks)
+        return PictureTasks(storable(file.relative_to(self.folder)), file, tasks, named=name)
 
 
 @dataclass

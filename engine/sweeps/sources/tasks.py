@@ -42,6 +42,8 @@ class PictureTasks:
     read: Callable[[], bytes] | None = field(default=None, compare=False)
     missing: str = ""
     """Why there is neither a file nor bytes; empty where there is one of them."""
+    named: str = field(default="", compare=False)
+    """How the data names it, if that is not `path`: the same wherever the picture is found."""
 
     def __post_init__(self) -> None:
         if len(set(self.tasks)) != len(self.tasks):
@@ -90,7 +92,7 @@ def listed(
     digest = hashlib.sha256()
     for picture in pictures:
         tasks = [(task.prompt, task.group, task.truth) for task in picture.tasks]
-        digest.update(repr((picture.path, tasks)).encode("utf-8", "surrogatepass"))
+        digest.update(repr((picture.named or picture.path, tasks)).encode("utf-8", "surrogatepass"))
     knows = any(task.truth is not None for picture in pictures for task in picture.tasks)
     return Source(
         kind,

@@ -51,16 +51,9 @@ def text_table(file: Path, has_picture: HasPicture) -> TextTable:
     beginning = _beginning(file, encoding).lstrip("\ufeff \t\r\n")
     if beginning[:1] not in ("{", "["):
         return _delimited(file, encoding, has_picture)
-    if beginning[:1] == "{" and (_first_line_is_object(file, encoding) or _is_jsonl(file)):
-        return TextTable("jsonl", file, lambda: _lines(file, encoding), (), encoding.note)
-    if beginning[:1] == "[" and _is_jsonl(file) and not _is_array(file):
-        # Lines of arrays are no rows: reading them says so.
+    if _is_lines(file, encoding, beginning[:1]):
         return TextTable("jsonl", file, lambda: _lines(file, encoding), (), encoding.note)
     return TextTable("json", file, lambda: _whole(file, has_picture), (), encoding.note)
-
-
-def _is_jsonl(file: Path) -> bool:
-    return file.suffix.lower() in (".jsonl", ".ndjson")
 
 
 def _is_array(file: Path) -> bool:
@@ -146,28 +139,24 @@ def _csv_rows(file: Path, encoding: Encoding, separator: str, spaced: bool, skip
 # JSON
 
 
-def _first_line_is_object(file: Path, encoding: Encoding) -> bool:
-    """Whether the file is objects in lines: the first line is a whole one, and others follow."""
+def _is_lines(file: Path, encoding: Encoding, opening: str) -> bool:
+    """Whether a file is JSON in lines: the first one is a whole object and is followed by others.
+
+    An object alone on its line may be a set of annotations, and is read as a whole unless the
+    file's name says that it has lines.
+    """
+    named = file.suffix.lower() in (".jsonl", ".ndjson")
     with _open(file, encoding) as stream:
         lines = (line for line in iter(lambda: stream.readline(LONGEST_LINE), "") if line.strip())
-        first, second = next(lines, ""), next(lines, "")
+        first, second = _bare(next(lines, "")), next(lines, "")
+    if opening == "[":
+        # Lines of arrays are no rows: reading them says so.
+        return named and first != "[" and not _is_array(file)
     try:
-        names = decode(_bare(first).encode("utf-8", "replace"), dict[str, Any])
+        decode(first.encode("utf-8", "replace"), dict[str, msgspec.Raw])
     except ERRORS:
-        return False
-    # One object alone may also be a set of annotations, on one line.
-    return bool(second) or not any(
-        isinstance(value, (list, dict)) and _holds_rows(value) for value in names.values()
-    )
-
-
-def _holds_rows(value: Any) -> bool:
-    """Whether a value is several records, each of which could be a row."""
-    records = [*value.values()] if isinstance(value, dict) else value
-    return bool(records) and all(
-        isinstance(each, dict) and not {"from", "role", "user"} & each.keys() and len(each) > 1
-        for each in records[:5]
-    )
+        return named and first != "{"  # else it is one object in several lines
+    return named or bool(second)
 
 
 def _bare(line: str) -> str:

@@ -70,7 +70,9 @@ def as_utf8(data: bytes, file: Path) -> bytes:
             data.decode()  # most files, which then stay as they are
             return data
         if marked.name == "utf-8-sig":
-            return data[len(codecs.BOM_UTF8) :]
+            bare = data[len(codecs.BOM_UTF8) :]
+            bare.decode()
+            return bare
         return data.decode(marked.name).encode()
     except UnicodeError:
         pass
