@@ -226,7 +226,8 @@ def _records(whole: Mapping[str, msgspec.Raw], has_picture: HasPicture) -> Seque
                 continue
             if has_picture(names):
                 return rows
-    return [*whole.values()]
+    by_id = [raw for raw in whole.values() if bytes(raw)[:1] == b"{"]
+    return by_id if len(by_id) == len(whole) else [msgspec.Raw(msgspec.json.encode(whole))]
 
 
 def _columns(whole: Mapping[str, msgspec.Raw]) -> list[msgspec.Raw] | None:
