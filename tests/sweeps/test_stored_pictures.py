@@ -294,6 +294,7 @@ def test_a_folder_of_pictures_with_a_table_of_questions(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "metadata.csv").write_text("file_name,question\n0.png,What?\n")
     assert asked(open_source(tmp_path / "pictures")) == {"0.png": (Task("What?"),)}
     assert open_source(tmp_path / "pictures", [WHAT]).picture_count == len(files)
+    assert asked(open_source(tmp_path)) == {"0.png": (Task("What?"),)}  # a split's folder
     (tmp_path / "pictures" / "more.csv").write_text("file_name,question\n0.png,What?\n")
     with pytest.raises(BadInput, match=r"several tables in it .'metadata.csv', 'more.csv'.: name"):
         open_source(tmp_path / "pictures")

@@ -186,6 +186,9 @@ def test_the_question_has_its_own_answer_column(tmp_path: Path) -> None:
         ({"answers": [{"answer": "red", "answer_confidence": "yes"}]}, "red"),
         ({"answers": []}, None),
         ({"answer": {"text": "red"}}, "red"),
+        ({"answers": {"text": ["red", "blue", "blue"], "answer_start": [1, 2, 3]}}, "blue"),
+        ({"answers": {"text": []}}, None),
+        ({"answers": {"start": 1}}, None),
         ({"answer": [1, 2]}, "1"),
         ({"answer": True}, None),
         ({"label": 3}, "3"),
@@ -377,14 +380,16 @@ def test_pictures_in_a_table(tmp_path: Path) -> None:
         {"image": "a.png", "prompt": "4?"},
         {"image": f"file://{tmp_path}/a.png", "prompt": "5?"},
         {"image": {"path": "a.png"}, "prompt": "6?"},
+        {"image": "{'bytes': None, 'path': 'a.png'}", "prompt": "7?"},
+        {"image": "['a.png']", "prompt": "8?"},
     ]
     source = opened(tmp_path, "t.jsonl", "\n".join(map(json.dumps, rows)))
     for listing in (source.pictures, source.listing):
         found = list(listing)
-        assert [each.tasks for each in found] == [(Task(f"{index}?"),) for index in range(7)]
+        assert [each.tasks for each in found] == [(Task(f"{index}?"),) for index in range(9)]
         assert [each.read() for each in found if each.read is not None] == [data] * 4
-        assert [each.file for each in found if each.file is not None] == [tmp_path / "a.png"] * 3
-    assert only_present(source).pictures == 7
+        assert [each.file for each in found if each.file is not None] == [tmp_path / "a.png"] * 5
+    assert only_present(source).pictures == 9
     assert embedded_picture(tmp_path / "t.jsonl", "t.jsonl#1") == data
     assert embedded_picture(tmp_path / "t.jsonl", "t.jsonl#5") is None
 

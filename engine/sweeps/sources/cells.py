@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import re
@@ -15,6 +16,8 @@ from engine.sweeps.sources.contents import is_picture
 
 LONGEST_NAME: Final = 8192
 """Characters of a file name; a longer text is no name."""
+LONGEST_LITERAL: Final = 2**22
+"""Characters of a record or list that is written as Python does."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _DATA_URL = re.compile(r"data:[^,]{0,200}?(;base64)?,", re.IGNORECASE)
 
@@ -102,6 +105,12 @@ def _of_text(text: str) -> Cell:
     embedded = _of_base64(bare) if len(bare) >= 16 and _looks_embedded(bare) else None
     if embedded is not None:
         return embedded
+    if bare[0] + bare[-1] in ("{}", "[]") and len(bare) <= LONGEST_LITERAL:
+        # A record or list as CSV files of `datasets` and pandas have them.
+        try:
+            return cell_of(ast.literal_eval(bare))
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            pass
     if len(bare) > LONGEST_NAME:
         return Cell(odd="long texts that are no file names, nor base64 of a picture")
     return Cell(name=text)

@@ -41,6 +41,8 @@ COLUMNS: Final = ("picture", "prompt", "answer", "group")
 """What a table can say, under these names or others."""
 EVIDENT: Final = (*COLUMNS, "image", "question")
 """Names of which nobody needs to be told what they are read as."""
+ANSWER_FIELDS: Final = ("answer", "raw_answer", "text")
+"""Where a record that is an answer has its text."""
 LETTERS: Final = "ABCDEFGHIJ"
 MOST_NAMED: Final = 12
 """Columns that a message names; the others are counted."""
@@ -211,6 +213,8 @@ class ColumnReader:
         value = values[roles.answer]
         if _is_empty(value):
             return None
+        if isinstance(value, dict):
+            value = next((value[name] for name in ANSWER_FIELDS if name in value), value)
         classes = self.classes.get(roles.answer, ())
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
             return classes[value]
@@ -221,8 +225,8 @@ class ColumnReader:
                 return None
             self.voted += len(set(texts)) > 1
             value = Counter(texts).most_common(1)[0][0]
-        elif isinstance(value, dict):
-            value = _answer_text(value)
+        if value is None or value == "":
+            return None
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             self.unusable += 1
             return None
@@ -328,9 +332,7 @@ def _options(roles: _Roles, values: Mapping[str, Any]) -> list[str]:
 def _answer_text(value: Any) -> str:
     """One of several answers: text, or a record that holds it as annotators' tools write it."""
     if isinstance(value, dict):
-        value = next(
-            (value[name] for name in ("answer", "raw_answer", "text") if name in value), None
-        )
+        value = next((value[name] for name in ANSWER_FIELDS if name in value), None)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
     return str(value).strip()

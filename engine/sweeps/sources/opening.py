@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,9 +147,11 @@ class _Opening:
         shards = shards_in(path)
         if shards is not None:
             return read_shards(path, shards.files, self._given, self._take_off, shards.notes)
-        tables = list(_tables_in(path))
+        tables = _tables_in(path) or [
+            table for each in _folders_in(path) for table in _tables_in(each)
+        ]
         if len(tables) > 1:
-            names = ", ".join(repr(table.name) for table in tables[:5])
+            names = ", ".join(repr(table.relative_to(path).as_posix()) for table in tables[:5])
             raise BadInput(f"{path}: several tables in it ({names}): name one of them")
         return read_table(tables[0], self._given, self._take_off) if tables else None
 
@@ -166,15 +169,23 @@ def _folder_of(file: Path) -> Path:
 def _tables_in(folder: Path) -> list[Path]:
     """The files directly in a folder that are tables of pictures."""
     names = (*TABLES, ".txt")
-    candidates = [
-        *(each for each in sorted(folder.iterdir()) if each.suffix.lower() in names),
-        *json_files(folder, deepest=0),
-    ]
+    with os.scandir(folder) as listed:
+        tables = sorted(each.name for each in listed if each.name.lower().endswith(names))
+    candidates = [*(folder / name for name in tables), *json_files(folder, deepest=0)]
     return [
         file
         for file in candidates[:MOST_TABLES]
         if not file.name.startswith(".") and file.is_file() and _names_pictures(file)
     ]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder: each split of a data set may have its table beside it."""
+    with os.scandir(folder) as listed:
+        found = sorted(
+            each.name for each in listed if each.is_dir() and not each.name.startswith(".")
+        )
+    return [folder / name for name in found[:MOST_TABLES]]
 
 
 def _names_pictures(file: Path) -> bool:

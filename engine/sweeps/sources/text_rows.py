@@ -128,8 +128,8 @@ def _csv_rows(file: Path, encoding: Encoding, separator: str, spaced: bool, skip
                     continue  # spreadsheets end with such lines
                 if any(value.strip() for value in values[len(names) :]):
                     raise BadInput(f"{file}, line {number}: more values than columns")
-                row = dict(zip(names, values, strict=False))
-                yield number, {**dict.fromkeys(names), **row}, f"{file}, line {number}"
+                padded = [*values, *[None] * (len(names) - len(values))]
+                yield number, dict(zip(names, padded, strict=False)), f"{file}, line {number}"
     except csv.Error as error:
         raise BadInput(f"{file}, after line {number}: not CSV ({error})") from None
     except (OSError, UnicodeError) as error:
