@@ -35,7 +35,6 @@ from torch import Tensor
 from engine.errors import BadInput, CannotRead, LenscopeError, one_line
 from engine.passes.collating import sequences
 from engine.passes.vision_reuse import same
-from engine.pictures.addresses import local_path
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
 from engine.records import Question
@@ -336,10 +335,8 @@ def decoded(picture: PictureTasks) -> DecodedPicture:
     if picture.read is not None:
         return decode_picture(picture.read(), picture.path)
     if picture.file is None:
-        raise BadInput(f"{picture.path}: no picture")
-    named = local_path(picture.path)  # a table may name addresses
-    file = picture.file if named == picture.path else named
-    return decode_picture(read_file(file, "picture", MAX_BYTES), picture.path)
+        raise BadInput(f"{picture.path}: {picture.missing or 'no picture'}")
+    return decode_picture(read_file(picture.file, "picture", MAX_BYTES), picture.path)
 
 
 def _remember_pixels(processor: Any) -> None:

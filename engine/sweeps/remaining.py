@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -55,7 +56,7 @@ class Remaining:
                 task for task in picture.tasks if task_key(picture.path, task) not in self._done
             )
             if tasks:
-                yield PictureTasks(picture.path, picture.file, tasks, picture.read)
+                yield dataclasses.replace(picture, tasks=tasks)
 
     def _refuse_changed_pictures(self) -> None:
         known = dict(islice(self._store.pictures.items(), CHECKED))

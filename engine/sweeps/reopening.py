@@ -21,7 +21,7 @@ from engine.records import (
     Tracked,
 )
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
-from engine.sweeps.sources.arrow import embedded_picture
+from engine.sweeps.sources.embedded import KINDS, embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
 from engine.system.files import user_path
 
@@ -57,7 +57,7 @@ def _embedded(sweep: Sweep, item: SweepItem) -> Picture | None:
     """The record, with a preview, of a picture that is embedded in the data. None where it is gone
     or has changed."""
     file = Path(sweep.data.path)
-    if item.picture is None or sweep.data.kind != "arrow":
+    if item.picture is None or sweep.data.kind not in KINDS:
         return None
     try:
         data = embedded_picture(file, item.picture.path)

@@ -111,14 +111,15 @@ def sweep_parser() -> argparse.ArgumentParser:
         "--data",
         metavar="DATA",
         required=True,
-        help="a folder of pictures, a CLEVR or COCO folder, or a CSV, JSONL, Parquet or Arrow file "
-        "with `picture` (or `image`), and optionally `prompt`, `answer` and `group`",
+        help="a folder of pictures, of CLEVR, COCO or VQA, one that `datasets` saved, or a CSV, "
+        "TSV, JSON, Parquet or Arrow file with `picture`, and optionally `prompt`, `answer` and "
+        "`group` (or `image`, `question`, `label` and other usual names)",
     )
     parser.add_argument(
         "--prompts",
         metavar="P",
-        help="for data that has no questions: a set of presets (clevr, coco), a file with "
-        "one prompt per line, or `questions` for CLEVR's own",
+        help="for data that has no questions, or instead of its own: a set of presets (clevr, "
+        "coco), or a file with one prompt per line; `questions` for the data's own",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="the folder for the results")
     parser.add_argument(
@@ -135,7 +136,7 @@ def sweep_parser() -> argparse.ArgumentParser:
         help="items in one pass (as many as memory holds)",
     )
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="use only the first N pictures"
+        "--limit", type=_positive, metavar="N", help="use only the first N pictures that are there"
     )
     parser.add_argument(
         "--shard",

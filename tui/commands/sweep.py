@@ -25,7 +25,9 @@ from engine.sweeps.progress import NOTE_REMEDIES
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
+from engine.sweeps.sources.presence import Presence, only_present
 from engine.sweeps.sources.tasks import Prompt, Source
+from engine.sweeps.sources.texts import as_utf8
 from engine.sweeps.words import counted
 from engine.system.files import read_file, user_path
 from engine.system.stamps import now
@@ -69,16 +71,30 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     """
     own = order.prompts == OWN_QUESTIONS
     prompts = () if own or order.prompts is None else read_prompts(order.prompts, order)
-    source = open_source(order.data, prompts, order.main, own)
+    # Asked raw, a placeholder says where in the text the picture goes.
+    source = open_source(order.data, prompts, order.main, own, take_off=question.chat)
+    present = only_present(source)
     with this_process(on_cpu=options.device == "cpu") as process:
         if process.count > 1 and options.device_map:
             raise BadInput("--device-map: with several processes, each has a single device")
         if process.count > 1 and options.device in ("auto", "cuda"):
             options = structs.replace(options, device=process.device)
         if process.index == 0:
-            first = f", the first {order.limit:,} of them" if order.limit else ""
-            say(f"{source.kind} {source.path}: {questions_of(source)}{first}")
-        return _run(options, question, order, source, process)
+            _tell_of(source, present, order)
+        return _run(options, question, order, source, present, process)
+
+
+def _tell_of(source: Source, present: Presence, order: SweepOrder) -> None:
+    """Say what the data is, how it was read, and what of it is missing."""
+    limited = order.limit is not None and not present.notes
+    first = f", the first {order.limit:,} of them" if limited else ""
+    say(f"{source.kind} {source.path}: {questions_of(source)}{first}")
+    for note in (*source.notes, *present.notes):
+        say(note)
+    if present.notes:
+        which = f", the first {order.limit:,} of them" if order.limit else ""
+        there = counted(present.pictures, "picture")
+        say(f"asked about: {counted(present.items, 'question')} about {there}{which}")
 
 
 def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
@@ -94,10 +110,7 @@ def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
             sets = ", ".join(dict.fromkeys(preset.group for preset in presets))
             raise BadInput(f"--prompts {name}: neither a set of presets ({sets}) nor a file")
         data = read_file(name, "file of prompts", _MOST_BYTES)
-        try:
-            lines = data.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{name}: not UTF-8 text ({error.reason})") from None
+        lines = as_utf8(data, Path(name)).decode().splitlines()
         found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise BadInput(f"--prompts {name}: it has no prompts")
@@ -111,7 +124,12 @@ def questions_of(source: Source) -> str:
 
 
 def _run(
-    options: LoadOptions, question: Question, order: SweepOrder, source: Source, process: Process
+    options: LoadOptions,
+    question: Question,
+    order: SweepOrder,
+    source: Source,
+    present: Presence,
+    process: Process,
 ) -> int:
     from engine.models.loading import load_with
     from engine.sweeps.running import Sweeping
@@ -135,7 +153,7 @@ def _run(
         sweep = store.belongs_to(_of_model(described, loaded, question))
         sweeping = Sweeping(
             loaded,
-            source,
+            present.source,
             store,
             question,
             sweep,

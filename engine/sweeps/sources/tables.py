@@ -1,125 +1,76 @@
-"""Reads the user's own list of questions: CSV or JSONL of `picture, prompt, answer, group`."""
+"""Reads the user's own list of questions: CSV, TSV, or JSON of `picture, prompt, answer, group`."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
+from engine.errors import BadInput
+from engine.sweeps.sources.cells import cell_of
+from engine.sweeps.sources.columns import ColumnReader, no_picture_column
+from engine.sweeps.sources.row_source import Rows, survey
+from engine.sweeps.sources.row_tasks import one_truth_each
+from engine.sweeps.sources.tasks import PictureTasks, Prompt, Source, listed, merged
+from engine.sweeps.sources.text_rows import text_table
 
-from engine.errors import BadInput, Remedy
-from engine.sweeps.sources.tasks import (
-    NO_GROUP,
-    PictureTasks,
-    Prompt,
-    Source,
-    Task,
-    asked_of_all,
-    listed,
-    merged,
-)
-from engine.system.files import reason_of, storable, user_path
-
-COLUMNS = ("picture", "prompt", "answer", "group")
-PICTURE = ("picture", "image")
-"""Names of the column with the pictures' file names."""
-LONGEST_LINE = 2**20
+KINDS = ("csv", "tsv", "jsonl", "json")
 
 
-def read_table(file: Path, prompts: Sequence[Prompt]) -> Source:
+def read_table(file: Path, prompts: Sequence[Prompt], take_off: bool = True) -> Source:
     """The questions of a table: one per line, or `prompts` about the picture of every line.
 
-    Pictures are named relative to the file, or absolutely. Raises BadInput, naming the wrong line.
+    Pictures are named relative to the file, or absolutely, or are in the table as base64. With
+    `take_off`, a placeholder is taken off questions. Raises BadInput, naming the wrong line.
     """
-    rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _jsonl_rows(file)
-    pictures = [_tasks_of(file, number, row, prompts) for number, row in rows]
-    if not pictures:
-        raise BadInput(f"{file}: no lines in it")
-    return listed(file.suffix.lower().removeprefix("."), file, merged(pictures))
+    columns = ColumnReader()
+    table = text_table(file, columns.has_picture)
+    if table.kind in ("csv", "tsv") and not columns.has_picture(table.names):
+        raise no_picture_column(str(file), table.names)
+
+    def rows(with_pictures: bool) -> Rows:
+        return table.rows()
+
+    found = survey(
+        file.name, file.parent, rows, partial(_embedded, file), prompts, ColumnReader, take_off,
+        numbered=False, where=str(file),
+    )  # fmt: skip
+    assert found is not None
+    notes = (*([table.note] if table.note else []), *found.notes)
+    if found.embedded:
+        # Their pictures are read again from the file, a row at a time.
+        quickly = [_without_bytes(each, file) for each in found.questions.listed()]
+        source = listed(table.kind, file, quickly, notes=notes)
+        return dataclasses.replace(source, pictures=found.questions, quickly=quickly)
+    pictures = merged(found.questions.listed())
+    if found.questions.tasks.replaced:
+        pictures = [
+            dataclasses.replace(each, tasks=one_truth_each(each.tasks)) for each in pictures
+        ]
+    return listed(table.kind, file, pictures, notes=notes)
 
 
-def task_of(row: Mapping[str, Any], prompts: Sequence[Prompt], where: str) -> tuple[Task, ...]:
-    """The questions of one row of a table. Raises BadInput, saying `where` the row is."""
-    values = {name: _text(row.get(name), f"{where}: {name}") for name in COLUMNS[1:]}
-    group, truth = values["group"] or NO_GROUP, values["answer"] or None
-    if values["prompt"]:
-        return (Task(values["prompt"], group, truth),)
-    if len(prompts) == 1:
-        return (Task(prompts[0].text, values["group"] or prompts[0].group, truth),)
-    if truth is not None and prompts:
-        raise BadInput(f"{where}: this answer belongs to one of {len(prompts)} prompts: name which")
-    if not prompts:
-        raise BadInput(
-            f"{where}: no prompt; give every line one, or name prompts for all",
-            Remedy.NAME_PROMPTS,
-        )
-    return asked_of_all(prompts)
+def embedded_in_table(file: Path, number: int) -> bytes | None:
+    """The picture that is in a row of a table; None where there is none. Raises BadInput."""
+    columns = ColumnReader()
+    table = text_table(file, columns.has_picture)
+    for found, values, where in table.rows():
+        if found == number:
+            return cell_of(columns.row(found, values, where).picture).data
+    return None
 
 
-def _tasks_of(
-    file: Path, number: int, row: Mapping[str, Any], prompts: Sequence[Prompt]
-) -> PictureTasks:
-    where = f"{file}, line {number}"
-    column = next((each for each in PICTURE if row.get(each) is not None), PICTURE[0])
-    name = _text(row.get(column), f"{where}: {column}")
-    if not name:
-        raise BadInput(f"{where}: no picture is named")
-    try:
-        picture = file.parent / user_path(name)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{where}: {name!r} is not a file name ({reason_of(error)})") from None
-    return PictureTasks(storable(name), picture, task_of(row, prompts, where))
+def _embedded(file: Path, label: str, number: int) -> bytes:
+    data = embedded_in_table(file, number)
+    if data is None:
+        raise BadInput(f"{label}#{number}: no picture in this row")
+    return data
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            number = 1
-            _refuse_columns(file, reader.fieldnames or ())
-            for row in reader:
-                number = reader.line_num
-                if None in row:
-                    raise BadInput(f"{file}, line {number}: more values than columns")
-                yield number, row
-    except csv.Error as error:
-        raise BadInput(f"{file}, after line {number}: not CSV ({error})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: cannot be read ({reason_of(error)})") from None
-
-
-def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    known: set[str] = set()
-    try:
-        with file.open("rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = msgspec.json.decode(line, type=dict[str, Any])
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise BadInput(f"{file}, line {number}: not a JSON object ({error})") from None
-                if not known >= row.keys():
-                    _refuse_columns(file, [*row])
-                    known |= row.keys()
-                yield number, row
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read ({reason_of(error)})") from None
-
-
-def _refuse_columns(file: Path, names: Sequence[str]) -> None:
-    if not any(each in names for each in PICTURE):
-        raise BadInput(
-            f"{file}: no column `picture`; it has {', '.join(map(repr, names)) or 'none'}, "
-            f"and could have {', '.join(COLUMNS)}"
-        )
-
-
-def _text(value: Any, where: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bool, dict, list)):
-        raise BadInput(f"{where} is not text")
-    return str(value)
+def _without_bytes(picture: PictureTasks, file: Path) -> PictureTasks:
+    """The same picture, read from the file when it is asked for: a table may hold gigabytes."""
+    if picture.read is None:
+        return picture
+    label, _, number = picture.path.rpartition("#")
+    return dataclasses.replace(picture, read=partial(_embedded, file, label, int(number)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import BadInput, Remedy
@@ -40,6 +40,10 @@ class PictureTasks:
     """The file to read it from; None where `read` returns its bytes."""
     tasks: tuple[Task, ...]
     read: Callable[[], bytes] | None = field(default=None, compare=False)
+    missing: str = ""
+    """Why there is neither a file nor bytes; empty where there is one of them."""
+    named: str = field(default="", compare=False)
+    """How the data names it, if that is not `path`: the same wherever the picture is found."""
 
     def __post_init__(self) -> None:
         if len(set(self.tasks)) != len(self.tasks):
@@ -60,14 +64,23 @@ class Source:
     rule: str = ""
     """How truths are derived, in words."""
     quickly: Iterable[PictureTasks] | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the data was read, a line each."""
 
     @property
     def listing(self) -> Iterable[PictureTasks]:
-        """The pictures and their questions, listed quickly: embedded pictures cannot be read."""
+        """The pictures and their questions, listed quickly: an embedded picture is read when it is
+        asked for, which takes longer than in the order of `pictures`."""
         return self.pictures if self.quickly is None else self.quickly
 
 
-def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = "") -> Source:
+def listed(
+    kind: str,
+    path: Path,
+    pictures: Sequence[PictureTasks],
+    rule: str = "",
+    notes: tuple[str, ...] = (),
+) -> Source:
     """A source of pictures that are all known.
 
     Its digest covers names and questions, not the content of files, so that a picture that was
@@ -79,7 +92,7 @@ def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = 
     digest = hashlib.sha256()
     for picture in pictures:
         tasks = [(task.prompt, task.group, task.truth) for task in picture.tasks]
-        digest.update(repr((picture.path, tasks)).encode("utf-8", "surrogatepass"))
+        digest.update(repr((picture.named or picture.path, tasks)).encode("utf-8", "surrogatepass"))
     knows = any(task.truth is not None for picture in pictures for task in picture.tasks)
     return Source(
         kind,
@@ -89,6 +102,7 @@ def listed(kind: str, path: Path, pictures: Sequence[PictureTasks], rule: str = 
         len(pictures),
         items,
         rule if knows else "",
+        notes=notes,
     )
 
 
@@ -108,10 +122,7 @@ def merged(pictures: Iterable[PictureTasks]) -> list[PictureTasks]:
     for picture in pictures:
         first.setdefault(picture.path, picture)
         tasks.setdefault(picture.path, []).extend(picture.tasks)
-    return [
-        PictureTasks(path, picture.file, tuple(tasks[path]), picture.read)
-        for path, picture in first.items()
-    ]
+    return [replace(picture, tasks=tuple(tasks[path])) for path, picture in first.items()]
 
 
 def shard_of(pictures: Iterable[PictureTasks], index: int, count: int) -> Iterator[PictureTasks]:
