@@ -65,7 +65,7 @@ class _StoredRun(Run, frozen=True):
     have no formation row."""
 
     readings: tuple[Raw, ...] = ()  # type: ignore[assignment]
-    formation: Layer | None | UnsetType = UNSET  # type: ignore[assignment]
+    formation: Layer | UnsetType | None = UNSET  # type: ignore[assignment]
 
 
 _RUN: Final = msgspec.json.Decoder(_StoredRun)
@@ -86,8 +86,7 @@ def read_session(path: str | Path) -> Session:
             raise BadInput(f"{name}: not a Lenscope session")
         if version > VERSION:
             raise BadInput(
-                f"{name}: written by a newer Lenscope (format version {version}); "
-                "update to open it"
+                f"{name}: written by a newer Lenscope (format version {version}); update to open it"
             )
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
         raise BadInput(f"{name}: a damaged session file ({error})") from None
@@ -142,6 +141,13 @@ def run_to_json(run: Run) -> str:
     written = msgspec.to_builtins(run)
     written["readings"] = [_reading_json(each) for each in run.readings if each.worth_keeping]
     return _dumped(written)
+
+
+def part_to_json(value: Any) -> str:
+    """The value of any field of a record as ASCII JSON, as in a session file."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Reading):
+        return _dumped([_reading_json(each) for each in value])
+    return _dumped(msgspec.to_builtins(value))
 
 
 def run_from_json(data: bytes | Raw) -> Run:
