@@ -5,7 +5,7 @@ Probabilities are float32 softmax values over the whole vocabulary, entropy and 
 rank 1 is the most probable token. Numbers that are not finite are `None`.
 
 The bounds are checked where records are read from a file. They lie far beyond anything that a
-model can make: a file must not make whoever opens it draw ten million rows, or a text of a gigabyte.
+model can make: no file makes whoever opens it draw ten million rows, or a text of a gigabyte.
 """
 
 from __future__ import annotations

@@ -247,12 +247,15 @@ def _equal_at_first(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
     return count
 
 
+_NO_RUN: Final = Raw(b"")
+
+
 class _Line(Struct):
     format: str = ""
     version: int = 0
     created: Time = ""
     id: RunId = ""
-    run: Raw | None = None
+    run: Raw = _NO_RUN
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     longer: dict[str, tuple[int, list[Any]]] = msgspec.field(default_factory=dict)
     comparison: Comparison | None = None
@@ -305,7 +308,7 @@ class _Reader:
         return self._session()
 
     def _take(self, line: _Line) -> None:
-        if line.run is not None:
+        if line.run is not _NO_RUN:
             self._runs[line.id] = [line]
             self._order.setdefault(line.id)
         elif line.id in self._runs:
@@ -342,7 +345,7 @@ class _Reader:
 
 
 def _put_together(lines: list[_Line]) -> Run:
-    if not lines or lines[0].run is None:
+    if not lines or lines[0].run is _NO_RUN:
         raise ValueError("a run without a beginning")
     if len(lines) == 1:
         return run_from_json(lines[0].run)
