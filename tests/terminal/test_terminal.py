@@ -91,13 +91,23 @@ def test_ctrl_c_cancels_and_never_quits(tmp_path: Path) -> None:
         assert app.wait_exit() == 0
 
 
-@pytest.mark.parametrize("hold", [False, True])
-def test_terminate_saves_first(tmp_path: Path, hold: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "hold"),
+    [
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGINT, False),  # from outside: in the terminal ctrl+c is a key
+        (signal.SIGINT, True),
+        (signal.SIGQUIT, False),
+    ],
+)
+def test_a_signal_that_ends_it_saves_first(tmp_path: Path, number: int, hold: bool) -> None:
     with start(tmp_path, *(["--hold-at", "4", "--deaf"] if hold else [])) as app:
         app.wait_for("layer 3 of 10" if hold else ENDED)
-        os.kill(app.process.pid, signal.SIGTERM)
-        assert app.wait_exit() == 128 + signal.SIGTERM
+        os.kill(app.process.pid, number)
+        assert app.wait_exit() == 128 + number
         assert_clean(app)
+        assert b"unsaved runs are in" in app.output
     assert len(kept_runs(tmp_path / "state")) == 1
 
 
@@ -155,6 +165,33 @@ def test_resume_opens_what_was_killed(tmp_path: Path) -> None:
     with PtyApp(lenscope, env={"XDG_STATE_HOME": str(state)}, folder=tmp_path) as app:
         app.wait_for(ENDED)
         app.wait_for("(reopened)")
+        app.send("q")
+        assert app.wait_exit() == 0
+
+
+def test_a_crash_names_the_journal_and_the_command_that_opens_it(tmp_path: Path) -> None:
+    state = tmp_path / "state" / "lenscope"
+    with start(tmp_path, "--crashes") as app:
+        app.wait_for(ENDED)
+        app.send("y")  # at once: the journal of the last second is not written yet
+        assert app.wait_exit() == 1
+        assert_clean(app)
+        said = bytes(app.output[app.output.rindex(LEFT_ALTERNATE_SCREEN) :]).decode()
+    (journal,) = (state / "journals").glob("*.journal")
+    (traceback,) = (state / "crashes").glob("*.txt")
+    flat = "".join(said.split())
+    assert "endedonanerrorofitsown(RuntimeError:boom" in flat
+    assert f"{journal}:`lenscope--resume`opensit" in flat
+    assert f"thetracebackisin{traceback}" in flat
+    assert "no terminal should show" not in said
+    assert "\x1b[31m" not in said
+    assert said.count("\n") < 12
+    text = traceback.read_text()
+    assert "_crash" in text
+    assert "no terminal should show: " not in text.replace('f"a value that no terminal', "")
+    lenscope = [sys.executable, "-m", "tui", "--resume"]
+    with PtyApp(lenscope, env={"XDG_STATE_HOME": str(state.parent)}, folder=tmp_path) as app:
+        app.wait_for(ENDED)
         app.send("q")
         assert app.wait_exit() == 0
 

@@ -321,7 +321,7 @@ async def test_save_and_reopen(tmp_path: Path, key: str) -> None:
 async def test_a_file_that_refuses_is_not_the_end_of_saving(tmp_path: Path) -> None:
     async with explorer() as stage:
         await stage.run_done()
-        stage.app.state.session_path = tmp_path / "missing" / "x.json"
+        stage.app.state.session_path = Path("missing/x.json")
         await stage.press("ctrl+s")
         await stage.shows("saved 1 run to lenscope-", "missing/x.json")
         assert not stage.app.state.unsaved
