@@ -26,6 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 PREVIEW_SIDE = 512
+MAX_PREVIEW_PIXELS = 2**24
+"""Of a preview, which may come from anyone: more than any processor makes of a picture."""
 SAFE_PILLOW = (13, 0)
 """Older releases have known security holes in their decoders."""
 
@@ -78,7 +80,7 @@ def open_preview(text: str) -> Image:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise BadInput("the session's picture preview is not base64") from None
-    return _decode(data, "the session's picture preview")
+    return _decode(data, "the session's picture preview", MAX_PREVIEW_PIXELS)
 
 
 def pillow_warning() -> str | None:
@@ -95,7 +97,7 @@ def pillow_warning() -> str | None:
     )
 
 
-def _decode(data: bytes, name: str) -> Image:
+def _decode(data: bytes, name: str, most: int = MAX_PIXELS) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -105,10 +107,10 @@ def _decode(data: bytes, name: str) -> Image:
             # The limit below is ours; Pillow's own warning would only appear in the terminal.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > most:
                 raise BadInput(
                     f"{name}: {image.width} x {image.height} pixels; "
-                    f"the limit is {MAX_PIXELS // 1_000_000} million"
+                    f"the limit is {most // 1_000_000} million"
                 )
             image.seek(0)
             image.load()

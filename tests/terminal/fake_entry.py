@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--crashes", action="store_true", help="copying ends it")
     given = parser.parse_args()
     if given.crashes:
-        Explorer.copy_text = _crash  # type: ignore[method-assign]
+        Explorer.copy_text = _crash  # type: ignore[assignment, method-assign]
     if given.foreign:
         threading.Thread(target=_write_foreign_lines, daemon=True).start()
     worker = partial(

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from engine.errors import BadInput
 from engine.methods.contrast import ContrastRequest
 from engine.records import Comparison, ComparisonRow, LayerReading, Question, Run, Session
+from engine.sessions import run_to_json
 from tests.tui.fakes import contrasted, finish, make_rows, make_run, tracked_tokens
 from tui.disk import journal_file
 from tui.disk.journal import Journal, lock_of
@@ -350,7 +351,7 @@ def test_the_rows_of_a_running_run_are_written_once(path: Path) -> None:
     rows: tuple[LayerReading, ...] = a_run(1, 40).rows
     for count in range(len(rows) + 1):
         file.write(session_of(replace(run, rows=rows[:count])))
-    whole = len(journal_file.run_to_json(replace(run, rows=rows)))
+    whole = len(run_to_json(replace(run, rows=rows)))
     assert file.bytes_written < 1.5 * whole
     assert read_journal(path).runs[0].rows == rows
     file.close()

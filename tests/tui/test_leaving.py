@@ -77,7 +77,9 @@ async def test_where_every_place_refuses_it_asks_once_more(
         _show_session(stage.app, Session(created="x", saved="x"), None)
         await stage.shows("! not opened: unsaved runs cannot be written anywhere")
         await stage.press("q")
-        await stage.shows("! unsaved runs cannot be written anywhere", "q again leaves without them")
+        await stage.shows(
+            "! unsaved runs cannot be written anywhere", "q again leaves without them"
+        )
         assert stage.app.is_running
         await stage.press("r")  # it goes on
         await stage.run_done(2)
@@ -111,7 +113,7 @@ async def test_a_working_folder_that_was_removed(
     monkeypatch.chdir(gone)
     async with explorer() as stage:
         await stage.run_done()
-        os.rmdir(gone)
+        gone.rmdir()
         await stage.press(key)
         if key == "ctrl+s":
             await stage.shows("saved 1 run to ")

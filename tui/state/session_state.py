@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from engine.records import Comparison, Question, Session
+from engine.errors import LenscopeError
+from engine.records import Comparison, Question, Run, Session
 from engine.system.stamps import now
 from tui.state.run_view import Phase, RunView
 from tui.state.session_file import KnownFile, combined
@@ -28,6 +29,8 @@ class SessionState:
         self.look = TableLook(top_k=question.top_k)
         self.session_path: Path | None = None
         self._file: KnownFile | None = None
+        self._reopened_bytes = 0
+        self._added_bytes: dict[str, int] = {}
         self.revision = 0
         """Incremented by every change that a journal of the session should hold."""
         self._watchers: list[Callable[[], None]] = []
@@ -76,6 +79,21 @@ class SessionState:
         """Return a run by its id, or None."""
         return next((view for view in self.runs if view.run.id == run_id), None)
 
+    def why_not_kept(self, run: Run) -> str | None:
+        """Return why a run, as it is now, cannot be a part of the session, or None if it can:
+        nothing is added to a session that could not be saved, or opened again."""
+        from engine.sessions import MAX_BYTES, check_can_be_kept, run_size
+
+        try:
+            check_can_be_kept(run)
+        except LenscopeError as error:
+            return str(error)
+        sizes = self._added_bytes | {run.id: run_size(run)}
+        if self._reopened_bytes + sum(sizes.values()) > MAX_BYTES:
+            return f"the session is full ({MAX_BYTES:,} bytes): save it and open a new one"
+        self._added_bytes = sizes
+        return None
+
     def switch(self, step: int) -> None:
         """Show the next or the previous run."""
         if self.current is None:
@@ -106,6 +124,7 @@ class SessionState:
         index = self.runs.index(view)
         self.runs.pop(index)
         self._deleted.append((index, view))
+        self._added_bytes.pop(view.run.id, None)
         self._edited = True
         if self.current is view:
             self.current = self.runs[min(index, len(self.runs) - 1)] if self.runs else None
@@ -143,6 +162,7 @@ class SessionState:
         self._view = dict(session.view)
         self.session_path = path
         self._file = KnownFile.of(session, path) if path is not None else None
+        self._reopened_bytes, self._added_bytes = _size_of(session, self._file), {}
         chosen = self._view.get("run")
         by_id = {view.run.id: view for view in self.runs}
         last = self.runs[-1] if self.runs else None
@@ -215,3 +235,12 @@ class SessionState:
         if changed:
             self.revise()
         return changed
+
+
+def _size_of(session: Session, file: KnownFile | None) -> int:
+    """Return about how many bytes a session takes in its file."""
+    from engine.sessions import run_size
+
+    if file is not None and file.status is not None:
+        return file.status[1]
+    return sum(run_size(run) for run in session.runs)

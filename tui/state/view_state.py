@@ -204,8 +204,13 @@ class ViewState(SessionState):
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
+        view.not_kept = None if view.refused else self.why_not_kept(view.frozen())
         self.revise()
-        if view.refused:
+        if view.not_kept:
+            self.note = Note(
+                f"this run is only shown, not kept in the session: {view.not_kept}", "error"
+            )
+        elif view.refused:
             self.note = Note(
                 f"the proof failed, do not believe these rows: {view.refused}", "error"
             )
@@ -224,7 +229,13 @@ class ViewState(SessionState):
 
     def _take_reading(self, event: ReadingMade) -> None:
         view = self.find(event.run_id)
-        if view is not None and view.take(event.reading):
+        if view is None:
+            return
+        before = view.run
+        reason = view.take(event.reading, self.why_not_kept)
+        if reason is not None:
+            self.note = Note(f"only shown, not kept in the session: {reason}", "error")
+        elif view.run is not before:
             self.revise()
 
     def _trouble(self, event: Trouble) -> None:
