@@ -38,9 +38,9 @@ from tests.tui.stage import explorer, in_loop
 from tui.actions.files import _show_session
 
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 3, 7, 1000, 10_000, 10_000_000, 2**31, 2**53, 2**63, 2**64, -(2**63),
-    10**30, 0.5, -0.0, 1.0009, 1.5, -3.0, 5e-324, 1e30, -1e38, 1e39, 1e300, -1e308, 1.7976931348623157e308,
-    "", " ", "\n", "x" * 3000, "\x1b[2J", "\u202e" * 50, "[/red]", "e\u0301" * 200, "0123456789abcdef",
+    None, True, False, 0, 1, -1, 2, 3, 7, 1000, 10_000, 10_000_000, 2**31, 2**53, 2**63, 2**64,
+    -(2**63), 10**30, 0.5, -0.0, 1.0009, 1.5, -3.0, 5e-324, 1e30, -1e38, 1e39, 1e300, -1e308,
+    "", " ", "\n", "x" * 3000, "\x1b[2J", "\u202e" * 50, "[/red]", "e\u0301" * 200, "a" * 16,
     "done", "failed", "cancelled", "user", [], {}, [None], [[]], [0] * 50, {"a": {"b": []}},
 ]  # fmt: skip
 LARGE: list[Any] = ["y" * 2_000_000, "字" * 300_000, [1] * 300_000, ["z" * 1000] * 1000]
@@ -100,7 +100,8 @@ def mutated(seed: int) -> bytes:
             elif what < 0.23:
                 holder[key] = dice.choice(LARGE)
             else:
-                holder[key] = dice.choice(VALUES)
+                like = [value for value in VALUES if type(value) is type(inner)]
+                holder[key] = dice.choice(like if like and dice.random() < 0.8 else VALUES)
             break
     return json.dumps(content).encode()
 
@@ -110,7 +111,7 @@ def memory_mb() -> float:
 
 
 @pytest.mark.parametrize(
-    ("first", "count"), [(0, 60), pytest.param(1000, 3000, marks=pytest.mark.slow)]
+    ("first", "count"), [(0, 40), pytest.param(1000, 3000, marks=pytest.mark.slow)]
 )
 @in_loop
 async def test_a_mutated_session_opens_or_is_one_line(
@@ -157,8 +158,8 @@ async def test_a_mutated_session_opens_or_is_one_line(
         (("runs", 0, "tracked", 0, "logit", 0), 1e308),
         (("runs", 0, "tracked", 0, "rank", 0), 2**40),
         (("runs", 0, "question", "picture", "width"), 2**40),
-        (("runs", 0, "question", "counterfactual"), {"name": "blur", "parameters": {"a": "x" * 10**6}}),
-        (("runs", 0, "question", "counterfactual"), {"name": "blur", "parameters": {}, "seed": 2**64}),
+        (("runs", 1, "question", "counterfactual", "parameters"), {"a": "x" * 10**6}),
+        (("runs", 1, "question", "counterfactual", "seed"), 2**64),
         (("runs", 0, "seconds"), {str(n): 1.0 for n in range(5000)}),
         (("runs", 0, "processed"), {"width": 1, "height": 1, "tiles": 10_000_000}),
         (("comparisons", 0, "layer"), 10_000_000),
