@@ -41,6 +41,7 @@ MAX_STORED_RUN_BYTES: Final = 64 * 2**20
 so large, had no limit of their own for a run, and what they wrote must stay readable."""
 MAX_DEPTH: Final = 100
 _MOST_VIEW_BYTES: Final = 2**20
+_MOST_OF_A_CAUSE: Final = 300
 
 
 class _Head(Struct):
@@ -89,7 +90,7 @@ def read_session(path: str | Path) -> Session:
                 f"{name}: written by a newer Lenscope (format version {version}); update to open it"
             )
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        raise BadInput(f"{name}: a damaged session file ({error})") from None
+        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
     try:
         content = msgspec.json.decode(data, type=_Content)
         runs = tuple(_numbered_run(index, raw) for index, raw in enumerate(content.runs, 1))
@@ -102,7 +103,7 @@ def read_session(path: str | Path) -> Session:
         )
         check_session(session)
     except _DAMAGE as error:
-        raise BadInput(f"{name}: a damaged session file ({error})") from None
+        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
     return session
 
 
@@ -126,9 +127,7 @@ def write_session(session: Session, path: str | Path, previews: bool = True) -> 
                 stream.write(data)
             stream.write(b"\n")
     except (OSError, ValueError, RuntimeError, LenscopeError) as error:
-        raise BadInput(
-            f"{storable(path)}: the session cannot be saved ({reason_of(error)})"
-        ) from None
+        raise BadInput(f"{storable(path)}: the session cannot be saved ({_cause(error)})") from None
 
 
 def to_json(session: Session, previews: bool = True) -> str:
@@ -185,7 +184,7 @@ def check_can_be_kept(run: Run) -> None:
     try:
         run_from_json(data)
     except _DAMAGE as error:
-        raise BadInput(f"it could not be read again ({error})") from None
+        raise BadInput(f"it could not be read again ({_cause(error)})") from None
 
 
 _WORST_GROWTH: Final = 3
@@ -199,6 +198,12 @@ def _quick_json(run: Run) -> bytes:
     except (UnicodeEncodeError, TypeError, OverflowError):
         # Lone surrogates, of file names, and readings of methods that this version does not have.
         return run_to_json(run).encode("ascii")
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong with a file, in one line: messages of the decoder may quote all of a value."""
+    line = " ".join(reason_of(error).split())
+    return line if len(line) <= _MOST_OF_A_CAUSE else f"{line[:100]} … {line[-100:]}"
 
 
 def _version_of(data: bytes) -> int | None:
