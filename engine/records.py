@@ -3,22 +3,44 @@
 They are frozen and hold no tensors. Their field names are the names in the session file.
 Probabilities are float32 softmax values over the whole vocabulary, entropy and KL are in nats,
 rank 1 is the most probable token. Numbers that are not finite are `None`.
+
+The bounds are checked where records are read from a file. They lie far beyond anything that a
+model can make: no file makes whoever opens it draw ten million rows, or a text of a gigabyte.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct, field, structs
 
-NonNegative = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+MOST_LAYERS: Final = 10_000
+MOST_TILES: Final = 2**16
+MOST_TOKENS: Final = 10_000
+"""Tokens of one row, and tokens that one run tracks."""
+MOST_SHORT: Final = 2**16
+MOST_LONG: Final = 2**20
+"""Characters."""
+MOST_NAMES: Final = 1000
+"""Times of one run, and versions."""
+_LARGEST: Final = 2**31 - 1
+
+NonNegative = Annotated[int, Meta(ge=0, le=_LARGEST)]
+Positive = Annotated[int, Meta(ge=1, le=_LARGEST)]
+Layer = Annotated[int, Meta(ge=0, le=MOST_LAYERS)]
+"""A row, or how many layers there are: everything that is counted so is drawn row by row."""
+Number = Annotated[float, Meta(ge=-1e39, le=1e39)]
+"""Any float32; sums, differences and products of two of them are finite."""
 Share = Annotated[float, Meta(ge=0.0, le=1.001)]
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Digest = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
 Time = Annotated[str, Meta(max_length=40)]
 """RFC 3339, UTC."""
+Short = Annotated[str, Meta(max_length=MOST_SHORT)]
+"""A token, a name, a path, a message."""
+Long = Annotated[str, Meta(max_length=MOST_LONG)]
+"""A prompt."""
 
 
 def finite(value: float) -> float | None:
@@ -35,17 +57,17 @@ class Token(Struct, frozen=True):
     """One candidate for the next token in one row."""
 
     id: NonNegative
-    text: str
+    text: Short
     """What the token adds to a running text, or its vocabulary piece; never display marks."""
     probability: Share
-    logit: float | None
+    logit: Number | None
 
 
 class AnswerReading(Struct, frozen=True):
     """Where the answer (top-1 of the last row) stands in one row."""
 
     probability: Share
-    logit: float | None
+    logit: Number | None
     rank: Positive
 
 
@@ -53,16 +75,16 @@ class LayerReading(Struct, frozen=True):
     """One row of the lens: the residual stream that enters layer `layer` (0 = the embedding,
     L = what enters the tail), taken through the model's own tail and softmax."""
 
-    layer: NonNegative
-    top: tuple[Token, ...]
-    entropy: float | None
-    rms: float | None
+    layer: Layer
+    top: Annotated[tuple[Token, ...], Meta(max_length=MOST_TOKENS)]
+    entropy: Number | None
+    rms: Number | None
     """sqrt(mean(x^2)) of the residual stream at the position, before the tail."""
     answer: AnswerReading | None = None
     """None until the last row is known."""
-    kl_to_last: float | None = None
+    kl_to_last: Number | None = None
     """KL(row || last row); None until the last row is known."""
-    approximate: str | None = None
+    approximate: Short | None = None
     """Why the row is not exactly the truncated model's, or None if it is."""
 
 
@@ -70,7 +92,7 @@ class PromptToken(Struct, frozen=True):
     """One token of the prompt as the model received it."""
 
     id: NonNegative
-    text: str
+    text: Short
     kind: TokenKind
     part: TokenPart
 
@@ -78,50 +100,50 @@ class PromptToken(Struct, frozen=True):
 class ModelCard(Struct, frozen=True, rename={"class_name": "class"}):
     """The model that answered."""
 
-    name: str
-    revision: str | None
-    class_name: str
-    dtype: str
-    device: str
-    notes: tuple[str, ...] = ()
+    name: Short
+    revision: Short | None
+    class_name: Short
+    dtype: Short
+    device: Short
+    notes: Annotated[tuple[Short, ...], Meta(max_length=MOST_NAMES)] = ()
     """What was chosen, or passed over, when it was loaded; each one line."""
-    adapter: str | None = None
+    adapter: Short | None = None
     """The folder of the adapter that was put onto it."""
 
 
 class Picture(Struct, frozen=True):
     """A picture file. Only `path` is known before the picture has been opened."""
 
-    path: str
+    path: Short
     sha256: Digest = ""
     width: NonNegative = 0
     height: NonNegative = 0
-    preview: str | None = None
+    preview: Annotated[str, Meta(max_length=2**23)] | None = None
     """Base64 JPEG, long side at most 512 pixels."""
-    note: str | None = None
+    note: Short | None = None
     """What had to be chosen to show it: "float pixels from -3 to 7: shown black to white"."""
 
 
 class Counterfactual(Struct, frozen=True):
     """What replaced the picture."""
 
-    name: str
+    name: Short
     parameters: dict[str, Any] = field(default_factory=dict)
-    seed: int | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class Question(Struct, frozen=True):
     """What is asked. `model` and `text` are filled in when the question is put to a model."""
 
-    prompt: str
+    prompt: Long
     picture: Picture | None = None
     chat: bool = True
-    system: str | None = None
-    prefix: str = ""
+    system: Long | None = None
+    prefix: Long = ""
     counterfactual: Counterfactual | None = None
     top_k: Annotated[int, Meta(ge=1, le=1000)] = 3
     norm: bool = True
-    text: str = ""
+    text: Annotated[str, Meta(max_length=4 * MOST_LONG)] = ""
     """Exactly what was tokenised; the image placeholder in it is not expanded yet."""
     model: ModelCard | None = None
 
@@ -131,18 +153,18 @@ class Tracked(Struct, frozen=True):
     pinned. The tuples have a number for each row."""
 
     id: NonNegative
-    text: str
+    text: Short
     why: Literal["answer", "top-1", "user"]
-    probability: tuple[float | None, ...]
-    logit: tuple[float | None, ...]
+    probability: tuple[Share | None, ...]
+    logit: tuple[Number | None, ...]
     rank: tuple[Positive | None, ...]
 
 
 class Proof(Struct, frozen=True):
     """The lens's own last row against the logits that the model returned at that position."""
 
-    max_abs_difference: float | None
-    tolerance: float
+    max_abs_difference: Number | None
+    tolerance: Number
     passed: bool
     method: Literal["tail", "replay"]
 
@@ -150,11 +172,11 @@ class Proof(Struct, frozen=True):
 class ReadingProof(Struct, frozen=True):
     """The evidence that a reading is right: two computations of the same numbers are compared."""
 
-    what: str
+    what: Short
     """In words: what was compared with what."""
-    error: float | None
+    error: Number | None
     """The largest difference, in the unit that `what` implies."""
-    tolerance: float
+    tolerance: Number
     passed: bool
 
 
@@ -176,9 +198,9 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
 
     request: Request
     proof: ReadingProof | None = None
-    reason: str = ""
+    reason: Long = ""
     """If there is no proof, why the reading needs none."""
-    seconds: float = 0.0
+    seconds: Number = 0.0
 
     stored: ClassVar[bool] = True
     """Whether it goes into the session file; if not, it is only shown, or merged into the run."""
@@ -235,7 +257,7 @@ class OtherPosition(Struct, frozen=True):
 
     position: NonNegative
     rows: tuple[LayerReading, ...]
-    tracked: tuple[Tracked, ...] = ()
+    tracked: Annotated[tuple[Tracked, ...], Meta(max_length=MOST_TOKENS)] = ()
 
 
 class Processed(Struct, frozen=True):
@@ -244,8 +266,8 @@ class Processed(Struct, frozen=True):
     width: NonNegative
     height: NonNegative
     """In pixels; of one tile if there are several."""
-    tiles: Positive = 1
-    how: str = ""
+    tiles: Annotated[int, Meta(ge=1, le=MOST_TILES)] = 1
+    how: Short = ""
     """In words for the user: "resized to 336x336, cropped"."""
 
 
@@ -255,21 +277,25 @@ class Run(Struct, frozen=True):
     id: RunId
     created: Time
     status: RunStatus
-    layers: NonNegative
+    layers: Layer
     question: Question
     tokens: tuple[PromptToken, ...]
     position: NonNegative
     rows: tuple[LayerReading, ...]
-    tracked: tuple[Tracked, ...] = ()
+    tracked: Annotated[tuple[Tracked, ...], Meta(max_length=MOST_TOKENS)] = ()
     others: tuple[OtherPosition, ...] = ()
     proof: Proof | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    title: str | None = None
-    error: str | None = None
+    seconds: Annotated[dict[Short, Number], Meta(max_length=MOST_NAMES)] = field(
+        default_factory=dict
+    )
+    versions: Annotated[dict[Short, Short], Meta(max_length=MOST_NAMES)] = field(
+        default_factory=dict
+    )
+    title: Long | None = None
+    error: Long | None = None
     processed: Processed | None = None
     """None without a picture, or if it is unknown."""
-    formation: NonNegative | None = None
+    formation: Layer | None = None
     """The first row from which the answer stays top-1 to the end; None unless the run is done."""
     readings: tuple[Reading, ...] = ()
     """What methods found about the run: one reading for each method and request."""
@@ -278,9 +304,9 @@ class Run(Struct, frozen=True):
 class ComparisonRow(Struct, frozen=True):
     """The divergence of two runs in one row, in nats."""
 
-    layer: NonNegative
-    kl: float | None
-    js: float | None
+    layer: Layer
+    kl: Number | None
+    js: Number | None
 
 
 class Comparison(Struct, frozen=True):
@@ -292,11 +318,11 @@ class Comparison(Struct, frozen=True):
     against: RunId
     position: NonNegative
     rows: tuple[ComparisonRow, ...]
-    threshold: float | None = None
+    threshold: Number | None = None
     """The Jensen-Shannon divergence, in nats, above which the picture counts as seen."""
-    layer: NonNegative | None = None
+    layer: Layer | None = None
     """The first row from which the divergence stays above the threshold to the end."""
-    unavailable: str | None = None
+    unavailable: Long | None = None
     """Why there are no rows: the reason why this model cannot take that counterfactual."""
 
 

@@ -4,31 +4,73 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
 
 from engine.errors import BadInput, LenscopeError
 from engine.methods.registry import is_known, method_of
 from engine.records import (
+    MOST_LAYERS,
+    MOST_SHORT,
+    Comparison,
+    Layer,
     OtherPosition,
     Picture,
     Reading,
     Request,
     Run,
     Session,
+    Time,
     UnknownReading,
 )
 from engine.stays import formation_row
-from engine.system.files import read_file, reason_of, storable, write_file
+from engine.system.files import read_file, reason_of, replacing, storable
 
-FORMAT = "lenscope-session"
-VERSION = 1
-MAX_BYTES = 64 * 2**20
-MAX_DEPTH = 100
+FORMAT: Final = "lenscope-session"
+VERSION: Final = 1
+MAX_BYTES: Final = 2**30
+"""Of a session file, for writing and reading alike."""
+MAX_RUN_BYTES: Final = 32 * 2**20
+"""Of one run: nothing is added to a session that would make it larger."""
+MAX_STORED_RUN_BYTES: Final = 64 * 2**20
+"""Of one run in a file, for writing and reading alike: earlier versions, whose files were at most
+so large, had no limit of their own for a run, and what they wrote must stay readable."""
+MAX_DEPTH: Final = 100
+_MOST_VIEW_BYTES: Final = 2**20
+_MOST_OF_A_CAUSE: Final = 300
+
+
+class _Head(Struct):
+    """What says whether a file is a session of this version."""
+
+    format: Any = None
+    version: Any = None
+
+
+class _Content(Struct):
+    """A session whose runs are not decoded yet, so that each can be measured first."""
+
+    created: Time
+    saved: Time
+    runs: tuple[Raw, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    view: dict[str, Any] = field(default_factory=dict)
+
+
+class _StoredRun(Run, frozen=True):
+    """A run as it is stored: the types of its readings depend on their methods, and older files
+    have no formation row."""
+
+    readings: tuple[Raw, ...] = ()  # type: ignore[assignment]
+    formation: Layer | UnsetType | None = UNSET  # type: ignore[assignment]
+
+
+_RUN: Final = msgspec.json.Decoder(_StoredRun)
+_DAMAGE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError, LenscopeError)
 
 
 def read_session(path: str | Path) -> Session:
@@ -40,97 +82,199 @@ def read_session(path: str | Path) -> Session:
     name = storable(path)
     data = read_file(path, "session file", MAX_BYTES)
     try:
-        head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadInput(f"{name}: a damaged session file ({error})") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise BadInput(f"{name}: not a Lenscope session")
-    version = head.get("version")
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise BadInput(f"{name}: a damaged session file (no version)")
-    if version > VERSION:
-        raise BadInput(
-            f"{name}: written by a newer Lenscope (format version {version}); update to open it"
-        )
+        version = _version_of(data)
+        if version is None:
+            raise BadInput(f"{name}: not a Lenscope session")
+        if version > VERSION:
+            raise BadInput(
+                f"{name}: written by a newer Lenscope (format version {version}); update to open it"
+            )
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
     try:
-        readings = _taken_readings(head)
-        session = msgspec.convert(head, Session)
-        session = _with_readings(session, readings)
-        _check_session(session)
-        session = _with_formations(session, head["runs"] if session.runs else [])
-    except (msgspec.ValidationError, RecursionError, ValueError, LenscopeError) as error:
-        raise BadInput(f"{name}: a damaged session file ({error})") from None
+        content = msgspec.json.decode(data, type=_Content)
+        runs = tuple(_numbered_run(index, raw) for index, raw in enumerate(content.runs, 1))
+        session = Session(
+            created=content.created,
+            saved=content.saved,
+            runs=runs,
+            comparisons=content.comparisons,
+            view=content.view,
+        )
+        check_session(session)
+    except _DAMAGE as error:
+        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
     return session
 
 
 def write_session(session: Session, path: str | Path, previews: bool = True) -> None:
     """Write atomically: the file is always either the old one or the complete new one.
 
-    `previews=False` leaves the previews of pictures out. Raises BadInput if it cannot be written.
+    `previews=False` leaves the previews of pictures out. Nothing is written that `read_session`
+    would refuse. Raises BadInput if it cannot be written.
     """
     try:
-        write_file(path, (to_json(session, previews) + "\n").encode("ascii"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(
-            f"{storable(path)}: the session cannot be saved ({reason_of(error)})"
-        ) from None
+        check_session(session)
+        with replacing(path) as stream:
+            written = 0
+            for piece in _pieces(session, previews, check=True):
+                data = piece.encode("ascii")
+                written += len(data)
+                if written > MAX_BYTES:
+                    raise ValueError(
+                        f"the limit of a session file is {MAX_BYTES:,} bytes: delete some runs"
+                    )
+                stream.write(data)
+            stream.write(b"\n")
+    except (OSError, ValueError, RuntimeError, LenscopeError) as error:
+        raise BadInput(f"{storable(path)}: the session cannot be saved ({_cause(error)})") from None
 
 
 def to_json(session: Session, previews: bool = True) -> str:
     """The session as ASCII JSON; numbers that are not finite become null."""
-    if not previews:
-        session = structs.replace(
-            session, runs=tuple(_without_preview(run) for run in session.runs)
+    return "".join(_pieces(session, previews, check=False))
+
+
+def run_to_json(run: Run) -> str:
+    """One run as ASCII JSON, as in a session file."""
+    written = msgspec.to_builtins(run)
+    written["readings"] = [_reading_json(each) for each in run.readings if each.worth_keeping]
+    return _dumped(written)
+
+
+def part_to_json(value: Any) -> str:
+    """The value of any field of a record as ASCII JSON, as in a session file."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Reading):
+        return _dumped([_reading_json(each) for each in value])
+    return _dumped(msgspec.to_builtins(value))
+
+
+def run_from_json(data: bytes | Raw) -> Run:
+    """Read and check a run of a session file. Raises ValueError or BadInput, in one line."""
+    if memoryview(data).nbytes > MAX_STORED_RUN_BYTES:
+        raise ValueError(
+            f"a run of {memoryview(data).nbytes:,} bytes; the limit is {MAX_STORED_RUN_BYTES:,}"
         )
-    builtins = msgspec.to_builtins(session)
-    for run, written in zip(session.runs, builtins["runs"], strict=True):
-        written["readings"] = [_reading_json(each) for each in run.readings if each.worth_keeping]
-    content = _json_value(builtins)
-    content = {"format": content.pop("format"), "version": content.pop("version"), **content}
-    return json.dumps(content, allow_nan=False, ensure_ascii=True)
+    stored = _RUN.decode(data)
+    readings = tuple(_reading(stored.id, raw) for raw in stored.readings)
+    fields = {name: getattr(stored, name) for name in Run.__struct_fields__}
+    run = Run(**{**fields, "readings": readings, "formation": None})
+    if stored.formation is not UNSET:
+        run = structs.replace(run, formation=stored.formation)
+    elif run.status == "done":
+        run = structs.replace(run, formation=formation_row(run.rows))
+    _check_run(run)
+    return run
 
 
-def _taken_readings(head: dict[str, Any]) -> list[list[Any]]:
-    """Remove the readings from every run in `head`: their types depend on their methods."""
-    runs = head.get("runs", [])
-    if not isinstance(runs, list):
-        return []
-    taken = []
-    for run in runs:
-        found = run.pop("readings", []) if isinstance(run, dict) else []
-        if not isinstance(found, list):
-            raise ValueError("the readings of a run are not a list")
-        taken.append(found)
-    return taken
+def run_size(run: Run) -> int:
+    """At least how many bytes a run takes in a session file: exactly as many if it has only ASCII
+    text, at most six times as many otherwise. Much quicker than writing it."""
+    return len(_quick_json(run))
 
 
-def _with_readings(session: Session, readings: Sequence[Sequence[Any]]) -> Session:
-    runs = tuple(
-        structs.replace(run, readings=tuple(_reading(run, raw) for raw in found)) if found else run
-        for run, found in zip(session.runs, readings, strict=True)
-    )
-    return structs.replace(session, runs=runs)
+def check_can_be_kept(run: Run) -> None:
+    """Check, before a run or a reading is added to a session, that the session could be saved with
+    it and opened again. Raises BadInput, which says why not, without naming the run."""
+    data = _quick_json(run)
+    if len(data) * _WORST_GROWTH > MAX_RUN_BYTES:
+        data = run_to_json(run).encode("ascii")
+    if len(data) > MAX_RUN_BYTES:
+        raise BadInput(f"it takes {len(data):,} bytes; the limit of a run is {MAX_RUN_BYTES:,}")
+    try:
+        run_from_json(data)
+    except _DAMAGE as error:
+        raise BadInput(f"it could not be read again ({_cause(error)})") from None
 
 
-def _reading(run: Run, raw: Any) -> Reading:
+_WORST_GROWTH: Final = 3
+"""How much longer text becomes in ASCII JSON: two bytes of UTF-8 become six characters."""
+
+
+def _quick_json(run: Run) -> bytes:
+    kept = tuple(reading for reading in run.readings if reading.worth_keeping)
+    try:
+        return msgspec.json.encode(structs.replace(run, readings=kept))
+    except (UnicodeEncodeError, TypeError, OverflowError):
+        # Lone surrogates, of file names, and readings of methods that this version does not have.
+        return run_to_json(run).encode("ascii")
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong with a file, in one line: messages of the decoder may quote all of a value."""
+    line = " ".join(reason_of(error).split())
+    return line if len(line) <= _MOST_OF_A_CAUSE else f"{line[:100]} … {line[-100:]}"
+
+
+def _version_of(data: bytes) -> int | None:
+    """The version of a session file; None if it is JSON, but no session.
+
+    Raises msgspec.DecodeError or RecursionError for what is no JSON, ValueError where the version
+    is missing.
+    """
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except msgspec.ValidationError:
+        if data.lstrip()[:1] == b"{":  # a number that is too large
+            raise
+        return None
+    if head.format != FORMAT:
+        return None
+    version = head.version
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError("no version")
+    return version
+
+
+def _numbered_run(number: int, raw: Raw) -> Run:
+    try:
+        return run_from_json(raw)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"run {number}: {error}") from None
+
+
+def _pieces(session: Session, previews: bool, *, check: bool) -> Iterator[str]:
+    """The session as ASCII JSON, a run at a time: all of a long one would take much memory."""
+    head = {
+        "format": session.format,
+        "version": session.version,
+        "created": session.created,
+        "saved": session.saved,
+    }
+    yield _dumped(head)[:-1] + ', "runs": ['
+    for index, run in enumerate(session.runs):
+        text = run_to_json(run if previews else _without_preview(run))
+        if check:
+            run_from_json(text.encode("ascii"))
+        yield (", " if index else "") + text
+    yield '], "comparisons": ' + _dumped(msgspec.to_builtins(session.comparisons))
+    yield ', "view": ' + _dumped(msgspec.to_builtins(session.view)) + "}"
+
+
+def _dumped(builtins: Any) -> str:
+    return json.dumps(_json_value(builtins), allow_nan=False, ensure_ascii=True)
+
+
+def _reading(run_id: str, data: Raw) -> Reading:
     """One reading; it is kept as raw data if this version does not have its method."""
+    raw = msgspec.json.decode(data)
     if not isinstance(raw, dict) or not isinstance(raw.get("method"), str):
-        raise ValueError(f"run {run.id}: it has a reading without a method")
+        raise ValueError(f"run {run_id}: it has a reading without a method")
     if _deeper_than(raw, MAX_DEPTH):
-        raise ValueError(f"run {run.id}: its readings are nested too deeply")
+        raise ValueError(f"run {run_id}: its readings are nested too deeply")
     if not is_known(raw["method"]):
         return UnknownReading(request=Request(), raw=raw)
     method = method_of(raw["method"])
     try:
         reading: Reading = msgspec.convert(raw, method.reading)
     except msgspec.ValidationError as error:
-        raise ValueError(f"run {run.id}, reading {raw['method']}: {error}") from None
+        raise ValueError(f"run {run_id}, reading {raw['method']}: {error}") from None
     return reading
 
 
 def reading_to_json(reading: Reading) -> str:
     """One reading as ASCII JSON, as in a session file."""
-    return json.dumps(_json_value(_reading_json(reading)), allow_nan=False, ensure_ascii=True)
+    return _dumped(_reading_json(reading))
 
 
 def _reading_json(reading: Reading) -> Any:
@@ -163,24 +307,28 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def _check_session(session: Session) -> None:
-    """Check what types alone cannot express. Raises ValueError."""
+def check_session(session: Session) -> None:
+    """Check what concerns several runs, and the view. Raises ValueError."""
     ids = {run.id for run in session.runs}
     if len(ids) != len(session.runs):
         raise ValueError("two runs have the same id")
     for comparison in session.comparisons:
         if not {comparison.of, comparison.against} <= ids:
             raise ValueError(f"comparison {comparison.id} is of runs that the file does not have")
-    for run in session.runs:
-        _check_run(run)
+        if len(comparison.rows) > MOST_LAYERS + 1:
+            raise ValueError(f"comparison {comparison.id} has {len(comparison.rows):,} rows")
     if _deeper_than(session.view, MAX_DEPTH):
         raise ValueError("its view is nested too deeply")
+    if len(_dumped(session.view)) > _MOST_VIEW_BYTES:
+        raise ValueError("its view is too large")
 
 
 def _check_run(run: Run) -> None:
     counterfactual = run.question.counterfactual
     if counterfactual is not None and _deeper_than(counterfactual.parameters, MAX_DEPTH):
         raise ValueError(f"run {run.id}: its counterfactual is nested too deeply")
+    if counterfactual is not None and len(_dumped(counterfactual.parameters)) > MOST_SHORT:
+        raise ValueError(f"run {run.id}: the parameters of its counterfactual are too large")
     positions = [run.position, *(other.position for other in run.others)]
     if any(position >= max(1, len(run.tokens)) for position in positions):
         raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")
@@ -205,19 +353,6 @@ def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool)
         lengths = {len(tracked.probability), len(tracked.logit), len(tracked.rank)}
         if lengths != {len(rows)}:
             raise ValueError(f"run {run_id}: token {tracked.id} is not tracked through all rows")
-
-
-def _with_formations(session: Session, stored: list[dict[str, Any]]) -> Session:
-    """The session with formation rows filled in where an older file does not have them."""
-    return structs.replace(
-        session,
-        runs=tuple(
-            run
-            if "formation" in raw or run.status != "done"
-            else structs.replace(run, formation=formation_row(run.rows))
-            for run, raw in zip(session.runs, stored, strict=True)
-        ),
-    )
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

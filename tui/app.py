@@ -22,9 +22,10 @@ from engine.errors import LenscopeError
 from engine.events import Event, ModelReady
 from tui.actions.keymap import Keymap, app_bindings, works_in_dialogs
 from tui.actions.registry import BY_ID
-from tui.disk.journal import Orphan, newest_orphan
+from tui.disk.crashes import describe_crash, keep_traceback
 from tui.disk.journal_keeper import JournalKeeper
 from tui.disk.leaving import Leaving
+from tui.disk.orphans import Orphan, newest_orphan
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.sharing import clipboard
@@ -37,7 +38,7 @@ from tui.state.dispatch import Dispatch
 from tui.state.presets import read_presets
 from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
-from tui.text.show import display_text
+from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
 from tui.views.table.find_line import FindLine
@@ -100,12 +101,19 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
         self.search = Search(self.main, self.state, self.say)
         self.journal = JournalKeeper(
-            self.state, self._row, self.set_timer, autosave=startup.autosave
+            self.state,
+            self._row,
+            self.set_timer,
+            autosave=startup.autosave,
+            in_app=self.call_later,
+            shown=self.presenter.show_lines,
         )
         self.leaving = Leaving(
             self.state, self._row, self.journal, self.remembered, self.asker.stop
         )
         self.dispatch = Dispatch(self.state, self._open_views)
+        self.crash: Exception | None = None
+        """The error of our own, if any, on which the explorer has ended."""
 
     def get_default_screen(self) -> Screen[None]:
         """Return the main screen."""
@@ -131,6 +139,14 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def has_dialog(self) -> bool:
         """Whether a dialog is open over the main screen."""
         return isinstance(self.screen, ModalScreen)
+
+    def _handle_exception(self, error: Exception) -> None:
+        self.crash = self.crash or error
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        # Textual would print a traceback with the values of all variables.
+        self._close_messages_no_wait()
 
     # ------------------------------------------------------------------ starting
 
@@ -294,9 +310,29 @@ def run_explorer(startup: Startup) -> int:
         print(f"lenscope: unknown theme {startup.theme!r}; choose from {names}", file=sys.stderr)
         return 2
     app = Explorer(startup)
-    app.run(mouse=startup.mouse)
-    if app.leaving.last_words is not None:
-        with suppress(OSError):  # after a hang-up the terminal is gone
-            print(f"lenscope: {app.leaving.last_words}", file=sys.stderr)
+    try:
+        app.run(mouse=startup.mouse)
+    except Exception as error:
+        app.crash = app.crash or error
+    if app.crash is not None:
+        _report_crash(app, app.crash)
+    elif app.leaving.last_words is not None:
+        _complain(app.leaving.last_words)
     _print_foreign_lines(app)
-    return app.return_code or 0
+    return app.return_code or (0 if app.crash is None else 1)
+
+
+def _report_crash(app: Explorer, error: Exception) -> None:
+    """Say what happened and how to go on, without a page of values."""
+    kept = app.leaving.after_crash()
+    traceback = keep_traceback(error)
+    _complain(f"the explorer ended on an error of its own ({describe_crash(error)})")
+    if kept is not None:
+        _complain(kept)
+    if traceback is not None:
+        _complain(f"the traceback is in {traceback}")
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):  # after a hang-up the terminal is gone
+        print(f"lenscope: {plain_line(text)}", file=sys.stderr)

@@ -181,7 +181,7 @@ def _has_terminal() -> bool:
 def _resumed() -> Session:
     """Return the session that was not closed, else the one kept last."""
     from engine.sessions import read_session
-    from tui.disk.journal import newest_kept, newest_orphan, retire
+    from tui.disk.orphans import newest_kept, newest_orphan, retire
 
     orphan = newest_orphan()
     if orphan is not None:

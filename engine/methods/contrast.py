@@ -19,7 +19,8 @@ from engine.methods.without_picture import (
     rows_together,
 )
 from engine.records import (
-    NonNegative,
+    Layer,
+    Number,
     Reading,
     Request,
     RunId,
@@ -41,22 +42,22 @@ class ContrastRequest(Request, frozen=True):
 
     against: tuple[str, ...] = ("none",)
     """The runs without the picture, by id or by counterfactual; the mean of several is taken."""
-    a: float = CONTRAST_A
+    a: Number = CONTRAST_A
     """The weight of the difference, from 0 up."""
-    b: float = CONTRAST_B
+    b: Number = CONTRAST_B
     """The cut-off: a share, from 0 to 1, of the probability of the best token."""
 
 
 class ContrastRow(Struct, frozen=True):
     """The contrast of one row."""
 
-    layer: NonNegative
+    layer: Layer
     top: tuple[Token, ...]
     """The top tokens of the contrast, without those that b removes."""
-    entropy: float | None
+    entropy: Number | None
     """Entropy of the contrast, in nats."""
-    js: float | None
-    kl: float | None
+    js: Number | None
+    kl: Number | None
     """Divergences of the picture's row from the reference's (KL(picture || reference)), in nats."""
 
 

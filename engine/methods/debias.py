@@ -16,7 +16,7 @@ from engine.methods.without_picture import (
     references_of,
     rows_together,
 )
-from engine.records import Reading, Request, RunId
+from engine.records import NonNegative, Number, Reading, Request, RunId, Short
 from engine.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class DebiasRequest(Request, frozen=True):
     """Which answers to debias, and against which runs."""
 
-    answers: tuple[str, ...]
+    answers: tuple[Short, ...]
     """At least two answers."""
     against: tuple[str, ...] = ("none",)
     """The runs without the picture, by id or by counterfactual; shares of several are summed."""
@@ -54,16 +54,16 @@ class Debiased(Struct, frozen=True):
 class DebiasedAnswer(Struct, frozen=True):
     """One answer of a list through all rows, a figure for each of rows 0..L."""
 
-    text: str
-    ids: tuple[int, ...]
+    text: Short
+    ids: tuple[NonNegative, ...]
     """The first token of each of its spellings."""
-    before: tuple[float, ...]
+    before: tuple[Number, ...]
     """Its share of the summed probabilities of the listed answers."""
-    after: tuple[float, ...]
+    after: tuple[Number, ...]
     """The debiased share; all answers sum to 1."""
-    probability: tuple[float, ...]
+    probability: tuple[Number, ...]
     """Sum over its spellings, out of the whole vocabulary."""
-    prior: tuple[float, ...]
+    prior: tuple[Number, ...]
     """The share `before`, without the picture."""
     shared_with: tuple[str, ...] = ()
     """Other answers of the list that begin with one of the same tokens: the figures cannot tell

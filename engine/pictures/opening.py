@@ -33,6 +33,8 @@ MAX_BYTES = 256 * 2**20
 PREVIEW_SIDE = 512
 SHORTEST = 16
 """Bytes: what begins like a picture and is shorter is none."""
+MAX_PREVIEW_PIXELS = 2**24
+"""Of a preview, which may come from anyone: more than any processor makes of a picture."""
 SAFE_PILLOW = (13, 0)
 """Older releases have known security holes in their decoders."""
 
@@ -95,7 +97,7 @@ def open_preview(text: str) -> Image:
     except (binascii.Error, ValueError):
         raise BadInput("the session's picture preview is not base64") from None
     try:
-        return _decode(data)[0]
+        return _decode(data, MAX_PREVIEW_PIXELS)[0]
     except BadInput as error:
         raise BadInput(f"the session's picture preview: {error}") from None
 
@@ -111,7 +113,7 @@ def pillow_warning() -> str | None:
     return f"Pillow {version} has known decoder holes; update it: {UPDATE_PILLOW}"
 
 
-def _decode(data: bytes) -> tuple[Image, str | None]:
+def _decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image, str | None]:
     """The picture as RGB, and what the user has to know about it. Raises BadInput."""
     from PIL import Image, UnidentifiedImageError
 
@@ -124,10 +126,10 @@ def _decode(data: bytes) -> tuple[Image, str | None]:
             # The limit below is ours; Pillow's own warning would only appear in the terminal.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(lean(data)), formats=(kind,))
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > most:
                 raise BadInput(
                     f"{image.width} x {image.height} pixels; "
-                    f"the limit is {MAX_PIXELS // 1_000_000} million"
+                    f"the limit is {most // 1_000_000} million"
                 )
             image.seek(0)
             image.load()

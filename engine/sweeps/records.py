@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from engine.records import Digest, ModelCard, NonNegative, Positive, Proof, Share, Token
+from engine.records import Digest, Layer, ModelCard, NonNegative, Positive, Proof, Share, Token
 
 ItemId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
@@ -32,7 +32,7 @@ class Standing(Struct, frozen=True):
 class SweepRow(Struct, frozen=True, omit_defaults=True):
     """One row of one item."""
 
-    layer: NonNegative
+    layer: Layer
     top: tuple[Token, ...]
     entropy: float | None
     rms: float | None
@@ -111,7 +111,7 @@ class Sweep(Struct, frozen=True):
 
     created: str
     model: ModelCard
-    layers: NonNegative
+    layers: Layer
     question: SweepQuestion
     data: SweepData
     prompts: tuple[str, ...]

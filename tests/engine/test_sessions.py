@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from engine import sessions
 from engine.errors import BadInput
 from engine.records import (
     AnswerReading,
@@ -681,3 +682,69 @@ def test_the_longest_file_name_can_be_saved(tmp_path: Path) -> None:
     path = tmp_path / ("s" * 250 + ".json")
     write_session(SESSION, path)
     assert read_session(path).runs[0].id == RUN_ID
+
+
+# Sizes
+
+
+@pytest.mark.slow
+def test_a_session_over_64_mib_is_written_and_read(path: Path) -> None:
+    rows = tuple(make_row(layer) for layer in range(400))
+    runs = tuple(
+        make_run(id=f"{number:016x}", layers=399, rows=rows, tracked=()) for number in range(600)
+    )
+    write_session(make_session(*runs), path)
+    assert path.stat().st_size > 64 * 2**20
+    assert len(read_session(path).runs) == len(runs)
+
+
+def test_nothing_is_written_that_would_be_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_session(SESSION, path)
+    before = path.read_bytes()
+    size = len(before)
+    for name, limit in (("MAX_BYTES", size - 2), ("MAX_STORED_RUN_BYTES", 500)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, name, limit)
+            with pytest.raises(BadInput, match="the limit"):
+                write_session(SESSION, path)
+            with pytest.raises(BadInput, match="the limit"):
+                read_session(path)
+    damaged = make_session(make_run(layers=7))
+    with pytest.raises(BadInput, match="done but has 3 of 8 rows"):
+        write_session(damaged, path)
+    assert path.read_bytes() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "MAX_BYTES", size)
+        write_session(SESSION, path)
+        read_session(path)
+
+
+def test_runs_of_earlier_versions_may_be_larger_than_what_is_added_now(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_RUN_BYTES", 500)
+    write_session(SESSION, path)
+    read_session(path)
+    with pytest.raises(BadInput, match="the limit of a run is 500"):
+        sessions.check_can_be_kept(make_run())
+
+
+def test_what_can_be_kept_is_measured_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(title="\u202e" * 1000)  # three bytes of UTF-8, six characters of the file
+    size = len(sessions.run_to_json(run))
+    assert sessions.run_size(run) <= size <= 6 * sessions.run_size(run)
+    monkeypatch.setattr(sessions, "MAX_RUN_BYTES", size)
+    sessions.check_can_be_kept(run)
+    monkeypatch.setattr(sessions, "MAX_RUN_BYTES", size - 1)
+    with pytest.raises(BadInput):
+        sessions.check_can_be_kept(run)
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match="could not be read again"):
+        sessions.check_can_be_kept(make_run(layers=7))
+
+
+def test_a_cause_is_short_however_long_the_value(path: Path) -> None:
+    line = refused_with(path, lambda content: content["runs"][0].update(status="x" * 10**6))
+    assert len(line) < 1000

@@ -2,7 +2,7 @@
 
 python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
         [--row-seconds S] [--deaf] [--fails] [--hostile]
-        [--theme NAME] [--ascii] [--lite] [--no-mouse] [--picture FILE] [--worker NAME]
+        [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse] [--picture FILE] [--worker NAME]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from engine.events import LoadOptions
 from engine.records import Picture, Question
 from tests.tui.fakes import FakeWorker
-from tui.app import run_explorer
+from tui.app import Explorer, run_explorer
 from tui.startup import Startup
 
 HOSTILE = "\x1b]0;PWNED\x07[/red]\u202e"
@@ -29,6 +29,11 @@ def _write_foreign_lines() -> None:
         time.sleep(0.01)
     for stream in (1, 2):
         os.write(stream, f"FOREIGN to {stream} \x1b]0;PWNED\x07\n".encode())
+
+
+def _crash(app: Explorer, text: str, what: str) -> None:
+    secret = f"a value that no terminal should show: {what}"
+    raise RuntimeError("boom\n\x1b[31m" + secret[:0])
 
 
 def main() -> int:
@@ -47,7 +52,10 @@ def main() -> int:
     parser.add_argument("--no-diff", dest="diff", action="store_false")
     parser.add_argument("--worker", default="run", help="its runs' ids are made from this")
     parser.add_argument("--foreign", action="store_true", help="write to the standard streams")
+    parser.add_argument("--crashes", action="store_true", help="copying ends it")
     given = parser.parse_args()
+    if given.crashes:
+        Explorer.copy_text = _crash  # type: ignore[assignment, method-assign]
     if given.foreign:
         threading.Thread(target=_write_foreign_lines, daemon=True).start()
     worker = partial(

@@ -18,6 +18,7 @@ from engine.records import Run
 from engine.sessions import read_session
 from tests.terminal.pty_app import FAKE, ROOT, PtyApp
 from tests.terminal.seen import Seen
+from tui.disk.journal_file import read_journal
 
 LEFT_ALTERNATE_SCREEN = b"\x1b[?1049l"
 SHOWN_CURSOR = b"\x1b[?25h"
@@ -29,6 +30,12 @@ def kept_runs(state: Path) -> tuple[Run, ...]:
     """The runs that the explorer kept when it was left."""
     (file,) = (state / "lenscope" / "sessions").glob("*.json")
     return read_session(file).runs
+
+
+def journaled(journals: Path) -> tuple[Run, ...]:
+    """The runs in the only journal."""
+    files = list(journals.glob("*.journal"))
+    return read_journal(files[0]).runs if len(files) == 1 else ()
 
 
 def start(tmp_path: Path, *options: str, **env: str) -> PtyApp:
@@ -84,13 +91,23 @@ def test_ctrl_c_cancels_and_never_quits(tmp_path: Path) -> None:
         assert app.wait_exit() == 0
 
 
-@pytest.mark.parametrize("hold", [False, True])
-def test_terminate_saves_first(tmp_path: Path, hold: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "hold"),
+    [
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGINT, False),  # from outside: in the terminal ctrl+c is a key
+        (signal.SIGINT, True),
+        (signal.SIGQUIT, False),
+    ],
+)
+def test_a_signal_that_ends_it_saves_first(tmp_path: Path, number: int, hold: bool) -> None:
     with start(tmp_path, *(["--hold-at", "4", "--deaf"] if hold else [])) as app:
         app.wait_for("layer 3 of 10" if hold else ENDED)
-        os.kill(app.process.pid, signal.SIGTERM)
-        assert app.wait_exit() == 128 + signal.SIGTERM
+        os.kill(app.process.pid, number)
+        assert app.wait_exit() == 128 + number
         assert_clean(app)
+        assert b"unsaved runs are in" in app.output
     assert len(kept_runs(tmp_path / "state")) == 1
 
 
@@ -120,8 +137,7 @@ def test_kill_9_loses_nothing_that_was_on_the_screen(tmp_path: Path) -> None:
     journals = tmp_path / "state" / "lenscope" / "journals"
     with start(tmp_path, "--hold-at", "4", "--deaf") as app:
         app.wait_for("layer 3 of 10")
-        app.wait_for(lambda: any(len(read_session(f).runs) for f in journals.glob("*.json")))
-        app.wait_for(lambda: len(read_session(*journals.glob("*.json")).runs[0].rows) == 4)
+        app.wait_for(lambda: [len(run.rows) for run in journaled(journals)] == [4])
         app.process.kill()
         app.wait_exit()
     with start(tmp_path, "--worker", "later") as app:
@@ -131,7 +147,7 @@ def test_kill_9_loses_nothing_that_was_on_the_screen(tmp_path: Path) -> None:
         app.wait_for("cancelled after 4 of 11 rows")
         app.send("q")
         assert app.wait_exit() == 0
-    assert list(journals.glob("*.json")) == []
+    assert list(journals.glob("*")) == []
     kept = (tmp_path / "state" / "lenscope" / "sessions").glob("*.json")
     statuses = sorted(run.status for file in kept for run in read_session(file).runs)
     assert statuses == ["cancelled", "done"]  # the killed one's, and the new one's own
@@ -142,8 +158,7 @@ def test_resume_opens_what_was_killed(tmp_path: Path) -> None:
     journals = state / "lenscope" / "journals"
     with start(tmp_path) as app:
         app.wait_for(ENDED)
-        app.wait_for(lambda: list(journals.glob("*.json")))
-        app.wait_for(lambda: read_session(*journals.glob("*.json")).runs[0].status == "done")
+        app.wait_for(lambda: [run.status for run in journaled(journals)] == ["done"])
         app.process.kill()
         app.wait_exit()
     lenscope = [sys.executable, "-m", "tui", "--resume"]
@@ -154,12 +169,39 @@ def test_resume_opens_what_was_killed(tmp_path: Path) -> None:
         assert app.wait_exit() == 0
 
 
+def test_a_crash_names_the_journal_and_the_command_that_opens_it(tmp_path: Path) -> None:
+    state = tmp_path / "state" / "lenscope"
+    with start(tmp_path, "--crashes") as app:
+        app.wait_for(ENDED)
+        app.send("y")  # at once: the journal of the last second is not written yet
+        assert app.wait_exit() == 1
+        assert_clean(app)
+        said = bytes(app.output[app.output.rindex(LEFT_ALTERNATE_SCREEN) :]).decode()
+    (journal,) = (state / "journals").glob("*.journal")
+    (traceback,) = (state / "crashes").glob("*.txt")
+    flat = "".join(said.split())
+    assert "endedonanerrorofitsown(RuntimeError:boom" in flat
+    assert f"{journal}:`lenscope--resume`opensit" in flat
+    assert f"thetracebackisin{traceback}" in flat
+    assert "no terminal should show" not in said
+    assert "\x1b[31m" not in said
+    assert said.count("\n") < 12
+    text = traceback.read_text()
+    assert "_crash" in text
+    assert "no terminal should show: " not in text.replace('f"a value that no terminal', "")
+    lenscope = [sys.executable, "-m", "tui", "--resume"]
+    with PtyApp(lenscope, env={"XDG_STATE_HOME": str(state.parent)}, folder=tmp_path) as app:
+        app.wait_for(ENDED)
+        app.send("q")
+        assert app.wait_exit() == 0
+
+
 def test_two_explorers_at_once_keep_a_file_each(tmp_path: Path) -> None:
     with start(tmp_path) as one, start(tmp_path) as other:
         for app in (one, other):
             app.wait_for(ENDED)
         journals = tmp_path / "state" / "lenscope" / "journals"
-        one.wait_for(lambda: len(list(journals.glob("*.json"))) == 2)
+        one.wait_for(lambda: len(list(journals.glob("*.journal"))) == 2)
         assert "was not closed" not in one.text + other.text
         for app in (one, other):
             app.send("q")

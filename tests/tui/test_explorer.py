@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -275,6 +276,18 @@ async def test_a_failed_proof_strikes_the_rows_out(tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "lenscope" / "sessions").exists()
 
 
+def refuse_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder can be written to: neither the state's, the working one nor that for temporary
+    files. (Permissions would not stop root.)"""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+
 @pytest.mark.parametrize("key", ["ctrl+s", "s"])
 @in_loop
 async def test_save_and_reopen(tmp_path: Path, key: str) -> None:
@@ -305,10 +318,24 @@ async def test_save_and_reopen(tmp_path: Path, key: str) -> None:
 
 
 @in_loop
-async def test_a_disk_that_refuses_is_a_line(tmp_path: Path) -> None:
+async def test_a_file_that_refuses_is_not_the_end_of_saving(tmp_path: Path) -> None:
     async with explorer() as stage:
         await stage.run_done()
-        stage.app.state.session_path = tmp_path / "missing" / "x.json"
+        stage.app.state.session_path = Path("missing/x.json")
+        await stage.press("ctrl+s")
+        await stage.shows("saved 1 run to lenscope-", "missing/x.json")
+        assert not stage.app.state.unsaved
+    (file,) = tmp_path.glob("lenscope-*.json")
+    assert len(read_session(file).runs) == 1
+
+
+@in_loop
+async def test_disks_that_all_refuse_are_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_everywhere(tmp_path, monkeypatch)
+    async with explorer() as stage:
+        await stage.run_done()
         await stage.press("ctrl+s")
         await stage.shows("! not saved")
         assert stage.app.state.unsaved

@@ -14,7 +14,9 @@ from msgspec.structs import replace
 from engine.records import Question, Session
 from engine.sessions import read_session
 from tests.tui.fakes import finish, make_rows, make_run
-from tui.disk.journal import Journal, newest_kept, newest_orphan, retire
+from tui.disk.journal import Journal
+from tui.disk.journal_file import read_journal
+from tui.disk.orphans import newest_kept, newest_orphan, retire
 from tui.disk.paths import journals_folder, own_folder, sessions_folder
 
 RUN = finish(make_run("a" * 16, Question(prompt="Shape:")), make_rows(10, 5))
@@ -39,14 +41,14 @@ def until(holds: object, seconds: float = 10) -> None:
 
 
 def journals() -> list[Path]:
-    return sorted(journals_folder().glob("*.json")) if journals_folder().is_dir() else []
+    return sorted(journals_folder().glob("*.journal")) if journals_folder().is_dir() else []
 
 
 def test_the_newest_session_is_on_the_disk_until_the_journal_is_closed() -> None:
     journal = Journal()
     for index in range(30):
         journal.write(replace(SESSION, saved=f"time {index}"))
-    until(lambda: journals() and read_session(journals()[0]).saved == "time 29")
+    until(lambda: journals() and read_journal(journals()[0]).saved == "time 29")
     assert len(journals()) == 1
     assert newest_orphan() is None  # its explorer lives
     assert journals_folder().stat().st_mode & 0o777 == 0o700
@@ -111,9 +113,9 @@ def test_explorers_that_share_a_home_and_a_process_id_write_two_files() -> None:
     one.write(replace(SESSION, saved="one"))
     other.write(replace(SESSION, saved="other"))
     until(lambda: len(journals()) == 2)
-    assert {read_session(path).saved for path in journals()} == {"one", "other"}
+    assert {read_journal(path).saved for path in journals()} == {"one", "other"}
     one.close(discard=True)
-    assert [read_session(path).saved for path in journals()] == ["other"]
+    assert [read_journal(path).saved for path in journals()] == ["other"]
     assert newest_orphan() is None
     other.close(discard=False)
     assert newest_orphan() is not None
@@ -121,10 +123,11 @@ def test_explorers_that_share_a_home_and_a_process_id_write_two_files() -> None:
 
 def test_what_is_damaged_or_empty_is_not_offered_and_stays() -> None:
     journals_folder().mkdir(parents=True)
-    (journals_folder() / "1.json").write_text("{")
-    (journals_folder() / "2.json").write_text("")
+    for name in ("1.json", "2.journal"):
+        (journals_folder() / name).write_text("{")
+        (journals_folder() / f"empty{name}").write_text("")
     assert newest_orphan() is None
-    assert len(journals()) == 2
+    assert len(list(journals_folder().iterdir())) == 4
 
 
 def test_a_folder_that_cannot_be_written_is_no_trouble() -> None:

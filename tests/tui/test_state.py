@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
-from engine.events import AnswerGrew, ModelFailed, RowsRead, RunEnded, RunStarted, Trouble
+from engine import sessions
+from engine.events import (
+    AnswerGrew,
+    ModelFailed,
+    ReadingMade,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+    Trouble,
+)
+from engine.methods.track import TrackReading, TrackRequest
 from engine.records import Question, Run, Session
-from tests.tui.fakes import ANSWER, finish, make_rows, make_run
+from tests.tui.fakes import ANSWER, finish, make_rows, make_run, tracked_tokens
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
 from tui.text.numbers import number, total_seconds
@@ -147,3 +159,32 @@ def test_numbers() -> None:
     assert shown == ["-", "0", "0.0123", "12.3", "1234", "2.4e-6", "1.0e9", "-0.5"]
     assert total_seconds(make_run("a" * 16, QUESTION)) is None
     assert total_seconds(finish(make_run("a" * 16, QUESTION), [])) == 0.412
+
+
+def test_a_run_too_large_to_be_kept_is_shown_and_said_and_others_are_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state = ViewState(Question(prompt="Shape:"))
+    small, large = make_run("a" * 16, state.question), make_run("b" * 16, state.question)
+    rows = make_rows(10, 5)
+    state.apply(RunStarted(small))
+    state.apply(RunEnded(finish(small, rows[:2], "cancelled")))
+    limit = len(sessions.run_to_json(state.runs[0].frozen())) + 100
+    monkeypatch.setattr(sessions, "MAX_RUN_BYTES", limit)
+    state.apply(RunStarted(large))
+    state.apply(RunEnded(finish(large, rows)))
+    assert state.note is not None
+    assert state.note.text.startswith("this run is only shown, not kept in the session: it takes")
+    assert state.note.text.endswith(f"the limit of a run is {limit:,}")
+    assert [run.id for run in state.session(row=0, with_live=True).runs] == [small.id]
+    assert len(state.runs[1].rows) == 11
+    tracked = TrackReading(request=TrackRequest(), tracked=tracked_tokens([5, 6, 7], 2))
+    state.apply(ReadingMade(small.id, "r", tracked))
+    assert state.note.text.startswith("only shown, not kept in the session: it takes")
+    assert state.runs[0].run.tracked == ()
+    monkeypatch.undo()
+    monkeypatch.setattr(sessions, "MAX_BYTES", 2 * limit)
+    state.apply(RunStarted(large))
+    state.apply(RunEnded(finish(large, rows)))
+    assert "the session is full" in state.note.text
+    sessions.write_session(state.session(row=0, with_live=True), tmp_path / "x.json")

@@ -15,13 +15,13 @@ from engine.errors import Remedy
 from engine.events import ReadingDropped, ReadingMade, Trouble
 from engine.methods.contrast import ContrastRequest
 from engine.records import Question, ReadingProof
-from engine.sessions import read_session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.fakes import contrasted, make_rows
 from tests.tui.stage import PROMPT, SIZES, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.toy_view import TOY
 from tui.actions.reading import toggle
 from tui.actions.registry import ACTIONS, BY_ID
+from tui.disk.journal_file import read_journal
 from tui.disk.paths import journals_folder
 from tui.state.dispatch import Dispatch
 from tui.state.view_state import ViewState
@@ -281,8 +281,8 @@ async def test_the_journal_follows_the_revision_and_not_what_is_painted() -> Non
         await stage.run_done()
 
         def title() -> object:
-            files = list(journals_folder().glob("*.json"))
-            return files and read_session(files[0]).runs[0].title
+            files = list(journals_folder().glob("*.journal"))
+            return files and read_journal(files[0]).runs[0].title
 
         await stage.until(lambda: title() is None)
         stage.app.state.rename(stage.app.state.runs[0], "told nobody")  # nothing is drawn

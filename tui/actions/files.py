@@ -9,10 +9,10 @@ import samples
 from engine.errors import LenscopeError
 from engine.records import Picture, Session
 from tui.app import Explorer
-from tui.disk.journal import retire
-from tui.disk.leaving import count_of_runs
+from tui.disk.orphans import retire
 from tui.disk.paths import short_path
 from tui.disk.saving import keep_unsaved, save_session
+from tui.text.numbers import count_of_runs
 from tui.widgets.background import in_background
 
 
@@ -79,11 +79,15 @@ def _read_session(app: Explorer, path: Path) -> None:
     in_background(app, work, then)
 
 
-def _show_session(app: Explorer, session: Session, path: Path | None) -> None:
-    """Show a session, after keeping what is unsaved in the current one."""
+def _show_session(app: Explorer, session: Session, path: Path | None) -> bool:
+    """Show a session, after keeping what is unsaved in the current one. Where no place takes that,
+    return False: it stays."""
     state = app.state
     app.asker.cancel()
-    kept, _ = keep_unsaved(state, app.main.table.cursor)
+    kept = keep_unsaved(state, app.main.table.cursor)
+    if not kept.well:
+        app.say(f"not opened: {kept.line}", "error")
+        return False
     state.asked = None
     state.reopen(session, path)
     app.asker.bundled = None
@@ -95,7 +99,8 @@ def _show_session(app: Explorer, session: Session, path: Path | None) -> None:
     if state.reopened_row is not None:
         app.main.table.put_cursor(state.reopened_row)
     opened = f"opened {count_of_runs(len(session.runs))}"
-    app.say(f"{opened}; {kept}" if kept else opened, "good")
+    app.say(f"{opened}; {kept.line}" if kept.line else opened, "good")
+    return True
 
 
 def recover(app: Explorer) -> None:
@@ -104,7 +109,8 @@ def recover(app: Explorer) -> None:
     if orphan is None:
         app.say("every session was closed properly")
         return
-    app.leaving.orphan = None
-    app.state.offer = ""
-    retire(orphan)
-    _show_session(app, orphan.session, None)
+    if _show_session(app, orphan.session, None):
+        app.leaving.orphan = None
+        app.state.offer = ""
+        retire(orphan)
+        app.presenter.show_lines()

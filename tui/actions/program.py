@@ -84,6 +84,8 @@ def suspend(app: Explorer) -> None:
 
 
 def leave(app: Explorer) -> None:
-    """Quit at once; unsaved runs are kept."""
-    if app.leaving.keep():
+    """Quit at once; unsaved runs are kept. Where no place takes them, ask once more."""
+    if app.leaving.keep_or_ask():
         app.exit(return_code=0 if app.leaving.kept_well else 1)
+    else:
+        app.presenter.show_lines()

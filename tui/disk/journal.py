@@ -1,34 +1,51 @@
 """The journal: the session of a running explorer on the disk, which survives even kill -9.
 
 Each explorer writes a file of its own and holds a lock beside it as long as it lives. A journal
-whose lock is free belongs to an explorer that was killed; it is offered at the next start.
+whose lock is free belongs to an explorer that was killed; `tui.disk.orphans` finds it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.errors import LenscopeError
+from engine.errors import LenscopeError, one_line
 from engine.records import Session
-from tui.disk.paths import free_path, journals_folder, own_folder, sessions_folder, stamp
+from engine.system.files import reason_of
+from tui.disk.owner import take_lock
+from tui.disk.paths import journals_folder, own_folder, short_path, stamp
+
+if TYPE_CHECKING:
+    from tui.disk.journal_file import JournalFile
+
+SUFFIX = ".journal"
 
 
 class Journal:
     """Writes the newest session in a separate thread, one write at a time."""
 
-    def __init__(self) -> None:
-        self._file: Path | None = None
+    def __init__(self, tell: Callable[[str | None], None] | None = None) -> None:
+        """`tell` is called in that thread with the reason whenever writing fails, and with None
+        when it succeeds again."""
+        self._tell = tell
+        self._file: JournalFile | None = None
         self._lock: int | None = None
         self._newest: Session | None = None
         self._changed = threading.Condition()
         self._writing = False
         self._closed = False
+        self.failure: str | None = None
+        """Why the session is not on the disk, if the last write failed."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where the session is, if anything has been written."""
+        return self._file.path if self._file is not None and self._file.path.exists() else None
 
     def write(self, session: Session) -> None:
         """Write this session soon, without waiting."""
@@ -40,6 +57,14 @@ class Journal:
             if not begun:
                 threading.Thread(target=self._write_newest, daemon=True).start()
 
+    def settle(self, seconds: float) -> bool:
+        """Wait until what was given is on the disk; return whether it is."""
+        with self._changed:
+            done = self._changed.wait_for(
+                lambda: self._newest is None and not self._writing, seconds
+            )
+        return done and self.failure is None
+
     def close(self, *, discard: bool, seconds: float = 2.0) -> None:
         """Close the journal; with `discard`, delete its file, because everything in it is saved
         elsewhere."""
@@ -48,17 +73,12 @@ class Journal:
             self._newest = None
             self._changed.wait_for(lambda: not self._writing, seconds)
         if self._file is not None and discard:
-            with contextlib.suppress(OSError):
-                self._file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                _lock_of(self._file).unlink(missing_ok=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._file.delete()
+            with suppress(OSError):
+                lock_of(self._file.path).unlink(missing_ok=True)
+        self._release()
 
     def _write_newest(self) -> None:
-        from engine.sessions import write_session
-
         while True:
             with self._changed:
                 session, self._newest = self._newest, None
@@ -66,101 +86,64 @@ class Journal:
                 self._changed.notify_all()
             if session is None:
                 return
-            # Saving the session reports disk errors; the journal only tries.
-            with contextlib.suppress(LenscopeError, OSError, MemoryError):
-                write_session(session, self._own_file())
+            self._note(self._try(session))
 
-    def _own_file(self) -> Path:
-        if self._file is None:
-            file, self._lock = _new_file()
-            with contextlib.suppress(
-                OSError
-            ):  # a drive without locks; its journals are not offered
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self._file = file
-        return self._file
+    def _try(self, session: Session) -> str | None:
+        """Write a session; return why that failed, or None."""
+        try:
+            if self._file is not None and self._file.is_elsewhere:
+                self._file.close()
+                self._release()
+                self._file = None
+            if self._file is None and not self._begin():
+                return None
+            assert self._file is not None
+            self._file.write(session)
+        except OSError as error:
+            return f"{reason_of(error)}: {short_path(journals_folder())}"
+        except MemoryError:
+            return "memory ran out"
+        except (LenscopeError, ValueError, RecursionError) as error:
+            return one_line(error)
+        return None
 
+    def _begin(self) -> bool:
+        """Take a new file; return whether the journal is still open."""
+        file, lock = _new_file()
+        with self._changed:
+            if not self._closed:
+                self._file, self._lock = file, lock
+                return True
+        os.close(lock)
+        lock_of(file.path).unlink(missing_ok=True)
+        return False
 
-def _new_file() -> tuple[Path, int]:
-    """Return a unique journal path and its lock: machines that share a home may have equal
-    process ids."""
-    folder = own_folder(journals_folder())
-    stem = f"{stamp()}-{os.getpid()}"
-    while True:
-        file = free_path(folder, stem)
-        with contextlib.suppress(FileExistsError):
-            return file, os.open(_lock_of(file), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        stem += f"-{secrets.token_hex(2)}"
+    def _note(self, failure: str | None) -> None:
+        before, self.failure = self.failure, failure
+        if (failure or before) and self._tell is not None and not self._closed:
+            self._tell(failure)
 
-
-@dataclass(frozen=True)
-class Orphan:
-    """A session whose explorer was killed."""
-
-    path: Path
-    session: Session
-
-
-def newest_orphan() -> Orphan | None:
-    """Return the newest journal of an explorer that no longer runs, or None; damaged ones are
-    left alone."""
-    from engine.sessions import read_session
-
-    with contextlib.suppress(OSError):
-        for path in _newest_first(journals_folder()):
-            if _is_held(path):
-                continue
-            with contextlib.suppress(LenscopeError):
-                session = read_session(path)
-                if session.runs:
-                    return Orphan(path, session)
-    return None
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
-def retire(orphan: Orphan) -> Path | None:
-    """Move a journal to the kept sessions, so that it is not offered again; return its new path,
-    or None where it cannot be moved."""
-    with contextlib.suppress(OSError):
-        kept = free_path(own_folder(sessions_folder()), orphan.path.stem)
-        orphan.path.rename(kept)
-        _lock_of(orphan.path).unlink(missing_ok=True)
-        return kept
-    return None
-
-
-def newest_kept() -> Path | None:
-    """Return the newest session that was kept when an explorer was closed, or None."""
-    with contextlib.suppress(OSError):
-        return next(iter(_newest_first(sessions_folder())), None)
-    return None
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.json"), key=_written_at, reverse=True)
-
-
-def _written_at(path: Path) -> float:
-    with contextlib.suppress(OSError):  # deleted meanwhile
-        return path.stat().st_mtime
-    return 0.0
-
-
-def _lock_of(journal: Path) -> Path:
+def lock_of(journal: Path) -> Path:
+    """Return the path of a journal's lock."""
     return journal.with_suffix(".lock")
 
 
-def _is_held(journal: Path) -> bool:
-    """Return whether the explorer that writes a journal still runs."""
-    try:
-        descriptor = os.open(_lock_of(journal), os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except OSError:  # another user's
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _new_file() -> tuple[JournalFile, int]:
+    """Return a journal with a path of its own, and its lock: machines that share a home may have
+    equal process ids."""
+    from tui.disk.journal_file import JournalFile
+
+    folder = own_folder(journals_folder())
+    stem = f"{stamp()}-{os.getpid()}"
+    while True:
+        file = folder / f"{stem}{SUFFIX}"
+        if not file.exists():
+            with suppress(FileExistsError):
+                return JournalFile(file), take_lock(lock_of(file))
+        stem += f"-{secrets.token_hex(2)}"

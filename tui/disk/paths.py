@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -43,12 +45,19 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
-def kept_session_path() -> Path:
-    """Return a new path for runs that were unsaved when the explorer closed.
+def crashes_folder() -> Path:
+    """Return the folder of the tracebacks of explorers that ended on an error of their own."""
+    return state_folder() / "crashes"
 
-    Two explorers that close within the same second get different paths.
-    """
-    return free_path(own_folder(sessions_folder()), stamp())
+
+def kept_session_path() -> Path:
+    """Claim a new path for runs that were unsaved when the explorer closed."""
+    return claimed_path(own_folder(sessions_folder()), stamp())
+
+
+def temporary_session_path() -> Path:
+    """Claim a new path in the folder for temporary files, which only the user can read."""
+    return claimed_path(Path(tempfile.mkdtemp(prefix="lenscope-")), stamp())
 
 
 def stamp() -> str:
@@ -56,18 +65,27 @@ def stamp() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
+def working_folder() -> Path:
+    """Return the working folder; where it has been removed, the folder of kept sessions, or else
+    that of temporary files."""
+    with suppress(OSError):
+        return Path.cwd()
+    with suppress(OSError):
+        return own_folder(sessions_folder())
+    return Path(tempfile.gettempdir())
+
+
 def new_session_path() -> Path:
-    """Return the path to which a session that has no file yet is saved."""
-    return free_path(Path.cwd(), f"lenscope-{stamp()}")
+    """Claim a new path in the working folder for a session that has no file yet."""
+    return claimed_path(Path.cwd(), f"lenscope-{stamp()}")
 
 
 def short_path(path: Path) -> str:
     """Return a path for display: relative to the working directory, or with a tilde."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
-        try:
-            return prefix + str(path.relative_to(base))
-        except ValueError:
-            continue
+    for base, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        # The folder has been removed, there is no home, or the path is not in it.
+        with suppress(OSError, RuntimeError, ValueError):
+            return prefix + str(path.relative_to(base()))
     return str(path)
 
 
@@ -79,3 +97,16 @@ def free_path(folder: Path, stem: str) -> Path:
         path = folder / f"{stem}-{count}.json"
         count += 1
     return path
+
+
+def claimed_path(folder: Path, stem: str) -> Path:
+    """Return the path of a new, empty JSON file. Two explorers that close at the same moment, as
+    when their terminal dies, get different ones.
+
+    Raises OSError where the folder cannot be written to.
+    """
+    while True:
+        path = free_path(folder, stem)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return path

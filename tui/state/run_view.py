@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -35,6 +36,8 @@ class RunView:
     """The answer's text as generated so far, beginning with the answer's token."""
     continuing: bool = False
     saved: bool = False
+    not_kept: str | None = None
+    """Why the run, too large for a session file, is only shown; None if it is kept."""
     deepened: dict[int, LayerReading] = field(default_factory=dict)
     """Layer -> row with more top tokens than the session holds."""
     unsaved_readings: dict[str, Reading] = field(default_factory=dict)
@@ -117,19 +120,26 @@ class RunView:
         """Whether the question has a picture."""
         return self.run.question.picture is not None
 
-    def take(self, reading: Reading) -> bool:
-        """Add a reading; return whether it belongs into the session file."""
+    def take(
+        self, reading: Reading, why_not: Callable[[Run], str | None] = lambda _: None
+    ) -> str | None:
+        """Add a reading. `why_not` says why a run could not be saved; a reading with which this one
+        could not is only shown, and the reason returned."""
         if isinstance(reading, DeepenReading):
             # Tokens read for the detail pane are shown but not saved: how many tokens a
             # file holds must not depend on where the cursor has rested.
             self.deepened[reading.row.layer] = reading.row
-            return False
-        before, self.run = self.run, reading.merged(self.run)
-        if self.run == before:
+            return None
+        merged = reading.merged(self.run)
+        if merged == self.run:
             self.unsaved_readings[reading.method] = reading
-            return False
-        self.saved = False
-        return True
+            return None
+        reason = why_not(merged)
+        if reason is not None:
+            self.unsaved_readings[reading.method] = reading
+            return reason
+        self.run, self.saved = merged, False
+        return None
 
     def reading_of(self, method: str, request: Request | None = None) -> Reading | None:
         """Return the newest reading of a method, or the one that answers this request, or None."""
@@ -162,7 +172,7 @@ class RunView:
         """Whether the run belongs into a session file. A counterfactual that this model cannot
         take belongs there too, with its reason."""
         said_no = self.run.question.counterfactual is not None and self.phase is Phase.FAILED
-        return (bool(self.rows) or said_no) and self.refused is None
+        return (bool(self.rows) or said_no) and self.refused is None and self.not_kept is None
 
     def frozen(self) -> Run:
         """Return the run as it would be saved now; a running one is saved as cancelled."""

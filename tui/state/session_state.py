@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from engine.errors import LenscopeError
 from engine.records import Comparison, Question, Run, Session
 from engine.system.stamps import now
 from tui.state.run_view import Phase, RunView
+from tui.state.session_file import KnownFile, combined
 from tui.state.table_look import TableLook
 
 
@@ -26,6 +28,9 @@ class SessionState:
         """Id of the counterfactual run -> its comparison with the picture's run."""
         self.look = TableLook(top_k=question.top_k)
         self.session_path: Path | None = None
+        self._file: KnownFile | None = None
+        self._reopened_bytes = 0
+        self._added_bytes: dict[str, int] = {}
         self.revision = 0
         """Incremented by every change that a journal of the session should hold."""
         self._watchers: list[Callable[[], None]] = []
@@ -74,6 +79,21 @@ class SessionState:
         """Return a run by its id, or None."""
         return next((view for view in self.runs if view.run.id == run_id), None)
 
+    def why_not_kept(self, run: Run) -> str | None:
+        """Return why a run, as it is now, cannot be a part of the session, or None if it can:
+        nothing is added to a session that could not be saved, or opened again."""
+        from engine.sessions import MAX_BYTES, check_can_be_kept, run_size
+
+        try:
+            check_can_be_kept(run)
+        except LenscopeError as error:
+            return str(error)
+        sizes = self._added_bytes | {run.id: run_size(run)}
+        if self._reopened_bytes + sum(sizes.values()) > MAX_BYTES:
+            return f"the session is full ({MAX_BYTES:,} bytes): save it and open a new one"
+        self._added_bytes = sizes
+        return None
+
     def switch(self, step: int) -> None:
         """Show the next or the previous run."""
         if self.current is None:
@@ -104,6 +124,7 @@ class SessionState:
         index = self.runs.index(view)
         self.runs.pop(index)
         self._deleted.append((index, view))
+        self._added_bytes.pop(view.run.id, None)
         self._edited = True
         if self.current is view:
             self.current = self.runs[min(index, len(self.runs) - 1)] if self.runs else None
@@ -140,6 +161,8 @@ class SessionState:
         self.comparisons = {known.against: known for known in session.comparisons}
         self._view = dict(session.view)
         self.session_path = path
+        self._file = KnownFile.of(session, path) if path is not None else None
+        self._reopened_bytes, self._added_bytes = _size_of(session, self._file), {}
         chosen = self._view.get("run")
         by_id = {view.run.id: view for view in self.runs}
         last = self.runs[-1] if self.runs else None
@@ -161,6 +184,7 @@ class SessionState:
             for view in self.runs
             if view.worth_keeping and (with_live or view.phase is not Phase.RUNNING)
         ]
+        ids = {view.run.id for view in kept}
         view = dict(self._view, row=row)
         if self.current is not None:
             view["run"] = self.current.run.id
@@ -171,15 +195,52 @@ class SessionState:
             comparisons=tuple(
                 comparison
                 for comparison in self.comparisons.values()
-                if {comparison.of, comparison.against} <= {view.run.id for view in kept}
+                if {comparison.of, comparison.against} <= ids
             ),
             view=view,
         )
 
-    def mark_saved(self, runs: Iterable[Run], path: Path | None = None) -> None:
-        """Mark these runs as saved, and remember the session's file if given."""
-        ids = {run.id for run in runs}
+    def mark_saved(self, session: Session, path: Path | None = None) -> None:
+        """Mark the runs of a session as saved, and remember its file if given."""
+        ids = {run.id for run in session.runs}
         for view in self.runs:
             view.saved = view.saved or view.run.id in ids
         self._edited = False
-        self.session_path = path or self.session_path
+        if path is not None:
+            self.session_path, self._file = path, KnownFile.of(session, path)
+
+    def knows_file(self, path: Path) -> bool:
+        """Return whether the session's file is as it was when it was read or written here."""
+        return self._file is not None and self._file.is_still(path)
+
+    def take_in(self, theirs: Session) -> int:
+        """Take in what someone else has written to the session's file; return how many of its runs
+        are new or have changed. Runs that were deleted here stay deleted."""
+        known = self._file.runs if self._file is not None else frozenset()
+        changed = 0
+        for run in theirs.runs:
+            view = self.find(run.id)
+            if view is None:
+                if run.id in known:
+                    continue
+                self.runs.append(RunView.of(run, saved=True))
+            elif view.run == run or view.phase is Phase.RUNNING:
+                continue
+            elif view.saved:
+                view.run, view.rows, view.phase = run, list(run.rows), Phase(run.status)
+            else:
+                view.run = combined(view.run, run)
+            changed += 1
+        self.comparisons = {known.against: known for known in theirs.comparisons} | self.comparisons
+        if changed:
+            self.revise()
+        return changed
+
+
+def _size_of(session: Session, file: KnownFile | None) -> int:
+    """Return about how many bytes a session takes in its file."""
+    from engine.sessions import run_size
+
+    if file is not None and file.status is not None:
+        return file.status[1]
+    return sum(run_size(run) for run in session.runs)

@@ -51,6 +51,7 @@ class Note:
 
 
 CANCELLING = Note("cancelling")
+ONLY_IN_MEMORY = "unsaved runs are only in memory"
 
 
 @dataclass
@@ -84,6 +85,8 @@ class ViewState(SessionState):
         self.note: Note | None = None
         self.offer = ""
         """A message about something possible only now; it is shown while there is no other."""
+        self.journal_failure: str | None = None
+        """Why unsaved runs are not on the disk, or None if they are."""
         self.pinned: dict[int, str] = {}
         """Tokens that the user tracks, id -> text; later runs of the same model track them too."""
         self._pinned_for = ""
@@ -108,6 +111,21 @@ class ViewState(SessionState):
     def say(self, text: str, kind: str = "info") -> None:
         """Show the user a one-line message."""
         self.note = Note(text, kind)
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether runs would be lost if the program were killed now."""
+        return self.journal_failure is not None and self.unsaved
+
+    def note_journal(self, failure: str | None) -> None:
+        """Note that unsaved runs cannot be written to the disk, or, with None, that they are."""
+        if failure == self.journal_failure:
+            return
+        if self.note is not None and self.note.text.startswith(ONLY_IN_MEMORY):
+            self.note = None
+        self.journal_failure = failure
+        if failure is not None:
+            self.note = Note(f"{ONLY_IN_MEMORY} ({failure})", "error", "s saves them")
 
     def ask(self, run_id: str) -> None:
         """Note that a run has been asked for."""
@@ -186,8 +204,13 @@ class ViewState(SessionState):
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
+        view.not_kept = None if view.refused else self.why_not_kept(view.frozen())
         self.revise()
-        if view.refused:
+        if view.not_kept:
+            self.note = Note(
+                f"this run is only shown, not kept in the session: {view.not_kept}", "error"
+            )
+        elif view.refused:
             self.note = Note(
                 f"the proof failed, do not believe these rows: {view.refused}", "error"
             )
@@ -208,7 +231,13 @@ class ViewState(SessionState):
 
     def _take_reading(self, event: ReadingMade) -> None:
         view = self.find(event.run_id)
-        if view is not None and view.take(event.reading):
+        if view is None:
+            return
+        before = view.run
+        reason = view.take(event.reading, self.why_not_kept)
+        if reason is not None:
+            self.note = Note(f"only shown, not kept in the session: {reason}", "error")
+        elif view.run is not before:
             self.revise()
 
     def _trouble(self, event: Trouble) -> None:

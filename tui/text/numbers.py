@@ -45,3 +45,8 @@ def ordinal(place: int) -> str:
     """Return 1st, 2nd, 3rd and so on."""
     teen = place % 100 in (11, 12, 13)
     return f"{place}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+
+
+def count_of_runs(count: int) -> str:
+    """Return such as "1 run", "2 runs"."""
+    return f"{count} run" if count == 1 else f"{count} runs"

@@ -39,6 +39,11 @@ _MARKS_PER_LETTER = 2
 """More combining marks than this on one letter spill into the lines above and below."""
 
 
+_MOST_CHARACTERS = 20_000
+"""More of one text is never shown on a line, however wide: a session may hold a million."""
+_CACHED_CHARACTERS = 256
+
+
 class Piece(NamedTuple):
     """A piece of shown text that is never split."""
 
@@ -59,6 +64,9 @@ def display_text(
     many cells wide: cut with an ellipsis, or padded. With `spaces=False` (running text rather than
     a token) spaces stay, and newlines and tabs become spaces.
     """
+    if width is not None:
+        # A piece is at least a cell wide, and a letter with its marks.
+        text = text[: (width + 1) * (1 + _MARKS_PER_LETTER)]
     pieces = show_pieces(text, spaces=spaces, ascii_only=ascii_only)
     if width is None:
         return "".join(piece.text for piece in pieces)
@@ -85,9 +93,22 @@ def stand_in_text(text: str) -> str:
     return "".join(shown)
 
 
-@lru_cache(maxsize=4096)
 def show_pieces(text: str, *, spaces: bool = True, ascii_only: bool = False) -> tuple[Piece, ...]:
     """Return `text` as safe pieces; a letter and its combining marks are one piece."""
+    if len(text) <= _CACHED_CHARACTERS:
+        return _cached_pieces(text, spaces, ascii_only)
+    if len(text) > _MOST_CHARACTERS:
+        more = Piece("..." if ascii_only else "…", 3 if ascii_only else 1, True)
+        return (*_pieces(text[:_MOST_CHARACTERS], spaces, ascii_only), more)
+    return _pieces(text, spaces, ascii_only)
+
+
+@lru_cache(maxsize=4096)
+def _cached_pieces(text: str, spaces: bool, ascii_only: bool) -> tuple[Piece, ...]:
+    return _pieces(text, spaces, ascii_only)
+
+
+def _pieces(text: str, spaces: bool, ascii_only: bool) -> tuple[Piece, ...]:
     if not text:
         return (Piece(_EMPTY, len(_EMPTY), True),) if spaces else ()
     pieces: list[Piece] = []

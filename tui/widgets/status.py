@@ -84,7 +84,8 @@ class KeyBar(Widget):
 
 def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
     """Return the top line: the program and the model on the left, the run's facts on the right."""
-    left = Content.assemble((" lenscope ", "bold $primary"), ("  ", ""), _model_name(state))
+    risk = ("  ! not on disk" if state.at_risk else "", "bold $error")
+    left = Content.assemble((" lenscope ", "bold $primary"), ("  ", ""), _model_name(state), risk)
     facts = _facts(state, ascii_only)
     separator = "  " if ascii_only else " · "
     while facts and left.cell_length + _length(facts, separator) + 3 > width:
