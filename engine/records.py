@@ -83,6 +83,9 @@ class ModelCard(Struct, frozen=True, rename={"class_name": "class"}):
     class_name: str
     dtype: str
     device: str
+    notes: tuple[str, ...] = ()
+    """What a reader of its numbers must know about how it was loaded: what was passed over or
+    chosen, a sentence each."""
 
 
 class Picture(Struct, frozen=True):

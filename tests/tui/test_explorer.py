@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual import events
 
-from engine.records import Picture, Question
+from engine.records import Question
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
 from tui.state.run_view import Phase
@@ -188,7 +188,7 @@ async def test_presets() -> None:
         here = presets.index(PROMPT)
         await stage.press("right_square_bracket")
         assert editor(stage).text == presets[here + 1]
-        await stage.shows("clevr 3/4", "not run yet")
+        await stage.shows("clevr 3/4, not asked yet")
         await stage.press("left_square_bracket", "left_square_bracket")
         assert editor(stage).text == presets[here - 1]
         await stage.press("e", "f4")
@@ -354,7 +354,9 @@ async def test_open_a_session_and_a_picture(tmp_path: Path) -> None:
         await stage.shows("no.png: no such picture")
         await stage.press("r")
         await stage.run_done(2)
-        assert stage.worker.questions[1].picture == Picture("red [bold].png")
+        picture = stage.worker.questions[1].picture
+        assert picture is not None
+        assert picture.path == "red [bold].png"
         await stage.press("ctrl+o", *"lens", "tab", "enter")
         await stage.shows("opened 1 run;")
         await stage.press("ctrl+o", "escape")

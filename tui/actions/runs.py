@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from msgspec.structs import replace
-
 from tui.app import Explorer
 from tui.state.run_view import RunView
 
@@ -18,23 +16,28 @@ def switch(app: Explorer, step: int) -> None:
 
 
 def show_run(app: Explorer, before: RunView | None) -> None:
-    """Show the state's current run in place of the one before. The editor and picture follow,
-    unless the user has typed or opened something else meanwhile."""
-    run, editor = app.state.current, app.main.editor
-    if run is not None and before is not None and run is not before:
-        old, new, present = before.run.question, run.run.question, app.state.question
-        if editor.text == old.prompt:
-            editor.put(new.prompt)
-        if _path(present.picture) == _path(old.picture):
-            app.state.question = replace(present, picture=new.picture)
-            if _path(old.picture) != _path(new.picture):
-                app.picture.forget_seen()
-                app.picture.open()
+    """Show the state's current run in place of the one before, with its own picture, prompt and
+    settings beside it. What was typed or opened meanwhile and not asked can still be chosen."""
+    run, unasked = app.state.current, ""
     app.state.note = None
+    if run is not None and run is not before:
+        unasked = app.beside.put(run.run.question)
     app.presenter.show_all()
     app.picture.show_facts()
-    app.presenter.show_caption()
     app.picture.show_replacement()
+    if unasked:
+        app.say(_where(app, unasked))
+
+
+def _where(app: Explorer, unasked: str) -> str:
+    """Say where the prompt or the picture that was not asked is now."""
+    keys = [
+        app.keymap.first(action) or "the palette"
+        for word, action in (("prompt", "prompts"), ("picture", "open"))
+        if word in unasked
+    ]
+    lists = "list" if len(keys) > 1 else "lists"
+    return f"the {unasked} beside the run before was not asked: {' and '.join(keys)} {lists} it"
 
 
 def history(app: Explorer) -> None:
@@ -103,7 +106,3 @@ def undo_delete(app: Explorer) -> None:
     else:
         show_run(app, before)
         app.say("brought back", "good")
-
-
-def _path(picture: object) -> str | None:
-    return getattr(picture, "path", None)
