@@ -64,12 +64,12 @@ async def test_the_question_follows_the_run_that_is_shown(tmp_path: Path) -> Non
         assert stage.app.main.editor.text == PROMPT + "?"
         await stage.press("e", "x", "escape", "comma")
         assert stage.app.main.editor.text == PROMPT
-        await stage.shows("the prompt beside the run before was not asked: w lists it")
+        await stage.shows("not asked: the prompt (w lists it)")
         await stage.press("w", "enter")  # what was typed and not asked is not lost
         assert stage.app.main.editor.text == PROMPT + "?x"
         stage.app.asker.set_picture(Picture(str(tmp_path / "red.png")))
         await stage.press("full_stop")
-        await stage.shows("the prompt and picture beside the run before was not asked")
+        await stage.shows("not asked: the prompt (w lists it) and the picture (o lists it)")
         assert stage.app.state.question.picture is None
 
 

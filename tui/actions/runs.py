@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from tui.app import Explorer
@@ -18,7 +19,8 @@ def switch(app: Explorer, step: int) -> None:
 def show_run(app: Explorer, before: RunView | None) -> None:
     """Show the state's current run in place of the one before, with its own picture, prompt and
     settings beside it. What was typed or opened meanwhile and not asked can still be chosen."""
-    run, unasked = app.state.current, ""
+    run = app.state.current
+    unasked: tuple[str, ...] = ()
     app.state.note = None
     if run is not None and run is not before:
         unasked = app.beside.put(run.run.question)
@@ -29,15 +31,11 @@ def show_run(app: Explorer, before: RunView | None) -> None:
         app.say(_where(app, unasked))
 
 
-def _where(app: Explorer, unasked: str) -> str:
-    """Say where the prompt or the picture that was not asked is now."""
-    keys = [
-        app.keymap.first(action) or "the palette"
-        for word, action in (("prompt", "prompts"), ("picture", "open"))
-        if word in unasked
-    ]
-    lists = "list" if len(keys) > 1 else "lists"
-    return f"the {unasked} beside the run before was not asked: {' and '.join(keys)} {lists} it"
+def _where(app: Explorer, unasked: Sequence[str]) -> str:
+    """Say where a prompt or a picture that was not asked is now."""
+    lists = {"prompt": "prompts", "picture": "open"}
+    keys = {word: app.keymap.first(lists[word]) or "the palette" for word in unasked}
+    return "not asked: " + " and ".join(f"the {word} ({keys[word]} lists it)" for word in unasked)
 
 
 def history(app: Explorer) -> None:
@@ -47,9 +45,13 @@ def history(app: Explorer) -> None:
     if isinstance(app.screen, History):
         return
     before = app.state.current
-    app.push_screen(
-        History(app.state, ascii_only=app.startup.ascii), lambda _: show_run(app, before)
-    )
+
+    def closed(chosen: RunView | None) -> None:
+        # A run that has started meanwhile was not chosen: what the user has typed stays.
+        is_step = chosen is not None or before not in app.state.runs
+        show_run(app, before if is_step else app.state.current)
+
+    app.push_screen(History(app.state, ascii_only=app.startup.ascii), closed)
 
 
 def compare(app: Explorer) -> None:

@@ -33,19 +33,17 @@ class BesideTable:
         """Register for runs that start."""
         dispatch.on(RunStarted, lambda _: self._run_started())
 
-    def put(self, asked: Question) -> str:
-        """Put a run's question beside the table; return what was not asked and where it is now, in
-        words, or nothing."""
+    def put(self, asked: Question) -> tuple[str, ...]:
+        """Put a run's question beside the table; return what was there and has not been asked:
+        "prompt", "picture" or both."""
         state, present = self._state, self._presenter.question()
-        lost = []
-        typed = state.typed
-        self._presenter.put_prompt(asked.prompt)
-        if state.typed != typed:
-            lost.append("prompt")
+        unasked = []
+        if self._presenter.put_prompt(asked.prompt):
+            unasked.append("prompt")
         picture = present.picture
         if not is_same_picture(picture, asked.picture):
             if not self._was_asked_about(picture):
-                lost.append("picture")
+                unasked.append("picture")
             picture = asked.picture
         in_chat = is_asked_in_chat(present, state.model)
         state.question = replace(
@@ -60,7 +58,7 @@ class BesideTable:
         )
         self._picture.keep_up()
         self._presenter.show_captions()
-        return " and ".join(lost)
+        return tuple(unasked)
 
     def _was_asked_about(self, picture: Picture | None) -> bool:
         return picture is None or any(

@@ -126,7 +126,7 @@ class Presenter:
     def _caption_table(self, changed: tuple[str, ...]) -> None:
         table, run, runs = self._main.table, self._state.current, self._state.runs
         place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
-        title = run_title(run, place, changed, table.size.width - 2, ascii_only=self._ascii)
+        title = run_title(run, place, changed, table.size.width - 4, ascii_only=self._ascii)
         table.put_caption(title, changed=bool(changed))
 
     def _remark(self, run: RunView | None) -> str:
@@ -169,16 +169,18 @@ class Presenter:
         self.show_lines()
         self.show_captions()
 
-    def put_prompt(self, prompt: str) -> None:
-        """Replace the text in the editor by a prompt; what was typed there and not asked stays in
-        the menu of prompts."""
+    def put_prompt(self, prompt: str) -> bool:
+        """Replace the text in the editor by a prompt; return whether it was typed and not asked:
+        then it stays in the menu of prompts."""
         typed = self._main.editor.prompt
         known = {preset.prompt for preset in self.presets}
         known |= {view.run.question.prompt for view in self._state.runs}
-        if typed != prompt and typed not in known:
+        is_kept = bool(typed.strip()) and typed != prompt and typed not in known
+        if is_kept:
             self._state.keep_typed(typed)
         self._main.editor.put(prompt)
         self.show_captions()
+        return is_kept
 
     def question(self) -> Question:
         """Return the question of the next run."""

@@ -118,9 +118,8 @@ class ViewState(SessionState):
 
     def keep_typed(self, prompt: str) -> None:
         """Keep a prompt that was typed and not asked, since another takes its place."""
-        if prompt.strip():
-            others = tuple(known for known in self.typed if known != prompt)
-            self.typed = (prompt, *others)[:_MOST_TYPED]
+        others = tuple(known for known in self.typed if known != prompt)
+        self.typed = (prompt, *others)[:_MOST_TYPED]
 
     def say(self, text: str, kind: str = "info") -> None:
         """Show the user a one-line message."""

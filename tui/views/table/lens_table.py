@@ -146,7 +146,7 @@ class LensTable(RowList, inherit_bindings=False):
         and a second layout."""
         top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
         place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
-        room = self.size.width - 2
+        room = self.size.width - 4
         put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 
     def action_columns(self, step: int) -> None:
