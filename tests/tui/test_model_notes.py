@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine.events import ModelReady
-from engine.records import ModelCard, Question, Run, Session
+import samples
+from engine.events import LoadOptions, ModelReady
+from engine.records import Question, Run, Session
 from engine.sessions import read_session, write_session
 from tests.tui.dialog_stage import HOSTILE, make_view
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tui.cli import main
+from tui.commands.check import run_check
 from tui.sharing.copying import table_text, write_export
 from tui.sharing.reproduce import as_python
 from tui.state.run_view import RunView
@@ -59,7 +63,7 @@ async def test_a_note_is_seen_as_long_as_a_run_of_its_model(size: tuple[int, int
         await stage.press("exclamation_mark")
         await stage.shows("there is nothing to note about this model")
         await stage.press("full_stop", "exclamation_mark")
-        await stage.shows("notes on the model", "samples/model", "(first: a.lora_A.weight)")
+        await stage.shows("notes on the model", "samples/model", "a.lora_A.weight)")
         await stage.press("q")
         await stage.until(lambda: not stage.app.has_dialog)
 
@@ -138,26 +142,20 @@ def test_a_session_keeps_them_and_older_ones_have_none(tmp_path: Path) -> None:
     assert read_session(file).runs[0].question.model == CARD
 
 
+@pytest.mark.slow
 def test_run_and_check_print_a_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import samples
     from engine.models import loading
-    from tui.cli import main
 
-    load = loading.load_with
-
-    def with_notes(*args: object) -> loading.LoadedModel:
-        loaded = load(*args)  # type: ignore[arg-type]
-        card: ModelCard = replace(loaded.card, notes=(NOTE, "a\x1b[31m"))
-        object.__setattr__(loaded, "card", card)
-        return loaded
-
-    monkeypatch.setattr(loading, "load_with", with_notes)
-    assert main(["run", "--model", str(samples.MODEL), "--no-image", "--prompt", "Shape:"]) == 0
+    plain = loading.load_with(LoadOptions(str(samples.MODEL)))
+    card = replace(plain.card, notes=(NOTE, "a\x1b[31m"))
+    loaded = dataclasses.replace(plain, card=card)
+    monkeypatch.setattr(loading, "load_with", lambda *_: loaded)
+    assert main(["run", "--no-image", "--prompt", "Shape:"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[1:3] == [f"lenscope: note: {NOTE}", "lenscope: note: a\\x1b[31m"]
-    assert main(["check", "--model", str(samples.MODEL)]) == 0
+    assert run_check(LoadOptions(str(samples.MODEL)), proof_only=True) == 0
     printed = capsys.readouterr().out.splitlines()
     assert f"notes      {NOTE}" in printed
     assert "notes      a\\x1b[31m" in printed

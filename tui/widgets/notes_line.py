@@ -27,7 +27,7 @@ def notes_line(notes: Sequence[str], place: str, room: int, *, ascii_only: bool)
     shown = display_text(text, spaces=False, ascii_only=ascii_only)
     if cell_len(shown) > left:
         shown = display_text(text, left, spaces=False, ascii_only=ascii_only).rstrip()
-    gap = room - cell_len(shown) - (cell_len(place) + 2 if place else 1)
-    line = ("-" if ascii_only else "─") * max(gap, 0)
     end = f" {place}" if place else ""
-    return Content.assemble((shown, "$warning"), (f" {line}", "$frame"), end)
+    gap = room - cell_len(shown) - cell_len(end)
+    line = (" " + ("-" if ascii_only else "─") * (gap - 1)) if gap > 0 else ""
+    return Content.assemble((shown, "$warning"), (line, "$frame"), end)
