@@ -17,7 +17,7 @@ from engine.records import Question, Run, Session
 from engine.sessions import read_session, write_session
 from tests.tui.dialog_stage import HOSTILE, make_view
 from tests.tui.fakes import CARD, finish, make_rows, make_run
-from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, Stage, explorer, in_loop
 from tui.cli import main
 from tui.commands.check import run_check
 from tui.sharing.copying import table_text, write_export
@@ -25,7 +25,7 @@ from tui.sharing.reproduce import as_python
 from tui.state.run_view import RunView
 from tui.widgets.notes_line import notes_line
 
-at_every_size = pytest.mark.parametrize("size", SIZES)
+at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 NOTE = "40 weights of the file belong to no part of the model (first: a.lora_A.weight)"
 OTHER = "the file of 2 that the index names was read"
@@ -79,7 +79,7 @@ async def test_a_loaded_model_is_noted_before_its_first_run() -> None:
 
 @in_loop
 async def test_hostile_notes_stay_on_their_line() -> None:
-    long = noted(1, HOSTILE * 9, "x" * 2_000_000)
+    long = noted(1, HOSTILE * 9, "x" * 200_000)
     async with explorer((80, 24), startup=startup(long, ascii=True)) as stage:
         await stage.until(lambda: "! 2 notes: \\x1b" in lower_border(stage))
         assert lower_border(stage).isascii()

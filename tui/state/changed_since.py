@@ -5,6 +5,7 @@ from __future__ import annotations
 from posixpath import normpath
 
 from engine.records import ModelCard, Picture, Question
+from engine.system.files import storable
 from tui.state.run_view import RunView
 from tui.state.view_state import ModelPhase, ModelView
 
@@ -42,7 +43,7 @@ def is_same_picture(one: Picture | None, other: Picture | None) -> bool:
         return one is other
     if one.sha256 and other.sha256:
         return one.sha256 == other.sha256
-    return normpath(one.path) == normpath(other.path)
+    return _comparable(one.path) == _comparable(other.path)
 
 
 def is_same_model(asked: ModelCard | None, model: ModelView) -> bool:
@@ -60,3 +61,11 @@ def is_same_model(asked: ModelCard | None, model: ModelView) -> bool:
 def is_same_name(asked: ModelCard, model: ModelView) -> bool:
     """Return whether both have the same name, or lie in the same folder."""
     return normpath(asked.name) == normpath(model.name)
+
+
+def _comparable(path: str) -> str:
+    """Return a path as a run records it, which holds no bytes that are not UTF-8."""
+    try:
+        return normpath(storable(path))
+    except UnicodeEncodeError:  # no file can have this name; a session file may still hold it
+        return path

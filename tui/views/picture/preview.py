@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.message import Message
 from textual.strip import Strip
@@ -345,7 +346,8 @@ def open_thumb(picture: Picture, *, of_run: bool) -> tuple[Image, Picture]:
         raise BadInput(f"{picture.path}: the file has changed since this run was asked")
     image = opened.image
     image.thumbnail((_THUMB, _THUMB))
-    return image, opened.record
+    # The record's own path has lost the bytes of a name that are not UTF-8.
+    return image, replace(opened.record, path=picture.path)
 
 
 def _in_background(work: Callable[[], None]) -> None:
