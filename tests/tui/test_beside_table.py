@@ -158,6 +158,7 @@ async def test_every_way_to_change_the_prompt(size: tuple[int, int]) -> None:
         await is_unmarked(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_is_typed_while_a_run_starts_stays_and_is_marked() -> None:
     async with explorer(hold_at=4) as stage:
@@ -192,6 +193,7 @@ async def test_the_prompt_follows_a_queue_unless_something_has_been_typed() -> N
         await is_marked(stage, "prompt")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_settings_that_cannot_be_asked_yet_are_marked() -> None:
     run = finish(make_run("a" * 16, Question(prompt=PROMPT)), make_rows(10, 5))
@@ -223,6 +225,7 @@ async def test_another_model_is_named_beside_that_of_the_run(size: tuple[int, in
         await is_unmarked(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_run_of_another_model_is_marked_while_this_one_is_loaded() -> None:
     other = replace(CARD, name="org/first", dtype="bfloat16")
@@ -243,6 +246,7 @@ async def test_a_run_of_another_model_is_marked_while_this_one_is_loaded() -> No
         await is_unmarked(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_run_brings_its_settings_with_it() -> None:
     async with explorer() as stage:
@@ -261,6 +265,7 @@ async def test_a_run_brings_its_settings_with_it() -> None:
         assert (asked.chat, asked.system, asked.prefix) == (False, "Be brief.", "A")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_file_that_was_written_again_is_another_picture(
     pictures: tuple[Path, Path],
@@ -279,6 +284,7 @@ async def test_a_file_that_was_written_again_is_another_picture(
         await is_unmarked(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_picture_that_is_not_here_is_shown_from_its_preview_or_missed(
     pictures: tuple[Path, Path],
@@ -308,6 +314,7 @@ async def test_a_picture_that_is_not_here_is_shown_from_its_preview_or_missed(
         await is_unmarked(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_the_replacement_of_a_picture_is_named(pictures: tuple[Path, Path]) -> None:
     async with explorer(startup=about(pictures[0])) as stage:
@@ -321,6 +328,7 @@ async def test_the_replacement_of_a_picture_is_named(pictures: tuple[Path, Path]
         await stage.until(lambda: "replaced by" not in stage.text)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_ascii_marks_are_ascii() -> None:
     async with explorer((80, 24), startup={"ascii": True}) as stage:
@@ -334,6 +342,7 @@ async def test_ascii_marks_are_ascii() -> None:
         assert title(stage).isascii()
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_prompt_is_asked_as_it_was_put() -> None:
     odd = "a\r\nb\nc\x0cd\u2028e"
@@ -409,6 +418,7 @@ def test_a_picture_is_known_by_content_else_by_name() -> None:
     assert not is_same_picture(Picture("a\ud800.png"), Picture("b.png"))
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_name_that_is_not_utf8_can_be_asked_about(tmp_path: Path) -> None:
     name = os.fsdecode(bytes(tmp_path) + b"/\xff.png")

@@ -68,6 +68,7 @@ async def test_a_note_is_seen_as_long_as_a_run_of_its_model(size: tuple[int, int
         await stage.until(lambda: not stage.app.has_dialog)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_loaded_model_is_noted_before_its_first_run() -> None:
     async with explorer(hold_loading=True) as stage:
@@ -77,6 +78,7 @@ async def test_a_loaded_model_is_noted_before_its_first_run() -> None:
         await stage.until(lambda: "! 2 notes: 40 weights" in lower_border(stage))
 
 
+@pytest.mark.slow
 @in_loop
 async def test_hostile_notes_stay_on_their_line() -> None:
     long = noted(1, HOSTILE * 9, "x" * 200_000)

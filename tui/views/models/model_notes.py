@@ -8,7 +8,7 @@ from engine.records import ModelCard
 from tui.text.show import plain_line
 from tui.widgets.text_page import TextPage
 
-_MOST_SHOWN = 100_000
+_MOST_SHOWN = 20_000
 """Characters: a session file may hold more, but nobody reads them here."""
 
 
