@@ -118,7 +118,9 @@ class Presenter:
             (preset.place for preset in self.presets if preset.prompt == question.prompt), ""
         )
         unasked = _UNASKED * ("prompt" in self.changed)
-        title = ", ".join(part for part in ("prompt", place, unasked) if part)
+        # Beside a place in a set there is no room for the word in the narrowest column.
+        name = "" if place and unasked else "prompt"
+        title = ", ".join(part for part in (name, place, unasked) if part)
         put_title(main.editor, plain_line(title, ascii_only=self._ascii))
         put_title(main.line("answer"), "earlier answer" if self.changed else "answer")
         main.preview.remark(self._remark(run))
