@@ -29,6 +29,7 @@ from tui.disk.orphans import Orphan, newest_orphan
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.sharing import clipboard
+from tui.showing.beside_table import BesideTable
 from tui.showing.picture_shown import PictureShown
 from tui.showing.presenter import Presenter
 from tui.showing.search import Search
@@ -99,6 +100,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         )
         self.presenter = Presenter(self, self.main, self.state, self.context)
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
+        self.beside = BesideTable(self.main, self.state, self.presenter, self.picture)
         self.search = Search(self.main, self.state, self.say)
         self.journal = JournalKeeper(
             self.state,
@@ -161,6 +163,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.asker.connect(self.dispatch)
         self.presenter.connect(self.dispatch)
         self.picture.connect(self.dispatch)
+        self.beside.connect(self.dispatch)
         try:
             self.presenter.presets = read_presets(self.startup.presets_file)
         except LenscopeError as error:
@@ -256,8 +259,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.presenter.follow_cursor_soon()
 
     def on_text_area_changed(self) -> None:
-        """Update the caption, which says which preset the prompt is."""
-        self.presenter.show_caption()
+        """Update the captions, which say what the prompt is and whether it has been asked."""
+        self.presenter.show_captions()
 
     @on(FindLine.Typed)
     def _find(self, message: FindLine.Typed) -> None:
@@ -274,7 +277,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Use the picture that has been opened in the next run."""
-        self.picture.opened(message.picture, self.say)
+        self.picture.opened(message, self.say)
+        self.presenter.show_captions()
 
 
 def _is_in_gnu_screen() -> bool:

@@ -23,6 +23,7 @@ _SEQUENCES = {
     "escape": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "enter": "\r", "delete": "\x1b[3~",
     "down": "\x1b[B", "up": "\x1b[A", "pagedown": "\x1b[6~", "pageup": "\x1b[5~", "f6": "\x1b[17~",
     "plus": "+", "minus": "-", "slash": "/", "percent_sign": "%", "question_mark": "?",
+    "exclamation_mark": "!",
     "comma": ",", "full_stop": ".", "colon": ":", "at": "@", "semicolon": ";",
 }  # fmt: skip
 _LEFT_OUT = {"leave", "suspend", "cancel", "screenshot", "recover"}

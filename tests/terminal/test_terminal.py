@@ -232,9 +232,9 @@ def test_suspend_and_resume_restore_the_screen(tmp_path: Path) -> None:
         app.settle()
         app.wait_for(ENDED)
         app.send("ex")
-        app.wait_for("not run yet")
+        app.wait_for("prompt, not asked yet")
         app.send("\x1a")  # in the editor it is undo
-        app.wait_for(lambda: "not run yet" not in app.text)
+        app.wait_for(lambda: "not asked yet" not in app.text)
         app.settle()
         assert "Stopped" not in app.text
         app.send("\x11")

@@ -62,11 +62,15 @@ async def test_the_question_follows_the_run_that_is_shown(tmp_path: Path) -> Non
         assert stage.app.main.editor.text == PROMPT
         await stage.press("full_stop")
         assert stage.app.main.editor.text == PROMPT + "?"
-        await stage.press("e", "x", "escape", "comma")  # what was typed and not run stays
+        await stage.press("e", "x", "escape", "comma")
+        assert stage.app.main.editor.text == PROMPT
+        await stage.shows("not asked: the prompt (w lists it)")
+        await stage.press("w", "enter")  # what was typed and not asked is not lost
         assert stage.app.main.editor.text == PROMPT + "?x"
         stage.app.asker.set_picture(Picture(str(tmp_path / "red.png")))
-        await stage.press("full_stop", "comma")
-        assert stage.app.state.question.picture == Picture(str(tmp_path / "red.png"))
+        await stage.press("full_stop")
+        await stage.shows("not asked: the prompt (w lists it) and the picture (o lists it)")
+        assert stage.app.state.question.picture is None
 
 
 @at_every_size

@@ -54,7 +54,7 @@ def leave_editor(app: Explorer) -> None:
 
 def preset(app: Explorer, step: int) -> None:
     """Put the next or previous preset prompt into the editor."""
-    found = step_preset(app.presenter.presets, app.main.editor.text, step)
+    found = step_preset(app.presenter.presets, app.main.editor.prompt, step)
     if found is None:
         app.say("no preset prompts are available")
         return
@@ -68,7 +68,7 @@ def prompts(app: Explorer) -> None:
 
     asked = tuple(dict.fromkeys(run.run.question.prompt for run in reversed(app.state.runs)))
     app.push_screen(
-        PromptMenu(app.presenter.presets, asked, ascii_only=app.startup.ascii),
+        PromptMenu(app.presenter.presets, asked, app.state.typed, ascii_only=app.startup.ascii),
         partial(_take_prompt, app),
     )
 
@@ -93,7 +93,7 @@ def run_presets(app: Explorer) -> None:
 def _presets_here(app: Explorer) -> list[Preset]:
     """Return the presets of the prompt's set, or all presets if it belongs to none."""
     presets = app.presenter.presets
-    here = next((known for known in presets if known.prompt == app.main.editor.text), None)
+    here = next((known for known in presets if known.prompt == app.main.editor.prompt), None)
     return [known for known in presets if here is None or known.group == here.group]
 
 
@@ -145,8 +145,7 @@ def load_shown(app: Explorer) -> None:
     if run is None or card is None:
         app.say("no run with a model to load is shown; M chooses one")
         return
-    app.state.question = replace(run.run.question, model=None, text="")
-    app.main.editor.put(run.run.question.prompt)
+    app.beside.put(run.run.question)
     _load(app, _as_options(card, app.asker.options))
 
 

@@ -49,9 +49,8 @@ def every(app: Explorer) -> None:
 
 
 def _show_again(app: Explorer, run: RunView) -> None:
-    before = app.state.current
     app.state.show(run)
-    show_run(app, before)
+    show_run(app, run)
 
 
 def choose(app: Explorer) -> None:

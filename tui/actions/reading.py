@@ -101,3 +101,16 @@ def find(app: Explorer) -> None:
 def find_next(app: Explorer, step: int) -> None:
     """Go to the next (or previous) row with a token found."""
     app.search.next(step)
+
+
+def notes(app: Explorer) -> None:
+    """Show the notes on the model in full."""
+    if not app.state.notes:
+        app.say("there is nothing to note about this model")
+        return
+    from tui.views.models.model_notes import ModelNotes
+
+    run, ready = app.state.current, app.state.model.ready
+    card = run.run.question.model if run is not None else ready.model if ready else None
+    if card is not None:
+        app.push_screen(ModelNotes(card, ascii_only=app.startup.ascii))

@@ -155,6 +155,13 @@ _OWN: Final = (
     ),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
     _action(
+        _LOOK,
+        "notes",
+        "reading:notes",
+        "Notes on the model: what was passed over or chosen",
+        "exclamation_mark",
+    ),
+    _action(
         _LOOK, "leave-editor", "asking:leave_editor", "Leave the editor", "escape", palette=False
     ),
     _action(_LOOK, "next-pane", "program:next_pane", "Next pane", "tab", palette=False),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-
-from msgspec.structs import replace
 
 from tui.app import Explorer
 from tui.state.run_view import RunView
@@ -18,23 +17,25 @@ def switch(app: Explorer, step: int) -> None:
 
 
 def show_run(app: Explorer, before: RunView | None) -> None:
-    """Show the state's current run in place of the one before. The editor and picture follow,
-    unless the user has typed or opened something else meanwhile."""
-    run, editor = app.state.current, app.main.editor
-    if run is not None and before is not None and run is not before:
-        old, new, present = before.run.question, run.run.question, app.state.question
-        if editor.text == old.prompt:
-            editor.put(new.prompt)
-        if _path(present.picture) == _path(old.picture):
-            app.state.question = replace(present, picture=new.picture)
-            if _path(old.picture) != _path(new.picture):
-                app.picture.forget_seen()
-                app.picture.open()
+    """Show the state's current run in place of the one before, with its own picture, prompt and
+    settings beside it. What was typed or opened meanwhile and not asked can still be chosen."""
+    run = app.state.current
+    unasked: tuple[str, ...] = ()
     app.state.note = None
+    if run is not None and run is not before:
+        unasked = app.beside.put(run.run.question)
     app.presenter.show_all()
     app.picture.show_facts()
-    app.presenter.show_caption()
     app.picture.show_replacement()
+    if unasked:
+        app.say(_where(app, unasked))
+
+
+def _where(app: Explorer, unasked: Sequence[str]) -> str:
+    """Say where a prompt or a picture that was not asked is now."""
+    lists = {"prompt": "prompts", "picture": "open"}
+    keys = {word: app.keymap.first(lists[word]) or "the palette" for word in unasked}
+    return "not asked: " + " and ".join(f"the {word} ({keys[word]} lists it)" for word in unasked)
 
 
 def history(app: Explorer) -> None:
@@ -44,9 +45,13 @@ def history(app: Explorer) -> None:
     if isinstance(app.screen, History):
         return
     before = app.state.current
-    app.push_screen(
-        History(app.state, ascii_only=app.startup.ascii), lambda _: show_run(app, before)
-    )
+
+    def closed(chosen: RunView | None) -> None:
+        # A run that has started meanwhile was not chosen: what the user has typed stays.
+        is_step = chosen is not None or before not in app.state.runs
+        show_run(app, before if is_step else app.state.current)
+
+    app.push_screen(History(app.state, ascii_only=app.startup.ascii), closed)
 
 
 def compare(app: Explorer) -> None:
@@ -103,7 +108,3 @@ def undo_delete(app: Explorer) -> None:
     else:
         show_run(app, before)
         app.say("brought back", "good")
-
-
-def _path(picture: object) -> str | None:
-    return getattr(picture, "path", None)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import LenscopeError
 from engine.records import Run
+from tui.actions.runs import show_run
 from tui.app import Explorer
 from tui.disk.paths import short_path, working_folder
 from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
 from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
+from tui.views.picture.preview import open_thumb
+from tui.widgets.background import in_background
 from tui.widgets.reading_view import ReadingView
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def copy_row(app: Explorer) -> None:
@@ -105,6 +112,10 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
         return
     name, path = chosen
     if name == "svg":
+        before = app.state.current
+        if before is not run:  # another run has started meanwhile
+            app.state.show(run)
+            show_run(app, before)
         # Wait until the dialog has left the screen.
         app.set_timer(0.2, partial(_shoot, app, path))
         return
@@ -123,11 +134,36 @@ def shoot_screen(app: Explorer) -> None:
 
 
 def _shoot(app: Explorer, path: Path | None) -> None:
+    """Save the screen as it is, but with the picture and the prompt of the shown run beside its
+    table: a figure must not say that the rows belong to what has not been asked."""
+    run = app.state.current
+    picture = run.run.question.picture if run is not None else None
+    if picture is None or "picture" not in app.presenter.changed:
+        _write_screen(app, path, None)
+        return
+
+    def work() -> Image | None:
+        try:
+            return open_thumb(picture, of_run=True)[0]
+        except LenscopeError:
+            return None
+
+    def then(image: Image | None) -> None:
+        if app.state.current is run:
+            _write_screen(app, path, image)
+        else:  # another run has started meanwhile
+            _shoot(app, path)
+
+    in_background(app, work, then)
+
+
+def _write_screen(app: Explorer, path: Path | None, image: Image | None) -> None:
     try:
-        if path is None:
-            path = Path(app.save_screenshot(path=str(working_folder())))
-        else:
-            app.save_screenshot(path.name, path=str(path.parent))
+        with app.presenter.as_asked(image):
+            if path is None:
+                path = Path(app.save_screenshot(path=str(working_folder())))
+            else:
+                app.save_screenshot(path.name, path=str(path.parent))
     except OSError as error:
         app.say(f"the picture cannot be written ({error.strerror or error})", "error")
         return

@@ -24,6 +24,8 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
     asked = "a chat template" if loaded.has_chat_template else "no chat template: asked raw"
     _line("model", loaded.card.class_name)
     _line("takes", f"{takes}; {asked}")
+    for note in loaded.card.notes:
+        _line("notes", note)
     for what, how in describe(loaded.lens):
         _line(what, how)
     if proof_only:

@@ -70,6 +70,8 @@ def run_headless(
     loaded = load_with(options, progress)
     clear_progress()
     say(model_line(loaded))
+    for note in loaded.card.notes:
+        say(f"note: {note}")
     question = _with_bundled_picture(question, loaded) if picture_if_any else question
     if against and question.picture is None:
         raise BadInput(

@@ -15,6 +15,7 @@ from engine.records import LayerReading, Reading, Run, Session
 from engine.system.stamps import now
 from engine.tables import Table
 from tui.sharing.exporting import write_text
+from tui.sharing.notes import note_lines
 from tui.sharing.renderers.json_lines import json_lines
 from tui.sharing.renderers.markdown import escaped, markdown_table
 from tui.sharing.renderers.plain import plain_lines
@@ -23,6 +24,7 @@ from tui.sharing.reproduce import as_command, as_python
 from tui.sharing.run_tables import rows_table, tokens_table
 from tui.sharing.text_table import TextTable, plain_table
 from tui.state.run_view import RunView
+from tui.text.show import plain_line
 
 
 def row_text(
@@ -55,14 +57,18 @@ def table_text(
 ) -> str:
     """Return all rows of a run as they are now; see `row_text` for the arguments.
 
-    Text includes the question and the proof; JSON is the whole session file.
+    Text includes the question, the notes on the model and the proof, Markdown the notes; JSON is
+    the whole session file.
     """
     run = view.frozen()
     if style == "text":
         return plain_table(run, _shown(run, top_k), ascii_only=ascii_only)
     if style == "json":
         return _session_json(run) + "\n"
-    return _text(run, run.rows, style, top_k, figures, ascii_only)
+    text = _text(run, run.rows, style, top_k, figures, ascii_only)
+    if style == "markdown":
+        text += "".join(f"\n{escaped(line)}\n" for line in note_lines(run))
+    return text
 
 
 def write_export(
@@ -94,7 +100,9 @@ def write_export(
         case "markdown" | "text":
             text = table_text(view, name, top_k, figures)
         case "command":
-            text = as_command(run, options) + "\n"
+            # In a script only: many shells do not take a comment that is pasted.
+            notes = "".join(f"# {plain_line(line)}\n" for line in note_lines(run))
+            text = f"{notes}{as_command(run, options)}\n"
         case "python":
             text = as_python(run, options)
         case _:

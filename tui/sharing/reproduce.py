@@ -7,6 +7,7 @@ import shlex
 from engine.counterfactuals.grammar import written
 from engine.events import LoadOptions
 from engine.records import Counterfactual, Question, Run
+from tui.sharing.notes import note_lines
 from tui.text.show import plain_line
 
 _DTYPES = frozenset({"float32", "bfloat16", "float16"})
@@ -73,6 +74,7 @@ def as_python(run: Run, options: LoadOptions | None) -> str:
         names = "Counterfactual, load"
         fields += f", counterfactual=Counterfactual({_python_of(counterfactual)})"
     lines = [
+        *(f"# {plain_line(line)}" for line in note_lines(run)),
         f"from engine import {names}",
         "",
         f"loaded = load({loading.model!r}{loaded})",

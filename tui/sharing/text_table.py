@@ -14,6 +14,10 @@ PLAIN_WIDTH = 100
 """The table's width in cells where stdout is no terminal."""
 
 
+_HEAD = 2
+"""The blank line and the names of the columns, at the end of a table's start."""
+
+
 class TextTable:
     """Makes the lines of a table step by step, as rows arrive."""
 
@@ -75,17 +79,24 @@ class TextTable:
         return lines
 
     def _safe(self, text: str) -> str:
-        return display_text(text, spaces=False, ascii_only=self._ascii)
+        return _safe(text, self._ascii)
 
 
 def plain_table(run: Run, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: bool = False) -> str:
     """Return a whole run as text; it need not have ended."""
     table = TextTable(top_k, width, ascii_only=ascii_only)
     rows = [table.row(row) for row in run.rows]
-    lines = [*table.start(run), *rows, *table.end(run)]
+    start, end = table.start(run), table.end(run)
+    card = run.question.model
+    notes = [f"note     {_safe(note, ascii_only)}" for note in (card.notes if card else ())]
+    lines = [*start[:-_HEAD], *notes, *start[-_HEAD:], *rows, *end]
     for reading in run.readings:
         lines += reading_lines(reading, ascii_only=ascii_only)
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _safe(text: str, ascii_only: bool) -> str:
+    return display_text(text, spaces=False, ascii_only=ascii_only)
 
 
 def reading_lines(reading: Reading, *, ascii_only: bool = False) -> list[str]:

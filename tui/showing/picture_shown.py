@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from engine.events import ModelReady, ReadingMade, RunEnded, RunStarted
 from engine.methods.seen import SeenReading, SeenRequest
 from engine.records import Picture
 from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
+from tui.state.changed_since import is_same_picture
 from tui.state.dispatch import Dispatch
 from tui.state.view_state import ViewState
+from tui.views.picture.preview import Preview
 from tui.worker.asker import Asker
 
 _WITHOUT_PIXELS = frozenset({"none", "unk", "unk-all", "other"})
@@ -28,6 +32,8 @@ class PictureShown:
         self._asker = asker
         self._remembered = remembered
         self.shows_seen = False
+        self._opened: Picture | None = None
+        """The picture in the pane, or the one that was to be opened there."""
 
     def connect(self, dispatch: Dispatch) -> None:
         """Register for the events that concern the picture."""
@@ -42,9 +48,24 @@ class PictureShown:
         if picture is None and self._asker.bundled is not None:
             picture = Picture(str(self._asker.bundled))
         if picture is None:
+            self._opened = None
             self._main.preview.clear()
         elif self._main.shows_picture:
-            self._main.preview.open(picture)
+            self._opened = picture
+            run = self._state.current
+            asked = run.run.question.picture if run is not None else None
+            if asked is not None and is_same_picture(asked, picture):
+                # The run's own record has what is needed where the file is not, or not any more.
+                self._main.preview.open(asked, of_run=True)
+            else:
+                self._main.preview.open(picture)
+
+    def keep_up(self) -> None:
+        """Show the picture of the next run if the pane shows another."""
+        if not is_same_picture(self._opened, self._state.question.picture):
+            self.forget_seen()
+            self.open()
+        self.show_facts()
 
     def show_facts(self) -> None:
         """Show below the picture what the processor made of it in the shown run."""
@@ -82,21 +103,27 @@ class PictureShown:
     def is_of(self, picture: Picture | None) -> bool:
         """Return whether this is the shown picture."""
         shown = self._state.question.picture
-        return picture is not None and shown is not None and picture.path == shown.path
+        return picture is not None and is_same_picture(picture, shown)
 
-    def opened(self, picture: Picture, say: Callable[[str], None]) -> None:
+    def opened(self, opened: Preview.Opened, say: Callable[[str], None]) -> None:
         """Use the picture that has been opened in the next run."""
-        path = picture.path
-        known = self._state.question.picture
-        if self._asker.bundled is not None and path == str(self._asker.bundled):
+        known, path = self._state.question.picture, opened.picture.path
+        self._opened = opened.picture
+        if opened.of_run or (self._asker.bundled is not None and path == str(self._asker.bundled)):
             return
-        if known is None or known.path != path:
-            self._asker.set_picture(Picture(path))
-            self._remembered.note_picture(path)
-            self.show_facts()
-            say(f"{picture.note}; r asks about it" if picture.note else "r asks about this picture")
-        elif picture.note and known.preview is None:  # it has just been opened, not a session
-            say(picture.note)
+        if known is not None and known.path == path:
+            if not known.sha256:  # from now on a change of the file is noticed
+                self._state.question = replace(self._state.question, picture=_named(opened.picture))
+                if opened.picture.note:
+                    say(opened.picture.note)
+                return
+            if known.sha256 == opened.picture.sha256:
+                return
+        self._asker.set_picture(_named(opened.picture))
+        self._remembered.note_picture(path)
+        self.show_facts()
+        note = opened.picture.note
+        say(f"{note}; r asks about it" if note else "r asks about this picture")
 
     def _reading_made(self, event: ReadingMade) -> None:
         if isinstance(event.reading, SeenReading):
@@ -109,4 +136,10 @@ class PictureShown:
     def _model_ready(self, event: ModelReady) -> None:
         if self._state.question.picture is None:
             reason = "" if event.takes_pictures else "this model reads text only"
+            self._opened = None
             self._main.preview.clear(reason)
+
+
+def _named(picture: Picture) -> Picture:
+    """Return a picture without its preview: the file itself is asked about and enlarged."""
+    return replace(picture, preview=None)

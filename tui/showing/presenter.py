@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 from textual.app import App
 from textual.timer import Timer
 
-from engine.events import RunEnded, RunStarted
+from engine.counterfactuals.grammar import label
+from engine.events import RunEnded
 from engine.records import Question
 from tui.main_screen import MainScreen
+from tui.state.changed_since import changed_since
 from tui.state.dispatch import Dispatch
 from tui.state.presets import Preset
-from tui.state.view_state import ViewState
+from tui.state.run_view import RunView
+from tui.state.view_state import Note, ViewState
 from tui.text.show import plain_line
 from tui.views.table.lens_table import LensTable
 from tui.widgets import status
 from tui.widgets.captions import put_title
+from tui.widgets.run_title import run_title
 from tui.widgets.view_context import ViewContext
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_UNASKED: Final = "not asked yet"
 REST_SECONDS: Final = 0.1
 """Seconds that the cursor must rest before the views that follow it are drawn."""
 
@@ -38,10 +48,13 @@ class Presenter:
         self._rest: Timer | None = None
         self._clock: Timer | None = None
         self.presets: tuple[Preset, ...] = ()
+        self.shown: RunView | None = None
+        """The run on the screen: while events are applied, the one before them."""
+        self.changed: tuple[str, ...] = ()
+        """What the question beside the table has different from that of its run."""
 
     def connect(self, dispatch: Dispatch) -> None:
         """Register for the events that concern the table, and start the clock for elapsed times."""
-        dispatch.on(RunStarted, lambda _: self.show_caption())
         dispatch.on(RunEnded, lambda _: self._run_ended())
         self._clock = self._app.set_interval(1, self.show_lines, pause=True)
 
@@ -57,8 +70,10 @@ class Presenter:
         run, main = self._state.current, self._main
         if run is not None:
             main.make_room_for(run.run.layers + 1)
+        self.shown = run
         main.table.show(run, self._state.look)
-        put_title(main.table, status.run_title(run, self._state))
+        main.table.put_notes(self._state.notes)
+        self.show_captions()
         main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
         self.show_lines()
         self.follow_cursor()
@@ -91,25 +106,89 @@ class Presenter:
         if live is not None and not self._main.table.touched:
             self._main.table.reveal_row(len(live.rows) - 1)
 
-    def show_caption(self) -> None:
-        """Show in the editor's caption which preset the prompt is and whether it has been run."""
-        text = self._main.editor.text
-        place = next((preset.place for preset in self.presets if preset.prompt == text), "")
-        run = self._state.current
-        changed = run is not None and run.run.question.prompt != text
-        title = ", ".join(part for part in ("prompt", place, "not run yet" * changed) if part)
-        put_title(self._main.editor, plain_line(title, ascii_only=self._ascii))
+    def show_captions(self) -> None:
+        """Show what the panes hold: in the editor's caption which preset the prompt is, and in all
+        of them whether the question beside the table has been asked."""
+        if not self.is_showing:
+            return
+        main, run, question = self._main, self._state.current, self.question()
+        self.changed = changed_since(run, question, self._state.model) if run is not None else ()
+        self._caption_table(self.changed)
+        place = next(
+            (preset.place for preset in self.presets if preset.prompt == question.prompt), ""
+        )
+        unasked = _UNASKED * ("prompt" in self.changed)
+        # Beside a place in a set there is no room for the word in the narrowest column.
+        name = "" if place and unasked else "prompt"
+        title = ", ".join(part for part in (name, place, unasked) if part)
+        put_title(main.editor, plain_line(title, ascii_only=self._ascii))
+        put_title(main.line("answer"), "earlier answer" if self.changed else "answer")
+        main.preview.remark(self._remark(run))
 
-    def put_prompt(self, prompt: str) -> None:
-        """Replace the text in the editor by a prompt."""
+    def _caption_table(self, changed: tuple[str, ...]) -> None:
+        table, run, runs = self._main.table, self._state.current, self._state.runs
+        place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
+        title = run_title(run, place, changed, table.size.width - 4, ascii_only=self._ascii)
+        table.put_caption(title, changed=bool(changed))
+
+    def _remark(self, run: RunView | None) -> str:
+        """Return what must be known about the picture beside the table."""
+        if "picture" in self.changed:
+            return _UNASKED
+        counterfactual = run.run.question.counterfactual if run is not None else None
+        if counterfactual is None:
+            return ""
+        return f"replaced by {plain_line(label(counterfactual), ascii_only=self._ascii)}"
+
+    @contextmanager
+    def as_asked(self, image: Image | None) -> Iterator[None]:
+        """Show beside the table what its run was asked meanwhile, for a picture of the screen:
+        nothing is sent to the terminal. `image` is the run's picture, opened, if another is shown
+        now."""
+        run, main, changed = self._state.current, self._main, self.changed
+        if run is None or not changed:
+            yield
+            return
+        asked = run.run.question
+        tokens = sum(token.kind == "image" for token in run.run.tokens)
+        with ExitStack() as shown:
+            shown.callback(self._as_before, self._state.note)
+            if "prompt" in changed:
+                shown.enter_context(main.editor.showing(asked.prompt))
+            if "picture" in changed:
+                shown.enter_context(
+                    main.preview.showing(asked.picture, image, run.run.processed, tokens)
+                )
+            self._caption_table(())
+            put_title(main.editor, "prompt")
+            put_title(main.line("answer"), "answer")
+            self._state.note = None
+            self.show_lines()
+            yield
+
+    def _as_before(self, note: Note | None) -> None:
+        self._state.note = note
+        self.show_lines()
+        self.show_captions()
+
+    def put_prompt(self, prompt: str) -> bool:
+        """Replace the text in the editor by a prompt; return whether it was typed and not asked:
+        then it stays in the menu of prompts."""
+        typed = self._main.editor.prompt
+        known = {preset.prompt for preset in self.presets}
+        known |= {view.run.question.prompt for view in self._state.runs}
+        is_kept = bool(typed.strip()) and typed != prompt and typed not in known
+        if is_kept:
+            self._state.keep_typed(typed)
         self._main.editor.put(prompt)
-        self.show_caption()
+        self.show_captions()
+        return is_kept
 
     def question(self) -> Question:
         """Return the question of the next run."""
         return replace(
             self._state.question,
-            prompt=self._main.editor.text,
+            prompt=self._main.editor.prompt,
             top_k=self._state.top_k,
             counterfactual=None,
             model=None,

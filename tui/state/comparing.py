@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Final
 
 from engine.counterfactuals.grammar import label
 from engine.records import LayerReading, Question, Token
 from engine.stays import first_that_stays
 from tui.state.run_view import RunView
+
+_FILE: Final = "picture's file"
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,13 @@ def same_token(one: Token, other: Token, by_text: bool) -> bool:
 
 def differences(left: Question, right: Question) -> list[tuple[str, str, str]]:
     """Return the differences between two questions: the setting's name, its left and its right
-    value."""
+    value. A picture's file differs only where its content is known of both."""
     pairs = zip(_settings(left), _settings(right), strict=True)
-    return [(name, one, other) for (name, one), (_, other) in pairs if one != other]
+    return [
+        (name, one, other)
+        for (name, one), (_, other) in pairs
+        if one != other and not (name == _FILE and "-" in (one, other))
+    ]
 
 
 def _settings(question: Question) -> list[tuple[str, str]]:
@@ -125,7 +132,7 @@ def _settings(question: Question) -> list[tuple[str, str]]:
         ("dtype", model.dtype if model else "-"),
         ("revision", (model.revision if model else None) or "-"),
         ("picture", _picture_name(question) if picture else "none"),
-        ("picture's file", (picture.sha256[:8] if picture else "") or "-"),
+        (_FILE, (picture.sha256[:8] if picture else "") or "-"),
         ("image replacement", label(counterfactual) if counterfactual else "-"),
         ("seed", str(seed) if seed is not None else "-"),
         ("norm", "on" if question.norm else "off"),

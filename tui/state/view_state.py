@@ -50,6 +50,7 @@ class Note:
     """Ways to resolve the error; they are shown with the user's own keys."""
 
 
+_MOST_TYPED = 20
 CANCELLING = Note("cancelling")
 ONLY_IN_MEMORY = "unsaved runs are only in memory"
 
@@ -90,6 +91,8 @@ class ViewState(SessionState):
         self.pinned: dict[int, str] = {}
         """Tokens that the user tracks, id -> text; later runs of the same model track them too."""
         self._pinned_for = ""
+        self.typed: tuple[str, ...] = ()
+        """Prompts that were typed and not asked, the newest first."""
         if session is not None:
             self.reopen(session, path)
 
@@ -107,6 +110,19 @@ class ViewState(SessionState):
     def waiting(self) -> bool:
         """Whether something is in progress whose elapsed time is worth showing."""
         return self.busy or self.model.phase is ModelPhase.LOADING
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes on the model of the shown run, or else on the one that is loaded."""
+        card = self.current.run.question.model if self.current is not None else None
+        if self.current is None and self.model.ready is not None:
+            card = self.model.ready.model
+        return card.notes if card is not None else ()
+
+    def keep_typed(self, prompt: str) -> None:
+        """Keep a prompt that was typed and not asked, since another takes its place."""
+        others = tuple(known for known in self.typed if known != prompt)
+        self.typed = (prompt, *others)[:_MOST_TYPED]
 
     def say(self, text: str, kind: str = "info") -> None:
         """Show the user a one-line message."""

@@ -84,6 +84,8 @@ class RowList(ScrollView, can_focus=True):
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__()
         self.cursor = 0
+        self.gutter_mark = " "
+        """What stands in the gutter of every row but the cursor's."""
         self._ascii = ascii_only
         self._strips: dict[int, Strip] = {}
         """Row -> its strip; the lines of the head are numbered from -1 downwards."""
@@ -141,6 +143,12 @@ class RowList(ScrollView, can_focus=True):
         """Draw everything again."""
         self._strips.clear()
         self.refresh()
+
+    def mark_gutter(self, mark: str) -> None:
+        """Put a mark of one cell into the gutter of every row; only the gutter is redrawn."""
+        if mark != self.gutter_mark:
+            self.gutter_mark = mark
+            self.refresh(Region(0, self.head_height, GUTTER, self._visible_rows))
 
     def put_cursor(self, row: int) -> None:
         """Move the cursor to a row, scrolling without animation if necessary."""
@@ -201,8 +209,11 @@ class RowList(ScrollView, can_focus=True):
         strip = self._strip(key)
         if key < 0:
             return strip
-        marker = " " if key != self.cursor or key >= self.count else ">" if self._ascii else "▌"
-        return Strip([Segment(marker, self._colours().cursor), *strip], self.size.width)
+        if key == self.cursor and key < self.count:
+            gutter = Segment(">" if self._ascii else "▌", self._colours().cursor)
+        else:
+            gutter = Segment(self.gutter_mark if key < self.count else " ", self._colours().faint)
+        return Strip([gutter, *strip], self.size.width)
 
     def _settle(self) -> None:
         self._reveal(self.cursor, jump=False)

@@ -11,17 +11,19 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.counterfactuals.grammar import label
-from engine.records import Run
+from engine.records import ModelCard, Run
 from tui.actions.keymap import Hint, Keymap
+from tui.state.changed_since import is_same_model, is_same_name
 from tui.state.run_view import Phase, RunView
-from tui.state.view_state import ModelPhase, ViewState
+from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.text.numbers import number, total_seconds
 from tui.text.show import display_text, plain_line
 from tui.widgets.remedies import with_keys
 
 _PROGRESS = 24
 _CANCELS = "   ^c cancels"
+_REVISION = 12
+"""Characters of a commit that tell it from others."""
 _KEPT_HINTS = 2
 """Number of hints at the end of the key bar (help and quit) that are shown at any width."""
 
@@ -143,35 +145,30 @@ def answer_text(run: RunView | None, *, ascii_only: bool) -> Content:
     )
 
 
-def run_title(run: RunView | None, state: ViewState) -> str:
-    """Return the caption of the table."""
-    if run is None:
-        return "layers"
-    parts = ["layers"]
-    if len(state.runs) > 1:
-        parts.append(f"run {state.runs.index(run) + 1}/{len(state.runs)}")
-    if not run.run.question.norm:
-        parts.append("norm off, except for the model's own row")
-    if not run.run.question.chat:
-        parts.append("raw")
-    if run.phase is Phase.CANCELLED:
-        parts.append(f"cancelled after {len(run.rows)} of {run.run.layers + 1} rows")
-    if run.phase is Phase.FAILED:
-        parts.append("refused" if run.refused else "failed")
-    if run.run.question.counterfactual is not None:
-        name = label(run.run.question.counterfactual)
-        parts.append(display_text(name, spaces=False, ascii_only=True))
-    return ", ".join(parts)
-
-
 def _model_name(state: ViewState) -> Content:
-    run = state.current
-    if state.model.name:
-        return Content.styled(_short_name(state.model.name), "$foreground")
-    if run is not None and run.run.question.model is not None:
-        name = _short_name(run.run.question.model.name)
+    """Return the model of the shown run, and which other one would answer now."""
+    run, model = state.current, state.model
+    card = run.run.question.model if run is not None else None
+    if card is None:
+        if model.name:
+            return Content.styled(_short_name(model.name), "$foreground")
+        return Content.styled("no model", "$faint")
+    name = _short_name(card.name)
+    if model.phase is ModelPhase.NONE:
         return Content.styled(f"{name} (reopened)", "$foreground")
-    return Content.styled("no model", "$faint")
+    if is_same_model(card, model):
+        return Content.styled(name, "$foreground")
+    return Content.assemble((name, "$foreground"), (f" ({_other_model(card, model)})", "$warning"))
+
+
+def _other_model(card: ModelCard, model: ModelView) -> str:
+    """Return what would answer instead of a run's model: its name, or what else is different."""
+    ready = model.ready.model if model.ready is not None else None
+    name = _short_name(model.name).rsplit("/", 1)[-1]
+    if ready is not None and is_same_name(card, model):
+        name = ready.dtype if ready.dtype != card.dtype else (ready.revision or name)[:_REVISION]
+    did = {ModelPhase.LOADING: "is loading", ModelPhase.FAILED: "did not load"}
+    return f"{plain_line(name)} {did.get(model.phase, 'is loaded')}"
 
 
 def _short_name(model: str) -> str:

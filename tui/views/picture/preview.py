@@ -7,17 +7,19 @@ and produces strips, so that a repaint costs nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.message import Message
 from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import LenscopeError
+from engine.errors import BadInput, LenscopeError
 from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
@@ -44,6 +46,8 @@ class Preview(Widget):
 
         asked: int
         picture: Picture
+        of_run: bool = False
+        """Whether it is the picture of the shown run."""
 
     @dataclass
     class Refused(Message):
@@ -51,6 +55,8 @@ class Preview(Widget):
 
         asked: int
         error: str
+        missing: Picture | None = None
+        """The picture of the shown run, where it is this one that cannot be opened."""
 
     @dataclass
     class Thumb(Message):
@@ -81,6 +87,7 @@ class Preview(Widget):
         self._tokens = 0
         self._strips: list[Strip] = []
         self._reason = ""
+        self._remark = ""
         self._drawn_for: tuple[int, int] = (0, 0)
         self._drawing = False
         self._settling: Timer | None = None
@@ -96,10 +103,12 @@ class Preview(Widget):
         """Whether a picture is visible or being opened."""
         return self._picture is not None
 
-    def open(self, picture: Picture) -> None:
+    def open(self, picture: Picture, *, of_run: bool = False) -> None:
         """Open and show a picture: from its preview if it has one, else from its file.
 
-        The previous picture stays until then, and stays if the new one cannot be opened.
+        The previous picture stays until then, and stays if the new one cannot be opened. With
+        `of_run` it is the picture of the shown run, beside which no other may stay: if it cannot be
+        opened, or its file has another content now, the reason is shown in its place.
         """
         self._asked += 1
         asked = self._asked
@@ -110,12 +119,12 @@ class Preview(Widget):
 
         def work() -> None:
             try:
-                image, record = _open(picture)
+                image, record = open_thumb(picture, of_run=of_run)
             except LenscopeError as error:
-                self._post(self.Refused(asked, str(error)))
+                self._post(self.Refused(asked, str(error), picture if of_run else None))
                 return
             self._post(self.Thumb(asked, image, seen=False))
-            self._post(self.Opened(asked, record))
+            self._post(self.Opened(asked, record, of_run))
 
         _in_background(work)
 
@@ -144,6 +153,11 @@ class Preview(Widget):
             self._caption()
             self._draw()
 
+    def remark(self, words: str) -> None:
+        """Show a remark on the picture beside its name; an empty one removes it."""
+        self._remark = words
+        self._caption()
+
     def tell(self, processed: Processed | None, image_tokens: int) -> None:
         """Show the size that the processor gave the picture, and how many tokens it became."""
         self._processed, self._tokens = processed, image_tokens
@@ -152,8 +166,12 @@ class Preview(Widget):
     def clear(self, reason: str = "") -> None:
         """Show no picture, and the reason if given."""
         self._asked += 1
+        self._picture = self._processed = None
+        self._empty(reason)
+
+    def _empty(self, reason: str) -> None:
         self._drawing = False
-        self._image = self._seen = self._picture = self._processed = None
+        self._image = self._seen = None
         self._tokens = 0
         self._wants_seen = self._shows_seen = False
         self._cache.clear()
@@ -178,9 +196,13 @@ class Preview(Widget):
             self._caption()
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
-        """Ignore the failure of a picture that is no longer wanted."""
+        """Ignore the failure of a picture that is no longer wanted; show in its place why that of
+        the shown run is missing."""
         if message.asked != self._asked:
             message.stop()
+        elif message.missing is not None:
+            self._picture = message.missing
+            self._empty(message.error.removeprefix(f"{message.missing.path}: "))
         self._drawing = False
 
     def on_preview_drawn(self, message: Preview.Drawn) -> None:
@@ -227,11 +249,11 @@ class Preview(Widget):
     def _caption(self) -> None:
         """Set the title and subtitle, each only if it has changed, since that repaints the pane."""
         picture = self._picture
-        title = "no picture"
+        title = _name(picture)
         if self._shows_seen:
             title = "what the model sees"
-        elif picture is not None:
-            title = plain_line(picture.path.rsplit("/", 1)[-1])
+        elif self._remark:
+            title += f", {self._remark}"
         put_title(self, title)
         facts = picture_facts(picture, self._processed, self._tokens, self.size.width - 4)
         put_subtitle(self, facts)
@@ -258,11 +280,36 @@ class Preview(Widget):
 
         _in_background(work)
 
+    @contextmanager
+    def showing(
+        self, picture: Picture | None, image: Image | None, processed: Processed | None, tokens: int
+    ) -> Iterator[None]:
+        """Show another picture meanwhile, or none, with its name and its figures; what is shown or
+        being opened stays as it is."""
+        kept = (self._strips, self._drawn_for, self._reason)
+        self._strips, self._drawn_for, self._reason = [], self._room, ""
+        if image is not None and min(self._room) > 1:
+            with suppress(ImportError):
+                self._strips = picture_strips(image, *self._room, colours=self._colours)
+        put_title(self, _name(picture))
+        put_subtitle(self, picture_facts(picture, processed, tokens, self.size.width - 4))
+        self.refresh()
+        try:
+            yield
+        finally:
+            self._strips, self._drawn_for, self._reason = kept
+            self._caption()
+            self.refresh()
+
     def _post(self, message: Message) -> None:
         try:
             self.post_message(message)
         except RuntimeError:  # the app has exited meanwhile
             return
+
+
+def _name(picture: Picture | None) -> str:
+    return "no picture" if picture is None else plain_line(picture.path.rsplit("/", 1)[-1])
 
 
 def picture_facts(
@@ -284,15 +331,25 @@ def picture_facts(
     return ""
 
 
-def _open(picture: Picture) -> tuple[Image, Picture]:
+def open_thumb(picture: Picture, *, of_run: bool) -> tuple[Image, Picture]:
+    """Open a small version of a picture, from its preview if it has one; return it with its record.
+
+    Raises BadInput if it cannot be opened, or, with `of_run`, if the file has another content than
+    the picture that was asked about.
+    """
+    from engine.pictures.addresses import local_path
     from engine.pictures.opening import open_picture, open_preview
 
     if picture.preview:
         return open_preview(picture.preview), picture
-    opened = open_picture(picture.path)
+    path = str(local_path(picture.path))
+    opened = open_picture(path)
+    if of_run and picture.sha256 not in ("", opened.record.sha256):
+        raise BadInput(f"{picture.path}: the file has changed since this run was asked")
     image = opened.image
     image.thumbnail((_THUMB, _THUMB))
-    return image, opened.record
+    # The record's own path has lost the bytes of a name that are not UTF-8.
+    return image, replace(opened.record, path=path)
 
 
 def _in_background(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The menu of prompts: the presets by set, and prompts asked before."""
+"""The menu of prompts: those typed and not asked, the presets by set, and those asked before."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ class PromptMenu(Chooser):
     """Returns the chosen prompt, or None."""
 
     def __init__(
-        self, presets: Sequence[Preset], asked: Sequence[str], *, ascii_only: bool
+        self,
+        presets: Sequence[Preset],
+        asked: Sequence[str],
+        typed: Sequence[str] = (),
+        *,
+        ascii_only: bool,
     ) -> None:
         known = {preset.prompt for preset in presets}
         choices = [
+            Choice(prompt, prompt, section="typed, not asked")
+            for prompt in typed
+            if prompt not in known and prompt not in asked
+        ]
+        choices += [
             Choice(preset.prompt, preset.prompt, preset.place, preset.title) for preset in presets
         ]
         choices += [

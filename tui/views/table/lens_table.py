@@ -24,9 +24,13 @@ from tui.views.table.table_rows import (
     plan_columns,
     row_segments,
 )
-from tui.widgets.captions import put_subtitle
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.notes_line import notes_line
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
+
+CHANGED = "?"
+"""The mark in the gutter of a table whose question has been changed since."""
 
 _EMPTY = (
     "",
@@ -57,6 +61,7 @@ class LensTable(RowList, inherit_bindings=False):
         self.touched = False
         """Whether the user has moved the cursor; until then the app may move it."""
         self._only_edge = False
+        self._notes: tuple[str, ...] = ()
         self._chosen = TableLook()
         self._first_column = 0
         self._followed: Followed | None = None
@@ -89,6 +94,20 @@ class LensTable(RowList, inherit_bindings=False):
         self._facts = _facts_of(run, look, self._followed) if run else []
         self.refresh_rows()
         self.place_changed()
+
+    def put_caption(self, title: str, *, changed: bool) -> None:
+        """Set the title, and mark the gutter if the question beside the table has been changed
+        since its run; of the table, only these cells are redrawn."""
+        before, self._only_edge = self._only_edge, True
+        put_title(self, title)
+        self._only_edge = before
+        self.mark_gutter(CHANGED if changed else " ")
+
+    def put_notes(self, notes: tuple[str, ...]) -> None:
+        """Show notes on the model in the lower border."""
+        if notes != self._notes:
+            self._notes = notes
+            self.place_changed()
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the column names."""
@@ -123,10 +142,12 @@ class LensTable(RowList, inherit_bindings=False):
         self.touched = True
 
     def place_changed(self) -> None:
-        """Show which rows are visible; a scrollbar would cost a column and a second layout."""
+        """Show the notes on the model, and which rows are visible; a scrollbar would cost a column
+        and a second layout."""
         top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
         place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
-        put_subtitle(self, place)
+        room = self.size.width - 4
+        put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 
     def action_columns(self, step: int) -> None:
         """Scroll to later or earlier token columns where not all fit."""
