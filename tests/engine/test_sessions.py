@@ -209,7 +209,9 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "top_k",
         "norm",
     }
-    assert set(question["model"]) == {"name", "revision", "class", "dtype", "device"}
+    assert set(question["model"]) == {
+        *("name", "revision", "class", "dtype", "device", "notes", "adapter"),
+    }
     assert set(question["picture"]) == {
         *("path", "sha256", "width", "height", "preview", "note"),
     }
