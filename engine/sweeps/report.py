@@ -21,7 +21,7 @@ from engine.sweeps.findings import (
     Measure,
 )
 from engine.sweeps.statistics import Curve, Interval
-from engine.sweeps.words import counted
+from engine.sweeps.words import counted, shortened
 from engine.tables import Table, figures_table
 
 MOST_ROWS = 11
@@ -235,7 +235,7 @@ def _last_step(findings: Findings) -> Section:
         for each in findings.drops
     )
     heads = ("group", "probability of", "with norm", "without", "due to the missing norm", "n")
-    reason = str(findings.results.sweep.notes.get("norm", "no rows without the norm"))
+    reason = shortened(str(findings.results.sweep.notes.get("norm", "no rows without the norm")))
     return Section(
         "From the second-to-last row to the last",
         "How far a probability falls in the last step (negative: it rises), and which share of the "

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInput
+from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
 from engine.sweeps.store import read_items, read_sweep
-from engine.system.files import user_path
+from engine.sweeps.words import shortened
+from engine.system.files import storable, user_path
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -163,14 +165,18 @@ def read_results(folder: str | Path) -> Results:
     """All items in a sweep's folder. Raises BadInput where there are none, or one is damaged."""
     path = user_path(folder)
     sweep = read_sweep(path)
-    return as_results(sweep, read_items(path), str(folder))
+    return as_results(sweep, read_items(path), storable(folder))
 
 
 def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
     """Items of one sweep as arrays. Raises BadInput, naming `name`, for none or damaged ones."""
     columns = _Columns(sweep.layers)
     for item in items:
-        columns.add(item, name)
+        try:
+            check_item(sweep, item)
+        except Damaged as error:
+            raise BadInput(f"{name}: {error}") from None
+        columns.add(item)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
     # Sorted, so that intervals do not depend on which shard wrote first.
@@ -216,22 +222,16 @@ class _Columns:
         self.answers: dict[str, dict[str, set[int]]] = {}
         self.several: dict[str, set[str]] = {}
 
-    def add(self, item: SweepItem, name: str) -> None:
-        layers = [row.layer for row in item.rows]
+    def add(self, item: SweepItem) -> None:
         bare = item.rows_unnormed
-        if layers != list(range(self._count)) or (
-            bare is not None and [row.layer for row in bare] != layers[:-1]
-        ):
-            raise BadInput(
-                f"{name}: item {item.item} does not have the rows 0 to {self._count - 1}"
-            )
+        group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""
         self.items.append(item.item)
-        self.pictures.append(item.picture.path if item.picture is not None else "")
+        self.pictures.append(shortened(item.picture.path) if item.picture is not None else "")
         self.digests.append(digest)
-        self.prompts.append(item.prompt)
-        self.groups.append(item.group)
-        self.truths.append(item.truth)
+        self.prompts.append(shortened(item.prompt))
+        self.groups.append(group)
+        self.truths.append(truth)
         self.rows.append(_numbers(item.rows))
         self.has_unnormed |= bare is not None
         # Every published lens keeps the norm in the last row.
@@ -241,12 +241,12 @@ class _Columns:
         self.rms.append([_float(row.rms) for row in item.rows])
         for row in (*item.rows, *(bare or ())):
             if row.top:
-                self.texts.setdefault(row.top[0].id, row.top[0].text)
-        if item.truth is not None:
-            known = self.answers.setdefault(item.group, {}).setdefault(item.truth, set())
+                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
+        if truth is not None:
+            known = self.answers.setdefault(group, {}).setdefault(truth, set())
             known.update(item.spellings)
             if item.several_tokens:
-                self.several.setdefault(item.group, set()).add(item.truth)
+                self.several.setdefault(group, set()).add(truth)
 
 
 def _numbers(rows: tuple[SweepRow, ...]) -> Floats:

@@ -48,6 +48,8 @@ class ReportOrder:
     """Whether to write the report as well as show it; `out` says where."""
     figures: str | None = "svg"
     export: str | None = None
+    raw_cells: bool = False
+    """Whether CSV holds texts exactly, also those that a spreadsheet takes for formulas."""
     top_k: int = 3
     samples: int = 1000
     seed: int = 0
@@ -119,9 +121,10 @@ def _write(
         )
         text = report_markdown(title, _report(findings, comparison, MOST_ROWS), figures)
         write_file(folder / "report.md", text.encode())
-        write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}")
+        raw = order.raw_cells
+        write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}", raw)
         if order.export is not None:
-            write_lines(item_rows(read_items(source)), ITEMS, folder / f"items.{kind}")
+            write_lines(item_rows(read_items(source)), ITEMS, folder / f"items.{kind}", raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT
