@@ -117,8 +117,13 @@ def _subject(findings: Findings) -> Section:
         f"{counted(len(results.digests), 'picture')}. "
         "Intervals are 95 %: pictures are resampled, with all questions about each."
     )
-    rule = (sweep.data.rule,) if sweep.data.rule else ()
-    return Section("What was asked", words, notes=rule)
+    notes = [sweep.data.rule] if sweep.data.rule else []
+    if results.groups_left_out:
+        notes.append(
+            f"The {len(results.groups):,} largest groups have lines of their own; "
+            f"{results.groups_left_out:,} more are among {ALL}, and in the exported items."
+        )
+    return Section("What was asked", words, notes=tuple(notes))
 
 
 def _accuracy(findings: Findings, shown: list[int]) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,6 +18,9 @@ from engine.sweeps.records import Sweep, SweepItem, SweepRow
 from engine.sweeps.store import read_items, read_sweep
 from engine.sweeps.words import shortened
 from engine.system.files import storable, user_path
+
+MOST_GROUPS = 200
+"""Groups with lines of their own in every table."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -97,10 +101,23 @@ class Results:
         """The number of layers, L; there are L + 1 rows."""
         return self.sweep.layers
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
-        """All groups, in the order of their first items."""
-        return tuple(dict.fromkeys(self.group))
+        """The groups, in the order of their first items; of very many, the largest."""
+        counts = Counter(self.group)
+        shown = {group for group, _ in counts.most_common(MOST_GROUPS)}
+        return tuple(group for group in counts if group in shown)
+
+    @property
+    def shown_answers(self) -> dict[str, Answers]:
+        """The answers of these groups."""
+        shown = {*self.groups}
+        return {group: answers for group, answers in self.answers.items() if group in shown}
+
+    @property
+    def groups_left_out(self) -> int:
+        """How many groups are only among all groups together."""
+        return len(set(self.group)) - len(self.groups)
 
     @cached_property
     def _groups(self) -> NDArray[np.object_]:
@@ -129,9 +146,10 @@ class Results:
         """[n, rows]: 1 where a row's top-1 token begins more than one answer of the group, else 0;
         NaN where the row's logits are not numbers."""
         found = np.full(rows.top_id.shape, np.nan)
-        for group, answers in self.answers.items():
-            chosen = self.in_group(group)
-            found[chosen] = np.isin(rows.top_id[chosen], list(answers.shared))
+        shared = {group: list(answers.shared) for group, answers in self.answers.items()}
+        for index, group in enumerate(self.group):
+            if group in shared:
+                found[index] = np.isin(rows.top_id[index], shared[group])
         found[rows.top_id < 0] = np.nan
         return found
 

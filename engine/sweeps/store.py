@@ -210,6 +210,15 @@ def _failures(folder: Path) -> Iterator[Failure]:
         yield from decoded_lines(file, _FAILURES, "a failure")
 
 
+def remove_stale(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote a whole file has left in a folder to
+    which nobody else is writing. Raises OSError where the folder cannot be listed."""
+    for file in folder.iterdir():
+        if _TEMPORARY.fullmatch(file.name):
+            with suppress(OSError):
+                file.unlink()
+
+
 class Store:
     """The results of one shard, open and locked for writing. Close it."""
 
@@ -261,10 +270,7 @@ class Store:
     def _remove_stale(self) -> None:
         """Remove what a sweep that was killed while it wrote `sweep.json` has left."""
         with self._alone(SWEEP):  # nobody else is writing it
-            for file in self.folder.iterdir():
-                if _TEMPORARY.fullmatch(file.name):
-                    with suppress(OSError):
-                        file.unlink()
+            remove_stale(self.folder)
 
     def belongs_to(self, sweep: Sweep) -> Sweep:
         """Begin the folder for this sweep, or resume it; returns the sweep that is recorded.

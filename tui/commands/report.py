@@ -24,7 +24,7 @@ from engine.sweeps.report import (
     sections,
 )
 from engine.sweeps.results import read_results
-from engine.sweeps.store import FAILURES, count_failures, read_items
+from engine.sweeps.store import FAILURES, count_failures, read_items, remove_stale
 from engine.system.files import reason_of, user_path, write_file
 from tui.commands.exits import Exit
 from tui.commands.talk import say
@@ -110,6 +110,8 @@ def _write(
     kind = order.export or "csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder == source / REPORT:  # ours alone
+            remove_stale(folder)
         figures: dict[str, Path] = {}
         if order.figures is not None:
             try:
