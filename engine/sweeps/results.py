@@ -120,12 +120,17 @@ class Results:
         return len(set(self.group)) - len(self.groups)
 
     @cached_property
-    def _groups(self) -> NDArray[np.object_]:
-        return np.array(self.group, dtype=object)
+    def _numbers(self) -> dict[str, int]:
+        """A number for each group: NumPy takes "a" and "a" followed by NUL for the same text."""
+        return {group: number for number, group in enumerate(dict.fromkeys(self.group))}
+
+    @cached_property
+    def _number(self) -> Ints:
+        return np.array([self._numbers[group] for group in self.group], dtype=np.int64)
 
     def in_group(self, group: str) -> Bools:
         """[n]: whether each item is in the group."""
-        return np.asarray(self._groups == group, dtype=np.bool_)
+        return np.asarray(self._number == self._numbers.get(group, -1), dtype=np.bool_)
 
     def right(self, rows: Rows) -> Floats:
         """[n, rows]: 1 where a row's top-1 token begins the truth and no other answer of the group,
