@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -57,7 +58,7 @@ class Remaining:
             name = exact_name(picture)
             tasks = tuple(task for task in picture.tasks if task_key(name, task) not in self._done)
             if tasks:
-                yield PictureTasks(name, picture.file, tasks, picture.read)
+                yield dataclasses.replace(picture, path=name, tasks=tasks)
 
     def _refuse_changed_pictures(self) -> None:
         known = dict(islice(self._store.pictures.items(), CHECKED))

@@ -209,7 +209,7 @@ def check(seed: int) -> None:
 calm = settings(deadline=None, suppress_health_check=[*HealthCheck])
 
 
-@settings(calm, max_examples=30)
+@settings(calm, max_examples=20)
 @given(st.integers(0, 2**64))
 def test_a_changed_folder(seed: int) -> None:
     check(seed)
