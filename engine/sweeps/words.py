@@ -18,4 +18,4 @@ def shortened(text: str) -> str:
     if len(text) <= LONGEST_SHOWN:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{text[: LONGEST_SHOWN - 20]}... ({len(text):,}, {digest})"
+    return f"{text[: LONGEST_SHOWN - 30]}... ({len(text):,}, {digest})"
