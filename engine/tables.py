@@ -24,6 +24,16 @@ Kind = Literal["text", "figure", "token", "count", "number", "share", "candidate
 """
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a text begins with that a spreadsheet takes for a formula: OWASP's list of signs, the last
+four in full width."""
+
+
+def harmless(text: str) -> str:
+    """A text for a spreadsheet: with an apostrophe in front where it would run as a formula."""
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+
+
 class Candidate(NamedTuple):
     """A token and its probability."""
 

@@ -41,6 +41,8 @@ class Startup:
     """None means the columns that were chosen last; the same holds for the next two fields."""
     plot: str | None = None
     copy_format: str | None = None
+    raw_cells: bool = False
+    """Whether CSV and TSV hold texts exactly, also those that a spreadsheet takes for formulas."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """The user's own keymap: an action's id -> its keys."""
     presets_file: Path | None = None

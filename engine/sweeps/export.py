@@ -15,6 +15,7 @@ from engine.sweeps.findings import Findings
 from engine.sweeps.records import SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
 from engine.system.files import replacing
+from engine.tables import harmless
 
 Line = dict[str, Any]
 
@@ -90,8 +91,13 @@ def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
                 yield _item_line(item, row, normed)
 
 
-def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:
+def write_lines(
+    lines: Iterable[Line], columns: tuple[str, ...], file: Path, raw: bool = False
+) -> None:
     """Write a table in the format of the file's suffix, a few lines at a time.
+
+    In CSV, a text that a spreadsheet would take for a formula has an apostrophe in front, unless
+    `raw`; numbers are left as they are.
 
     Raises BadInput for Parquet without pyarrow, OSError where the file cannot be written.
     """
@@ -102,8 +108,14 @@ def write_lines(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> 
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows(lines if raw else map(_harmless, lines))
         text.detach()  # otherwise it would close the stream
+
+
+def _harmless(line: Line) -> Line:
+    return {
+        name: harmless(value) if isinstance(value, str) else value for name, value in line.items()
+    }
 
 
 def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) -> None:

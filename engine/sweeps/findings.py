@@ -193,7 +193,7 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         orders=_orders(results, bootstrap, formed, seed),
         peaks=_peaks(results, groups, bootstrap),
         drops=_drops(results, groups, bootstrap),
-        confusions=tuple(_confusion(results, group) for group in results.answers),
+        confusions=tuple(_confusion(results, group) for group in results.shown_answers),
         lost=_lost(results, groups, bootstrap),
         ambiguities=_ambiguities(results, bootstrap),
         scripts=_scripts(results, bootstrap),
@@ -421,7 +421,7 @@ def _ambiguities(results: Results, bootstrap: Bootstrap) -> tuple[Ambiguity, ...
             },
             answers.several_tokens,
         )
-        for group, answers in results.answers.items()
+        for group, answers in results.shown_answers.items()
     )
 
 

@@ -7,12 +7,17 @@ from engine.lens.lens import describe_failure
 from engine.prompts.token_texts import TextOf
 from engine.records import Token, finite
 from engine.sweeps.items import Item
+from engine.sweeps.names import quoted
 from engine.sweeps.preparing import PreparedPicture
 from engine.sweeps.progress import Progress
 from engine.sweeps.records import Failure, ItemPicture, Standing, Sweep, SweepItem, SweepRow
 from engine.sweeps.sources.tasks import Task
 from engine.sweeps.store import SAME_AS, Store, item_id
 from engine.sweeps.truths import TruthSpellings
+from engine.system.files import storable
+
+LONGEST_REASON = 2000
+"""Characters of a reason why a question could not be asked."""
 
 
 class Lines:
@@ -56,7 +61,12 @@ class Lines:
         knows_truth, unnormed = bool(spelling.ids), numbers.unnormed
         return SweepItem(
             item=item_id(self._sweep, item.picture.sha256, task),
-            picture=ItemPicture(item.picture.path, item.picture.sha256, item.picture.note),
+            picture=ItemPicture(
+                path=storable(item.picture.path),
+                sha256=item.picture.sha256,
+                note=item.picture.note,
+                quoted=quoted(item.picture.path),
+            ),
             prompt=task.prompt,
             group=task.group,
             truth=task.truth,
@@ -105,11 +115,12 @@ class Lines:
     def _failure(self, picture: PreparedPicture, task: Task, error: str) -> Failure:
         return Failure(
             item=item_id(self._sweep, picture.sha256, task) if picture.sha256 else "",
-            picture=picture.path,
+            picture=storable(picture.path),
             prompt=task.prompt,
-            error=error,
+            error=storable(error)[:LONGEST_REASON],
             group=task.group,
             truth=task.truth,
+            quoted=quoted(picture.path),
         )
 
 

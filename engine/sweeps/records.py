@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from engine.records import Digest, Layer, ModelCard, NonNegative, Positive, Proof, Share, Token
+from engine.records import Digest, ModelCard, NonNegative, Positive, Proof, Share, Token
 
 ItemId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
@@ -18,6 +18,22 @@ VERSION = 1
 """Version of the files' format."""
 STORED_TOP = 5
 """How many top tokens a row of an item holds."""
+
+MOST_LAYERS = 1024
+"""Of a model; each becomes a row of every table. Limits of what is read hold for what is written,
+too."""
+MOST_TEXT = 2**20
+"""Characters of a prompt, a truth, a group or a message."""
+MOST_NAME = 2**12
+"""Characters of a name, a path or a digest."""
+
+Layers = Annotated[int, Meta(ge=0, le=MOST_LAYERS)]
+Text = Annotated[str, Meta(max_length=MOST_TEXT)]
+Name = Annotated[str, Meta(max_length=MOST_NAME)]
+FileName = Annotated[str, Meta(max_length=MOST_TEXT)]
+"""A picture's name as the data has it; a table may hold anything in its place."""
+Quoted = Annotated[str, Meta(pattern="^([^%]|%[0-9A-F]{2})*$", max_length=3 * MOST_NAME)]
+"""The bytes of a name, percent-encoded."""
 
 
 class Standing(Struct, frozen=True):
@@ -32,8 +48,8 @@ class Standing(Struct, frozen=True):
 class SweepRow(Struct, frozen=True, omit_defaults=True):
     """One row of one item."""
 
-    layer: Layer
-    top: tuple[Token, ...]
+    layer: Layers
+    top: Annotated[tuple[Token, ...], Meta(max_length=1000)]
     entropy: float | None
     rms: float | None
     kl_to_last: float | None
@@ -48,10 +64,12 @@ class SweepRow(Struct, frozen=True, omit_defaults=True):
 class ItemPicture(Struct, frozen=True, omit_defaults=True):
     """The picture that was asked about."""
 
-    path: str
+    path: FileName
     sha256: Digest
-    note: str | None = None
+    note: Text | None = None
     """What had to be chosen to show it, as in `engine.records.Picture`."""
+    quoted: Quoted | UnsetType = UNSET
+    """The name in full where its bytes are not UTF-8, so that `path` only resembles it."""
 
 
 class SweepItem(Struct, frozen=True):
@@ -59,16 +77,16 @@ class SweepItem(Struct, frozen=True):
 
     item: ItemId
     picture: ItemPicture | None
-    prompt: str
-    group: str
-    truth: str | None
-    spellings: tuple[NonNegative, ...]
+    prompt: Text
+    group: Text
+    truth: Text | None
+    spellings: Annotated[tuple[NonNegative, ...], Meta(max_length=10_000)]
     """The first token of each spelling of the truth."""
-    rows: tuple[SweepRow, ...]
-    rows_unnormed: tuple[SweepRow, ...] | None
+    rows: Annotated[tuple[SweepRow, ...], Meta(max_length=MOST_LAYERS + 1)]
+    rows_unnormed: Annotated[tuple[SweepRow, ...], Meta(max_length=MOST_LAYERS)] | None
     """All rows but the last, without the final norm; None where it cannot be left out."""
     proof: Proof
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Annotated[dict[Name, float], Meta(max_length=100)] = field(default_factory=dict)
     several_tokens: bool = False
     """Whether no spelling of the truth is one token, so that only first tokens are compared."""
 
@@ -76,50 +94,57 @@ class SweepItem(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """One question that could not be asked."""
 
-    item: str
+    item: Name
     """Its id; empty where the picture could not be read."""
-    picture: str
-    prompt: str
-    error: str
-    group: str = ""
-    truth: str | None = None
+    picture: FileName
+    prompt: Text
+    error: Text
+    group: Text = ""
+    truth: Text | None = None
+    quoted: Quoted | UnsetType = UNSET
+    """As that of an item's picture."""
 
 
 class SweepQuestion(Struct, frozen=True):
     """What all questions of a sweep have in common."""
 
     chat: bool
-    system: str | None
-    prefix: str
+    system: Text | None
+    prefix: Text
 
 
 class SweepData(Struct, frozen=True):
     """Where the questions come from."""
 
-    kind: str
-    path: str
-    digest: str
+    kind: Name
+    path: Name
+    digest: Name
     """A digest of what the source lists: names of pictures, questions and truths."""
     pictures: NonNegative
     items: NonNegative
-    rule: str = ""
+    rule: Text = ""
     """How truths are derived, in words."""
+    folder: Name = ""
+    """Where pictures are looked for by their names; empty in sweeps of older versions."""
 
 
 class Sweep(Struct, frozen=True):
     """What a folder of results belongs to; the same for all its shards."""
 
-    created: str
+    created: Name
     model: ModelCard
-    layers: Layer
+    layers: Layers
     question: SweepQuestion
     data: SweepData
-    prompts: tuple[str, ...]
-    weights: str = ""
+    prompts: tuple[Text, ...]
+    weights: Name = ""
     """A digest of some of the weights as they were run, quantised or not."""
+    offloaded: Name = ""
+    """A digest of the checkpoint's files, if some of its weights were not in memory: `weights` does
+    not tell these from others."""
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""
     format: Literal["lenscope-sweep"] = "lenscope-sweep"
-    version: Annotated[int, Meta(ge=1)] = VERSION
+    version: Annotated[int, Meta(ge=1, le=2**53)] = VERSION

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from engine.errors import BadInput, Remedy
+from engine.sweeps.names import exact_name
 from engine.sweeps.preparing import decoded
 from engine.sweeps.sources.tasks import PictureTasks, Source, shard_of
 from engine.sweeps.store import Store, task_key
+from engine.system.files import storable
 
 CHECKED = 4
 """Pictures that are read again when a sweep resumes, to see that they are the same."""
@@ -29,7 +31,7 @@ class Remaining:
         if retry:
             store.forget_failures(
                 {
-                    task_key(picture.path, task)
+                    task_key(exact_name(picture), task)
                     for picture in self._of_this_shard(source.listing)
                     for task in picture.tasks
                 }
@@ -42,7 +44,8 @@ class Remaining:
         return sum(len(picture.tasks) for picture in self._unasked(self._source.listing))
 
     def pictures(self) -> Iterator[PictureTasks]:
-        """The pictures that have such questions, each with these questions alone."""
+        """The pictures that have such questions, each with these questions alone and under its
+        exact name."""
         return self._unasked(self._source.pictures)
 
     def _of_this_shard(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
@@ -52,26 +55,26 @@ class Remaining:
 
     def _unasked(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
         for picture in self._of_this_shard(pictures):
-            tasks = tuple(
-                task for task in picture.tasks if task_key(picture.path, task) not in self._done
-            )
+            name = exact_name(picture)
+            tasks = tuple(task for task in picture.tasks if task_key(name, task) not in self._done)
             if tasks:
-                yield dataclasses.replace(picture, tasks=tasks)
+                yield dataclasses.replace(picture, path=name, tasks=tasks)
 
     def _refuse_changed_pictures(self) -> None:
         known = dict(islice(self._store.pictures.items(), CHECKED))
         if not known:
             return
         for picture in self._source.pictures:
-            if picture.path not in known:
+            name = exact_name(picture)
+            if name not in known:
                 continue
             try:
                 digest = decoded(picture).sha256
             except BadInput:
                 digest = "none"
-            if digest != known.pop(picture.path):
+            if digest != known.pop(name):
                 raise BadInput(
-                    f"{self._store.folder} holds results of another picture "
+                    f"{storable(self._store.folder)} holds results of another picture "
                     f"{picture.path}: choose another folder",
                     Remedy.OTHER_FOLDER,
                 )

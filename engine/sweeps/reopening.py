@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.pictures.opening import picture_from
+from engine.pictures.opening import MAX_BYTES, picture_from
 from engine.records import (
     AnswerReading,
     LayerReading,
@@ -20,10 +21,12 @@ from engine.records import (
     Token,
     Tracked,
 )
-from engine.sweeps.records import Sweep, SweepItem, SweepRow
-from engine.sweeps.sources.embedded import KINDS, embedded_picture
+from engine.sweeps.checking import Damaged, check_item
+from engine.sweeps.names import unquoted
+from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepRow
+from engine.sweeps.sources.embedded import embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
-from engine.system.files import user_path
+from engine.system.files import read_file, storable, user_path
 
 _ITEM = msgspec.json.Decoder(SweepItem)
 
@@ -43,30 +46,46 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
 def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
     """An item as a run, with a preview of its picture where the data embeds it.
 
-    Raises BadInput where there is no such item, or no rows without the norm.
+    Raises BadInput where there is no such item, no rows without the norm, or none that this sweep
+    can have written.
     """
     sweep, found = read_sweep(user_path(folder)), find_item(folder, item)
+    try:
+        check_item(sweep, found)
+    except Damaged as error:
+        raise BadInput(f"{storable(folder)}: {error}") from None
     run = as_run(sweep, found, norm)
-    picture = _embedded(sweep, found)
+    picture = _with_preview(sweep, found)
     if picture is None:
         return run
     return structs.replace(run, question=structs.replace(run.question, picture=picture))
 
 
-def _embedded(sweep: Sweep, item: SweepItem) -> Picture | None:
-    """The record, with a preview, of a picture that is embedded in the data. None where it is gone
-    or has changed."""
-    file = Path(sweep.data.path)
-    if item.picture is None or sweep.data.kind not in KINDS:
-        return None
+def _with_preview(sweep: Sweep, item: SweepItem) -> Picture | None:
+    """The record, with a preview, of a picture that cannot be opened by the name in a session: one
+    that the data embeds, or whose name is not UTF-8. None for others, and where it is gone or has
+    changed."""
     try:
-        data = embedded_picture(file, item.picture.path)
+        data = _content(sweep, item)
         if data is None:
             return None
         record = picture_from(data, _picture_path(sweep, item)).record
     except (BadInput, ImportError):
         return None
-    return record if record.sha256 == item.picture.sha256 else None
+    return record if item.picture is not None and record.sha256 == item.picture.sha256 else None
+
+
+def _content(sweep: Sweep, item: SweepItem) -> bytes | None:
+    if item.picture is None:
+        return None
+    if sweep.data.kind in KINDS:
+        held = embedded_picture(Path(sweep.data.path), item.picture.path)
+        if held is not None:
+            return held
+    name = unquoted(item.picture.path, item.picture.quoted)
+    if name == item.picture.path:
+        return None
+    return read_file(_data_folder(sweep.data) / name, "picture", MAX_BYTES)
 
 
 def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
@@ -107,10 +126,21 @@ def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
 
 
 def _picture_path(sweep: Sweep, item: SweepItem) -> str:
-    """The path of the picture at the time when it was asked about."""
+    """The path of the picture, whether or not it is still there."""
     assert item.picture is not None
-    data = Path(sweep.data.path)
-    return str((data if data.is_dir() else data.parent) / item.picture.path)
+    name: str | Path = item.picture.path
+    if sweep.data.kind in KINDS and item.picture.path.startswith("~"):
+        with suppress(OSError):  # a table may name it so
+            name = user_path(name)
+    return str(_data_folder(sweep.data) / name)
+
+
+def _data_folder(data: SweepData) -> Path:
+    if data.folder:
+        return Path(data.folder)
+    path = Path(data.path)
+    # Tables may be a file or a folder of shards; pictures are named relative to the folder.
+    return path.parent if data.kind in KINDS and not path.is_dir() else path
 
 
 def _reading(row: SweepRow) -> LayerReading:
@@ -141,15 +171,10 @@ def _tracked(rows: Sequence[SweepRow], answer: Token | None) -> tuple[Tracked, .
             )
         )
     leaders = {row.top[0].id: row.top[0] for row in reversed(rows) if row.top}
+    stored = [{token.id: (rank, token) for rank, token in _ranked(row)} for row in rows]
     for leader in reversed(leaders.values()):
         if answer is None or leader.id != answer.id:
-            places = [
-                next(
-                    ((rank, each) for rank, each in enumerate(row.top, 1) if each.id == leader.id),
-                    (None, None),
-                )
-                for row in rows
-            ]
+            places = [row.get(leader.id, (None, None)) for row in stored]
             found.append(
                 Tracked(
                     leader.id,
@@ -161,3 +186,8 @@ def _tracked(rows: Sequence[SweepRow], answer: Token | None) -> tuple[Tracked, .
                 )
             )
     return tuple(found)
+
+
+def _ranked(row: SweepRow) -> list[tuple[int, Token]]:
+    """The stored tokens and their ranks, the best last."""
+    return [*enumerate(row.top, 1)][::-1]

@@ -21,7 +21,7 @@ from engine.sweeps.findings import (
     Measure,
 )
 from engine.sweeps.statistics import Curve, Interval
-from engine.sweeps.words import counted
+from engine.sweeps.words import counted, shortened
 from engine.tables import Table, figures_table
 
 MOST_ROWS = 11
@@ -117,8 +117,13 @@ def _subject(findings: Findings) -> Section:
         f"{counted(len(results.digests), 'picture')}. "
         "Intervals are 95 %: pictures are resampled, with all questions about each."
     )
-    rule = (sweep.data.rule,) if sweep.data.rule else ()
-    return Section("What was asked", words, notes=rule)
+    notes = [sweep.data.rule] if sweep.data.rule else []
+    if results.groups_left_out:
+        notes.append(
+            f"The {len(results.groups):,} largest groups have lines of their own; "
+            f"{results.groups_left_out:,} more are among {ALL}, and in the exported items."
+        )
+    return Section("What was asked", words, notes=tuple(notes))
 
 
 def _accuracy(findings: Findings, shown: list[int]) -> Section:
@@ -235,7 +240,7 @@ def _last_step(findings: Findings) -> Section:
         for each in findings.drops
     )
     heads = ("group", "probability of", "with norm", "without", "due to the missing norm", "n")
-    reason = str(findings.results.sweep.notes.get("norm", "no rows without the norm"))
+    reason = shortened(str(findings.results.sweep.notes.get("norm", "no rows without the norm")))
     return Section(
         "From the second-to-last row to the last",
         "How far a probability falls in the last step (negative: it rises), and which share of the "

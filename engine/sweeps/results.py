@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -12,9 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInput
+from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
 from engine.sweeps.store import read_items, read_sweep
-from engine.system.files import user_path
+from engine.sweeps.words import shortened
+from engine.system.files import storable, user_path
+
+MOST_GROUPS = 200
+"""Groups with lines of their own in every table."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -95,18 +101,36 @@ class Results:
         """The number of layers, L; there are L + 1 rows."""
         return self.sweep.layers
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
-        """All groups, in the order of their first items."""
-        return tuple(dict.fromkeys(self.group))
+        """The groups, in the order of their first items; of very many, the largest."""
+        counts = Counter(self.group)
+        shown = {group for group, _ in counts.most_common(MOST_GROUPS)}
+        return tuple(group for group in counts if group in shown)
+
+    @property
+    def shown_answers(self) -> dict[str, Answers]:
+        """The answers of these groups."""
+        shown = {*self.groups}
+        return {group: answers for group, answers in self.answers.items() if group in shown}
+
+    @property
+    def groups_left_out(self) -> int:
+        """How many groups are only among all groups together."""
+        return len(set(self.group)) - len(self.groups)
 
     @cached_property
-    def _groups(self) -> NDArray[np.object_]:
-        return np.array(self.group, dtype=object)
+    def _numbers(self) -> dict[str, int]:
+        """A number for each group: NumPy takes "a" and "a" followed by NUL for the same text."""
+        return {group: number for number, group in enumerate(dict.fromkeys(self.group))}
+
+    @cached_property
+    def _number(self) -> Ints:
+        return np.array([self._numbers[group] for group in self.group], dtype=np.int64)
 
     def in_group(self, group: str) -> Bools:
         """[n]: whether each item is in the group."""
-        return np.asarray(self._groups == group, dtype=np.bool_)
+        return np.asarray(self._number == self._numbers.get(group, -1), dtype=np.bool_)
 
     def right(self, rows: Rows) -> Floats:
         """[n, rows]: 1 where a row's top-1 token begins the truth and no other answer of the group,
@@ -127,9 +151,10 @@ class Results:
         """[n, rows]: 1 where a row's top-1 token begins more than one answer of the group, else 0;
         NaN where the row's logits are not numbers."""
         found = np.full(rows.top_id.shape, np.nan)
-        for group, answers in self.answers.items():
-            chosen = self.in_group(group)
-            found[chosen] = np.isin(rows.top_id[chosen], list(answers.shared))
+        shared = {group: list(answers.shared) for group, answers in self.answers.items()}
+        for index, group in enumerate(self.group):
+            if group in shared:
+                found[index] = np.isin(rows.top_id[index], shared[group])
         found[rows.top_id < 0] = np.nan
         return found
 
@@ -163,14 +188,18 @@ def read_results(folder: str | Path) -> Results:
     """All items in a sweep's folder. Raises BadInput where there are none, or one is damaged."""
     path = user_path(folder)
     sweep = read_sweep(path)
-    return as_results(sweep, read_items(path), str(folder))
+    return as_results(sweep, read_items(path), storable(folder))
 
 
 def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
     """Items of one sweep as arrays. Raises BadInput, naming `name`, for none or damaged ones."""
     columns = _Columns(sweep.layers)
     for item in items:
-        columns.add(item, name)
+        try:
+            check_item(sweep, item)
+        except Damaged as error:
+            raise BadInput(f"{name}: {error}") from None
+        columns.add(item)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
     # Sorted, so that intervals do not depend on which shard wrote first.
@@ -216,22 +245,16 @@ class _Columns:
         self.answers: dict[str, dict[str, set[int]]] = {}
         self.several: dict[str, set[str]] = {}
 
-    def add(self, item: SweepItem, name: str) -> None:
-        layers = [row.layer for row in item.rows]
+    def add(self, item: SweepItem) -> None:
         bare = item.rows_unnormed
-        if layers != list(range(self._count)) or (
-            bare is not None and [row.layer for row in bare] != layers[:-1]
-        ):
-            raise BadInput(
-                f"{name}: item {item.item} does not have the rows 0 to {self._count - 1}"
-            )
+        group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""
         self.items.append(item.item)
-        self.pictures.append(item.picture.path if item.picture is not None else "")
+        self.pictures.append(shortened(item.picture.path) if item.picture is not None else "")
         self.digests.append(digest)
-        self.prompts.append(item.prompt)
-        self.groups.append(item.group)
-        self.truths.append(item.truth)
+        self.prompts.append(shortened(item.prompt))
+        self.groups.append(group)
+        self.truths.append(truth)
         self.rows.append(_numbers(item.rows))
         self.has_unnormed |= bare is not None
         # Every published lens keeps the norm in the last row.
@@ -241,12 +264,12 @@ class _Columns:
         self.rms.append([_float(row.rms) for row in item.rows])
         for row in (*item.rows, *(bare or ())):
             if row.top:
-                self.texts.setdefault(row.top[0].id, row.top[0].text)
-        if item.truth is not None:
-            known = self.answers.setdefault(item.group, {}).setdefault(item.truth, set())
+                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
+        if truth is not None:
+            known = self.answers.setdefault(group, {}).setdefault(truth, set())
             known.update(item.spellings)
             if item.several_tokens:
-                self.several.setdefault(item.group, set()).add(item.truth)
+                self.several.setdefault(group, set()).add(truth)
 
 
 def _numbers(rows: tuple[SweepRow, ...]) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 from PIL import Image
 
-from engine.sweeps.store import read_items, read_sweep
+import samples
+from engine.sweeps.reopening import open_item
+from engine.sweeps.store import read_failures, read_items, read_sweep
 from samples.making.clevr import write_clevr
 from tests.cli.conftest import Ended, Lenscope
 
@@ -65,8 +70,6 @@ def test_the_last_row_is_as_right_as_the_model_card_says(lenscope: Lenscope, swe
 def test_a_thousand_scenes_are_as_right_as_the_model_card_says(
     lenscope: Lenscope, tmp_path: Path
 ) -> None:
-    import samples
-
     write_clevr(tmp_path / "data", 1000)
     assert lenscope("sweep", "--data", tmp_path / "data", "--out", "out").code == 0
     assert lenscope("report", "out", "--export", "csv", "--samples", 100).code == 0
@@ -118,6 +121,84 @@ def test_the_same_command_goes_on(lenscope: Lenscope, tmp_path: Path) -> None:
     assert "proved" not in refused.err  # no model has been loaded for it
     refused = lenscope(*command, "--main", "nearest")
     assert refused.code == 2 and "--out" in last_line(refused)
+
+
+def test_the_same_model_spelled_otherwise(lenscope: Lenscope, tmp_path: Path) -> None:
+    write_clevr(tmp_path / "data", 2)
+    Path("m1").symlink_to(samples.MODEL)
+    command = ("sweep", "--data", tmp_path / "data", "--out", "out")
+    assert lenscope(*command, "--model", "m1", "--limit", 1).code == 0
+    Path("m1").rename("moved")
+    ended = lenscope(*command, "--model", f"{Path('moved').absolute()}/")
+    assert ended.code == 0 and "asked 4 now; out holds 8 items" in ended.err
+    assert read_sweep(Path("out")).model.name == "m1"
+
+
+def test_names_that_only_look_alike_are_all_asked(lenscope: Lenscope) -> None:
+    """Of some file systems' names JSON can hold only a likeness."""
+    Path("data").mkdir()
+    for number, name in enumerate((b"\xff.png", b"\xfe.png", b"\xfd.png", "\ufffd.png".encode())):
+        file = Path("data", os.fsdecode(name))
+        Image.new("RGB", (30, 20), (50 * number, 0, 200)).save(file)
+    Path("p.txt").write_text("Color of the main object:")
+    command = ("sweep", "--data", "data", "--prompts", "p.txt", "--out", "out")
+    assert "asked 2 now" in lenscope(*command, "--limit", 2).err
+    ended = lenscope(*command)
+    assert ended.code == 0 and "asked 2 now; out holds 4 items" in ended.err
+    assert "every question has been asked" in lenscope(*command).err
+    for item in read_items(Path("out")):
+        picture = open_item("out", item.item).question.picture
+        assert picture is not None and item.picture is not None
+        # Those that a session cannot name bring their preview.
+        assert (picture.preview is None) == (item.picture.quoted is UNSET)
+    gone = Path("data", os.fsdecode(b"\xff.png"))
+    gone.unlink()
+    gone.symlink_to("nowhere")
+    out = ("--out", "other")
+    assert "1 failed" in lenscope(*command[:-2], *out).err
+    (failure,) = read_failures(Path("other"))
+    assert failure.quoted == "%FF.png" and failure.picture == "\ufffd.png"
+    assert "every question has been asked" in lenscope(*command[:-2], *out).err
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_exported_texts_are_no_formulas(lenscope: Lenscope, swept: Path, raw: bool) -> None:
+    shutil.copytree(swept, "out")
+    (file,) = Path("out").glob("items-*.jsonl")
+    text = file.read_text().replace('"group":"shape"', '"group":"=1+1"')
+    file.write_text(text.replace('"truth":"cube"', '"truth":"@SUM(1)"'))
+    flags = ("--raw-cells",) if raw else ()
+    ended = lenscope("report", "out", "--export", "csv", "--figures", "none", "--samples", 10,
+                     *flags)  # fmt: skip
+    assert ended.code == 0, ended.err
+    seen = set()
+    for name in ("numbers.csv", "items.csv"):
+        with Path("out/report", name).open(newline="") as stream:
+            for cell in (cell for line in csv.reader(stream) for cell in line if cell):
+                if cell[0] in "=+@" or "SUM" in cell:
+                    seen.add(cell)
+                elif cell[0] == "-":
+                    assert raw or float(cell) < 0  # a number stays one
+    assert ("=1+1" in seen) is raw and ("@SUM(1)" in seen) is raw
+
+
+def test_what_a_killed_report_has_left_is_taken_away(lenscope: Lenscope, swept: Path) -> None:
+    shutil.copytree(swept, "out")
+    stale = Path("out/report/.lenscope-0123456789ab.tmp")
+    stale.parent.mkdir()
+    stale.touch()
+    assert lenscope("report", "out", "--write", "--figures", "none", "--samples", 10).code == 0
+    assert not stale.exists()
+
+
+def test_what_launchers_leave_behind(lenscope: Lenscope, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clevr(Path("data"), 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    ended = lenscope("sweep", "--data", "data", "--out", "out")
+    assert ended.code == 2 and "env -u WORLD_SIZE" in last_line(ended)
+    assert not Path("out").exists()
 
 
 def test_a_folder_with_prompts_from_a_file(

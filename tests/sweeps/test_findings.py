@@ -363,3 +363,26 @@ def test_items_without_all_rows_are_refused() -> None:
 )
 def test_one_is_one(number: int, words: str) -> None:
     assert counted(number, "picture") == words
+
+
+# Very many groups, and very long names
+
+
+def test_of_very_many_groups_the_largest_have_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.sweeps.results.MOST_GROUPS", 2)
+    each = [item(n, [7, 0, 0, 0, 0], "cube", group) for n, group in enumerate("abbccc")]
+    findings = found(*each)
+    assert findings.results.groups == ("b", "c") and findings.results.groups_left_out == 1
+    assert {curve.group for curve in findings.curves} == {"b", "c", ALL}
+    accuracy = findings.curve(ALL, "accuracy", True)
+    assert accuracy is not None and accuracy.n.tolist() == [6] * 5
+    first, *_ = sections(findings)
+    assert "The 2 largest groups have lines of their own; 1 more" in first.notes[-1]
+
+
+def test_long_names_are_cut_and_stay_different() -> None:
+    names = ["g" * 5000, "g" * 5000 + "h", "g\0", "g"]
+    each = [item(n, [7, 0, 0, 0, 0], "cube", group) for n, group in enumerate(names)]
+    shown = results(*each)
+    assert len(set(shown.groups)) == 4 and max(map(len, shown.groups)) <= 300
+    assert [int(shown.in_group(group).sum()) for group in shown.groups] == [1] * 4

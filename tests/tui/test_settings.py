@@ -43,8 +43,9 @@ def test_every_field_is_documented_and_read() -> None:
     write(
         'model = "org/model"\nprompt = "Place:"\ndevice = "cpu"\ndtype = "bfloat16"\n'
         'cache_dir = "/c"\ntop_k = 5\ntheme = "nord"\ncolumns = ["kl", "rms"]\nplot = "rank"\n'
-        'copy_format = "json"\nlite = true\nascii = true\nmouse = false\npicture = false\n'
-        'remember = false\nautosave = false\npresets_file = "/p.toml"\n\n[keys]\nrun = "f9"\n'
+        'copy_format = "json"\nraw_cells = true\nlite = true\nascii = true\nmouse = false\n'
+        'picture = false\nremember = false\nautosave = false\npresets_file = "/p.toml"\n\n[keys]\n'
+        'run = "f9"\n'
     )
     loaded = load_settings({})
     assert set(loaded.sources) == {setting.name for setting in fields()}

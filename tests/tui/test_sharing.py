@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
@@ -27,6 +28,25 @@ async def test_the_row_and_the_table_are_copied(size: tuple[int, int]) -> None:
         await stage.press("Y")
         await stage.shows("copied 11 rows as tsv")
         assert len(stage.app.clipboard) > len("\n".join("\t".join(cells) for cells in row))
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@in_loop
+async def test_formulas_are_copied_and_exported_as_text(raw: bool, tmp_path: Path) -> None:
+    async with explorer(startup={"raw_cells": raw}) as stage:
+        await stage.run_done()
+        view = stage.app.state.current
+        assert view is not None
+        evil = structs.replace(view.rows[5].top[0], text="=1+1")
+        view.rows[5] = structs.replace(view.rows[5], top=(evil, *view.rows[5].top[1:]))
+        view.run = structs.replace(view.run, rows=tuple(view.rows))
+        write(stage.app, view, ("csv", tmp_path / "run.csv"))
+        texts = [(tmp_path / "run.csv").read_text()]
+        for key in ("y", "Y"):
+            await stage.press(key)
+            texts.append(stage.app.clipboard)
+        for text in texts:
+            assert "=1+1" in text and ("'=1+1" in text) is not raw
 
 
 @in_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from engine.sweeps.records import SweepItem
 from tests.sweeps.test_findings import item, results
-from tests.tui.stage import ONE_SIZE, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
 from tui.views.sweep.sweep_view import SweepView
 from tui.widgets.chooser import Chooser
@@ -91,6 +92,67 @@ async def test_results_that_cannot_be_read(tmp_path: Path) -> None:
         assert isinstance(stage.app.screen, SweepView)
         await stage.press("q")
         assert not isinstance(stage.app.screen, SweepView)
+
+
+class PanicException(BaseException):
+    """As a library in Rust raises."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverflowError("Python int too large"),
+        PanicException("index\nout of range"),
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
+        pytest.param(RecursionError(), marks=pytest.mark.slow),
+        pytest.param(SystemExit(3), marks=pytest.mark.slow),
+        pytest.param(KeyError("group"), marks=pytest.mark.slow),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@in_loop
+async def test_whatever_reading_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("tui.views.sweep.sweep_view.read_shown", fail)
+    async with explorer(startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("cannot be shown", type(error).__name__)
+        assert "reading the results" not in stage.text
+        await stage.press("enter", "q")
+        assert not isinstance(stage.app.screen, SweepView)
+
+
+@in_loop
+async def test_a_page_that_cannot_be_drawn_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("cannot convert float NaN to integer")
+
+    monkeypatch.setattr("engine.sweeps.report.sections", fail)
+    async with explorer(startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("cannot be shown", "float NaN")
+        await stage.press("enter")
+        await stage.shows("4 items")
+
+
+def is_refused(stage: Stage) -> bool:
+    return "a token id" in stage.text or "not an item" in stage.text
+
+
+@in_loop
+async def test_numbers_beyond_all_bounds(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    (file,) = folder.glob("items-*.jsonl")
+    whole = file.read_bytes()
+    for old, new in ((b'"spellings":[0,', b'"spellings":[%d,'), (b'"id":7', b'"id":%d')):
+        assert old in whole
+        file.write_bytes(whole.replace(old, new % 2**63, 1))
+        async with explorer(startup=startup(folder)) as stage:
+            await stage.until(partial(is_refused, stage))
 
 
 @in_loop

@@ -20,12 +20,14 @@ from engine.errors import BadInput, LenscopeError
 from engine.events import LoadOptions
 from engine.records import AnswerReading, LayerReading, Token, Tracked
 from engine.sessions import read_session
+from engine.tables import Candidate, Column, Place, Table
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
 from tests.tui.fakes import track
 from tests.tui.stage import SIZES, in_loop
 from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
 from tui.sharing.formats import COPY_FORMATS, FORMATS
+from tui.sharing.renderers.separated import separated
 from tui.sharing.run_tables import TOKEN_COLUMNS
 from tui.state.run_view import RunView
 from tui.text.show import display_text
@@ -73,7 +75,7 @@ def view_of(readings: list[LayerReading]) -> RunView:
 @given(st.lists(rows, max_size=4), st.sampled_from(["csv", "tsv"]))
 def test_what_is_read_back_is_what_went_in(readings: list[LayerReading], style: str) -> None:
     view = view_of(readings)
-    text = table_text(view, style)
+    text = table_text(view, style, raw=True)
     mark = "\t" if style == "tsv" else ","
     head, *lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
     assert tuple(head) == COLUMNS
@@ -94,6 +96,39 @@ def test_what_is_read_back_is_what_went_in(readings: list[LayerReading], style: 
             ("answer_rank", answer and answer.rank),
         ):
             assert (float(cells[name]) if cells[name] else None) == value, name
+
+
+@settings(max_examples=150)
+@given(st.lists(rows, min_size=1, max_size=3), st.sampled_from(["csv", "tsv"]))
+def test_no_text_is_a_formula(readings: list[LayerReading], style: str) -> None:
+    """All else is as in the raw table."""
+    view, mark = view_of(readings), "\t" if style == "tsv" else ","
+    texts = (table_text(view, style, raw=raw) for raw in (False, True))
+    safe, raw = (list(csv.reader(io.StringIO(text, newline=""), delimiter=mark)) for text in texts)
+    for line, exact in zip(safe, raw, strict=True):
+        for name, cell, given_cell in zip(COLUMNS, line, exact, strict=True):
+            if name == "token" and given_cell[:1] in set("=+-@\t\r\n＝＋－＠"):
+                assert cell == f"'{given_cell}"
+            else:
+                assert cell == given_cell
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_each_kind_of_cell_is_made_harmless(sign: str) -> None:
+    evil = f"{sign}HYPERLINK(1)"
+    columns = (
+        Column(evil, "text"), Column("token", "token"), Column("candidate", "candidate"),
+        Column("number", "number"), Column("figure", "figure"), Column("count", "count"),
+        Column("place", "place"), Column("mixed", "text"),
+    )  # fmt: skip
+    row = (evil, evil, Candidate(evil, 0.5), -0.25, "-3.0 %", -3, Place(0.5, 2), -1)
+    table = Table("", columns, (row,))
+    head, line = csv.reader(io.StringIO(separated(table, ","), newline=""))
+    safe = f"'{evil}"
+    assert head[0] == safe
+    assert line == [safe, safe, safe, "0.5", "-0.25", "-3.0 %", "-3", "0.5", "2", "-1"]
+    head, line = csv.reader(io.StringIO(separated(table, ",", raw=True), newline=""))
+    assert head[0] == line[0] == line[1] == line[2] == evil
 
 
 @settings(max_examples=150)

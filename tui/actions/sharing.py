@@ -28,7 +28,8 @@ def copy_row(app: Explorer) -> None:
     if isinstance(view, ReadingView) and view.row is not None:
         table, row = view.row
         app.copy_text(
-            table_row_text(table, row, form), f"row {row} of {view.method.name} as {form}"
+            table_row_text(table, row, form, raw=app.startup.raw_cells),
+            f"row {row} of {view.method.name} as {form}",
         )
         return
     run = _readable(app)
@@ -36,7 +37,8 @@ def copy_row(app: Explorer) -> None:
         return
     row = app.main.table.cursor
     if row < len(run.rows):
-        app.copy_text(row_text(run, row, form), f"row {row} as {form}")
+        text = row_text(run, row, form, raw=app.startup.raw_cells)
+        app.copy_text(text, f"row {row} as {form}")
     else:
         app.say(f"row {row} has not been read")
 
@@ -45,12 +47,13 @@ def copy_table(app: Explorer) -> None:
     """Copy all tables of the focused reading, or else the whole run."""
     view, form = app.main.focused, _format(app)
     if isinstance(view, ReadingView) and view.reading is not None:
-        app.copy_text(reading_text(view.reading, form), f"{view.method.name} as {form}")
+        text = reading_text(view.reading, form, raw=app.startup.raw_cells)
+        app.copy_text(text, f"{view.method.name} as {form}")
         return
     run = _readable(app)
     if run is not None:
         look = app.state.look
-        text = table_text(run, form, look.top_k, look.figures)
+        text = table_text(run, form, look.top_k, look.figures, raw=app.startup.raw_cells)
         app.copy_text(text, f"{len(run.rows)} rows as {form}")
 
 
@@ -121,7 +124,15 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
         return
     look = app.state.look
     try:
-        write_export(run, name, path, look.top_k, look.figures, app.asker.options)
+        write_export(
+            run,
+            name,
+            path,
+            look.top_k,
+            look.figures,
+            app.asker.options,
+            raw=app.startup.raw_cells,
+        )
     except LenscopeError as error:
         app.say(str(error), "error")
         return

@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from engine.errors import LenscopeError
+from engine.errors import LenscopeError, one_line
 from tui.app import Explorer
 
 
@@ -54,6 +54,9 @@ def _open_item(app: Explorer, item: str | None) -> None:
         run = open_item(app.startup.sweep, item)
     except LenscopeError as error:
         app.say(str(error), "error")
+        return
+    except (OSError, MemoryError) as error:
+        app.say(f"item {item} cannot be opened ({one_line(error)})", "error")
         return
     app.state.include(run)
     app.state.question = replace(run.question, model=None)

@@ -37,6 +37,7 @@ def explorer_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="reopen the session not closed, or left unsaved last"
     )
+    _add_raw_cells(parser)
     look = parser.add_argument_group("the explorer's look")
     look.add_argument("--lite", action="store_true", help="send fewer bytes, for slow lines")
     look.add_argument("--ascii", action="store_true", help="plain ASCII bars, no picture")
@@ -180,6 +181,7 @@ def report_parser() -> argparse.ArgumentParser:
         choices=("csv", "parquet"),
         help="also write every row of every item (Parquet: pip install 'lenscope[report]')",
     )
+    _add_raw_cells(parser)
     parser.add_argument(
         "--figures", choices=("svg", "png", "none"), help="format of the figures (svg)"
     )
@@ -191,6 +193,15 @@ def report_parser() -> argparse.ArgumentParser:
         "--seed", type=_seed, default=0, metavar="N", help="seed of the bootstrap (0)"
     )
     return parser
+
+
+def _add_raw_cells(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw-cells",
+        action="store_true",
+        help="write texts to CSV and TSV exactly; without it, those that begin with =, +, - or @, "
+        "which spreadsheets run as formulas, have an apostrophe in front",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from engine.sweeps.report import (
     sections,
 )
 from engine.sweeps.results import read_results
-from engine.sweeps.store import FAILURES, count_failures, read_items
+from engine.sweeps.store import FAILURES, count_failures, read_items, remove_stale
 from engine.system.files import reason_of, user_path, write_file
 from tui.commands.exits import Exit
 from tui.commands.talk import say
@@ -48,6 +48,8 @@ class ReportOrder:
     """Whether to write the report as well as show it; `out` says where."""
     figures: str | None = "svg"
     export: str | None = None
+    raw_cells: bool = False
+    """Whether CSV holds texts exactly, also those that a spreadsheet takes for formulas."""
     top_k: int = 3
     samples: int = 1000
     seed: int = 0
@@ -108,6 +110,8 @@ def _write(
     kind = order.export or "csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder == source / REPORT:  # ours alone
+            remove_stale(folder)
         figures: dict[str, Path] = {}
         if order.figures is not None:
             try:
@@ -119,9 +123,10 @@ def _write(
         )
         text = report_markdown(title, _report(findings, comparison, MOST_ROWS), figures)
         write_file(folder / "report.md", text.encode())
-        write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}")
+        raw = order.raw_cells
+        write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}", raw)
         if order.export is not None:
-            write_lines(item_rows(read_items(source)), ITEMS, folder / f"items.{kind}")
+            write_lines(item_rows(read_items(source)), ITEMS, folder / f"items.{kind}", raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT

@@ -29,7 +29,7 @@ from engine.sweeps.sources.presence import Presence, only_present
 from engine.sweeps.sources.tasks import Prompt, Source
 from engine.sweeps.sources.texts import as_utf8
 from engine.sweeps.words import counted
-from engine.system.files import read_file, user_path
+from engine.system.files import read_file, storable, user_path
 from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
@@ -74,7 +74,7 @@ def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> in
     # Asked raw, a placeholder says where in the text the picture goes.
     source = open_source(order.data, prompts, order.main, own, take_off=question.chat)
     present = only_present(source)
-    with this_process(on_cpu=options.device == "cpu") as process:
+    with this_process(on_cpu=options.device == "cpu", told=say) as process:
         if process.count > 1 and options.device_map:
             raise BadInput("--device-map: with several processes, each has a single device")
         if process.count > 1 and options.device in ("auto", "cuda"):
@@ -133,15 +133,21 @@ def _run(
 ) -> int:
     from engine.models.loading import load_with
     from engine.sweeps.running import Sweeping
-    from engine.sweeps.store import Store
+    from engine.sweeps.store import Store, refuse_long_texts
     from engine.system.quiet import quiet
 
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count
     described = _described(question, source)
+    refuse_long_texts(source)
     _refuse_early(order.out, described)
     store = Store(order.out, shard, shards)
     try:
+        if not store.is_locked:
+            say(
+                f"{order.out}: its file system has no locks; make sure that no other sweep of this "
+                "shard writes there at the same time"
+            )
         loaded = load_with(options, progress if process.index == 0 else _nothing)
         if process.index == 0:
             clear_progress()
@@ -236,19 +242,26 @@ def _described(question: Question, source: Source) -> Sweep:
         question=SweepQuestion(question.chat, question.system, question.prefix),
         data=SweepData(
             kind=source.kind,
-            path=source.path,
+            path=storable(source.path),
             digest=source.digest,
             pictures=source.picture_count,
             items=source.item_count,
             rule=source.rule,
+            folder=_data_folder(source),
         ),
         prompts=tuple(dict.fromkeys(prompts)),
     )
 
 
+def _data_folder(source: Source) -> str:
+    """Return the folder to which the names of pictures are relative."""
+    path = Path(source.path)
+    return storable(path if path.is_dir() else path.parent)
+
+
 def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Sweep:
     from engine.asking.asking import versions
-    from engine.models.fingerprints import weights_digest
+    from engine.models.fingerprints import is_offloaded, weights_digest
 
     chat = question.chat and loaded.has_chat_template
     return structs.replace(
@@ -257,8 +270,21 @@ def _of_model(described: Sweep, loaded: LoadedModel, question: Question) -> Swee
         layers=len(loaded.lens.layers),
         question=structs.replace(described.question, chat=chat),
         weights=weights_digest(loaded.model),
+        offloaded=_files_of(loaded) if is_offloaded(loaded.model) else "",
         versions=versions(),
     )
+
+
+def _files_of(loaded: LoadedModel) -> str:
+    """Return a digest of the files of weights, which are not in memory."""
+    from engine.models.fingerprints import files_digest
+    from engine.sweeps.store import OFFLOADED_UNKNOWN
+
+    try:
+        found = files_digest(Path(loaded.model.name_or_path))  # the folder that was opened
+    except OSError:
+        found = ""
+    return found or OFFLOADED_UNKNOWN
 
 
 def _nothing(stage: str, fraction: float | None) -> None:

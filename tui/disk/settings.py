@@ -75,6 +75,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     copy_format: Annotated[
         str | None, Doc(description=f"what y and Y copy: {listed(_CHOICES['copy_format'])}")
     ] = None
+    raw_cells: Annotated[
+        bool, Doc(description="CSV and TSV with texts that begin like a formula (=, +, -, @) as is")
+    ] = False
     lite: Annotated[bool, Doc(description="send fewer bytes, for slow lines")] = False
     ascii: Annotated[bool, Doc(description="draw with plain ASCII, without picture")] = False
     mouse: Annotated[bool, Doc(description="false leaves the mouse to the terminal")] = True

@@ -35,16 +35,18 @@ def row_text(
     figures: Sequence[str] = ("entropy",),
     *,
     ascii_only: bool = False,
+    raw: bool = False,
 ) -> str:
     """Return one row of a run below the names of its columns.
 
     `style` is one of `COPY_FORMATS`; without `top_k`, all tokens that the run holds are included.
-    `figures` names the optional columns, which only Markdown shows.
+    `figures` names the optional columns, which only Markdown shows. With `raw`, CSV and TSV hold
+    texts exactly, also those that a spreadsheet would run as formulas.
 
     Raises IndexError where the row has not been read.
     """
     run = view.frozen()
-    return _text(run, [run.rows[row]], style, top_k, figures, ascii_only)
+    return _text(run, [run.rows[row]], style, top_k, figures, ascii_only, raw)
 
 
 def table_text(
@@ -54,6 +56,7 @@ def table_text(
     figures: Sequence[str] = ("entropy",),
     *,
     ascii_only: bool = False,
+    raw: bool = False,
 ) -> str:
     """Return all rows of a run as they are now; see `row_text` for the arguments.
 
@@ -65,7 +68,7 @@ def table_text(
         return plain_table(run, _shown(run, top_k), ascii_only=ascii_only)
     if style == "json":
         return _session_json(run) + "\n"
-    text = _text(run, run.rows, style, top_k, figures, ascii_only)
+    text = _text(run, run.rows, style, top_k, figures, ascii_only, raw)
     if style == "markdown":
         text += "".join(f"\n{escaped(line)}\n" for line in note_lines(run))
     return text
@@ -78,11 +81,13 @@ def write_export(
     top_k: int | None = None,
     figures: Sequence[str] = ("entropy",),
     options: LoadOptions | None = None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Write a run as one of `FORMATS` except SVG, which is a picture of the screen.
 
     An existing file is replaced atomically. CSV, TSV and JSON hold all tokens of the run, Markdown
-    and text `top_k`.
+    and text `top_k`; `raw` is as in `row_text`.
 
     Raises BadInput, in one line, for a run that failed its proof or a file that cannot be written.
     """
@@ -96,7 +101,7 @@ def write_export(
             write_session(Session(created=run.created, saved=now(), runs=(run,)), path)
             return
         case "csv" | "tsv":
-            text = table_text(view, name)
+            text = table_text(view, name, raw=raw)
         case "markdown" | "text":
             text = table_text(view, name, top_k, figures)
         case "command":
@@ -110,28 +115,32 @@ def write_export(
     write_text(path, text)
 
 
-def reading_text(reading: Reading, style: str, *, ascii_only: bool = False) -> str:
+def reading_text(
+    reading: Reading, style: str, *, ascii_only: bool = False, raw: bool = False
+) -> str:
     """Return a reading in one of `COPY_FORMATS`: all its tables, one below the other; as JSON,
     the reading as the session holds it."""
     if style == "json":
         from engine.sessions import reading_to_json
 
         return reading_to_json(reading) + "\n"
-    return "\n".join(_titled(table, style, ascii_only=ascii_only) for table in tables_of(reading))
+    return "\n".join(_titled(table, style, ascii_only, raw) for table in tables_of(reading))
 
 
-def table_row_text(table: Table, row: int, style: str, *, ascii_only: bool = False) -> str:
+def table_row_text(
+    table: Table, row: int, style: str, *, ascii_only: bool = False, raw: bool = False
+) -> str:
     """Return one row of a table below the names of its columns; as JSON, an object.
 
     Raises IndexError where the table has no such row.
     """
     one = replace(table, title="", rows=(table.rows[row],), notes=())
-    return _rendered(one, style, ascii_only)
+    return _rendered(one, style, ascii_only, raw)
 
 
-def _titled(table: Table, style: str, *, ascii_only: bool) -> str:
+def _titled(table: Table, style: str, ascii_only: bool, raw: bool) -> str:
     """Return a table, with its title and notes where the format can show them."""
-    text = _rendered(table, style, ascii_only)
+    text = _rendered(table, style, ascii_only, raw)
     if style != "markdown":
         return text
     title = f"**{escaped(table.title)}**\n\n" if table.title else ""
@@ -139,12 +148,12 @@ def _titled(table: Table, style: str, *, ascii_only: bool) -> str:
     return title + text + notes
 
 
-def _rendered(table: Table, style: str, ascii_only: bool) -> str:
+def _rendered(table: Table, style: str, ascii_only: bool, raw: bool) -> str:
     match style:
         case "tsv":
-            return separated(table, "\t")
+            return separated(table, "\t", raw=raw)
         case "csv":
-            return separated(table, ",")
+            return separated(table, ",", raw=raw)
         case "markdown":
             return markdown_table(table, ascii_only=ascii_only)
         case "text":
@@ -161,13 +170,14 @@ def _text(
     top_k: int | None,
     figures: Sequence[str],
     ascii_only: bool,
+    raw: bool,
 ) -> str:
     match style:
         case "tsv" | "csv":
-            return _rendered(tokens_table(rows, top_k), style, ascii_only)
+            return _rendered(tokens_table(rows, top_k), style, ascii_only, raw)
         case "markdown":
             table = rows_table(run, rows, _shown(run, top_k), figures)
-            return _rendered(table, style, ascii_only)
+            return _rendered(table, style, ascii_only, raw)
         case "text":
             lines = TextTable(_shown(run, top_k), ascii_only=ascii_only)
             text = [lines.head(), *(lines.row(row) for row in rows)]

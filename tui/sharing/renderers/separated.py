@@ -7,19 +7,20 @@ import io
 import math
 from collections.abc import Iterable, Iterator
 
-from engine.tables import Candidate, Cell, Column, Place, Table
+from engine.tables import Candidate, Cell, Column, Place, Table, harmless
 
 
-def separated(table: Table, mark: str) -> str:
+def separated(table: Table, mark: str, *, raw: bool = False) -> str:
     """Return a line of column names and one line per row, without title and notes.
 
-    Cells are written exactly as they are, even if they begin with = or another sign that a
-    spreadsheet would take for a formula: a sign put before them would be read back as part of the
-    text. Import such columns as text.
+    A text that a spreadsheet would take for a formula has an apostrophe in front, unless `raw`;
+    numbers are left as they are.
     """
-    heads = _line(names(table.columns), mark)
-    lines = [_line(values(row, table.columns), mark) for row in table.rows]
-    return "".join(f"{line}\n" for line in (heads, *lines))
+    heads: list[str | int | float | None] = [*names(table.columns)]
+    rows = [heads, *(_values(row, table.columns, raw) for row in table.rows)]
+    if not raw:
+        rows[0] = [harmless(head) if isinstance(head, str) else head for head in heads]
+    return "".join(f"{_line(row, mark)}\n" for row in rows)
 
 
 def names(columns: Iterable[Column]) -> list[str]:
@@ -38,6 +39,20 @@ def names(columns: Iterable[Column]) -> list[str]:
 def values(row: Iterable[Cell], columns: Iterable[Column]) -> list[str | int | float | None]:
     """Return the values of a row in the order of `names`; None where one is not known."""
     return [value for cell, column in zip(row, columns, strict=True) for value in _of(cell, column)]
+
+
+def _values(
+    row: Iterable[Cell], columns: Iterable[Column], raw: bool
+) -> list[str | int | float | None]:
+    """Return the values of a row as they are written; figures are numbers, though formatted."""
+    found: list[str | int | float | None] = []
+    for cell, column in zip(row, columns, strict=True):
+        keeps = raw or column.kind == "figure"
+        found += [
+            harmless(value) if isinstance(value, str) and not keeps else value
+            for value in _of(cell, column)
+        ]
+    return found
 
 
 def _of(cell: Cell, column: Column) -> Iterator[str | int | float | None]:

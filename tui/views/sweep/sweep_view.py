@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.errors import LenscopeError
+from engine.errors import LenscopeError, one_line
 from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
 from tui.widgets.captions import put_subtitle, put_title
@@ -85,12 +85,18 @@ class SweepView(ModalScreen[bool]):
     def _read(self) -> None:
         try:
             message = self.Read(read_shown(self._folder))
-        except LenscopeError as error:
-            message = self.Read(None, str(error))
-        except (OSError, MemoryError, ValueError) as error:
-            message = self.Read(None, f"{self._folder}: cannot be read ({error})")
+        except BaseException as error:  # a page that waits for ever says nothing
+            message = self.Read(None, self._fault(error))
         if self.is_running:
             self.post_message(message)
+
+    def _fault(self, error: BaseException) -> str:
+        if isinstance(error, LenscopeError):
+            return str(error)
+        reason = one_line(error)
+        kind = type(error).__name__
+        named = reason if reason == kind else f"{kind}: {reason}"
+        return f"{self._folder}: its results cannot be shown ({named})"
 
     def on_sweep_view_read(self, message: SweepView.Read) -> None:
         """Show the results, or why they cannot be read."""
@@ -98,7 +104,7 @@ class SweepView(ModalScreen[bool]):
             self.shown = message.shown
             self._show()
         else:
-            self.query_one(Static).update(plain_line(message.error, ascii_only=self._ascii))
+            self._say(message.error)
 
     def on_resize(self) -> None:
         """Show the results again, since the columns depend on the width."""
@@ -111,9 +117,17 @@ class SweepView(ModalScreen[bool]):
         from engine.sweeps.report import rows_that_fit, sections
 
         self._width = width
-        shown = sections(self.shown.findings, rows_that_fit(width))
-        self.query_one(Static).update(Group(*report_lines(shown, ascii_only=self._ascii)))
+        try:
+            shown = sections(self.shown.findings, rows_that_fit(width))
+            page = Group(*report_lines(shown, ascii_only=self._ascii))
+        except Exception as error:  # the items can still be listed
+            self._say(self._fault(error))
+        else:
+            self.query_one(Static).update(page)
         put_subtitle(self.query_one(VerticalScroll), _KEYS)
+
+    def _say(self, text: str) -> None:
+        self.query_one(Static).update(plain_line(text, ascii_only=self._ascii))
 
     def action_items(self) -> None:
         """Close with the wish to list the items, once they have been read."""
