@@ -138,7 +138,8 @@ def put_on(model: Any, adapter: Adapter, allow_pickle: bool) -> tuple[str, ...]:
     if not unused:
         return (adapter.note,)
     count = "1 weight" if len(unused) == 1 else f"{len(unused)} weights"
+    are = "is" if len(unused) == 1 else "are"
     return (
         adapter.note,
-        f"not used, having no place in the model: {count} of the adapter (first: {unused[0]})",
+        f"{count} of the adapter {are} not used: no place in the model (first: {unused[0]})",
     )

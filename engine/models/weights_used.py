@@ -149,8 +149,8 @@ def unused_note(model: Any, loading: Mapping[str, Any], files: WeightFiles) -> s
     read = len({id(each) for each in model.parameters()})
     count = "1 weight" if len(unused) == 1 else f"{len(unused)} weights"
     return (
-        f"not used, having no place in {type(model).__name__}: {count} of {files.source} (first: "
-        f"{unused[0]}); the model's own {read} were read"
+        f"{count} of {files.source} {'is' if len(unused) == 1 else 'are'} not used: no place in "
+        f"{type(model).__name__} (first: {unused[0]}); the model's own {read} were read"
     )
 
 

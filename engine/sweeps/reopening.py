@@ -24,7 +24,7 @@ from engine.records import (
 from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.names import unquoted
 from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepRow
-from engine.sweeps.sources.embedded import embedded_picture
+from engine.sweeps.sources.embedded import KINDS, embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
 from engine.system.files import read_file, storable, user_path
 
