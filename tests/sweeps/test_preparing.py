@@ -111,7 +111,9 @@ def test_addresses_in_a_table_are_named_or_followed(tmp_path: Path) -> None:
     here = (tmp_path / "a b.png").as_uri()
     table.write_text(f"picture,prompt\nhttps://example.org/a.png,What?\n{here},What?\n")
     there, local = open_source(table).pictures
-    with pytest.raises(BadInput, match=r"https://example\.org/a\.png: addresses are not opened"):
+    with pytest.raises(
+        BadInput, match=r"https://example\.org/a\.png: an address, which is not opened"
+    ):
         decoded(there)
     assert decoded(local).image.size == (4, 3)
 

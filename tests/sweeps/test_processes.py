@@ -99,7 +99,7 @@ def test_whatever_joining_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(processes._Joining, "run", run)
     line = refusal(monkeypatch, {"WORLD_SIZE": "2", **MET})
-    assert "cannot be joined at localhost:29500 (NCCL is not there)" in line
+    assert "cannot be joined at localhost:29500 (SystemError: NCCL is not there)" in line
 
 
 @pytest.mark.slow

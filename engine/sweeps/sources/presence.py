@@ -6,12 +6,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine.errors import BadInput
 from engine.sweeps.sources.tasks import PictureTasks, Source
 from engine.sweeps.words import counted
 
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+
+_Key = tuple[str, Path | None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Presence:
 
 def only_present(source: Source) -> Presence:
     """The data without pictures that are not there. Raises BadInput where none is."""
-    missing: set[str] = set()
+    missing: set[_Key] = set()
     reasons: dict[str, tuple[int, str]] = {}
     pictures = items = 0
     for picture in source.listing:
@@ -38,7 +41,7 @@ def only_present(source: Source) -> Presence:
             pictures += 1
             items += len(picture.tasks)
             continue
-        missing.add(picture.path)
+        missing.add(_key(picture))
         count, first = reasons.get(reason, (0, ""))
         reasons[reason] = count + 1, first or str(picture.file or picture.path)
     notes = tuple(
@@ -69,15 +72,20 @@ def reason_missing(picture: PictureTasks) -> str:
     return ""
 
 
+def _key(picture: PictureTasks) -> _Key:
+    """What tells a picture from others: names that are not UTF-8 may look alike."""
+    return picture.path, picture.file
+
+
 class _Without:
     """Pictures, without some of them."""
 
-    def __init__(self, pictures: Iterable[PictureTasks], missing: set[str]) -> None:
+    def __init__(self, pictures: Iterable[PictureTasks], missing: set[_Key]) -> None:
         self._pictures = pictures
         self._missing = missing
 
     def __iter__(self) -> Iterator[PictureTasks]:
-        return (each for each in self._pictures if each.path not in self._missing)
+        return (each for each in self._pictures if _key(each) not in self._missing)
 
 
 def _note(reason: str, count: int, first: str, total: int) -> str:
