@@ -36,6 +36,7 @@ from engine.records import (
 from engine.system.lanes import Lanes
 from engine.system.memory import give_memory_back
 from engine.system.stamps import new_run_id, now
+from engine.system.working_folder import refuse_to_import_without_working_folder
 
 if TYPE_CHECKING:
     from engine.asking.asking import Asking
@@ -344,6 +345,7 @@ def _loaded_or_failed(
         # Torch and transformers are imported here, in the worker's thread, so that the first frame
         # does not wait for them.
         tell("importing torch and transformers", None)
+        refuse_to_import_without_working_folder()
         from engine.models.loading import load_with
 
         return load_with(options, tell)

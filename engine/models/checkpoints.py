@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
+from engine.system.working_folder import refuse_to_import_without_working_folder
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HUB_ID = re.compile(r"\A[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?\Z")
@@ -19,6 +20,7 @@ def model_folder(options: LoadOptions) -> Path | None:
     Raises CannotLoad, naming what is missing and the remedy.
     """
     name = options.model
+    refuse_to_import_without_working_folder()
     try:
         folder = Path(name).expanduser()
         if not folder.exists():

@@ -9,6 +9,7 @@ from engine.errors import LenscopeError
 from engine.records import Run
 from tui.app import Explorer
 from tui.disk.paths import short_path
+from tui.disk.working_folder import working_folder
 from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
 from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
@@ -94,7 +95,8 @@ def export(app: Explorer) -> None:
         from tui.views.files.export_dialog import ExportDialog
 
         app.push_screen(
-            ExportDialog(run, Path.cwd(), ascii_only=app.startup.ascii), partial(write, app, run)
+            ExportDialog(run, working_folder(), ascii_only=app.startup.ascii),
+            partial(write, app, run),
         )
 
 
@@ -124,7 +126,7 @@ def shoot_screen(app: Explorer) -> None:
 def _shoot(app: Explorer, path: Path | None) -> None:
     try:
         if path is None:
-            path = Path(app.save_screenshot(path=str(Path.cwd())))
+            path = Path(app.save_screenshot(path=str(working_folder())))
         else:
             app.save_screenshot(path.name, path=str(path.parent))
     except OSError as error:

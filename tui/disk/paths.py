@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from platformdirs.unix import Unix
+
+from tui.disk.working_folder import working_folder
 
 _FOLDERS: Final = Unix("lenscope")
 """XDG folders on every system, including macOS, as is usual for terminal programs. The
@@ -15,13 +20,19 @@ environment is read each time a folder is asked for."""
 
 
 def state_folder() -> Path:
-    """Return `$XDG_STATE_HOME/lenscope`, the folder of sessions and remembered choices."""
-    return _FOLDERS.user_state_path
+    """Return `$XDG_STATE_HOME/lenscope`, the folder of sessions and remembered choices.
+
+    Raises FileNotFoundError where there is neither that variable nor a home folder.
+    """
+    return _found(lambda: _FOLDERS.user_state_path, "XDG_STATE_HOME")
 
 
 def config_file() -> Path:
-    """Return `$XDG_CONFIG_HOME/lenscope/config.toml`."""
-    return _FOLDERS.user_config_path / "config.toml"
+    """Return `$XDG_CONFIG_HOME/lenscope/config.toml`.
+
+    Raises FileNotFoundError where there is neither that variable nor a home folder.
+    """
+    return _found(lambda: _FOLDERS.user_config_path, "XDG_CONFIG_HOME") / "config.toml"
 
 
 def sessions_folder() -> Path:
@@ -58,17 +69,24 @@ def stamp() -> str:
 
 def new_session_path() -> Path:
     """Return the path to which a session that has no file yet is saved."""
-    return free_path(Path.cwd(), f"lenscope-{stamp()}")
+    return free_path(working_folder(), f"lenscope-{stamp()}")
 
 
 def short_path(path: Path) -> str:
     """Return a path for display: relative to the working directory, or with a tilde."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
-        try:
-            return prefix + str(path.relative_to(base))
-        except ValueError:
-            continue
+    for base, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        # There may be neither a working folder nor a home.
+        with contextlib.suppress(ValueError, OSError, RuntimeError):
+            return prefix + str(path.relative_to(base()))
     return str(path)
+
+
+def _found(folder: Callable[[], Path], variable: str) -> Path:
+    try:
+        return folder()
+    except RuntimeError:  # HOME is not set, and the user has no entry in the system's list
+        words = f"no home folder is known; set HOME or {variable}"
+        raise FileNotFoundError(errno.ENOENT, words) from None
 
 
 def free_path(folder: Path, stem: str) -> Path:
