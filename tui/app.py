@@ -41,7 +41,7 @@ from tui.text.show import display_text
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
 from tui.views.table.find_line import FindLine
-from tui.widgets.background import in_background
+from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.half_blocks import Colours
 from tui.widgets.view_context import ViewContext
 from tui.worker.asker import Asker
@@ -250,6 +250,10 @@ class Explorer(TerminalApp, inherit_bindings=False):
     @on(FindLine.Closed)
     def _found(self, message: FindLine.Closed) -> None:
         self.search.closed(kept=message.kept)
+
+    def on_work_failed(self, message: WorkFailed) -> None:
+        """Report what went wrong in the background."""
+        self.say(message.line, "error")
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
         """Report a picture that cannot be shown."""

@@ -4,6 +4,7 @@ from every other error of the system."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -34,8 +35,9 @@ def guard_streams() -> None:
     sys.stdout = _guarded(sys.stdout, _Output(1, "w", closefd=False))
     sys.stderr = _guarded(sys.stderr, _Messages(2, "w", closefd=False))
     # Libraries look at these without asking whether they are there.
-    sys.__stdout__ = sys.__stdout__ or sys.stdout  # type: ignore[misc]
-    sys.__stderr__ = sys.__stderr__ or sys.stderr  # type: ignore[misc]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, f"__{name}__") is None:
+            setattr(sys, f"__{name}__", getattr(sys, name))
 
 
 def silence(stream: TextIO) -> None:
@@ -86,7 +88,9 @@ class _Output(_Patient):
         try:
             return super().write(data)
         except OSError as error:
-            raise OutputFailed(error.errno, error.strerror) from None
+            closed = error.errno == errno.EBADF
+            words = "stdout is closed" if closed else error.strerror
+            raise OutputFailed(error.errno, words) from None
 
 
 class _Messages(_Patient):

@@ -4,7 +4,6 @@ other."""
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from textual.widgets import Input
 
 import samples
 from tui.views.files.file_dialog import entries, expand, file_size
+from tui.widgets.background import in_thread
 from tui.widgets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ModelPicker(Chooser):
             with suppress(RuntimeError):  # the app has exited
                 self.post_message(self.Found(found, tuple(each for each in folders if each)))
 
-        threading.Thread(target=work, daemon=True).start()
+        in_thread(work, lambda line: self.post_message(self.Found((), ())))
 
     def on_model_picker_found(self, message: ModelPicker.Found) -> None:
         """Show the models found."""

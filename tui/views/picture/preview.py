@@ -6,8 +6,6 @@ and produces strips, so that a repaint costs nothing.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from engine.errors import LenscopeError
 from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
+from tui.widgets.background import in_thread
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
 
@@ -117,7 +116,7 @@ class Preview(Widget):
             self._post(self.Thumb(asked, image, seen=False))
             self._post(self.Opened(asked, record))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     def show_seen(self, seen: SeenReading) -> None:
         """Show what the model sees of the picture."""
@@ -134,7 +133,7 @@ class Preview(Widget):
                 return
             self._post(self.Thumb(asked, image, seen=True))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     def show_original(self) -> None:
         """Show the picture itself."""
@@ -256,7 +255,7 @@ class Preview(Widget):
                 return
             self._post(self.Drawn(size, asked, seen, strips))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     def _post(self, message: Message) -> None:
         try:
@@ -293,8 +292,3 @@ def _open(picture: Picture) -> tuple[Image, Picture]:
     image = opened.image
     image.thumbnail((_THUMB, _THUMB))
     return image, opened.record
-
-
-def _in_background(work: Callable[[], None]) -> None:
-    """Run in a daemon thread: a Textual worker would delay quitting until it is done."""
-    threading.Thread(target=work, daemon=True).start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +17,7 @@ from textual.widgets import Static
 from engine.errors import LenscopeError
 from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
+from tui.widgets.background import in_thread
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Choice, Chooser
 from tui.widgets.later import draw_later
@@ -80,15 +80,19 @@ class SweepView(ModalScreen[bool]):
         """Read the results in the background, since a large sweep takes a while."""
         if self.shown is not None:
             return
-        threading.Thread(target=self._read, daemon=True).start()
+        in_thread(self._read, self._failed)
 
     def _read(self) -> None:
         try:
             message = self.Read(read_shown(self._folder))
         except LenscopeError as error:
             message = self.Read(None, str(error))
-        except (OSError, MemoryError, ValueError) as error:
-            message = self.Read(None, f"{self._folder}: cannot be read ({error})")
+        self._tell(message)
+
+    def _failed(self, line: str) -> None:
+        self._tell(self.Read(None, f"{self._folder}: cannot be read ({line})"))
+
+    def _tell(self, message: Read) -> None:
         if self.is_running:
             self.post_message(message)
 
