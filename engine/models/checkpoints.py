@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
+from engine.models.hub_environment import refuse_unusable_environment
 from engine.system.working_folder import refuse_to_import_without_working_folder
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -25,6 +26,7 @@ def model_folder(options: LoadOptions) -> Path | None:
         folder = Path(name).expanduser()
         if not folder.exists():
             _refuse_no_hub_id(name)
+            refuse_unusable_environment(options)
             return None
         if not folder.is_dir():
             raise CannotLoad(f"{name}: a file; name the model's folder or a hub id")

@@ -95,9 +95,9 @@ def _model_cache() -> Path:
         given = load_settings().settings.cache_dir
         if given:
             return user_path(given)
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from engine.models.hub_environment import cache_folder
 
-    return Path(HF_HUB_CACHE)
+    return cache_folder()
 
 
 def _place(place: Callable[[], Path]) -> str:
