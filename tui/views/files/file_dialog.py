@@ -24,6 +24,7 @@ from tui.text.show import plain_line
 from tui.views.picture.preview import Preview
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.half_blocks import Colours
+from tui.widgets.line_entry import LineEntry
 
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 SESSION_ENDING = ".json"
@@ -109,7 +110,7 @@ class FileDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "open a picture or a session"
             box.border_subtitle = "tab completes, enter opens, esc closes"
-            yield Input(self._start, select_on_focus=False, compact=True)
+            yield LineEntry(self._start, select_on_focus=False, compact=True)
             with Horizontal():
                 yield ChoiceList()
                 yield Preview(colours=self._colours, identity="peek")
