@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
+from engine.models.folder_bounds import refuse_unbounded_folder
 from engine.models.hub_environment import refuse_unusable_environment
 from engine.system.working_folder import refuse_to_import_without_working_folder
 
@@ -30,6 +31,7 @@ def model_folder(options: LoadOptions) -> Path | None:
             return None
         if not folder.is_dir():
             raise CannotLoad(f"{name}: a file; name the model's folder or a hub id")
+        refuse_unbounded_folder(folder, name)
         config = folder / "config.json"
         if not config.is_file():
             raise CannotLoad(f"{name}: no model here (the folder has no config.json)")

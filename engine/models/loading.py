@@ -21,6 +21,7 @@ from engine.errors import (
 from engine.events import LoadOptions
 from engine.lens.lens import Lens
 from engine.models.checkpoints import model_folder
+from engine.models.folder_bounds import refuse_unbounded_folder
 from engine.models.hub import Progress, explain_hub, fetch_weights, settings_folder
 from engine.models.placement import (
     device_for,
@@ -106,6 +107,7 @@ def _model_and_processor(options: LoadOptions, progress: Progress) -> tuple[Any,
     """The model, its processor, and the commit it was downloaded from, if it was."""
     local = model_folder(options)
     folder = local or settings_folder(options)
+    refuse_unbounded_folder(folder, options.model)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if local is not None or not options.trust_remote_code:
         # All files are here; only a model's own code may be elsewhere.
