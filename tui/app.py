@@ -228,6 +228,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
             self.say(f"{what}: too long to copy through the terminal; x exports to a file", "error")
             return
         self.copy_to_clipboard(text.encode("utf-8", "replace").decode())
+        wrapped = clipboard.through_screen(text)
+        if wrapped is not None and self._driver is not None:
+            self._driver.write(wrapped)
         clipboard.copy_through_tmux(text)
         self.say(f"copied {what}", "good")
 

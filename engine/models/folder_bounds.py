@@ -73,9 +73,7 @@ def _check_file(file: Path, name: str) -> None:
         raise CannotLoad(f"{name}: {file.name} is not a regular file")
     most = _LARGEST.get(file.name)
     if most is not None and status.st_size > most:
-        raise CannotLoad(
-            f"{name}: {file.name} has {status.st_size:,} bytes; the limit is {most:,}"
-        )
+        raise CannotLoad(f"{name}: {file.name} has {status.st_size:,} bytes; the limit is {most:,}")
 
 
 def _check_index(file: Path, name: str) -> None:

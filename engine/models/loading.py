@@ -41,6 +41,7 @@ from engine.system.library_errors import (
     needs_torchvision,
 )
 from engine.system.memory import is_out_of_memory
+from engine.system.panics import panics_as_errors
 from engine.system.quiet import quiet, weights_progress
 
 PROBE_SIDE = 56
@@ -81,7 +82,7 @@ def load_with(
     progress("importing torch and transformers", None)
     import transformers  # noqa: F401
 
-    with quiet(), _explained(options):
+    with quiet(), _explained(options), panics_as_errors():
         progress(f"opening {options.model}", None)
         model, processor, revision = _model_and_processor(options, progress)
         loaded_at = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from textual import events
 from textual.widgets import Input, TextArea
@@ -15,6 +17,10 @@ def burst(stage: Stage, *keys: str) -> None:
         stage.app.post_message(
             events.Key(key, {"space": " "}.get(key, key if len(key) == 1 else None))
         )
+
+
+def _holds(widget: Input | TextArea, typed: str) -> bool:
+    return (widget.value if isinstance(widget, Input) else widget.text) == typed
 
 
 BURSTS = {
@@ -39,7 +45,7 @@ async def test_the_lines(opens: str) -> None:
             line.value = ""
             await stage.pilot.pause()
             burst(stage, *keys)
-            await stage.until(lambda typed=typed: line.value == typed)
+            await stage.until(partial(_holds, line, typed))
 
 
 @in_loop
@@ -52,4 +58,4 @@ async def test_the_prompt() -> None:
             editor.text = ""
             await stage.pilot.pause()
             burst(stage, *keys)
-            await stage.until(lambda typed=typed: editor.text == typed)
+            await stage.until(partial(_holds, editor, typed))

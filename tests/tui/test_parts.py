@@ -15,7 +15,7 @@ from engine.errors import LenscopeError
 from tui.disk import paths
 from tui.sharing import clipboard
 from tui.state import presets
-from tui.views.files.file_dialog import entries
+from tui.views.files.folder_lister import FolderLister
 from tui.widgets.half_blocks import Colours, _parse_line, picture_strips
 from tui.widgets.strips import changed_span, strip_of
 
@@ -116,13 +116,13 @@ def test_the_dialog_lists_what_can_be_opened(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("a.PNG", "b.json", "c.txt", ".hidden.png", "pictures/d.webp"):
         (tmp_path / name).touch()
-    assert entries("") == ["pictures/", "a.PNG", "b.json"]
-    assert entries("p") == ["pictures/"]
-    assert entries("pictures/") == ["pictures/d.webp"]
-    assert entries(".h") == [".hidden.png"]
-    assert entries(f"{tmp_path}/A") == [f"{tmp_path}/a.PNG"]
-    assert entries("nowhere/") == []
-    assert entries("\x00/") == []
+    assert FolderLister().completions("") == ["pictures/", "a.PNG", "b.json"]
+    assert FolderLister().completions("p") == ["pictures/"]
+    assert FolderLister().completions("pictures/") == ["pictures/d.webp"]
+    assert FolderLister().completions(".h") == [".hidden.png"]
+    assert FolderLister().completions(f"{tmp_path}/A") == [f"{tmp_path}/a.PNG"]
+    assert FolderLister().completions("nowhere/") == []
+    assert FolderLister().completions("\x00/") == []
 
 
 def test_the_clipboard_goes_through_tmux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

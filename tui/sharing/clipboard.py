@@ -1,14 +1,37 @@
-"""Copying over SSH and through tmux to the clipboard of the user's terminal, not just the
-server's."""
+"""Copying over SSH and through tmux or GNU screen to the clipboard of the user's terminal, not
+just the server's."""
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import threading
 
 MOST_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""
+
+
+_MOST_OF_A_STRING = 700
+"""GNU screen drops control strings of 768 bytes and more."""
+
+
+def through_screen(text: str) -> str | None:
+    """Return what copies the text where GNU screen passes our output on, else None.
+
+    Screen swallows OSC 52, while it passes the content of a device control string on as it is; long
+    ones are cut into several, which the terminal sees as one sequence. Inside a tmux that was
+    started in screen this is ignored.
+    """
+    if "STY" not in os.environ:
+        return None
+    copied = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    sequence = f"\x1b]52;c;{copied}\a"
+    pieces = (
+        sequence[start : start + _MOST_OF_A_STRING]
+        for start in range(0, len(sequence), _MOST_OF_A_STRING)
+    )
+    return "".join(f"\x1bP{piece}\x1b\\" for piece in pieces)
 
 
 def too_long(text: str) -> bool:

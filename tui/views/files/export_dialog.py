@@ -18,7 +18,7 @@ from tui.sharing.exporting import suggested_stem
 from tui.sharing.formats import FORMATS, Format
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line, stand_in_text
-from tui.views.files.file_dialog import expand
+from tui.views.files.folder_lister import expand
 from tui.widgets.captions import put_title
 from tui.widgets.line_entry import LineEntry
 
