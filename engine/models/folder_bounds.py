@@ -54,9 +54,10 @@ def refuse_unbounded_folder(folder: Path, name: str) -> None:
 
     Raises CannotLoad, with `name` for the model, and OSError where the folder cannot be read.
     """
-    for entry in os.scandir(folder):
-        if entry.name in _LARGEST or entry.name.endswith(_WEIGHTS):
-            _check_file(Path(entry.path), name)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in _LARGEST or entry.name.endswith(_WEIGHTS):
+                _check_file(Path(entry.path), name)
     for index in _INDEXES:
         _check_index(folder / index, name)
     _check_layers(folder, name)

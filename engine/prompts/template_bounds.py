@@ -150,7 +150,7 @@ def _refuse_large(name: str, arguments: tuple[Any, ...]) -> None:
         too_much |= re.search(r"\d{7}", texts[0]) is not None
     if too_much:
         raise TemplateTooExpensive(
-            f"the model's chat template computes something too large ({name})"
+            f"the model's chat template computes something too large ({name.removeprefix('safe_')})"
         )
 
 
