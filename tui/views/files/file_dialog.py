@@ -122,7 +122,7 @@ class FileDialog(ModalScreen[str | None]):
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        self._list(event.value)
+        self._list(event.input.value)
 
     @on(Input.Submitted)
     def _chosen(self, event: Input.Submitted) -> None:

@@ -113,7 +113,9 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         return [word.strip() for word in words if word.strip()]
 
     @on(Input.Changed)
-    def _typed(self) -> None:
+    def _typed(self, event: Input.Changed) -> None:
+        if event.value != event.input.value:
+            return  # in a burst of typing only the last text counts
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._want)

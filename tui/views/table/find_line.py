@@ -79,7 +79,8 @@ class FindLine(Horizontal):
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.is_open:
+        # In a burst of typing only the last text is looked for.
+        if self.is_open and event.value == event.input.value:
             self.post_message(self.Typed(event.value))
 
     @on(Input.Submitted)
