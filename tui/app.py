@@ -229,10 +229,15 @@ class Explorer(TerminalApp, inherit_bindings=False):
             return
         self.copy_to_clipboard(text.encode("utf-8", "replace").decode())
         wrapped = clipboard.through_screen(text)
-        if wrapped is not None and self._driver is not None:
-            self._driver.write(wrapped)
-        clipboard.copy_through_tmux(text)
+        if wrapped is not None:
+            self._send(wrapped)
+        clipboard.copy_through_tmux(text, self._send)
         self.say(f"copied {what}", "good")
+
+    def _send(self, sequence: str) -> None:
+        """Write to the terminal past the screen; from any thread."""
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay out everything again, since the lines depend on the width."""

@@ -80,13 +80,13 @@ def test_a_template_that_loops_holds_a_question_up_once(
     loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     tokenizer.chat_template = loop
     rendered: list[Any] = []
-    whole = templates.bounded_template
+    whole = template_bounds.bounded_template
 
     def counted(owner: Any) -> Any:
         rendered.append(owner)
         return whole(owner)
 
-    monkeypatch.setattr(templates, "bounded_template", counted)
+    monkeypatch.setattr("engine.prompts.templates.bounded_template", counted)
     monkeypatch.setattr(templates, "takes_pictures", lambda processor: True)
     with pytest.raises(TemplateTooExpensive):
         render(tokenizer, "hi", "system", picture=True)

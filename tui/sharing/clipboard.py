@@ -7,6 +7,7 @@ import base64
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 
 MOST_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""
@@ -25,8 +26,7 @@ def through_screen(text: str) -> str | None:
     """
     if "STY" not in os.environ:
         return None
-    copied = base64.b64encode(text.encode("utf-8", "replace")).decode()
-    sequence = f"\x1b]52;c;{copied}\a"
+    sequence = _osc_52(text)
     pieces = (
         sequence[start : start + _MOST_OF_A_STRING]
         for start in range(0, len(sequence), _MOST_OF_A_STRING)
@@ -34,22 +34,28 @@ def through_screen(text: str) -> str | None:
     return "".join(f"\x1bP{piece}\x1b\\" for piece in pieces)
 
 
+def _osc_52(text: str) -> str:
+    copied = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    return f"\x1b]52;c;{copied}\a"
+
+
 def too_long(text: str) -> bool:
     """Return whether a terminal would drop the text."""
     return len(text.encode("utf-8", "replace")) > MOST_BYTES
 
 
-def copy_through_tmux(text: str) -> threading.Thread | None:
+def copy_through_tmux(text: str, write: Callable[[str], object]) -> threading.Thread | None:
     """Give the text to tmux, if we run inside it, and return the thread that does so, else None.
 
     By default tmux drops a program's OSC 52, while `load-buffer -w` passes it on to the terminal.
+    Before 3.2 it does not know -w, and passes on what is wrapped for it; `write` sends that.
     """
     if not os.environ.get("TMUX"):
         return None
 
     def work() -> None:
         try:
-            subprocess.run(
+            done = subprocess.run(
                 ["tmux", "load-buffer", "-w", "-"],
                 input=text.encode("utf-8", "replace"),
                 stdout=subprocess.DEVNULL,
@@ -59,6 +65,8 @@ def copy_through_tmux(text: str) -> threading.Thread | None:
             )
         except (OSError, subprocess.SubprocessError):
             return
+        if done.returncode:
+            write(f"\x1bPtmux;\x1b{_osc_52(text)}\x1b\\")
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
