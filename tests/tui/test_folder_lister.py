@@ -30,15 +30,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_it_is_listed_once_for_all_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     scanned: list[str] = []
-    scan, told = folder_lister.scan, threading.Event()
+    scan, told, goes_on = folder_lister.scan, threading.Event(), threading.Event()
 
     def counted(path: str, most: int) -> Any:
         scanned.append(threading.current_thread().name)
+        if len(scanned) > 1:
+            assert goes_on.wait(60)
         return scan(path, most)
 
     monkeypatch.setattr(folder_lister, "scan", counted)
     lister = FolderLister(told.set)
     assert len(lister.completions("")) <= 20
+    goes_on.set()
     assert told.wait(60)
     assert lister.completions("")[0] == "Zebras/"
     assert len(lister.completions("p")) == 60

@@ -32,7 +32,7 @@ def guard_streams() -> None:
         _fill(descriptor, mode)
     if sys.stdin is None:
         sys.stdin = sys.__stdin__ = os.fdopen(0, "r", closefd=False)  # type: ignore[misc]
-    sys.stdout = _guarded(sys.stdout, _Output(1, "w", closefd=False))
+    sys.stdout = _guarded(sys.stdout, Output(1, "w", closefd=False))
     sys.stderr = _guarded(sys.stderr, _Messages(2, "w", closefd=False))
     # Libraries look at these without asking whether they are there.
     for name in ("stdout", "stderr"):
@@ -81,7 +81,7 @@ class _Patient(io.FileIO):
         return written
 
 
-class _Output(_Patient):
+class Output(_Patient):
     """Says that it was the output that failed."""
 
     def write(self, data: Any, /) -> int:
