@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
@@ -33,9 +34,10 @@ from engine.records import (
     Request,
     Run,
 )
-from engine.system.lanes import Lanes
+from engine.system.lanes import Lanes, Order
 from engine.system.memory import give_memory_back
 from engine.system.stamps import new_run_id, now
+from engine.system.working_folder import refuse_to_import_without_working_folder
 
 if TYPE_CHECKING:
     from engine.asking.asking import Asking
@@ -59,7 +61,7 @@ class Worker:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._lanes = Lanes()
-        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._thread = self._new_thread()
         self._loaded: LoadedModel | None = None
         self._asking: Sequence[Asking | Against] = ()
         self._runs = KeptRuns()
@@ -77,7 +79,10 @@ class Worker:
         """Load this model instead of the present one."""
         generation = self._generation
         self._drop_background()
-        self._lanes.put(lambda: self._load(options, generation))
+        self._order(
+            lambda: self._load(options, generation),
+            lambda line: ModelFailed(f"{options.model}: {line}"),
+        )
 
     def ask(self, question: Question, track: Sequence[int] = ()) -> str:
         """Ask the loaded model, and return the id that the run will have.
@@ -86,17 +91,24 @@ class Worker:
         """
         run_id, generation, ids = new_run_id(), self._generation, tuple(track)
         self._drop_background()
-        self._lanes.put(lambda: self._ask(question, run_id, ids, generation))
+        self._order(
+            lambda: self._ask(question, run_id, ids, generation),
+            lambda line: Trouble(line, run_id),
+        )
         return run_id
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         """Continue the answer of a kept run greedily, for at most `max_tokens` tokens."""
         generation = self._generation
-        self._lanes.put(lambda: self._continue(run_id, max_tokens, generation))
+        self._order(
+            lambda: self._continue(run_id, max_tokens, generation),
+            lambda line: Trouble(line, run_id),
+            lambda line: AnswerGrew(run_id, "", ended=True),
+        )
 
     def spellings(self, typed: str) -> None:
         """Find the tokens that a typed word can be; tells `SpellingsFound`."""
-        self._lanes.put(lambda: self._spell(typed))
+        self._order(lambda: self._spell(typed), Trouble)
 
     def read(self, run_id: str, request: Request) -> str:
         """Let the method for this request read more from a kept run, and return the request's id.
@@ -110,8 +122,11 @@ class Worker:
         self._readings[job.id] = job
         if job.background:
             self._lanes.put_background(lambda: self._read_on(job))
+            self._revive()
         else:
-            self._lanes.put(lambda: self._read_whole(job))
+            self._order(
+                lambda: self._read_whole(job), lambda line: Trouble(line, run_id, (), job.id)
+            )
         return job.id
 
     def cancel_reading(self, request_id: str) -> None:
@@ -130,8 +145,12 @@ class Worker:
         generation = self._generation
         asked = tuple((new_run_id(), counterfactual) for counterfactual in counterfactuals)
         self._drop_background()
-        self._lanes.put(lambda: self._ask_against(of, asked, generation))
-        return tuple(run_id for run_id, _ in asked)
+        run_ids = tuple(run_id for run_id, _ in asked)
+        self._order(
+            lambda: self._ask_against(of, asked, generation),
+            *(partial(Trouble, run_id=run_id) for run_id in run_ids),
+        )
+        return run_ids
 
     def cancel(self) -> None:
         """End what runs now, within one layer or one token, and drop what was ordered before."""
@@ -144,6 +163,32 @@ class Worker:
         """Cancel everything and let the thread end by itself; does not wait for it."""
         self.cancel()
         self._lanes.end()
+
+    def _order(self, order: Order, *failed: Callable[[str], Event]) -> None:
+        """Put an order into the foreground.
+
+        If it raises what it does not handle itself, each of `failed` makes, from the error's line,
+        an event that ends what waits for the order.
+        """
+
+        def carry_out() -> None:
+            try:
+                order()
+            except BaseException as error:  # a panic of Rust code, say, is no Exception
+                for event in failed:
+                    self._tell(event(one_line(error)))
+
+        self._lanes.put(carry_out)
+        self._revive()
+
+    def _revive(self) -> None:
+        """Start another thread if the one that was started has died."""
+        if self._thread.ident is not None and not self._thread.is_alive():
+            self._thread = self._new_thread()
+            self._thread.start()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="worker", daemon=True)
 
     def _work(self) -> None:
         while (order := self._lanes.take()) is not None:
@@ -266,7 +311,7 @@ class Worker:
             return run()
         except LenscopeError as error:
             self._tell(Trouble.of(error, run_id))
-        except Exception as error:
+        except BaseException as error:  # a panic of Rust code is no Exception
             self._tell(Trouble(one_line(error), run_id))
         finally:
             self._asking = ()
@@ -302,7 +347,7 @@ class Worker:
             )
         except Cancelled:
             pass
-        except Exception as error:
+        except BaseException as error:
             give_memory_back()
             self._tell(Trouble.of(explain(error), run_id))
         self._tell(AnswerGrew(run_id, "", ended=True))
@@ -315,7 +360,7 @@ class Worker:
 
         try:
             found = speller_of(self._loaded.model, self._loaded.processor).spellings(typed)
-        except Exception as error:
+        except BaseException as error:
             self._tell(Trouble(one_line(error)))
             return
         self._tell(SpellingsFound(typed, found))
@@ -326,9 +371,12 @@ class Worker:
 
     def _read_on(self, job: ReadingJob) -> bool:
         """Carry out one step of a reading; whether more are to come."""
-        more = job.go_on(self._runs, self._tell)
-        if not more:
-            self._readings.pop(job.id, None)
+        more = False
+        try:
+            more = job.go_on(self._runs, self._tell)
+        finally:
+            if not more:
+                self._readings.pop(job.id, None)
         return more
 
     def _drop_background(self) -> None:
@@ -344,6 +392,7 @@ def _loaded_or_failed(
         # Torch and transformers are imported here, in the worker's thread, so that the first frame
         # does not wait for them.
         tell("importing torch and transformers", None)
+        refuse_to_import_without_working_folder()
         from engine.models.loading import load_with
 
         return load_with(options, tell)
@@ -351,7 +400,7 @@ def _loaded_or_failed(
         return ModelFailed(f"{options.model}: loading was cancelled")
     except LenscopeError as error:
         return ModelFailed(str(error), error.remedies)
-    except Exception as error:
+    except BaseException as error:
         return ModelFailed(f"{options.model}: {one_line(error)}")
 
 

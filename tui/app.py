@@ -43,7 +43,7 @@ from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
 from tui.views.table.find_line import FindLine
-from tui.widgets.background import in_background
+from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.half_blocks import Colours
 from tui.widgets.view_context import ViewContext
 from tui.worker.asker import Asker
@@ -247,8 +247,16 @@ class Explorer(TerminalApp, inherit_bindings=False):
             self.say(f"{what}: too long to copy through the terminal; x exports to a file", "error")
             return
         self.copy_to_clipboard(text.encode("utf-8", "replace").decode())
-        clipboard.copy_through_tmux(text)
+        wrapped = clipboard.through_screen(text)
+        if wrapped is not None:
+            self._send(wrapped)
+        clipboard.copy_through_tmux(text, self._send)
         self.say(f"copied {what}", "good")
+
+    def _send(self, sequence: str) -> None:
+        """Write to the terminal past the screen; from any thread."""
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay out everything again, since the lines depend on the width."""
@@ -269,6 +277,10 @@ class Explorer(TerminalApp, inherit_bindings=False):
     @on(FindLine.Closed)
     def _found(self, message: FindLine.Closed) -> None:
         self.search.closed(kept=message.kept)
+
+    def on_work_failed(self, message: WorkFailed) -> None:
+        """Report what went wrong in the background."""
+        self.say(message.line, "error")
 
     def on_preview_refused(self, message: Preview.Refused) -> None:
         """Report a picture that cannot be shown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import sys
 import threading
@@ -21,6 +21,8 @@ from tui.commands.parsers import (
     settings_parser,
     sweep_parser,
 )
+from tui.commands.streams import OutputFailed, guard_streams, silence
+from tui.terminal.surroundings import is_dumb, prefer_the_terminals_size
 
 if TYPE_CHECKING:
     import argparse
@@ -34,42 +36,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["run"]:
-            return _run(run_parser().parse_args(given[1:]))
-        if given[:1] == ["check"]:
-            return _check(check_parser().parse_args(given[1:]))
-        if given[:1] == ["sweep"]:
-            return _sweep(sweep_parser().parse_args(given[1:]))
-        if given[:1] == ["report"]:
-            return _report(report_parser().parse_args(given[1:]))
-        if given[:1] in (["config"], ["paths"]):
-            return _show_settings(given[0], given[1:])
-        return _explore(explorer_parser().parse_args(given))
+        return _printed(given)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of stdout has closed it. Python would complain again when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+    except OutputFailed as error:
+        silence(sys.stdout)
+        if error.errno == errno.EPIPE:  # the reader of stdout has closed it
+            return Exit.DONE
+        return _complain(f"the output cannot be written ({error.strerror})", Exit.FAULT)
     except MemoryError:
         return _complain("memory ran out", Exit.FAULT)
-    except OSError as error:  # stdout on a full disk, and the like
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _complain(f"the output cannot be written ({error.strerror or error})", Exit.FAULT)
+    except OSError as error:
+        from tui.text.system_errors import system_error_line
+
+        return _complain(system_error_line(error), Exit.FAULT)
     except LenscopeError as error:
         from tui.text.remedies import error_line
 
         return _complain(error_line(error), exit_for(error))
 
 
+def _printed(given: list[str]) -> int:
+    """Carry out a command; at the end all that it has printed is written."""
+    try:
+        code = _command(given)
+    except SystemExit:  # --help, --version, bad usage
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _command(given: list[str]) -> int:
+    if given[:1] == ["run"]:
+        return _run(run_parser().parse_args(given[1:]))
+    if given[:1] == ["check"]:
+        return _check(check_parser().parse_args(given[1:]))
+    if given[:1] == ["sweep"]:
+        return _sweep(sweep_parser().parse_args(given[1:]))
+    if given[:1] == ["report"]:
+        return _report(report_parser().parse_args(given[1:]))
+    if given[:1] in (["config"], ["paths"]):
+        return _show_settings(given[0], given[1:])
+    return _explore(explorer_parser().parse_args(given))
+
+
 def script() -> None:
     """Run the `lenscope` command. A pass may still be running in a daemon thread: the program
     does not wait for it, and the interpreter must not be finalised while it runs."""
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            stream.flush()
+    guard_streams()
+    prefer_the_terminals_size()
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else Exit.DONE
+    try:
+        sys.stdout.flush()
+    except OutputFailed:
+        silence(sys.stdout)
     if any(thread.daemon for thread in threading.enumerate()):
+        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -111,6 +137,11 @@ def _explore(options: argparse.Namespace) -> int:
         load_options, question = _checked(options, settings)
     if not _has_terminal():
         raise BadInput("the explorer needs a terminal; without one, use `lenscope run`")
+    if is_dumb():
+        raise BadInput(
+            f"TERM={os.environ['TERM']}: this terminal cannot draw the explorer; use "
+            "`lenscope run`, or set TERM to what the terminal is, such as TERM=xterm-256color"
+        )
     if options.resume:
         session = _resumed()
     from tui.app import run_explorer

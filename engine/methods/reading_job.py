@@ -52,7 +52,7 @@ class ReadingJob:
             failure = Trouble("reading more from this run was cancelled", self.run_id, (), self.id)
         except LenscopeError as error:
             failure = Trouble.of(error, self.run_id, self.id)
-        except Exception as error:
+        except BaseException as error:  # a panic of Rust code is no Exception
             failure = Trouble.of(explain(error), self.run_id, self.id)
         if isinstance(found, Part):
             tell(ReadingGrew(self.run_id, self.id, found))

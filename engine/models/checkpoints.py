@@ -12,10 +12,11 @@ from engine.errors import BadInput, CannotLoad, Remedy
 from engine.events import LoadOptions
 from engine.models.adapters import Adapter, adapter_in, named_adapter
 from engine.models.finding import find_folder
+from engine.models.folder_bounds import refuse_unbounded_folder
 from engine.models.git_lfs import refuse_pointers
+from engine.models.hub_environment import refuse_unusable_environment
 from engine.models.weight_files import WeightFiles, has_weights, weight_files
-
-LARGEST_CONFIG = 4 * 2**20
+from engine.system.working_folder import refuse_to_import_without_working_folder
 
 _TEXTS = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 
@@ -44,9 +45,11 @@ def local_checkpoint(options: LoadOptions) -> Checkpoint | None:
     more.
     """
     name = options.model
+    refuse_to_import_without_working_folder()
     try:
         found = find_folder(name)
         if found is None:
+            refuse_unusable_environment(options)
             if options.adapter is not None:
                 named_adapter(options.adapter, options.allow_pickle)
             return None
@@ -66,6 +69,7 @@ def local_checkpoint(options: LoadOptions) -> Checkpoint | None:
 def opened(folder: Path, options: LoadOptions, notes: tuple[str, ...] = ()) -> Checkpoint:
     """The checkpoint in a folder, from everything but its weights. Raises what `local_checkpoint`
     raises."""
+    refuse_unbounded_folder(folder, options.model)
     refuse_pointers([file for pattern in _TEXTS for file in sorted(folder.glob(pattern))])
     adapter, more = _adapter(folder, options)
     config = _config(folder)
@@ -101,8 +105,6 @@ def _config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise CannotLoad("no model here (the folder has no config.json)")
-    if file.stat().st_size > LARGEST_CONFIG:
-        raise CannotLoad(f"the model's config.json is larger than {LARGEST_CONFIG:,} bytes")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):

@@ -19,6 +19,7 @@ from tqdm.std import tqdm
 
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
+from engine.models.hub_environment import naming_the_environment
 from engine.models.weight_files import INDEX, PICKLED, SAFE
 from engine.system.library_errors import HubTrouble, hub_trouble
 
@@ -53,7 +54,8 @@ def settings_folder(options: LoadOptions) -> Path:
     Raises what huggingface_hub raises.
     """
     patterns = [*SETTINGS, "*.py"] if options.trust_remote_code else list(SETTINGS)
-    return _snapshot(options, options.revision, patterns, _Silent)
+    with naming_the_environment(options):
+        return _snapshot(options, options.revision, patterns, _Silent)
 
 
 def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> None:
@@ -100,7 +102,8 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
         tell = staticmethod(progress)
         expected = size
 
-    _snapshot(options, folder.name, [escape(name) for name in wanted], Download)
+    with naming_the_environment(options):
+        _snapshot(options, folder.name, [escape(name) for name in wanted], Download)
 
 
 def _snapshot(

@@ -37,6 +37,7 @@ from engine.prompts.processors import load_processor, takes_pictures, tokenizer_
 from engine.prompts.templates import has_chat_template
 from engine.prompts.token_texts import refuse_other_vocabulary, remember_tokenizer
 from engine.records import ModelCard, Question
+from engine.system.panics import panics_as_errors
 from engine.system.quiet import listening, weights_progress
 
 PROBE_SIDE = 56
@@ -78,7 +79,7 @@ def load_with(
     import transformers  # noqa: F401
 
     place: list[Path] = []
-    with explained(options, place), listening() as heard:
+    with explained(options, place), listening() as heard, panics_as_errors():
         progress(f"opening {options.model}", None)
         opened_model = _open(options, place, progress)
         model, processor = opened_model.model, opened_model.processor

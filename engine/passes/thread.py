@@ -15,17 +15,25 @@ from weakref import WeakKeyDictionary, finalize
 Job = Callable[[], None]
 
 _queues: WeakKeyDictionary[Any, SimpleQueue[Job | None]] = WeakKeyDictionary()
+_threads: WeakKeyDictionary[Any, threading.Thread] = WeakKeyDictionary()
 _guard = threading.Lock()
 
 
 def submit(model: Any, job: Job) -> None:
-    """Run `job` in the model's thread, after the jobs submitted before. `job` must not raise."""
+    """Run `job` in the model's thread, after the jobs submitted before.
+
+    `job` tells its errors itself: one that raises ends the thread, and the next job starts another.
+    """
     with _guard:
         jobs = _queues.get(model)
         if jobs is None:
             jobs = _queues[model] = SimpleQueue()
-            threading.Thread(target=_work, args=(jobs,), name="passes", daemon=True).start()
             finalize(model, jobs.put, None)
+        thread = _threads.get(model)
+        if thread is None or not thread.is_alive():
+            thread = threading.Thread(target=_work, args=(jobs,), name="passes", daemon=True)
+            _threads[model] = thread
+            thread.start()
         jobs.put(job)
 
 

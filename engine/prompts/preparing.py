@@ -28,6 +28,7 @@ from engine.prompts.templates import (
 from engine.prompts.token_parts import Span, added_after, token_kinds, token_parts
 from engine.prompts.token_texts import TokenTexts
 from engine.records import PromptToken, Question, TokenKind, TokenPart
+from engine.system.panics import panics_as_errors
 from engine.system.quiet import quiet
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Prepared:
     """Whether the tokenizer added its own special tokens around the text."""
 
 
+@panics_as_errors()
 def prepare(model: Any, processor: Any, question: Question, image: Image | None) -> Prepared:
     """Render and tokenise the question, once. Raises BadInput, naming what cannot be asked."""
     if image is not None and not takes_pictures(processor):

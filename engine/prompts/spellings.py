@@ -119,7 +119,7 @@ def _forms(typed: str) -> tuple[str, ...]:
 
 def _id_of(typed: str, vocabulary: int) -> int | None:
     digits = typed.strip(" ").removeprefix("#")
-    if digits.isascii() and digits.isdigit() and int(digits) < vocabulary:
+    if digits.isascii() and digits.isdigit() and len(digits) <= 18 and int(digits) < vocabulary:
         return int(digits)
     return None
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from engine.errors import BadInput
 from engine.prompts.processors import takes_pictures, tokenizer_of
+from engine.prompts.template_bounds import TemplateTooExpensive, bounded_template, refuse_long
 
 SENTINEL = "QzLenscope{}zQ"
 """Marks the place of the user's text in a rendered template."""
@@ -94,6 +95,8 @@ def render(processor: Any, prompt: str, system: str | None, picture: bool) -> st
         messages.insert(0, {"role": "system", "content": content})
     try:
         return _apply_template(processor, messages)
+    except TemplateTooExpensive:
+        raise
     except Exception as error:  # a template is a program that comes with the checkpoint
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the model's chat template refuses this question: {reason}") from None
@@ -110,6 +113,8 @@ def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:
     message = {"role": "system" if following else "user", "content": content}
     try:
         rendered = _apply_template(processor, [message, *following])
+    except TemplateTooExpensive:
+        raise
     except Exception:  # rendering the question itself will show whether plain strings work
         return only_parts
     return (probe in rendered and "{'type'" not in rendered) or only_parts
@@ -117,7 +122,9 @@ def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:
 
 def _apply_template(processor: Any, messages: list[dict[str, Any]]) -> str:
     owner = processor if getattr(processor, "chat_template", None) else tokenizer_of(processor)
-    return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    with bounded_template(owner):
+        rendered = owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return refuse_long(str(rendered))
 
 
 def known_placeholders(processor: Any) -> list[str]:

@@ -20,6 +20,7 @@ from engine.passes.forward import Forward
 from engine.records import Proof, Session
 from engine.sessions import read_session
 from tests.cli.conftest import Ended, Lenscope
+from tui.commands.streams import Output
 
 Saved = Callable[[str], Path]
 Capture = pytest.CaptureFixture[str]
@@ -387,12 +388,13 @@ def test_a_full_disk_behind_stdout(
     lenscope: Lenscope, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for more in (("--json", "-"), ()):
-        with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        raw = Output(os.open("/dev/full", os.O_WRONLY), "w")
+        with io.TextIOWrapper(io.BufferedWriter(raw)) as full, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", full)
             ended = lenscope("run", "--model", model, "--no-image", *more)
             patch.undo()
             assert ended.code == 1
-            assert "No space left" in ended.err
+            assert "the output cannot be written (No space left on device)" in ended.err
             os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
 
@@ -451,7 +453,7 @@ def test_a_closed_pipe_ends_quietly(
             self.written += 1
             return super().write(text)
 
-    with Pipe(os.fdopen(writer, "wb"), encoding="utf-8") as pipe:
+    with Pipe(io.BufferedWriter(Output(writer, "w")), encoding="utf-8") as pipe:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", pipe)
             ended = lenscope("run", "--model", model, "--no-image", *more)

@@ -170,7 +170,7 @@ def test_shards_that_are_not_there(copied: Copied) -> None:
         ("{", "damaged"),
         ('{"metadata": {}, "weight_map": {}}', "names no file"),
         ('{"weight_map": {"a": "model.bin"}}', "metadata"),
-        ('{"metadata": {}, "weight_map": {"a": "../other.safetensors"}}', "outside"),
+        ('{"metadata": {}, "weight_map": {"a": "../other.safetensors"}}', "outside of the folder"),
         ('{"metadata": {}, "weight_map": {"a": "/dev/zero"}}', "outside"),
     ],
 )

@@ -578,3 +578,67 @@ def test_no_thread_keeps_the_program_alive(ready: Worker, ears: Ears) -> None:
     alive = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     assert ready._thread in alive
     assert all(thread.daemon for thread in alive if thread.name in ("worker", "passes"))
+
+
+class Panic(BaseException):
+    """As code in Rust raises it: no Exception."""
+
+
+@pytest.mark.parametrize("error", [Panic("inside"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_whatever_a_job_raises_ends_that_job(
+    worker: Worker, ears: Ears, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.models.loading, "load_with", fail)
+        worker.load(LoadOptions(model="tiny"))
+        assert ears.wait_for(ModelFailed).error.startswith("tiny: ")
+    worker.load(LoadOptions(model="tiny"))
+    ears.wait_for(ModelReady)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamedPass, "__iter__", fail)
+        run_id = worker.ask(QUESTION)
+        assert ears.wait_for(Trouble).run_id == run_id
+    run = worker.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.methods.reading_job.carry_out", fail)
+        request = worker.read(run, DeepenRequest(layer=1, count=20))
+        assert ears.wait_for(Trouble).request_id == request
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.asking.continuing.continue_greedily", fail)
+        worker.continue_answer(run)
+        assert ears.wait_for(Trouble).run_id == run
+        assert ears.wait_for(AnswerGrew).ended
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.prompts.spellings.speller_of", fail)
+        worker.spellings("red")
+        assert ears.wait_for(Trouble).error
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.worker.Worker._ask", fail)  # outside of what it handles itself
+        assert worker.ask(QUESTION) == ears.wait_for(Trouble).run_id
+    worker.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_a_worker_that_has_died_is_started_again(ready: Worker, ears: Ears) -> None:
+    died, first = threading.Event(), ready._thread
+
+    def deaf(event: Event) -> None:
+        ears.react = lambda event: None
+        died.set()
+        raise Panic("the listener")
+
+    ears.react = deaf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)
+        patch.setattr(Worker, "_order", lambda worker, order, *_: worker._lanes.put(order))
+        ready.spellings("red")
+        assert died.wait(PATIENCE)
+        first.join(PATIENCE)
+    assert not first.is_alive()
+    ready.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+    assert ready._thread is not first

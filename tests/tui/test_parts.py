@@ -15,7 +15,7 @@ from engine.errors import LenscopeError
 from tui.disk import paths
 from tui.sharing import clipboard
 from tui.state import presets
-from tui.views.files.file_dialog import entries
+from tui.views.files.folder_lister import FolderLister
 from tui.widgets.half_blocks import Colours, _parse_line, picture_strips
 from tui.widgets.strips import changed_span, strip_of
 
@@ -116,13 +116,13 @@ def test_the_dialog_lists_what_can_be_opened(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("a.PNG", "b.json", "c.txt", ".hidden.png", "pictures/d.webp"):
         (tmp_path / name).touch()
-    assert entries("") == ["pictures/", "a.PNG", "b.json"]
-    assert entries("p") == ["pictures/"]
-    assert entries("pictures/") == ["pictures/d.webp"]
-    assert entries(".h") == [".hidden.png"]
-    assert entries(f"{tmp_path}/A") == [f"{tmp_path}/a.PNG"]
-    assert entries("nowhere/") == []
-    assert entries("\x00/") == []
+    assert FolderLister().completions("") == ["pictures/", "a.PNG", "b.json"]
+    assert FolderLister().completions("p") == ["pictures/"]
+    assert FolderLister().completions("pictures/") == ["pictures/d.webp"]
+    assert FolderLister().completions(".h") == [".hidden.png"]
+    assert FolderLister().completions(f"{tmp_path}/A") == [f"{tmp_path}/a.PNG"]
+    assert FolderLister().completions("nowhere/") == []
+    assert FolderLister().completions("\x00/") == []
 
 
 def test_the_clipboard_goes_through_tmux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,14 +130,31 @@ def test_the_clipboard_goes_through_tmux(monkeypatch: pytest.MonkeyPatch, tmp_pa
     tmux.write_text(f"#!/bin/sh\necho $@ > {tmp_path}/args\ncat > {tmp_path}/copied\n")
     tmux.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    clipboard.copy_through_tmux("outside")
+    sent: list[str] = []
+    clipboard.copy_through_tmux("outside", sent.append)
     monkeypatch.setenv("TMUX", "x")
-    thread = clipboard.copy_through_tmux("漢字")
+    thread = clipboard.copy_through_tmux("漢字", sent.append)
     assert thread is not None
     thread.join(10)
     assert (tmp_path / "args").read_text() == "load-buffer -w -\n"
     assert (tmp_path / "copied").read_text() == "漢字"
+    assert sent == []
     assert clipboard.too_long("x" * 80_000)
+
+
+def test_an_old_tmux_gets_what_it_passes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tmux = tmp_path / "tmux"
+    tmux.write_text("#!/bin/sh\nexit 1\n")  # before 3.2 it does not know -w
+    tmux.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("TMUX", "x")
+    sent: list[str] = []
+    thread = clipboard.copy_through_tmux("text", sent.append)
+    assert thread is not None
+    thread.join(10)
+    assert sent == ["\x1bPtmux;\x1b\x1b]52;c;dGV4dA==\a\x1b\\"]
 
 
 def test_nothing_heavy_is_imported_before_the_first_frame() -> None:

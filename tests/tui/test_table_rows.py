@@ -111,6 +111,8 @@ def test_rows_are_found_among_the_shown_tokens_and_the_search_goes_round() -> No
     assert found == [5, 6, 7, 8, 9, 10]
     assert rows_with(rows, "cylinder", 10) == list(range(11))
     assert rows_with(rows, "", 10) == []
+    for digits in ("9" * 5000, "0" * 5000, "\u0663" * 5000):
+        assert rows_with(rows, f"#{digits}", 10) == []
     assert next_row(found, 7, 1) == 8
     assert next_row(found, 10, 1) == 5
     assert next_row(found, 5, -1) == 10

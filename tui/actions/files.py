@@ -47,7 +47,8 @@ def _start_folder(app: Explorer) -> str:
 
 
 def _open_path(app: Explorer, path: str | None) -> None:
-    from tui.views.files.file_dialog import expand, is_session
+    from tui.views.files.file_dialog import is_session
+    from tui.views.files.folder_lister import expand
 
     if path is None:
         return

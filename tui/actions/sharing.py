@@ -10,7 +10,8 @@ from engine.errors import LenscopeError
 from engine.records import Run
 from tui.actions.runs import show_run
 from tui.app import Explorer
-from tui.disk.paths import short_path, working_folder
+from tui.disk.paths import short_path
+from tui.disk.working_folder import working_folder
 from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
 from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ def run_config(themes: NamesOf | None = None) -> Exit:
     loaded = load_settings(themes=themes)
     _never_fail_to_print()
     remembered = Remembered.load() if loaded.settings.remember else Remembered()
-    print(f"# {plain_line(str(config_file()))}{_what_is_there(config_file())}")
+    print(f"# {_place(config_file)}")
     print(f"# Variables such as {variable_of('theme')} override this file; flags override both.")
     print("# Commented lines are not set.")
     for variable in strange_variables(os.environ):
@@ -73,19 +73,19 @@ def run_paths() -> Exit:
     import samples
 
     _never_fail_to_print()
-    places = {
-        "config": config_file(),
-        "state": state_folder(),
-        "kept sessions": sessions_folder(),
-        "journals": journals_folder(),
-        "model cache": _model_cache(),
-        "bundled model": Path(samples.MODEL),
-        "bundled pictures": Path(samples.DEFAULT_PICTURE).parent,
-        "prompts": Path(samples.PROMPTS),
+    places: dict[str, Callable[[], Path]] = {
+        "config": config_file,
+        "state": state_folder,
+        "kept sessions": sessions_folder,
+        "journals": journals_folder,
+        "model cache": _model_cache,
+        "bundled model": lambda: Path(samples.MODEL),
+        "bundled pictures": lambda: Path(samples.DEFAULT_PICTURE).parent,
+        "prompts": lambda: Path(samples.PROMPTS),
     }
     width = max(map(len, places)) + 2
-    for name, path in places.items():
-        print(f"{name:<{width}}{plain_line(str(path))}{_what_is_there(path)}")
+    for name, place in places.items():
+        print(f"{name:<{width}}{_place(place)}")
     return Exit.DONE
 
 
@@ -95,9 +95,18 @@ def _model_cache() -> Path:
         given = load_settings().settings.cache_dir
         if given:
             return user_path(given)
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from engine.models.hub_environment import cache_folder
 
-    return Path(HF_HUB_CACHE)
+    return cache_folder()
+
+
+def _place(place: Callable[[], Path]) -> str:
+    """Return a path and what is there, or why there is none."""
+    try:
+        path = place()
+    except FileNotFoundError as error:  # no home
+        return f"none: {reason_of(error)}"
+    return plain_line(str(path)) + _what_is_there(path)
 
 
 def _what_is_there(path: Path) -> str:

@@ -1,7 +1,7 @@
 """`lenscope sweep`: ask the same questions about many pictures and write the results to a folder.
 
-Messages go to stderr: on a terminal a bar with rate, time left and failures, else a line now and
-then.
+Messages go to stderr: on a terminal that can draw it a bar with rate, time left and failures, else
+a line now and then.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from engine.system.stamps import now
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.state.presets import read_presets
+from tui.terminal.surroundings import can_redraw_messages
 from tui.text.remedies import with_flags
 
 if TYPE_CHECKING:
@@ -295,10 +296,10 @@ def _nothing(stage: str, fraction: float | None) -> None:
 def _shown(first: Progress, name: str) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not can_redraw_messages():
         yield _Lines(name)
         return
+    console = Console(stderr=True)
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 

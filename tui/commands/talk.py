@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tui.terminal.surroundings import can_redraw_messages
 from tui.text.show import display_text
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ def say(text: str) -> None:
 
 
 def progress(stage: str, fraction: float | None) -> None:
-    """Show the current stage in place of the last one; print nothing where stderr is no
-    terminal."""
-    if sys.stderr.isatty():
+    """Show the current stage in place of the last one; print nothing where that
+    cannot be done."""
+    if can_redraw_messages():
         share = "" if fraction is None else f" {fraction:.0%}"
         print(f"\r\x1b[K{display_text(stage, spaces=False)}{share} …", end="", file=sys.stderr)
         sys.stderr.flush()
@@ -27,7 +28,7 @@ def progress(stage: str, fraction: float | None) -> None:
 
 def clear_progress() -> None:
     """Clear the line of `progress`."""
-    if sys.stderr.isatty():
+    if can_redraw_messages():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +19,19 @@ environment is read each time a folder is asked for."""
 
 
 def state_folder() -> Path:
-    """Return `$XDG_STATE_HOME/lenscope`, the folder of sessions and remembered choices."""
-    return _FOLDERS.user_state_path
+    """Return `$XDG_STATE_HOME/lenscope`, the folder of sessions and remembered choices.
+
+    Raises FileNotFoundError where there is neither that variable nor a home folder.
+    """
+    return _found(lambda: _FOLDERS.user_state_path, "XDG_STATE_HOME")
 
 
 def config_file() -> Path:
-    """Return `$XDG_CONFIG_HOME/lenscope/config.toml`."""
-    return _FOLDERS.user_config_path / "config.toml"
+    """Return `$XDG_CONFIG_HOME/lenscope/config.toml`.
+
+    Raises FileNotFoundError where there is neither that variable nor a home folder.
+    """
+    return _found(lambda: _FOLDERS.user_config_path, "XDG_CONFIG_HOME") / "config.toml"
 
 
 def sessions_folder() -> Path:
@@ -65,16 +73,6 @@ def stamp() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def working_folder() -> Path:
-    """Return the working folder; where it has been removed, the folder of kept sessions, or else
-    that of temporary files."""
-    with suppress(OSError):
-        return Path.cwd()
-    with suppress(OSError):
-        return own_folder(sessions_folder())
-    return Path(tempfile.gettempdir())
-
-
 def new_session_path() -> Path:
     """Claim a new path in the working folder for a session that has no file yet."""
     return claimed_path(Path.cwd(), f"lenscope-{stamp()}")
@@ -87,6 +85,14 @@ def short_path(path: Path) -> str:
         with suppress(OSError, RuntimeError, ValueError):
             return prefix + str(path.relative_to(base()))
     return str(path)
+
+
+def _found(folder: Callable[[], Path], variable: str) -> Path:
+    try:
+        return folder()
+    except RuntimeError:  # HOME is not set, and the user has no entry in the system's list
+        words = f"no home folder is known; set HOME or {variable}"
+        raise FileNotFoundError(errno.ENOENT, words) from None
 
 
 def free_path(folder: Path, stem: str) -> Path:

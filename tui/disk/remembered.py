@@ -61,8 +61,13 @@ class Remembered:
 
     @classmethod
     def load(cls) -> Remembered:
-        """Return what has been remembered; changes to it are written to the disk."""
-        return cls(_read(_file()), writes=True)
+        """Return what has been remembered; changes to it are written to the disk,
+        if the user has a home."""
+        try:
+            file = _file()
+        except FileNotFoundError:  # no home is known
+            return cls()
+        return cls(_read(file), writes=True)
 
     @property
     def theme(self) -> str | None:

@@ -120,8 +120,8 @@ def load_settings(
     Raises BadInput with one line that names the line of the file, or the variable, that is wrong.
     """
     environment = os.environ if environment is None else environment
-    file, values, sources = config_file(), {}, {}
-    if _is_there(file):
+    file, values, sources = _file_if_any(), {}, {}
+    if file is not None:
         name = short_path(file)
         text = _text(read_file(file, "config file", _MOST_BYTES), name)
         values = _parsed(text, name)
@@ -167,11 +167,16 @@ def strange_variables(environment: Mapping[str, str]) -> list[str]:
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in ours)
 
 
-def _is_there(file: Path) -> bool:
+def _file_if_any() -> Path | None:
+    """Return the config file, or None where there is none; without a home there can be none."""
     try:
-        return file.exists()
+        file = config_file()
+    except FileNotFoundError:
+        return None
+    try:
+        return file if file.exists() else None
     except OSError:
-        return True  # reading it will report what is wrong
+        return file  # reading it will report what is wrong
 
 
 def _text(data: bytes, name: str) -> str:

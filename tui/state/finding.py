@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from engine.records import LayerReading, Token
 
+_MOST_DIGITS = 18
+"""No token's id has more; `int` refuses thousands."""
+
 
 def matches(token: Token, wanted: str) -> bool:
     """Return whether a token's text contains what is searched for, ignoring case.
@@ -13,7 +16,8 @@ def matches(token: Token, wanted: str) -> bool:
     A number preceded by # is a token's id.
     """
     if wanted.startswith("#") and wanted[1:].isdecimal():
-        return token.id == int(wanted[1:])
+        digits = wanted[1:]
+        return len(digits) <= _MOST_DIGITS and token.id == int(digits)
     return bool(wanted) and wanted.casefold() in token.text.casefold()
 
 

@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.later import draw_later
+from tui.widgets.line_entry import LineEntry
 
 _MOST_SHOWN = 500
 _LEAST_DETAIL = 12
@@ -88,7 +89,7 @@ class Chooser(ModalScreen[str | None]):
             title = Content(plain_line(self._title, ascii_only=self._ascii))
             box.border_title = title  # type: ignore[assignment]
             box.border_subtitle = "type to find, enter takes, esc closes"
-            yield Input(compact=True, placeholder=self._hint)
+            yield LineEntry(compact=True, placeholder=self._hint)
             yield ChoiceList()
 
     def on_mount(self) -> None:

@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from tui.text.show import display_text, stand_in_text
 from tui.widgets.captions import put_title
+from tui.widgets.line_entry import LineEntry
 
 _MOST_TITLE = 48
 
@@ -48,7 +49,7 @@ class LineInput(ModalScreen[str | None]):
             title = display_text(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
             put_title(box, title.rstrip())
             box.border_subtitle = self._keys
-            yield Input(stand_in_text(self._value), select_on_focus=False, compact=True)
+            yield LineEntry(stand_in_text(self._value), select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
         """Put the cursor at the end of the line."""

@@ -18,8 +18,9 @@ from tui.sharing.exporting import suggested_stem
 from tui.sharing.formats import FORMATS, Format
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line, stand_in_text
-from tui.views.files.file_dialog import expand
+from tui.views.files.folder_lister import expand
 from tui.widgets.captions import put_title
+from tui.widgets.line_entry import LineEntry
 
 _ENDINGS = frozenset(export.ending for export in FORMATS)
 _MOST_NAME = 40
@@ -66,7 +67,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             )
             yield Static(markup=False)
             first = suggested_stem(self._run.name) + FORMATS[0].ending
-            yield Input(first, select_on_focus=False, compact=True)
+            yield LineEntry(first, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
         """Focus the file's name; the arrow keys choose the format."""

@@ -13,47 +13,29 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.pictures.kinds import ENDINGS
 from engine.records import Picture
 from tui.disk.paths import short_path
 from tui.text.show import plain_line
+from tui.views.files.folder_lister import (
+    PICTURE_ENDINGS,
+    SESSION_ENDING,
+    FolderLister,
+    expand,
+)
 from tui.views.picture.preview import Preview
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.half_blocks import Colours
+from tui.widgets.line_entry import LineEntry
 
-PICTURE_ENDINGS = frozenset(ENDINGS)
-SESSION_ENDING = ".json"
-_MOST_ENTRIES = 300
 _REST_SECONDS = 0.15
 _PREVIEW_FROM = 80
 """The screen's width in cells from which the preview is shown."""
-
-
-def entries(typed: str) -> list[str]:
-    """Return the paths that complete the typed text: folders first, hidden ones only after a
-    dot."""
-    folder, _, stem = typed.rpartition("/")
-    shown = f"{folder}/" if folder or typed.startswith("/") else ""
-    try:
-        with os.scandir(expand(shown) or ".") as found:
-            listed = [(not _is_folder(entry), entry.name) for entry in found]
-    except (OSError, ValueError):
-        return []
-    wanted = stem.lower()
-    names = [
-        (is_file, name)
-        for is_file, name in listed
-        if name.lower().startswith(wanted)
-        and (not name.startswith(".") or stem.startswith("."))
-        and (not is_file or _is_ours(name))
-    ]
-    names.sort(key=lambda pair: (pair[0], pair[1].lower()))
-    return [shown + name + ("" if is_file else "/") for is_file, name in names[:_MOST_ENTRIES]]
 
 
 class FileDialog(ModalScreen[str | None]):
@@ -81,6 +63,9 @@ class FileDialog(ModalScreen[str | None]):
         Binding("up", "move(-1)", show=False),
     ]
 
+    class MoreListed(Message):
+        """All entries of a large folder are known."""
+
     def __init__(
         self,
         start: str,
@@ -98,6 +83,7 @@ class FileDialog(ModalScreen[str | None]):
         self._colours = colours
         self._ascii = ascii_only
         self._entries: list[str] = []
+        self._lister = FolderLister(lambda: self.post_message(self.MoreListed()))
         self._lines: list[str | None] = []
         """The path of each line in the list; None for a heading."""
         self._listed: str | None = None
@@ -110,7 +96,7 @@ class FileDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "open a picture or a session"
             box.border_subtitle = "tab completes, enter opens, esc closes"
-            yield Input(self._start, select_on_focus=False, compact=True)
+            yield LineEntry(self._start, select_on_focus=False, compact=True)
             with Horizontal():
                 yield ChoiceList()
                 yield Preview(colours=self._colours, identity="peek")
@@ -123,13 +109,20 @@ class FileDialog(ModalScreen[str | None]):
         entry.cursor_position = len(self._start)
         self._list(self._start)
 
+    def on_file_dialog_more_listed(self) -> None:
+        """List again, now that all entries of a large folder are known; the highlight stays."""
+        under_cursor, self._listed = self._under_cursor, None
+        self._list(self.query_one(Input).value)
+        if under_cursor in self._lines:
+            self.query_one(ChoiceList).move(self._lines.index(under_cursor))
+
     def on_resize(self) -> None:
         """Show a preview if it fits."""
         self.set_class(self._previews and self.app.size.width >= _PREVIEW_FROM, "-peeks")
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        self._list(event.value)
+        self._list(event.input.value)
 
     @on(Input.Submitted)
     def _chosen(self, event: Input.Submitted) -> None:
@@ -222,7 +215,7 @@ class FileDialog(ModalScreen[str | None]):
         if typed == self._listed:
             return
         self._listed = typed
-        self._entries = entries(typed)
+        self._entries = self._lister.completions(typed)
         here: list[tuple[str | None, str]] = [
             (path, path[typed.rfind("/") + 1 :]) for path in self._entries
         ]
@@ -239,11 +232,6 @@ class FileDialog(ModalScreen[str | None]):
         if path is None:
             return Option(Content.styled(shown, "bold $primary"), disabled=True)
         return Option(Content(shown))
-
-
-def expand(path: str) -> str:
-    """Return a path with its tilde resolved; unlike pathlib this never raises."""
-    return os.path.expanduser(path)  # noqa: PTH111
 
 
 def is_session(path: str) -> bool:
@@ -275,16 +263,4 @@ def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
-        return False
-
-
-def _is_ours(name: str) -> bool:
-    ending = Path(name).suffix.lower()
-    return ending in PICTURE_ENDINGS or ending == SESSION_ENDING
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
         return False

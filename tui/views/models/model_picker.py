@@ -4,7 +4,6 @@ other."""
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from textual.message import Message
 from textual.widgets import Input
 
 import samples
-from tui.views.files.file_dialog import entries, expand, file_size
+from tui.views.files.file_dialog import file_size
+from tui.views.files.folder_lister import FolderLister, expand
+from tui.widgets.background import in_thread
 from tui.widgets.chooser import Choice, Chooser
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class ModelPicker(Chooser):
     def __init__(self, *, recent: Sequence[str], cache_dir: str | None, ascii_only: bool) -> None:
         self._recent = tuple(recent)
         self._cache_dir = cache_dir
+        self._lister = FolderLister()
         super().__init__(
             "models",
             self._all((), {}, looking=True),
@@ -62,7 +64,7 @@ class ModelPicker(Chooser):
             with suppress(RuntimeError):  # the app has exited
                 self.post_message(self.Found(found, tuple(each for each in folders if each)))
 
-        threading.Thread(target=work, daemon=True).start()
+        in_thread(work, lambda line: self.post_message(self.Found((), ())))
 
     def on_model_picker_found(self, message: ModelPicker.Found) -> None:
         """Show the models found."""
@@ -71,7 +73,9 @@ class ModelPicker(Chooser):
 
     def extra_choices(self, typed: str, found: Collection[str]) -> list[Choice]:
         """Return the folders that complete a typed path, and the typed text itself."""
-        folders = [path.rstrip("/") for path in _folders(typed)[:_MOST_FOLDERS]] if typed else []
+        folders = (
+            [path.rstrip("/") for path in self._folders(typed)[:_MOST_FOLDERS]] if typed else []
+        )
         offered = [_as_choice(path) for path in folders if path not in found]
         return [
             *offered,
@@ -87,9 +91,12 @@ class ModelPicker(Chooser):
 
     def action_complete(self) -> None:
         """Complete the path of a folder as far as it is unambiguous."""
-        common = os.path.commonprefix(_folders(self.typed))  # noqa: RUF071, letters are typed
+        common = os.path.commonprefix(self._folders(self.typed))  # noqa: RUF071, letters are typed
         if len(common) > len(self.typed):
             self._write(common)
+
+    def _folders(self, typed: str) -> list[str]:
+        return [path for path in self._lister.completions(typed) if path.endswith("/")]
 
     def _write(self, path: str) -> None:
         entry = self.query_one(Input)
@@ -122,10 +129,6 @@ def _described(model: LocalModel) -> str:
         "" if model.complete else "incomplete",
     ]
     return ", ".join(part for part in parts if part)
-
-
-def _folders(typed: str) -> list[str]:
-    return [path for path in entries(typed) if path.endswith("/")]
 
 
 def _as_choice(folder: str) -> Choice:

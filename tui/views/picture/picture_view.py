@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -18,6 +17,7 @@ from engine.errors import LenscopeError
 from engine.methods.seen import SeenReading
 from engine.records import Picture
 from tui.text.show import plain_line
+from tui.widgets.background import in_thread
 from tui.widgets.captions import put_title
 from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
 from tui.widgets.later import draw_later
@@ -197,7 +197,7 @@ class PictureView(ModalScreen[None]):
                 return
             self._post(self.Ready(image, seen, facts))
 
-        threading.Thread(target=work, daemon=True).start()
+        in_thread(work, lambda line: self._post(self.Refused(line)))
 
     def _draw(self) -> None:
         known = self._images.get(self._shows_seen)
@@ -225,7 +225,7 @@ class PictureView(ModalScreen[None]):
                 return
             self._post(self.Drawn(seen, facts, strips))
 
-        threading.Thread(target=work, daemon=True).start()
+        in_thread(work, lambda line: self._post(self.Refused(line)))
 
     def _caption(self, facts: str) -> None:
         name = "what the model sees" if self._shows_seen else self._picture.path.rsplit("/", 1)[-1]

@@ -6,8 +6,7 @@ and produces strips, so that a repaint costs nothing.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from engine.errors import BadInput, LenscopeError
 from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
+from tui.widgets.background import in_thread
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
 
@@ -126,7 +126,7 @@ class Preview(Widget):
             self._post(self.Thumb(asked, image, seen=False))
             self._post(self.Opened(asked, record, of_run))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     def show_seen(self, seen: SeenReading) -> None:
         """Show what the model sees of the picture."""
@@ -143,7 +143,7 @@ class Preview(Widget):
                 return
             self._post(self.Thumb(asked, image, seen=True))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     def show_original(self) -> None:
         """Show the picture itself."""
@@ -278,7 +278,7 @@ class Preview(Widget):
                 return
             self._post(self.Drawn(size, asked, seen, strips))
 
-        _in_background(work)
+        in_thread(work, lambda line: self._post(self.Refused(asked, line)))
 
     @contextmanager
     def showing(
@@ -350,8 +350,3 @@ def open_thumb(picture: Picture, *, of_run: bool) -> tuple[Image, Picture]:
     image.thumbnail((_THUMB, _THUMB))
     # The record's own path has lost the bytes of a name that are not UTF-8.
     return image, replace(opened.record, path=path)
-
-
-def _in_background(work: Callable[[], None]) -> None:
-    """Run in a daemon thread: a Textual worker would delay quitting until it is done."""
-    threading.Thread(target=work, daemon=True).start()

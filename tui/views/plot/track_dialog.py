@@ -20,6 +20,7 @@ from engine.events import Event, Spelling, SpellingsFound
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.later import draw_later
+from tui.widgets.line_entry import LineEntry
 
 _REST_SECONDS = 0.15
 _TOKEN = 24
@@ -85,7 +86,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "track tokens"
             box.border_subtitle = "tab marks, enter takes, esc closes"
-            yield Input(compact=True, placeholder="cube, square, #1234")
+            yield LineEntry(compact=True, placeholder="cube, square, #1234")
             yield ChoiceList()
             yield Static(markup=False)
 
@@ -112,7 +113,9 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         return [word.strip() for word in words if word.strip()]
 
     @on(Input.Changed)
-    def _typed(self) -> None:
+    def _typed(self, event: Input.Changed) -> None:
+        if event.value != event.input.value:
+            return  # in a burst of typing only the last text counts
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._want)

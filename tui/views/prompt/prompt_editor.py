@@ -11,14 +11,17 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from tui.text.show import stand_in_text
+from tui.widgets.line_entry import KeysInOrder
 
 
-class PromptEditor(TextArea):
+class PromptEditor(KeysInOrder, TextArea):
     """A text area that never passes a control character to the terminal.
 
     A prompt may come from someone else's session file; it is asked unchanged, and only its display
     is made safe.
     """
+
+    TYPES_ITSELF = frozenset({"enter"})
 
     def __init__(self, text: str, *, blink: bool) -> None:
         super().__init__(text, id="prompt", soft_wrap=True, show_line_numbers=False, compact=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +17,7 @@ from textual.widgets import Static
 from engine.errors import LenscopeError, one_line
 from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
+from tui.widgets.background import in_thread
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Choice, Chooser
 from tui.widgets.later import draw_later
@@ -80,23 +80,24 @@ class SweepView(ModalScreen[bool]):
         """Read the results in the background, since a large sweep takes a while."""
         if self.shown is not None:
             return
-        threading.Thread(target=self._read, daemon=True).start()
+        in_thread(self._read, self._failed)
 
     def _read(self) -> None:
         try:
             message = self.Read(read_shown(self._folder))
-        except BaseException as error:  # a page that waits for ever says nothing
-            message = self.Read(None, self._fault(error))
+        except LenscopeError as error:
+            message = self.Read(None, str(error))
+        self._tell(message)
+
+    def _failed(self, line: str) -> None:
+        self._tell(self.Read(None, self._cannot(line)))
+
+    def _cannot(self, reason: str) -> str:
+        return f"{self._folder}: its results cannot be shown ({reason})"
+
+    def _tell(self, message: Read) -> None:
         if self.is_running:
             self.post_message(message)
-
-    def _fault(self, error: BaseException) -> str:
-        if isinstance(error, LenscopeError):
-            return str(error)
-        reason = one_line(error)
-        kind = type(error).__name__
-        named = reason if reason == kind else f"{kind}: {reason}"
-        return f"{self._folder}: its results cannot be shown ({named})"
 
     def on_sweep_view_read(self, message: SweepView.Read) -> None:
         """Show the results, or why they cannot be read."""
@@ -121,7 +122,7 @@ class SweepView(ModalScreen[bool]):
             shown = sections(self.shown.findings, rows_that_fit(width))
             page = Group(*report_lines(shown, ascii_only=self._ascii))
         except Exception as error:  # the items can still be listed
-            self._say(self._fault(error))
+            self._say(self._cannot(one_line(error)))
         else:
             self.query_one(Static).update(page)
         put_subtitle(self.query_one(VerticalScroll), _KEYS)

@@ -12,6 +12,8 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from tui.widgets.line_entry import LineEntry
+
 
 class FindLine(Horizontal):
     """Shows a slash and an input."""
@@ -54,7 +56,7 @@ class FindLine(Horizontal):
     def compose(self) -> ComposeResult:
         """Lay out the slash and the input."""
         yield Static(" /", markup=False)
-        line = Input(compact=True, select_on_focus=True)
+        line = LineEntry(compact=True, select_on_focus=True)
         line.cursor_blink = False
         yield line
 
@@ -77,7 +79,8 @@ class FindLine(Horizontal):
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.is_open:
+        # In a burst of typing only the last text is looked for.
+        if self.is_open and event.value == event.input.value:
             self.post_message(self.Typed(event.value))
 
     @on(Input.Submitted)
