@@ -74,15 +74,20 @@ LONGEST_MESSAGE = 4000
 """Characters of another library's message; some list hundreds of class names."""
 
 
-def one_line(error: BaseException, most: int = LONGEST_MESSAGE) -> str:
-    """An error of another library as one line: its type, then its message, whole.
+def one_line(error: BaseException) -> str:
+    """The message of an error as one line, whole; its type if it has none. A message of more than
+    LONGEST_MESSAGE characters ends with how many there were."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    if len(words) <= LONGEST_MESSAGE:
+        return words
+    return f"{words[:LONGEST_MESSAGE]} … ({len(words):,} characters)"
 
-    A message of more than `most` characters ends with how many there were.
-    """
-    name, words = type(error).__name__, " ".join(str(error).split())
-    if len(words) > most:
-        words = f"{words[:most]} … ({len(words):,} characters)"
-    return f"{name}: {words}" if words else name
+
+def typed_line(error: BaseException) -> str:
+    """An error that nothing here knows as one line: its type, which often says most, and its
+    message."""
+    name, words = type(error).__name__, one_line(error)
+    return words if words == name else f"{name}: {words}"
 
 
 def with_causes(error: BaseException | None) -> Iterator[BaseException]:

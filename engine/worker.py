@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from engine.errors import Cancelled, LenscopeError, Remedy, one_line
+from engine.errors import Cancelled, LenscopeError, Remedy, typed_line
 from engine.events import (
     AnswerGrew,
     ComparisonGrew,
@@ -176,7 +176,7 @@ class Worker:
                 order()
             except BaseException as error:  # a panic of Rust code, say, is no Exception
                 for event in failed:
-                    self._tell(event(one_line(error)))
+                    self._tell(event(typed_line(error)))
 
         self._lanes.put(carry_out)
         self._revive()
@@ -312,7 +312,7 @@ class Worker:
         except LenscopeError as error:
             self._tell(Trouble.of(error, run_id))
         except BaseException as error:  # a panic of Rust code is no Exception
-            self._tell(Trouble(one_line(error), run_id))
+            self._tell(Trouble(typed_line(error), run_id))
         finally:
             self._asking = ()
         return None
@@ -361,7 +361,7 @@ class Worker:
         try:
             found = speller_of(self._loaded.model, self._loaded.processor).spellings(typed)
         except BaseException as error:
-            self._tell(Trouble(one_line(error)))
+            self._tell(Trouble(typed_line(error)))
             return
         self._tell(SpellingsFound(typed, found))
 
@@ -401,7 +401,7 @@ def _loaded_or_failed(
     except LenscopeError as error:
         return ModelFailed(str(error), error.remedies)
     except BaseException as error:
-        return ModelFailed(f"{options.model}: {one_line(error)}")
+        return ModelFailed(f"{options.model}: {typed_line(error)}")
 
 
 def _never_begun(question: Question, run_id: str) -> Run:

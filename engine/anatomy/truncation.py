@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.watching import logits_in
-from engine.errors import CannotRead, one_line
+from engine.errors import CannotRead, typed_line
 from engine.system.memory import is_out_of_memory
 
 
@@ -43,7 +43,7 @@ def truncated_logits(
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                reason = one_line(error)
+                reason = typed_line(error)
     raise CannotRead(f"cut down to {count} layers the model does not run: {reason}")
 
 

@@ -18,7 +18,7 @@ from engine.errors import (
     PassFailed,
     Remedy,
     TooManyAtOnce,
-    one_line,
+    typed_line,
 )
 from engine.lens.kept import KeptStream
 from engine.lens.lens import describe_failure
@@ -293,4 +293,4 @@ def explain(error: BaseException) -> PassFailed:
             "quantised weights or several devices",
             *LESS_MEMORY,
         )
-    return PassFailed(f"the pass failed: {one_line(error)}")
+    return PassFailed(f"the pass failed: {typed_line(error)}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
-from engine.errors import CannotRead, one_line
+from engine.errors import CannotRead, typed_line
 from engine.passes.collating import (
     another_like,
     another_pad_id,
@@ -114,7 +114,7 @@ class BatchProofs:
         except REFUSALS as error:
             if is_out_of_memory(error):
                 raise
-            why = f"this model does not take them together ({one_line(error)})"
+            why = f"this model does not take them together ({typed_line(error)})"
             return _Verdict(why, padding)
         alone = [lens.logits(item, stop=stop) for item in items]  # [rows, 1, 1, vocabulary] each
         differences = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from engine.errors import BadInput, CannotLoad, Remedy, one_line
+from engine.errors import BadInput, CannotLoad, Remedy, typed_line
 from engine.models.git_lfs import refuse_pointers
 from engine.system.files import reason_of, user_path
 from engine.system.library_errors import first_other_shape
@@ -124,7 +124,7 @@ def put_on(model: Any, adapter: Adapter, allow_pickle: bool) -> tuple[str, ...]:
         )
     except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
         shapes = first_other_shape(error)
-        reason = one_line(error) if shapes is None else f"weights of another shape ({shapes})"
+        reason = typed_line(error) if shapes is None else f"weights of another shape ({shapes})"
         raise CannotLoad(f"the adapter {name} does not fit the model: {reason}") from error
     model.eval()
     missing = sorted(map(str, info.missing_keys))

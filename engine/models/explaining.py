@@ -17,7 +17,7 @@ from engine.errors import (
     CannotLoad,
     CannotRead,
     Remedy,
-    one_line,
+    typed_line,
 )
 from engine.events import LoadOptions
 from engine.models.hub import explain_hub
@@ -82,7 +82,7 @@ def _explained(error: Exception, folder: Path | None) -> CannotLoad:
     damaged = _damaged_json(folder) if folder is not None and not_in_json(error) else None
     if damaged is not None:
         return CannotLoad(f"{damaged}: damaged, it is not JSON; fetch it again")
-    return explain_hub(error) or CannotLoad(one_line(error))
+    return explain_hub(error) or CannotLoad(typed_line(error))
 
 
 def _version() -> str:

@@ -44,7 +44,7 @@ def find_folder(name: str) -> tuple[Path, tuple[str, ...]] | None:
 
 
 def _holds_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or (folder / ADAPTER_CONFIG).is_file()
+    return (folder / "config.json").exists() or (folder / ADAPTER_CONFIG).exists()
 
 
 def _snapshot(folder: Path) -> tuple[Path, tuple[str, ...]] | None:

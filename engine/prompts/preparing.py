@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from engine.errors import BadInput, Remedy, one_line
+from engine.errors import BadInput, Remedy, typed_line
 from engine.prompts.bounds import bounded
 from engine.prompts.processors import (
     NO_PROCESSOR,
@@ -304,7 +304,7 @@ def _tokenise(
     except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
         about = "" if image is None else f" about {image.width} x {image.height} pixels"
         raise BadInput(
-            f"the model's processor refuses this question{about}: {one_line(error)}"
+            f"the model's processor refuses this question{about}: {typed_line(error)}"
         ) from error
     inputs.pop("labels", None)  # labels are for training: a loss would be computed for nothing
     if not closed:

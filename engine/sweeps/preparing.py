@@ -32,7 +32,7 @@ import torch
 from msgspec import structs
 from torch import Tensor
 
-from engine.errors import BadInput, CannotRead, LenscopeError, one_line
+from engine.errors import BadInput, CannotRead, LenscopeError, typed_line
 from engine.passes.collating import sequences
 from engine.passes.vision_reuse import same
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
@@ -182,7 +182,7 @@ class Preparing:
                 yield str(error)
                 continue
             except Exception as error:  # processors may raise anything
-                yield f"the model's processor failed: {one_line(error)}"
+                yield f"the model's processor failed: {typed_line(error)}"
                 continue
             if first is None:
                 yield inputs
@@ -289,7 +289,7 @@ def _made(preparing: Preparing, picture: PictureTasks) -> bytes:
     try:
         return _packed(preparing.prepared(picture))
     except Exception as error:  # what cannot be pickled, or whatever a processor raises
-        reason = f"it cannot be prepared: {one_line(error)}"
+        reason = f"it cannot be prepared: {typed_line(error)}"
         failed = tuple((task, reason) for task in picture.tasks)
         return _packed(PreparedPicture(picture.path, "", (), failed))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from engine.errors import BadInput, one_line
+from engine.errors import BadInput, typed_line
 
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 """Variables that number this process among all; accelerate takes the first that is set."""
@@ -129,7 +129,7 @@ def _joined(
     if joining.state is None:
         reason = f"did not come to {place} within {longest:.0f} s"
         if joining.error is not None:
-            reason = f"cannot be joined at {place} ({one_line(joining.error)})"
+            reason = f"cannot be joined at {place} ({typed_line(joining.error)})"
         raise BadInput(f"{others} of WORLD_SIZE={count} {reason}; {_remedy()}") from joining.error
     # Both are settings of the thread that made them.
     torch.set_num_threads(joining.threads)

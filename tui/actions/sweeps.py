@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from engine.errors import LenscopeError, one_line
+from engine.errors import LenscopeError, typed_line
 from tui.app import Explorer
 
 
@@ -56,7 +56,7 @@ def _open_item(app: Explorer, item: str | None) -> None:
         app.say(str(error), "error")
         return
     except (OSError, MemoryError) as error:
-        app.say(f"item {item} cannot be opened ({one_line(error)})", "error")
+        app.say(f"item {item} cannot be opened ({typed_line(error)})", "error")
         return
     app.state.include(run)
     app.state.question = replace(run.question, model=None)

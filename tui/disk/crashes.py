@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from engine.errors import one_line
+from engine.errors import typed_line
 from tui.disk.paths import crashes_folder, own_folder, stamp
 
 _MOST_FRAMES: Final = 40
@@ -23,7 +23,7 @@ def describe_crash(error: BaseException) -> str:
     """Return what happened, and where, as one line."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f", line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
-    return f"{type(error).__name__}: {one_line(error)}{place}"
+    return f"{typed_line(error)}{place}"
 
 
 def keep_traceback(error: BaseException) -> Path | None:

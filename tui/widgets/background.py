@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from textual.app import App
 from textual.message import Message
 
-from engine.errors import one_line
+from engine.errors import typed_line
 
 T = TypeVar("T")
 
@@ -44,6 +44,6 @@ def in_thread(work: Callable[[], object], failed: Callable[[str], object]) -> No
             work()
         except BaseException as error:  # a panic of Rust code, for example
             with suppress(RuntimeError):  # the app has exited
-                failed(one_line(error))
+                failed(typed_line(error))
 
     threading.Thread(target=run, daemon=True).start()

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.errors import LenscopeError, one_line
+from engine.errors import LenscopeError, typed_line
 from tui.sharing.report_lines import report_lines
 from tui.text.show import plain_line
 from tui.widgets.background import in_thread
@@ -122,7 +122,7 @@ class SweepView(ModalScreen[bool]):
             shown = sections(self.shown.findings, rows_that_fit(width))
             page = Group(*report_lines(shown, ascii_only=self._ascii))
         except Exception as error:  # the items can still be listed
-            self._say(self._cannot(one_line(error)))
+            self._say(self._cannot(typed_line(error)))
         else:
             self.query_one(Static).update(page)
         put_subtitle(self.query_one(VerticalScroll), _KEYS)
