@@ -153,6 +153,8 @@ def _run(
         if process.index == 0:
             clear_progress()
             say(model_line(loaded))
+            for note in loaded.card.notes:
+                say(f"note: {note}")
         if not loaded.takes_pictures:
             raise BadInput(f"--data: {loaded.name} takes no pictures")
         if question.chat and not loaded.has_chat_template:
