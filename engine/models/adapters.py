@@ -67,11 +67,11 @@ def named_adapter(name: str, allow_pickle: bool) -> Adapter:
         folder = user_path(name)
         found = adapter_in(folder) if folder.is_dir() else None
     except (OSError, ValueError) as error:
-        raise BadInput(f"--adapter {name}: {reason_of(error)}") from None
+        raise BadInput(f"the adapter {name}: {reason_of(error)}") from None
     if not folder.is_dir():
-        raise BadInput(f"--adapter {name}: no such folder")
+        raise BadInput(f"the adapter {name}: no such folder")
     if found is None:
-        raise BadInput(f"--adapter {name}: no adapter here (the folder has no {CONFIG})")
+        raise BadInput(f"{name}: no adapter here (the folder has no {CONFIG})")
     if found.kind in _ADDS_TOKENS:
         raise CannotLoad(
             f"{name}: a {found.kind} adapter puts vectors of its own before the prompt, at whose "

@@ -83,8 +83,10 @@ def _adapter(folder: Path, options: LoadOptions) -> tuple[Adapter | None, tuple[
     if here is not None and not has_weights(folder):
         base = here.base or "the model it was made for"
         raise CannotLoad(
-            f"an adapter ({here.kind}) of {base}, without the model itself: name the model, and "
-            f"put the adapter on with --adapter: --model {base} --adapter {folder}"
+            f"{folder}: an adapter ({here.kind}) of {base}, without the model itself: load that "
+            "model, with this folder as its adapter",
+            Remedy.LOAD_MODEL,
+            Remedy.WITH_ADAPTER,
         )
     named = None
     if options.adapter is not None:

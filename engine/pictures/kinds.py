@@ -140,8 +140,8 @@ _BY_BEGINNING: tuple[tuple[bytes, _Kind], ...] = (
     (b"\x80\2", _Kind("a pickle", _NPY, picture=False)),
     (b"\x80\4", _Kind("a pickle", _NPY, picture=False)),
     (b"\x80\5", _Kind("a pickle", _NPY, picture=False)),
-    (b"PAR1", _Kind("a Parquet file", "sweep asks about its pictures (--data)", picture=False)),
-    (b"ARROW1", _Kind("an Arrow file", "sweep asks about its pictures (--data)", picture=False)),
+    (b"PAR1", _Kind("a Parquet file", "a sweep asks about its pictures", picture=False)),
+    (b"ARROW1", _Kind("an Arrow file", "a sweep asks about its pictures", picture=False)),
     (b"MZ", _Kind("a program", "name a picture", picture=False)),
     (b"\x7fELF", _Kind("a program", "name a picture", picture=False)),
 )

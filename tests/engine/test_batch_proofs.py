@@ -263,7 +263,7 @@ def test_a_model_that_does_not_take_them_together_says_why(error: Exception) -> 
 
     found, _ = proofs(effect)
     refused = found.refusal([SHORT, LONG], may_round=True)
-    assert refused == "this model does not take them together (no)"
+    assert refused == f"this model does not take them together ({type(error).__name__}: no)"
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_an_adapter_without_its_model(copied: Copied, with_config: bool) -> None
     error = refused(folder)
     assert isinstance(error, CannotLoad)
     assert "an adapter (LORA) of org/base-model" in str(error)
-    assert f"--model org/base-model --adapter {folder}" in str(error)
+    assert error.remedies == (Remedy.LOAD_MODEL, Remedy.WITH_ADAPTER)
 
 
 def test_a_model_and_an_adapter_in_one_folder(copied: Copied) -> None:

@@ -385,7 +385,7 @@ class Multiplexer:
 
     def settled(self) -> list[list[Seen]]:
         """What it shows once nothing changes any more."""
-        self.client.settle(0.6)
+        self.client.settle(1.2)
         return self.shows()
 
     def assert_redraw_changes_nothing(self) -> None:

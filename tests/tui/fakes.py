@@ -166,11 +166,13 @@ def track(run: RunView, tracked: Sequence[Tracked]) -> None:
 
 
 def contrasted(request: ContrastRequest, rows: Sequence[LayerReading]) -> ContrastReading:
+    # The run of a counterfactual has an id of its own.
+    against = tuple(name if len(name) == 16 else "0" * 16 for name in request.against)
     return ContrastReading(
         request=request,
         rows=tuple(ContrastRow(row.layer, row.top, row.entropy, 0.1, 0.2) for row in rows),
-        against=request.against[0],
-        references=request.against,
+        against=against[0],
+        references=against,
     )
 
 
