@@ -33,6 +33,7 @@ from engine.records import (
     Tracked,
 )
 from engine.sessions import MAX_BYTES, read_session, to_json, write_session
+from tests.atomic import assert_replaced_whole
 
 RUN_ID = "0123456789abcdef"
 TIME = "2026-11-22T03:00:00.000Z"
@@ -561,6 +562,12 @@ def test_what_can_be_read_can_be_written(path: Path) -> None:
 
 
 # Writing
+
+
+def test_a_session_is_replaced_as_a_whole(path: Path) -> None:
+    write_session(SESSION, path)
+    assert_replaced_whole(path, lambda: write_session(make_session(), path))
+    assert read_session(path) == make_session()
 
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

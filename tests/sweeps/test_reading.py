@@ -151,6 +151,12 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
             ahead = (p > p[:, final : final + 1] + 1e-6).sum(-1)
             beside = (p > p[:, final : final + 1] - 1e-6).sum(-1)
             assert ((ahead < rows.final_rank) & (rows.final_rank <= beside)).all()
+            if ids:  # the rank of the likeliest spelling
+                best = p[:, list(ids)].amax(-1, keepdim=True)
+                ahead = (p > best + 1e-6).sum(-1)
+                beside = (p > best - 1e-6).sum(-1)
+                assert ((ahead < rows.truth_rank) & (rows.truth_rank <= beside)).all()
+                assert (rows.truth_rank != rows.final_rank).any()  # so it is of another token
             wanted = p[:, list(ids)].sum(-1) if ids else torch.zeros(len(p))
             assert torch.allclose(rows.truth_probability, wanted, atol=1e-5)
         assert item.rows.final_rank[-1] == 1 and item.rows.kl_to_last[-1] < 1e-5

@@ -114,6 +114,10 @@ def test_items_are_those_of_asking_one_by_one(
                 assert row.truth.probability == pytest.approx(
                     sum(share for share in shares if share is not None), abs=1e-5
                 )
+                # Of the spelling that ranks best; of tokens as likely, two may change places.
+                ranks = [tracked[token].rank[row.layer] for token in item.spellings]
+                best = min(rank for rank in ranks if rank is not None)
+                assert row.truth.rank == pytest.approx(best, abs=1, rel=0.01)
         assert item.rows[-1].truth is not None
         assert (len(item.rows), len(item.rows_unnormed or ())) == (11, 10)
 
