@@ -33,7 +33,12 @@ from typing import Any, NamedTuple
 import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
-from mutmut.mutation.mutators import mutation_operators, operator_string
+from mutmut.mutation.mutators import (
+    mutation_operators,
+    operator_arg_removal,
+    operator_assignment,
+    operator_string,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".mutants"
@@ -83,6 +88,18 @@ def negated(node: cst.BaseExpression) -> Iterator[cst.CSTNode]:
     yield cst.UnaryOperation(cst.Not(), inner, lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
 
 
+def is_strict(node: cst.CSTNode) -> bool:
+    """Whether it is `strict=` of a zip, which only asserts that lengths are equal."""
+    return m.matches(node, m.Arg(keyword=m.Name("strict")))
+
+
+def without(node: cst.Call) -> Iterator[cst.CSTNode]:
+    """`f(a, b=c)` becomes `f(a)`: for each argument but the first."""
+    for place, arg in enumerate(node.args):
+        if (place or arg.keyword) and not is_strict(arg):
+            yield node.with_changes(args=[*node.args[:place], *node.args[place + 1 :]])
+
+
 def left_out(node: cst.Expr) -> Iterator[cst.CSTNode]:
     """`f(a)` as a statement becomes `None`."""
     if isinstance(node.value, cst.Call):
@@ -100,7 +117,12 @@ def exchanged(node: cst.Call) -> Iterator[cst.CSTNode]:
     for distance in (1, 2):
         for first in range(len(node.args) - distance):
             one, other = node.args[first], node.args[first + distance]
-            if one.star or other.star or (distance == 2 and one.keyword is None):
+            if (
+                one.star
+                or other.star
+                or is_strict(other)
+                or (distance == 2 and one.keyword is None)
+            ):
                 continue
             args = list(node.args)
             args[first] = one.with_changes(value=other.value)
@@ -108,8 +130,11 @@ def exchanged(node: cst.Call) -> Iterator[cst.CSTNode]:
             yield node.with_changes(args=args)
 
 
+ONLY_CRASH = (operator_arg_removal, operator_assignment)
+"""Most of what they make holds None where a tensor or a path belongs, and tells nothing."""
 OPERATORS: tuple[tuple[type, Any], ...] = (
-    *mutation_operators,
+    *((kind, each) for kind, each in mutation_operators if each not in ONLY_CRASH),
+    (cst.Call, without),
     (cst.Expr, left_out),
     (cst.Call, uncalled),
     (cst.Call, exchanged),
@@ -138,13 +163,19 @@ class _Places(cst.CSTVisitor):
             return False
         if m.matches(node, m.If(m.Name("TYPE_CHECKING")) | m.Call(m.Name("TypeVar"))):
             return False
+        if is_strict(node):
+            return False
+        if m.matches(node, m.UnaryOperation(m.Minus(), m.Integer())):
+            node = cst.ensure_type(
+                node, cst.UnaryOperation
+            ).expression  # +1 is -1 in two dimensions
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             if not self._functions:
                 self._path.append(node.name.value)
             self._functions += isinstance(node, cst.FunctionDef)
         elif not self._functions and self._path:
             return isinstance(node, cst.IndentedBlock)  # what a class declares is no code
-        if isinstance(node, cst.If | cst.While | cst.IfExp):
+        if isinstance(node, cst.If | cst.While | cst.IfExp | cst.CompIf):
             self.conditions.add(id(node.test))
         where = ".".join(self._path) if self._functions else ""
         self.found.append((self.get_metadata(PositionProvider, node), where, node))
@@ -317,7 +348,7 @@ def exchange(module: ModuleType, code: str) -> None:
             function.__defaults__ = new[name].__defaults__
             function.__kwdefaults__ = new[name].__kwdefaults__
     for name, value in list(vars(other).items()):
-        if isinstance(value, int | float | str | bytes | tuple | frozenset) and name[:2] != "__":
+        if name.isupper() or isinstance(value, int | float):
             setattr(module, name, value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine import Lens
+from engine.anatomy.tail import RowStream
 from engine.lens.divergence import (
     CHUNK,
     StreamingDivergence,
     compare_passes,
     divergences,
     kept_logits,
+    kept_logits_through,
     picture_layer,
 )
 from engine.lens.kept import KeptStream
@@ -99,6 +102,19 @@ def test_nearly_the_same_rows() -> None:
     assert bool((found.js >= 0).all()) and bool((found.kl >= 0).all())
 
 
+def test_rounding_leaves_no_divergence_that_cannot_be() -> None:
+    """Neither below 0, of rows that are nearly the same, nor above ln 2, of rows wholly apart."""
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(2000, 2, generator=generator) * 3
+    near = divergences(p, p + torch.randn(2000, 2, generator=generator) * 1e-3)
+    assert float(near.js.min()) >= 0 and float(near.kl.min()) >= 0
+    p, q = torch.randn(2, 500, 40, generator=generator)
+    p[:, :20], q[:, 20:] = -200.0, -200.0
+    apart = divergences(p, q)
+    assert float(apart.js.max()) <= float(torch.tensor(LN_2))
+    assert float(apart.js.min()) == pytest.approx(LN_2, abs=1e-6)
+
+
 def test_tokens_that_only_one_of_them_gives() -> None:
     inf = math.inf
     p, q = torch.tensor([[0.0, 0.0, -inf]]), torch.tensor([[0.0, -inf, 0.0]])
@@ -120,6 +136,12 @@ def test_rows_that_are_not_numbers() -> None:
     assert found[1].js is not None and found[1].js > 0
 
 
+def test_rows_of_low_precision_are_compared_in_float32() -> None:
+    p, q = random_logits(3, 3.0, 0).bfloat16(), random_logits(3, 3.0, 1).bfloat16()
+    found, wanted = divergences(p, q), divergences(p.float(), q.float())
+    assert torch.equal(found.kl, wanted.kl) and torch.equal(found.js, wanted.js)
+
+
 def test_rows_of_other_vocabularies_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         divergences(torch.zeros(2, 3), torch.zeros(2, 4))
@@ -136,13 +158,22 @@ def test_rows_as_they_come_are_those_of_two_whole_passes() -> None:
         most = max(most, len(chosen))
         return chosen
 
+    asked: list[int] = []
+
+    def other(rows: Sequence[int]) -> torch.Tensor:
+        asked.extend(rows)
+        return q[list(rows)]
+
     streamed = StreamingDivergence(picture)
     groups = [range(CHUNK + 2, count), [0], range(1, CHUNK + 2)]
     for group in groups:
         told = streamed.feed(list(group), q[list(group)])
         assert [row.layer for row in told] == list(group)
     assert [row.layer for row in streamed.rows] == list(range(count))
-    assert streamed.rows == compare_passes(range(count), picture, lambda rows: q[list(rows)])
+    assert streamed.rows == compare_passes(range(count), picture, other)
+    assert asked == list(range(count))  # each once
+    # Plain numbers: records leave the worker, tensors do not.
+    assert {type(value) for row in streamed.rows for value in (row.kl, row.js)} == {float}
     assert [row.js for row in streamed.rows] == pytest.approx(divergences(p, q).js.tolist())
     assert most <= CHUNK
 
@@ -172,6 +203,24 @@ def test_what_two_passes_have_left_behind(name: str) -> None:
     assert torch.allclose(
         kept_logits(kept[0])([last, 1, last]), rows[0][[last, 1, last]], atol=1e-4
     )
+
+
+def test_the_last_row_is_the_models_own() -> None:
+    tiny = FAMILIES["llava"]()
+    kept = ended(Lens(tiny.model), tiny.inputs)
+    projected: list[int] = []
+
+    def project(streams: Sequence[RowStream]) -> torch.Tensor:
+        projected.append(len(streams))
+        return kept.project(streams)
+
+    last = tiny.layers
+    with torch.no_grad():
+        found = kept_logits_through(kept, project)([last, 0, last])
+        assert projected == [1]
+        assert torch.equal(kept_logits_through(kept, project)([last]), kept.model_logits)
+    assert projected == [1]
+    assert torch.equal(found[0], kept.model_logits[0]) and torch.equal(found[2], found[0])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from engine.lens.readout import (
     read,
     root_mean_square,
     top_ids,
+    top_ids_of_rows,
 )
 from engine.records import LayerReading
 
@@ -138,6 +139,49 @@ def test_a_block_holds_every_number_bit_for_bit() -> None:
     assert all(
         torch.equal(one[good], other[good]) for one, other in zip(found, copied, strict=True)
     )
+
+
+def test_a_followed_token_has_its_logit_share_and_rank() -> None:
+    logits = torch.tensor([[0.0, 2.0, -1.0], [3.0, 2.0, 1.0]])
+    p = logits.softmax(-1)
+    for token in range(3):
+        spelled = torch.tensor([[token, -1]] * 2)
+        found = read(logits, followed=[token, spelled]).numbers()
+        for way in (0, 1):
+            assert torch.equal(found.followed_logits[:, way], logits[:, token])
+            assert torch.allclose(found.followed_probabilities[:, way], p[:, token])
+            ranks = (logits > logits[:, token : token + 1]).sum(-1) + 1
+            assert found.followed_ranks[:, way].tolist() == ranks.tolist()
+    both = read(logits, followed=[torch.tensor([[0, 2], [0, 2]])]).numbers()
+    assert torch.allclose(both.followed_probabilities[:, 0], p[:, 0] + p[:, 2])
+    assert both.followed_ranks[:, 0].tolist() == [2, 1]
+
+
+def test_cells_are_compared_with_the_reference_of_their_item() -> None:
+    """Cell i with row i mod r; the divergence of Jensen and Shannon only if it is asked for."""
+    torch.manual_seed(0)
+    logits, reference = torch.randn(6, 9), torch.randn(2, 9).log_softmax(-1)
+    found = read(logits, reference=reference).numbers()
+    assert bool(found.js.isnan().all())
+    for cell in range(6):
+        assert float(found.kl[cell]) == kl(logits[cell : cell + 1], reference[cell % 2][None])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_blocks_are_joined_in_order(count: int) -> None:
+    logits = torch.randn(count, 9)
+    blocks = [read(row[None], 2) for row in logits]
+    assert joined(blocks).numbers().logits.tolist() == logits.topk(2).values.tolist()
+
+
+def test_only_the_last_of_the_top_is_tied_beyond_what_is_looked_for_at_once() -> None:
+    """Whichever of many equal logits are found first, the lowest ids of them count."""
+    for seed in range(5):
+        order = torch.randperm(400, generator=torch.Generator().manual_seed(seed))
+        logits = torch.zeros(400)
+        logits[order[:4]] = torch.tensor([9.0, 8.0, 7.0, 6.0])
+        found = top_ids_of_rows(logits[None], 5)[0].tolist()
+        assert found == [*order[:4].tolist(), min(set(range(400)) - {*order[:4].tolist()})]
 
 
 def test_what_is_not_asked_for_is_not_there() -> None:
