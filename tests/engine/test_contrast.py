@@ -11,8 +11,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import BadInput
-from engine.methods.contrast import contrast, mean_reference
+import samples
+from engine.asking.asking import Asking
+from engine.errors import BadInput, Cancelled
+from engine.lens.divergence import kept_logits
+from engine.methods.asked_run import AskedRun
+from engine.methods.contrast import (
+    Contrast,
+    ContrastReading,
+    ContrastRequest,
+    contrast,
+    contrast_rows,
+    mean_reference,
+)
+from engine.models.loading import LoadedModel
+from engine.records import Picture, Question
 
 ROW = st.lists(
     st.tuples(st.floats(-50, 50, width=32), st.floats(-50, 50, width=32)), min_size=1, max_size=9
@@ -107,3 +120,79 @@ def test_both_is_the_mean_of_logits() -> None:
 def test_settings_that_cannot_be(a: float, b: float) -> None:
     with pytest.raises(BadInput, match="contrast"):
         contrast(rows(0), rows(1), a, b)
+
+
+def test_settings_at_their_bounds() -> None:
+    for a, b in ((0.0, 0.0), (0.0, 1.0), (100.0, 0.5)):
+        assert bool(contrast(rows(0), rows(1), a, b).isfinite().any(-1).all())
+
+
+def test_what_the_reference_rules_out_counts_as_its_lowest_in_that_row() -> None:
+    picture = torch.zeros(2, 3)
+    reference = torch.tensor([[1.0, -math.inf, -5.0], [-math.inf, 2.0, 7.0]])
+    assert contrast(picture, reference, 1.0, 0.0).tolist() == [[-1.0, 5.0, 5.0], [-2.0, -2.0, -7.0]]
+
+
+def asked(bundled: LoadedModel) -> AskedRun:
+    asking = Asking(
+        bundled, Question("Colour:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
+    )
+    return AskedRun(asking, asking.run())
+
+
+def test_a_reading_is_the_published_formula_in_every_row(bundled: LoadedModel) -> None:
+    run = asked(bundled)
+    request = ContrastRequest(("none", "black"), a=0.7, b=0.01)
+    reading = run.read(Contrast(), request)
+    assert isinstance(reading, ContrastReading)
+    ids = tuple(other.id for other in run.others)
+    assert (reading.against, reading.references, reading.refers_to) == (ids[0], ids, ids)
+    assert len(set(ids)) == 2
+
+    count = len(run.run.rows)
+    subjects = [run.subject, *(run.subject.against(name) for name in request.against)]
+    picture, none, black = (kept_logits(each.kept)(range(count)).double() for each in subjects)
+    reference = (none + black) / 2
+    logits = published(picture, reference, request.a, request.b)
+    shares = torch.tensor(logits).softmax(-1)
+    p, q = picture.softmax(-1), reference.softmax(-1)
+    kl = (p * (p / q).log()).sum(-1)
+    mean = (p + q) / 2
+    js = ((p * (p / mean).log()).sum(-1) + (q * (q / mean).log()).sum(-1)) / 2
+    entropy = torch.special.entr(shares).sum(-1)
+    assert [row.layer for row in reading.rows] == list(range(count))
+    for layer, row in enumerate(reading.rows):
+        assert row.kl == pytest.approx(float(kl[layer]), rel=1e-3, abs=1e-5)
+        assert row.js == pytest.approx(float(js[layer]), rel=1e-3, abs=1e-5)
+        assert row.entropy == pytest.approx(float(entropy[layer]), rel=1e-3, abs=1e-4)
+        assert len(row.top) == min(10, int(np.isfinite(logits[layer]).sum()))
+        for token, best in zip(row.top, -np.sort(-logits[layer]), strict=False):
+            assert token.logit == pytest.approx(best, abs=1e-3)
+            assert token.logit == pytest.approx(logits[layer][token.id], abs=1e-3)
+            assert token.probability == pytest.approx(float(shares[layer, token.id]), abs=1e-4)
+    assert {len(row.top) for row in reading.rows} != {10}  # b has removed something
+
+    (table,) = Contrast().tables(reading)
+    assert [column.head for column in table.columns][2:] == ["p", "entropy", "JS", "KL"]
+    for line, row in zip(table.rows, reading.rows, strict=True):
+        best = row.top[0]
+        assert line == (row.layer, best.text, best.probability, row.entropy, row.js, row.kl)
+    assert "none and black, a=0.7, b=0.01" in table.title
+
+
+def test_a_reading_answers_only_what_was_asked(bundled: LoadedModel) -> None:
+    run = asked(bundled)
+    reading = run.read(Contrast(), ContrastRequest(("none",), 0.5, 0.2))
+    (other,) = run.others
+    for against in ("none", other.id):
+        assert reading.fulfils(ContrastRequest((against,), 0.5, 0.2))
+        assert not reading.fulfils(ContrastRequest((against,), 0.6, 0.2))
+        assert not reading.fulfils(ContrastRequest((against,), 0.5, 0.3))
+    assert not reading.fulfils(ContrastRequest(("black",), 0.5, 0.2))
+
+
+def test_rows_can_be_cancelled(bundled: LoadedModel) -> None:
+    kept = asked(bundled).subject.kept
+    assert kept is not None
+    with pytest.raises(Cancelled):
+        contrast_rows(kept, [kept], 1.0, 0.1, lambda: True)

@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from engine.errors import BadInput
 from engine.records import ModelCard, Proof, Token
 from engine.sweeps.comparing import compare_sweeps
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
-from engine.sweeps.findings import ALL, Findings, entry_layers, find, formation_layers
+from engine.sweeps.findings import (
+    ALL,
+    Findings,
+    Measure,
+    entry_layers,
+    find,
+    formation_layers,
+    peaks_of,
+    share_of_norm,
+)
 from engine.sweeps.records import (
     ItemPicture,
     Standing,
@@ -230,6 +240,327 @@ def test_a_model_without_a_norm_to_leave_out() -> None:
     assert sections(shown)
 
 
+# Every number of the items, where it belongs
+
+
+def numbered(number: int, group: str, said: Sequence[int], bare: bool = True) -> SweepItem:
+    """An item of whose numbers no two are alike."""
+
+    def one(layer: int, normed: bool) -> SweepRow:
+        base = 100.0 * number + 10.0 * layer + (0.0 if normed else 5.0)
+        return SweepRow(
+            layer=layer,
+            top=(Token(said[layer], WORDS[said[layer]], base + 0.1, 0.0), Token(7, ":", 0.0, 0.0)),
+            entropy=base + 0.2,
+            rms=base + 0.3,
+            kl_to_last=base + 0.4,
+            truth=Standing(base + 0.5, 1000 + int(base)),
+            final=Standing(base + 0.6, 2000 + int(base)),
+        )
+
+    made = item(number, said, "cube", group)
+    return structs.replace(
+        made,
+        rows=tuple(one(layer, True) for layer in range(5)),
+        rows_unnormed=tuple(one(layer, False) for layer in range(4)) if bare else None,
+    )
+
+
+def test_every_number_of_an_item_is_where_it_belongs() -> None:
+    read = results(numbered(1, "a", [0, 1, 2, 3, 4]), numbered(2, "b", [5, 6, 7, 0, 1], bare=False))
+    base = np.array([100.0 + 10 * np.arange(5), 200.0 + 10 * np.arange(5)])
+    unnormed = base + np.array([5.0, 5.0, 5.0, 5.0, 0.0])  # the last row is the model's own
+    unnormed[1] = np.nan
+    assert read.unnormed is not None
+    for rows, wanted in ((read.rows, base), (read.unnormed, unnormed)):
+        known = ~np.isnan(wanted[:, 0])
+        for name, shift in (
+            ("top_probability", 0.1), ("entropy", 0.2), ("kl_to_last", 0.4),
+            ("truth_probability", 0.5), ("final_probability", 0.6),
+        ):  # fmt: skip
+            assert np.allclose(getattr(rows, name), wanted + shift, equal_nan=True)
+        assert (rows.truth_rank[known] == 1000 + wanted[known]).all()
+        assert (rows.final_rank[known] == 2000 + wanted[known]).all()
+        assert rows.top_id[0].tolist() == [0, 1, 2, 3, 4]
+        for none in (rows.top_id, rows.truth_rank, rows.final_rank):
+            assert none.dtype == np.int64 and (none[~known] == -1).all()
+    assert np.allclose(read.rms, base + 0.3)
+    assert read.items == (f"{1:016x}", f"{2:016x}")
+    assert (read.group, read.groups, read.truth) == (("a", "b"), ("a", "b"), ("cube", "cube"))
+    assert read.prompts == ("a?", "b?") and read.pictures == ("0001.png", "0002.png")
+    assert read.texts == dict(enumerate(WORDS))
+
+
+def test_every_curve_is_of_its_measure_group_and_rows() -> None:
+    items = [numbered(1, "a", [0] * 5), numbered(2, "b", [0] * 5), numbered(4, "b", [1] * 5)]
+    shown = found(*items)
+    shifts: dict[Measure, float] = {
+        "top-1 probability": 0.1, "entropy": 0.2, "KL to last": 0.4,
+        "truth probability": 0.5, "final answer probability": 0.6,
+    }  # fmt: skip
+    groups = {"a": (100.0, 1), "b": (300.0, 2), ALL: (700.0 / 3, 3)}
+    for measure, shift in shifts.items():
+        for group, (base, count) in groups.items():
+            curve = shown.curve(group, measure)
+            bare = shown.curve(group, measure, normed=False)
+            assert curve is not None and bare is not None
+            wanted = base + 10 * np.arange(5) + shift
+            assert curve.value == pytest.approx(wanted)
+            assert bare.value == pytest.approx(wanted + np.array([5, 5, 5, 5, 0]))
+            assert curve.n.tolist() == bare.n.tolist() == [count] * 5
+            if count == 1:  # of one picture every sample is the same
+                assert curve.low == pytest.approx(wanted)
+                assert curve.high == pytest.approx(wanted)
+    accuracy = shown.curve("b", "accuracy")
+    assert accuracy is not None and accuracy.value.tolist() == [0.5] * 5
+    assert (accuracy.low.tolist(), accuracy.high.tolist()) == ([0.0] * 5, [1.0] * 5)
+    assert shown.curve("c", "entropy") is None
+    assert len(shown.curves) == 2 * 3 * 6
+
+
+def test_pictures_of_equal_content_are_one_and_sorted() -> None:
+    items = [item(1, [0] * 5, "cube", picture=9), item(2, [0] * 5, "cube", picture=3),
+             item(3, [0] * 5, "cube", picture=9)]  # fmt: skip
+    read = results(*items)
+    assert read.picture.tolist() == [1, 0, 1]
+    assert read.digests == (f"{3:064x}", f"{9:064x}")
+    assert read.layers == 4
+
+
+def test_only_the_items_of_some_pictures() -> None:
+    items = [
+        numbered(number, group, [said] * 5)
+        for number, group, said in ((1, "a", 0), (2, "b", 1), (3, "a", 2), (4, "b", 3))
+    ]
+    read = results(*items)
+    chosen = {f"{2:064x}", f"{4:064x}"}
+    kept, alone = read.only(chosen), results(items[1], items[3])
+    assert kept.items == alone.items and kept.digests == alone.digests
+    assert kept.picture.tolist() == alone.picture.tolist() == [0, 1]
+    for name in ("pictures", "prompts", "group", "truth"):
+        assert getattr(kept, name) == getattr(alone, name)
+    assert np.array_equal(kept.rms, alone.rms)
+    assert kept.unnormed is not None and alone.unnormed is not None
+    for one, other in ((kept.rows, alone.rows), (kept.unnormed, alone.unnormed)):
+        assert np.array_equal(one.top_id, other.top_id)
+        assert np.array_equal(one.truth_rank, other.truth_rank)
+        assert np.array_equal(one.entropy, other.entropy)
+    assert kept.in_group("a").tolist() == [False, False]
+    assert kept.in_group("b").tolist() == [True, True]
+    assert results(item(1, [0] * 5)).only({f"{1:064x}"}).unnormed is None
+
+
+def test_rows_that_are_no_numbers_are_unknown_and_not_wrong() -> None:
+    whole, torn = item(1, [0] * 5, "cube"), item(2, [0, 3, 0, 0, 0], "cube", bare=[0.9] * 4)
+    lost_row = structs.replace(
+        torn.rows[2], top=(), entropy=None, rms=None, kl_to_last=None, truth=None, final=None
+    )
+    torn = structs.replace(torn, rows=(*torn.rows[:2], lost_row, *torn.rows[3:]))
+    read = results(whole, torn)
+    assert read.rows.top_id[1].tolist() == [0, 3, -1, 0, 0]
+    assert read.rows.truth_rank[1, 2] == read.rows.final_rank[1, 2] == -1
+    for values in (read.rows.top_probability, read.rows.entropy, read.rows.kl_to_last,
+                   read.rows.truth_probability, read.rows.final_probability, read.rms):  # fmt: skip
+        assert np.isnan(values).tolist() == [[False] * 5, [False, False, True, False, False]]
+    right = read.right(read.rows)
+    assert right[0].tolist() == [1] * 5
+    assert right[1, [0, 1, 3, 4]].tolist() == [1] * 4 and np.isnan(right[1, 2])
+    three = results(whole, torn, item(3, [3] * 5, "cylinder"))  # "C" is ambiguous now
+    for values, in_row_1 in ((three.right(three.rows), 0), (three.ambiguous(three.rows), 1)):
+        assert np.isnan(values).sum() == 1 and np.isnan(values[1, 2])
+        assert (values[1, 1], values[2, 1]) == (in_row_1, in_row_1)
+        assert values[0].tolist() == [1 - in_row_1] * 5
+    shown = find(read, samples=50)
+    curve = shown.curve("shape", "accuracy")
+    assert curve is not None and curve.n.tolist() == [2, 2, 1, 2, 2]
+    assert shown.scripts["Latin"].n.tolist() == [2, 2, 1, 2, 2]
+    assert shown.scripts["Latin"].value.tolist() == [1.0] * 5
+    assert (shown.lost[0].share.value, shown.lost[0].share.n) == (0.0, 2)
+
+
+def test_answers_of_several_tokens_are_named_in_their_group() -> None:
+    items = [
+        structs.replace(item(1, [0] * 5, "cylinder"), several_tokens=True),
+        structs.replace(item(2, [0] * 5, "cube"), several_tokens=True),
+        item(3, [0] * 5, "sphere"),
+        item(4, [6] * 5, "red", "colour"),
+    ]
+    read = results(*items)
+    assert read.answers["shape"].several_tokens == ("cube", "cylinder")
+    assert read.answers["colour"].several_tokens == ()
+    shape = read.answers["shape"]
+    assert shape.ids == {"cube": {0, 3}, "sphere": {1}, "cylinder": {2, 3}}
+    assert {token: set(names) for token, names in shape.shared.items()} == {3: {"cube", "cylinder"}}
+    assert shape.of_token == {0: "cube", 1: "sphere", 2: "cylinder"}
+    by_group = {each.group: each for each in find(read, samples=20).ambiguities}
+    assert by_group["shape"].several_tokens == ("cube", "cylinder")
+    # No row says token 3: its text is not known.
+    assert set(by_group["shape"].tokens) == {"#3"}
+    assert by_group["colour"].tokens == {}
+
+
+def test_spellings_of_one_answer_in_several_items_are_all_its_own() -> None:
+    items = [
+        structs.replace(item(1, [0] * 5, "cube"), spellings=(0,)),
+        structs.replace(item(2, [4] * 5, "cube"), spellings=(4,)),
+    ]
+    read = results(*items)
+    assert read.right(read.rows).tolist() == [[1.0] * 5] * 2
+
+
+def test_rows_that_are_missing_without_the_norm_are_refused() -> None:
+    whole = item(1, [0] * 5, "cube", bare=[0.9] * 4)
+    assert whole.rows_unnormed is not None
+    for rows in (
+        whole.rows_unnormed[:3],
+        whole.rows_unnormed[::-1],
+        (*whole.rows_unnormed[:3], whole.rows[4]),
+    ):
+        with pytest.raises(BadInput, match="here: item 0000000000000001 does not have"):
+            results(structs.replace(whole, rows_unnormed=rows))
+
+
+# Orders, peaks and drops, worked by hand
+
+
+def test_of_three_groups_every_pair_is_compared_and_corrected() -> None:
+    items = []
+    for picture in range(8):
+        for place, (group, formed) in enumerate((("late", 4), ("early", 1), ("middle", 2))):
+            said = [7] * formed + [0] * (5 - formed)
+            items.append(item(10 * picture + place, said, "cube", group, picture))
+    items += [item(900 + n, [7, 7, 0, 0, 0], "cube", "alone", 900 + n) for n in range(3)]
+    shown = found(*items)
+    assert [each.group for each in shown.formations] == ["early", "middle", "alone", "late", ALL]
+    pairs = {(each.first, each.second): each for each in shown.orders}
+    assert set(pairs) == {("early", "late"), ("middle", "late"), ("early", "middle")}
+    for (first, second), order in pairs.items():
+        rows = {"early": 1, "middle": 2, "late": 4}
+        apart = rows[second] - rows[first]
+        interval = order.test.difference
+        assert tuple(interval) == (apart, apart, apart, 8)
+        assert order.test.p == pytest.approx(2 / 2**8)
+        assert order.corrected == pytest.approx(3 * 2 / 2**8)
+    by_group = {each.group: each for each in shown.formations}
+    late = by_group["late"]
+    assert (late.layer[:3], late.mean[:3], late.entry.n) == ((4, 4, 4), (4, 4, 4), 8)
+    assert by_group[ALL].distribution.tolist() == pytest.approx([0, 8 / 27, 11 / 27, 0, 8 / 27])
+
+
+def test_the_groups_with_most_items_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.sweeps.findings.MOST_ORDERED", 2)
+    items = []
+    for picture in range(4):
+        for place, group in enumerate(("rare", "common", "usual")):
+            if picture or place:
+                said = [7, *[0] * 4] if group == "usual" else [0] * 5
+                items.append(item(10 * picture + place, said, "cube", group, picture))
+    (order,) = found(*items).orders
+    assert (order.first, order.second) == ("common", "usual")
+
+
+def test_entry_is_the_first_row_among_the_top_k() -> None:
+    shown = [
+        find(results(item(1, [7, 6, 0, 0, 0], "cube")), top_k=k, samples=20) for k in (1, 2, 3)
+    ]
+    # Token 0 comes second where another is said.
+    assert [each.formations[0].entry.value for each in shown] == [2, 0, 0]
+    assert entry_layers(np.array([[-1, 4, 3], [9, 9, 9], [3, 1, 1]]), 3)[[0, 2]].tolist() == [2, 0]
+    assert np.isnan(entry_layers(np.array([[9, -1, 4]]), 3)).all()
+
+
+def test_peaks_of_samples() -> None:
+    nan = math.nan
+    means = np.array([[0.1, 0.9, 0.3], [nan, 0.1, 0.2], [nan, nan, nan], [0.5, nan, 0.5]])
+    peaks = peaks_of(means)
+    assert peaks[[0, 1, 3]].tolist() == [1, 2, 0] and np.isnan(peaks[2])
+
+
+def test_a_peak_has_the_numbers_of_its_row() -> None:
+    items = [
+        item(1, [0] * 5, "cube", ps=[0.99, 0.2, 0.3, 0.9, 0.4]),
+        item(2, [0] * 5, "cube", ps=[0.99, 0.2, 0.8, 0.4, 0.3]),
+    ]
+    (peak,) = found(*items).peaks
+    assert (peak.group, peak.row, peak.low, peak.high) == ("shape", 3, 2, 3)
+    assert tuple(peak.probability) == pytest.approx((0.65, 0.4, 0.9, 2))
+
+
+def test_the_share_of_the_norm() -> None:
+    nan = math.nan
+    samples = np.array([[0.1, 0.4], [0.2, 0.4], [0.1, 0.0], [0.1, -0.2], [nan, nan]])
+    share, defined = share_of_norm(0.1, 0.25, samples)
+    assert share.value == pytest.approx(0.6) and defined == 0.4
+    assert (share.low, share.high) == pytest.approx(tuple(np.quantile([0.5, 0.75], [0.025, 0.975])))
+    for unnormed in (0.0, -0.1, nan):
+        share, defined = share_of_norm(0.1, unnormed, samples)
+        assert np.isnan(share[:3]).all() and defined == 0.4
+    assert np.isnan(share_of_norm(0.1, 0.2, samples[2:])[0].value)
+
+
+def test_drops_are_of_the_answer_of_the_top_and_of_the_same_items() -> None:
+    """The second item says another token before the last row: its answer rises to it."""
+    said = [0, 0, 0, 1, 0]
+    items = [
+        item(1, [0] * 5, "cube", ps=[0.5, 0.5, 0.5, 0.9, 0.6], bare=[0.5, 0.5, 0.5, 0.8]),
+        item(2, said, "cube", ps=[0.5, 0.5, 0.5, 0.3, 0.5], bare=[0.5, 0.5, 0.5, 0.65]),
+        item(3, [0] * 5, "cube", ps=[0.5, 0.5, 0.5, 0.7, 0.1]),  # none without the norm
+    ]
+    final, top = found(*items).drops
+    assert (final.group, final.of, top.group, top.of) == ("shape", "final answer", "shape", "top-1")
+    assert top.normed.value == pytest.approx((0.3 - 0.2) / 2)
+    assert top.unnormed.value == pytest.approx((0.2 + 0.15) / 2)
+    assert final.normed.value == pytest.approx((0.3 + 0.1 - 0.5) / 2)
+    assert final.unnormed.value == pytest.approx((0.2 + 0.05 - 0.5) / 2)
+    assert {
+        each.n for drop in (final, top) for each in (drop.normed, drop.unnormed, drop.share)
+    } == {2}
+    assert top.share.value == pytest.approx(1 - 0.05 / 0.175)
+    assert np.isnan(final.share.value)
+
+
+def test_confusions_are_counted_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [
+        item(1, [7, 1, 0, 0, 1], "cube"),
+        item(2, [7, 1, 0, 0, 1], "cube"),
+        item(3, [7, 0, 1, 1, 0], "sphere"),
+        item(4, [7, 0, 2, 2, 2], "cylinder"),
+        item(5, [0] * 5, None),
+        item(6, [6, 6, 0, 6, 6], "red", "colour"),
+    ]
+    by_group = {each.group: each for each in found(*items).confusions}
+    shape = by_group["shape"]
+    assert shape.answers == ("cube", "cylinder", "sphere")
+    assert shape.pairs == (("cube", "sphere", 2), ("sphere", "cube", 1))
+    assert shape.counts.shape == (5, 3, 4)
+    assert shape.counts[0].tolist() == [[0, 0, 0, 2], [0, 0, 0, 1], [0, 0, 0, 1]]
+    assert shape.counts[1].tolist() == [[0, 0, 2, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert shape.counts[4].tolist() == [[0, 0, 2, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
+    assert by_group["colour"].counts[:, 0].tolist() == [[1, 0], [1, 0], [0, 1], [1, 0], [1, 0]]
+    monkeypatch.setattr("engine.sweeps.findings.MOST_ANSWERS", 1)
+    (cut, _) = found(*items).confusions
+    assert cut.answers == ("cube",) and cut.pairs == shape.pairs
+    assert cut.counts[4].tolist() == [[0, 2]] and cut.counts[2].tolist() == [[2, 0]]
+
+
+def test_lost_is_right_between_the_first_row_and_the_last() -> None:
+    items = [
+        item(1, [0, 1, 1, 1, 1], "cube"),  # only in row 0, which repeats the current token
+        item(2, [1, 0, 1, 1, 1], "cube"),
+        item(3, [1, 1, 1, 0, 1], "cube"),
+        item(4, [1, 1, 1, 1, 1], "cube"),
+        item(5, [1, 0, 0, 0, 0], "cube"),
+        item(6, [1, 1, 1, 1, 1], "sphere", "other"),
+        item(7, [1, 1, 1, 1, 1], group="free"),
+    ]
+    lost = {each.group: each for each in found(*items).lost}
+    assert set(lost) == {"shape", "other", ALL}
+    assert lost["shape"].items == (f"{2:016x}", f"{3:016x}")
+    assert (lost["shape"].share.value, lost["shape"].share.n) == (0.4, 5)
+    assert (lost["other"].share.value, lost["other"].items) == (0.0, ())
+    assert (lost[ALL].share.value, lost[ALL].share.n) == (pytest.approx(2 / 6), 6)
+
+
 # Scripts
 
 
@@ -255,6 +586,7 @@ def test_every_text_has_a_script(text: str) -> None:
 
 def test_scripts_of_the_rows() -> None:
     shown = found(item(1, [7, 4, 5, 0, 0]), item(2, [7, 5, 5, 0, 0]))
+    assert next(iter(shown.scripts)) == "Latin"  # the most common
     assert {script: curve.value.tolist() for script, curve in shown.scripts.items()} == {
         "Latin": [0, 0, 0, 1, 1],
         "Chinese": [0, 0.5, 1, 0, 0],

@@ -104,3 +104,111 @@ def test_bounds_leave_undefined_samples_out() -> None:
     low, high = bounds(np.array([np.nan, *range(101)]))
     assert (low, high) == pytest.approx((2.5, 97.5))
     assert np.isnan(bounds(np.array([np.nan, np.nan]))).all()
+
+
+def test_pictures_without_items_are_drawn_too() -> None:
+    """Three pictures, of which the last has no item: some samples draw nothing else."""
+    three = Bootstrap(np.array([0, 1]), samples=3000, count=3)
+    values = np.array([[1.0], [3.0]])
+    samples = three.means(values)[:, 0]
+    assert samples.shape == (3000,)
+    # Of 27 draws of three of three, 1 has no item; the means of the others can be counted.
+    assert np.isnan(samples).mean() == pytest.approx(1 / 27, abs=0.01)
+    shares = {mean: float((samples == mean).mean()) for mean in (1.0, 2.0, 3.0)}
+    assert shares == pytest.approx({1.0: 7 / 27, 2.0: 6 / 27, 3.0: 7 / 27}, abs=0.03)
+    found = three.mean_of(values[:, 0])
+    assert (found.value, found.low, found.high, found.n) == (2.0, 1.0, 3.0, 2)
+
+
+def test_many_weights_are_kept_small_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, clusters = RNG.normal(size=(60, 2)), np.arange(60) // 3
+    few = Bootstrap(clusters, samples=250, seed=3)
+    monkeypatch.setattr("engine.sweeps.statistics._KEPT", 250 * 20 - 1)
+    many = Bootstrap(clusters, samples=250, seed=3)
+    assert (few._weights.dtype, many._weights.dtype) == (np.float64, np.uint16)
+    assert few.means(values).shape == (250, 2)
+    assert np.array_equal(few.means(values), many.means(values))
+    assert few.median_of(np.round(values[:, 0])) == many.median_of(np.round(values[:, 0]))
+
+
+def test_the_seed_decides_the_samples() -> None:
+    values = RNG.normal(size=40)
+    one, same, other = (Bootstrap(np.arange(40), 200, seed).mean_of(values) for seed in (1, 1, 2))
+    assert one == same and (one.low, one.high) != (other.low, other.high)
+    flips = [sign_flip_test(values, 300, seed) for seed in range(6)]
+    assert flips[1] == sign_flip_test(values, 300, 1) and len(set(flips)) > 1
+
+
+def test_numbers_of_pictures_use_the_samples_of_their_items() -> None:
+    clusters = np.array([0, 0, 1, 2, 2, 2])
+    items = Bootstrap(clusters, samples=200, count=4)
+    values = np.array([1.0, 3.0, np.nan, 6.0, 6.0, 9.0])
+    per_picture = items.by_cluster(values)
+    assert per_picture.tolist()[:1] == [2.0] and per_picture[2] == 7.0
+    assert np.isnan(per_picture[[1, 3]]).all()
+    pictures = items.of_pictures
+    assert pictures.mean_of(per_picture)[::3] == (4.5, 2)
+    counts = items.means(np.ones((6, 1)))
+    assert np.nanmax(counts) == np.nanmin(counts) == 1.0
+    # Where every picture has one item, the two are the same.
+    single = Bootstrap(np.arange(5), samples=200)
+    numbers = RNG.normal(size=5)
+    assert single.of_pictures.mean_of(numbers) == single.mean_of(numbers)
+
+
+def test_the_median_leaves_nan_out_and_counts_every_item() -> None:
+    clusters = np.array([0, 0, 0, 1, 2, 3])
+    values = np.array([5.0, 5.0, np.nan, 1.0, 2.0, np.nan])
+    found = Bootstrap(clusters, samples=500).median_of(values)
+    assert (found.value, found.n) == (2.0, 4)  # of 1, 2, 5, 5
+    assert (found.low, found.high) == (1.0, 5.0)
+    nothing = Bootstrap(np.arange(2), samples=20).median_of([np.nan, np.nan])
+    assert np.isnan(nothing[:3]).all() and nothing.n == 0
+    # A sample that draws no known item says nothing, instead of the lowest.
+    rare = Bootstrap(np.arange(3), samples=500).median_of([np.nan, np.nan, 7.0])
+    assert rare == (7.0, 7.0, 7.0, 1)
+
+
+def test_medians_of_the_samples_by_hand() -> None:
+    """Of two pictures drawn twice, a quarter of the samples are of either alone."""
+    found = Bootstrap(np.array([0, 1, 1]), samples=4000).median_of([0.0, 4.0, 8.0])
+    assert (found.value, found.low, found.high) == (4.0, 0.0, 4.0)
+
+
+def test_bounds_are_of_each_row_and_95_percent() -> None:
+    values = RNG.normal(size=(50, 3))
+    values[:, 1] = np.nan
+    boot = Bootstrap(np.arange(50), samples=301)
+    curve, samples = boot.mean(values), boot.means(values)
+    for row in (0, 2):
+        wanted = np.quantile(samples[:, row], [0.025, 0.975])
+        assert (curve.low[row], curve.high[row]) == pytest.approx(tuple(wanted))
+    assert np.isnan([curve.low[1], curve.high[1], curve.value[1]]).all()
+    assert curve.n.tolist() == [50, 0, 50]
+    assert Bootstrap(np.array([], dtype=np.int64), samples=5).mean(np.zeros((0, 1))).n.tolist() == [
+        0
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 11, 12])
+def test_up_to_twelve_differences_all_patterns_count(count: int) -> None:
+    assert sign_flip_test(np.ones(count)) == 2 / 2**count
+    assert sign_flip_test([*np.ones(count), np.nan]) == 2 / 2**count
+
+
+def test_of_more_differences_patterns_are_drawn() -> None:
+    ones = np.ones(13)
+    for samples in (1, 150, 1000):
+        # All of one sign are never drawn in so few; the observed pattern itself counts.
+        assert sign_flip_test(ones, samples=samples) <= 2 / (samples + 1)
+    assert sign_flip_test(np.ones(40), samples=99) == 1 / 100
+    assert sign_flip_test(-np.ones(40), samples=99) == 1 / 100
+    assert sign_flip_test([1.0, -1.0] * 20, samples=99) == 1.0
+    # Where nothing differs, every pattern is as far from 0.
+    assert sign_flip_test(np.zeros(20), samples=150) == sign_flip_test(np.zeros(5)) == 1.0
+
+
+def test_a_p_value_is_holms_where_it_is_tied_or_beyond_1() -> None:
+    assert holm([0.5]).tolist() == [0.5]
+    assert holm([0.01, 0.01, 0.6]).tolist() == pytest.approx([0.03, 0.03, 0.6])
+    assert holm([0.03, 0.001, 0.02, 0.2]).tolist() == pytest.approx([0.06, 0.004, 0.06, 0.2])
