@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.atomic import assert_replaced_whole
 from tui.disk.paths import state_folder
 from tui.disk.remembered import Remembered
 
@@ -34,6 +35,18 @@ def test_choices_and_recent_things_come_back(tmp_path: Path) -> None:
     assert [Path(path).name for path in again.pictures] == ["a.png", "b.png"]
     assert again.models == ("org/model",)
     assert state_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_the_file_is_replaced_as_a_whole() -> None:
+    memory = Remembered.load()
+
+    def note(theme: str) -> None:
+        memory.note(theme=theme)
+        assert memory.settle(10)
+
+    note("nord")
+    assert_replaced_whole(state_folder() / "remembered.json", lambda: note("gruvbox"))
+    assert Remembered.load().theme == "gruvbox"
 
 
 def test_two_explorers_forget_nothing_of_each_other(tmp_path: Path) -> None:
