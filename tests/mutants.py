@@ -51,7 +51,7 @@ ROOMS: dict[str, str] = {
     "engine/lens/readout.py": "engine/test_readout sweeps/test_reading engine/test_divergence",
     "engine/lens/divergence.py": "engine/test_divergence",
     "engine/passes/positions.py": "engine/test_positions engine/test_forward",
-    "engine/methods/contrast.py": "engine/test_contrast engine/test_methods",
+    "engine/methods/contrast.py": "engine/test_contrast",
     "engine/sweeps/statistics.py": "sweeps/test_statistics",
     "engine/sweeps/findings.py": "sweeps/test_findings",
     "engine/lens/batched.py": "sweeps/test_reading",

@@ -39,6 +39,7 @@ from engine.sweeps.records import (
 from engine.sweeps.report import Section, comparison_section, rows_that_fit, sections
 from engine.sweeps.results import Results, as_results
 from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, OTHER, script_of
+from engine.sweeps.statistics import sign_flip_test
 from engine.sweeps.words import counted
 
 WORDS = ["cube", "sphere", "cylinder", "C", "кот", "猫", "red", ":"]
@@ -351,11 +352,8 @@ def test_only_the_items_of_some_pictures() -> None:
 
 
 def test_rows_that_are_no_numbers_are_unknown_and_not_wrong() -> None:
-    whole, torn = item(1, [0] * 5, "cube"), item(2, [0, 3, 0, 0, 0], "cube", bare=[0.9] * 4)
-    lost_row = structs.replace(
-        torn.rows[2], top=(), entropy=None, rms=None, kl_to_last=None, truth=None, final=None
-    )
-    torn = structs.replace(torn, rows=(*torn.rows[:2], lost_row, *torn.rows[3:]))
+    whole = item(1, [0] * 5, "cube")
+    torn = without_numbers(item(2, [0, 3, 0, 0, 0], "cube", bare=[0.9] * 4), 2)
     read = results(whole, torn)
     assert read.rows.top_id[1].tolist() == [0, 3, -1, 0, 0]
     assert read.rows.truth_rank[1, 2] == read.rows.final_rank[1, 2] == -1
@@ -459,6 +457,32 @@ def test_the_groups_with_most_items_are_compared(monkeypatch: pytest.MonkeyPatch
     assert (order.first, order.second) == ("common", "usual")
 
 
+def test_an_order_is_tested_with_as_many_patterns_as_there_is_time_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items, apart = [], []
+    for picture in range(20):
+        early, late = picture % 3, 1 + picture % 2
+        for place, formed in enumerate((early, late)):
+            said = [7] * formed + [0] * (5 - formed)
+            items.append(item(2 * picture + place, said, "cube", f"group {place}", picture))
+        apart.append(float(late - early))
+    assert 0 < np.mean(apart) < 1
+    for most, flips in ((20 * 1100 + 19, 1100), (20, 1000), (10**9, 10_000)):
+        monkeypatch.setattr("engine.sweeps.findings.MOST_FLIPS", most)
+        for seed in (0, 5):
+            (order,) = found(*items, seed=seed).orders
+            assert (order.first, order.second) == ("group 0", "group 1")
+            assert order.test.p == sign_flip_test(apart, flips, seed)
+            assert order.test.difference.value == pytest.approx(np.mean(apart))
+
+
+def test_the_seed_decides_the_intervals() -> None:
+    items = [item(n, [0] * 5, "cube", ps=[0.1 + 0.03 * n] * 5) for n in range(12)]
+    one, same, other = (found(*items, seed=seed).peaks[0].probability for seed in (3, 3, 4))
+    assert one == same != other and one.value == other.value
+
+
 def test_entry_is_the_first_row_among_the_top_k() -> None:
     shown = [
         find(results(item(1, [7, 6, 0, 0, 0], "cube")), top_k=k, samples=20) for k in (1, 2, 3)
@@ -498,6 +522,15 @@ def test_the_share_of_the_norm() -> None:
     assert np.isnan(share_of_norm(0.1, 0.2, samples[2:])[0].value)
 
 
+def without_numbers(made: SweepItem, *layers: int) -> SweepItem:
+    """The item with rows whose logits were not numbers."""
+    none = dict.fromkeys(("entropy", "rms", "kl_to_last", "truth", "final"))
+    rows = tuple(
+        structs.replace(row, top=(), **none) if row.layer in layers else row for row in made.rows
+    )
+    return structs.replace(made, rows=rows)
+
+
 def test_drops_are_of_the_answer_of_the_top_and_of_the_same_items() -> None:
     """The second item says another token before the last row: its answer rises to it."""
     said = [0, 0, 0, 1, 0]
@@ -505,27 +538,54 @@ def test_drops_are_of_the_answer_of_the_top_and_of_the_same_items() -> None:
         item(1, [0] * 5, "cube", ps=[0.5, 0.5, 0.5, 0.9, 0.6], bare=[0.5, 0.5, 0.5, 0.8]),
         item(2, said, "cube", ps=[0.5, 0.5, 0.5, 0.3, 0.5], bare=[0.5, 0.5, 0.5, 0.65]),
         item(3, [0] * 5, "cube", ps=[0.5, 0.5, 0.5, 0.7, 0.1]),  # none without the norm
+        without_numbers(item(4, [0] * 5, "cube", bare=[0.5, 0.5, 0.5, 0.99]), 3),
+        item(5, [0] * 5, "red", "colour", ps=[0.5, 0.5, 0.5, 0.5, 0.3], bare=[0.4] * 4),
     ]
-    final, top = found(*items).drops
-    assert (final.group, final.of, top.group, top.of) == ("shape", "final answer", "shape", "top-1")
+    drops = {(each.group, each.of): each for each in found(*items).drops}
+    assert len(drops) == 3 * 2
+    final, top = drops["shape", "final answer"], drops["shape", "top-1"]
     assert top.normed.value == pytest.approx((0.3 - 0.2) / 2)
     assert top.unnormed.value == pytest.approx((0.2 + 0.15) / 2)
     assert final.normed.value == pytest.approx((0.3 + 0.1 - 0.5) / 2)
     assert final.unnormed.value == pytest.approx((0.2 + 0.05 - 0.5) / 2)
-    assert {
-        each.n for drop in (final, top) for each in (drop.normed, drop.unnormed, drop.share)
-    } == {2}
+    for drop in (final, top):
+        assert (drop.normed.n, drop.unnormed.n, drop.share.n) == (2, 2, 2)
     assert top.share.value == pytest.approx(1 - 0.05 / 0.175)
     assert np.isnan(final.share.value)
+    colour = drops["colour", "top-1"]
+    assert (colour.normed.value, colour.normed.n) == (pytest.approx(0.2), 1)
+    assert colour.share[:3] == pytest.approx((1 - 0.2 / 0.1,) * 3)
+    assert drops[ALL, "top-1"].unnormed.value == pytest.approx((0.35 + 0.1) / 3)
+
+
+def test_a_model_of_one_layer_has_a_last_step() -> None:
+    one = item(1, [0, 0], "cube", ps=[0.9, 0.6], bare=[0.8])
+    shown = find(results(one, layers=1), samples=20)
+    assert shown.drops[0].share.value == pytest.approx(1 - 0.3 / 0.2)
+    (normed, bare) = shown.peaks
+    assert (normed.row, bare.row) == (1, 1)
+
+
+def test_a_group_without_numbers_does_not_hide_the_others() -> None:
+    nothing = without_numbers(item(1, [0] * 5, "cube", "broken"), *range(5))
+    shown = found(nothing, item(2, [0] * 5, "cube"))
+    assert [each.group for each in shown.peaks] == ["shape", ALL]
+    assert shown.curve("broken", "accuracy") is None
+
+
+def test_an_unknown_row_before_the_last_leaves_an_item_known() -> None:
+    lost = found(without_numbers(item(1, [1, 0, 1, 0, 1], "cube"), 3)).lost[0]
+    assert (lost.share.value, lost.share.n) == (1.0, 1)
+    assert found(without_numbers(item(1, [0] * 5, "cube"), 4)).lost == ()
 
 
 def test_confusions_are_counted_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [
+        item(5, [0] * 5, None),
         item(1, [7, 1, 0, 0, 1], "cube"),
         item(2, [7, 1, 0, 0, 1], "cube"),
         item(3, [7, 0, 1, 1, 0], "sphere"),
         item(4, [7, 0, 2, 2, 2], "cylinder"),
-        item(5, [0] * 5, None),
         item(6, [6, 6, 0, 6, 6], "red", "colour"),
     ]
     by_group = {each.group: each for each in found(*items).confusions}
