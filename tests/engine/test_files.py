@@ -104,6 +104,16 @@ def test_permissions_are_kept(mode: int, tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_a_new_file_is_what_the_umask_leaves(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_file(tmp_path / "file", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
 def test_a_link_is_followed_to_another_folder(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     real, link = tmp_path / "there" / "real", tmp_path / "link"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.passes.positions import attention_of, resolve
@@ -27,6 +27,9 @@ def attention(*spans: tuple[int, int]) -> torch.Tensor:
     return mask
 
 
+@example(spans=[(0, LENGTH)], features=2, wanted=-LENGTH - 2)
+@example(spans=[(1, LENGTH - 1)], features=2, wanted=-LENGTH)
+@example(spans=[(1, LENGTH - 1)], features=2, wanted=-LENGTH + 1)
 @given(SPANS, st.integers(0, 3), st.integers(-12, 12))
 def test_every_position_is_of_the_items_own_tokens(
     spans: list[tuple[int, int]], features: int, wanted: int

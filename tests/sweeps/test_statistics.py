@@ -165,8 +165,9 @@ def test_the_median_leaves_nan_out_and_counts_every_item() -> None:
     nothing = Bootstrap(np.arange(2), samples=20).median_of([np.nan, np.nan])
     assert np.isnan(nothing[:3]).all() and nothing.n == 0
     # A sample that draws no known item says nothing, instead of the lowest.
-    rare = Bootstrap(np.arange(3), samples=500).median_of([np.nan, np.nan, 7.0])
-    assert rare == (7.0, 7.0, 7.0, 1)
+    clusters = np.array([0, 1, 2, 2, 2])
+    rare = Bootstrap(clusters, samples=500).median_of([np.nan, np.nan, 1.0, 9.0, 9.0])
+    assert rare == (9.0, 9.0, 9.0, 3)
 
 
 def test_medians_of_the_samples_by_hand() -> None:
@@ -184,7 +185,7 @@ def test_bounds_are_of_each_row_and_95_percent() -> None:
         wanted = np.quantile(samples[:, row], [0.025, 0.975])
         assert (curve.low[row], curve.high[row]) == pytest.approx(tuple(wanted))
     assert np.isnan([curve.low[1], curve.high[1], curve.value[1]]).all()
-    assert curve.n.tolist() == [50, 0, 50]
+    assert curve.n.tolist() == [50, 0, 50] and curve.n.dtype == np.int64
     assert Bootstrap(np.array([], dtype=np.int64), samples=5).mean(np.zeros((0, 1))).n.tolist() == [
         0
     ]
