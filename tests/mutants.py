@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "engine/methods/contrast.py": "engine/test_contrast",
     "engine/sweeps/statistics.py": "sweeps/test_statistics",
     "engine/sweeps/findings.py": "sweeps/test_findings",
-    "engine/lens/batched.py": "sweeps/test_reading",
+    "engine/lens/batched.py": "engine/test_batched sweeps/test_reading",
     "engine/lens/batch_proofs.py": "engine/test_batch_proofs",
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
@@ -90,7 +90,7 @@ def negated(node: cst.BaseExpression) -> Iterator[cst.CSTNode]:
 
 def is_strict(node: cst.CSTNode) -> bool:
     """Whether it is `strict=` of a zip, which only asserts that lengths are equal."""
-    return m.matches(node, m.Arg(keyword=m.Name("strict")))
+    return bool(m.matches(node, m.Arg(keyword=m.Name("strict"))))
 
 
 def without(node: cst.Call) -> Iterator[cst.CSTNode]:
@@ -141,7 +141,7 @@ OPERATORS: tuple[tuple[type, Any], ...] = (
 )
 
 
-class _Places(cst.CSTVisitor):
+class _Places(cst.CSTVisitor):  # type: ignore[misc]
     """Collects the nodes whose faults could change what the module does."""
 
     METADATA_DEPENDENCIES = (PositionProvider,)

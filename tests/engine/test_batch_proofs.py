@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +27,11 @@ class ByHand:
     """A lens over rows that depend on an item's own tokens, changed by an effect; every number is
     a multiple of 2^-6, so that sums with small powers of two are exact."""
 
-    def __init__(self, effect: Effect, dtype: torch.dtype, takes_batches: bool) -> None:
-        config = SimpleNamespace(pad_token_id=PAD, get_text_config=lambda decoder: None)
+    def __init__(
+        self, effect: Effect, dtype: torch.dtype, takes_batches: bool, pad_id: int
+    ) -> None:
+        self._pad_id = pad_id
+        config = SimpleNamespace(pad_token_id=pad_id, get_text_config=lambda decoder: None)
         self.model = SimpleNamespace(config=config)
         self.passes: list[Tensor] = []
         self._effect = effect
@@ -39,7 +43,7 @@ class ByHand:
         return self._parts
 
     def collated(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return collate(items, PAD)
+        return collate(items, self._pad_id)
 
     def logits(
         self, inputs: Mapping[str, Any], *, stop: Callable[[], bool] = lambda: False
@@ -59,8 +63,9 @@ def proofs(
     effect: Effect = lambda rows, inputs: rows,
     dtype: torch.dtype = torch.bfloat16,
     takes_batches: bool = True,
+    pad_id: int = PAD,
 ) -> tuple[BatchProofs, ByHand]:
-    lens = ByHand(effect, dtype, takes_batches)
+    lens = ByHand(effect, dtype, takes_batches, pad_id)
     return BatchProofs(lens), lens
 
 
@@ -165,10 +170,11 @@ def of_the_other(place: int) -> Effect:
     ids=["of the second", "of the first", "of padding"],
 )
 def test_what_comes_from_another_item_or_from_padding_is_no_rounding(effect: Effect) -> None:
-    found, _ = proofs(effect)
-    refused = found.refusal([SHORT, LONG], may_round=True)
-    assert refused is not None and refused.startswith("rows differ by")
-    assert found.rounding == 0.0
+    for pad_id in (PAD, 0):
+        found, _lens = proofs(effect, pad_id=pad_id)
+        refused = found.refusal([SHORT, LONG], may_round=True)
+        assert refused is not None and refused.startswith("rows differ by")
+        assert found.rounding == 0.0
     assert refusal(shifted_by(2.0**-6), SHORT, LONG) is None
 
 
@@ -215,6 +221,8 @@ def test_a_proof_is_made_once_for_a_kind_and_for_more_padding() -> None:
     assert passes(SHORT, LONG) == 3  # more
     assert passes(SHORT, four) == 0
     assert passes(longest, SHORT) == 3
+    assert passes(item(2, 2, a=1), item(2, 2, 2, a=1)) == 3  # padded,
+    assert passes(item(2, 2, a=1), item(2, 3, a=1)) == 3  # and of one length: that is another
     kind = [item(1, 2, use_cache=False), item(1, 2, use_cache=False)]
     assert passes(*kind) == 3 and passes(*kind) == 0
 
@@ -276,12 +284,16 @@ def test_other_errors_are_no_refusal(error: Exception) -> None:
     assert found.refusal([SHORT, LONG]) is None  # and nothing was concluded
 
 
+def has_made(lens: ByHand, passes: int) -> bool:
+    return len(lens.passes) >= passes
+
+
 def test_every_pass_of_a_proof_can_be_cancelled() -> None:
     """However far it has come."""
     for end in range(7):
         found, lens = proofs(shifted_by(2.0**-6))
         with pytest.raises(Cancelled):
-            found.refusal([SHORT, LONG], lambda lens=lens, end=end: len(lens.passes) >= end)
+            found.refusal([SHORT, LONG], partial(has_made, lens, end))
         assert len(lens.passes) == end
         assert found.rounding == 0.0
 

@@ -134,13 +134,18 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
     for item, ids in zip(both, truths, strict=True):
         assert item.proof.passed
         assert len(item.rms) == layers + 1
+        assert bool((item.rms > 0).all())
+        assert item.proof.method == lens.parts.tail.method
         assert (item.unnormed is not None) == bool(bare)
         read = [(item.rows, normed)]
         if item.unnormed is not None:
             read.append((item.unnormed, bare[0][:-1]))
         for rows, logits in read:
             p = logits.softmax(-1)
-            assert torch.allclose(rows.top_logits[:, 0], logits.max(-1).values, atol=1e-4)
+            assert torch.allclose(rows.top_logits, logits.topk(5).values, atol=1e-4)
+            assert torch.allclose(rows.top_probabilities, p.topk(5).values, atol=1e-5)
+            own = logits.gather(1, rows.top_ids.long())
+            assert torch.allclose(rows.top_logits, own, atol=1e-4)
             assert torch.allclose(rows.entropy, torch.special.entr(p).sum(-1), atol=1e-4)
             last = normed[-1].log_softmax(-1)
             kl = (p * (p.log() - last)).nan_to_num().sum(-1)

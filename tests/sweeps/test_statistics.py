@@ -125,7 +125,7 @@ def test_many_weights_are_kept_small_and_give_the_same(monkeypatch: pytest.Monke
     few = Bootstrap(clusters, samples=250, seed=3)
     monkeypatch.setattr("engine.sweeps.statistics._KEPT", 250 * 20 - 1)
     many = Bootstrap(clusters, samples=250, seed=3)
-    assert (few._weights.dtype, many._weights.dtype) == (np.float64, np.uint16)
+    assert few._weights.dtype == np.float64 and many._weights.dtype == np.uint16
     assert few.means(values).shape == (250, 2)
     assert np.array_equal(few.means(values), many.means(values))
     assert few.median_of(np.round(values[:, 0])) == many.median_of(np.round(values[:, 0]))
