@@ -1,7 +1,7 @@
 """Deliberate faults, one at a time: which of them would the tests notice?
 
-    pip install "mutmut>=3.8,<3.9"                 its operators make most of the faults; not in CI
-    python -m tests.mutants                        every module of ROOMS
+    pip install --group mutants                               mutmut, whose operators make them
+    python -m tests.mutants                                   every module of ROOMS; an hour
     python -m tests.mutants engine/lens/readout.py --again    only what survived last time
 
 mutmut's own runner leaves out decorated functions and starts from every test of the project. Here
@@ -58,7 +58,7 @@ ROOMS: dict[str, str] = {
     "engine/lens/batch_proofs.py": "engine/test_batch_proofs",
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
-    "engine/sweeps/store.py": "sweeps/test_store sweeps/test_running",
+    "engine/sweeps/store.py": "sweeps/test_running",
     "engine/sessions.py": "engine/test_sessions",
     "tui/disk/journal.py": "tui/test_journal",
 }
@@ -243,6 +243,7 @@ class Faults:
         self._module, self._mutants, self._jobs = module, mutants, jobs
         self.survivors: list[Mutant] = []
         self.too_long = 0
+        """How many faults were noticed only because the tests did not end."""
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """Run it."""
@@ -419,7 +420,8 @@ def measure(name: str, jobs: int, again: bool) -> None:
     for mutant in faults.survivors:
         print(f"{name}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}")
     left = len(faults.survivors)
-    print(f"{name}: {len(mutants)} faults, {len(mutants) - left} noticed, {left} not")
+    noticed = f"{len(mutants) - left} noticed ({faults.too_long} as tests took too long)"
+    print(f"{name}: {len(mutants)} faults, {noticed}, {left} not")
     KEPT.mkdir(exist_ok=True)
     kept.write_text(json.dumps([mutant.key for mutant in faults.survivors], indent=1))
 
