@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ from engine.sweeps.records import (
     SweepRow,
 )
 from engine.sweeps.report import Section, comparison_section, rows_that_fit, sections
-from engine.sweeps.results import Results, as_results
+from engine.sweeps.results import Results, as_results, read_results
 from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, OTHER, script_of
 from engine.sweeps.statistics import sign_flip_test
 from engine.sweeps.words import counted
@@ -328,14 +329,34 @@ def test_pictures_of_equal_content_are_one_and_sorted() -> None:
     assert read.layers == 4
 
 
+def test_questions_without_a_picture_are_of_one_cluster() -> None:
+    items = [structs.replace(item(n, [0] * 5, "cube"), picture=None) for n in (1, 2)]
+    read = results(*items, item(3, [0] * 5, "cube"))
+    assert read.pictures == ("", "", "0003.png")
+    assert read.digests == ("", f"{3:064x}") and read.picture.tolist() == [0, 0, 1]
+
+
+def test_results_are_read_from_their_folder(tmp_path: Path) -> None:
+    items = [item(n, [0] * 5, "cube") for n in (1, 2)]
+    written = results(*items).sweep
+    (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(written))
+    with pytest.raises(BadInput, match=f"^{tmp_path}: no results yet"):
+        read_results(tmp_path)
+    for shard, one in enumerate(items):
+        line = msgspec.json.encode(one) + b"\n"
+        (tmp_path / f"items-{shard:05}-of-00002.jsonl").write_bytes(line)
+    read = read_results(str(tmp_path))
+    assert read.sweep == written and read.items == (f"{1:016x}", f"{2:016x}")
+
+
 def test_only_the_items_of_some_pictures() -> None:
     items = [
         numbered(number, group, [said] * 5)
-        for number, group, said in ((1, "a", 0), (2, "b", 1), (3, "a", 2), (4, "b", 3))
+        for number, group, said in ((1, "a", 0), (2, "b", 1), (3, "b", 2), (4, "a", 3))
     ]
     read = results(*items)
-    chosen = {f"{2:064x}", f"{4:064x}"}
-    kept, alone = read.only(chosen), results(items[1], items[3])
+    chosen = {f"{2:064x}", f"{3:064x}"}
+    kept, alone = read.only(chosen), results(items[1], items[2])
     assert kept.items == alone.items and kept.digests == alone.digests
     assert kept.picture.tolist() == alone.picture.tolist() == [0, 1]
     for name in ("pictures", "prompts", "group", "truth"):
