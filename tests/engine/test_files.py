@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from engine.errors import BadInput
 from engine.system.files import read_file, reason_of, replacing, storable, user_path, write_file
 from tests.atomic import assert_replaced_whole
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -45,16 +50,16 @@ def test_a_write_that_fails_leaves_the_old_file_alone(error: BaseException, tmp_
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")
-    child = os.fork()
-    if not child:
-        try:
-            with replacing(file) as stream:
-                stream.write(b"half of ")
-                stream.flush()
-                os._exit(0)
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
+    code = (
+        "import os, signal, sys\n"
+        "from engine.system.files import replacing\n"
+        "with replacing(sys.argv[1]) as stream:\n"
+        "    stream.write(b'half of ')\n"
+        "    stream.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT)
+    assert ended.returncode == -signal.SIGKILL
     assert file.read_bytes() == b"old"
     write_file(file, b"new")  # what it has left behind is not in the way
     assert file.read_bytes() == b"new"
