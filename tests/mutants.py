@@ -59,7 +59,7 @@ ROOMS: dict[str, str] = {
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
     "engine/sweeps/store.py": "sweeps/test_running",
-    "engine/sessions.py": "engine/test_sessions",
+    "engine/sessions.py": "engine/test_sessions engine/test_session_contents",
     "tui/disk/journal.py": "tui/test_journal",
 }
 """From each module to the quick tests of its room."""
