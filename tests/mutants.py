@@ -58,7 +58,7 @@ ROOMS: dict[str, str] = {
     "engine/lens/batch_proofs.py": "engine/test_batch_proofs",
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
-    "engine/sweeps/store.py": "sweeps/test_running",
+    "engine/sweeps/store.py": "sweeps/test_store_contents",
     "engine/sessions.py": "engine/test_sessions engine/test_session_contents",
     "tui/disk/journal.py": "tui/test_journal",
 }
