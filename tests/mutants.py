@@ -60,7 +60,7 @@ ROOMS: dict[str, str] = {
     "engine/sweeps/results.py": "sweeps/test_findings",
     "engine/sweeps/store.py": "sweeps/test_store_contents",
     "engine/sessions.py": "engine/test_sessions engine/test_session_contents",
-    "tui/disk/journal.py": "tui/test_journal",
+    "tui/disk/journal.py": "tui/test_journal tui/test_journal_discard",
 }
 """From each module to the quick tests of its room."""
 
