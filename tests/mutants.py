@@ -43,7 +43,7 @@ from mutmut.mutation.mutators import (
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".mutants"
 """The survivors of the last run of each module."""
-PATIENCE = 5.0
+PATIENCE = 3.0
 """A fault that makes its tests take so many times as long as without it, and so many seconds more,
 is noticed."""
 
@@ -58,9 +58,9 @@ ROOMS: dict[str, str] = {
     "engine/lens/batch_proofs.py": "engine/test_batch_proofs",
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
-    "engine/sweeps/store.py": "sweeps/test_running",
+    "engine/sweeps/store.py": "sweeps/test_store_contents",
     "engine/sessions.py": "engine/test_sessions engine/test_session_contents",
-    "tui/disk/journal.py": "tui/test_journal",
+    "tui/disk/journal.py": "tui/test_journal tui/test_journal_discard",
 }
 """From each module to the quick tests of its room."""
 
@@ -278,7 +278,7 @@ class Faults:
                 self.too_long += status == signal.SIGXCPU
                 continue
             for child, (_, begun) in list(running.items()):
-                if time.monotonic() - begun > 2 * limit + 60:
+                if time.monotonic() - begun > limit + 30:
                     del running[child]
                     self.too_long += 1
                     _kill(child)
@@ -289,7 +289,10 @@ class Faults:
 
 
 def _calls_of_tests(session: Any, module: str) -> list[set[str]]:
-    """Run all tests; what each calls of the module. Fixtures of the session stay for the forks."""
+    """Run all tests; what each calls of the module.
+
+    Fixtures of the session end with them: a fork would have their models without their threads.
+    """
     file, found = str(ROOT / module), []
     called: set[str] = set()
 
@@ -302,7 +305,7 @@ def _calls_of_tests(session: Any, module: str) -> list[set[str]]:
     took = []
     for place, item in enumerate(session.items):
         called.clear()
-        following = session.items[(place + 1) % len(session.items)]
+        following = session.items[place + 1] if place + 1 < len(session.items) else None
         begun = time.monotonic()
         session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         took.append(time.monotonic() - begun)
@@ -326,7 +329,7 @@ def _run_with(mutant: Mutant, module: str, session: Any, tests: Sequence[Any], l
         exchange(importlib.import_module(_name_of(module)), mutant.code)
         status = 0
         for place, item in enumerate(tests):
-            following = tests[(place + 1) % len(tests)]
+            following = tests[place + 1] if place + 1 < len(tests) else None
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 status = 1

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 import samples
 from engine.asking.asking import Asking
@@ -104,8 +105,11 @@ def test_masked_tokens_stay_out_and_make_no_infinity() -> None:
 
 def test_rows_of_low_precision_are_worked_out_in_float32() -> None:
     picture, reference = rows(0).bfloat16(), rows(1).bfloat16()
-    found = contrast(picture, reference)
-    assert torch.equal(found, contrast(picture.float(), reference.float()))
+    for a in (1.0, 0.7):  # twice a number is exact in any precision
+        found = contrast(picture, reference, a)
+        assert torch.equal(found, contrast(picture.float(), reference.float(), a))
+    mean = mean_reference(picture, reference)
+    assert torch.equal(mean, mean_reference(picture.float(), reference.float()))
 
 
 def test_both_is_the_mean_of_logits() -> None:
@@ -161,6 +165,8 @@ def test_a_reading_is_the_published_formula_in_every_row(bundled: LoadedModel) -
     js = ((p * (p / mean).log()).sum(-1) + (q * (q / mean).log()).sum(-1)) / 2
     entropy = torch.special.entr(shares).sum(-1)
     assert [row.layer for row in reading.rows] == list(range(count))
+    # Plain numbers: records leave the worker, tensors do not.
+    assert {type(value) for row in reading.rows for value in (row.js, row.kl)} == {float}
     for layer, row in enumerate(reading.rows):
         assert row.kl == pytest.approx(float(kl[layer]), rel=1e-3, abs=1e-5)
         assert row.js == pytest.approx(float(js[layer]), rel=1e-3, abs=1e-5)
@@ -173,11 +179,17 @@ def test_a_reading_is_the_published_formula_in_every_row(bundled: LoadedModel) -
     assert {len(row.top) for row in reading.rows} != {10}  # b has removed something
 
     (table,) = Contrast().tables(reading)
-    assert [column.head for column in table.columns][2:] == ["p", "entropy", "JS", "KL"]
+    assert [(column.name, column.kind, column.head) for column in table.columns] == [
+        ("layer", "count", "layer"), ("token", "token", "contrast"), ("probability", "share", "p"),
+        ("entropy", "number", "entropy"), ("js", "number", "JS"), ("kl", "number", "KL"),
+    ]  # fmt: skip
     for line, row in zip(table.rows, reading.rows, strict=True):
         best = row.top[0]
         assert line == (row.layer, best.text, best.probability, row.entropy, row.js, row.kl)
     assert "none and black, a=0.7, b=0.01" in table.title
+    nothing = structs.replace(reading.rows[0], top=(), entropy=None)
+    (table,) = Contrast().tables(structs.replace(reading, rows=(nothing,)))
+    assert table.rows == ((0, None, None, None, nothing.js, nothing.kl),)
 
 
 def test_a_reading_answers_only_what_was_asked(bundled: LoadedModel) -> None:
@@ -189,10 +201,18 @@ def test_a_reading_answers_only_what_was_asked(bundled: LoadedModel) -> None:
         assert not reading.fulfils(ContrastRequest((against,), 0.6, 0.2))
         assert not reading.fulfils(ContrastRequest((against,), 0.5, 0.3))
     assert not reading.fulfils(ContrastRequest(("black",), 0.5, 0.2))
+    assert run.read(Contrast(), ContrastRequest(("none",), 2.0, 0.2)).request != reading.request
+    with pytest.raises(BadInput, match="must be a share from 0 to 1, not 2"):
+        run.read(Contrast(), ContrastRequest(("none",), 0.5, 2.0))
 
 
 def test_rows_can_be_cancelled(bundled: LoadedModel) -> None:
-    kept = asked(bundled).subject.kept
+    run = asked(bundled)
+    run.read(Contrast(), ContrastRequest())
+    kept, (other,) = run.subject.kept, run.others
     assert kept is not None
+    assert len(contrast_rows(kept, [kept], 1.0, 0.1)) == len(run.run.rows)
     with pytest.raises(Cancelled):
         contrast_rows(kept, [kept], 1.0, 0.1, lambda: True)
+    with pytest.raises(Cancelled):
+        list(Contrast().read(run.subject, ContrastRequest((other.id,)), lambda: True))
