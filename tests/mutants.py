@@ -58,9 +58,9 @@ ROOMS: dict[str, str] = {
     "engine/lens/batch_proofs.py": "engine/test_batch_proofs",
     "engine/system/files.py": "engine/test_files engine/test_sessions",
     "engine/sweeps/results.py": "sweeps/test_findings",
-    "engine/sweeps/store.py": "sweeps/test_store_contents",
+    "engine/sweeps/store.py": "sweeps/test_store_contents sweeps/test_store",
     "engine/sessions.py": "engine/test_sessions engine/test_session_contents",
-    "tui/disk/journal.py": "tui/test_journal tui/test_journal_discard",
+    "tui/disk/journal.py": "tui/test_journal tui/test_journal_discard tui/test_journal_file",
 }
 """From each module to the quick tests of its room."""
 

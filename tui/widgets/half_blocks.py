@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 from textual.strip import Strip
 
 from tui.text.show import display_text
@@ -19,6 +20,7 @@ from tui.widgets.evened import evened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from rich.console import Console
 
 NO_TERM_IMAGE = "the preview needs term-image: pip install term-image"
 
@@ -106,9 +108,27 @@ def centred(strips: list[Strip], y: int, width: int, height: int, blank: Style) 
     return Strip([*margin, *line]).adjust_cell_length(width, blank)
 
 
-def centred_words(words: str, width: int, style: Style, *, ascii_only: bool = False) -> Strip:
-    """Return a sentence shown in place of a picture, dim and centred on a line."""
-    shown = display_text(words, spaces=False, ascii_only=ascii_only)
-    left = max((width - cell_len(shown)) // 2, 0)
-    fitted = display_text(words, width - left, spaces=False, ascii_only=ascii_only)
-    return Strip([Segment(" " * left + fitted, style + Style(dim=True))])
+def centred_words(
+    words: str,
+    y: int,
+    size: tuple[int, int],
+    style: Style,
+    console: Console,
+    *,
+    ascii_only: bool = False,
+) -> Strip:
+    """Return line `y` of a sentence shown in place of a picture, dim, wrapped and centred in a room
+    of (width, height) cells. What has no room ends with an ellipsis."""
+    width, height = size
+    shown = Text(display_text(words, spaces=False, ascii_only=ascii_only))
+    lines = [line.plain.rstrip() for line in shown.wrap(console, max(width, 1))]
+    if len(lines) > height:
+        lines = [*lines[: height - 1], " ".join(lines[height - 1 :])]
+    index = y - (height - len(lines)) // 2
+    if not 0 <= index < len(lines):
+        return Strip.blank(width, style)
+    left = max((width - cell_len(lines[index])) // 2, 0)
+    fitted = display_text(lines[index], width - left, spaces=False, ascii_only=ascii_only)
+    return Strip([Segment(" " * left + fitted, style + Style(dim=True))]).adjust_cell_length(
+        width, style
+    )

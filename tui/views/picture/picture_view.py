@@ -261,8 +261,8 @@ class Canvas(Widget):
     def render_line(self, y: int) -> Strip:
         """Draw a line, centred."""
         width, height = self.size
-        if self._words and y == height // 2:
-            return centred_words(self._words, width, self.rich_style)
+        if self._words:
+            return centred_words(self._words, y, (width, height), self.rich_style, self.app.console)
         return centred(self._strips, y, width, height, self.rich_style)
 
 

@@ -237,8 +237,10 @@ class Preview(Widget):
     def render_line(self, y: int) -> Strip:
         """Draw a line of the picture, centred."""
         width, height = self.size
-        if self._reason and self._image is None and y == height // 2:
-            return centred_words(self._reason, width, self.rich_style)
+        if self._reason and self._image is None:
+            return centred_words(
+                self._reason, y, (width, height), self.rich_style, self.app.console
+            )
         strips = self._strips if self._drawn_for == (width, height) else []
         return centred(strips, y, width, height, self.rich_style)
 
