@@ -251,6 +251,7 @@ def test_a_slow_download_can_be_cancelled(
     worker.stop()
 
 
+@pytest.mark.slow
 def test_the_hubs_environment_variables(hub: Hub, tmp_path: Path) -> None:
     """In a separate process, because the library reads them when it is imported."""
     import os

@@ -639,6 +639,7 @@ def test_a_small_disk(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> N
         subprocess.run(["umount", str(disk)], check=False)
 
 
+@pytest.mark.slow
 def test_two_processes(bundled: LoadedModel, few: Path, sweep: Sweeper, tmp_path: Path) -> None:
     launch = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",

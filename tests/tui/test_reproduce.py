@@ -178,6 +178,7 @@ def answer_of(command: str, folder: Path) -> Run:
     return read_session(folder / "again.json").runs[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -185,12 +186,8 @@ def answer_of(command: str, folder: Path) -> Run:
             "picture": Picture(path=str(samples.DEFAULT_PICTURE)),
             "counterfactual": Counterfactual("noise", {"step": 900}, seed=3),
         },
-        pytest.param(
-            {"picture": Picture(path=str(samples.DEFAULT_PICTURE))}, marks=pytest.mark.slow
-        ),
-        pytest.param(
-            {"chat": False, "norm": False, "prefix": " a", "top_k": 5}, marks=pytest.mark.slow
-        ),
+        {"picture": Picture(path=str(samples.DEFAULT_PICTURE))},
+        {"chat": False, "norm": False, "prefix": " a", "top_k": 5},
     ],
     ids=["counterfactual", "picture", "raw"],
 )
