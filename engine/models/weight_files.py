@@ -62,9 +62,9 @@ class WeightFiles:
         if not self.passed_over:
             return None
         count, first = len(self.passed_over), self.passed_over[0]
-        other = "another file" if count == 1 else f"{count} other files"
-        named = f"({first})" if count == 1 else f"(first: {first})"
-        return f"the weights are those of {self.source}; {other} with weights {named} not read"
+        if count == 1:
+            return f"another file with weights, {first}, is not read; {self.source} is"
+        return f"{count} other files with weights are not read (first: {first}); {self.source} is"
 
 
 def weight_files(folder: Path, config: Mapping[str, Any], allow_pickle: bool) -> WeightFiles:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from engine import sessions
 from engine.errors import BadInput
 from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
 from engine.records import (
@@ -169,3 +170,17 @@ def test_a_cancelled_run_has_no_more_rows_than_the_model(
     else:
         with pytest.raises(BadInput, match="rows are not 0 to 2"):
             read_session(path)
+
+
+def test_what_could_not_be_opened_again_is_not_written(tmp_path: Path) -> None:
+    """Two runs of one id."""
+    file = tmp_path / "session.json"
+    write_session(make_session(make_run()), file)
+    before = file.read_bytes()
+    with pytest.raises(BadInput, match="cannot be saved"):
+        write_session(make_session(make_run(), make_run()), file)
+    assert file.read_bytes() == before
+
+
+def test_the_limits_are_those_of_the_format() -> None:
+    assert (sessions.MAX_BYTES, sessions.MAX_RUN_BYTES) == (2**30, 32 * 2**20)
