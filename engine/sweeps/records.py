@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from engine.records import Digest, ModelCard, NonNegative, Positive, Proof, Share, Token
+from engine.records import (
+    MOST_LAYERS,
+    Digest,
+    Layer,
+    ModelCard,
+    NonNegative,
+    Positive,
+    Proof,
+    Share,
+    Token,
+)
 
 ItemId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
@@ -19,15 +29,12 @@ VERSION = 1
 STORED_TOP = 5
 """How many top tokens a row of an item holds."""
 
-MOST_LAYERS = 1024
-"""Of a model; each becomes a row of every table. Limits of what is read hold for what is written,
-too."""
 MOST_TEXT = 2**20
-"""Characters of a prompt, a truth, a group or a message."""
+"""Characters of a prompt, a truth, a group or a message. Limits of what is read hold for what is
+written, too."""
 MOST_NAME = 2**12
 """Characters of a name, a path or a digest."""
 
-Layers = Annotated[int, Meta(ge=0, le=MOST_LAYERS)]
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
 FileName = Annotated[str, Meta(max_length=MOST_TEXT)]
@@ -48,7 +55,7 @@ class Standing(Struct, frozen=True):
 class SweepRow(Struct, frozen=True, omit_defaults=True):
     """One row of one item."""
 
-    layer: Layers
+    layer: Layer
     top: Annotated[tuple[Token, ...], Meta(max_length=1000)]
     entropy: float | None
     rms: float | None
@@ -133,7 +140,7 @@ class Sweep(Struct, frozen=True):
 
     created: Name
     model: ModelCard
-    layers: Layers
+    layers: Layer
     question: SweepQuestion
     data: SweepData
     prompts: tuple[Text, ...]

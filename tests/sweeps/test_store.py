@@ -17,8 +17,9 @@ from msgspec import UNSET, structs
 
 from engine.errors import BadInput
 from engine.models.fingerprints import files_digest
+from engine.records import MOST_LAYERS
 from engine.sweeps.names import exact_name, quoted, unquoted
-from engine.sweeps.records import MOST_LAYERS, MOST_TEXT, Failure, Sweep
+from engine.sweeps.records import MOST_TEXT, Failure, Sweep
 from engine.sweeps.reopening import open_item
 from engine.sweeps.sources.tasks import NO_GROUP, PictureTasks, Source, Task
 from engine.sweeps.store import (
