@@ -109,6 +109,21 @@ def test_another_model_is_loaded_as_the_record_says(asked: Asked) -> None:
     assert told == LoadOptions("org/model", revision="c0ffee", dtype="bfloat16")
 
 
+def test_an_adapter_is_said_of_any_run_that_had_one(asked: Asked, tmp_path: Path) -> None:
+    folder = tmp_path / "an adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_model.safetensors").touch()
+    run = run_of(card=replace(CARD, adapter=str(folder)))
+    for options in (None, LoadOptions("org/model"), LoadOptions("org/later")):
+        assert asked(as_command(run, options))[0].adapter == str(folder)
+    assert f"adapter={str(folder)!r}" in as_python(run, None)
+    without = LoadOptions("org/model", adapter=str(folder))
+    assert asked(as_command(run_of(), without))[0].adapter is None
+    left_out = LoadOptions("org/model", no_adapter=True)
+    assert asked(as_command(run_of(), left_out))[0].no_adapter
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
