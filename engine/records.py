@@ -109,6 +109,9 @@ class ModelCard(Struct, frozen=True, rename={"class_name": "class"}):
     """What was chosen, or passed over, when it was loaded; each one line."""
     adapter: Short | None = None
     """The folder of the adapter that was put onto it."""
+    weights: Digest = ""
+    """A digest of some of its weights, by which models are told apart whatever they are called;
+    empty if unknown."""
 
 
 class Picture(Struct, frozen=True):

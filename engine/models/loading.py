@@ -14,6 +14,7 @@ from engine.lens.lens import Lens
 from engine.models.adapters import adapters_passed_over, put_on
 from engine.models.checkpoints import Checkpoint, local_checkpoint, opened
 from engine.models.explaining import explained
+from engine.models.fingerprints import files_digest, is_offloaded, weights_digest
 from engine.models.headers import own_dtype, stored_in
 from engine.models.hub import Progress, fetch_weights, settings_folder
 from engine.models.placement import (
@@ -98,6 +99,7 @@ def load_with(
             device=devices_of(model),
             notes=tuple(dict.fromkeys((*opened_model.notes, *heard.notes()))),
             adapter=opened_model.adapter,
+            weights=opened_model.digest,
         ),
         lens=lens,
         seconds={"load": loaded_at - began, "learn": time.perf_counter() - loaded_at},
@@ -114,6 +116,7 @@ class _Opened:
     """The commit that it was downloaded from, if it was."""
     notes: tuple[str, ...]
     adapter: str | None
+    digest: str
 
 
 def _open(options: LoadOptions, place: list[Path], progress: Progress) -> _Opened:
@@ -147,7 +150,16 @@ def _open(options: LoadOptions, place: list[Path], progress: Progress) -> _Opene
         revision=checkpoint.folder.name if local is None else options.revision,
         notes=(*checkpoint.notes, *notes, *more),
         adapter=None if adapter is None else str(adapter.folder),
+        digest=_digest(model, checkpoint),
     )
+
+
+def _digest(model: Any, checkpoint: Checkpoint) -> str:
+    """A digest of the weights; of the files where some are not in memory, and empty where an
+    adapter is not among these."""
+    if not is_offloaded(model):
+        return weights_digest(model)
+    return "" if checkpoint.adapter is not None else files_digest(checkpoint.folder)
 
 
 def _weighed(

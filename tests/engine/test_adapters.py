@@ -59,6 +59,7 @@ def test_the_rows_are_those_of_peft(
     assert not torch.allclose(own, plain, atol=1e-2)
     assert all(check.right for check in check_rows(loaded.lens, inputs))
     assert loaded.card.adapter == str(tmp_path / "adapter")
+    assert loaded.card.weights not in ("", opened(name).card.weights)
     (note,) = loaded.card.notes
     assert note.startswith("with the adapter adapter (LORA")
     run = loaded.ask("What?").run

@@ -80,6 +80,7 @@ def test_the_newest_checkpoint_of_a_trainer(copied: Copied, tmp_path: Path) -> N
     assert found.notes == ("checkpoint-1500, the newest of 3 in out",)
     loaded = load(out)
     assert loaded.card.name == str(out)
+    assert loaded.card.weights == load(found.folder).card.weights != ""
     assert loaded.card.notes == found.notes
 
 

@@ -211,7 +211,7 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "norm",
     }
     assert set(question["model"]) == {
-        *("name", "revision", "class", "dtype", "device", "notes", "adapter"),
+        *("name", "revision", "class", "dtype", "device", "notes", "adapter", "weights"),
     }
     assert set(question["picture"]) == {
         *("path", "sha256", "width", "height", "preview", "note"),

@@ -396,6 +396,11 @@ def test_other_cards_are_other_models() -> None:
     assert is_same_model(CARD, ModelView())
     assert is_same_model(CARD, loaded(replace(CARD, name="./samples/model/", device="cuda")))
     assert is_same_model(replace(CARD, revision="a"), loaded(CARD))
+    # Where the weights are known, names do not matter.
+    one, two = replace(CARD, weights="1" * 64), replace(CARD, weights="2" * 64)
+    assert is_same_model(one, loaded(replace(one, name="/moved/elsewhere")))
+    assert not is_same_model(one, loaded(two))
+    assert is_same_model(one, loaded(CARD))  # a session of an older version does not know them
     for other in ({"name": "x"}, {"dtype": "bfloat16"}, {"revision": "b"}):
         assert not is_same_model(replace(CARD, revision="a"), loaded(replace(CARD, **other)))
     run = make_view(1, PROMPT, chat=False)

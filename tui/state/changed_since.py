@@ -51,9 +51,11 @@ def is_same_model(asked: ModelCard | None, model: ModelView) -> bool:
     is none."""
     if asked is None or model.phase is ModelPhase.NONE:
         return True
+    card = model.ready.model if model.ready is not None else asked
+    if model.ready is not None and asked.weights and card.weights:
+        return asked.weights == card.weights  # whatever the folder is called, and wherever it is
     if not is_same_name(asked, model):
         return False
-    card = model.ready.model if model.ready is not None else asked
     revisions = {asked.revision, card.revision} - {None}
     return len(revisions) <= 1 and asked.dtype == card.dtype
 
