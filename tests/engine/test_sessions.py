@@ -700,7 +700,7 @@ def test_the_longest_file_name_can_be_saved(tmp_path: Path) -> None:
 def test_a_session_over_64_mib_is_written_and_read(path: Path) -> None:
     rows = tuple(make_row(layer) for layer in range(400))
     runs = tuple(
-        make_run(id=f"{number:016x}", layers=399, rows=rows, tracked=()) for number in range(600)
+        make_run(id=f"{number:016x}", layers=399, rows=rows, tracked=()) for number in range(700)
     )
     write_session(make_session(*runs), path)
     assert path.stat().st_size > 64 * 2**20
