@@ -40,6 +40,15 @@ def picture_of(stage: Stage) -> str:
     return re.sub(r"terminal-\d+", "terminal", picture)
 
 
+async def settled(stage: Stage) -> str:
+    """The screen once it stays as it is; a busy machine may take a while."""
+    before, shown = "", picture_of(stage)
+    while shown != before:
+        await stage.pilot.pause(0.3)
+        before, shown = shown, picture_of(stage)
+    return shown
+
+
 async def plain(stage: Stage) -> None:
     """The first thing that one sees."""
 
@@ -61,7 +70,7 @@ async def history(stage: Stage) -> None:
     await stage.press("r")
     await stage.run_done(2)
     await stage.press("H")
-    await stage.pilot.pause(0.2)
+    await stage.until(lambda: len(stage.app.screen_stack) > 1)
 
 
 async def comparison(stage: Stage) -> None:
@@ -98,7 +107,7 @@ def test_it_looks_as_it_did(
             await stage.until(lambda: stage.app.main.preview.drawn)
             await stage.pilot.pause(0.3)
             await view(stage)
-            taken.append(picture_of(stage))
+            taken.append(await settled(stage))
 
     taken: list[str] = []
     take()
