@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.counterfactuals import grammar, pictures, pixels, tokens
 from engine.counterfactuals.unavailable import Unavailable
-from engine.errors import BadInput
+from engine.errors import BadInput, one_line
 from engine.prompts.preparing import Prepared, prepare
 from engine.prompts.processors import tokenizer_of
 from engine.records import Counterfactual, Question
@@ -84,5 +84,6 @@ def _refuse_where_a_picture_is_needed(loaded: LoadedModel, name: str, edited: Pr
     try:
         loaded.lens.learn(edited.inputs)
     except (TypeError, ValueError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise Unavailable(f"{name}: this model cannot do without a picture ({reason})") from error
+        raise Unavailable(
+            f"{name}: this model cannot do without a picture ({one_line(error)})"
+        ) from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import CannotLoad
+from engine.system.files import GIT_LFS_POINTER
 
-_BEGINNING = b"version https://git-lfs.github.com/spec/"
 _LARGEST = 2048
 """Bytes; a pointer is three to five short lines."""
 
@@ -17,7 +17,7 @@ def is_pointer(file: Path) -> bool:
         if not file.is_file() or file.stat().st_size > _LARGEST:
             return False
         with file.open("rb") as stream:
-            return stream.read(len(_BEGINNING)) == _BEGINNING
+            return stream.read(len(GIT_LFS_POINTER)) == GIT_LFS_POINTER
     except OSError:
         return False
 

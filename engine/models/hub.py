@@ -7,7 +7,6 @@ huggingface_hub (HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) a
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from tqdm.std import tqdm
 from engine.errors import CannotLoad, Remedy
 from engine.events import LoadOptions
 from engine.models.hub_environment import naming_the_environment
-from engine.models.weight_files import INDEX, PICKLED, SAFE
+from engine.models.weight_files import INDEX, PICKLED, SAFE, shards_of
 from engine.system.library_errors import HubTrouble, hub_trouble
 
 Progress = Callable[[str, float | None], None]
@@ -68,7 +67,7 @@ def fetch_weights(options: LoadOptions, folder: Path, progress: Progress) -> Non
     from huggingface_hub.errors import DryRunError
 
     kinds = (SAFE, PICKLED) if options.allow_pickle else (SAFE,)
-    alternatives = [_files_of(name, folder, options.model) for name in kinds]
+    alternatives = [_files_of(name, folder) for name in kinds]
     if any(all((folder / name).is_file() for name in names) for names in alternatives):
         return
     try:
@@ -123,16 +122,10 @@ def _snapshot(
     )
 
 
-def _files_of(name: str, folder: Path, model: str) -> list[str]:
+def _files_of(name: str, folder: Path) -> list[str]:
     """The files of weights saved under this name: the shards in its index, or the one file."""
     index = folder / (name + INDEX)
-    if not index.is_file():
-        return [name]
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise CannotLoad(f"{model}: the index of its weights ({index.name}) is damaged") from None
-    return sorted(str(shard) for shard in shards)
+    return shards_of(index) if index.is_file() else [name]
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:

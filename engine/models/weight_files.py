@@ -82,7 +82,7 @@ def weight_files(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
     there = _names(folder)
     if source is None:
         raise _no_weights(folder, there, allow_pickle)
-    names = _shards(folder / source) if source.endswith(INDEX) else [source]
+    names = shards_of(folder / source) if source.endswith(INDEX) else [source]
     read = [folder / name for name in names]
     gone = [path.name for path in read if not _is_file(path)]
     if gone:
@@ -112,7 +112,8 @@ def _names(folder: Path) -> list[str]:
     return list(found)
 
 
-def _shards(index: Path) -> list[str]:
+def shards_of(index: Path) -> list[str]:
+    """The files that an index names, sorted. Raises CannotLoad for one that cannot be used."""
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         names = sorted({str(shard) for shard in content["weight_map"].values()})

@@ -78,21 +78,20 @@ def refuse_packed(
             f"the weights are quantised in a way that {_named_way(config)}: {len(scales)} scales "
             f"in the checkpoint would not be applied (first: {in_order(scales)[0]})"
         )
-    if known:
+    whole = [
+        tensor
+        for tensor in stored
+        if tensor.is_whole_numbers and len(tensor.shape) >= _WHOLE_NUMBERS
+    ]
+    if known or not whole:
         return
-    targets = renamed(model, [tensor.name for tensor in stored])
+    targets = renamed(model, [tensor.name for tensor in whole])
     floating = {
         name
         for name, parameter in model.named_parameters(remove_duplicate=False)
         if parameter.is_floating_point()
     }
-    packed = [
-        tensor
-        for tensor in stored
-        if tensor.is_whole_numbers
-        and len(tensor.shape) >= _WHOLE_NUMBERS
-        and targets.get(tensor.name) in floating
-    ]
+    packed = [tensor for tensor in whole if targets.get(tensor.name) in floating]
     if packed:
         raise CannotLoad(
             f"{len(packed)} weights are stored as whole numbers, {packed[0].format} (first: "

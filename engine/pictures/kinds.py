@@ -14,6 +14,7 @@ from engine.pictures.tags import (
     SUBFILE_TYPE,
     tags_of,
 )
+from engine.system.files import GIT_LFS_POINTER
 
 UPDATE_PILLOW = "pip install --no-deps -U 'pillow>=13'"
 """Without --no-deps, term-image's metadata would keep an old one."""
@@ -76,7 +77,7 @@ _WEB_PAGE = _Kind(
 
 _BY_BEGINNING: tuple[tuple[bytes, _Kind], ...] = (
     (
-        b"version https://git-lfs.github.com/spec/",
+        GIT_LFS_POINTER,
         _Kind("a Git LFS pointer", "git lfs pull fetches the picture", picture=False),
     ),
     (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import BadInput
+from engine.errors import BadInput, one_line
 from engine.pictures.addresses import local_path
 from engine.pictures.decoders import cannot_decode
 from engine.pictures.kinds import UPDATE_PILLOW, described, opened_as, refusal
@@ -143,8 +143,7 @@ def _decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image, str | None]:
     except MemoryError:
         raise BadInput("the picture is too large for this machine's memory") from None
     except Exception as error:  # decoders may raise anything on damaged data
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"a damaged picture ({reason})") from None
+        raise BadInput(f"a damaged picture ({one_line(error)})") from None
 
 
 def _unidentified(data: bytes, kind: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from engine.errors import BadInput
+from engine.errors import BadInput, one_line
 from engine.prompts.processors import takes_pictures, tokenizer_of
 from engine.prompts.template_bounds import TemplateTooExpensive, bounded_template, refuse_long
 
@@ -98,8 +98,9 @@ def render(processor: Any, prompt: str, system: str | None, picture: bool) -> st
     except TemplateTooExpensive:
         raise
     except Exception as error:  # a template is a program that comes with the checkpoint
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"the model's chat template refuses this question: {reason}") from None
+        raise BadInput(
+            f"the model's chat template refuses this question: {one_line(error)}"
+        ) from None
 
 
 def _takes_parts(processor: Any, following: list[dict[str, Any]]) -> bool:

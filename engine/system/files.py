@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 from engine.errors import BadInput
 
+GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the file begins that Git leaves in place of one that was not downloaded."""
+
 
 def user_path(name: str | Path) -> Path:
     """The path that the user's name for it means, `~` expanded. Raises OSError where that fails."""

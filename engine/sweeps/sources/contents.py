@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import BadInput
-from engine.system.files import reason_of
+from engine.system.files import GIT_LFS_POINTER, reason_of
 
 BEGINNING: Final = 512
 _PICTURES: Final = (
@@ -18,7 +18,7 @@ _PICTURES: Final = (
 )  # fmt: skip
 _BRANDS: Final = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")
 _OTHERS: Final = (
-    (b"version https://git-lfs.github.com/", "a Git LFS pointer, not the file itself: fetch it "
+    (GIT_LFS_POINTER, "a Git LFS pointer, not the file itself: fetch it "
      "with `git lfs pull`"),
     (b"\x1f\x8b", "compressed with gzip: unpack it first (gunzip)"),
     (b"BZh91AY&SY", "compressed with bzip2: unpack it first (bunzip2)"),
