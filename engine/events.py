@@ -47,6 +47,8 @@ class ModelReady(Struct, frozen=True):
     seconds: float
     keeps: int
     """For how many runs, the newest, the worker keeps what is needed to read more from them."""
+    keeps_everywhere: int = 0
+    """For how many of them it keeps the streams of all positions."""
 
 
 class ModelFailed(Struct, frozen=True):

@@ -17,6 +17,8 @@ class DeepenRequest(Request, frozen=True):
 
     layer: int
     count: Annotated[int, Meta(ge=1)] = 50
+    position: int | None = None
+    """Where to read it; None for the run's own position."""
 
 
 class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):

@@ -101,8 +101,13 @@ class Method(ABC, Generic[RequestT, ReadingT]):
         return ()
 
     @abstractmethod
-    def read(self, subject: Subject, request: RequestT, stop: Stop) -> Iterator[Part | Reading]:
+    def read(
+        self, subject: Subject, request: RequestT, stop: Stop
+    ) -> Iterator[Part | Reading | None]:
         """Yield parts of the reading as they are found (optional), and the whole reading last.
+
+        A method in the background yields None where it has found nothing yet and other orders may
+        run.
 
         Raises BadInput for a request that cannot be answered, CannotRead if the model does not
         allow it, Cancelled soon after `stop()` is true.
@@ -115,7 +120,7 @@ class Method(ABC, Generic[RequestT, ReadingT]):
 
 def carry_out(
     method: Method[Any, Any], subject: Subject, request: Request, stop: Stop
-) -> Iterator[Part | Reading]:
+) -> Iterator[Part | Reading | None]:
     """Yield what the method yields; its reading gets the seconds that it took.
 
     Raises CannotRead, with the reason, if the method does not support the subject, and whatever

@@ -24,7 +24,7 @@ class ReadingJob:
         self._request = request
         self._method = method_for(request)
         self._is_cancelled = is_cancelled
-        self._found: Iterator[Part | Reading] | None = None
+        self._found: Iterator[Part | Reading | None] | None = None
         self.cancelled = False
         """Set this to end this job and no other."""
 
@@ -48,6 +48,8 @@ class ReadingJob:
                 subject = runs.subject(self.run_id)
                 self._found = carry_out(self._method, subject, self._request, self.stop)
             found = next(self._found)
+            if found is None:
+                return True
         except Cancelled:
             failure = Trouble("reading more from this run was cancelled", self.run_id, (), self.id)
         except LenscopeError as error:

@@ -17,8 +17,12 @@ _HOMES: Final = {
     "contrast": "engine.methods.contrast:Contrast",
     "debias": "engine.methods.debias:Debias",
     "deepen": "engine.methods.deepen:Deepen",
+    "geometry": "engine.methods.geometry:Geometry",
+    "grid": "engine.methods.grid:Grid",
     "seen": "engine.methods.seen:Seen",
     "track": "engine.methods.track:Track",
+    "visit": "engine.methods.visit:Visit",
+    "words": "engine.methods.words:Words",
 }
 """Name -> "module:class", which is imported when it is first used."""
 

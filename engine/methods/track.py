@@ -19,6 +19,8 @@ class TrackRequest(Request, frozen=True):
     ids: tuple[NonNegative, ...] = ()
     words: tuple[str, ...] = ()
     """Of each word, the first token of its most likely spelling is followed."""
+    position: int | None = None
+    """Where to follow them; None for the run's own position."""
 
 
 class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
