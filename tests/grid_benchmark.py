@@ -18,6 +18,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -133,6 +134,9 @@ def compare(title: str, model: Any, inputs: dict[str, Tensor], repeats: int, slo
 
         return way
 
+    def whole_logits() -> None:
+        lens.logits(inputs, range(inputs["input_ids"].shape[1]))
+
     ways: dict[str, Callable[[], None]] = {
         "bare": bare,
         "stream, last position": streamed,
@@ -143,9 +147,7 @@ def compare(title: str, model: Any, inputs: dict[str, Tensor], repeats: int, slo
         # A copy: its hooks stay on the modules of a model, whose head is then read whole.
         ways["nnsight, all positions"] = by_nnsight(copy.deepcopy(model), inputs)
     if slow:
-        ways["Lens.logits, all positions"] = lambda: lens.logits(
-            inputs, range(inputs["input_ids"].shape[1])
-        ).sum()  # type: ignore[return-value]
+        ways["Lens.logits, all positions"] = whole_logits
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     peaks: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
@@ -181,9 +183,9 @@ def compare(title: str, model: Any, inputs: dict[str, Tensor], repeats: int, slo
 
 def by_nnsight(model: Any, inputs: dict[str, Tensor]) -> Callable[[], None]:
     """The same numbers by one nnsight trace."""
-    from nnsight import NNsight
+    nnsight: Any = import_module("nnsight")
 
-    wrapped = NNsight(model)
+    wrapped = nnsight.NNsight(model)
     text = model.model.language_model if hasattr(model.model, "language_model") else model.model
     inner = (
         wrapped.model.language_model if hasattr(model.model, "language_model") else wrapped.model
@@ -194,7 +196,8 @@ def by_nnsight(model: Any, inputs: dict[str, Tensor]) -> Callable[[], None]:
     def way() -> None:
         found: list[Any] = []
         with wrapped.trace(**inputs, use_cache=False):
-            kept = list().save()  # noqa: C408 (its trace reads this source)
+            kept: Any = list()  # noqa: C408 (its trace reads this source)
+            kept = kept.save()
             for index in range(count):
                 output = inner.layers[index].output
                 hidden = output[0] if isinstance(output, tuple) else output
