@@ -290,14 +290,15 @@ def _following(
     bypass: bool,
 ) -> tuple[int, ...]:
     """The positions whose stream changes with the pixels."""
-    other = {name: _other_pixels(inputs[name]) for name in names}
-    try:
-        moved = entering_stream(model, parts, {**inputs, **other}, stop, bypass=bypass)
-    except (IndexError, RuntimeError, ValueError):
-        return ()
-    if moved.shape != stream.shape:
-        return ()
-    return tuple(_differing(stream, moved).nonzero().flatten().tolist())
+    for times in (1, 8):  # codes may stay the same when pixels change a little
+        other = {name: _other_pixels(inputs[name]) * times for name in names}
+        try:
+            moved = entering_stream(model, parts, {**inputs, **other}, stop, bypass=bypass)
+        except (IndexError, RuntimeError, ValueError):
+            return ()
+        if moved.shape == stream.shape and not torch.equal(moved, stream):
+            return tuple(_differing(stream, moved).nonzero().flatten().tolist())
+    return ()
 
 
 def _other_pixels(values: Tensor) -> Tensor:

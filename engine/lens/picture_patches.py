@@ -16,7 +16,7 @@ from engine.errors import BadInput, Cancelled
 from engine.lens.lens import Lens, model_lock
 from engine.passes.thread import submit
 from engine.pictures.model_view import Process
-from engine.pictures.patch_boxes import TokenBoxes, boxes_of
+from engine.pictures.patch_boxes import TokenBoxes, boxes_of, even_grid, in_even_grids
 from engine.pictures.pixels import PIXELS
 from engine.pictures.tile_maps import located
 
@@ -26,21 +26,23 @@ Stop = Callable[[], bool]
 WHOLE: Final = "this model's picture tokens each see the whole picture"
 ABSENT: Final = "the picture has no tokens in this model's stream"
 SHARED: Final = (
-    "several tokens share pixels here; each box holds the pixels on which its token depends most"
+    "neighbouring tokens share pixels here: each box holds the pixels on which its token depends "
+    "most"
 )
 CODES: Final = (
     "the model turns pixels into codes, which have no gradient: the order of its tokens is taken "
     "to be that of a grid, row by row"
 )
 NOT_BOXES: Final = "the pixels of a token do not form a box here; each box holds most of them"
+UNTRIED: Final = "that its tokens change with these pixels only could not be tried"
 CONTRADICTED: Final = (
-    "when the pixels of half of the tokens were changed, {mistaken} of {tried} tokens of the "
-    "stream changed, or did not, against it"
+    "when the pixels of half of the tokens were changed, {mistaken} of the stream's {tried} tokens "
+    "changed otherwise than these boxes say"
 )
 FILLED: Final = 0.95
 """The least share of a box's pixels that feed its own token, for boxes to be exact."""
-BLURRED: Final = 0.5
-"""Likewise, for boxes to be shown at all."""
+APART: Final = 0.75
+"""Likewise, for boxes of tokens that share pixels; else an even grid is tried."""
 MOST_KINDS: Final = 16
 """Kinds of inputs that are remembered for a model."""
 
@@ -148,6 +150,11 @@ def _found(
         reason = "which pixels of the picture its tokens see is not known"
         return PicturePatches("none", reason, None, relation)
     boxes = boxes_of(numbers, maps)
+    if relation.kind == "shared" and not _apart(boxes):
+        even = in_even_grids(numbers)
+        if even is None:
+            return PicturePatches("none", WHOLE, None, relation)
+        boxes = boxes_of(even, maps)
     how, reason = _verdict(relation, boxes)
     return PicturePatches(how, reason, None if how == "none" else boxes, relation)
 
@@ -156,15 +163,20 @@ def _verdict(relation: PatchRelation, boxes: TokenBoxes) -> tuple[How, str]:
     if relation.kind == "codes":
         return "approximate", CODES
     if relation.kind == "shared":
-        if boxes.filled < BLURRED or boxes.overlap > 1 / BLURRED:
-            return "none", WHOLE
         return "approximate", SHARED
+    if relation.mistaken is None:
+        return "approximate", UNTRIED
     if relation.mistaken:
         told = {"mistaken": relation.mistaken, "tried": relation.tried}
         return "approximate", CONTRADICTED.format(**told)
     if boxes.filled < FILLED:
         return "approximate", NOT_BOXES
     return "exact", ""
+
+
+def _apart(boxes: TokenBoxes) -> bool:
+    """Whether boxes of tokens that share pixels keep them apart well enough."""
+    return boxes.filled >= APART and boxes.overlap <= 1 / APART
 
 
 def _tiled(relation: PatchRelation, inputs: Mapping[str, Any], unpack: Any) -> Tensor | None:
@@ -191,8 +203,8 @@ def _in_order(relation: PatchRelation, tiles: Tensor) -> Tensor | None:
     side = round((height * width / tokens) ** 0.5)
     if side * side * tokens != height * width or height % side or width % side:
         return None
-    grid = torch.tensor(relation.followers).view(1, height // side, width // side)
-    return grid.repeat_interleave(side, 1).repeat_interleave(side, 2)[..., None].expand_as(tiles)
+    grid = even_grid(torch.tensor(relation.followers), height, width, height // side)
+    return grid[None, ..., None]
 
 
 def _kind_of(inputs: Mapping[str, Any]) -> Any:

@@ -18,8 +18,6 @@ TRIED: Final = (
     "the pixels of half of the picture's tokens are changed, with the vision layers bypassed: how "
     "many of the stream's {tokens} tokens are not as if all pixels were changed, or none"
 )
-SHARED: Final = "the share of the gradient in pixel values that feed more than one token"
-MOST_SHARED: Final = 0.02
 
 
 class GeometryRequest(Request, frozen=True):
@@ -153,15 +151,8 @@ def _reading(request: GeometryRequest, run: Run, found: PicturePatches) -> Geome
     cells[:, at] = [boxes.tile.numpy(), boxes.row.numpy(), boxes.column.numpy()]
     proof = None
     if how == "exact" and relation.mistaken is not None:
-        proof = ReadingProof(
-            TRIED.format(tokens=relation.tried),
-            float(relation.mistaken),
-            0.0,
-            not relation.mistaken,
-        )
-    elif how == "exact":
-        shared = 1.0 - relation.share
-        proof = ReadingProof(SHARED, shared, MOST_SHARED, shared <= MOST_SHARED)
+        what, mistaken = TRIED.format(tokens=relation.tried), relation.mistaken
+        proof = ReadingProof(what, float(mistaken), 0.0, mistaken == 0)
     return GeometryReading(
         request=request,
         how=how,

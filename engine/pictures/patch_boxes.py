@@ -14,6 +14,8 @@ from engine.pictures.tile_maps import TileMap
 MOSTLY: Final = 0.5
 """A row (column) of pixels belongs to a token's box if it holds this share of as many of its pixels
 as the fullest one: gradients that are nearly 0 leave gaps and strays."""
+BORNE_OUT: Final = 0.6
+"""How well the centres of tokens must lie in an even grid for it to be theirs."""
 MANY_CELLS: Final = 2**24
 """Of a table of counts, so that it stays small."""
 
@@ -71,9 +73,87 @@ def boxes_of(numbers: Tensor, maps: Sequence[TileMap | None]) -> TokenBoxes:
     )
 
 
+def in_even_grids(numbers: Tensor) -> Tensor | None:
+    """The numbers of tokens that divide their tile evenly, row by row, if `numbers` [tiles, height,
+    width, channels] bear that out: the centres of the tokens' pixels must lie in such a grid. None
+    if they do not.
+    """
+    flat = _of_pixels(numbers)
+    size = int(flat.max()) + 1
+    counts = torch.stack([torch.bincount(tile[tile >= 0], minlength=size) for tile in flat])
+    main = counts.argmax(0)  # the tile that holds most of a token
+    even = torch.full_like(flat, -1)
+    for index, tile in enumerate(flat):
+        tokens = ((main == index) & (counts[index] > 0)).nonzero().flatten()
+        if len(tokens):
+            grid = _even_grid(tile, tokens)
+            if grid is None:
+                return None
+            even[index] = grid
+    return even[..., None]
+
+
+def even_grid(tokens: Tensor, height: int, width: int, rows: int) -> Tensor:
+    """Tokens that divide a tile evenly into so many rows, row by row: [height, width]."""
+    columns = len(tokens) // rows
+    y = torch.arange(height) * rows // height
+    x = torch.arange(width) * columns // width
+    return tokens[y[:, None] * columns + x]
+
+
+def _even_grid(tile: Tensor, tokens: Tensor) -> Tensor | None:
+    """The even grid of these tokens that a tile [height, width] bears out; None if it does not."""
+    y, x = (tile >= 0).nonzero().unbind(-1)
+    top, left = int(y.min()), int(x.min())
+    height, width = int(y.max()) + 1 - top, int(x.max()) + 1 - left
+    shown = tile[top : top + height, left : left + width]
+    place = torch.full((int(tile.max()) + 1,), -1)
+    place[tokens] = torch.arange(len(tokens))
+    centres = _centres(torch.where(shown >= 0, place[shown.clamp(min=0)], -1), len(tokens))
+    best, most = None, BORNE_OUT
+    for rows in range(1, len(tokens) + 1):
+        columns = len(tokens) // rows
+        if columns * rows != len(tokens) or rows > height or columns > width:
+            continue
+        grid = even_grid(torch.arange(len(tokens)), height, width, rows)
+        right = _alike(centres, _centres(grid, len(tokens)), (rows, columns))
+        if right >= most:
+            best, most = tokens[grid], right
+    if best is None:
+        return None
+    whole = torch.full_like(tile, -1)
+    whole[top : top + height, left : left + width] = best
+    return whole
+
+
+def _centres(tile: Tensor, count: int) -> Tensor:
+    """The mean row and column, float64 [count, 2], of the pixels of 0 to count - 1 in a tile."""
+    y, x = (tile >= 0).nonzero().unbind(-1)
+    own = tile[y, x]
+    many = torch.bincount(own, minlength=count).clamp(min=1)
+    sums = [torch.bincount(own, each.double(), minlength=count) for each in (y, x)]
+    return torch.stack(sums, -1) / many[:, None]
+
+
+def _alike(found: Tensor, expected: Tensor, sides: tuple[int, int]) -> float:
+    """How well centres [n, 2] lie in a grid of so many rows and columns, up to 1: along each axis
+    their correlation with it, and how much of its size they fill, whichever is less."""
+    worst = 1.0
+    for axis, side in enumerate(sides):
+        if side == 1:
+            continue
+        a, b = (each[:, axis] - each[:, axis].mean() for each in (found, expected))
+        slope = float((a * b).sum() / b.square().sum())
+        correlation = float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9))
+        worst = min(worst, slope, correlation)
+    return worst
+
+
 def _of_pixels(numbers: Tensor) -> Tensor:
     """The token of each pixel, [tiles, height, width]: the one that two of its channels feed, or
     else any of them."""
+    if numbers.shape[-1] == 1:
+        return numbers[..., 0].long()
     ordered = numbers.long().sort(-1).values
     twice = torch.where(ordered[..., 1:] == ordered[..., :-1], ordered[..., 1:], -1).amax(-1)
     return torch.where(twice >= 0, twice, ordered[..., -1])
