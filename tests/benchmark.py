@@ -2,6 +2,7 @@
 
     python -m tests.benchmark                  the bundled model, then Qwen2-VL-2B's architecture
     python -m tests.benchmark --only bundled   seconds instead of minutes
+    python -m tests.benchmark --only grid      a grid beside a bare pass (tests/grid_benchmark.py)
 
 Qwen2-VL-2B: the real configuration with random weights (2.2 billion parameters) and a 448x448
 picture, bfloat16 where the processor computes it natively, else float32. The ways take turns
@@ -36,7 +37,7 @@ IMAGE_ID, START_ID, END_ID = 151655, 151652, 151653
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("bundled", "2b"))
+    parser.add_argument("--only", choices=("bundled", "2b", "grid"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
     options = parser.parse_args()
@@ -47,16 +48,20 @@ def main() -> None:
         print("no GPU here: CPU only")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for device in devices:
-        if options.only != "2b":
+        if options.only not in ("2b", "grid"):
             loaded = load(samples.MODEL, device=str(device))
             inputs = bundled_inputs(loaded.model, loaded.processor)
             compare(f"bundled model, {device}", loaded.model, inputs, 4 * options.repeats)
-        if options.only != "bundled":
+        if options.only not in ("bundled", "grid"):
             dtype = native_dtype(device) if options.dtype == "auto" else options.dtype
             model, inputs = qwen2_vl_2b(getattr(torch, dtype), device)
             compare(f"Qwen2-VL-2B architecture, {dtype}, {device}", model, inputs, options.repeats)
             del model
             gc.collect()
+    if options.only in (None, "grid"):
+        from tests.grid_benchmark import compare_all
+
+        compare_all(options.repeats)
 
 
 def native_dtype(device: torch.device) -> str:

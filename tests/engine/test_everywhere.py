@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,16 @@ from engine import Lens
 from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput, Remedy
-from engine.events import LoadOptions, ModelReady, ReadingGrew, ReadingMade, RunEnded, Trouble
+from engine.events import (
+    LoadOptions,
+    ModelReady,
+    ReadingDropped,
+    ReadingGrew,
+    ReadingMade,
+    RunEnded,
+    Trouble,
+)
+from engine.lens.grid import GridFill
 from engine.methods.asked_run import AskedRun
 from engine.methods.everywhere import Everywhere, resolved
 from engine.methods.grid import GridPart, GridReading, GridRequest
@@ -28,7 +39,7 @@ from engine.models.loading import LoadedModel
 from engine.passes.whole_streams import WholeStreams
 from engine.records import LayerReading, Picture, Question, Run
 from engine.worker import Worker
-from tests.engine.conftest import Ears
+from tests.engine.conftest import PATIENCE, Ears
 from tests.families import FAMILIES
 
 QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
@@ -289,3 +300,56 @@ def test_an_older_run_is_told_in_one_line(worker: Worker, ears: Ears) -> None:
     trouble = ears.wait_for(Trouble)
     assert (trouble.run_id, trouble.request_id) == (ids[0], request_id)
     assert "no longer kept" in trouble.error and trouble.remedies == (Remedy.RUN_AGAIN,)
+
+
+def test_memory_that_runs_out_in_a_fill_is_told(
+    worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.load(LoadOptions(model=str(samples.MODEL)))
+    ears.wait_for(ModelReady)
+    run_id = worker.ask(QUESTION)
+    ears.wait_for(RunEnded)
+
+    def out_of_memory(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.lens.grid.tallied", out_of_memory)
+        worker.read(run_id, GridRequest())
+        assert "memory ran out" in ears.wait_for(Trouble).error
+    worker.read(run_id, GridRequest())
+    assert isinstance(ears.wait_for(ReadingMade).reading, GridReading)
+
+
+def test_a_new_run_ends_a_fill(worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.load(LoadOptions(model=str(samples.MODEL)))
+    ears.wait_for(ModelReady)
+    run_id = worker.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    begun = threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+            yield
+
+    monkeypatch.setattr(GridFill, "_read", slowly)
+    request_id = worker.read(run_id, GridRequest())
+    assert begun.wait(PATIENCE)
+    worker.ask(QUESTION)
+    assert ears.wait_for(RunEnded).run.status == "done"
+    assert ears.wait_for(ReadingDropped).request_id == request_id
+
+
+def test_a_long_prompt_has_a_grid(bundled: LoadedModel) -> None:
+    """Longer than one chunk of cells: the parts of a row are put together."""
+    tiny = FAMILIES["llama"]()
+    ids = torch.randint(5, 90, (1, 700))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    lens = Lens(tiny.model)
+    grid = lens.grid(inputs)
+    assert grid.ids.shape[1] == 700 and grid.proof.passed
+    some = lens.grid(inputs, positions=[600, 650])
+    assert np.allclose(some.lse, grid.lse[:, [600, 650]], atol=1e-5)
