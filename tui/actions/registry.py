@@ -153,6 +153,7 @@ _OWN: Final = (
     _action(
         _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
     ),
+    _action(_LOOK, "where", "words:where", "Where is a word in the picture", "W"),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
     _action(
         _LOOK,

@@ -100,6 +100,16 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.picture:enlarge",
     ),
     View(
+        "words",
+        "where in the picture",
+        "Where in the picture words are readable",
+        Slot.DIALOG,
+        keys=("3",),
+        hint="words",
+        method="words",
+        opens="tui.actions.words:show",
+    ),
+    View(
         "history",
         "runs",
         "Runs in this session",

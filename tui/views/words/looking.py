@@ -1,0 +1,306 @@
+"""What the user looks at: a run's patches, a map of them, a row and a patch. Without Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+import numpy as np
+
+from engine.methods.geometry import GeometryReading
+from engine.methods.grid import GridPart, GridReading
+from engine.records import Reading
+from tui.state.run_view import RunView
+from tui.text.show import display_text
+from tui.views.words.cell_table import CellRow, CellRows
+from tui.views.words.known import KnownCells, WordMap, word_maps
+from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps
+from tui.views.words.patches import Patches
+
+Kind = Literal["word", "entropy", "rms"]
+
+_NO_BOXES: Final = np.empty((0, 4))
+NO_PATCHES: Final = Patches((), _NO_BOXES, (), (), ())
+_MOST_NAME: Final = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Something that can be mapped."""
+
+    kind: Kind
+    word: WordMap | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from others, also after it has been read anew."""
+        if self.word is None:
+            return (self.kind,)
+        return (self.kind, self.word.word.ids, self.word.word.text, self.word.way)
+
+
+class Looking:
+    """A run's patches, what is known of them, and what is shown of that."""
+
+    def __init__(self, run: RunView, row: int, position: int | None = None) -> None:
+        """Look at a row; at the patch of a position, or else at the one in the middle."""
+        self.run = run
+        self.row = min(max(row, 0), run.run.layers)
+        self.patch = 0
+        self.log = self.is_contrast = False
+        self.rank = -1
+        """The place of the cell that was gone to last, in the order of the map; -1 for none."""
+        self.geometry: GeometryReading | None = None
+        self.patches = NO_PATCHES
+        self.known = KnownCells(())
+        self.words: tuple[WordMap, ...] = ()
+        self._position = position
+        self._key: tuple[object, ...] | None = None
+        self._made: dict[tuple[object, ...], tuple[Map, Scale]] = {}
+
+    # ------------------------------------------------------------------ what is known
+
+    def place(self, reading: GeometryReading) -> None:
+        """Take the patches. Raises BadInput if they are damaged."""
+        self.geometry = reading
+        self.patches = (
+            NO_PATCHES if reading.how == "none" else Patches.of(reading, len(self.run.run.tokens))
+        )
+        self.known = KnownCells(self.patches.positions)
+        wanted = None if self._position is None else self.patches.at(self._position)
+        self.patch = self.patches.first if wanted is None else wanted
+        self._made.clear()
+
+    def take_grid(self, found: GridPart | GridReading) -> None:
+        """Take rows of the grid. Raises BadInput if they are damaged."""
+        self.known.take(found)
+        self._forget("entropy", "rms")
+
+    def take_words(self) -> None:
+        """Take the words that have been read of the run. Raises BadInput if a map is damaged."""
+        run = self.run
+        shown = run.unsaved_readings.get("words")
+        readings: list[Reading] = [*run.run.readings, *([shown] if shown is not None else [])]
+        self.words = tuple(word_maps(readings, self.patches.positions))
+        self._forget("word")
+
+    def _forget(self, *kinds: Kind) -> None:
+        self._made = {key: made for key, made in self._made.items() if key[0] not in kinds}
+
+    # ------------------------------------------------------------------ what is mapped
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """What can be mapped: the words, the answer first, then entropy and rms."""
+        answer = self._answer
+        words = sorted(self.words, key=lambda each: each.word.ids != answer)
+        found = [Choice("word", word) for word in words]
+        if self.known.rows:
+            found += [Choice("entropy"), Choice("rms")]
+        return tuple(found)
+
+    @property
+    def choice(self) -> Choice | None:
+        """What is mapped: what was chosen, or else the first word; None while nothing is known."""
+        choices = self.choices
+        for each in choices:
+            if each.key == self._key:
+                return each
+        return choices[0] if choices and choices[0].kind == "word" else None
+
+    def choose(self, step: int) -> None:
+        """Map the next of the choices, or the one before."""
+        choices = self.choices
+        if choices:
+            keys = [each.key for each in choices]
+            now = self.choice
+            at = keys.index(now.key) + step if now is not None else 0
+            self._key = keys[at % len(keys)]
+            self.rank = -1
+
+    def choose_word(self, text: str, way: str = "lens") -> bool:
+        """Map a word by its text; return whether its map is known."""
+        for each in reversed(self.words):
+            if (each.word.text, each.way) == (text, way):
+                self._key = Choice("word", each).key
+                self.rank = -1
+                return True
+        return False
+
+    @property
+    def _answer(self) -> tuple[int, ...]:
+        answer = self.run.answer
+        return () if answer is None else (answer.id,)
+
+    @property
+    def shows_contrast(self) -> bool:
+        """Whether what is mapped is a contrast."""
+        choice = self.choice
+        return self.is_contrast and choice is not None and choice.kind == "word"
+
+    @property
+    def _mapped(self) -> tuple[Map, Scale] | None:
+        choice = self.choice
+        if choice is None:
+            return None
+        key = (choice.kind, choice.key, self.shows_contrast, self.log)
+        if key not in self._made:
+            if choice.word is not None:
+                found = choice.word.map
+                found = found.contrast() if self.shows_contrast else found
+            else:
+                found = self.known.map(choice.kind)
+            self._made[key] = (found, found.scale(log=self.log))
+        return self._made[key]
+
+    @property
+    def map(self) -> Map | None:
+        """The map that is shown, of all rows; None while there is none."""
+        return self._mapped[0] if self._mapped is not None else None
+
+    @property
+    def scale(self) -> Scale:
+        """Its scale, the same for all rows."""
+        return self._mapped[1] if self._mapped is not None else Scale(0, 1)
+
+    @property
+    def steps(self) -> Steps | None:
+        """uint8 [n]: the steps of the shown row; None without a map."""
+        mapped = self._mapped
+        return mapped[1].steps(mapped[0].row(self.row)) if mapped is not None else None
+
+    # ------------------------------------------------------------------ moving
+
+    def go(self, row: int | None = None, patch: int | None = None) -> None:
+        """Go to a row, a patch or both, as far as there are such."""
+        if row is not None:
+            self.row = min(max(row, 0), self.run.run.layers)
+        if patch is not None and len(self.patches):
+            self.patch = min(max(patch, 0), len(self.patches) - 1)
+
+    def go_to_best(self, step: int) -> Cell | None:
+        """Go to the next best cell of the map, or to the one before; None if it has none."""
+        ranked = self.map.ranked if self.map is not None else ()
+        if not ranked:
+            return None
+        self.rank = min(max(self.rank + step, 0), len(ranked) - 1)
+        self.go(ranked[self.rank].row, ranked[self.rank].patch)
+        return ranked[self.rank]
+
+    @property
+    def position(self) -> int | None:
+        """The token of the patch; None without patches."""
+        return self.patches.positions[self.patch] if len(self.patches) else None
+
+    @property
+    def sheet(self) -> int:
+        """The sheet that is shown."""
+        return self.patches.sheet_of(self.patch) if len(self.patches) else 0
+
+    # ------------------------------------------------------------------ in words
+
+    def name_of(self, choice: Choice | None, *, ascii_only: bool = False) -> str:
+        """Return what is mapped, safe for display: "the answer ␣red", "␣cube", "entropy"."""
+        if choice is None:
+            return "nothing yet"
+        if choice.word is None:
+            return choice.kind
+        word, answer = choice.word.word, self.run.answer
+        is_answer = answer is not None and word.ids == self._answer
+        text = answer.text if is_answer and answer is not None else self._text_of(choice.word)
+        shown = display_text(text, ascii_only=ascii_only)
+        if len(shown) > _MOST_NAME:
+            shown = display_text(text, _MOST_NAME, ascii_only=ascii_only)
+        shown = f"the answer {shown}" if is_answer else shown
+        return f"{shown}, vl-interp's way" if choice.word.way == "vl-interp" else shown
+
+    def _text_of(self, word: WordMap) -> str:
+        ids = word.word.ids
+        if word.word.text == f"#{ids[0] if ids else ''}" and ids[0] in self.known.texts:
+            return self.known.texts[ids[0]]
+        return word.word.text
+
+    def highest(self) -> str:
+        """Return the best cell of the map in words; empty without one."""
+        shown = self.map
+        if shown is None or not shown.ranked:
+            return ""
+        return f"highest {self._cell(shown)}"
+
+    def _cell(self, shown: Map) -> str:
+        best = shown.ranked[0]
+        name = self.patches.short_name(best.patch)
+        return f"{shown.text(best.value)} in row {best.row} at {name}"
+
+    def confidence(self) -> str:
+        """Return the word's internal confidence in words, and vl-interp's if it has been read;
+        empty if no word is mapped."""
+        choice = self.choice
+        if choice is None or choice.word is None:
+            return ""
+        text, ways = choice.word.word.text, {}
+        for each in self.words:
+            if each.word.text == text and each.map.ranked:
+                ways[each.way] = self._cell(each.map)
+        named = {"lens": "internal confidence", "vl-interp": "vl-interp's"}
+        return "; ".join(f"{named[way]} {ways[way]}" for way in named if way in ways)
+
+    @property
+    def is_sink(self) -> bool:
+        """Whether the patch has massive activations."""
+        return self.patch in self.known.sinks
+
+    def meaning(self) -> str:
+        """Return one sentence on what the row at this patch means."""
+        if not len(self.patches):
+            return ""
+        if self.is_sink:
+            return "A sink: massive activations; what its rows say is no content of the picture."
+        if not self.patches.boxed[self.patch]:
+            return "This token shows nothing of the picture: it is a separator, or padding."
+        if self.row == 0:
+            return "Row 0 at a patch is the projector's output, not the embedding of a word."
+        if self.row == self.run.run.layers:
+            return "The model's own next token here; nothing trained it to name the patch."
+        return "A row says the next token; at a patch nothing trained the model to name it."
+
+    # ------------------------------------------------------------------ the rows at the patch
+
+    def cell_rows(self, *, ascii_only: bool = False) -> CellRows:
+        """Return the rows at the patch, as far as they are known."""
+        if not len(self.patches):
+            return CellRows()
+        shown, patch, scale = self.map, self.patch, self.scale
+        rows = []
+        for row in range(self.run.run.layers + 1):
+            value = np.float32(np.nan) if shown is None else shown.row(row)[patch]
+            step = int(scale.steps(np.array([value], np.float32))[0])
+            text = "" if shown is None or step == NO_STEP else shown.text(float(value))
+            cell = CellRow(value=text, step=step)
+            known = self.known.rows.get(row)
+            if known is not None and known.ids[patch] >= 0:
+                token = int(known.ids[patch])
+                cell = CellRow(
+                    self.known.texts.get(token, ""), token, float(known.share[patch]), text, step
+                )
+            rows.append(cell)
+        name = self.name_of(self.choice, ascii_only=ascii_only) if shown is not None else ""
+        name = "contrast" if self.shows_contrast else name.removeprefix("the answer ")
+        return CellRows(self._heads(ascii_only), name, tuple(rows))
+
+    def _heads(self, ascii_only: bool) -> tuple[str, str]:
+        where = self.patches.extent(self.patch, self._size) or "no part of the picture"
+        sink = ", a sink" if self.is_sink else ""
+        name = f"{self.patches.name(self.patch)}{sink}"
+        heads = (name, f"position {self.position}, {where}")
+        return (_in_ascii(heads[0]), _in_ascii(heads[1])) if ascii_only else heads
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        picture = self.run.run.question.picture
+        return (picture.width, picture.height) if picture is not None else (0, 0)
+
+
+def _in_ascii(words: str) -> str:
+    return words.replace("×", "x").replace("–", "-")
