@@ -127,11 +127,13 @@ def grid_reading(request: GridRequest, layers: int, side: int = SIDE) -> GridRea
 class WordsWorker(FakeWorker):
     """Answers every question about a picture of patches; its readings can be replaced."""
 
-    def __init__(self, *given: Any, side: int = SIDE, **settings: Any) -> None:
+    def __init__(
+        self, *given: Any, side: int = SIDE, picture: tuple[int, int] = (336, 336), **settings: Any
+    ) -> None:
+        """`picture` is the size of the picture in pixels."""
         super().__init__(*given, **settings)
         self.side = side
-        self.geometry: GeometryReading | None = None
-        """In place of one of side x side patches."""
+        self.picture = picture
         self.made: Callable[[Request], Reading | None] = lambda _: None
         """A reading in place of the usual one."""
 
@@ -155,7 +157,7 @@ class WordsWorker(FakeWorker):
             return made
         match request:
             case GeometryRequest():
-                return self.geometry or geometry((224, 224), self.side)
+                return geometry(self.picture, self.side)
             case GridRequest():
                 return grid_reading(request, self.layers, self.side)
             case WordsRequest():

@@ -10,6 +10,7 @@ from rich.style import Style
 from textual.binding import BindingType
 from textual.message import Message
 
+from tui.text.bars import line_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
 from tui.views.words.maps import NO_STEP, STEPS
@@ -109,9 +110,8 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
             segments += [(shown, style), (f" {share:>{FIGURE_WIDTH}}", styles.text)]
         segments.append((f"  {cell.value:>{_VALUE}.{_VALUE}} ", styles.text))
         if bar and cell.step != NO_STEP:
-            cells = max(round((cell.step + 1) / STEPS * bar), 1)
-            mark = "#" if self._ascii else "█"
-            segments.append((mark * cells, step_style(cell.step) + styles.text.background_style))
+            drawn = line_bar((cell.step + 1) / STEPS, bar, ascii_only=self._ascii)
+            segments.append((drawn, styles.text + step_style(cell.step)))
         return segments
 
     def _widths(self, width: int) -> tuple[int, int]:

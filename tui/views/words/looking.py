@@ -222,9 +222,10 @@ class Looking:
         return word.word.text
 
     def highest(self) -> str:
-        """Return the best cell of the map in words; empty without one."""
-        shown = self.map
-        if shown is None or not shown.ranked:
+        """Return the best cell of the map in words; empty without one, and for a word, whose best
+        cell is its confidence."""
+        shown, choice = self.map, self.choice
+        if shown is None or choice is None or not shown.ranked or shown.unit == "p":
             return ""
         return f"highest {self._cell(shown)}"
 

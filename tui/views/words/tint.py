@@ -41,7 +41,8 @@ class Plan:
     tints: Codes
     """int32 [9, height, width]: the picture in every step, and untinted last."""
     owner: npt.NDArray[np.int32]
-    """int32 [height, width]: the patch that covers most of a pixel; -1 if none covers half."""
+    """int32 [height, width]: the patch that covers most of a pixel; -1 if less than half of it
+    is covered."""
     patches: npt.NDArray[np.intp]
     """The patches of the sheet that is shown, [m]."""
     middles: npt.NDArray[np.intp]
@@ -141,10 +142,10 @@ def plan(
 def _owners(
     boxes: npt.NDArray[np.float64], patches: npt.NDArray[np.intp], shape: tuple[int, int]
 ) -> npt.NDArray[np.int32]:
-    """Return which patch covers most of every pixel; -1 where none covers half of it."""
+    """Return which patch covers most of every pixel; -1 where all together cover less than half."""
     height, width = shape
     owner = np.full(shape, -1, np.int32)
-    most = np.full(shape, 0.5 - 1e-6)
+    most, covered = np.zeros(shape), np.zeros(shape)
     for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
         left, right = max(int(x0), 0), min(int(np.ceil(x1)), width)
         top, bottom = max(int(y0), 0), min(int(np.ceil(y1)), height)
@@ -158,6 +159,8 @@ def _owners(
         more = share > part + 1e-9
         part[more] = share[more]
         owner[top:bottom, left:right][more] = patch
+        covered[top:bottom, left:right] += share
+    owner[covered < 0.5 - 1e-6] = -1
     return owner
 
 
