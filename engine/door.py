@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from engine.arrays import with_numpy
 from engine.asking.asking import Asking
 from engine.events import LoadOptions
 from engine.methods.asked_run import AskedRun
@@ -31,12 +32,12 @@ class Asked:
     def read(self, method: str, **request: Any) -> Any:
         """Let a method read the run: `asked.read("contrast", against="none", a=0.5)`.
 
-        Counterfactuals that the method needs are asked first. Returns the reading and adds it to
-        `run.readings`. Raises BadInput for an unknown method or setting, CannotRead if the method
+        Counterfactuals that the method needs are asked first. Returns the reading, its arrays as
+        read-only numpy arrays, and adds it to `run.readings`. Raises BadInput for an unknown method or setting, CannotRead if the method
         does not support this run.
         """
         known = method_of(method)
-        return self._asked.read(known, request_of(known, request))
+        return with_numpy(self._asked.read(known, request_of(known, request)))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from engine.events import (
     SpellingsFound,
     Trouble,
 )
-from engine.methods.kept_runs import REMEMBERED, KeptRuns
+from engine.methods.everywhere import Everywhere
+from engine.methods.kept_runs import EVERYWHERE_REMEMBERED, REMEMBERED, KeptRuns
 from engine.methods.method import NOT_KEPT, Subject
 from engine.records import (
     Comparison,
@@ -222,6 +223,7 @@ class Worker:
                 method=loaded.lens.method,
                 seconds=time.perf_counter() - began,
                 keeps=REMEMBERED,
+                keeps_everywhere=EVERYWHERE_REMEMBERED,
             )
         )
 
@@ -320,7 +322,15 @@ class Worker:
     def _end(self, run: Run, asking: Asking) -> None:
         """Keep a run, so that more can be read from it, and tell that it has ended."""
         if asking.prepared is not None:
-            self._runs.add(Subject(asking.loaded, run, asking.prepared.inputs, asking.kept))
+            self._runs.add(
+                Subject(
+                    asking.loaded,
+                    run,
+                    asking.prepared.inputs,
+                    asking.kept,
+                    everywhere=Everywhere(asking.streams),
+                )
+            )
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run, asking.remedies))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.columns import Columns, HeadColumns, WholeColumns, is_one_matrix
 from engine.anatomy.hooks import Slot
 from engine.anatomy.logit_map import LogitMap
 from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
@@ -64,18 +65,34 @@ class ExplicitTail:
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
         """See `Tail.logits`; `memory` is not needed."""
-        if not self.companion_slots:
-            rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
-        chunks: list[Tensor] = []
-        for row in rows:
-            companions = [companion.split(CHUNK) for companion in row.companions]
-            chunks += [
-                self._chunk(streams, others, norm)
-                for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True)
-            ]
+        chunks = [self.logit_map(self.head(hidden))[0] for hidden in self._head_inputs(rows, norm)]
         return torch.cat(chunks)  # [positions of all rows, vocabulary]
 
-    def _chunk(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:
+    @property
+    def has_columns(self) -> bool:
+        """See `Tail.has_columns`."""
+        return is_one_matrix(self.head)
+
+    def columns(
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
+    ) -> Columns:
+        """See `Tail.columns`; `memory` is not needed."""
+        if not is_one_matrix(self.head):
+            return WholeColumns(self.logits(rows, norm))
+        assert isinstance(self.head, nn.Linear)
+        hidden = torch.cat([hidden[0] for hidden in self._head_inputs(rows, norm)])  # [n, width]
+        return HeadColumns(hidden.to(self.head.weight.device), self.head, self.logit_map)
+
+    def _head_inputs(self, rows: Sequence[RowStream], norm: bool) -> Iterator[Tensor]:
+        """What goes into the head, [1, n, width] for CHUNK positions at a time."""
+        if not self.companion_slots:
+            rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
+        for row in rows:
+            companions = [companion.split(CHUNK) for companion in row.companions]
+            for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True):
+                yield self._head_input(streams, others, norm)
+
+    def _head_input(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:
         hidden = self._as_positions(streams)  # [1, n, width], in the model's layout
         if norm:
             others = [self._as_positions(companion) for companion in companions]
@@ -84,7 +101,7 @@ class ExplicitTail:
                 others = []
             if self.scale != 1.0:
                 hidden = hidden * self.scale
-        return self.logit_map(self.head(hidden))[0]  # [n, vocabulary]
+        return hidden
 
     def _as_positions(self, streams: Tensor) -> Tensor:
         """[n, *rest] -> one batch item of n positions, in the model's layout of a stream."""

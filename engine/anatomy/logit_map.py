@@ -45,16 +45,32 @@ class LogitMap:
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Head output [..., vocabulary or wider] -> float32 logits [..., vocabulary]."""
-        logits = raw[..., : self.width].float()
+        return self.of(raw[..., : self.width], slice(0, self.width))
+
+    def of(self, raw: Tensor, places: slice | Tensor) -> Tensor:
+        """Some columns of the head's output -> their float32 logits, of the same shape.
+
+        `places` says which columns `raw` holds: a slice within `width`, or ids, int64 [m].
+        """
+        logits = raw.float()
         if self.shift is not None:
-            logits = logits + self.shift.to(logits.device)
+            logits = logits + self.shift.to(logits.device)[places]
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.cap is not None:
             logits = self.cap * torch.tanh(logits / self.cap)
         if self.masked is not None:
-            logits = logits.index_fill(-1, self.masked.to(logits.device), self.mask_value)
+            here = self._masked_among(places).to(logits.device)
+            logits = logits.index_fill(-1, here, self.mask_value)
         return logits
+
+    def _masked_among(self, places: slice | Tensor) -> Tensor:
+        """The indices, within some columns, of those that the model rules out."""
+        assert self.masked is not None
+        if isinstance(places, slice):
+            start, stop, _ = places.indices(self.width)
+            return self.masked[(self.masked >= start) & (self.masked < stop)] - start
+        return torch.isin(places.to(self.masked.device), self.masked).nonzero().flatten()
 
 
 def tolerance(dtype: torch.dtype, logits: Tensor) -> float:

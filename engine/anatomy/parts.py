@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.hooks import Slot
 from engine.anatomy.logit_map import difference, tolerance
-from engine.anatomy.tail import Tail, TailMethod
+from engine.anatomy.tail import RowStream, Tail, TailMethod
 from engine.records import Proof, finite
 
 
@@ -33,6 +33,16 @@ class ModelParts:
     """Shape of the residual stream in the watched pass."""
     before: tuple[nn.Module, ...]
     """Modules of the outermost calls that return before the first layer is entered."""
+    overwrites: bool = False
+    """Whether the model changes a residual stream in place after a layer has received it."""
+
+    def note(self, row: int, read: RowStream) -> str | None:
+        """Why this row is not exactly the truncated model's, or None if it is."""
+        note = self.notes[row]
+        before = read.before_addition
+        if note and before is not None and torch.equal(before, read.stream.to(before.device)):
+            return None  # the model added nothing at these positions
+        return note
 
     def prove(self, computed: Tensor, model_logits: Tensor) -> Proof:
         """Compare the lens's last row with the model's own logits, both [n, vocabulary]."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.columns import Columns, WholeColumns
 from engine.anatomy.hooks import Slot, answering, evaluating, shallow_copy, with_first_tensor
 from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
 from engine.anatomy.watching import Anatomy, logits_in, output_stream
@@ -27,6 +28,7 @@ class ReplayedTail:
     replays: ClassVar[bool] = True
     takes_batches: ClassVar[bool] = False
     companion_slots: ClassVar[tuple[Slot, ...]] = ()
+    has_columns: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         self._model = model
@@ -67,6 +69,12 @@ class ReplayedTail:
             for chunk in streams.split(positions)
         ]
         return torch.cat(chunks)  # [n, vocabulary]
+
+    def columns(
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
+    ) -> Columns:
+        """See `Tail.columns`."""
+        return WholeColumns(self.logits(rows, norm, memory))
 
     def _packed(self, streams: Tensor, memory: PassMemory, like: Tensor) -> Tensor:
         carrier = like.clone()

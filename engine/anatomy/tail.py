@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.columns import Columns
 from engine.anatomy.hooks import Slot
 
 TailMethod = Literal["tail", "replay"]
@@ -99,6 +100,16 @@ class Tail(Protocol):
         With `norm` off the streams go straight to the head and what follows it. A tail that replays
         needs the `memory` of the pass.
         """
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether `columns` computes only the part of the vocabulary that is asked for; if not, it
+        makes all logits of its cells at once."""
+
+    def columns(
+        self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
+    ) -> Columns:
+        """As `logits`, for reading a part of the vocabulary at a time."""
 
     def refuse_norm_off(self) -> None:
         """Raise CannotRead if the final norm of this model cannot be left out."""

@@ -74,6 +74,8 @@ class Anatomy:
     """The model's own logits, [batch, positions, vocabulary]."""
     position_axis: int
     """The axis of a residual stream that counts positions; the axis before it is the batch."""
+    overwrites: bool
+    """Whether a stream was changed in place after a layer had received it."""
 
 
 class _CallRecorder:
@@ -216,6 +218,9 @@ def watch(model: nn.Module, inputs: Mapping[str, Any]) -> Anatomy:
         ),
         companions=dict(list(last.floats.items())[1:]),
         position_axis=_position_axis(first_stream, logits),
+        overwrites=any(
+            _edits(next(iter(call.floats.values()), None)) != call.edits[0] for call in layer_calls
+        ),
     )
 
 

@@ -20,10 +20,11 @@ from engine.errors import (
     TooManyAtOnce,
     typed_line,
 )
+from engine.lens.failures import describe_failure
 from engine.lens.kept import KeptStream
-from engine.lens.lens import describe_failure
 from engine.lens.row_reader import OnLogits, Wanted
 from engine.lens.streaming import ItemResult, StreamedPass
+from engine.lens.streams import Streams
 from engine.models.loading import LoadedModel
 from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
@@ -34,6 +35,7 @@ from engine.system.library_errors import miscounts_picture
 from engine.system.memory import is_out_of_memory
 from engine.system.stamps import new_run_id, now
 
+NOT_RUN = "this question has not been asked"
 STORED_TOP = 10
 """Rows store at least this many top tokens, however few are displayed."""
 
@@ -73,6 +75,8 @@ class Asking:
         self.prepared: Prepared | None = None
         self.kept: KeptStream | None = None
         """The kept stream, from which more can be read; None unless the run is done."""
+        self.streams: Streams | str = NOT_RUN
+        """The streams at all positions of a run that is done; or why they are not kept."""
         self.remedies: tuple[Remedy, ...] = ()
         """What the user can do about the run's error."""
 
@@ -142,12 +146,17 @@ class Asking:
         if passing is not None and self.cancelled:
             raise Cancelled("cancelled")
 
-    def finish(self, result: ItemResult, kept: Callable[[], KeptStream]) -> Run:
+    def finish(
+        self,
+        result: ItemResult,
+        kept: Callable[[], KeptStream],
+        everywhere: Callable[[], Streams | str],
+    ) -> Run:
         """The finished run: "done" if its proof has passed, else "failed". `kept` makes its kept
-        stream."""
+        stream, `everywhere` the streams at all positions."""
         run = self.begun
         if result.proof.passed:
-            self.kept = kept()
+            self.kept, self.streams = kept(), everywhere()
         return structs.replace(
             run,
             status="done" if result.proof.passed else "failed",
@@ -212,7 +221,7 @@ def ask_together(
         for asking in askings:
             asking.passes(None)
     return tuple(
-        asking.finish(result, partial(passing.keep, index))
+        asking.finish(result, partial(passing.keep, index), passing.keep_everywhere)
         for index, (asking, result) in enumerate(zip(askings, passing.results, strict=True))
     )
 
@@ -226,6 +235,7 @@ def _start(askings: Sequence[Asking]) -> StreamedPass:
             top_k=max(STORED_TOP, first.top_k),
             norm=first.norm,
             wanted=[asking.wanted for asking in askings],
+            everywhere=len(askings) == 1,
         )
     except (TypeError, ValueError) as error:
         # The first pass with inputs of this kind runs in here, and some models need a picture.

@@ -149,7 +149,7 @@ class BatchedPass:
 
     def _notes(self, item: int) -> tuple[str | None, ...]:
         return tuple(
-            self._forward.note(row, _of_item(stream, item))
+            self._forward.parts.note(row, _of_item(stream, item))
             for row, stream in enumerate(self._streams)
         )
 

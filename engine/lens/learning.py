@@ -38,6 +38,7 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
         notes=(None,) * (len(anatomy.layers) + 1),
         stream_shape=tuple(stream.shape),
         before=tuple(dict.fromkeys(anatomy.before_layers)),
+        overwrites=anatomy.overwrites,
     )
     return replace(parts, notes=_notes(model, parts, _doubtful_rows(anatomy, tail), inputs))
 

@@ -15,18 +15,22 @@ from torch import Tensor, nn
 
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
-from engine.errors import CannotRead
+from engine.errors import BadInput, CannotRead
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
+from engine.lens.failures import describe_failure
+from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
+from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.positions import Positions, attention_of
+from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import texts_for
-from engine.records import LayerReading, Proof
+from engine.records import LayerReading
 from engine.system.transfers import sent
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
@@ -158,10 +162,12 @@ class Lens:
         top_k: int = 10,
         norm: bool = True,
         wanted: Sequence[Wanted] = (Wanted(),),
+        everywhere: bool = False,
     ) -> StreamedPass:
         """Prepare a pass; iterate over it to run it and to get groups of readings as they come.
 
-        `wanted` has one entry for every item of the batch. Raises ValueError if their numbers
+        With `everywhere`, the streams of all positions are kept of a batch of one. `wanted` has one
+        entry for every item of the batch. Raises ValueError if their numbers
         differ, CannotRead if a model that is read by replay gets a batch.
         """
         inputs = self.on_device(inputs)
@@ -173,12 +179,82 @@ class Lens:
             parts = self._parts_for(inputs, norm)
         if len(wanted) > 1 and not parts.tail.takes_batches:
             raise CannotRead(REPLAYS_ALONE)
+        whole = WholeStreams(parts.overwrites) if everywhere and len(wanted) == 1 else None
         return StreamedPass(
-            forward=Forward(self.model, parts, inputs, [position]),
+            forward=Forward(self.model, parts, inputs, [position], whole=whole),
             lock=self._lock,
             top_k=top_k,
             norm=norm,
             wanted=wanted,
+            text_of=texts_for(self.model),
+            whole=whole,
+        )
+
+    def grid(
+        self,
+        inputs: Mapping[str, Any],
+        positions: Sequence[int] | None = None,
+        rows: Sequence[int] | None = None,
+        top: int = 1,
+    ) -> Grid:
+        """Every row at every position, or at some of each, of a batch of one.
+
+        `positions` count as in `logits`; they and `rows` are put in order. Row L is always among
+        the rows: it is the model's own, and the lens is proved against it at every position. Never
+        more than a part of [cells, vocabulary] is in memory.
+
+        Raises IndexError for a position or row out of range, ValueError for a batch of more than
+        one item, BadInput if the streams of all positions would take too much memory, CannotRead if
+        the model cannot be read or the proof fails.
+        """
+        streams = self.streams(inputs, positions)
+        last = streams.layers
+        wanted = range(last + 1) if rows is None else sorted({*rows, last})
+        if not 0 <= wanted[0] <= wanted[-1] <= last:
+            raise IndexError(f"rows go from 0 to {last}")
+        fill = GridFill(streams, top)
+        fill.whole(wanted)
+        return as_grid(fill, wanted)
+
+    def streams(
+        self,
+        inputs: Mapping[str, Any],
+        positions: Sequence[int] | None = None,
+        norm: bool = True,
+        top_k: int = 10,
+    ) -> Streams:
+        """Run a pass and keep its streams at these positions, or at all. Raises as `grid` does."""
+        attention = attention_of(inputs)
+        moved = self.on_device(inputs)
+        ids = moved.get("decoder_input_ids", moved.get("input_ids"))
+        if isinstance(ids, Tensor) and ids.shape[0] != 1:
+            raise ValueError(f"a batch of one is needed, not one of {ids.shape[0]}")
+        with self._lock:
+            parts = self._parts_for(moved, norm)
+            whole = WholeStreams(parts.overwrites, takes_all=positions is None)
+            alone = positions is not None and self._logits_to_keep_agree.get(
+                _kind_of(inputs), False
+            )
+            places = [-1] if positions is None else positions
+            forward = Forward(self.model, parts, moved, places, attention, alone, whole)
+
+            def check(row: int, read: RowStream) -> None:
+                if whole.refusal is not None:
+                    raise BadInput(whole.refusal)
+
+            forward.run(check)
+        if whole.refusal is not None:
+            raise BadInput(whole.refusal)
+        layers = len(parts.layers)
+        size = max(1, layers // 4)
+        groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
+        return streams_of(
+            forward,
+            whole,
+            lock=self._lock,
+            groups=groups,
+            norm=norm,
+            top_k=top_k,
             text_of=texts_for(self.model),
         )
 
@@ -266,12 +342,3 @@ class Lens:
 def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:
     given = (name for name, value in inputs.items() if value is not None)
     return frozenset(given) - {"use_cache"}  # which `on_device` adds
-
-
-def describe_failure(proof: Proof) -> str:
-    """One line that says why the rows of a pass cannot be trusted."""
-    size = "not finite" if proof.max_abs_difference is None else f"{proof.max_abs_difference:.3g}"
-    return (
-        f"the proof failed: the lens's last row differs from the model's logits by {size} "
-        f"(tolerance {proof.tolerance:.3g})"
-    )

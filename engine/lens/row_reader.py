@@ -97,6 +97,11 @@ class RowReader:
     def __getitem__(self, row: int) -> LayerReading:
         return self._read[row]
 
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Rows 0..L-1 in the groups in which they were read."""
+        return tuple(sorted(self._groups))
+
     def finish(self, last: RowStream, model_logits: Tensor) -> ItemRows:
         """All rows and the tracked tokens, once the pass has ended. To be called once.
 
@@ -136,7 +141,7 @@ class RowReader:
             lock=lock,
             readings=self._rows,
             streams={row: in_main_memory(stream) for row, stream in self._streams.items()},
-            groups=tuple(sorted(self._groups)),
+            groups=self.groups,
             model_logits=self._model_logits.cpu(),
             device=self._model_logits.device,
             project=project,

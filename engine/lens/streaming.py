@@ -23,11 +23,14 @@ from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled
 from engine.lens.kept import KeptStream
 from engine.lens.row_reader import RowReader, Wanted
+from engine.lens.streams import Streams, streams_of
 from engine.passes.forward import Forward
 from engine.passes.thread import submit
+from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked
 
+ASKED_TOGETHER = "this run was asked together with others"
 MAX_WAIT = 0.45
 """How long a row may wait for others to be projected together with it, in seconds."""
 
@@ -96,15 +99,22 @@ class StreamedPass:
         norm: bool,
         wanted: Sequence[Wanted],
         text_of: TextOf,
+        whole: WholeStreams | None = None,
     ) -> None:
-        """`wanted` has an entry for every item of the batch."""
+        """`wanted` has an entry for every item of the batch; `whole` is what `forward` keeps of a
+        batch of one."""
         self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
+        self._whole = whole
+        self._top_k = top_k
+        self._text_of = text_of
+        self._track = tuple(wanted[0].track)
         self._layers = layers = len(forward.parts.layers)
         self._lock = lock
         self._norm = norm
         self._items = [
-            RowReader(layers, top_k, text_of, self._through, forward.note, each) for each in wanted
+            RowReader(layers, top_k, text_of, self._through, forward.parts.note, each)
+            for each in wanted
         ]
         tail = forward.parts.tail
         self._inline = tail.replays or tail.device.type == "cpu"
@@ -153,6 +163,25 @@ class StreamedPass:
         project = self._forward.projecting_later(self._norm)
         return self._items[item].keep(
             self._forward.model, self._lock, project, self._forward.replays
+        )
+
+    def keep_everywhere(self) -> Streams | str:
+        """The streams at all positions, once the pass has ended and its proof has passed; or why
+        they are not kept."""
+        whole, forward = self._whole, self._forward
+        if whole is None:
+            return ASKED_TOGETHER
+        if whole.refusal is not None:
+            return whole.refusal
+        return streams_of(
+            forward,
+            whole,
+            lock=self._lock,
+            groups=self._items[0].groups,
+            norm=self._norm,
+            top_k=self._top_k,
+            text_of=self._text_of,
+            track=self._track,
         )
 
     def _next_rows(self) -> range:

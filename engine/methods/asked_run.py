@@ -9,6 +9,7 @@ from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput, Remedy
 from engine.methods.against import Against, Listener, ask_against
+from engine.methods.everywhere import Everywhere
 from engine.methods.method import Method, Subject, read_whole
 from engine.records import Comparison, Counterfactual, Reading, Request, Run
 
@@ -30,6 +31,7 @@ class AskedRun:
         self._seed = seed
         self._asked: list[Counterfactual] = []
         self._subjects: dict[str, Subject] = {}
+        self._everywhere = Everywhere(asking.streams)
 
     @property
     def subject(self) -> Subject:
@@ -37,7 +39,12 @@ class AskedRun:
         prepared = self._asking.prepared
         inputs = {} if prepared is None else prepared.inputs
         return Subject(
-            self._asking.loaded, self.run, inputs, self._asking.kept, dict(self._subjects)
+            self._asking.loaded,
+            self.run,
+            inputs,
+            self._asking.kept,
+            dict(self._subjects),
+            self._everywhere,
         )
 
     def ask_against(self, counterfactuals: Sequence[Counterfactual]) -> list[Comparison]:

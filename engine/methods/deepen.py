@@ -30,9 +30,20 @@ class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
     row: LayerReading
 
     def merged(self, run: Run) -> Run:
-        """The run with this row instead of its own."""
-        rows = tuple(self.row if row.layer == self.row.layer else row for row in run.rows)
-        return structs.replace(run, rows=rows)
+        """The run with this row instead of its own, at the position where it was read."""
+        where = self.request.position
+        if where is None or where == run.position:
+            return structs.replace(run, rows=self._put_into(run.rows))
+        others = tuple(
+            structs.replace(other, rows=self._put_into(other.rows))
+            if other.position == where
+            else other
+            for other in run.others
+        )
+        return structs.replace(run, others=others)
+
+    def _put_into(self, rows: tuple[LayerReading, ...]) -> tuple[LayerReading, ...]:
+        return tuple(self.row if row.layer == self.row.layer else row for row in rows)
 
 
 class Deepen(Method[DeepenRequest, DeepenReading]):
@@ -45,7 +56,7 @@ class Deepen(Method[DeepenRequest, DeepenReading]):
 
     def read(self, subject: Subject, request: DeepenRequest, stop: Stop) -> Iterator[DeepenReading]:
         """Take the row through the tail again, in the group in which the pass did."""
-        row = subject.kept.deepen(request.layer, request.count, stop)
+        row = subject.kept_at(request.position).deepen(request.layer, request.count, stop)
         yield DeepenReading(request=request, row=row)
 
     def tables(self, reading: DeepenReading) -> tuple[Table, ...]:

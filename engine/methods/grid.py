@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, check_shape
+from engine.errors import BadInput
+from engine.methods.everywhere import stepping
 from engine.methods.method import Method, Stop, Subject
-from engine.records import MOST_LAYERS, Layer, NonNegative, Part, Reading, Request, Short
+from engine.records import (
+    MOST_LAYERS,
+    Layer,
+    NonNegative,
+    Part,
+    Reading,
+    ReadingProof,
+    Request,
+    Run,
+    Short,
+)
 from engine.tables import Candidate, Cell, Column, Table
 
+if TYPE_CHECKING:
+    from engine.lens.grid import GridFill
+
 MOST_TOP: Final = 50
+_BETWEEN_PARTS: Final = 0.05
+"""Seconds between two parts, so that who draws them is not flooded."""
 _MOST_COLUMNS: Final = 9
 """How many rows of the grid a printed table shows."""
 
@@ -110,6 +128,70 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
         return same and (self.request.kl or not request.kl)
 
 
+def ordered_rows(rows: tuple[int, ...], layers: int) -> tuple[int, ...]:
+    """The rows asked for in ascending order, and the last one; all if none are named.
+
+    Raises BadInput for a row that a model of so many layers does not have.
+    """
+    for row in rows:
+        if row > layers:
+            raise BadInput(f"there is no row {row}: this run's rows go from 0 to {layers}")
+    return tuple(sorted({*rows, layers})) if rows else tuple(range(layers + 1))
+
+
+def _part(fill: GridFill, rows: list[int], sinks: tuple[int, ...], count: int) -> GridPart:
+    return GridPart(
+        rows=tuple(rows),
+        positions=fill.streams.positions,
+        sinks=sinks,
+        of=count,
+        **_arrays(fill, rows),
+    )
+
+
+def _arrays(fill: GridFill, rows: Sequence[int]) -> dict[str, Any]:
+    """The fields that a part and a whole grid have in common."""
+    ids = Array.of(_stacked(fill, rows, "ids"), "<i4")
+    text_of = fill.streams.text_of
+    return {
+        "ids": ids,
+        **{name: _array(fill, rows, name) for name in ("logits", "lse", "entropy", "rms")},
+        "kl_to_last": _array(fill, rows, "kl") if fill.kl else None,
+        "texts": {int(token): text_of(int(token)) for token in sorted({*ids.values.flat})},
+    }
+
+
+def _array(fill: GridFill, rows: Sequence[int], name: str, *, every: bool = False) -> Array:
+    values = _stacked(fill, rows, name)
+    return Array.of(values[..., 0] if name == "logits" and not every else values, "<f4")
+
+
+def _stacked(fill: GridFill, rows: Sequence[int], name: str) -> Any:
+    import torch
+
+    return torch.stack([getattr(fill.rows[row], name) for row in rows]).numpy()
+
+
+def _with_own_rows(fill: GridFill, run: Run, proof: ReadingProof) -> ReadingProof:
+    """The proof, with the best logits of the run's own rows compared too: those were read while
+    the pass ran, before anything could have changed the kept streams."""
+    if run.position not in fill.streams.positions or proof.error is None:
+        return proof
+    place = fill.streams.positions.index(run.position)
+    worst = proof.error
+    for row in run.rows:
+        known = row.top[0].logit if row.top else None
+        if known is not None and row.layer in fill.rows:
+            found = float(fill.rows[row.layer].logits[place, 0])
+            worst = max(worst, abs(found - known))
+    return structs.replace(
+        proof,
+        what=f"{proof.what}, and its rows at the run's own position against those of the run",
+        error=worst,
+        passed=proof.passed and worst <= proof.tolerance,
+    )
+
+
 def check_rows(rows: tuple[int, ...], positions: tuple[int, ...]) -> None:
     """Raise ValueError where rows or positions do not ascend."""
     for name, places in (("rows", rows), ("positions", positions)):
@@ -129,8 +211,44 @@ class Grid(Method[GridRequest, GridReading]):
     def read(
         self, subject: Subject, request: GridRequest, stop: Stop
     ) -> Iterator[GridPart | GridReading | None]:
-        """Read the rows in order, the one asked for first before the others."""
-        raise NotImplementedError
+        """Read the row asked for first, then those around it.
+
+        Raises BadInput for a position or row out of range, if the streams of the run are no longer
+        kept, or if those of all positions would take too much memory.
+        """
+        run, lens = subject.run, subject.loaded.lens
+        rows = ordered_rows(request.rows, run.layers)
+        fill = subject.everywhere.fill(
+            lens, run, subject.inputs, request.positions, top=request.top, kl=request.kl
+        )
+        sinks = fill.streams.sinks()
+        first = rows[-1] if request.first is None else request.first
+        order = sorted(rows, key=lambda row: (abs(row - first), row))
+        told: set[int] = set()
+        told_at = 0.0
+        for _ in stepping(fill.fill(order), stop):
+            new = [row for row in rows if row in fill.rows and row not in told]
+            if new and time.perf_counter() - told_at > _BETWEEN_PARTS:
+                yield _part(fill, new, sinks, len(rows))
+                told.update(new)
+                told_at = time.perf_counter()
+            else:
+                yield None
+        assert fill.proof is not None
+        proof = _with_own_rows(fill, run, fill.proof)
+        found = tuple(
+            Approximate(row, note) for row in rows if (note := fill.streams.note(row)) is not None
+        )
+        yield GridReading(
+            request=structs.replace(request, first=None),
+            proof=proof,
+            rows=rows,
+            positions=fill.streams.positions,
+            sinks=sinks,
+            approximate=found,
+            top_logits=_array(fill, rows, "logits", every=True) if request.top > 1 else None,
+            **_arrays(fill, rows),
+        )
 
     def tables(self, reading: GridReading) -> tuple[Table, ...]:
         """One line per position: the best token, and its probability, in up to nine rows."""

@@ -11,6 +11,9 @@ from engine.methods.method import NOT_KEPT, Subject
 REMEMBERED = 16
 """How many runs are kept, with their inputs and their streams."""
 
+EVERYWHERE_REMEMBERED = 2
+"""For how many of them, the newest, the streams of all positions are kept."""
+
 REPLAYS_REMEMBERED = 2
 """For how many of them the stream is kept if rows are read by replay: such a run keeps tensors on
 the model's device, its inputs and the outputs of the modules before the layers."""
@@ -42,6 +45,8 @@ class KeptRuns:
         self._subjects[subject.run.id] = subject
         while len(self._subjects) > REMEMBERED:
             self._subjects.popitem(last=False)
+        for known in list(self._subjects.values())[:-EVERYWHERE_REMEMBERED]:
+            known.everywhere.drop()
         replays = [
             run_id
             for run_id, known in self._subjects.items()

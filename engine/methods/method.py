@@ -18,6 +18,7 @@ from msgspec import structs
 
 from engine.counterfactuals.grammar import label, written
 from engine.errors import BadInput, CannotRead, Remedy
+from engine.methods.everywhere import Everywhere, resolved
 from engine.records import Part, Reading, Request, Run
 from engine.tables import Table
 
@@ -32,6 +33,7 @@ Stop = Callable[[], bool]
 """Whether to stop; a method that finds it true raises Cancelled."""
 
 _RUN_ID = re.compile("[0-9a-f]{16}")
+NO_PASS = "this run has not been asked"
 NOT_KEPT = "this run's stream is no longer kept: run it again to read more from it"
 
 
@@ -47,6 +49,8 @@ class Subject:
     """The residual stream at the position that was read; None if it is no longer kept."""
     others: Mapping[str, Subject] = field(default_factory=dict)
     """Run id -> another kept run of this model."""
+    everywhere: Everywhere = field(default_factory=lambda: Everywhere(NO_PASS))
+    """The streams at all positions."""
 
     @property
     def kept(self) -> KeptStream:
@@ -54,6 +58,15 @@ class Subject:
         if self.stream is None:
             raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         return self.stream
+
+    def kept_at(self, position: int | None) -> KeptStream:
+        """The kept stream at a position; None is the run's own. Raises BadInput if it is no longer
+        kept."""
+        if position is None or position == self.run.position:
+            return self.kept
+        (place,) = resolved(self.run, [position])
+        streams = self.everywhere.streams(self.loaded.lens, self.run, self.inputs)
+        return streams.at(place)[0]
 
     def against(self, reference: str) -> Subject:
         """Another kept run, by its id or by its counterfactual ("none", "noise=500").

@@ -32,15 +32,28 @@ class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
     tracked: tuple[Tracked, ...]
 
     def merged(self, run: Run) -> Run:
-        """The run with these tokens tracked too; the answer keeps `why` "answer"."""
-        known = {tracked.id: tracked for tracked in run.tracked}
+        """The run with these tokens tracked too, at the position where they were followed; the
+        answer keeps `why` "answer"."""
+        where = self.request.position
+        if where is None or where == run.position:
+            return structs.replace(run, tracked=self._added_to(run.tracked))
+        others = tuple(
+            structs.replace(other, tracked=self._added_to(other.tracked))
+            if other.position == where
+            else other
+            for other in run.others
+        )
+        return structs.replace(run, others=others)
+
+    def _added_to(self, tracked: tuple[Tracked, ...]) -> tuple[Tracked, ...]:
+        known = {each.id: each for each in tracked}
         for new in self.tracked:
             old = known.get(new.id)
             if old is None or len(old.probability) != len(new.probability):
                 known[new.id] = new
             elif old.why != "answer":
                 known[new.id] = structs.replace(old, why="user")
-        return structs.replace(run, tracked=tuple(known.values()))
+        return tuple(known.values())
 
 
 class Track(Method[TrackRequest, TrackReading]):
@@ -56,7 +69,9 @@ class Track(Method[TrackRequest, TrackReading]):
         ids = [*request.ids, *(_id_of(subject, word) for word in request.words)]
         if not ids:
             raise BadInput("name a token to follow")
-        yield TrackReading(request=request, tracked=subject.kept.track(ids, stop))
+        yield TrackReading(
+            request=request, tracked=subject.kept_at(request.position).track(ids, stop)
+        )
 
     def tables(self, reading: TrackReading) -> tuple[Table, ...]:
         """One line per row: the probability and rank of every token."""

@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, structs
 
+from engine.errors import Cancelled
+from engine.methods.everywhere import resolved
 from engine.methods.method import Method, Stop, Subject
 from engine.records import OtherPosition, Reading, Request, Run
 from engine.tables import Candidate, Column, Table
@@ -47,7 +49,22 @@ class Visit(Method[VisitRequest, VisitReading]):
 
         Raises BadInput for a position out of range, or if the streams are no longer kept.
         """
-        raise NotImplementedError
+        run = subject.run
+        wanted = resolved(run, request.positions)
+        further = tuple(position for position in wanted if position != run.position)
+        others = []
+        if further:
+            lens = subject.loaded.lens
+            streams = subject.everywhere.streams(lens, run, subject.inputs, further)
+            for position in further:
+                if stop():
+                    raise Cancelled("cancelled")
+                others.append(streams.at(position)[1])
+        yield VisitReading(
+            request=request,
+            reason="every position has passed the proof of a run",
+            others=tuple(others),
+        )
 
     def tables(self, reading: VisitReading) -> tuple[Table, ...]:
         """One table per position: the best three tokens of every row."""

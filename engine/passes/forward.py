@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.anatomy.columns import Columns
 from engine.anatomy.hooks import Slot, computing, evaluating, hooked, shallow_copy
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import PassMemory, RowStream
@@ -18,6 +19,7 @@ from engine.anatomy.watching import logits_in, output_stream
 from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Attached
 from engine.passes.positions import Positions, attention_of, resolve
+from engine.passes.whole_streams import WholeStreams
 from engine.system.transfers import sent
 
 LOGITS_TO_KEEP = "logits_to_keep"
@@ -27,6 +29,8 @@ OnRow = Callable[[int, RowStream], None]
 """f(row number, its stream), called while the pass runs."""
 Project = Callable[[Sequence[RowStream]], Tensor]
 """f(rows) -> their float32 logits [positions of all rows, vocabulary]."""
+ReadColumns = Callable[[Sequence[RowStream]], Columns]
+"""f(rows) -> their logits, to be computed a part of the vocabulary at a time."""
 
 
 class Forward:
@@ -40,8 +44,11 @@ class Forward:
         positions: Positions,
         attention: Tensor | None = None,
         use_logits_to_keep: bool = False,
+        whole: WholeStreams | None = None,
     ) -> None:
-        """`attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
+        """`whole` gets the streams of a batch of one, at all positions or at those that are read.
+
+        `attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
 
         `use_logits_to_keep` lets the model compute only the logits of the positions that are read;
         it needs an attention mask, and a model that takes `logits_to_keep`.
@@ -61,8 +68,11 @@ class Forward:
         self._next_row = 0
         self._thread = 0
         self._reading = False
-        self._before_addition: Tensor | None = None
+        self._whole = whole
+        self._output_before: Tensor | None = None
+        """The output of the previous layer, where the next row may have an addition to it."""
         self._last: RowStream | None = None
+        self._whole_last = RowStream(torch.empty(0))
         self._memory = PassMemory(self.inputs)
         self._gradients = False
         self.cancelled = threading.Event()
@@ -125,8 +135,14 @@ class Forward:
             if self._last is None or self.absolute_positions is None:
                 raise RuntimeError("the pass never reached the layers that were found before")
             while self._next_row <= len(self._layers):
-                self._hand_out(self._next_row, self._last)
-            return self._at_positions(logits)
+                self._hand_out(self._next_row, self._last, self._whole_last)
+            read = self._at_positions(logits)
+            if self._whole is not None:
+                if self._whole.takes_all:
+                    self._whole.end(logits[0], torch.arange(logits.shape[1]))
+                else:
+                    self._whole.end(read, self.absolute_positions[0])
+            return read.float()
 
     @property
     def replays(self) -> bool:
@@ -146,13 +162,10 @@ class Forward:
         memory = self._memory if self._tail.replays else None
         return partial(self._tail.logits, norm=norm, memory=memory)
 
-    def note(self, row: int, read: RowStream) -> str | None:
-        """Why this row is not exactly the truncated model's, or None if it is."""
-        note = self.parts.notes[row]
-        before = read.before_addition
-        if before is not None and torch.equal(before, read.stream.to(before.device)):
-            return None  # the model added nothing at these positions
-        return note
+    def columns_later(self, norm: bool = True) -> ReadColumns:
+        """As `projecting_later`, for reading a part of the vocabulary at a time."""
+        memory = self._memory if self._tail.replays else None
+        return partial(self._tail.columns, norm=norm, memory=memory)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -188,14 +201,20 @@ class Forward:
                 )
             if self._tail.replays:
                 self._memory.stream = stream
-            picked = RowStream(
-                self._pick(stream),
-                self._companions(self._tail.companion_slots, args, kwargs),
-                self._before_addition if self.parts.notes[index] else None,
+            read = self._all_positions(
+                stream,
+                self._tail.companion_slots,
+                args,
+                kwargs,
+                self._output_before if self.parts.notes[index] else None,
             )
+            picked = self._picked(read)
+            if self._whole is not None and self._next_row == 0:
+                kept = read.stream[0] if self._whole.takes_all else picked.stream
+                self._whole.begin(kept, len(self._layers))
             # Layers that this pass skipped left the stream unchanged: their rows are this one.
             while self._next_row <= index:
-                self._hand_out(self._next_row, picked)
+                self._hand_out(self._next_row, picked, read)
 
         return entered
 
@@ -210,31 +229,55 @@ class Forward:
             pass
         entry = self._tail.entry
         assert entry.slot is not None
-        self._last = RowStream(
-            self._pick(entry.slot.get(args, kwargs)),
-            self._companions(entry.companion_slots, args, kwargs),
+        self._end_with(
+            self._all_positions(entry.slot.get(args, kwargs), entry.companion_slots, args, kwargs)
         )
 
     def _after_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
-            self._before_addition = self._pick(output_stream(output))
+            # A copy: the model may add to it in place before the next layer.
+            self._output_before = output_stream(output).clone()
 
     def _after_last_layer(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
-            self._last = RowStream(self._pick(output_stream(output)))
+            self._end_with(self._all_positions(output_stream(output)))
 
     def _remember(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
             self._memory.answers.setdefault(module, []).append(shallow_copy(output))
 
-    def _companions(self, places: Sequence[Slot], args: Any, kwargs: Any) -> tuple[Tensor, ...]:
-        return tuple(self._pick(place.get(args, kwargs)) for place in places)
+    def _all_positions(
+        self,
+        stream: Tensor,
+        companions: Sequence[Slot] = (),
+        args: Any = (),
+        kwargs: Any = None,
+        before: Tensor | None = None,
+    ) -> RowStream:
+        """What a row is read from at all positions: views [batch, positions, *rest]."""
+        return RowStream(
+            self._by_position(stream),
+            tuple(self._by_position(place.get(args, kwargs)) for place in companions),
+            None if before is None else self._by_position(before),
+        )
 
-    def _pick(self, stream: Tensor) -> Tensor:
-        """A stream at all positions, in the model's layout -> [batch * n, *rest]."""
+    def _picked(self, read: RowStream) -> RowStream:
+        """The same at the positions that are read: copies [batch * n, *rest]."""
+        before = read.before_addition
+        return RowStream(
+            self._index(read.stream),
+            tuple(map(self._index, read.companions)),
+            None if before is None else self._index(before),
+        )
+
+    def _end_with(self, read: RowStream) -> None:
+        """Note what enters the tail; a later call replaces an earlier one."""
+        self._last, self._whole_last = self._picked(read), read
+
+    def _by_position(self, stream: Tensor) -> Tensor:
+        """A stream in the model's layout -> a view [batch, positions, *rest]."""
         axis = self._tail.position_axis
-        rows = stream.movedim((axis - 1, axis), (0, 1))  # [batch, positions, *rest], a view
-        return self._index(rows)
+        return stream.movedim((axis - 1, axis), (0, 1))
 
     def _index(self, rows: Tensor) -> Tensor:
         """[batch, positions, *rest] -> [batch * n, *rest]."""
@@ -248,7 +291,7 @@ class Forward:
 
     def _at_positions(self, logits: Tensor) -> Tensor:
         if self._logits_to_keep is None:
-            return self._index(logits).float()
+            return self._index(logits)
         assert self.absolute_positions is not None
         if (
             logits.shape[1] != len(self._logits_to_keep)
@@ -256,11 +299,23 @@ class Forward:
         ):
             raise CannotRead("the model returned the logits of other positions than asked for")
         found = torch.searchsorted(self._logits_to_keep, self.absolute_positions)
-        return logits[_indices(found, logits.device)].flatten(0, 1).float()
+        return logits[_indices(found, logits.device)].flatten(0, 1)
 
-    def _hand_out(self, row: int, read: RowStream) -> None:
+    def _hand_out(self, row: int, read: RowStream, everywhere: RowStream) -> None:
         self._next_row = row + 1
+        if self._whole is not None:
+            self._whole.take(_of_one(everywhere) if self._whole.takes_all else read)
         self._on_row(row, read)
+
+
+def _of_one(read: RowStream) -> RowStream:
+    """The only item of a batch of one: [1, positions, *rest] -> [positions, *rest]."""
+    before = read.before_addition
+    return RowStream(
+        read.stream[0],
+        tuple(each[0] for each in read.companions),
+        None if before is None else before[0],
+    )
 
 
 def _indices(places: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.lens.batched import ItemNumbers, RowNumbers
-from engine.lens.lens import describe_failure
+from engine.lens.failures import describe_failure
 from engine.prompts.token_texts import TextOf
 from engine.records import Token, finite
 from engine.sweeps.items import Item

@@ -1,0 +1,318 @@
+"""The grid: every row at every position, filled in steps from the streams of one pass.
+
+The layer x token view of the tuned-lens authors (Belrose et al. 2023) and of LogitLens4LLMs, here
+for the model's own tail, proved at every position.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.anatomy.logit_map import tolerance
+from engine.errors import BadInput, CannotRead
+from engine.lens.readout import root_mean_square
+from engine.lens.streams import Streams
+from engine.lens.tally import CellNumbers, Reference, tallied
+from engine.records import ReadingProof, finite
+
+CELLS: Final = 512
+"""Cells that are read together on a CPU, where their part of the vocabulary stays in the cache."""
+CELLS_ON_DEVICE: Final = 1024
+FEWEST: Final = 16
+STEP_SECONDS: Final = 0.04
+"""How long a step of a fill may take, so that other work need not wait for it."""
+LOGITS_AT_ONCE: Final = 2**23
+"""32 MB of float32: where the head is no plain matrix, a chunk's logits are made whole."""
+
+
+class GridRow(NamedTuple):
+    """A row at P positions, on the CPU; float32 [P] unless stated."""
+
+    ids: Tensor
+    """int32 [P, top]"""
+    logits: Tensor
+    """[P, top]"""
+    lse: Tensor
+    entropy: Tensor
+    rms: Tensor
+    kl: Tensor | None
+
+
+@dataclass
+class GridFill:
+    """Fills a grid row by row; rows that have been read are remembered."""
+
+    streams: Streams
+    top: int = 1
+    kl: bool = False
+    norm: bool = True
+    """Whether rows other than the last go through the final norm."""
+    rows: dict[int, GridRow] = field(default_factory=dict)
+    """What has been read so far."""
+    proof: ReadingProof | None = None
+    """Of the last row at every position, once it has been read."""
+    _seconds_per_cell: float | None = None
+
+    def fill(self, rows: Sequence[int], patient: bool = True) -> Iterator[None]:
+        """Read what is missing of these rows, in this order; yields between two steps of about
+        STEP_SECONDS, or, if not `patient`, between larger ones.
+
+        The last row, without which there is no proof, is read after the first one; before it where
+        the divergence from it is wanted.
+        """
+        last = self.streams.layers
+        wanted = [row for row in dict.fromkeys(rows) if row not in self.rows and row != last]
+        if last not in self.rows:
+            wanted.insert(0 if self.kl else min(1, len(wanted)), last)
+        while wanted:
+            together = self._rows_together(wanted, patient)
+            if together[0] == last:
+                yield from self._read_last(patient)
+            else:
+                yield from self._read(together, patient)
+            wanted = wanted[len(together) :]
+
+    def whole(self, rows: Sequence[int]) -> None:
+        """Read these rows at once."""
+        for _ in self.fill(rows, patient=False):
+            pass
+
+    def _rows_together(self, wanted: Sequence[int], patient: bool) -> list[int]:
+        """The next rows that fit into one chunk."""
+        last = self.streams.layers
+        if wanted[0] == last:
+            return [last]
+        fit = max(1, self._cells(patient) // len(self.streams.positions))
+        found: list[int] = []
+        for row in wanted[:fit]:
+            if row == last:
+                break
+            found.append(row)
+        return found
+
+    def _cells(self, patient: bool) -> int:
+        """How many cells are read together."""
+        streams = self.streams
+        most = CELLS if streams.own.device.type == "cpu" else CELLS_ON_DEVICE
+        if not streams.has_columns:
+            most = max(1, min(most, LOGITS_AT_ONCE // streams.vocabulary))
+        if patient and self._seconds_per_cell and streams.own.device.type == "cpu":
+            most = min(most, max(FEWEST, int(STEP_SECONDS / self._seconds_per_cell)))
+        return most
+
+    def _read(self, rows: Sequence[int], patient: bool) -> Iterator[None]:
+        pieces: dict[int, list[GridRow]] = {row: [] for row in rows}
+        for places in self._places(len(rows), patient):
+            began = time.perf_counter()
+            count = places.stop - places.start
+            steps = self._tally(rows, places)
+            numbers = yield from self._stepping(steps, patient)
+            streams = [self.streams.stream(row, places).stream for row in rows]
+            sizes = torch.cat([root_mean_square(each).cpu() for each in streams])
+            for row, piece in zip(rows, _split(numbers, sizes, count), strict=True):
+                pieces[row].append(piece)
+            self._seconds_per_cell = (time.perf_counter() - began) / (count * len(rows))
+            yield
+        for row in rows:
+            self.rows[row] = _joined(pieces[row])
+
+    def _stepping(
+        self, steps: Generator[None, None, CellNumbers], patient: bool
+    ) -> Generator[None, None, CellNumbers]:
+        """Carry out steps within `reading`, leaving it whenever other work may run."""
+        while True:
+            began = time.perf_counter()
+            with self.streams.reading():
+                try:
+                    while not patient or time.perf_counter() - began < STEP_SECONDS:
+                        next(steps)
+                except StopIteration as end:
+                    numbers: CellNumbers = end.value
+                    return numbers
+            yield
+
+    def _tally(self, rows: Sequence[int], places: slice) -> Generator[None, None, CellNumbers]:
+        count = places.stop - places.start
+        streams = self.streams
+        columns = streams.columns(rows, places, self.norm)
+        reference = None
+        if self.kl:
+            lse = self.rows[streams.layers].lse[places].to(columns.device)
+            reference = Reference(streams.own_columns(places), lse)
+        return (yield from tallied(columns, count * len(rows), self.top, reference))
+
+    def _read_last(self, patient: bool) -> Iterator[None]:
+        """Read row L from the model's own logits, and prove the lens's against them."""
+        streams, last = self.streams, self.streams.layers
+        pieces: list[GridRow] = []
+        worst, largest = 0.0, 0.0
+        for places in self._places(1, patient):
+            count = places.stop - places.start
+            own = streams.own_columns(places)
+            numbers = yield from self._stepping(tallied(own, count, self.top), patient)
+            steps = self._compare_last(places, numbers.lse)
+            computed = yield from self._stepping(steps, patient)
+            assert computed.difference is not None
+            worst = _worse(worst, float(computed.difference.max()))
+            largest = max(largest, float(_finite_size(streams.own[places])))
+            (piece,) = _split(numbers, root_mean_square(streams.rows[last].stream[places]), count)
+            kl = torch.zeros(count) if self.kl else None
+            pieces.append(piece._replace(kl=kl))
+            yield
+        limit = tolerance(streams.parts.dtype, torch.tensor([largest]))
+        self.proof = ReadingProof(
+            what=f"the lens's last row against the model's own logits at all "
+            f"{len(streams.positions)} positions",
+            error=finite(worst),
+            tolerance=limit,
+            passed=worst <= limit,
+        )
+        self.rows[last] = _joined(pieces)
+
+    def _compare_last(self, places: slice, lse: Tensor) -> Generator[None, None, CellNumbers]:
+        columns = self.streams.columns([self.streams.layers], places, norm=True)
+        reference = Reference(self.streams.own_columns(places), lse.to(columns.device))
+        return (yield from tallied(columns, places.stop - places.start, 1, reference))
+
+    def _places(self, rows: int, patient: bool) -> Iterator[slice]:
+        """Chunks of the positions of so many rows that are read together."""
+        count, start = len(self.streams.positions), 0
+        while start < count:
+            stop = min(count, start + max(1, self._cells(patient) // rows))
+            yield slice(start, stop)
+            start = stop
+
+
+def _split(numbers: CellNumbers, rms: Tensor, count: int) -> list[GridRow]:
+    """The numbers of several rows at `count` positions each, row by row, on the CPU."""
+    ids, logits = numbers.ids.to(torch.int32).cpu(), numbers.logits.cpu()
+    lse, entropy, rms = numbers.lse.cpu(), numbers.entropy.cpu(), rms.cpu()
+    kl = None if numbers.kl is None else numbers.kl.cpu()
+    found = []
+    for start in range(0, len(ids), count):
+        row = slice(start, start + count)
+        divergence = None if kl is None else kl[row]
+        found.append(GridRow(ids[row], logits[row], lse[row], entropy[row], rms[row], divergence))
+    return found
+
+
+def _joined(pieces: Sequence[GridRow]) -> GridRow:
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = [
+        None if column[0] is None else torch.cat(column)  # type: ignore[arg-type]
+        for column in zip(*pieces, strict=True)
+    ]
+    return GridRow(*columns)  # type: ignore[arg-type]
+
+
+def _worse(one: float, other: float) -> float:
+    """The larger of two errors; a NaN is the worst."""
+    return other if not other <= one else one
+
+
+def _finite_size(logits: Tensor) -> Tensor:
+    sizes = logits.float().abs()
+    return sizes.masked_fill(~(sizes < 1e30), 0.0).max()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """R rows at P positions, as numpy arrays."""
+
+    rows: tuple[int, ...]
+    """Ascending; the last one is L."""
+    positions: tuple[int, ...]
+    """Ascending."""
+    ids: np.ndarray[Any, Any]
+    """int32 [R, P, top]: the best tokens, the best one first; ties go to the lower id."""
+    logits: np.ndarray[Any, Any]
+    """float32 [R, P]: the logit of the best token."""
+    lse: np.ndarray[Any, Any]
+    """float32 [R, P]: logsumexp of all logits."""
+    entropy: np.ndarray[Any, Any]
+    """float32 [R, P], in nats."""
+    rms: np.ndarray[Any, Any]
+    """float32 [R, P]: sqrt(mean(x^2)) of the residual stream."""
+    top_logits: np.ndarray[Any, Any]
+    """float32 [R, P, top]"""
+    proof: ReadingProof
+    fill: GridFill = field(repr=False)
+
+    @property
+    def probability(self) -> np.ndarray[Any, Any]:
+        """float32 [R, P]: the probability of the best token."""
+        found: np.ndarray[Any, Any] = np.exp(self.logits - self.lse)
+        return found
+
+    def word(self, ids: Sequence[int]) -> np.ndarray[Any, Any]:
+        """The summed probability of these tokens in every cell: float32 [R, P].
+
+        Raises BadInput for an id that is not in the vocabulary.
+        """
+        return numpy_of(probability_of(self.fill, self.rows, ids))
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A CPU tensor as a numpy array."""
+    array: np.ndarray[Any, Any] = tensor.numpy()
+    return array
+
+
+def probability_of(fill: GridFill, rows: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """The summed probability of these tokens in rows that have been filled: float32 [R, P].
+
+    Reads one column of the head for each id. Raises BadInput for an id that is not in the
+    vocabulary.
+    """
+    streams = fill.streams
+    wanted = torch.tensor([*dict.fromkeys(ids)], dtype=torch.int64)
+    for token in wanted.tolist():
+        if not 0 <= token < streams.vocabulary:
+            raise BadInput(f"there is no token {token}: ids go from 0 to {streams.vocabulary - 1}")
+    count = len(streams.positions)
+    chunk = count if streams.has_columns else max(1, LOGITS_AT_ONCE // streams.vocabulary)
+    found = torch.empty(len(rows), count)
+    with streams.reading():
+        for index, row in enumerate(rows):
+            for start in range(0, count, chunk):
+                places = slice(start, min(start + chunk, count))
+                if row == streams.layers:
+                    columns = streams.own_columns(places)
+                else:
+                    columns = streams.columns([row], places, fill.norm)
+                logits = columns.of(wanted)  # [cells, ids]
+                lse = fill.rows[row].lse[places].to(logits.device)
+                found[index, places] = (logits - lse.unsqueeze(1)).exp().sum(-1).cpu()
+    return found
+
+
+def as_grid(fill: GridFill, rows: Sequence[int]) -> Grid:
+    """A grid of rows that have been filled. Raises CannotRead if its proof has failed."""
+    assert fill.proof is not None
+    if not fill.proof.passed:
+        raise CannotRead(
+            f"the proof failed: {fill.proof.what} differ by {fill.proof.error} "
+            f"(tolerance {fill.proof.tolerance:.3g})"
+        )
+    read = [fill.rows[row] for row in rows]
+    logits = numpy_of(torch.stack([row.logits for row in read]))
+    return Grid(
+        rows=tuple(rows),
+        positions=fill.streams.positions,
+        ids=numpy_of(torch.stack([row.ids for row in read])),
+        logits=logits[..., 0],
+        lse=numpy_of(torch.stack([row.lse for row in read])),
+        entropy=numpy_of(torch.stack([row.entropy for row in read])),
+        rms=numpy_of(torch.stack([row.rms for row in read])),
+        top_logits=logits,
+        proof=fill.proof,
+        fill=fill,
+    )

@@ -1,0 +1,210 @@
+"""What is kept of a pass at many positions, so that any of its cells can be read later.
+
+A cell is a row at a position. Every number of a cell comes from its residual stream, through the
+tail that made the run's own rows; row L is the model's own logits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.columns import Columns, WholeColumns
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.tail import RowStream
+from engine.errors import BadInput
+from engine.lens.kept import KeptStream
+from engine.lens.row_reader import RowReader, Wanted
+from engine.passes.forward import Forward, Project, ReadColumns
+from engine.passes.whole_streams import WholeStreams
+from engine.prompts.token_texts import TextOf
+from engine.records import OtherPosition
+
+_VISITED: Final = 8
+"""At how many positions the readings are kept, so that more can be read there at once."""
+SINK: Final = 20.0
+"""A channel this many times the rms of its stream is a massive activation."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The residual streams of one pass at P positions."""
+
+    model: nn.Module
+    lock: threading.Lock
+    """The lock that lets only one pass of the model run at a time."""
+    parts: ModelParts
+    positions: tuple[int, ...]
+    """Ascending, counted along the sequence of the model's logits."""
+    rows: tuple[RowStream, ...]
+    """Rows 0..L, tensors [P, *rest]."""
+    own: Tensor
+    """The model's own logits, [P, vocabulary] in its own dtype."""
+    project: Project
+    """How the run's rows are read, with the final norm or without."""
+    project_last: Project
+    """How row L is read for a proof: always with the norm."""
+    normed_columns: ReadColumns
+    unnormed_columns: ReadColumns
+    groups: tuple[tuple[int, ...], ...]
+    """Rows 0..L-1 in the groups in which a position's rows go through the tail."""
+    norm: bool
+    top_k: int
+    text_of: TextOf
+    track: tuple[int, ...] = ()
+    """Tokens to follow at every position that is visited."""
+    _visited: OrderedDict[int, tuple[KeptStream, OtherPosition]] = field(
+        default_factory=OrderedDict, repr=False
+    )
+
+    @property
+    def layers(self) -> int:
+        """The number of layers, L."""
+        return len(self.rows) - 1
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model can say."""
+        return int(self.own.shape[-1])
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether a part of the vocabulary can be computed alone; else all of it is, at once."""
+        return self.parts.tail.has_columns
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A context in which cells may be read: no pass runs, and the model is in eval mode."""
+        with self.lock, evaluating(self.model):
+            yield
+
+    def index_of(self, position: int) -> int:
+        """Where a position is in `positions`. Raises BadInput if it is not among them."""
+        try:
+            return self.positions.index(position)
+        except ValueError:
+            raise BadInput(f"there is no position {position} in this run") from None
+
+    def some(self, positions: Sequence[int]) -> Streams:
+        """Copies of the streams at some of the positions, ascending."""
+        places = [self.index_of(position) for position in positions]
+        rows = tuple(self.stream(row, places) for row in range(self.layers + 1))
+        return replace(
+            self,
+            positions=tuple(positions),
+            rows=rows,
+            own=self.own[places],
+            _visited=OrderedDict(),
+        )
+
+    def stream(self, row: int, places: Sequence[int] | slice) -> RowStream:
+        """What a row is read from at some places; indices into `positions`."""
+        read = self.rows[row]
+        before = read.before_addition
+        return RowStream(
+            read.stream[places],
+            tuple(each[places] for each in read.companions),
+            None if before is None else before[places],
+        )
+
+    def own_columns(self, places: slice) -> Columns:
+        """The model's own logits at some places, which are those of row L."""
+        return WholeColumns(self.own[places])
+
+    def columns(self, rows: Sequence[int], places: slice, norm: bool) -> Columns:
+        """The logits of rows at some places, row by row, computed by the lens also for row L; to be
+        called, and read, within `reading`."""
+        read = self.normed_columns if norm else self.unnormed_columns
+        return read([self.stream(row, places) for row in rows])
+
+    def note(self, row: int) -> str | None:
+        """Why a row is not exactly the truncated model's at some of the positions, or None."""
+        return self.parts.note(row, self.rows[row]) if row < self.layers else None
+
+    def at(self, position: int) -> tuple[KeptStream, OtherPosition]:
+        """The kept stream and the rows at a position, read as the pass read those of the last one.
+
+        Raises BadInput for a position that is not kept, CannotRead if its proof fails.
+        """
+        if position in self._visited:
+            self._visited.move_to_end(position)
+            return self._visited[position]
+        place = self.index_of(position)
+        found = self._read(position, place)
+        self._visited[position] = found
+        while len(self._visited) > _VISITED:
+            self._visited.popitem(last=False)
+        return found
+
+    def _read(self, position: int, place: int) -> tuple[KeptStream, OtherPosition]:
+        reader = RowReader(
+            self.layers, self.top_k, self.text_of, self.project, self.parts.note, Wanted(self.track)
+        )
+        with self.reading():
+            for group in self.groups:
+                reader.read(group, [self.stream(row, [place]) for row in group])()
+            found = reader.finish(self.stream(self.layers, [place]), self.own[[place]].float())
+        kept = reader.keep(self.model, self.lock, self.project, self.parts.tail.replays)
+        return kept, OtherPosition(position, found.rows, found.tracked)
+
+    def sinks(self) -> tuple[int, ...]:
+        """The positions with massive activations: tokens that hold attention, not content.
+
+        Their channels are those in which the first token exceeds SINK times its rms in the middle
+        half of the rows (Kang et al. 2025, arXiv 2503.03321). None where the model has no such
+        channels.
+        """
+        if self.positions[:1] != (0,):
+            return ()
+        found = torch.zeros(len(self.positions), dtype=torch.bool)
+        for row in range(self.layers // 4, 3 * self.layers // 4 + 1):
+            stream = self.rows[row].stream.float().flatten(1)  # [P, channels]
+            sizes = stream.abs() / stream.pow(2).mean(-1, keepdim=True).sqrt()
+            channels = (sizes[0] >= SINK).nonzero().flatten()
+            if len(channels):
+                found |= (sizes[:, channels].amax(-1) >= SINK).cpu()
+        return tuple(
+            position
+            for position, is_sink in zip(self.positions, found.tolist(), strict=True)
+            if is_sink
+        )
+
+
+def streams_of(
+    forward: Forward,
+    whole: WholeStreams,
+    *,
+    lock: threading.Lock,
+    groups: tuple[tuple[int, ...], ...],
+    norm: bool,
+    top_k: int,
+    text_of: TextOf,
+    track: tuple[int, ...] = (),
+) -> Streams:
+    """What `whole` has kept of a pass that has ended."""
+    assert whole.logits is not None
+    return Streams(
+        model=forward.model,
+        lock=lock,
+        parts=forward.parts,
+        positions=whole.positions,
+        rows=whole.rows,
+        own=whole.logits,
+        project=forward.projecting_later(norm),
+        project_last=forward.projecting_later(),
+        normed_columns=forward.columns_later(),
+        unnormed_columns=forward.columns_later(norm=False),
+        groups=groups,
+        norm=norm,
+        top_k=top_k,
+        text_of=text_of,
+        track=track,
+    )

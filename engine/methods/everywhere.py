@@ -1,0 +1,115 @@
+"""What is kept of a run at all positions, and what has been read from it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.errors import BadInput, Cancelled, Remedy
+
+if TYPE_CHECKING:
+    from engine.lens.grid import GridFill
+    from engine.lens.lens import Lens
+    from engine.lens.streams import Streams
+    from engine.methods.method import Stop
+    from engine.records import Run
+
+NOT_KEPT: Final = (
+    "the streams of all positions are no longer kept of this run: run it again to read them"
+)
+_FILLS: Final = 6
+"""How many partly or wholly filled grids of a run are remembered."""
+
+
+class Everywhere:
+    """The streams of one run at all positions, and the grids that are being filled from them."""
+
+    def __init__(self, found: Streams | str) -> None:
+        """`found` are the streams that the run's own pass kept, or why it did not keep them."""
+        self._streams = None if isinstance(found, str) else found
+        self._too_large = ""
+        """Why all positions cannot be kept, once that is known."""
+        self._dropped = False
+        self._fills: OrderedDict[Any, GridFill] = OrderedDict()
+
+    def drop(self) -> None:
+        """Free the streams, because newer runs need the memory."""
+        self._streams, self._dropped = None, True
+        self._fills.clear()
+
+    def streams(
+        self, lens: Lens, run: Run, inputs: Mapping[str, Any], positions: Sequence[int] = ()
+    ) -> Streams:
+        """The streams at these positions at least, or at all: from the run's pass; where that did
+        not keep them, from another pass over the same inputs.
+
+        Raises BadInput if they are no longer kept, would take too much memory, or if a position is
+        out of range.
+        """
+        places = resolved(run, positions)
+        if self._dropped:
+            raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
+        top_k = len(run.rows[-1].top) if run.rows else 10
+        if self._streams is None and not self._too_large:
+            try:
+                self._streams = lens.streams(inputs, None, run.question.norm, top_k)
+            except BadInput as error:
+                self._too_large = str(error)
+        if self._streams is not None:
+            return self._streams
+        if not places:
+            raise BadInput(self._too_large)
+        return lens.streams(inputs, places, run.question.norm, top_k)
+
+    def fill(
+        self,
+        lens: Lens,
+        run: Run,
+        inputs: Mapping[str, Any],
+        positions: Sequence[int] = (),
+        *,
+        top: int = 1,
+        kl: bool = False,
+        norm: bool = True,
+    ) -> GridFill:
+        """A grid of these positions, or of all, with the rows that have been read of it.
+
+        `norm` off reads without the final norm also a run that has it. Raises what `streams`
+        raises, and CannotRead if the norm cannot be left out.
+        """
+        from engine.lens.grid import GridFill
+
+        if not norm:
+            lens.learn(inputs).tail.refuse_norm_off()
+        places = resolved(run, positions)
+        key = (places, top, kl, norm)
+        if key not in self._fills:
+            streams = self.streams(lens, run, inputs, places)
+            if places and places != streams.positions:
+                streams = streams.some(places)
+            self._fills[key] = GridFill(streams, top, kl, norm)
+        self._fills.move_to_end(key)
+        while len(self._fills) > _FILLS:
+            self._fills.popitem(last=False)
+        return self._fills[key]
+
+
+def resolved(run: Run, positions: Sequence[int]) -> tuple[int, ...]:
+    """Positions of a run in ascending order, with negative ones counted back from its last token.
+
+    Raises BadInput for a position out of range.
+    """
+    count = len(run.tokens)
+    for position in positions:
+        if not -count <= position < count:
+            raise BadInput(f"there is no position {position}: they go from 0 to {count - 1}")
+    return tuple(sorted({position % count for position in positions}))
+
+
+def stepping(steps: Iterator[None], stop: Stop) -> Iterator[None]:
+    """Carry out steps, raising Cancelled between two of them once `stop()` is true."""
+    for _ in steps:
+        if stop():
+            raise Cancelled("cancelled")
+        yield

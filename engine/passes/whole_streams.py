@@ -1,0 +1,106 @@
+"""Keeps the residual streams of a pass at many positions, so that any of them can be read later.
+
+The streams of all positions are kept by reference: nothing is copied, since most models write
+every layer's result into a new tensor. Where a model adds to its stream in place, the rows are
+copied as they pass.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.anatomy.tail import RowStream
+
+MOST_BYTES: Final = 2**31
+"""Of one pass's streams and logits."""
+OVERWRITTEN: Final = "the model has changed its streams in place while they were kept"
+
+
+class WholeStreams:
+    """Takes the rows of one pass over a batch of one."""
+
+    def __init__(self, copies: bool, takes_all: bool = True, most_bytes: int = MOST_BYTES) -> None:
+        """`copies` for a model that changes its stream in place. Without `takes_all`, only the
+        positions that the pass reads are kept."""
+        self._copies = copies
+        self.takes_all = takes_all
+        self._most = most_bytes
+        self._rows: list[RowStream] = []
+        self._versions: list[tuple[Tensor, int]] = []
+        self.logits: Tensor | None = None
+        """The model's own logits, [positions, vocabulary] in its own dtype."""
+        self.positions: tuple[int, ...] = ()
+        """The positions that are kept, ascending, once the pass has ended."""
+        self.refusal: str | None = None
+        """Why nothing is kept; None if it is."""
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether a kept stream has been changed in place since."""
+        return any(tensor._version != version for tensor, version in self._versions)
+
+    def begin(self, stream: Tensor, layers: int) -> None:
+        """Refuse to keep more than is allowed; `stream` is that of row 0, [positions, *rest]."""
+        self._check(stream.nbytes * (layers + 1), len(stream))
+
+    def take(self, read: RowStream) -> None:
+        """Keep the next row; tensors are [positions, *rest]."""
+        if self.refusal is not None:
+            return
+        if self._copies and self.takes_all:
+            read = RowStream(
+                read.stream.clone(),
+                tuple(each.clone() for each in read.companions),
+                None if read.before_addition is None else read.before_addition.clone(),
+            )
+        else:
+            kept = [read.stream, *read.companions]
+            self._versions += [(each, each._version) for each in kept if not each.is_inference()]
+        self._rows.append(read)
+
+    def end(self, logits: Tensor, positions: Tensor) -> None:
+        """Keep the model's own logits, [positions, vocabulary], by reference; `positions` are
+        int64 [positions]."""
+        if self.refusal is None and self._rows:
+            size = sum(row.stream.nbytes for row in self._rows) + logits.nbytes
+            self._check(size, len(logits))
+        if self.overwritten:
+            self.refusal = OVERWRITTEN
+        self._versions = []
+        if self.refusal is not None:
+            self._rows = []
+            return
+        order = torch.from_numpy(np.unique(positions.numpy(), return_index=True)[1])
+        self.positions = tuple(positions[order].tolist())
+        self.logits = logits
+        if not self.takes_all:
+            self._rows = [_reordered(row, order) for row in self._rows]
+            self.logits = logits[order.to(logits.device)]
+
+    @property
+    def rows(self) -> tuple[RowStream, ...]:
+        """Rows 0..L, once the pass has ended; none if they are not kept."""
+        return tuple(self._rows)
+
+    def _check(self, size: int, positions: int) -> None:
+        if size > self._most:
+            self.refusal = (
+                f"all {positions:,} positions would take {size / 2**30:.1f} GB of memory "
+                f"(at most {self._most / 2**30:.0f} GB are used): name some of them"
+            )
+
+
+def _reordered(read: RowStream, order: Tensor) -> RowStream:
+    def placed(tensor: Tensor) -> Tensor:
+        return tensor[order.to(tensor.device)]
+
+    before = read.before_addition
+    return RowStream(
+        placed(read.stream),
+        tuple(map(placed, read.companions)),
+        None if before is None else placed(before),
+    )
