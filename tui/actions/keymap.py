@@ -18,8 +18,8 @@ _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter"
 """Keys with another meaning in the editor, where they keep it."""
 
 _BAR: Final = (
-    "run", "edit", "next-preset", "run-presets", "find", "plot", "track", "detail", "history",
-    "without", "models", "open", "save", "copy-row", "export", "more", "norm", "picture",
+    "run", "edit", "next-preset", "run-presets", "find", "plot", "grid", "next-position", "track",
+    "detail", "history", "without", "models", "open", "save", "copy-row", "export", "more", "norm", "picture",
     "help", "leave",
 )  # fmt: skip
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
@@ -114,6 +114,7 @@ class Keymap:
 
     def _bar_key(self, action: Action, key: str) -> str:
         pairs = {"next-preset": ("]", "[]"), "more": ("plus", "+-")}
+        pairs["next-position"] = ("greater_than_sign", "<>")
         if pairs.get(action.id, ("",))[0] == key:
             return pairs[action.id][1]
         return key_name(key).replace("ctrl+", "^")
