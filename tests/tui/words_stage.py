@@ -9,10 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine.arrays import Array
-from engine.events import Event, ReadingGrew, ReadingMade, RunEnded, RunStarted
+from engine.events import ReadingGrew, ReadingMade
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridPart, GridReading, GridRequest
-from engine.methods.words import Word, WordsPart, WordsReading, WordsRequest
+from engine.methods.words import Word, WordsReading, WordsRequest
 from engine.records import PromptToken, Question, Reading, Request, Run
 from tests.tui.fakes import ANSWER, FakeWorker, finish, make_rows, make_run
 
@@ -22,12 +22,12 @@ BEFORE: Final = 3
 TEXTS: Final = {30: " red", 31: " sky", 32: " grass", 33: "\x1b[31m", ANSWER[0]: ANSWER[1]}
 
 
-def with_patches(run: Run, count: int = SIDE * SIDE) -> Run:
-    """The run with so many tokens of a picture ahead of its prompt."""
+def tokens_of(count: int) -> tuple[PromptToken, ...]:
+    """A prompt with so many tokens of a picture."""
     before = [PromptToken(i, "<s>", "special", "template") for i in range(BEFORE)]
     patches = [PromptToken(9, "<image>", "image", "picture")] * count
-    tokens = (*before, *patches, *run.tokens)
-    return replace(run, tokens=tokens, position=len(tokens) - 1)
+    after = [PromptToken(10, " Shape", "text", "prompt"), PromptToken(11, ":", "text", "prompt")]
+    return (*before, *patches, *after)
 
 
 def geometry(
@@ -70,7 +70,7 @@ def hill(side: int, x: float, y: float, width: float = 0.15) -> np.ndarray[Any, 
     """float [side * side]: 1 at a place (0..1) of the picture, less around it."""
     at = (np.arange(side) + 0.5) / side
     away = (at[None, :] - x) ** 2 + (at[:, None] - y) ** 2
-    return np.exp(-away / (2 * width**2)).ravel()
+    return np.asarray(np.exp(-away / (2 * width**2))).ravel()
 
 
 def word_shares(layers: int, side: int, x: float = 0.7, y: float = 0.3) -> np.ndarray[Any, Any]:
@@ -128,66 +128,44 @@ class WordsWorker(FakeWorker):
     """Answers every question about a picture of patches; its readings can be replaced."""
 
     def __init__(
-        self, *given: Any, side: int = SIDE, picture: tuple[int, int] = (336, 336), **settings: Any
+        self,
+        *given: Any,
+        side: int = SIDE,
+        picture: tuple[int, int] = (336, 336),
+        made: Callable[[Request], Reading | None] = lambda _: None,
+        **settings: Any,
     ) -> None:
-        """`picture` is the size of the picture in pixels."""
-        super().__init__(*given, **settings)
-        self.side = side
-        self.picture = picture
-        self.made: Callable[[Request], Reading | None] = lambda _: None
-        """A reading in place of the usual one."""
+        """`picture` is the size of the picture in pixels; `made` gives readings in place of the
+        usual ones."""
+        super().__init__(*given, tokens=tokens_of(side * side), **settings)
+        self.side, self.picture, self.made = side, picture, made
 
-    def read(self, run_id: str, request: Request) -> str:
-        if isinstance(request, GridRequest) and not self.holds_readings:
-            request_id = f"{len(self.reads):016x}"
-            self.reads.append((run_id, request))
-            self.read_ids.append(request_id)
-            half = (self.layers + 1) // 2
-            arrays = grid_arrays(range(half), self.layers, self.side)
-            part = GridPart(**arrays, of=self.layers + 1)
-            reading = self.made(request) or self._reading(request)
-            self._jobs.put(lambda: self.tell(ReadingGrew(run_id, request_id, part)))
-            self._jobs.put(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
-            return request_id
-        return super().read(run_id, request)
+    def _grid(self, run_id: str, request_id: str, request: GridRequest) -> None:
+        half = part_of(self.layers, range((self.layers + 1) // 2), self.side)
+        self.tell(ReadingGrew(run_id, request_id, half))
+        reading = self.made(request) or grid_reading(request, self.layers, self.side)
+        if not self.holds_grids:
+            self.tell(ReadingMade(run_id, request_id, reading))
 
-    def _reading(self, request: Request) -> Reading:
+    def _reading(self, run_id: str, request: Request) -> Reading:
         made = self.made(request)
         if made is not None:
             return made
         match request:
             case GeometryRequest():
                 return geometry(self.picture, self.side)
-            case GridRequest():
-                return grid_reading(request, self.layers, self.side)
             case WordsRequest():
                 return words_reading(request, self.layers, self.side)
-        return super()._reading(request)
-
-    def _run(self, run: Run) -> None:
-        tell = self.tell
-
-        def told(event: Event) -> None:
-            if isinstance(event, RunStarted | RunEnded) and run.question.picture is not None:
-                event = replace(event, run=with_patches(event.run, self.side**2))
-            tell(event)
-
-        self.tell = told
-        try:
-            super()._run(run)
-        finally:
-            self.tell = tell
+        return super()._reading(run_id, request)
 
 
 def finished_run(side: int = SIDE, layers: int = 10, **question: Any) -> Run:
     """A run of such a picture that has ended."""
     run = make_run("0" * 15 + "7", Question(prompt="Shape:", **question), layers)
-    return finish(with_patches(run, side * side), make_rows(layers, 5))
+    tokens = tokens_of(side * side)
+    run = replace(run, tokens=tokens, position=len(tokens) - 1)
+    return finish(run, make_rows(layers, 5))
 
 
 def part_of(layers: int, rows: range, side: int = SIDE) -> GridPart:
     return GridPart(**grid_arrays(rows, layers, side), of=layers + 1)
-
-
-def progress(done: int, of: int) -> WordsPart:
-    return WordsPart(done, of)

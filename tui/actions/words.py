@@ -30,6 +30,11 @@ def _open(app: Explorer, *, typing: bool) -> None:
 
     app.push_screen(
         WordsScreen(
-            run, app.main.table.cursor, app.context, colours=app.picture_colours, typing=typing
+            run,
+            app.main.table.cursor,
+            app.context,
+            colours=app.picture_colours,
+            position=app.state.place,
+            typing=typing,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import BadInput
 from engine.methods.grid import GridPart, GridReading
@@ -95,6 +95,8 @@ class GridCells:
         words has no place here."""
         import numpy as np
 
+        if found.request.way != "lens":
+            return
         try:
             values = found.probability.values
         except BadInput as error:
@@ -136,6 +138,14 @@ class GridCells:
             float(known.rms[position]),
             None if kl is None or kl != kl else kl,
         )
+
+    def line(self, row: int, figure: Literal["entropy", "rms"]) -> Floats | None:
+        """Return float32 [T], a figure of one row at all positions, NaN where it is not known; None
+        for a row that has not arrived."""
+        known = self._rows.get(row)
+        if known is None:
+            return None
+        return known.entropy if figure == "entropy" else known.rms
 
     def common(self, row: int, first: int, last: int) -> tuple[GridCell, int, int] | None:
         """Return the cell of the first position from `first` to `last` whose best token is the one

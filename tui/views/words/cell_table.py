@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rich.style import Style
+from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
@@ -54,15 +55,17 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = []
 
+    @dataclass
     class RowPicked(Message):
         """A row has been clicked."""
+
+        row: int
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
         self._shown = CellRows()
         self._hues: Mapping[int, int] = {}
         self._answer = -1
-        self._bars: Sequence[Style] = ()
 
     def show(self, shown: CellRows, hues: Mapping[int, int], answer: int) -> None:
         """Show these rows, with the token colours of the run."""
@@ -79,9 +82,14 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
         """Return the lines of the head: which patch, where it is, the names of the columns."""
         return _HEAD
 
-    def touch(self) -> None:
-        """Tell the screen that a row has been clicked."""
-        self.post_message(self.RowPicked())
+    def on_click(self, event: events.Click) -> None:
+        """Tell the screen which row has been clicked; it moves the cursor."""
+        event.prevent_default()
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.y >= _HEAD:
+            row = offset.y - _HEAD + self.scroll_offset.y
+            if row < self.count:
+                self.post_message(self.RowPicked(row))
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the place and the names of the columns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rich.cells import cell_len
 from textual.strip import Strip
@@ -16,7 +16,11 @@ from tui.views.words.marks import MARKS
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 
-_SWATCH = 2
+_SWATCH: Final = 2
+_KEYS: Final = (
+    "arrows patch", "jk row", "n best", "/ word", "f map", "X contrast", "% log", "E words",
+    "V vl-interp", "O other tiles", "<> in order", "enter goes there", "q closes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,17 @@ def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> Scale
     return ScaleShown(name, low, high, f"{note}, {'log' if scale.log else 'linear'}", place)
 
 
+def fitted_keys(width: int) -> str:
+    """Return the hints of as many keys as fit; those of the last two always."""
+    *others, last, closing = _KEYS
+    kept: list[str] = []
+    for hint in others:
+        if len("  ".join([*kept, hint, last, closing])) > width - 2:
+            break
+        kept.append(hint)
+    return "  ".join([*kept, last, closing])
+
+
 class Legend(Widget):
     """Four lines: the scale, what is best, what it means or what is wrong, and the keys."""
 
@@ -67,6 +82,10 @@ class Legend(Widget):
         self._scale = ScaleShown()
         self._lines: tuple[tuple[str, str], ...] = ()
         self._strips: list[Strip] = []
+
+    def use_marks(self) -> None:
+        """Draw the scale in marks from now on."""
+        self._marks = True
 
     def show(self, scale: ScaleShown, *lines: tuple[str, str]) -> None:
         """Show the scale, and lines of (text, kind); a kind is faint, strong, good or error."""

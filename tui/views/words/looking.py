@@ -9,16 +9,16 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.methods.geometry import GeometryReading
-from engine.methods.grid import GridPart, GridReading
 from engine.records import Reading
 from tui.state.run_view import RunView
-from tui.text.show import display_text
+from tui.text.show import display_text, plain_line
 from tui.views.words.cell_table import CellRow, CellRows
-from tui.views.words.known import KnownCells, WordMap, word_maps
-from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps
+from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps, Unit
 from tui.views.words.patches import Patches
+from tui.views.words.word_maps import WordMap, word_maps
 
 Kind = Literal["word", "entropy", "rms"]
+_UNITS: Final[dict[str, Unit]] = {"entropy": "nats", "rms": "rms"}
 
 _NO_BOXES: Final = np.empty((0, 4))
 NO_PATCHES: Final = Patches((), _NO_BOXES, (), (), ())
@@ -53,7 +53,6 @@ class Looking:
         """The place of the cell that was gone to last, in the order of the map; -1 for none."""
         self.geometry: GeometryReading | None = None
         self.patches = NO_PATCHES
-        self.known = KnownCells(())
         self.words: tuple[WordMap, ...] = ()
         self._position = position
         self._key: tuple[object, ...] | None = None
@@ -67,15 +66,9 @@ class Looking:
         self.patches = (
             NO_PATCHES if reading.how == "none" else Patches.of(reading, len(self.run.run.tokens))
         )
-        self.known = KnownCells(self.patches.positions)
         wanted = None if self._position is None else self.patches.at(self._position)
         self.patch = self.patches.first if wanted is None else wanted
         self._made.clear()
-
-    def take_grid(self, found: GridPart | GridReading) -> None:
-        """Take rows of the grid. Raises BadInput if they are damaged."""
-        self.known.take(found)
-        self._forget("entropy", "rms")
 
     def take_words(self) -> None:
         """Take the words that have been read of the run. Raises BadInput if a map is damaged."""
@@ -83,10 +76,30 @@ class Looking:
         shown = run.unsaved_readings.get("words")
         readings: list[Reading] = [*run.run.readings, *([shown] if shown is not None else [])]
         self.words = tuple(word_maps(readings, self.patches.positions))
-        self._forget("word")
+        self._made.clear()
 
-    def _forget(self, *kinds: Kind) -> None:
-        self._made = {key: made for key, made in self._made.items() if key[0] not in kinds}
+    @property
+    def rows_read(self) -> int:
+        """How many rows of the grid are known."""
+        return self.run.cells.rows if self.run.cells is not None else 0
+
+    def _figures(self, kind: Literal["entropy", "rms"]) -> Map:
+        """Return the map of a figure of the grid over the rows that are known."""
+        cells, positions = self.run.cells, list(self.patches.positions)
+        lines = (
+            {}
+            if cells is None
+            else {
+                row: line
+                for row in range(self.run.run.layers + 1)
+                if (line := cells.line(row, kind)) is not None
+            }
+        )
+        values = np.empty((len(lines), len(positions)), np.float32)
+        for index, line in enumerate(lines.values()):
+            values[index] = line[positions]
+        values[np.isinf(values)] = np.nan
+        return Map(tuple(lines), values, _UNITS[kind])
 
     # ------------------------------------------------------------------ what is mapped
 
@@ -96,7 +109,7 @@ class Looking:
         answer = self._answer
         words = sorted(self.words, key=lambda each: each.word.ids != answer)
         found = [Choice("word", word) for word in words]
-        if self.known.rows:
+        if self.rows_read:
             found += [Choice("entropy"), Choice("rms")]
         return tuple(found)
 
@@ -128,6 +141,11 @@ class Looking:
                 return True
         return False
 
+    def word_of(self, ids: tuple[int, ...]) -> WordMap | None:
+        """Return the lens's map of a word by its tokens, or None."""
+        found = (each for each in self.words if each.word.ids == ids and each.way == "lens")
+        return next(found, None)
+
     @property
     def _answer(self) -> tuple[int, ...]:
         answer = self.run.answer
@@ -144,13 +162,16 @@ class Looking:
         choice = self.choice
         if choice is None:
             return None
-        key = (choice.kind, choice.key, self.shows_contrast, self.log)
+        cells = self.run.cells
+        revision = cells.revision if choice.word is None and cells is not None else 0
+        key = (choice.key, self.shows_contrast, self.log, revision)
         if key not in self._made:
             if choice.word is not None:
                 found = choice.word.map
                 found = found.contrast() if self.shows_contrast else found
             else:
-                found = self.known.map(choice.kind)
+                found = self._figures("rms" if choice.kind == "rms" else "entropy")
+            self._made = {known: made for known, made in self._made.items() if known[3] == 0}
             self._made[key] = (found, found.scale(log=self.log))
         return self._made[key]
 
@@ -216,10 +237,36 @@ class Looking:
         return f"{shown}, vl-interp's way" if choice.word.way == "vl-interp" else shown
 
     def _text_of(self, word: WordMap) -> str:
+        """Return the word's text; of one that was asked for by its id, the token's, where it is
+        known."""
         ids = word.word.ids
-        if word.word.text == f"#{ids[0] if ids else ''}" and ids[0] in self.known.texts:
-            return self.known.texts[ids[0]]
+        if len(ids) == 1 and word.word.text == f"#{ids[0]}":
+            known = (token.text for token in self.run.leaders if token.id == ids[0])
+            return next(known, word.word.text)
         return word.word.text
+
+    def title(self, *, ascii_only: bool = False) -> str:
+        """Return what is mapped of which picture, for the border; safe for display."""
+        choice, picture = self.choice, self.run.run.question.picture
+        name = self.name_of(choice, ascii_only=ascii_only)
+        words = "the picture" if choice is None else f"where {name} is readable"
+        if choice is not None and choice.kind != "word":
+            words = f"{name} over the picture"
+        file = "" if picture is None else picture.path.rsplit("/", 1)[-1]
+        instead = f"replaced by {self.run.counterfactual}" if self.run.counterfactual else ""
+        more = [plain_line(part, ascii_only=ascii_only) for part in (file, instead) if part]
+        return ", ".join([words, *more])
+
+    def facts(self) -> str:
+        """Return how many patches there are, whether they are exact, and which are shown; not safe
+        for display."""
+        geometry, sheets = self.geometry, len(self.patches.sheets)
+        if geometry is None or not len(self.patches):
+            return ""
+        words = f"{len(self.patches)} patches"
+        if geometry.how == "approximate":
+            words += f", approximate: {geometry.reason}"
+        return f"{words}, view {self.sheet + 1} of {sheets}: O" if sheets > 1 else words
 
     def highest(self) -> str:
         """Return the best cell of the map in words; empty without one, and for a word, whose best
@@ -250,7 +297,14 @@ class Looking:
     @property
     def is_sink(self) -> bool:
         """Whether the patch has massive activations."""
-        return self.patch in self.known.sinks
+        return self.patch in self.sinks
+
+    @property
+    def sinks(self) -> frozenset[int]:
+        """The patches with massive activations."""
+        cells = self.run.cells
+        found = (self.patches.at(each) for each in (cells.sinks if cells is not None else ()))
+        return frozenset(patch for patch in found if patch is not None)
 
     def meaning(self) -> str:
         """Return one sentence on what the row at this patch means."""
@@ -266,11 +320,28 @@ class Looking:
             return "The model's own next token here; nothing trained it to name the patch."
         return "A row says the next token; at a patch nothing trained the model to name it."
 
+    @property
+    def failure(self) -> str:
+        """Why what is shown cannot be trusted; empty if it can."""
+        choice, cells = self.choice, self.run.cells
+        if choice is not None and choice.word is not None and choice.word.failed:
+            return "the proof of this map failed, do not believe it"
+        return cells.failed or "" if cells is not None else ""
+
     # ------------------------------------------------------------------ the rows at the patch
+
+    def own_words(self) -> dict[int, str]:
+        """Return the best token's text of every patch in the shown row, as far as it is known."""
+        cells = self.run.cells
+        if cells is None:
+            return {}
+        found = (cells.cell(self.row, position) for position in self.patches.positions)
+        return {patch: cell.text for patch, cell in enumerate(found) if cell is not None}
 
     def cell_rows(self, *, ascii_only: bool = False) -> CellRows:
         """Return the rows at the patch, as far as they are known."""
-        if not len(self.patches):
+        cells, position = self.run.cells, self.position
+        if position is None:
             return CellRows()
         shown, patch, scale = self.map, self.patch, self.scale
         rows = []
@@ -279,12 +350,9 @@ class Looking:
             step = int(scale.steps(np.array([value], np.float32))[0])
             text = "" if shown is None or step == NO_STEP else shown.text(float(value))
             cell = CellRow(value=text, step=step)
-            known = self.known.rows.get(row)
-            if known is not None and known.ids[patch] >= 0:
-                token = int(known.ids[patch])
-                cell = CellRow(
-                    self.known.texts.get(token, ""), token, float(known.share[patch]), text, step
-                )
+            known = cells.cell(row, position) if cells is not None else None
+            if known is not None:
+                cell = CellRow(known.text, known.id, known.probability, text, step)
             rows.append(cell)
         name = self.name_of(self.choice, ascii_only=ascii_only) if shown is not None else ""
         name = "contrast" if self.shows_contrast else name.removeprefix("the answer ")

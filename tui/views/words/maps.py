@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
@@ -148,14 +148,3 @@ def on_patches(
     found[:, known] = values[:, columns[known]]
     found[np.isinf(found)] = np.nan
     return Map(tuple(rows), found, unit)
-
-
-def combined(parts: Iterator[Map], unit: Unit, count: int) -> Map:
-    """Return one map of several that have different rows of the same `count` patches."""
-    rows: dict[int, Floats] = {}
-    for part in parts:
-        for row in part.rows:
-            rows[row] = part.row(row)
-    order = tuple(sorted(rows))
-    values = np.stack([rows[row] for row in order]) if order else np.empty((0, count), np.float32)
-    return Map(order, values, unit)

@@ -1,0 +1,40 @@
+"""The maps of the words that have been read of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from engine.methods.words import Word, WordsReading
+from engine.records import Reading
+from tui.views.words.maps import Map, on_patches
+
+
+@dataclass(frozen=True, eq=False)
+class WordMap:
+    """The map of a word."""
+
+    word: Word
+    way: str
+    """How it was computed: "lens" or "vl-interp"."""
+    map: Map
+    failed: bool = False
+    """Whether its proof failed, so that it cannot be trusted."""
+
+
+def word_maps(readings: Iterable[Reading], patches: Sequence[int]) -> Iterator[WordMap]:
+    """Yield the maps of all words in these readings for the patches at these positions, the newest
+    one of each word and way.
+
+    Raises BadInput if an array is damaged.
+    """
+    newest: dict[tuple[tuple[int, ...], str, str], tuple[WordsReading, int]] = {}
+    for reading in readings:
+        if isinstance(reading, WordsReading):
+            for index, word in enumerate(reading.words):
+                newest[word.ids, word.text, reading.request.way] = (reading, index)
+    for reading, index in newest.values():
+        values = reading.probability.values[index]
+        found = on_patches(reading.rows, reading.positions, values, patches, "p")
+        failed = reading.proof is not None and not reading.proof.passed
+        yield WordMap(reading.words[index], reading.request.way, found, failed)
