@@ -133,5 +133,5 @@ def step_style(step: int) -> Style:
     """Return the style of a bar or swatch of a step. The lowest steps are lighter than in the
     picture: alone on a dark screen they would not be seen."""
     red, green, blue = RAMP[step]
-    lift = max(70 - max(red, green, blue), 0)
+    lift = max(100 - max(red, green, blue), 0)
     return Style(color=f"rgb({red + lift},{green + lift},{blue + lift})")

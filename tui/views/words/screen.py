@@ -40,6 +40,8 @@ _MOST_WORD: Final = 100
 _REST: Final = 0.3
 """Seconds for which the cursor must rest on a row that has not been read, before it is read
 first."""
+_FOLLOW: Final = 0.1
+"""Seconds for which the cursor must rest on a patch before its rows are shown beside it."""
 _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 
 
@@ -119,8 +121,9 @@ class WordsScreen(ModalScreen[None]):
         """The text of a word, and the way, that is to be mapped when it has been read."""
         self._note = ""
         self._damage = ""
-        self._own_words = False
+        self._own_words = True
         self._rest: Timer | None = None
+        self._following: Timer | None = None
         self.table = CellTable(ascii_only=self._ascii)
         self.canvas = PictureCanvas(colours=colours)
         self.mark_canvas = MarkCanvas(ascii_only=self._ascii)
@@ -275,7 +278,11 @@ class WordsScreen(ModalScreen[None]):
     def action_own_words(self) -> None:
         """Write the best token of every patch onto it, or take the words away."""
         self._own_words = not self._own_words
-        self._go(note="each patch's best token in this row" if self._own_words else "")
+        self._go(
+            note="each patch's best token in this row, where there is room"
+            if self._own_words
+            else ""
+        )
 
     def action_vl_interp(self) -> None:
         """Map the word as vl-interp computes it, or as the lens does."""
@@ -356,7 +363,18 @@ class WordsScreen(ModalScreen[None]):
             if self._rest is not None:
                 self._rest.stop()
             self._rest = self.set_timer(_REST, self._read_first)
-        self.show()
+        if row is None and patch is not None and not note:
+            self._follow_soon()
+        else:
+            self.show()
+
+    def _follow_soon(self) -> None:
+        """Move the frame at once, and show the patch's rows once the cursor rests: with a held key
+        only the frame is sent."""
+        self._show_picture()
+        if self._following is not None:
+            self._following.stop()
+        self._following = self.set_timer(_FOLLOW, self.show)
 
     def _read_first(self) -> None:
         cells = self.looking.run.cells

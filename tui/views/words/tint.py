@@ -22,10 +22,12 @@ RAMP: Final = (
 )  # fmt: skip
 """From dark violet to pale yellow: the colour of each step. It gets lighter with every step, so
 that it reads without hues, too."""
-_COVER: Final = (0.30, 0.42, 0.48, 0.54, 0.60, 0.66, 0.72, 0.78)
+_COVER: Final = (0.24, 0.42, 0.48, 0.54, 0.60, 0.66, 0.72, 0.78)
 """How much of a pixel is the step's colour; the rest is the picture."""
-_DIM: Final = (0.50, 0.62, 0.72, 0.80, 0.86, 0.92, 0.96, 1.0)
+_DIM: Final = (0.66, 0.72, 0.78, 0.82, 0.86, 0.92, 0.96, 1.0)
 """How bright the picture stays under each step."""
+_COLOUR: Final = 0.6
+"""How much of the picture's own colour stays under a tint."""
 _LIT: Final = 0.35
 """By how much the step's colour follows the picture's light and shade."""
 _MARGIN: Final = 1
@@ -188,7 +190,7 @@ def _tinted(pixels: Pixels) -> list[Pixels]:
     wide = pixels.astype(np.float32)
     light = wide @ np.array([0.299, 0.587, 0.114], np.float32)
     grey = np.repeat(light[..., None], 3, axis=-1)
-    dimmed = 0.45 * wide + 0.55 * grey
+    dimmed = _COLOUR * wide + (1 - _COLOUR) * grey
     shade = (1 - _LIT + _LIT * 1.6 * light / 255)[..., None]
     found = []
     for colour, cover, bright in zip(RAMP, _COVER, _DIM, strict=True):
