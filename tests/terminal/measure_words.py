@@ -4,8 +4,8 @@
 
 For every row a step of the map (the median over all rows, and the largest), and steps of the cursor
 over the patches; at 120x40 over SSH in true colour, the same with exact colours as without SSH, and
-with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches, or with `--noise` one whose probability is drawn anew for
-every cell, the worst case.
+with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches,
+or with `--noise` one whose probability is drawn anew for every cell, the worst case.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ def word_shares(layers: int, side: int, x: float = 0.7, y: float = 0.3) -> np.nd
     """float [L + 1, side * side]: a word that rises towards row 3/4 L and falls after it."""
     rows = np.arange(layers + 1) / layers
     rise = np.exp(-((rows - 0.75) ** 2) / 0.05)
-    return 0.001 + 0.6 * rise[:, None] * hill(side, x, y)[None, :]
+    shares: np.ndarray[Any, Any] = 0.001 + 0.6 * rise[:, None] * hill(side, x, y)[None, :]
+    return shares
 
 
 def words_reading(request: WordsRequest, layers: int, side: int = SIDE) -> WordsReading:

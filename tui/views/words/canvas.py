@@ -5,9 +5,9 @@ Slow work (opening the picture, scaling it) runs in a daemon thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,8 +41,10 @@ _ROOM_FOR_WORDS: Final = 4
 """Cells of a patch in which its own word is written."""
 _MOST_KEPT: Final = 4
 """How many scaled pictures are kept: for sheets, and for sizes."""
-_ON_DARK: Final = Style(color="rgb(255,255,255)", bold=True)
-_ON_LIGHT: Final = Style(color="rgb(24,16,32)", bold=True)
+_SURE: Final = 0.5
+"""From this probability on a word is written in bold."""
+_ON_DARK: Final = (Style(color="rgb(196,200,212)"), Style(color="rgb(255,255,255)", bold=True))
+_ON_LIGHT: Final = (Style(color="rgb(72,52,40)"), Style(color="rgb(24,16,32)", bold=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +57,9 @@ class Scene:
     """Of all patches; None without a map."""
     framed: int | None = None
     sinks: frozenset[int] = frozenset()
-    words: Mapping[int, str] = field(default_factory=dict)
-    """Patch -> a token's text, untrusted, that is written onto it if there is room."""
+    words: Callable[[], Mapping[int, tuple[str, float]]] | None = None
+    """Returns patch -> a token's text, untrusted, that is written onto it if there is room, and its
+    probability."""
 
 
 class PictureCanvas(Widget):
@@ -251,19 +254,21 @@ class PictureCanvas(Widget):
 def _marks(made: Plan, scene: Scene) -> dict[int, Marks]:
     """Return line -> what is written there: a mark on sinks, and words in the middle of patches
     that are wide enough."""
-    if not scene.words and not scene.sinks:
+    widest = max((right - left for left, _, right, _ in made.frames.values()), default=0)
+    words = scene.words() if scene.words is not None and widest >= _ROOM_FOR_WORDS else {}
+    if not words and not scene.sinks:
         return {}
     lines: dict[int, dict[int, tuple[str, Style]]] = {}
     for patch, (y, x) in zip(made.patches.tolist(), made.middles.tolist(), strict=True):
         left, _, right, _ = made.frames[patch]
-        text = SINK if patch in scene.sinks else ""
-        if patch in scene.words and right - left >= _ROOM_FOR_WORDS:
-            word = scene.words[patch]
+        text, share = SINK if patch in scene.sinks else "", 1.0
+        if patch in words and right - left >= _ROOM_FOR_WORDS:
+            word, share = words[patch]
             text = display_text(word.removeprefix(" ") or word, right - left - 1).rstrip()
         column = max(x - cell_len(text) // 2, 0)
         line = lines.setdefault(y // 2, {})
         step = NO_STEP if scene.steps is None else int(scene.steps[patch])
-        style = _ON_LIGHT if STEPS - 3 < step < STEPS else _ON_DARK
+        style = (_ON_LIGHT if STEPS - 3 < step < STEPS else _ON_DARK)[share >= _SURE]
         for piece in show_pieces(text, spaces=False):
             if column + piece.width <= made.shape[1]:
                 line[column] = (piece.text, style)

@@ -330,13 +330,18 @@ class Looking:
 
     # ------------------------------------------------------------------ the rows at the patch
 
-    def own_words(self) -> dict[int, str]:
-        """Return the best token's text of every patch in the shown row, as far as it is known."""
+    def own_words(self) -> dict[int, tuple[str, float]]:
+        """Return the best token's text and probability of every patch in the shown row, as far as
+        they are known."""
         cells = self.run.cells
         if cells is None:
             return {}
         found = (cells.cell(self.row, position) for position in self.patches.positions)
-        return {patch: cell.text for patch, cell in enumerate(found) if cell is not None}
+        return {
+            patch: (cell.text, cell.probability)
+            for patch, cell in enumerate(found)
+            if cell is not None
+        }
 
     def cell_rows(self, *, ascii_only: bool = False) -> CellRows:
         """Return the rows at the patch, as far as they are known."""
@@ -344,11 +349,13 @@ class Looking:
         if position is None:
             return CellRows()
         shown, patch, scale = self.map, self.patch, self.scale
+        count = self.run.run.layers + 1
+        values = np.full(count, np.nan, np.float32)
+        if shown is not None:
+            values[:] = [shown.row(row)[patch] for row in range(count)]
         rows = []
-        for row in range(self.run.run.layers + 1):
-            value = np.float32(np.nan) if shown is None else shown.row(row)[patch]
-            step = int(scale.steps(np.array([value], np.float32))[0])
-            text = "" if shown is None or step == NO_STEP else shown.text(float(value))
+        for row, step in enumerate(scale.steps(values).tolist()):
+            text = "" if shown is None or step == NO_STEP else shown.text(float(values[row]))
             cell = CellRow(value=text, step=step)
             known = cells.cell(row, position) if cells is not None else None
             if known is not None:

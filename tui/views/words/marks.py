@@ -134,6 +134,7 @@ class MarkCanvas(Widget):
         self._ascii = ascii_only
         self._words = ""
         self._grid: MarkGrid | None = None
+        self._grid_of: tuple[Patches | None, int] = (None, 0)
         self._shown: tuple[Steps | None, int | None, frozenset[int]] = (None, None, frozenset())
         self._strips: list[Strip] = []
 
@@ -143,10 +144,17 @@ class MarkCanvas(Widget):
         self.refresh()
 
     def show(
-        self, grid: MarkGrid, steps: Steps | None, cursor: int | None, sinks: frozenset[int]
+        self,
+        patches: Patches,
+        sheet: int,
+        steps: Steps | None,
+        cursor: int | None,
+        sinks: frozenset[int],
     ) -> None:
-        """Show the steps of all patches as marks."""
-        self._grid, self._shown, self._words = grid, (steps, cursor, sinks), ""
+        """Show the steps of all patches of a sheet as marks."""
+        if self._grid is None or (patches, sheet) != self._grid_of:
+            self._grid, self._grid_of = mark_grid(patches, sheet), (patches, sheet)
+        self._shown, self._words = (steps, cursor, sinks), ""
         old, self._strips = self._strips, self._draw()
         redraw_changes(self, old, self._strips)
 

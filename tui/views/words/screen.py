@@ -27,7 +27,7 @@ from tui.views.words.canvas import PictureCanvas, Scene
 from tui.views.words.cell_table import CellTable
 from tui.views.words.legend import Legend, fitted_keys, scale_shown
 from tui.views.words.looking import Looking
-from tui.views.words.marks import MarkCanvas, mark_grid
+from tui.views.words.marks import MarkCanvas
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.later import draw_later
@@ -407,13 +407,14 @@ class WordsScreen(ModalScreen[None]):
         looking = self.looking
         cursor = looking.patch if len(looking.patches) else None
         if not self._marks_only:
-            words = looking.own_words() if self._own_words else {}
+            words = looking.own_words if self._own_words else None
             self.canvas.show(
                 Scene(looking.patches, looking.sheet, looking.steps, cursor, looking.sinks, words)
             )
         elif looking.patches.sheets:
-            grid = mark_grid(looking.patches, looking.sheet)
-            self.mark_canvas.show(grid, looking.steps, cursor, looking.sinks)
+            self.mark_canvas.show(
+                looking.patches, looking.sheet, looking.steps, cursor, looking.sinks
+            )
         else:
             known = looking.geometry is not None
             self.mark_canvas.say("no patches to show" if known else "finding the patches")

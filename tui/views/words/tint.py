@@ -28,10 +28,19 @@ _DIM: Final = (0.66, 0.72, 0.78, 0.82, 0.86, 0.92, 0.96, 1.0)
 """How bright the picture stays under each step."""
 _COLOUR: Final = 0.6
 """How much of the picture's own colour stays under a tint."""
+_OF_256: Final = (
+    (234, 237, 240), (53, 54, 97), (90, 91, 133), (125, 126, 168),
+    (160, 167, 204), (166, 202, 209), (172, 208, 215), (178, 220, 229),
+)  # fmt: skip
+"""The same steps on a terminal with 256 colours, each for dark, middling and light parts of the
+picture: blended colours would be rounded to greys, and many of them cost many bytes."""
+_BANDS: Final = (52, 120)
+"""Where middling and light parts begin, of 255."""
 _LIT: Final = 0.35
 """By how much the step's colour follows the picture's light and shade."""
 _MARGIN: Final = 1
 """Pixels around the picture, in which a frame around a patch at its edge is drawn."""
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 FRAME: Final = (120, 232, 255)
 """Of the frame around a patch: a colour that is in no step."""
 
@@ -116,11 +125,10 @@ def plan(
     height = min(max(2 * round(image.height * scale / 2), 2), lines // 2 * 2)
     small = image.convert("RGB").resize((width, height), 4)  # 4 = BOX, an exact mean of areas
     pixels = np.asarray(small, dtype=np.uint8)
-    if even:
-        pixels = np.array(evened(small.tobytes(), width), np.uint8).reshape(height, width, 3)
+    alike = np.array(evened(small.tobytes(), width), np.uint8).reshape(height, width, 3)
     shown = patches.sheets[sheet] if sheet < len(patches.sheets) else np.empty(0, np.intp)
     boxes = patches.boxes[shown] * np.tile([width / picture[0], height / picture[1]], 2)
-    owner = _owners(boxes, shown, (height, width))
+    owner = (_owners_of_cells if indexed else _owners)(boxes, shown, (height, width))
     middles = (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2
     inside = ((middles >= 0) & (middles < (height, width))).all(axis=1)
     shown, boxes, middles = shown[inside], boxes[inside], middles[inside].astype(np.intp)
@@ -128,7 +136,8 @@ def plan(
         int(patch): _edges(box, middle, (height, width))
         for patch, box, middle in zip(shown, boxes, middles, strict=True)
     }
-    tints = np.stack([codes_of(each, indexed=indexed) for each in _tinted(pixels)])
+    bare = codes_of(alike if even and not indexed else pixels, indexed=indexed)
+    tints = np.stack([*(_tints_of_256(alike) if indexed else _tints(alike)), bare])
     blank = int(codes_of(np.array([[background]], np.uint8), indexed=indexed)[0, 0])
     around = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
     return Plan(
@@ -166,6 +175,18 @@ def _owners(
     return owner
 
 
+def _owners_of_cells(
+    boxes: npt.NDArray[np.float64], patches: npt.NDArray[np.intp], shape: tuple[int, int]
+) -> npt.NDArray[np.int32]:
+    """Return which patch covers most of the cell that a pixel lies in: with one step for both
+    halves of a cell fewer colours have to be sent."""
+    height, width = shape
+    halved = boxes.copy()
+    halved[:, [1, 3]] = (boxes[:, [1, 3]] + _MARGIN) / 2
+    cells = _owners(halved, patches, ((height + 2 * _MARGIN) // 2, width))
+    return cells.repeat(2, axis=0)[_MARGIN:-_MARGIN]
+
+
 def _edges(
     box: npt.NDArray[np.float64], middle: npt.NDArray[np.intp], shape: tuple[int, int]
 ) -> tuple[int, int, int, int]:
@@ -185,10 +206,20 @@ def _frame(codes: Codes, edges: tuple[int, int, int, int], code: int) -> None:
     codes[y0 - 1 : y1 + 1, x0 - 1] = codes[y0 - 1 : y1 + 1, x1] = code
 
 
-def _tinted(pixels: Pixels) -> list[Pixels]:
-    """Return the picture in every step, and untinted last."""
-    wide = pixels.astype(np.float32)
-    light = wide @ np.array([0.299, 0.587, 0.114], np.float32)
+def _light(pixels: Pixels) -> npt.NDArray[np.float32]:
+    light: npt.NDArray[np.float32] = pixels.astype(np.float32) @ _LUMA
+    return light
+
+
+def _tints_of_256(pixels: Pixels) -> list[Codes]:
+    """Return the picture in every step, in few of 256 colours."""
+    bands = np.digitize(_light(pixels), _BANDS)
+    return [np.array(colours, np.int32)[bands] for colours in _OF_256]
+
+
+def _tints(pixels: Pixels) -> list[Codes]:
+    """Return the picture in every step."""
+    wide, light = pixels.astype(np.float32), _light(pixels)
     grey = np.repeat(light[..., None], 3, axis=-1)
     dimmed = _COLOUR * wide + (1 - _COLOUR) * grey
     shade = (1 - _LIT + _LIT * 1.6 * light / 255)[..., None]
@@ -196,5 +227,5 @@ def _tinted(pixels: Pixels) -> list[Pixels]:
     for colour, cover, bright in zip(RAMP, _COVER, _DIM, strict=True):
         tint = np.array(colour, np.float32) * shade
         mixed = (1 - cover) * bright * dimmed + cover * tint
-        found.append(np.clip(mixed.round(), 0, 255).astype(np.uint8))
-    return [*found, pixels]
+        found.append(codes_of(np.clip(mixed.round(), 0, 255).astype(np.uint8), indexed=False))
+    return found
