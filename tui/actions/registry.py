@@ -146,7 +146,6 @@ _OWN: Final = (
         "places:step",
         "Next token of the prompt",
         "greater_than_sign",
-        hint="position",
         step=1,
     ),
     _action(_READ, "previous-position", "places:step", "Previous token", "less_than_sign", step=-1),
