@@ -2,7 +2,8 @@
 
 python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
         [--row-seconds S] [--deaf] [--fails] [--hostile]
-        [--chat PATCHES] [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse] [--picture FILE] [--worker NAME]
+        [--chat PATCHES] [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse]
+        [--picture FILE] [--worker NAME]
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
 
 
 def message_line(
-    state: ViewState, keymap: Keymap, width: int, row: int, *, ascii_only: bool
+    state: ViewState, keymap: Keymap, width: int, row: int = 0, *, ascii_only: bool
 ) -> Content:
     """Return the message line: an error, the progress or the outcome; at another position than the
     run's own, what the row there says."""
