@@ -192,8 +192,8 @@ class LensTable(RowList, inherit_bindings=False):
 def _facts_of(
     run: RunView, look: TableLook, followed: Followed | None, shown_from: int
 ) -> list[RowFacts]:
-    """Return what is drawn of every row; `shown_from` is the first visible one, which says why there are
-    none."""
+    """Return what is drawn of every row; `shown_from` is the first visible one, which
+    says why there are none."""
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
