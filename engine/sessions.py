@@ -266,7 +266,7 @@ def _reading(run_id: str, data: Raw) -> Reading:
         return UnknownReading(request=Request(), raw=raw)
     method = method_of(raw["method"])
     try:
-        reading: Reading = msgspec.convert(raw, method.reading)
+        reading: Reading = msgspec.convert(raw, method.reading, str_keys=True)
     except msgspec.ValidationError as error:
         raise ValueError(f"run {run_id}, reading {raw['method']}: {error}") from None
     return reading

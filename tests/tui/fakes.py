@@ -299,6 +299,8 @@ class FakeWorker:
         self.deaf, self.failing_loads = deaf, failing_loads
         self.tokens = tokens
         self.holds_grids = False
+        self._counts: dict[str, int] = {}
+        """Run -> how many tokens its prompt has."""
         self.questions: list[Question] = []
         self.tracks: list[tuple[int, ...]] = []
         self.loads: list[LoadOptions] = []
@@ -333,13 +335,10 @@ class FakeWorker:
 
     def _made(self, run_id: str, question: Question) -> Run:
         run = make_run(run_id, question, self.layers)
-        if self.tokens is None:
-            return run
-        return replace(run, tokens=self.tokens, position=len(self.tokens) - 1)
-
-    def _count(self, run_id: str) -> int:
-        question = next(known for known, asked in self.asked if asked == run_id)
-        return len(self._made(run_id, question).tokens)
+        if self.tokens is not None:
+            run = replace(run, tokens=self.tokens, position=len(self.tokens) - 1)
+        self._counts[run_id] = len(run.tokens)
+        return run
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         self.continued.append(run_id)
@@ -374,7 +373,7 @@ class FakeWorker:
         self.cancelled_readings.append(request_id)
 
     def _grid(self, run_id: str, request_id: str, request: GridRequest) -> None:
-        count, rows = self._count(run_id), list(range(self.layers + 1))
+        count, rows = self._counts[run_id], list(range(self.layers + 1))
         first = request.first or 0
         rows = [first, *(row for row in rows if row != first)]
         for start in range(0, len(rows), 3):
@@ -410,7 +409,7 @@ class FakeWorker:
             case DebiasRequest():
                 return debiased(request)
             case WordsRequest():
-                return words_reading(request, self.layers, self._count(run_id))
+                return words_reading(request, self.layers, self._counts[run_id])
             case VisitRequest():
                 others = tuple(visited(place, self.layers) for place in request.positions)
                 return VisitReading(request=request, others=others)
@@ -422,7 +421,7 @@ class FakeWorker:
         for counterfactual in counterfactuals:
             self.questions.append(replace(question, counterfactual=counterfactual))
             run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
-            run = make_run(run_id, self.questions[-1], self.layers)
+            run = self._made(run_id, self.questions[-1])
             self._jobs.put(partial(self._run_against, of, run))
             ids.append(run_id)
         return tuple(ids)

@@ -141,22 +141,6 @@ _OWN: Final = (
     ),
     _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
     _action(
-        _READ,
-        "next-position",
-        "places:step",
-        "Next token of the prompt",
-        "greater_than_sign",
-        hint="position",
-        step=1,
-    ),
-    _action(_READ, "previous-position", "places:step", "Previous token", "less_than_sign", step=-1),
-    _action(
-        _READ, "next-part", "places:part", "Next part of the prompt", "right_parenthesis", step=1
-    ),
-    _action(_READ, "previous-part", "places:part", "Previous part", "left_parenthesis", step=-1),
-    _action(_READ, "own-position", "places:own", "Back to the position that was read", "semicolon"),
-    _action(_READ, "unfold", "places:unfold", "Fold or unfold the picture's patches"),
-    _action(
         _LOOK,
         "zoom-detail",
         "reading:enlarge",
@@ -164,6 +148,21 @@ _OWN: Final = (
         "enter",
         view="detail",
     ),
+    _action(
+        _LOOK,
+        "next-position",
+        "places:step",
+        "Next token of the prompt",
+        "greater_than_sign",
+        step=1,
+    ),
+    _action(_LOOK, "previous-position", "places:step", "Previous token", "less_than_sign", step=-1),
+    _action(
+        _LOOK, "next-part", "places:part", "Next part of the prompt", "right_parenthesis", step=1
+    ),
+    _action(_LOOK, "previous-part", "places:part", "Previous part", "left_parenthesis", step=-1),
+    _action(_LOOK, "own-position", "places:own", "Back to the position that was read", "semicolon"),
+    _action(_LOOK, "unfold", "places:unfold", "Fold or unfold the picture's patches"),
     _action(
         _LOOK,
         "measure",

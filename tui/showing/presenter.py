@@ -106,10 +106,16 @@ class Presenter:
         """Show the lines above and below the panes."""
         if not self.is_showing:
             return
-        width, state = self._app.size.width, self._state
-        self._main.line("title").put(status.title_line(state, width, ascii_only=self._ascii))
-        row = self._main.table.cursor
-        message = status.message_line(state, self._keymap, width, row, ascii_only=self._ascii)
+        self._show_title()
+        self._show_message()
+
+    def _show_title(self) -> None:
+        width = self._app.size.width
+        self._main.line("title").put(status.title_line(self._state, width, ascii_only=self._ascii))
+
+    def _show_message(self) -> None:
+        width, row = self._app.size.width, self._main.table.cursor
+        message = status.message_line(self._state, self._keymap, width, row, ascii_only=self._ascii)
         self._main.line("message").put(message)
 
     def follow_cursor(self) -> None:
@@ -117,6 +123,7 @@ class Presenter:
         if self.is_showing:
             self._main.lower.show(self._in_table(), self._main.table.cursor)
             self.show_place()
+            self._show_title()
 
     def follow_cursor_soon(self) -> None:
         """Update the table and the views that follow the cursor once the cursor has rested."""
@@ -130,7 +137,7 @@ class Presenter:
         place = run.place(state.place) if run is not None else 0
         self._main.strip.show(run, place, unfolded=state.unfolded)
         self._main.lower.put_place(place, unfolded=state.unfolded)
-        self.show_lines()
+        self._show_message()
 
     def _wait(self, waiting: _Waiting, seconds: float, then: Callable[[], object]) -> None:
         if self._rest is not None:

@@ -132,7 +132,7 @@ class RunView:
 
     def _take_cells(self, found: GridPart | GridReading | WordsReading) -> None:
         if self._cells is None:
-            self._cells = GridCells(len(self.run.tokens))
+            self._cells = GridCells()
         if isinstance(found, WordsReading):
             self._cells.add_words(found)
         else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from rich.cells import cell_len
 from textual.message import Message
 
 from tui.state.prompt_spans import patch_of
@@ -45,18 +46,19 @@ def place_words(run: RunView, position: int, row: int, *, ascii_only: bool) -> s
     token, patch = tokens[position], patch_of(tokens, position)
     where = f"position {position} of {len(tokens)}"
     cells = own.cells
+    # What changes from one position to the next comes last, so that little must be sent.
     if cells is not None and position in cells.sinks:
-        return f"{where}: a sink, whose massive activations hold no content"
+        return f"a sink: its massive activations hold no content; {where}"
     if patch is not None:
         where = f"{where}, patch {patch[0]} of {patch[1]}"
         if row == 0:
-            return f"{where}: row 0 is the projector's output"
-        return f"{where}: nothing trained it to name the patch"
+            return f"row 0 is the projector's output; {where}"
+        return f"nothing trained it to name the patch; {where}"
     text = display_text(token.text, ascii_only=ascii_only)
-    if len(text) > _MOST_TOKEN:
+    if cell_len(text) > _MOST_TOKEN:
         text = display_text(token.text, _MOST_TOKEN, ascii_only=ascii_only).rstrip()
     part = token.part if token.kind != "special" else f"{token.part}, special"
-    return f"{where}, {part}: after {text}, a row says the next token"
+    return f"a row says the next token; {where}, {part}, after {text}"
 
 
 def title_words(run: RunView, position: int) -> str:

@@ -99,7 +99,7 @@ def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
 
 
 def message_line(
-    state: ViewState, keymap: Keymap, width: int, row: int, *, ascii_only: bool
+    state: ViewState, keymap: Keymap, width: int, row: int = 0, *, ascii_only: bool
 ) -> Content:
     """Return the message line: an error, the progress or the outcome; at another position than the
     run's own, what the row there says."""
@@ -115,7 +115,10 @@ def message_line(
     progress = _progress(state, ascii_only)
     if progress is not None:
         return progress
-    outcome = _at_place(state, row, width, ascii_only) or _outcome(state, ascii_only)
+    at_place = _at_place(state, row, width, ascii_only)
+    if at_place is not None:
+        return at_place
+    outcome = _outcome(state, ascii_only)
     if state.offer:
         offer = _cut(state.offer, width - 2, ascii_only)
         room = width - outcome.cell_length - cell_len(offer) - 2

@@ -267,7 +267,7 @@ class GridView(RowList):
     def _cell_words(self, facts: GridFacts) -> list[str]:
         """Return what is known of the cell under the cursor."""
         cell = facts.cells.cell(self.cursor, self._place) if facts.cells is not None else None
-        where = f"row {self.cursor} at {self._place}"
+        where = f"row {self.cursor:<2}"
         if cell is None:
             return [where]
         return [where, *_cell_facts(cell, self._ascii), *self._heat_words(facts)]
@@ -276,7 +276,7 @@ class GridView(RowList):
         if self.heat is not Heat.WORD:
             return []
         value = heat_of(facts.cells, self.heat, facts.word, self.cursor, self._place)
-        return [f"word {number(value)}"]
+        return [f"word {number(value):<7}"]
 
     def _heat_look(self) -> GridLook:
         if self._look is None:
@@ -302,10 +302,12 @@ def _scrolled(first: int, here: int, count: int, total: int) -> int:
 
 
 def _cell_facts(cell: GridCell, ascii_only: bool) -> list[str]:
-    text = display_text(cell.text, ascii_only=ascii_only)
-    if len(text) > _MOST_TOKEN:
-        text = display_text(cell.text, _MOST_TOKEN, ascii_only=ascii_only).rstrip()
-    found = [text, figure(cell.probability).strip(), f"entropy {number(cell.entropy)}"]
+    """Return what a cell holds, each in a width of its own: a step changes few characters."""
+    found = [
+        display_text(cell.text, _MOST_TOKEN, ascii_only=ascii_only),
+        figure(cell.probability),
+        f"entropy {number(cell.entropy):<6}",
+    ]
     if cell.kl is not None:
-        found.append(f"KL {number(cell.kl)}")
-    return [*found, f"rms {number(cell.rms)}"]
+        found.append(f"KL {number(cell.kl):<7}")
+    return [*found, f"rms {number(cell.rms):<7}"]

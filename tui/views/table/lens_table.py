@@ -190,10 +190,10 @@ class LensTable(RowList, inherit_bindings=False):
 
 
 def _facts_of(
-    run: RunView, look: TableLook, followed: Followed | None, top: int
+    run: RunView, look: TableLook, followed: Followed | None, shown_from: int
 ) -> list[RowFacts]:
-    """Return what is drawn of every row; `top` is the first visible one, which says why there are
-    none."""
+    """Return what is drawn of every row; `shown_from` is the first visible one, which
+    says why there are none."""
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
@@ -219,7 +219,7 @@ def _facts_of(
                 find=look.find if any(matches(token, look.find) for token in top) else "",
                 struck=struck,
                 out_normed=layer == layers and not run.run.question.norm,
-                instead=run.blank if layer == top else "",
+                instead=run.blank if layer == shown_from else "",
             )
         )
         before = leader

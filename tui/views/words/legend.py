@@ -129,11 +129,10 @@ class Legend(Widget):
         segments: Segments = [(f" {shown.name}", strong)]
         if shown.low:
             segments.append((f"  {shown.low} ", base))
-            for step in range(STEPS):
-                if self._marks:
-                    segments.append((f"{MARKS[step]:^{_SWATCH + 1}}", base))
-                else:
-                    segments.append(("█" * _SWATCH, base + step_style(step)))
+            if self._marks:
+                segments.append((f"[{MARKS}]", base))
+            else:
+                segments += [("█" * _SWATCH, base + step_style(step)) for step in range(STEPS)]
             segments.append((f" {shown.high}", base))
             segments.append((f"  {shown.note}", faint))
         used = sum(cell_len(text) for text, _ in segments)

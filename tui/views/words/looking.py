@@ -78,6 +78,10 @@ class Looking:
         self.words = tuple(word_maps(readings, self.patches.positions))
         self._made.clear()
 
+    def forget_figures(self) -> None:
+        """Make the maps of the grid's figures anew, since more of it has been read."""
+        self._made.clear()
+
     @property
     def rows_read(self) -> int:
         """How many rows of the grid are known."""
@@ -85,21 +89,18 @@ class Looking:
 
     def _figures(self, kind: Literal["entropy", "rms"]) -> Map:
         """Return the map of a figure of the grid over the rows that are known."""
-        cells, positions = self.run.cells, list(self.patches.positions)
-        lines = (
-            {}
-            if cells is None
-            else {
-                row: line
-                for row in range(self.run.run.layers + 1)
-                if (line := cells.line(row, kind)) is not None
-            }
-        )
-        values = np.empty((len(lines), len(positions)), np.float32)
-        for index, line in enumerate(lines.values()):
-            values[index] = line[positions]
+        cells, positions = self.run.cells, self.patches.positions
+        rows = [
+            row
+            for row in range(self.run.run.layers + 1)
+            if cells is not None and cells.has_row(row)
+        ]
+        values = np.empty((len(rows), len(positions)), np.float32)
+        if cells is not None:
+            for index, row in enumerate(rows):
+                values[index] = cells.figures(row, kind, positions)
         values[np.isinf(values)] = np.nan
-        return Map(tuple(lines), values, _UNITS[kind])
+        return Map(tuple(rows), values, _UNITS[kind])
 
     # ------------------------------------------------------------------ what is mapped
 
@@ -162,16 +163,13 @@ class Looking:
         choice = self.choice
         if choice is None:
             return None
-        cells = self.run.cells
-        revision = cells.revision if choice.word is None and cells is not None else 0
-        key = (choice.key, self.shows_contrast, self.log, revision)
+        key = (choice.key, self.shows_contrast, self.log)
         if key not in self._made:
             if choice.word is not None:
                 found = choice.word.map
                 found = found.contrast() if self.shows_contrast else found
             else:
                 found = self._figures("rms" if choice.kind == "rms" else "entropy")
-            self._made = {known: made for known, made in self._made.items() if known[3] == 0}
             self._made[key] = (found, found.scale(log=self.log))
         return self._made[key]
 

@@ -186,6 +186,7 @@ class WordsScreen(ModalScreen[None]):
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been read of the run."""
+        self.looking.forget_figures()
         for made in self._asking.hear(events):
             self._take(made.reading)
         self.show()
@@ -421,8 +422,13 @@ class WordsScreen(ModalScreen[None]):
 
     def _show_captions(self) -> None:
         canvas = self.mark_canvas if self._marks_only else self.canvas
-        put_title(canvas, self.looking.title(ascii_only=self._ascii))
-        put_subtitle(canvas, plain_line(self.looking.facts(), ascii_only=self._ascii))
+        room = max(canvas.size.width - 4, 1)
+        put_title(canvas, self._fitted(self.looking.title(ascii_only=self._ascii), room))
+        put_subtitle(canvas, self._fitted(self.looking.facts(), room))
+
+    def _fitted(self, words: str, room: int) -> str:
+        """Return words made safe and cut to so many cells; Textual's own ellipsis is not ASCII."""
+        return display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip()
 
     def _show_legend(self) -> None:
         looking = self.looking

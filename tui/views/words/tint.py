@@ -125,7 +125,8 @@ def plan(
     height = min(max(2 * round(image.height * scale / 2), 2), lines // 2 * 2)
     small = image.convert("RGB").resize((width, height), 4)  # 4 = BOX, an exact mean of areas
     pixels = np.asarray(small, dtype=np.uint8)
-    alike = np.array(evened(small.tobytes(), width), np.uint8).reshape(height, width, 3)
+    if even:
+        pixels = np.array(evened(small.tobytes(), width), np.uint8).reshape(height, width, 3)
     shown = patches.sheets[sheet] if sheet < len(patches.sheets) else np.empty(0, np.intp)
     boxes = patches.boxes[shown] * np.tile([width / picture[0], height / picture[1]], 2)
     owner = (_owners_of_cells if indexed else _owners)(boxes, shown, (height, width))
@@ -136,8 +137,8 @@ def plan(
         int(patch): _edges(box, middle, (height, width))
         for patch, box, middle in zip(shown, boxes, middles, strict=True)
     }
-    bare = codes_of(alike if even and not indexed else pixels, indexed=indexed)
-    tints = np.stack([*(_tints_of_256(alike) if indexed else _tints(alike)), bare])
+    tinted = _tints_of_256(pixels) if indexed else _tints(pixels)
+    tints = np.stack([*tinted, codes_of(pixels, indexed=indexed)])
     blank = int(codes_of(np.array([[background]], np.uint8), indexed=indexed)[0, 0])
     around = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
     return Plan(
