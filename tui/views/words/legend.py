@@ -41,10 +41,12 @@ def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> Scale
     if shown is None:
         return ScaleShown(name, place=place)
     low, high = shown.text(scale.low), shown.text(scale.high)
-    if scale.log or shown.unit == "contrast":
+    if (scale.log and shown.unit == "p") or shown.unit == "contrast":
         low = f"{low} or less"
-    note = "contrast" if shown.unit == "contrast" else shown.unit
-    return ScaleShown(name, low, high, f"{note}, {'log' if scale.log else 'linear'}", place)
+    kind = "log" if scale.log else "linear"
+    return ScaleShown(
+        name, low, high, kind if name == shown.unit else f"{shown.unit}, {kind}", place
+    )
 
 
 def fitted_keys(width: int) -> str:
@@ -134,9 +136,11 @@ class Legend(Widget):
             else:
                 segments += [("█" * _SWATCH, base + step_style(step)) for step in range(STEPS)]
             segments.append((f" {shown.high}", base))
-            segments.append((f"  {shown.note}", faint))
-        used = sum(cell_len(text) for text, _ in segments)
         place = shown.place
-        if used + cell_len(place) + 3 <= width:
-            segments += [(" " * (width - used - cell_len(place) - 1), base), (place, base)]
+        room = width - 1 - cell_len(place) - sum(cell_len(text) for text, _ in segments)
+        if shown.low and room > cell_len(shown.note) + 2:
+            segments.append((f"  {shown.note}", faint))
+            room -= cell_len(shown.note) + 2
+        if room > 0:
+            segments += [(" " * room, base), (place, base)]
         return segments

@@ -37,7 +37,7 @@ class Choice:
         """What tells it from others, also after it has been read anew."""
         if self.word is None:
             return (self.kind,)
-        return (self.kind, self.word.word.ids, self.word.word.text, self.word.way)
+        return (self.kind, self.word.asked, self.word.way)
 
 
 class Looking:
@@ -133,10 +133,10 @@ class Looking:
             self._key = keys[at % len(keys)]
             self.rank = -1
 
-    def choose_word(self, text: str, way: str = "lens") -> bool:
-        """Map a word by its text; return whether its map is known."""
-        for each in reversed(self.words):
-            if (each.word.text, each.way) == (text, way):
+    def choose_word(self, asked: str, way: str = "lens") -> bool:
+        """Map a word that was asked for so; return whether its map is known."""
+        for each in self.words:
+            if (each.asked, each.way) == (asked, way):
                 self._key = Choice("word", each).key
                 self.rank = -1
                 return True
@@ -154,9 +154,10 @@ class Looking:
 
     @property
     def shows_contrast(self) -> bool:
-        """Whether what is mapped is a contrast."""
-        choice = self.choice
-        return self.is_contrast and choice is not None and choice.kind == "word"
+        """Whether what is mapped is a contrast. Of vl-interp's probabilities most have vanished: a
+        contrast of them would be one of zeros."""
+        word = self.choice.word if self.choice is not None else None
+        return self.is_contrast and word is not None and word.way == "lens"
 
     @property
     def _mapped(self) -> tuple[Map, Scale] | None:
@@ -277,7 +278,7 @@ class Looking:
     def _cell(self, shown: Map) -> str:
         best = shown.ranked[0]
         name = self.patches.short_name(best.patch)
-        return f"{shown.text(best.value)} in row {best.row} at {name}"
+        return f"{shown.text(best.value)} (row {best.row}, {name})"
 
     def confidence(self) -> str:
         """Return the word's internal confidence in words, and vl-interp's if it has been read;
@@ -285,9 +286,9 @@ class Looking:
         choice = self.choice
         if choice is None or choice.word is None:
             return ""
-        text, ways = choice.word.word.text, {}
+        ways = {}
         for each in self.words:
-            if each.word.text == text and each.map.ranked:
+            if each.asked == choice.word.asked and each.map.ranked:
                 ways[each.way] = self._cell(each.map)
         named = {"lens": "internal confidence", "vl-interp": "vl-interp's"}
         return "; ".join(f"{named[way]} {ways[way]}" for way in named if way in ways)

@@ -203,8 +203,10 @@ class WordsScreen(ModalScreen[None]):
         """Map the word that was asked for, if this reading is about it."""
         if self._wanted is None or reading.request.way != self._wanted[1] or not reading.words:
             return
-        if self.looking.choose_word(reading.words[0].text, self._wanted[1]):
-            self._wanted = None
+        if self._wanted[0] not in reading.request.words:
+            return
+        self.looking.choose_word(*self._wanted)
+        self._wanted = None
         cut = [word.text for word in reading.words if word.several_tokens]
         if cut:
             shown = ", ".join(display_text(each, ascii_only=self._ascii) for each in cut)
@@ -268,7 +270,7 @@ class WordsScreen(ModalScreen[None]):
         looking.is_contrast, looking.rank = not looking.is_contrast, -1
         note = "log p minus its mean over the row's patches: it reorders, it proves nothing"
         if looking.is_contrast and not looking.shows_contrast:
-            note = "only words have a contrast"
+            note = "only the lens's words have a contrast"
         self._go(note=note if looking.is_contrast else "")
 
     def action_log(self) -> None:
@@ -291,10 +293,10 @@ class WordsScreen(ModalScreen[None]):
         if choice is None or choice.word is None:
             self._go(note="vl-interp's way is for words")
             return
-        text, way = choice.word.word.text, choice.word.way
+        asked, way = choice.word.asked, choice.word.way
         other = "lens" if way == "vl-interp" else "vl-interp"
-        if not self.looking.choose_word(text, other):
-            self._look_for((text,), other)
+        if not self.looking.choose_word(asked, other):
+            self._look_for((asked,), other)
         self._go()
 
     def action_look_for(self) -> None:

@@ -15,6 +15,8 @@ class WordMap:
     """The map of a word."""
 
     word: Word
+    asked: str
+    """As it was asked for: as typed, or "#7"."""
     way: str
     """How it was computed: "lens" or "vl-interp"."""
     map: Map
@@ -28,13 +30,14 @@ def word_maps(readings: Iterable[Reading], patches: Sequence[int]) -> Iterator[W
 
     Raises BadInput if an array is damaged.
     """
-    newest: dict[tuple[tuple[int, ...], str, str], tuple[WordsReading, int]] = {}
+    newest: dict[tuple[str, str], tuple[WordsReading, int]] = {}
     for reading in readings:
         if isinstance(reading, WordsReading):
-            for index, word in enumerate(reading.words):
-                newest[word.ids, word.text, reading.request.way] = (reading, index)
-    for reading, index in newest.values():
+            pairs = zip(reading.request.words, reading.words, strict=False)
+            for index, (asked, _) in enumerate(pairs):
+                newest[asked, reading.request.way] = (reading, index)
+    for (asked, way), (reading, index) in newest.items():
         values = reading.probability.values[index]
         found = on_patches(reading.rows, reading.positions, values, patches, "p")
         failed = reading.proof is not None and not reading.proof.passed
-        yield WordMap(reading.words[index], reading.request.way, found, failed)
+        yield WordMap(reading.words[index], asked, way, found, failed)
