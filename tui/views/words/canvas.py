@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SINK: Final = "×"
 _NO_MARKS: Final[Marks] = {}
-_ROOM_FOR_WORDS: Final = 4
+_ROOM_FOR_WORDS: Final = 7
 """Cells of a patch in which its own word is written."""
 _MOST_KEPT: Final = 4
 """How many scaled pictures are kept: for sheets, and for sizes."""

@@ -105,10 +105,10 @@ class Patches:
 
     @cached_property
     def first(self) -> int:
-        """The patch in the middle of the first sheet; 0 if none has a box."""
+        """The patch in the middle of the sheet with most patches; 0 if none has a box."""
         if not self.sheets:
             return 0
-        sheet = self.sheets[0]
+        sheet = max(self.sheets, key=len)
         boxes = self.boxes[sheet]
         middle = (boxes[:, :2].min(axis=0) + boxes[:, 2:].max(axis=0)) / 2
         return self._nearest(sheet, middle)
