@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 
 import samples
 import tests.tui.stage as stages
 from engine.arrays import Array
+from engine.errors import BadInput
 from engine.events import ReadingDropped, Trouble
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridReading, GridRequest
 from engine.methods.words import WordsReading, WordsRequest
 from engine.records import Picture, Question, Reading, Request, Session
-from tests.tui.stage import PROMPT, SIZES, WITH_PICTURE, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import (
     BEFORE,
@@ -31,10 +33,13 @@ from tests.tui.words_stage import (
     no_geometry,
     words_reading,
 )
-from tui.text.show import display_text
+from tui.state.run_view import RunView
+from tui.text.show import display_text, plain_line
+from tui.views.words.looking import Looking
 from tui.views.words.screen import WordsScreen
+from tui.views.words.tint import plan
 
-at_every_size = pytest.mark.parametrize("size", SIZES)
+at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 @pytest.fixture(autouse=True)
@@ -112,12 +117,13 @@ async def test_the_cursor_walks_over_the_patches() -> None:
         await stage.shows("patch 12,14 of 24×24")
         await stage.press("greater_than_sign")
         await stage.shows("patch 13,14 of 24×24")
-        await stage.press(*["left"] * 14, *["less_than_sign"] * 2)
-        await stage.shows("patch 23,13 of 24×24")
+        await stage.press("less_than_sign", "less_than_sign", "k", "up")
+        await stage.shows("patch 11,13 of 24×24", "row 4 of 10")
         await stage.press("O")
         await stage.shows("no other tile shows this place")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_click_picks_a_patch_and_a_row() -> None:
     async with opened() as (stage, screen):
@@ -147,6 +153,7 @@ async def test_the_best_cells_one_after_the_other() -> None:
         assert (screen.looking.row, screen.looking.patch) == (row, patch)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_the_maps_one_after_the_other() -> None:
     async with opened() as (stage, screen):
@@ -175,6 +182,7 @@ async def test_a_contrast_says_that_it_proves_nothing() -> None:
 # ---------------------------------------------------------------------- words
 
 
+@pytest.mark.slow
 @in_loop
 async def test_words_that_are_typed_are_mapped() -> None:
     async with opened() as (stage, screen):
@@ -218,6 +226,7 @@ async def test_vl_interps_way_is_named() -> None:
         await stage.shows("vl-interp's way is for words")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_each_patchs_own_word_stands_on_it_where_there_is_room() -> None:
     async with opened(side=8) as (stage, screen):
@@ -245,7 +254,9 @@ async def test_enter_goes_to_the_patch_on_the_main_screen() -> None:
         assert (screen.looking.position, screen.looking.row) == (position, row)
 
 
-@pytest.mark.parametrize("key", ["escape", "q", "3", "ctrl+c"])
+@pytest.mark.parametrize(
+    "key", ["escape", *(pytest.param(key, marks=pytest.mark.slow) for key in ("q", "3"))]
+)
 @in_loop
 async def test_it_closes_and_cancels_what_it_waits_for(key: str) -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
@@ -288,6 +299,7 @@ async def test_rows_show_as_they_come_and_the_cursors_comes_first() -> None:
         await stage.until(lambda: stage.worker.reads[-1][1] == GridRequest(first=10))
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_is_interrupted_is_read_on_demand() -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
@@ -303,6 +315,7 @@ async def test_what_is_interrupted_is_read_on_demand() -> None:
         await stage.shows("where the answer")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_trouble_is_told() -> None:
     async with opened() as (stage, screen):
@@ -350,7 +363,7 @@ async def reopened(
 @in_loop
 async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
     async with reopened(*stored(), size=size) as stage:
-        await stage.shows("where the answer ␣cylinder", "row 5 of 10")
+        await stage.shows("where the answer ␣cylinder", "row 0 of 10")
         await stage.press("f")
         await stage.shows("where sky is")
         await stage.press("slash", *"red", "enter")
@@ -359,6 +372,7 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
         await stage.shows("1st of the")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_stored_run_without_readings_says_what_it_needs() -> None:
     async with reopened() as stage:
@@ -371,6 +385,7 @@ async def test_a_stored_run_without_readings_says_what_it_needs() -> None:
         await stage.until(lambda: not stage.app.has_dialog)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_picture_that_is_gone_leaves_marks(tmp_path: Path) -> None:
     question = Question(prompt="Shape:", picture=Picture(str(tmp_path / "gone.png"), "", 336, 336))
@@ -406,6 +421,7 @@ async def test_a_model_without_patches_gives_its_reason() -> None:
         assert [type(request) for _, request in stage.worker.reads] == [GeometryRequest]
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_is_approximate_says_so() -> None:
     def made(request: Request) -> Reading | None:
@@ -418,6 +434,7 @@ async def test_what_is_approximate_says_so() -> None:
         await stage.shows("576 patches, approximate: its patches overlap")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_thumbnail_and_its_tiles_are_two_views() -> None:
     whole = geometry((336, 336), 8, thumbnail=4)
@@ -447,6 +464,7 @@ async def test_plain_ascii_shows_marks(size: tuple[int, int]) -> None:
         assert stage.text.isascii()
 
 
+@pytest.mark.slow
 @in_loop
 async def test_without_colours_a_click_picks_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
@@ -506,9 +524,10 @@ HOSTILE: dict[str, tuple[Reading, ...]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 @in_loop
-async def test_hostile_readings_are_harmless(name: str) -> None:
+async def test_hostile_readings_are_harmless_on_the_screen(name: str) -> None:
     async with reopened(*HOSTILE[name]) as stage:
         screen = stage.app.screen
         assert isinstance(screen, WordsScreen)
@@ -522,6 +541,29 @@ async def test_hostile_readings_are_harmless(name: str) -> None:
         assert stage.app.is_running
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_readings_are_harmless(name: str) -> None:
+    run = replace(finished_run(picture=Picture("x.png", "", 336, 336)), readings=HOSTILE[name])
+    looking = Looking(RunView.of(run), 5, BEFORE + 30)
+    with suppress(BadInput):
+        looking.place(HOSTILE[name][0])  # type: ignore[arg-type]
+        looking.take_words()
+    for step in (1, 1, 1, 1):
+        looking.choose(step)
+        for looking.is_contrast, looking.log in ((False, False), (True, True)):
+            looking.go_to_best(1)
+            looking.go(looking.row + 1, looking.patch + 1)
+            assert looking.steps is None or len(looking.steps) == len(looking.patches)
+            shown = looking.cell_rows()
+            assert len(shown.rows) in (0, 11)
+            assert plain_line(looking.title() + looking.meaning() + looking.confidence())
+    image = Image.new("RGB", (33, 33))
+    made = plan(image, (40, 12), (336, 336), looking.patches, looking.sheet)
+    assert made.pixels(looking.steps, looking.patch).shape == made.shape
+    assert looking.own_words().keys() <= set(range(len(looking.patches)))
+
+
+@pytest.mark.slow
 @in_loop
 async def test_damage_is_told() -> None:
     async with reopened(*HOSTILE["damaged boxes"]) as stage:
@@ -530,6 +572,7 @@ async def test_damage_is_told() -> None:
         await stage.shows("the grid cannot be read: a damaged array")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_hostile_words_are_shown_as_text() -> None:
     evil = "\x1b]0;x\x07[/red]\u202e"
@@ -540,6 +583,7 @@ async def test_hostile_words_are_shown_as_text() -> None:
         assert_harmless(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_twelve_thousand_patches() -> None:
     side = 110
@@ -558,6 +602,7 @@ async def test_twelve_thousand_patches() -> None:
         await stage.shows("entropy over the picture")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_it_fits_new_sizes() -> None:
     async with opened((120, 40)) as (stage, screen):

@@ -70,7 +70,7 @@ class WordsScreen(ModalScreen[None]):
     """
     HORIZONTAL_BREAKPOINTS = _WIDTHS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,3,ctrl+c", "dismiss", show=False),
+        Binding("escape,q,3", "dismiss", show=False),
         Binding("j", "row(1)", show=False),
         Binding("k", "row(-1)", show=False),
         Binding("ctrl+d", "row(4)", show=False),
