@@ -36,11 +36,11 @@ class Visits:
         to be shown instead of them."""
         key = (run.own.run.id, position)
         if key in self._refused:
-            return f"position {position} cannot be read: {self._refused[key]}"
+            return f"it cannot be read: {self._refused[key]}"
         request = VisitRequest(positions=(position,))
         reason = self._asker.why_not(run.own, request)
         if reason:
-            return f"position {position} has not been read: {reason}"
+            return reason
         if key not in self._asked.values() and not self._asker.is_busy:
             made = self._asker.read(run.own, request)
             if made is not None:

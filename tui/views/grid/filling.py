@@ -29,27 +29,23 @@ class Filling:
         self._id = ""
         self._asked_at = 0.0
         self._refused: dict[tuple[str, Request], str] = {}
-        self.status = ""
-        """What is under way, or why there is nothing; empty when all is there."""
+        self.progress = ""
+        """What is under way; empty when nothing is."""
+        self.reason = ""
+        """Why what is missing cannot be read; empty where it can, or where nothing is missing."""
 
     def follow(self, run: RunView, row: int, heat: Heat, word: int | None) -> float | None:
         """Ask for what is missing of a run's grid. Return in how many seconds to call this again,
         or None."""
         wanted = self._wanted(run, row, heat, word)
-        if wanted is None:
+        self.progress, self.reason = "", ""
+        if wanted is not None:
+            key = (run.own.run.id, _without_first(wanted))
+            self.reason = self._refused.get(key) or self._asker.why_not(run.own, wanted)
+        if wanted is None or self.reason:
             self.stop()
-            self.status = ""
             return None
-        key = (run.own.run.id, _without_first(wanted))
-        if key in self._refused:
-            self.status = self._refused[key]
-            return None
-        reason = self._asker.why_not(run.own, wanted)
-        if reason:
-            self.stop()
-            self.status = reason
-            return None
-        self.status = self._progress(run)
+        self.progress = self._done(run)
         if self._id and self._is_under_way(run, wanted):
             return self._first_row(run, wanted)
         self.stop()
@@ -111,9 +107,8 @@ class Filling:
         if made is not None:
             self._run, self._request, self._id = run.own.run.id, wanted, made
             self._asked_at = monotonic()
-            self.status = self._progress(run)
 
-    def _progress(self, run: RunView) -> str:
+    def _done(self, run: RunView) -> str:
         cells = run.cells
         rows = run.own.run.layers + 1
         done = cells.rows if cells is not None else 0

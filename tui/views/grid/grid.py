@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -258,25 +259,39 @@ class GridView(RowList):
         caption, word = self.heat.caption, self.word
         if self.heat is Heat.WORD and word is not None:
             caption = f"{display_text(word[1], ascii_only=self._ascii)[:_MOST_TOKEN]}: {caption}"
-        put_title(self, ", ".join(part for part in ("grid", caption) if part))
-        cells = facts.cells
-        problem = cells.failed if cells is not None and cells.failed else self._filling.status
-        words = [*self._cell_words(facts), *([problem] if problem else [])]
-        put_subtitle(self, display_text("  ".join(words), spaces=False, ascii_only=self._ascii))
+        filling, cells = self._filling, facts.cells
+        cell = cells.cell(self.cursor, self._place) if cells is not None else None
+        title = f"grid, {caption}"
+        if cells is not None and cells.failed:
+            title = f"grid: {cells.failed}"
+        elif filling.progress:
+            title = f"grid, {filling.progress}"
+        elif filling.reason and cell is not None:
+            title += f": {filling.reason}"
+        put_title(self, self._fitted(title))
+        put_subtitle(
+            self, self._fitted(filling.reason if cell is None else self._cell_words(facts, cell))
+        )
 
-    def _cell_words(self, facts: GridFacts) -> list[str]:
-        """Return what is known of the cell under the cursor."""
-        cell = facts.cells.cell(self.cursor, self._place) if facts.cells is not None else None
-        where = f"row {self.cursor:<2}"
-        if cell is None:
-            return [where]
-        return [where, *_cell_facts(cell, self._ascii), *self._heat_words(facts)]
+    def _fitted(self, text: str) -> str:
+        """Return a line of the border; Textual would cut it with a sign that is no ASCII."""
+        shown = display_text(text, spaces=False, ascii_only=self._ascii)
+        room = max(self.size.width - 4, 1)
+        if cell_len(shown) <= room:
+            return shown
+        return display_text(text, room, spaces=False, ascii_only=self._ascii).rstrip()
 
-    def _heat_words(self, facts: GridFacts) -> list[str]:
-        if self.heat is not Heat.WORD:
-            return []
-        value = heat_of(facts.cells, self.heat, facts.word, self.cursor, self._place)
-        return [f"word {number(value):<7}"]
+    def _cell_words(self, facts: GridFacts, cell: GridCell) -> str:
+        """Return what a cell holds, each in a width of its own: a step changes few characters."""
+        figures: dict[str, float | None] = {"entropy": cell.entropy, "rms": cell.rms}
+        if self.heat is Heat.KL:
+            figures = {"KL": cell.kl, **figures}
+        elif self.heat is Heat.WORD:
+            place = (self.cursor, self._place)
+            figures = {"word": heat_of(facts.cells, self.heat, facts.word, *place), **figures}
+        shown = display_text(cell.text, _MOST_TOKEN, ascii_only=self._ascii)
+        words = [f"row {self.cursor:<2}", shown, figure(cell.probability)]
+        return "  ".join([*words, *(f"{name} {number(of):<7}" for name, of in figures.items())])
 
     def _heat_look(self) -> GridLook:
         if self._look is None:
@@ -299,15 +314,3 @@ def _scrolled(first: int, here: int, count: int, total: int) -> int:
         return first
     wanted = here - count + 1 if here < first else here
     return min(max(wanted, 0), max(total - count, 0))
-
-
-def _cell_facts(cell: GridCell, ascii_only: bool) -> list[str]:
-    """Return what a cell holds, each in a width of its own: a step changes few characters."""
-    found = [
-        display_text(cell.text, _MOST_TOKEN, ascii_only=ascii_only),
-        figure(cell.probability),
-        f"entropy {number(cell.entropy):<6}",
-    ]
-    if cell.kl is not None:
-        found.append(f"KL {number(cell.kl):<7}")
-    return [*found, f"rms {number(cell.rms):<7}"]

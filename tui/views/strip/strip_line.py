@@ -162,8 +162,8 @@ def strip_line(
 
 
 def _first_visible(text: StripText, position: int, here: int, first: int, room: int) -> int:
-    """Return the first span to draw: the one before while that shows the position; else one from
-    which the position is visible with as much as possible of what comes before it."""
+    """Return the first span to draw: the one before while that shows the position; else another,
+    which will stay for some steps."""
     first = min(first, len(text.spans) - 1)
     if first <= here:
         used = 0
@@ -173,12 +173,24 @@ def _first_visible(text: StripText, position: int, here: int, first: int, room: 
                 break
         else:
             return first
-    # Going left, most of the line is free for what comes next on that side.
-    share = room if here >= first else room * 3 // 4
-    used, start = 0, here
+    # Most of the line is free for what comes next on the side to which the cursor goes.
+    start, used = _back(text, position, here, 0, room // 4 if here >= first else room * 3 // 4)
+    # What is left free at the end of the prompt is used for what comes before.
+    for index in range(here + 1, len(text.spans)):
+        used += text.width(index, position)
+        if used > room:
+            return start
+    return _back(text, position, start - 1, used, room)[0]
+
+
+def _back(text: StripText, position: int, last: int, used: int, room: int) -> tuple[int, int]:
+    """Return the first of the spans up to `last` that fit beside what is used, or the one after it;
+    and how much is used then. The span under the cursor is always one of them."""
+    start = last
     while start >= 0:
-        used += text.width(start, position)
-        if used > share:
+        wide = text.width(start, position)
+        if used + wide > room and used:
             break
+        used += wide
         start -= 1
-    return min(start + 1, here)
+    return start + 1, used
