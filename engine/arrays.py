@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import math
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -73,20 +74,26 @@ class Array(Struct, frozen=True):
         """The numbers, read-only. Raises BadInput where the data are damaged."""
         return _decoded(self)
 
+    @property
+    def content(self) -> bytes:
+        """The little-endian bytes in C order, without numpy. Raises BadInput where the data are
+        damaged."""
+        try:
+            data = binascii.a2b_base64(self.data, strict_mode=True)
+            if self.deflate is True:
+                data = _inflated(data, self.nbytes)
+        except (binascii.Error, zlib.error, ValueError) as error:
+            raise BadInput(f"a damaged array ({error})") from None
+        if len(data) != self.nbytes:
+            raise BadInput(f"a damaged array ({len(data):,} bytes instead of {self.nbytes:,})")
+        return data
+
 
 @lru_cache(maxsize=_DECODED)
 def _decoded(array: Array) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    try:
-        data = binascii.a2b_base64(array.data, strict_mode=True)
-        if array.deflate is True:
-            data = _inflated(data, array.nbytes)
-    except (binascii.Error, zlib.error, ValueError) as error:
-        raise BadInput(f"a damaged array ({error})") from None
-    if len(data) != array.nbytes:
-        raise BadInput(f"a damaged array ({len(data):,} bytes instead of {array.nbytes:,})")
-    values = np.frombuffer(data, np.dtype(array.dtype)).reshape(array.shape)
+    values = np.frombuffer(array.content, np.dtype(array.dtype)).reshape(array.shape)
     values.flags.writeable = False
     return values
 
@@ -99,6 +106,18 @@ def _inflated(data: bytes, size: int) -> bytes:
     if len(content) <= size and (not stream.eof or stream.unused_data):
         raise ValueError("its zlib stream is not whole")
     return content
+
+
+def arrays_in(record: Any) -> Iterator[Array]:
+    """All arrays in a record, also in records inside it."""
+    if isinstance(record, Array):
+        yield record
+    elif isinstance(record, Struct):
+        for name in record.__struct_fields__:
+            yield from arrays_in(getattr(record, name))
+    elif isinstance(record, tuple):
+        for item in record:
+            yield from arrays_in(item)
 
 
 def with_numpy(record: Any) -> Any:

@@ -33,8 +33,8 @@ class Asked:
         """Let a method read the run: `asked.read("contrast", against="none", a=0.5)`.
 
         Counterfactuals that the method needs are asked first. Returns the reading, its arrays as
-        read-only numpy arrays, and adds it to `run.readings`. Raises BadInput for an unknown method or setting, CannotRead if the method
-        does not support this run.
+        read-only numpy arrays, and adds it to `run.readings`. Raises BadInput for an unknown method
+        or setting, CannotRead if the method does not support this run.
         """
         known = method_of(method)
         return with_numpy(self._asked.read(known, request_of(known, request)))

@@ -223,6 +223,11 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
         """Whether the session file gets it; a reading that failed its proof is never saved."""
         return self.stored and (self.proof is None or self.proof.passed)
 
+    def misfit(self, run: Run) -> str | None:
+        """Why it cannot have been read from this run: rows or positions that the run does not
+        have. None if it can."""
+        return None
+
     def merged(self, run: Run) -> Run:
         """The run with this reading, which replaces the one that answers the same request."""
         others = tuple(known for known in run.readings if not self.answers_like(known))

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
 
+from engine.arrays import Array, arrays_in
 from engine.errors import BadInput, LenscopeError
 from engine.methods.registry import is_known, method_of
 from engine.records import (
@@ -338,9 +339,22 @@ def _check_run(run: Run) -> None:
         raise ValueError(
             f"run {run.id}: its formation row is {run.formation}, but it has {len(run.rows)} rows"
         )
+    for reading in run.readings:
+        misfit = reading.misfit(run)
+        if misfit is not None:
+            raise ValueError(f"run {run.id}, reading {reading.method}: {misfit}")
+        for array in arrays_in(reading):
+            _check_array(run.id, reading.method, array)
     _check_rows(run.id, run, run.layers, run.status == "done")
     for other in run.others:
         _check_rows(run.id, other, run.layers, done=False)
+
+
+def _check_array(run_id: str, method: str, array: Array) -> None:
+    try:
+        _ = array.content
+    except BadInput as error:
+        raise ValueError(f"run {run_id}, reading {method}: {error}") from None
 
 
 def _check_rows(run_id: str, read: Run | OtherPosition, layers: int, done: bool) -> None:

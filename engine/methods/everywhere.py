@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOT_KEPT: Final = (
     "the streams of all positions are no longer kept of this run: run it again to read them"
 )
+ENDED: Final = object()
 _FILLS: Final = 6
 """How many partly or wholly filled grids of a run are remembered."""
 
@@ -75,11 +76,12 @@ class Everywhere:
     ) -> GridFill:
         """A grid of these positions, or of all, with the rows that have been read of it.
 
-        `norm` off reads without the final norm also a run that has it. Raises what `streams`
-        raises, and CannotRead if the norm cannot be left out.
+        It is read with the final norm if the run is; without it also with `norm` off. Raises what
+        `streams` raises, and CannotRead if the norm cannot be left out.
         """
         from engine.lens.grid import GridFill
 
+        norm = norm and run.question.norm
         if not norm:
             lens.learn(inputs).tail.refuse_norm_off()
         places = resolved(run, positions)
@@ -108,8 +110,10 @@ def resolved(run: Run, positions: Sequence[int]) -> tuple[int, ...]:
 
 
 def stepping(steps: Iterator[None], stop: Stop) -> Iterator[None]:
-    """Carry out steps, raising Cancelled between two of them once `stop()` is true."""
-    for _ in steps:
+    """Carry out steps, raising Cancelled before each of them once `stop()` is true."""
+    while True:
         if stop():
             raise Cancelled("cancelled")
+        if next(steps, ENDED) is ENDED:
+            return
         yield

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from engine.arrays import Array, check_shape
 from engine.methods.method import Method, Stop, Subject
-from engine.records import Reading, Request
+from engine.records import Reading, ReadingProof, Request, Run
 from engine.tables import Column, Table
+
+if TYPE_CHECKING:
+    from engine.lens.picture_patches import PicturePatches
+
+NOT_IN_PROMPT: Final = "the picture's positions in this model's stream are no tokens of its prompt"
+TRIED: Final = (
+    "the pixels of half of the picture's tokens are changed, with the vision layers bypassed: how "
+    "many of the stream's {tokens} tokens are not as if all pixels were changed, or none"
+)
 
 
 class GeometryRequest(Request, frozen=True):
@@ -52,12 +61,37 @@ class Geometry(Method[GeometryRequest, GeometryReading]):
     request = GeometryRequest
     reading = GeometryReading
 
+    def supports(self, subject: Subject) -> str | None:
+        """A reason if the run has no picture, or nothing is left of it."""
+        if subject.run.question.picture is None:
+            return "this run has no picture"
+        if not any(map(_may_be_pixels, subject.inputs.values())):
+            return "this run's picture was left out: no token shows it"
+        return None
+
     def read(
         self, subject: Subject, request: GeometryRequest, stop: Stop
     ) -> Iterator[GeometryReading]:
         """Find it once for inputs of this kind; a model without such a relation gives a reading
-        with `how` "none" and the reason."""
-        raise NotImplementedError
+        with `how` "none" and the reason.
+
+        Raises Cancelled soon after `stop()` is true.
+        """
+        from engine.lens.picture_patches import picture_patches
+        from engine.prompts.preparing import prepare
+
+        loaded, run = subject.loaded, subject.run
+        picture = run.question.picture
+        assert picture is not None
+        found = picture_patches(
+            loaded.lens,
+            loaded.processor,
+            subject.inputs,
+            (picture.width, picture.height),
+            lambda drawn: prepare(loaded.model, loaded.processor, run.question, drawn).inputs,
+            stop,
+        )
+        yield _reading(request, run, found)
 
     def tables(self, reading: GeometryReading) -> tuple[Table, ...]:
         """One line per picture token."""
@@ -80,3 +114,53 @@ class Geometry(Method[GeometryRequest, GeometryReading]):
         )
         title = f"patches of the picture: {reading.how}"
         return (Table(title, columns, rows, (reading.reason,) if reading.reason else ()),)
+
+
+def _may_be_pixels(value: object) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return bool(getattr(dtype, "is_floating_point", False)) and getattr(value, "ndim", 0) >= 2
+
+
+def _reading(request: GeometryRequest, run: Run, found: PicturePatches) -> GeometryReading:
+    import numpy as np
+
+    boxes, how, reason = found.boxes, found.how, found.reason
+    if boxes is not None and found.relation.length != len(run.tokens):
+        boxes, how, reason = None, "none", NOT_IN_PROMPT
+    relation = found.relation
+    if boxes is None:
+        nothing = np.empty(0)
+        return GeometryReading(
+            request=request,
+            how="none",
+            reason=reason,
+            tokens=Array.of(nothing, "<i4"),
+            boxes=Array.of(np.empty((0, 4)), "<f4"),
+            tile=Array.of(nothing, "<i2"),
+            row=Array.of(nothing, "<i2"),
+            column=Array.of(nothing, "<i2"),
+        )
+    # Some tokens of a picture, which separate its rows, show nothing of it.
+    pictured = {place for place, token in enumerate(run.tokens) if token.kind == "image"}
+    tokens = sorted(pictured.union(boxes.tokens.tolist()))
+    place = {token: index for index, token in enumerate(tokens)}
+    at = [place[token] for token in boxes.tokens.tolist()]
+    edges = np.full((len(tokens), 4), np.nan)
+    edges[at] = boxes.boxes.numpy()
+    cells = np.full((3, len(tokens)), -1)
+    cells[:, at] = [boxes.tile.numpy(), boxes.row.numpy(), boxes.column.numpy()]
+    proof = None
+    if how == "exact" and relation.mistaken is not None:
+        what, mistaken = TRIED.format(tokens=relation.tried), relation.mistaken
+        proof = ReadingProof(what, float(mistaken), 0.0, mistaken == 0)
+    return GeometryReading(
+        request=request,
+        how=how,
+        reason=reason,
+        proof=proof,
+        tokens=Array.of(np.array(tokens), "<i4"),
+        boxes=Array.of(edges, "<f4"),
+        tile=Array.of(cells[0], "<i2"),
+        row=Array.of(cells[1], "<i2"),
+        column=Array.of(cells[2], "<i2"),
+    )

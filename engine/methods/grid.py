@@ -120,12 +120,25 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
         if isinstance(self.top_logits, Array):
             check_shape("top_logits", self.top_logits, "<f4", (*cells, top))
 
+    def misfit(self, run: Run) -> str | None:
+        """See `Reading.misfit`."""
+        return misfit(run, self.rows, self.positions)
+
     def fulfils(self, request: Request) -> bool:
         """Whether this is what a request asks for, whichever row it wanted first."""
         if not isinstance(request, GridRequest):
             return False
         same = structs.replace(request, first=None, kl=self.request.kl) == self.request
         return same and (self.request.kl or not request.kl)
+
+
+def misfit(run: Run, rows: Sequence[int], positions: Sequence[int]) -> str | None:
+    """Why cells with these rows and positions, both ascending, cannot be a run's; or None."""
+    if rows and rows[-1] > run.layers:
+        return f"row {rows[-1]} of a run with rows 0 to {run.layers}"
+    if positions and positions[-1] >= len(run.tokens):
+        return f"position {positions[-1]} of {len(run.tokens)} tokens"
+    return None
 
 
 def ordered_rows(rows: tuple[int, ...], layers: int) -> tuple[int, ...]:

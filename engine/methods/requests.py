@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -87,10 +87,11 @@ def described(method: Method[Any, Any]) -> str:
 def _value(kind: Any, value: Any) -> Any:
     """A value that msgspec can convert: text becomes a list if the field is one, and spans such as
     "3-7" become numbers."""
+    kind = _plain(kind)
     if not isinstance(value, str) or get_origin(kind) is not tuple:
         return value
     items = [item for item in map(str.strip, value.split(",")) if item]
-    if str in get_args(kind):
+    if str in map(_plain, get_args(kind)):
         return items
     numbers: list[Any] = []
     for item in items:
@@ -102,3 +103,8 @@ def _value(kind: Any, value: Any) -> Any:
         else:
             raise BadInput(f"{item}: too many numbers")
     return numbers
+
+
+def _plain(kind: Any) -> Any:
+    """A type without its annotations."""
+    return _plain(get_args(kind)[0]) if get_origin(kind) is Annotated else kind

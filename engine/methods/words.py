@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 from engine.arrays import Array, check_shape
 from engine.errors import BadInput
 from engine.methods.everywhere import stepping
-from engine.methods.grid import Positions, Rows, check_rows, ordered_rows
+from engine.methods.grid import Positions, Rows, check_rows, misfit, ordered_rows
 from engine.methods.method import Method, Stop, Subject
-from engine.records import NonNegative, Part, Reading, ReadingProof, Request, Short
+from engine.records import NonNegative, Part, Reading, ReadingProof, Request, Run, Short
 from engine.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ class WordsReading(Reading, frozen=True, kw_only=True, tag="words"):
         if isinstance(self.probability, Array):
             check_shape("probability", self.probability, "<f4", shape)
 
+    def misfit(self, run: Run) -> str | None:
+        """See `Reading.misfit`."""
+        return misfit(run, self.rows, self.positions)
+
 
 class Words(Method[WordsRequest, WordsReading]):
     """Reads one column of the head per spelling, from the kept streams and the grid."""
@@ -106,7 +110,7 @@ class Words(Method[WordsRequest, WordsReading]):
             subject.inputs,
             request.positions,
             top=VL_INTERP_TOP if as_theirs else 1,
-            norm=run.question.norm and not as_theirs,
+            norm=not as_theirs,
         )
         for _ in stepping(fill.fill(rows), stop):
             yield WordsPart(sum(row in fill.rows for row in rows), len(rows))

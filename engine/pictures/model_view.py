@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadInput
+from engine.pictures.drawn import Drawn, Misplaced, Place
 from engine.pictures.pixels import (
+    Unpack,
     grid_of,
     merge_of,
     patch_side,
@@ -37,13 +39,6 @@ Process = Callable[["Image"], Mapping[str, Any]]
 PREVIEW_SIDE = 1024
 SMALL = 256
 """Pixels: up to this side length a preview is a PNG, as JPEG would blur it."""
-
-BLUE, SWING = 200.0, 40.0
-"""Mean and amplitude of the drawn picture's blue, 0..255; no processor pads with such a blue."""
-WAVELENGTH = 64
-"""Of the blue, in pixels that the model sees: a misplaced patch has clearly another blue."""
-SMALLEST = 4
-"""Pixels: a tile that holds less of the picture in either direction counts as padding."""
 
 
 def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Processed | None:
@@ -71,6 +66,41 @@ def processed(processor: Any, inputs: Mapping[str, Any], picture: Picture) -> Pr
     return Processed(width=width, height=height, tiles=tiles, how=how)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The way, proved on a drawn picture, to put the pixel values of a processor together."""
+
+    unpack: Unpack
+    places: tuple[Place | None, ...]
+    """Of each tile; None for one that holds nothing of the picture."""
+
+
+def layout_of(
+    processor: Any, inputs: Mapping[str, Any], size: tuple[int, int], process: Process
+) -> Layout:
+    """The layout of the pixels in `inputs`, which `process` made from a picture of this size.
+
+    Raises BadInput where no known way of putting its pixels together passes the proof.
+    """
+    settings = getattr(processor, "image_processor", processor)
+    pixels = pixels_of(inputs)
+    if pixels is None:
+        raise _cannot_show("its processor returns no pixel values")
+    drawn = Drawn.for_picture(*size, pixels.numel() // 3)
+    answer = process(drawn.image())
+    again = pixels_of(answer)
+    if again is None or again.shape != pixels.shape:
+        raise _cannot_show("its processor cuts another picture of this size differently")
+    for unpack in unpackings(inputs, settings):
+        try:
+            places = tuple(drawn.place_of(tile) for tile in restored(unpack(answer), settings))
+        except (Misplaced, AttributeError, TypeError, ValueError):
+            continue  # another way, or unusual settings of the processor
+        if any(places):
+            return Layout(unpack, places)
+    raise _cannot_show("how its processor orders pixels is not known")
+
+
 def picture_seen(
     processor: Any, inputs: Mapping[str, Any], size: tuple[int, int], process: Process
 ) -> Image:
@@ -79,128 +109,11 @@ def picture_seen(
     Raises BadInput where no known way of putting its pixels together passes the proof.
     """
     settings = getattr(processor, "image_processor", processor)
-    pixels = pixels_of(inputs)
-    if pixels is None:
-        raise _cannot_show("its processor returns no pixel values")
-    drawn = _Drawn.for_picture(*size, pixels.numel() // 3)
-    answer = process(drawn.image())
-    again = pixels_of(answer)
-    if again is None or again.shape != pixels.shape:
-        raise _cannot_show("its processor cuts another picture of this size differently")
-    for unpack in unpackings(inputs, settings):
-        try:
-            places = [drawn.place_of(tile) for tile in restored(unpack(answer), settings)]
-        except (_Misplaced, AttributeError, TypeError, ValueError):
-            continue  # another way, or unusual settings of the processor
-        if any(places):
-            return _laid_out(restored(unpack(inputs), settings), places)
-    raise _cannot_show("how its processor orders pixels is not known")
+    layout = layout_of(processor, inputs, size, process)
+    return _laid_out(restored(layout.unpack(inputs), settings), layout.places)
 
 
-class _Misplaced(Exception):
-    """A way of putting pixels together put them in the wrong places."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The centre of a tile and what it covers, as shares (0..1) of the picture's sides."""
-
-    x: float
-    y: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-
-    @property
-    def whole(self) -> bool:
-        """Whether this tile shows the whole picture."""
-        return max(self.left, self.top) < 0.08 and min(self.right, self.bottom) > 0.92
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A picture in which red and green encode a pixel's place roughly, and blue exactly."""
-
-    width: int
-    height: int
-    across: int
-    """Periods of the blue from left to right."""
-    down: int
-
-    @classmethod
-    def for_picture(cls, width: int, height: int, seen: int) -> _Drawn:
-        """The drawing for pictures of this size, of which the model sees `seen` pixels."""
-        scale = math.sqrt(seen / (width * height)) / WAVELENGTH
-        return cls(
-            width,
-            height,
-            min(round(width * scale), width // 16),
-            min(round(height * scale), height // 16),
-        )
-
-    def image(self) -> Image:
-        """The drawing, RGB."""
-        from PIL import Image
-
-        x = torch.linspace(0, 1, self.width).expand(self.height, -1)
-        y = torch.linspace(0, 1, self.height).unsqueeze(1).expand(-1, self.width)
-        colours = torch.stack([x * 255, y * 255, self._blue(x, y)], dim=-1)
-        return Image.fromarray(colours.round().to(torch.uint8).numpy())
-
-    def place_of(self, tile: Tensor) -> _Place | None:
-        """The place of a tile [height, width, 3] of this picture; None where it holds none of it.
-
-        Raises _Misplaced where its pixels are not in their places.
-        """
-        red, green, blue = tile.unbind(-1)
-        inside = (blue > BLUE - 1.5 * SWING) & (blue < BLUE + 1.25 * SWING)
-        y, x = inside.nonzero().unbind(-1)
-        if not len(x):
-            return None
-        wide, high = int(x.max() - x.min()) + 1, int(y.max() - y.min()) + 1
-        if min(wide, high) < SMALLEST:
-            return None
-        if len(x) < 0.9 * wide * high:
-            raise _Misplaced
-        # In a small picture that was enlarged, colours rise in steps.
-        columns = _line(x, red[inside], 255 / max(1, self.width - 1))
-        rows = _line(y, green[inside], 255 / max(1, self.height - 1))
-        across, down = columns(x.float()), rows(y.float())
-        off = (blue[inside] - self._blue(across, down)).abs()
-        if float(off.mean()) > SWING / 5 or float((off > SWING / 2).float().mean()) > 0.05:
-            raise _Misplaced
-        height, width = tile.shape[:2]
-        return _Place(
-            x=float(columns(torch.tensor((width - 1) / 2))),
-            y=float(rows(torch.tensor((height - 1) / 2))),
-            left=float(across.min()),
-            right=float(across.max()),
-            top=float(down.min()),
-            bottom=float(down.max()),
-        )
-
-    def _blue(self, x: Tensor, y: Tensor) -> Tensor:
-        turn = 2 * math.pi
-        return BLUE + SWING * torch.cos(turn * self.across * x) * torch.cos(turn * self.down * y)
-
-
-def _line(along: Tensor, colour: Tensor, step: float) -> Callable[[Tensor], Tensor]:
-    """The linear map, fitted by least squares, from a pixel's index to its place (0..1).
-
-    Raises _Misplaced where the colour does not rise linearly.
-    """
-    at = along.float()
-    middle, mean = at.mean(), colour.mean()
-    slope = ((at - middle) * (colour - mean)).mean() / (at - middle).square().mean()
-    off = (colour - mean - slope * (at - middle)).abs().mean()
-    ends = mean + slope * (torch.stack([at.min(), at.max()]) - middle)
-    if slope < 0 or off > 4 + step / 2 or ends[0] < -8 - step or ends[1] > 263 + step:
-        raise _Misplaced
-    return lambda place: (mean + slope * (place - middle)) / 255
-
-
-def _laid_out(tiles: Tensor, places: Sequence[_Place | None]) -> Image:
+def _laid_out(tiles: Tensor, places: Sequence[Place | None]) -> Image:
     """The tiles in a grid, in the order of the picture. Padding is left out; a tile with the whole
     picture is left out where others show its parts."""
     from PIL import Image

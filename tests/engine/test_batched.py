@@ -33,9 +33,7 @@ class ByHand:
         self.heads = {norm: random(WIDTH, VOCABULARY) for norm in (True, False)}
         self.model_logits = self.streams[-1].stream @ self.heads[True]
         tail = SimpleNamespace(method="replay")
-        self.parts = SimpleNamespace(
-            layers=[None] * LAYERS, dtype=dtype, tail=tail, note=self.note
-        )
+        self.parts = SimpleNamespace(layers=[None] * LAYERS, dtype=dtype, tail=tail, note=self.note)
         self.projected: list[int] = []
         self.inside = False
 

@@ -228,8 +228,13 @@ def test_another_thread_may_not_read_at_the_same_time() -> None:
     lens = Lens(tiny.model)
     streams = lens.streams(tiny.inputs)
     went_on = threading.Event()
+
+    def another_pass() -> None:
+        lens.logits(tiny.inputs)
+        went_on.set()
+
     with streams.reading():
-        other = threading.Thread(target=lambda: (lens.logits(tiny.inputs), went_on.set()))
+        other = threading.Thread(target=another_pass)
         other.start()
         assert not went_on.wait(0.2)
     other.join(20)

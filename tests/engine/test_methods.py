@@ -55,6 +55,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "debias": {"answers": "cube,sphere,cylinder"},
     "deepen": {"layer": 3, "count": 12},
     "track": {"words": "cube"},
+    "visit": {"positions": "3,-5"},
+    "words": {"words": "cube,sphere"},
 }
 """Settings that a method requires; the other methods need none."""
 
@@ -122,6 +124,10 @@ def test_it_refuses_what_it_does_not_suit(name: str, opened: Callable[[str], Loa
     settings = SETTINGS.get(name, {})
     if name == "track":
         settings = {"ids": (3,)}
+    if name == "words":
+        settings = {"words": ("#3",)}
+    if name == "visit":
+        settings = {"positions": (0,)}
     reason = method.supports(asked.subject)
     if reason is None:
         assert asked.read(method, request_of(method, settings)).method == name
