@@ -19,6 +19,8 @@ from tui.views.words.word_maps import WordMap, word_maps
 
 Kind = Literal["word", "entropy", "rms"]
 _UNITS: Final[dict[str, Unit]] = {"entropy": "nats", "rms": "rms"}
+_FIGURES: Final = tuple((kind,) for kind in _UNITS)
+"""The keys of the choices that are figures of the grid."""
 
 _NO_BOXES: Final = np.empty((0, 4))
 NO_PATCHES: Final = Patches((), _NO_BOXES, (), (), ())
@@ -80,7 +82,7 @@ class Looking:
 
     def forget_figures(self) -> None:
         """Make the maps of the grid's figures anew, since more of it has been read."""
-        self._made.clear()
+        self._made = {key: made for key, made in self._made.items() if key[0] not in _FIGURES}
 
     @property
     def rows_read(self) -> int:
