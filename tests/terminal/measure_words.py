@@ -14,6 +14,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 from functools import partial
 
 import numpy as np
@@ -95,14 +96,26 @@ def _report(name: str, command: list[str], env: dict[str, str]) -> None:
         seconds = process_seconds(app.process.pid) - busy
         _bytes(app, "n", _QUIET)
         cursor = [_bytes(app, key, _QUIET) for key in ["\x1b[C"] * 4 + ["\x1b[B"] * 4]
+        held = _held(app, "\x1b[C\x1b[D\x1b[B\x1b[A" * 8, 32)
         app.send("\x11")
         app.wait_exit()
     print(
         f"{name}: opening {opening:,} bytes; a step of the map {statistics.median(rows):,.0f} "
         f"(median over all rows), {max(rows):,} at most, {1000 * seconds / len(rows):.0f} ms of "
         f"processor time; a step of the cursor {statistics.median(cursor):,.0f}, "
-        f"{max(cursor):,} at most"
+        f"{max(cursor):,} at most, held {held:,.0f}"
     )
+
+
+def _held(app: PtyApp, keys: str, count: int) -> float:
+    """What is written for each of so many keys at 30 a second."""
+    before = app.count
+    size = len(keys) // count
+    for start in range(0, len(keys), size):
+        app.send(keys[start : start + size])
+        time.sleep(1 / 30)
+    app.settle()
+    return (app.count - before) / count
 
 
 def _bytes(app: PtyApp, keys: str, quiet: float) -> int:

@@ -15,6 +15,7 @@ from tests.tui.words_stage import BEFORE, geometry
 from tui.views.words.maps import NO_STEP, STEPS
 from tui.views.words.patches import Patches
 from tui.views.words.tint import FRAME, RAMP, Plan, plan
+from tui.widgets.evened import evened
 from tui.widgets.pixel_lines import cells_that_differ, codes_of, marked_line
 
 PICTURE = (96, 64)
@@ -164,6 +165,12 @@ def test_with_256_colours_few_are_used_and_a_cell_has_one_step() -> None:
     pairs = made.owner.reshape(made.shape[0] // 2, 2, -1)
     both = (pairs >= 0).all(axis=1)
     assert (pairs[:, 0][both] == pairs[:, 1][both]).all()
+
+
+@given(st.binary(min_size=72, max_size=72), st.integers(0, 20))
+def test_pixels_are_evened_out_as_far_as_is_allowed(rgb: bytes, most_off: int) -> None:
+    shown = np.array(evened(rgb, 6, most_off)).reshape(-1)
+    assert np.abs(shown - np.frombuffer(rgb, np.uint8).astype(int)).max() <= most_off
 
 
 def test_the_nearest_of_256_colours() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.app import Explorer
+from tui.state.run_view import Phase
 
 
 def show(app: Explorer) -> None:
@@ -22,6 +23,9 @@ def _open(app: Explorer, *, typing: bool) -> None:
         return
     if not run.has_picture or not any(token.kind == "image" for token in run.run.tokens):
         app.say("no token of this run's prompt holds a picture: there is nothing to map")
+        return
+    if run.phase is Phase.RUNNING:
+        app.say("the run has not ended")
         return
     if run.refused:
         app.say("the proof of this run failed: its picture is not mapped", "error")
