@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from engine.methods.words import WordsRequest
 from engine.records import PromptToken, ReadingProof, Session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.fakes import chat_tokens, grid_reading, visited
-from tests.tui.stage import SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
+from tui.state.run_view import RunView
 from tui.views.grid.filling import AGAIN_AFTER
 from tui.views.grid.grid import GridView
 from tui.widgets.places import PlaceChosen
@@ -26,11 +28,17 @@ from tui.widgets.places import PlaceChosen
 WORDS = ["Shape", "object:"]
 TOKENS = chat_tokens(WORDS, 60)
 OWN = len(TOKENS) - 1
-at_every_size = pytest.mark.parametrize("size", SIZES)
+at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 def asked(stage: Stage, kind: type) -> list[Any]:
     return [request for _, request in stage.worker.reads if isinstance(request, kind)]
+
+
+def current(stage: Stage) -> RunView:
+    run = stage.app.state.current
+    assert run is not None
+    return run
 
 
 def grid(stage: Stage) -> GridView:
@@ -43,11 +51,15 @@ def in_table(stage: Stage) -> str:
     return "".join(segment.text for segment in stage.app.main.table.render_line(1))
 
 
+def _grids(stage: Stage, count: int) -> bool:
+    return len(asked(stage, GridRequest)) == count
+
+
 async def opened(stage: Stage) -> GridView:
     """Open the grid, and wait until it is filled."""
     await stage.run_done()
     await stage.press("2")
-    await stage.until(lambda: stage.app.state.current.run.readings)
+    await stage.until(lambda: current(stage).run.readings)
     await stage.pilot.pause()
     return grid(stage)
 
@@ -67,7 +79,7 @@ async def test_a_position_is_read_once_the_cursor_rests_and_then_shown_everywher
         await stage.shows("layers, at position 66 of 69", "␣w66", "at position 66 of 69")
         assert VisitRequest(positions=(66,)) in asked(stage, VisitRequest)
         await stage.shows("a row says the next token; position 66 of 69, prompt, after ␣object:")
-        run = stage.app.state.current
+        run = current(stage)
         assert 66 in [other.position for other in run.run.others]
         assert run.run.position == OWN
         await stage.press("(", "(")
@@ -102,6 +114,7 @@ async def test_rows_of_another_position_are_never_shown_as_those_of_this_one() -
         assert " w67" in stage.app.clipboard
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_position_that_cannot_be_read_says_why() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -109,7 +122,7 @@ async def test_a_position_that_cannot_be_read_says_why() -> None:
         stage.worker.holds_readings = True
         await stage.press("<")
         await stage.until(lambda: stage.worker.reads)
-        run = stage.app.state.current.run
+        run = current(stage).run
         trouble = Trouble("gone \x1b[31m[bold]", run.id, (), stage.worker.read_ids[-1])
         stage.worker.tell(trouble)
         await stage.shows("it cannot be read: gone \\x1b[31m[bold]")
@@ -119,6 +132,7 @@ async def test_a_position_that_cannot_be_read_says_why() -> None:
         await stage.shows("␣w66")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_more_is_read_at_the_position_under_the_cursor() -> None:
     async with explorer((200, 60), tokens=TOKENS) as stage:
@@ -162,7 +176,7 @@ async def test_the_grid_is_filled_and_walked(size: tuple[int, int]) -> None:
         cursor = stage.app.main.table.cursor
         view = await opened(stage)
         assert asked(stage, GridRequest) == [GridRequest(first=cursor)]
-        assert stage.app.state.current.run.readings[0].request == GridRequest()
+        assert current(stage).run.readings[0].request == GridRequest()
         assert view.has_focus
         await stage.shows("grid, probability of the best token", "▸68")
         await stage.press("h", "h", "k")
@@ -199,6 +213,7 @@ async def test_the_picture_is_one_column_until_it_is_unfolded() -> None:
         assert view.cursor == stage.app.main.table.cursor
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_click_goes_to_a_cell() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -216,10 +231,10 @@ async def test_the_row_under_the_cursor_comes_first_and_cells_not_yet_there_are_
         await stage.run_done()
         stage.worker.holds_grids = True
         await stage.press("2")
-        await stage.until(lambda: stage.app.state.current.cells is not None)
+        await stage.until(lambda: current(stage).cells is not None)
         await stage.shows("grid, 3 of 29 rows read")
         assert asked(stage, GridRequest)[0].first == 14
-        cells = stage.app.state.current.cells
+        cells: Any = current(stage).cells
         assert cells.has_row(14)
         assert not cells.has_row(20)
         blank = next(row for row in range(15, 18) if not cells.has_row(row))
@@ -234,9 +249,10 @@ async def test_the_row_under_the_cursor_comes_first_and_cells_not_yet_there_are_
         assert len(asked(stage, GridRequest)) == 2
         await stage.press("1", "1")  # what nobody sees is not filled
         await stage.until(lambda: len(stage.worker.cancelled_readings) == 2)
-        assert stage.app.state.current.run.readings == ()
+        assert current(stage).run.readings == ()
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_new_run_gets_its_own_grid_and_an_old_one_says_what_brings_it_back() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -245,12 +261,12 @@ async def test_a_new_run_gets_its_own_grid_and_an_old_one_says_what_brings_it_ba
         for count in (2, 3):
             await stage.press("r")
             await stage.run_done(count)
-            await stage.until(lambda count=count: len(asked(stage, GridRequest)) == count)
+            await stage.until(partial(_grids, stage, count))
         run = stage.app.state.runs[1].run
         stage.worker.tell(ReadingDropped(run.id, stage.worker.read_ids[-2]))
         assert not run.readings
         stage.worker.holds_grids = False
-        await stage.until(lambda: stage.app.state.current.run.readings)
+        await stage.until(lambda: current(stage).run.readings)
         await stage.press("comma", "comma")
         await stage.until(lambda: stage.app.state.current is stage.app.state.runs[0])
         await stage.shows("grid, probability of the best token")  # stored, so it is still there
@@ -271,11 +287,12 @@ async def test_heat_asks_for_what_it_needs() -> None:
         await stage.shows("word ")
         await stage.press("%")
         await stage.shows("probability of the best token, in eighths")
-        methods = [reading.method for reading in stage.app.state.current.run.readings]
+        methods = [reading.method for reading in current(stage).run.readings]
         assert methods == ["grid", "words"]
         assert view.heat.value == "probability"
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_grid_that_failed_is_struck_out_and_says_so() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -283,7 +300,7 @@ async def test_a_grid_that_failed_is_struck_out_and_says_so() -> None:
         stage.worker.holds_grids = True
         await stage.press("2")
         await stage.until(lambda: asked(stage, GridRequest))
-        run = stage.app.state.current.run
+        run = current(stage).run
         proof = ReadingProof("this with that", 0.5, 0.1, passed=False)
         reading = replace(grid_reading(GridRequest(), 10, len(TOKENS)), proof=proof)
         stage.worker.tell(ReadingMade(run.id, stage.worker.read_ids[-1], reading))
@@ -293,6 +310,7 @@ async def test_a_grid_that_failed_is_struck_out_and_says_so() -> None:
         stage.worker.cancelled_readings.append(stage.worker.read_ids[-1])
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_fill_that_cannot_be_done_says_why_and_the_runs_own_rows_stay() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -300,7 +318,7 @@ async def test_a_fill_that_cannot_be_done_says_why_and_the_runs_own_rows_stay() 
         stage.worker.holds_grids = True
         await stage.press("2")
         await stage.until(lambda: asked(stage, GridRequest))
-        run, made = stage.app.state.current, stage.worker.read_ids[-1]
+        run, made = current(stage), stage.worker.read_ids[-1]
         stage.worker.tell(Trouble("too much memory", run.run.id, (Remedy.RUN_AGAIN,), made))
         await stage.shows("too much memory (r)")
         assert stage.app.asker.keeps_stream_of(run)
@@ -331,6 +349,7 @@ async def test_a_reopened_session_shows_what_it_holds(size: tuple[int, int]) -> 
         await stage.shows("KL to the last row, 1 nat a step: this needs the model")
 
 
+@pytest.mark.slow
 @in_loop
 async def test_damaged_arrays_are_a_message() -> None:
     reading = grid_reading(GridRequest(), 10, len(TOKENS))
@@ -338,7 +357,7 @@ async def test_damaged_arrays_are_a_message() -> None:
     run: Any = None
     async with explorer(tokens=TOKENS) as stage:
         await stage.run_done()
-        run = stage.app.state.current.run
+        run = current(stage).run
     run = replace(run, readings=(replace(reading, ids=damaged),))
     session = Session(created="x", saved="x", runs=(run,))
     startup = {"options": None, "session": session, "question": run.question}
@@ -349,6 +368,7 @@ async def test_damaged_arrays_are_a_message() -> None:
         assert stage.app.is_running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])
 @pytest.mark.parametrize("ascii_only", [False, True])
 @in_loop
@@ -359,8 +379,8 @@ async def test_odd_prompts_do_no_harm(size: tuple[int, int], ascii_only: bool) -
     async with explorer(size, tokens=tokens, startup=startup, words=[HOSTILE] * 9) as stage:
         await stage.run_done()
         await stage.press("2")
-        await stage.until(lambda: stage.app.state.current.run.readings)
-        await stage.press("2", *["<"] * 45, "j", "enter", "h", "(")
+        await stage.until(lambda: current(stage).run.readings)
+        await stage.press("2", *["("] * 3, *["<"] * 4, "j", "enter", "h", "(")
         await stage.pilot.pause(0.3)
         shown = stage.text
         assert "\x1b" not in shown
@@ -369,6 +389,7 @@ async def test_odd_prompts_do_no_harm(size: tuple[int, int], ascii_only: bool) -
         assert stage.app.is_running
 
 
+@pytest.mark.slow
 @in_loop
 async def test_heat_is_a_sign_where_there_are_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     for ascii_only, signs in ((True, "1234567"), (False, "▁▂▃▄▅▆▇")):
@@ -382,6 +403,7 @@ async def test_heat_is_a_sign_where_there_are_no_colours(monkeypatch: pytest.Mon
             assert set(drawn[4:]) & set(signs)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_visit_that_arrives_late_belongs_to_its_own_position() -> None:
     async with explorer(tokens=TOKENS) as stage:
@@ -389,12 +411,12 @@ async def test_a_visit_that_arrives_late_belongs_to_its_own_position() -> None:
         stage.worker.holds_readings = True
         await stage.press("<")
         await stage.until(lambda: stage.worker.reads)
-        run, made = stage.app.state.current.run, stage.worker.read_ids[-1]
+        run, made = current(stage).run, stage.worker.read_ids[-1]
         await stage.press("semicolon")
         await stage.pilot.pause(0.3)
         reading = VisitReading(request=VisitRequest(positions=(67,)), others=(visited(67, 10),))
         stage.worker.tell(ReadingMade(run.id, made, reading))
-        await stage.until(lambda: stage.app.state.current.run.others)
+        await stage.until(lambda: current(stage).run.others)
         await stage.pilot.pause()
         assert "␣w67" not in stage.text
         await stage.press("<")

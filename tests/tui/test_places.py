@@ -93,7 +93,6 @@ def test_a_folded_picture_is_one_step_and_an_unfolded_one_is_many() -> None:
 def test_the_parts_of_a_prompt_are_walked_one_by_one() -> None:
     spans = Spans.of(chat_tokens(["Shape", "of", "it"], patches=12), unfolded=False)
     seen: list[int] = []
-    seen: list[int] = []
     at = 0
     while not seen or at != seen[-1]:
         seen.append(at)
