@@ -7,7 +7,8 @@ needs one column of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -64,6 +65,17 @@ class HeadColumns:
     def of(self, ids: Tensor) -> Tensor:
         """See `Columns.of`."""
         return self._logits(ids.to(self.hidden.device))
+
+    def some(self, cells: slice) -> HeadColumns:
+        """Those of some of the cells."""
+        return replace(self, hidden=self.hidden[cells])
+
+    @classmethod
+    def joined(cls, pieces: Sequence[HeadColumns]) -> HeadColumns:
+        """The cells of all pieces, one after the other."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return replace(pieces[0], hidden=torch.cat([piece.hidden for piece in pieces]))
 
     def _logits(self, places: slice | Tensor) -> Tensor:
         bias = self.head.bias

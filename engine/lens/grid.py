@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.anatomy.columns import Columns, HeadColumns
 from engine.anatomy.logit_map import tolerance
 from engine.errors import BadInput, CannotRead
 from engine.lens.readout import root_mean_square
@@ -28,6 +29,8 @@ CELLS_ON_DEVICE: Final = 1024
 FEWEST: Final = 16
 STEP_SECONDS: Final = 0.04
 """How long a step of a fill may take, so that other work need not wait for it."""
+MOST_HELD: Final = 2**30
+"""Bytes of head inputs that are kept beside the streams."""
 LOGITS_AT_ONCE: Final = 2**23
 """32 MB of float32: where the head is no plain matrix, a chunk's logits are made whole."""
 
@@ -58,6 +61,11 @@ class GridFill:
     """What has been read so far."""
     proof: ReadingProof | None = None
     """Of the last row at every position, once it has been read."""
+    _heads: dict[int, HeadColumns] = field(default_factory=dict)
+    """What goes into the head for the rows that have been read, so that a word costs one product
+    and not the final norm of every cell again."""
+    _held: int = 0
+    """Bytes of that."""
     _seconds_per_cell: float | None = None
 
     def fill(self, rows: Sequence[int], patient: bool = True) -> Iterator[None]:
@@ -109,19 +117,41 @@ class GridFill:
 
     def _read(self, rows: Sequence[int], patient: bool) -> Iterator[None]:
         pieces: dict[int, list[GridRow]] = {row: [] for row in rows}
+        heads: dict[int, list[HeadColumns]] = {row: [] for row in rows}
         for places in self._places(len(rows), patient):
             began = time.perf_counter()
             count = places.stop - places.start
-            steps = self._tally(rows, places)
+            with self.streams.reading():
+                columns = self.streams.columns(rows, places, self.norm)
+            steps = self._tally(columns, count * len(rows), places)
             numbers = yield from self._stepping(steps, patient)
             streams = [self.streams.stream(row, places).stream for row in rows]
             sizes = torch.cat([root_mean_square(each).cpu() for each in streams])
             for row, piece in zip(rows, _split(numbers, sizes, count), strict=True):
                 pieces[row].append(piece)
+            if isinstance(columns, HeadColumns):
+                for index, row in enumerate(rows):
+                    cells = slice(index * count, (index + 1) * count)
+                    heads[row].append(columns.some(cells))
             self._seconds_per_cell = (time.perf_counter() - began) / (count * len(rows))
             yield
         for row in rows:
             self.rows[row] = _joined(pieces[row])
+            if heads[row]:
+                self._keep(row, HeadColumns.joined(heads[row]))
+
+    def _keep(self, row: int, columns: HeadColumns) -> None:
+        if self._held + columns.hidden.nbytes <= MOST_HELD:
+            self._held += columns.hidden.nbytes
+            self._heads[row] = columns
+
+    def columns(self, row: int, places: slice) -> Columns:
+        """The logits of a row that has been read at some places; to be called within `reading`."""
+        if row == self.streams.layers:
+            return self.streams.own_columns(places)
+        if row in self._heads:
+            return self._heads[row].some(places)
+        return self.streams.columns([row], places, self.norm)
 
     def _stepping(
         self, steps: Generator[None, None, CellNumbers], patient: bool
@@ -138,15 +168,14 @@ class GridFill:
                     return numbers
             yield
 
-    def _tally(self, rows: Sequence[int], places: slice) -> Generator[None, None, CellNumbers]:
-        count = places.stop - places.start
-        streams = self.streams
-        columns = streams.columns(rows, places, self.norm)
+    def _tally(
+        self, columns: Columns, cells: int, places: slice
+    ) -> Generator[None, None, CellNumbers]:
         reference = None
         if self.kl:
-            lse = self.rows[streams.layers].lse[places].to(columns.device)
-            reference = Reference(streams.own_columns(places), lse)
-        return (yield from tallied(columns, count * len(rows), self.top, reference))
+            lse = self.rows[self.streams.layers].lse[places].to(columns.device)
+            reference = Reference(self.streams.own_columns(places), lse)
+        return (yield from tallied(columns, cells, self.top, reference))
 
     def _read_last(self, patient: bool) -> Iterator[None]:
         """Read row L from the model's own logits, and prove the lens's against them."""
@@ -284,11 +313,7 @@ def probability_of(fill: GridFill, rows: Sequence[int], ids: Sequence[int]) -> T
         for index, row in enumerate(rows):
             for start in range(0, count, chunk):
                 places = slice(start, min(start + chunk, count))
-                if row == streams.layers:
-                    columns = streams.own_columns(places)
-                else:
-                    columns = streams.columns([row], places, fill.norm)
-                logits = columns.of(wanted)  # [cells, ids]
+                logits = fill.columns(row, places).of(wanted)  # [cells, ids]
                 lse = fill.rows[row].lse[places].to(logits.device)
                 found[index, places] = (logits - lse.unsqueeze(1)).exp().sum(-1).cpu()
     return found

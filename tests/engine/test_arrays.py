@@ -250,9 +250,9 @@ def test_a_grid_of_llava_and_what_belongs_to_it_is_below_a_megabyte(read: Run) -
         structs.replace(
             visited.tracked[0],
             id=index,
-            probability=tuple(generator.random(rows)),
-            logit=tuple(generator.normal(size=rows)),
-            rank=tuple(int(each) for each in generator.integers(1, 32000, rows)),
+            probability=tuple(generator.random(rows).tolist()),
+            logit=tuple(generator.normal(size=rows).tolist()),
+            rank=tuple(generator.integers(1, 32000, rows).tolist()),
         )
         for index in range(12)
     )
@@ -294,4 +294,4 @@ def test_a_grid_of_llava_and_what_belongs_to_it_is_below_a_megabyte(read: Run) -
             ),
         ),
     )
-    assert run_size(run) < 1_000_000
+    assert run_size(run) < 1_000_000, run_size(run)
