@@ -21,7 +21,7 @@ from engine.events import ReadingDropped, Trouble
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridReading, GridRequest
 from engine.methods.words import WordsReading, WordsRequest
-from engine.records import Picture, Question, Reading, Request, Session
+from engine.records import Picture, Question, Reading, ReadingProof, Request, Session
 from tests.tui.stage import ONE_SIZE, PROMPT, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import (
@@ -561,6 +561,31 @@ def test_hostile_readings_are_harmless(name: str) -> None:
     made = plan(image, (40, 12), (336, 336), looking.patches, looking.sheet)
     assert made.pixels(looking.steps, looking.patch).shape == made.shape
     assert looking.own_words().keys() <= set(range(len(looking.patches)))
+
+
+@in_loop
+async def test_what_fails_its_proof_is_struck_out() -> None:
+    def made(request: Request) -> Reading | None:
+        if not isinstance(request, WordsRequest):
+            return None
+        proof = ReadingProof(
+            "the grid against the words", 0.25, 1e-5, passed=request.words == ("sky",)
+        )
+        return replace(words_reading(request, 10), proof=proof)
+
+    async with opened(made=made) as (stage, screen):
+        await stage.shows("the proof of this map failed, do not believe it", "proof failed 0.25")
+        assert screen.looking.steps is None
+        struck = [
+            segment.text.strip()
+            for line in screen._compositor.render_strips(stage.app.size)
+            for segment in line
+            if segment.style is not None and segment.style.strike
+        ]
+        assert "2.95%" in struck
+        await stage.press("slash", *"sky", "enter")
+        await stage.shows("where sky is readable", "proof 0.25")
+        assert screen.looking.steps is not None
 
 
 @pytest.mark.slow

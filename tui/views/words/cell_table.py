@@ -48,6 +48,8 @@ class CellRows:
     name: str = ""
     """Of the mapped number."""
     rows: tuple[CellRow, ...] = ()
+    failed: bool = False
+    """Whether a proof failed, so that the rows cannot be trusted."""
 
 
 class CellTable(RowList, can_focus=False, inherit_bindings=False):
@@ -108,19 +110,24 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
         cell = self._shown.rows[row]
         token, bar = self._widths(width)
         segments: Segments = [(f"{row:>3} ", styles.faint)]
+        figures = styles.struck if self._shown.failed else styles.text
         if cell.text is None:
             segments.append((" " * (token + 1 + FIGURE_WIDTH), styles.faint))
         else:
-            is_answer = cell.token == self._answer
-            style = styles.answer if is_answer else styles.of_hue(self._hues.get(cell.token))[0]
+            style = self._token_style(cell.token, styles)
             shown = display_text(cell.text, token, ascii_only=self._ascii)
             share = "" if cell.share != cell.share else figure(cell.share)
-            segments += [(shown, style), (f" {share:>{FIGURE_WIDTH}}", styles.text)]
-        segments.append((f"  {cell.value:>{_VALUE}.{_VALUE}} ", styles.text))
-        if bar and cell.step != NO_STEP:
+            segments += [(shown, style), (f" {share:>{FIGURE_WIDTH}}", figures)]
+        segments += [("  ", styles.text), (f"{cell.value:>{_VALUE}.{_VALUE}} ", figures)]
+        if bar and not self._shown.failed and cell.step != NO_STEP:
             drawn = line_bar((cell.step + 1) / STEPS, bar, ascii_only=self._ascii)
             segments.append((drawn, styles.text + step_style(cell.step)))
         return segments
+
+    def _token_style(self, token: int, styles: Styles) -> Style:
+        if self._shown.failed:
+            return styles.struck
+        return styles.answer if token == self._answer else styles.of_hue(self._hues.get(token))[0]
 
     def _widths(self, width: int) -> tuple[int, int]:
         """Return the cells of the token and of the bar."""

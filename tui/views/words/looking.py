@@ -9,8 +9,10 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.methods.geometry import GeometryReading
+from engine.methods.grid import GridReading
 from engine.records import Reading
 from tui.state.run_view import RunView
+from tui.text.numbers import number
 from tui.text.show import display_text, plain_line
 from tui.views.words.cell_table import CellRow, CellRows
 from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps, Unit
@@ -188,9 +190,11 @@ class Looking:
 
     @property
     def steps(self) -> Steps | None:
-        """uint8 [n]: the steps of the shown row; None without a map."""
+        """uint8 [n]: the steps of the shown row; None without a map that can be trusted."""
         mapped = self._mapped
-        return mapped[1].steps(mapped[0].row(self.row)) if mapped is not None else None
+        if mapped is None or self.failure:
+            return None
+        return mapped[1].steps(mapped[0].row(self.row))
 
     # ------------------------------------------------------------------ moving
 
@@ -315,6 +319,11 @@ class Looking:
             return "A sink: massive activations; what its rows say is no content of the picture."
         if not self.patches.boxed[self.patch]:
             return "This token shows nothing of the picture: it is a separator, or padding."
+        grid = self.run.reading_of("grid")
+        if isinstance(grid, GridReading):
+            for each in grid.approximate:
+                if each.row == self.row:
+                    return f"Row {self.row} is approximate: {each.reason}"
         if self.row == 0:
             return "Row 0 at a patch is the projector's output, not the embedding of a word."
         if self.row == self.run.run.layers:
@@ -328,6 +337,16 @@ class Looking:
         if choice is not None and choice.word is not None and choice.word.failed:
             return "the proof of this map failed, do not believe it"
         return cells.failed or "" if cells is not None else ""
+
+    def proof(self) -> str:
+        """Return the proof of what is mapped, with its number; empty if there is none."""
+        choice, grid = self.choice, self.run.reading_of("grid")
+        proof = grid.proof if grid is not None else None
+        if choice is not None and choice.word is not None:
+            proof = choice.word.proof
+        if proof is None:
+            return ""
+        return f"{'proof' if proof.passed else 'proof failed'} {number(proof.error)}"
 
     # ------------------------------------------------------------------ the rows at the patch
 
@@ -364,7 +383,7 @@ class Looking:
             rows.append(cell)
         name = self.name_of(self.choice, ascii_only=ascii_only) if shown is not None else ""
         name = "contrast" if self.shows_contrast else name.removeprefix("the answer ")
-        return CellRows(self._heads(ascii_only), name, tuple(rows))
+        return CellRows(self._heads(ascii_only), name, tuple(rows), bool(self.failure))
 
     def _heads(self, ascii_only: bool) -> tuple[str, str]:
         where = self.patches.extent(self.patch, self._size) or "no part of the picture"

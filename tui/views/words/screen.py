@@ -426,6 +426,7 @@ class WordsScreen(ModalScreen[None]):
         canvas = self.mark_canvas if self._marks_only else self.canvas
         room = max(canvas.size.width - 4, 1)
         put_title(canvas, self._fitted(self.looking.title(ascii_only=self._ascii), room))
+        put_subtitle(self.table, self.looking.proof())
         put_subtitle(canvas, self._fitted(self.looking.facts(), room))
 
     def _fitted(self, words: str, room: int) -> str:

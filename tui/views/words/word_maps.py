@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.methods.words import Word, WordsReading
-from engine.records import Reading
+from engine.records import Reading, ReadingProof
 from tui.views.words.maps import Map, on_patches
 
 
@@ -20,8 +20,12 @@ class WordMap:
     way: str
     """How it was computed: "lens" or "vl-interp"."""
     map: Map
-    failed: bool = False
-    """Whether its proof failed, so that it cannot be trusted."""
+    proof: ReadingProof | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether its proof failed, so that it cannot be trusted."""
+        return self.proof is not None and not self.proof.passed
 
 
 def word_maps(readings: Iterable[Reading], patches: Sequence[int]) -> Iterator[WordMap]:
@@ -39,5 +43,4 @@ def word_maps(readings: Iterable[Reading], patches: Sequence[int]) -> Iterator[W
     for (asked, way), (reading, index) in newest.items():
         values = reading.probability.values[index]
         found = on_patches(reading.rows, reading.positions, values, patches, "p")
-        failed = reading.proof is not None and not reading.proof.passed
-        yield WordMap(reading.words[index], asked, way, found, failed)
+        yield WordMap(reading.words[index], asked, way, found, reading.proof)
