@@ -37,6 +37,8 @@ def test_a_step_in_the_grid_sends_little(size: tuple[int, int], tmp_path: Path) 
         app.send("2")
         app.wait_for("grid, probability of the best token, in eighths")
         app.settle()
+        app.send("g")  # from the top, so that nothing scrolls
+        app.settle()
         for key in "hhhljk":
             before = app.count
             app.send(key)
