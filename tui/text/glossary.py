@@ -54,13 +54,13 @@ STANDARD: Final = (
     Term("rank", "A token's place in a row, by probability; rank 1 is the most probable token."),
     Term(
         "position",
-        "A place in the prompt, counted in tokens from 0. Its rows say which token would come next; "
-        "a run is read at its last position, and at any other on request.",
+        "A place in the prompt, counted in tokens from 0. Its rows say which token would come "
+        "next. A run is read at its last position, and at any other on request.",
     ),
     Term(
         "sink",
-        "A position with massive activations: one or two channels far larger than the rest, alike on "
-        "every input (Sun et al. 2024, Kang et al. 2025). Attention rests there; it holds no content.",
+        "A position with massive activations: one or two channels far larger than the rest, alike "
+        "on every input (Kang et al. 2025, arXiv 2503.03321). It holds no content.",
     ),
     Term("patch", "One square of the picture, which becomes one position of the vision part."),
     Term(
@@ -84,8 +84,8 @@ OWN: Final = (
     ),
     Term(
         "heat",
-        "What the colour of a grid's cell says, in eight steps: probability, entropy, KL to the last "
-        "row, or the probability of one word.",
+        "What the colour of a grid's cell says, in eight steps: probability, entropy, KL to the "
+        "last row, or the probability of one word.",
     ),
     Term(
         "tail",

@@ -174,7 +174,7 @@ class GridView(RowList):
     def action_column(self, step: int) -> None:
         """Move the cursor by positions."""
         if self._facts is not None:
-            self.post_message(PlaceChosen(self._facts.spans.step(self._place, step)))
+            self._go_to(self._facts.spans.step(self._place, step), None)
 
     def on_click(self, event: events.Click) -> None:
         """Go to the clicked cell; a click in the head only goes to the position."""
@@ -190,17 +190,20 @@ class GridView(RowList):
         if offset.x >= LEFT and index < len(visible):
             span = visible[index]
             position = self._place if span.first <= self._place <= span.last else span.first
-        if wanted is not None:
-            super().put_cursor(wanted)
-            self._mark()
-        self.post_message(PlaceChosen(position, wanted))
+        self._go_to(position, wanted)
 
     def _go_to_row(self, row: int) -> None:
         row = min(max(row, 0), max(self.count - 1, 0))
         if row != self.cursor:
+            self._go_to(self._place, row)
+
+    def _go_to(self, position: int, row: int | None) -> None:
+        """Go to a place here at once, since the next key may come before the message."""
+        if row is not None:
             super().put_cursor(row)
-            self._mark()
-            self.post_message(PlaceChosen(self._place, row))
+        self._place = position
+        self._draw()
+        self.post_message(PlaceChosen(position, row))
 
     # ------------------------------------------------------------------ drawing
 
