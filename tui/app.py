@@ -33,6 +33,8 @@ from tui.showing.beside_table import BesideTable
 from tui.showing.picture_shown import PictureShown
 from tui.showing.presenter import Presenter
 from tui.showing.search import Search
+from tui.showing.visits import Visits
+from tui.showing.walking import Walking
 from tui.startup import Startup
 from tui.state.columns import in_order
 from tui.state.dispatch import Dispatch
@@ -45,6 +47,7 @@ from tui.views.picture.preview import Preview
 from tui.views.table.find_line import FindLine
 from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.half_blocks import Colours
+from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 from tui.worker.asker import Asker
 from tui.worker.inbox import Inbox
@@ -98,7 +101,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
             colours=self.picture_colours,
             picture=startup.preview and not (startup.ascii or startup.lite or startup.no_picture),
         )
-        self.presenter = Presenter(self, self.main, self.state, self.context)
+        self.visits = Visits(self.context)
+        self.presenter = Presenter(self, self.main, self.state, self.context, self.visits)
+        self.walking = Walking(self.main, self.state, self.presenter)
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
         self.beside = BesideTable(self.main, self.state, self.presenter, self.picture)
         self.search = Search(self.main, self.state, self.say)
@@ -161,6 +166,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def _begin(self) -> None:
         self.dispatch.on(ModelReady, lambda event: self.remembered.note_model(event.model.name))
         self.asker.connect(self.dispatch)
+        self.visits.connect(self.dispatch)
         self.presenter.connect(self.dispatch)
         self.picture.connect(self.dispatch)
         self.beside.connect(self.dispatch)
@@ -269,6 +275,10 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def on_text_area_changed(self) -> None:
         """Update the captions, which say what the prompt is and whether it has been asked."""
         self.presenter.show_captions()
+
+    @on(PlaceChosen)
+    def _go(self, message: PlaceChosen) -> None:
+        self.walking.go(message.position, message.row)
 
     @on(FindLine.Typed)
     def _find(self, message: FindLine.Typed) -> None:

@@ -15,6 +15,7 @@ from tui.actions.keymap import Keymap
 from tui.views.lower_slot import LowerSlot
 from tui.views.picture.preview import Preview
 from tui.views.prompt.prompt_editor import PromptEditor
+from tui.views.strip.strip import PromptStrip
 from tui.views.table.find_line import FindLine
 from tui.views.table.lens_table import LensTable
 from tui.widgets.half_blocks import Colours
@@ -62,6 +63,8 @@ class MainScreen(Screen[None]):
         self.table = LensTable(ascii_only=self._ascii)
         """The table of layers; its cursor can still be read after it has left the screen."""
         self.table.border_title = "layers"
+        self.strip = PromptStrip(ascii_only=self._ascii)
+        """The prompt as the model gets it."""
         self.lower = LowerSlot(self, context)
         """The views below the table."""
         self.set_class(self._ascii, "-ascii")
@@ -81,6 +84,7 @@ class MainScreen(Screen[None]):
                     answer.border_title = "answer"
                     yield answer
             with Container(id="reading"):
+                yield self.strip
                 yield self.table
                 yield from self.lower.at_start()
         yield Line("message")

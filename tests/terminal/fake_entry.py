@@ -2,7 +2,8 @@
 
 python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
         [--row-seconds S] [--deaf] [--fails] [--hostile]
-        [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse] [--picture FILE] [--worker NAME]
+        [--chat PATCHES] [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse]
+        [--picture FILE] [--worker NAME]
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from functools import partial
 
 from engine.events import LoadOptions
 from engine.records import Picture, Question
-from tests.tui.fakes import FakeWorker
+from tests.tui.fakes import FakeWorker, chat_tokens
 from tui.app import Explorer, run_explorer
 from tui.startup import Startup
 
+PROMPT = "Shape of the main object:"
 HOSTILE = "\x1b]0;PWNED\x07[/red]\u202e"
 
 
@@ -50,6 +52,7 @@ def main() -> int:
     parser.add_argument("--hostile", action="store_true")
     parser.add_argument("--no-mouse", action="store_true")
     parser.add_argument("--no-diff", dest="diff", action="store_false")
+    parser.add_argument("--chat", type=int, help="a chat prompt with so many patches")
     parser.add_argument("--worker", default="run", help="its runs' ids are made from this")
     parser.add_argument("--foreign", action="store_true", help="write to the standard streams")
     parser.add_argument("--crashes", action="store_true", help="copying ends it")
@@ -68,9 +71,10 @@ def main() -> int:
         deaf=given.deaf,
         passed=not given.fails,
         words=[HOSTILE] * 9 if given.hostile else None,
+        tokens=None if given.chat is None else chat_tokens(PROMPT.split(), given.chat),
     )
     picture = Picture(given.picture) if given.picture else None
-    question = Question(prompt="Shape of the main object:", picture=picture)
+    question = Question(prompt=PROMPT, picture=picture)
     return run_explorer(
         Startup(
             options=LoadOptions("samples/model"),

@@ -24,6 +24,8 @@ _SEQUENCES = {
     "down": "\x1b[B", "up": "\x1b[A", "pagedown": "\x1b[6~", "pageup": "\x1b[5~", "f6": "\x1b[17~",
     "plus": "+", "minus": "-", "slash": "/", "percent_sign": "%", "question_mark": "?",
     "exclamation_mark": "!",
+    "less_than_sign": "<", "greater_than_sign": ">", "left_parenthesis": "(",
+    "right_parenthesis": ")",
     "comma": ",", "full_stop": ".", "colon": ":", "at": "@", "semicolon": ";",
 }  # fmt: skip
 _LEFT_OUT = {"leave", "suspend", "cancel", "screenshot", "recover"}

@@ -272,7 +272,7 @@ def test_a_resize_storm(tmp_path: Path) -> None:
         app.wait_for("entropy")
         app.settle()
         assert all(len(line) == 120 for line in app.text.split("\n"))
-        assert app.text.split("\n")[1].rstrip().endswith("╮")
+        assert app.text.split("\n")[2].rstrip().endswith("╮")  # below the strip of the prompt
         app.send("q")
         assert app.wait_exit() == 0
 

@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 
+from engine.arrays import Array
 from engine.events import (
     AnswerGrew,
     ComparisonGrew,
@@ -19,6 +22,8 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    ReadingDropped,
+    ReadingGrew,
     ReadingMade,
     RowsRead,
     RunEnded,
@@ -29,8 +34,11 @@ from engine.events import (
 from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
 from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
 from engine.methods.deepen import DeepenReading, DeepenRequest
+from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.seen import SeenReading, SeenRequest
 from engine.methods.track import TrackReading, TrackRequest
+from engine.methods.visit import VisitReading, VisitRequest
+from engine.methods.words import Word, WordsReading, WordsRequest
 from engine.records import (
     AnswerReading,
     Comparison,
@@ -38,6 +46,7 @@ from engine.records import (
     Counterfactual,
     LayerReading,
     ModelCard,
+    OtherPosition,
     PromptToken,
     Proof,
     Question,
@@ -184,11 +193,83 @@ def debiased(request: DebiasRequest) -> DebiasReading:
     return DebiasReading(request=request, answers=answers, references=request.against)
 
 
+def chat_tokens(words: Sequence[str], patches: int = 0) -> tuple[PromptToken, ...]:
+    """A prompt as a chat template makes it: a system turn, the picture, the words, a prefix."""
+    tokens = [
+        PromptToken(1, "<s>", "special", "template"),
+        PromptToken(2, "SYS:", "text", "template"),
+        PromptToken(3, " Be", "text", "system"),
+        PromptToken(4, " brief.", "text", "system"),
+        PromptToken(5, " USER:", "text", "template"),
+        *[PromptToken(6, "<image>", "image", "picture")] * patches,
+        *[PromptToken(10 + at, f" {word}", "text", "prompt") for at, word in enumerate(words)],
+        PromptToken(7, " ASSISTANT:", "text", "template"),
+        PromptToken(8, " The", "text", "prefix"),
+    ]
+    return tuple(tokens)
+
+
+def grid_arrays(rows: Sequence[int], positions: Sequence[int], layers: int) -> dict[str, Any]:
+    """The arrays of some rows of a grid: in the last quarter of the rows the answer is the best
+    token of every third position, everywhere else a word that depends on row and position."""
+    at, row = np.meshgrid(np.asarray(positions), np.asarray(rows))
+    ids = np.where((at % 3 == 2) & (row > 0.75 * layers), ANSWER[0], 100 + (row // 3 + at) % 10)
+    share = np.clip(0.02 + 0.9 * row / max(layers, 1) - 0.03 * (at % 7), 0.001, 1)
+    return {
+        "ids": Array.of(ids[..., None], "<i4"),
+        "logits": Array.of(np.log(share), "<f4"),
+        "lse": Array.of(np.zeros(share.shape), "<f4"),
+        "entropy": Array.of(6 * (1 - share), "<f4"),
+        "rms": Array.of(0.5 + row + 0.01 * at, "<f4"),
+        "texts": {ANSWER[0]: ANSWER[1], **{100 + i: word for i, word in enumerate(WORDS)}},
+    }
+
+
+def grid_reading(
+    request: GridRequest, layers: int, count: int, sinks: tuple[int, ...] = (0,)
+) -> GridReading:
+    """A whole grid of a prompt of so many tokens."""
+    rows, positions = tuple(range(layers + 1)), tuple(range(count))
+    kl = np.linspace(4, 0, layers + 1, dtype=np.float32)[:, None].repeat(count, 1)
+    return GridReading(
+        request=replace(request, first=None),
+        rows=rows,
+        positions=positions,
+        kl_to_last=Array.of(kl, "<f4") if request.kl else None,
+        sinks=sinks,
+        **grid_arrays(rows, positions, layers),
+    )
+
+
+def words_reading(request: WordsRequest, layers: int, count: int) -> WordsReading:
+    """Words that grow more probable from row to row, and from position to position."""
+    at, row = np.meshgrid(np.arange(count), np.arange(layers + 1))
+    share = (row / max(layers, 1)) ** 2 * (0.1 + 0.8 * at / max(count, 1))
+    words = tuple(
+        Word(word, (int(word[1:]) if word[:1] == "#" else 100 + index,))
+        for index, word in enumerate(request.words)
+    )
+    return WordsReading(
+        request=request,
+        words=words,
+        rows=tuple(range(layers + 1)),
+        positions=tuple(range(count)),
+        probability=Array.of(np.stack([share] * len(words)), "<f4"),
+    )
+
+
+def visited(position: int, layers: int, top_k: int = 10) -> OtherPosition:
+    """The rows at a position: its first word names the position."""
+    words = [f" w{position}", *WORDS[1:]]
+    return OtherPosition(position, tuple(make_rows(layers, max(layers - 2, 0), top_k, words)))
+
+
 class FakeWorker:
     """Answers every question with the same rows.
 
     `hold_at` stops the pass before that row until `go_on` is set, or for ever: only a cancel is
-    looked at. `words` replaces the tokens.
+    looked at. `words` replaces the tokens, `tokens` the input. A grid comes in parts of three rows,
+    and waits after its first part while `holds_grids` is set.
     """
 
     def __init__(
@@ -206,6 +287,7 @@ class FakeWorker:
         words: list[str] | None = None,
         takes_pictures: bool = True,
         deaf: bool = False,
+        tokens: tuple[PromptToken, ...] | None = None,
     ) -> None:
         self.tell = tell
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
@@ -215,6 +297,10 @@ class FakeWorker:
         if not hold_loading:
             self.loaded.set()
         self.deaf, self.failing_loads = deaf, failing_loads
+        self.tokens = tokens
+        self.holds_grids = False
+        self._counts: dict[str, int] = {}
+        """Run -> how many tokens its prompt has."""
         self.questions: list[Question] = []
         self.tracks: list[tuple[int, ...]] = []
         self.loads: list[LoadOptions] = []
@@ -244,8 +330,15 @@ class FakeWorker:
         self.tracks.append(tuple(track))
         run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
         self.asked.append((question, run_id))
-        self._jobs.put(lambda: self._run(make_run(run_id, question, self.layers)))
+        self._jobs.put(lambda: self._run(self._made(run_id, question)))
         return run_id
+
+    def _made(self, run_id: str, question: Question) -> Run:
+        run = make_run(run_id, question, self.layers)
+        if self.tokens is not None:
+            run = replace(run, tokens=self.tokens, position=len(self.tokens) - 1)
+        self._counts[run_id] = len(run.tokens)
+        return run
 
     def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
         self.continued.append(run_id)
@@ -262,7 +355,10 @@ class FakeWorker:
         request_id = f"{len(self.reads):016x}"
         self.reads.append((run_id, request))
         self.read_ids.append(request_id)
-        reading = self._reading(request)
+        if isinstance(request, GridRequest):
+            self._jobs.put(partial(self._grid, run_id, request_id, request))
+            return request_id
+        reading = self._reading(run_id, request)
         self._unanswered.append(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
         if not self.holds_readings:
             self.answer_reads()
@@ -276,7 +372,28 @@ class FakeWorker:
     def cancel_reading(self, request_id: str) -> None:
         self.cancelled_readings.append(request_id)
 
-    def _reading(self, request: Request) -> Reading:
+    def _grid(self, run_id: str, request_id: str, request: GridRequest) -> None:
+        count, rows = self._counts[run_id], list(range(self.layers + 1))
+        first = request.first or 0
+        rows = [first, *(row for row in rows if row != first)]
+        for start in range(0, len(rows), 3):
+            part = sorted(rows[start : start + 3])
+            while self.holds_grids and start and request_id not in self.cancelled_readings:
+                if not self._jobs.empty():  # the foreground comes first
+                    self._jobs.put(partial(self._grid, run_id, request_id, request))
+                    return
+                time.sleep(0.005)
+            if request_id in self.cancelled_readings:
+                self.tell(ReadingDropped(run_id, request_id))
+                return
+            arrays = grid_arrays(part, range(count), self.layers)
+            of = self.layers + 1
+            made = GridPart(tuple(part), tuple(range(count)), sinks=(0,), of=of, **arrays)
+            self.tell(ReadingGrew(run_id, request_id, made))
+        reading = grid_reading(request, self.layers, count)
+        self.tell(ReadingMade(run_id, request_id, reading))
+
+    def _reading(self, run_id: str, request: Request) -> Reading:
         n = self.layers + 1
         match request:
             case TrackRequest():
@@ -291,6 +408,11 @@ class FakeWorker:
                 return contrasted(request, make_rows(self.layers, self.forms_at))
             case DebiasRequest():
                 return debiased(request)
+            case WordsRequest():
+                return words_reading(request, self.layers, self._counts[run_id])
+            case VisitRequest():
+                others = tuple(visited(place, self.layers) for place in request.positions)
+                return VisitReading(request=request, others=others)
         raise AssertionError(request)
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
@@ -299,7 +421,7 @@ class FakeWorker:
         for counterfactual in counterfactuals:
             self.questions.append(replace(question, counterfactual=counterfactual))
             run_id = hashlib.sha256(f"{self.name} {len(self.questions)}".encode()).hexdigest()[:16]
-            run = make_run(run_id, self.questions[-1], self.layers)
+            run = self._made(run_id, self.questions[-1])
             self._jobs.put(partial(self._run_against, of, run))
             ids.append(run_id)
         return tuple(ids)
@@ -328,7 +450,7 @@ class FakeWorker:
             self.failing_loads -= 1
             self.tell(ModelFailed("samples/model: the download broke off"))
             return
-        self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5, 16))
+        self.tell(ModelReady(CARD, self.layers, self.takes_pictures, True, "tail", 0.5, 16, 2))
 
     def _run(self, run: Run, without: bool = False) -> None:
         self.tell(RunStarted(run))

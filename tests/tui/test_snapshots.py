@@ -15,10 +15,12 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 import samples
 from engine.records import Picture, Question
+from tests.tui.fakes import chat_tokens
 from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
+TOKENS = chat_tokens(PROMPT.split(), 576)
 
 
 class SvgExtension(SingleFileSnapshotExtension):
@@ -81,7 +83,12 @@ async def comparison(stage: Stage) -> None:
     await stage.pilot.pause(0.2)
 
 
-VIEWS = [plain, trajectories, large_detail, history, comparison]
+async def grid(stage: Stage) -> None:
+    await stage.press("<", "2")
+    await stage.until(lambda: stage.app.state.current.run.readings)  # type: ignore[union-attr]
+
+
+VIEWS = [plain, trajectories, large_detail, history, comparison, grid]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_it_looks_as_it_did(
             "no_picture": False,
             "theme": theme,
         }
-        async with explorer(size, startup=startup, layers=28, forms_at=14) as stage:
+        async with explorer(size, startup=startup, layers=28, forms_at=14, tokens=TOKENS) as stage:
             await stage.run_done()
             await stage.until(lambda: stage.app.main.preview.drawn)
             await stage.pilot.pause(0.3)

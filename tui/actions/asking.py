@@ -45,8 +45,12 @@ def edit(app: Explorer) -> None:
 
 
 def leave_editor(app: Explorer) -> None:
-    """Leave the editor for the table."""
-    app.main.back_to_table()
+    """Shrink what is enlarged; else leave the editor, or a view, for the table."""
+    if app.main.lower.large and app.main.focused is not app.main.editor:
+        app.main.lower.toggle_large(app.main.lower.large)
+        app.call_after_refresh(app.presenter.follow_cursor)
+    else:
+        app.main.back_to_table()
 
 
 # ---------------------------------------------------------------------- presets

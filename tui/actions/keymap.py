@@ -18,9 +18,9 @@ _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter"
 """Keys with another meaning in the editor, where they keep it."""
 
 _BAR: Final = (
-    "run", "edit", "next-preset", "run-presets", "find", "plot", "track", "detail", "history",
-    "without", "models", "open", "save", "copy-row", "export", "more", "norm", "picture",
-    "help", "leave",
+    "run", "edit", "next-preset", "run-presets", "find", "plot", "grid", "track",
+    "detail", "history", "without", "models", "open", "save", "copy-row", "export", "more",
+    "norm", "picture", "help", "leave",
 )  # fmt: skip
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
 """Ids of the hints in the key bar, most useful first; how many fit depends on the width. All
@@ -105,7 +105,7 @@ class Keymap:
 
     def bar(self, *, editing: bool) -> list[Hint]:
         """Return the hints of the keys that act here, most useful first."""
-        hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk", "layers")]
+        hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk<>", "walk")]
         for action in _bar_actions(editing):
             keys = [key for key in self.keys(action) if not (editing and is_editing_key(key))]
             if keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+from engine.methods.track import TrackRequest
 from tui.app import Explorer
 from tui.state.run_view import RunView
 
@@ -15,6 +16,33 @@ def toggle(app: Explorer, view: str) -> None:
     app.call_after_refresh(app.presenter.follow_cursor)
 
 
+def open_or_enlarge(app: Explorer, view: str) -> None:
+    """Open a view in the lower slot; if it is open, enlarge it, or shrink it again."""
+    lower = app.main.lower
+    if lower.is_open(view) or lower.is_large(view):
+        lower.toggle_large(view)
+    else:
+        lower.toggle(view)
+    app.call_after_refresh(app.presenter.follow_cursor)
+
+
+def table(app: Explorer) -> None:
+    """Go to the table; if it has the focus, close what shares the column with it."""
+    if app.main.table.has_focus and not app.main.lower.large:
+        app.main.lower.close_tenants()
+    shrink(app)
+    app.main.back_to_table()
+
+
+def shrink(app: Explorer) -> bool:
+    """Shrink an enlarged view; return whether one was."""
+    large = app.main.lower.large
+    if large:
+        app.main.lower.toggle_large(large)
+        app.call_after_refresh(app.presenter.follow_cursor)
+    return bool(large)
+
+
 def enlarge(app: Explorer, view: str) -> None:
     """Enlarge a view to most of the column, or shrink it again."""
     app.main.lower.toggle_large(view)
@@ -22,8 +50,11 @@ def enlarge(app: Explorer, view: str) -> None:
 
 
 def measure(app: Explorer) -> None:
-    """Plot the next measure: probability, log-probability or rank."""
-    if app.main.lower.is_open("plot"):
+    """Plot the next measure: probability, log-probability or rank; in the grid, colour its cells by
+    the next one."""
+    if app.main.lower.is_open("grid") or app.main.lower.is_large("grid"):
+        app.main.lower.view("grid").next_heat()
+    elif app.main.lower.is_open("plot"):
         app.main.lower.view("plot").next_measure()
         app.call_after_refresh(app.presenter.follow_cursor)
     else:
@@ -54,14 +85,14 @@ def track(app: Explorer) -> None:
     """Ask for tokens to track over the layers."""
     from tui.views.plot.track_dialog import TrackDialog
 
-    run = app.state.current
+    run = app.state.here
     if run is None:
         app.say("no run yet in which to track a token: r runs the question")
         return
     reason = ""
-    if not app.asker.keeps_stream_of(run):
+    if not app.asker.can_read(run, TrackRequest(position=run.run.position)):
         reason = (
-            "this run's stream is not kept: r runs it again"
+            app.asker.why_not(run, TrackRequest(position=run.run.position))
             if app.state.model.ready is not None
             else "other tokens need the model: L loads it"
         )

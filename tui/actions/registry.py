@@ -92,7 +92,7 @@ def _of_view(view: View) -> Action:
         id=view.id,
         title=view.help,
         group=view.group,
-        run=view.opens or "tui.actions.reading:toggle",
+        run=view.opens or f"tui.actions.reading:{'open_or_enlarge' if view.enlarges else 'toggle'}",
         keys=view.keys,
         arguments={} if view.opens else {"view": view.id},
         hint=view.hint,
@@ -148,11 +148,33 @@ _OWN: Final = (
         "enter",
         view="detail",
     ),
-    _action(_LOOK, "measure", "reading:measure", "Plot p, log p or rank", "percent_sign"),
+    _action(
+        _LOOK,
+        "next-position",
+        "places:step",
+        "Next token of the prompt",
+        "greater_than_sign",
+        step=1,
+    ),
+    _action(_LOOK, "previous-position", "places:step", "Previous token", "less_than_sign", step=-1),
+    _action(
+        _LOOK, "next-part", "places:part", "Next part of the prompt", "right_parenthesis", step=1
+    ),
+    _action(_LOOK, "previous-part", "places:part", "Previous part", "left_parenthesis", step=-1),
+    _action(_LOOK, "own-position", "places:own", "Back to the position that was read", "semicolon"),
+    _action(_LOOK, "unfold", "places:unfold", "Fold or unfold the picture's patches"),
+    _action(
+        _LOOK,
+        "measure",
+        "reading:measure",
+        "Plot p, log p or rank; colour the grid",
+        "percent_sign",
+    ),
     _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
     _action(
         _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
     ),
+    _action(_LOOK, "where", "words:where", "Where is a word in the picture", "W"),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
     _action(
         _LOOK,

@@ -17,6 +17,7 @@ from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
 from tui.views.picture.preview import open_thumb
 from tui.widgets.background import in_background
+from tui.widgets.places import title_words
 from tui.widgets.reading_view import ReadingView
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def copy_row(app: Explorer) -> None:
     row = app.main.table.cursor
     if row < len(run.rows):
         text = row_text(run, row, form, raw=app.startup.raw_cells)
-        app.copy_text(text, f"row {row} as {form}")
+        app.copy_text(text, f"row {row}{_where(run)} as {form}")
     else:
         app.say(f"row {row} has not been read")
 
@@ -55,7 +56,12 @@ def copy_table(app: Explorer) -> None:
     if run is not None:
         look = app.state.look
         text = table_text(run, form, look.top_k, look.figures, raw=app.startup.raw_cells)
-        app.copy_text(text, f"{len(run.rows)} rows as {form}")
+        app.copy_text(text, f"{len(run.rows)} rows{_where(run)} as {form}")
+
+
+def _where(run: RunView) -> str:
+    at = title_words(run, run.run.position)
+    return f" {at}" if at else ""
 
 
 def copy_as(app: Explorer) -> None:
@@ -117,8 +123,8 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
     name, path = chosen
     if name == "svg":
         before = app.state.current
-        if before is not run:  # another run has started meanwhile
-            app.state.show(run)
+        if before is not run.own:  # another run has started meanwhile
+            app.state.show(run.own)
             show_run(app, before)
         # Wait until the dialog has left the screen.
         app.set_timer(0.2, partial(_shoot, app, path))
@@ -183,9 +189,12 @@ def _write_screen(app: Explorer, path: Path | None, image: Image | None) -> None
 
 
 def _readable(app: Explorer) -> RunView | None:
-    """Return the shown run if its rows may be shared, else say why not."""
-    run = app.state.current
-    if run is None or not run.rows:
+    """Return the shown run, at the position under the cursor, if its rows may be shared; else say
+    why not."""
+    run = app.state.here
+    if run is not None and run.blank:
+        app.say(run.blank)
+    elif run is None or not run.rows:
         app.say("nothing has been read yet: r runs the question")
     elif run.refused:
         app.say("this run's proof failed: its rows cannot be copied or exported", "error")

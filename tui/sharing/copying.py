@@ -15,7 +15,7 @@ from engine.records import LayerReading, Reading, Run, Session
 from engine.system.stamps import now
 from engine.tables import Table
 from tui.sharing.exporting import write_text
-from tui.sharing.notes import note_lines
+from tui.sharing.notes import note_lines, position_line
 from tui.sharing.renderers.json_lines import json_lines
 from tui.sharing.renderers.markdown import escaped, markdown_table
 from tui.sharing.renderers.plain import plain_lines
@@ -60,17 +60,20 @@ def table_text(
 ) -> str:
     """Return all rows of a run as they are now; see `row_text` for the arguments.
 
-    Text includes the question, the notes on the model and the proof, Markdown the notes; JSON is
-    the whole session file.
+    Text includes the question, the position if it is not the run's own, the notes on the model and
+    the proof, Markdown the position and the notes; JSON is the whole session file, with all
+    positions.
     """
     run = view.frozen()
-    if style == "text":
-        return plain_table(run, _shown(run, top_k), ascii_only=ascii_only)
     if style == "json":
-        return _session_json(run) + "\n"
+        return _session_json(view.own.frozen()) + "\n"
+    where = position_line(view)
+    if style == "text":
+        return plain_table(run, _shown(run, top_k), where=where, ascii_only=ascii_only)
     text = _text(run, run.rows, style, top_k, figures, ascii_only, raw)
     if style == "markdown":
-        text += "".join(f"\n{escaped(line)}\n" for line in note_lines(run))
+        notes = [*([where] if where else []), *note_lines(run)]
+        text += "".join(f"\n{escaped(line)}\n" for line in notes)
     return text
 
 
@@ -93,7 +96,7 @@ def write_export(
     """
     if view.refused:
         raise BadInput("this run failed its proof: its rows are not exported")
-    run = view.frozen()
+    run = view.own.frozen()
     match name:
         case "json":
             from engine.sessions import write_session

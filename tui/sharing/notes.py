@@ -1,8 +1,21 @@
-"""The notes on a run's model as lines of a text."""
+"""The notes on a run's model, and the position that is shown, as lines of a text."""
 
 from __future__ import annotations
 
+import json
+
 from engine.records import Run
+from tui.state.run_view import RunView
+
+
+def position_line(view: RunView) -> str:
+    """Return at which position the rows were read; empty for the run's own. The token's text is not
+    safe for display yet."""
+    own, position = view.own.run, view.run.position
+    if view.own is view or not 0 <= position < len(own.tokens):
+        return ""
+    text = json.dumps(own.tokens[position].text, ensure_ascii=False)
+    return f"Read at position {position} of {len(own.tokens)}, after the token {text}"
 
 
 def note_lines(run: Run) -> list[str]:

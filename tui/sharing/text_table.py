@@ -82,13 +82,18 @@ class TextTable:
         return _safe(text, self._ascii)
 
 
-def plain_table(run: Run, top_k: int, width: int = PLAIN_WIDTH, *, ascii_only: bool = False) -> str:
-    """Return a whole run as text; it need not have ended."""
+def plain_table(
+    run: Run, top_k: int, width: int = PLAIN_WIDTH, *, where: str = "", ascii_only: bool = False
+) -> str:
+    """Return a whole run as text; it need not have ended. `where` says at which position its rows
+    were read if that is not the run's own."""
     table = TextTable(top_k, width, ascii_only=ascii_only)
     rows = [table.row(row) for row in run.rows]
-    start, end = table.start(run), table.end(run)
+    # The answer and the proof are those of the run's own position.
+    start, end = table.start(run), [] if where else table.end(run)
     card = run.question.model
-    notes = [f"note     {_safe(note, ascii_only)}" for note in (card.notes if card else ())]
+    notes = [_safe(where, ascii_only)] if where else []
+    notes += [f"note     {_safe(note, ascii_only)}" for note in (card.notes if card else ())]
     lines = [*start[:-_HEAD], *notes, *start[-_HEAD:], *rows, *end]
     for reading in run.readings:
         lines += reading_lines(reading, ascii_only=ascii_only)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from engine.counterfactuals.grammar import label
 from engine.events import RunEnded
 from engine.records import Question
 from tui.main_screen import MainScreen
+from tui.showing.visits import Visits
 from tui.state.changed_since import changed_since
 from tui.state.dispatch import Dispatch
 from tui.state.presets import Preset
@@ -23,6 +25,7 @@ from tui.text.show import plain_line
 from tui.views.table.lens_table import LensTable
 from tui.widgets import status
 from tui.widgets.captions import put_title
+from tui.widgets.places import title_words
 from tui.widgets.run_title import run_title
 from tui.widgets.view_context import ViewContext
 
@@ -32,20 +35,40 @@ if TYPE_CHECKING:
 _UNASKED: Final = "not asked yet"
 REST_SECONDS: Final = 0.1
 """Seconds that the cursor must rest before the views that follow it are drawn."""
+GRACE_SECONDS: Final = 0.1
+"""Seconds for which the table keeps its rows, and says of which position they are, while those of
+another position are read: most arrive within them, and nothing flickers."""
+
+
+class _Waiting(Enum):
+    """What keeps the table at the position that it shows."""
+
+    NOTHING = "nothing"
+    REST = "rest"
+    GRACE = "grace"
 
 
 class Presenter:
     """Shows the state and decides nothing else."""
 
     def __init__(
-        self, app: App[Any], main: MainScreen, state: ViewState, context: ViewContext
+        self,
+        app: App[Any],
+        main: MainScreen,
+        state: ViewState,
+        context: ViewContext,
+        visits: Visits,
     ) -> None:
         self._app = app
         self._main = main
         self._state = state
         self._keymap = context.keymap
         self._ascii = context.ascii_only
+        self._visits = visits
         self._rest: Timer | None = None
+        self._waiting = _Waiting.NOTHING
+        self._at: tuple[str, int] | None = None
+        """The run and the position that the table shows."""
         self._clock: Timer | None = None
         self.presets: tuple[Preset, ...] = ()
         self.shown: RunView | None = None
@@ -71,11 +94,10 @@ class Presenter:
         if run is not None:
             main.make_room_for(run.run.layers + 1)
         self.shown = run
-        main.table.show(run, self._state.look)
+        main.table.show(self._in_table(), self._state.look)
         main.table.put_notes(self._state.notes)
         self.show_captions()
         main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
-        self.show_lines()
         self.follow_cursor()
         if self._clock is not None:
             (self._clock.resume if self._state.waiting else self._clock.pause)()
@@ -84,21 +106,87 @@ class Presenter:
         """Show the lines above and below the panes."""
         if not self.is_showing:
             return
-        width, state = self._app.size.width, self._state
-        self._main.line("title").put(status.title_line(state, width, ascii_only=self._ascii))
-        message = status.message_line(state, self._keymap, width, ascii_only=self._ascii)
+        self._show_title()
+        self._show_message()
+
+    def _show_title(self) -> None:
+        width = self._app.size.width
+        self._main.line("title").put(status.title_line(self._state, width, ascii_only=self._ascii))
+
+    def _show_message(self) -> None:
+        width, row = self._app.size.width, self._main.table.cursor
+        message = status.message_line(self._state, self._keymap, width, row, ascii_only=self._ascii)
         self._main.line("message").put(message)
 
     def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""
         if self.is_showing:
-            self._main.lower.show(self._state.current, self._main.table.cursor)
+            self._main.lower.show(self._in_table(), self._main.table.cursor)
+            self.show_place()
+            self._show_title()
 
     def follow_cursor_soon(self) -> None:
-        """Update the views that follow the cursor once the cursor has rested."""
+        """Update the table and the views that follow the cursor once the cursor has rested."""
+        self._wait(_Waiting.REST, REST_SECONDS, self._rested)
+
+    def show_place(self) -> None:
+        """Mark the position under the cursor, before the table and the views follow it."""
+        if not self.is_showing:
+            return
+        run, state = self._state.current, self._state
+        place = run.place(state.place) if run is not None else 0
+        self._main.strip.show(run, place, unfolded=state.unfolded)
+        self._main.lower.put_place(place, unfolded=state.unfolded)
+        self._show_message()
+
+    def _wait(self, waiting: _Waiting, seconds: float, then: Callable[[], object]) -> None:
         if self._rest is not None:
             self._rest.stop()
-        self._rest = self._app.set_timer(REST_SECONDS, self.follow_cursor)
+        self._waiting = waiting
+        self._rest = self._app.set_timer(seconds, then)
+
+    def _rested(self) -> None:
+        """Show the position under the cursor in the table; if its rows must be read, wait a little
+        for them."""
+        run = self._state.current
+        place = run.place(self._state.place) if run is not None else 0
+        if run is not None and self._at != (run.run.id, place) and run.at(place) is None:
+            self._visits.want(run, place)
+            if self._visits.is_asked(run, place):
+                self._wait(_Waiting.GRACE, GRACE_SECONDS, self._follow)
+                return
+        self._follow()
+
+    def _follow(self) -> None:
+        self._rest, self._waiting = None, _Waiting.NOTHING
+        if not self.is_showing:
+            return
+        run = self._state.current
+        before, shown = self._at, self._in_table()
+        if run is not None and before != self._at:
+            self._main.table.show(shown, self._state.look)
+            self._caption_table(self.changed)
+        self.follow_cursor()
+
+    def _in_table(self) -> RunView | None:
+        """Return the shown run at the position that the table shows: the one under the cursor, once
+        the cursor has rested there."""
+        run = self._state.current
+        if run is None:
+            self._at = None
+            return None
+        place = run.place(self._state.place)
+        same_run = self._at is not None and self._at[0] == run.run.id
+        stays = self._waiting is _Waiting.REST or (
+            self._waiting is _Waiting.GRACE and run.at(place) is None
+        )
+        if stays and same_run and self._at is not None:
+            place = run.place(self._at[1])
+        self._at = (run.run.id, place)
+        found = run.at(place)
+        if found is None:
+            found = run.blank_at(place, self._visits.want(run, place))
+        return found
 
     def follow_live(self) -> None:
         """Scroll to the newest row until the user has moved the cursor."""
@@ -128,6 +216,8 @@ class Presenter:
     def _caption_table(self, changed: tuple[str, ...]) -> None:
         table, run, runs = self._main.table, self._state.current, self._state.runs
         place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
+        at = title_words(run, self._at[1]) if run is not None and self._at is not None else ""
+        place = ", ".join(part for part in (at, place) if part)
         title = run_title(run, place, changed, table.size.width - 4, ascii_only=self._ascii)
         table.put_caption(title, changed=bool(changed))
 
@@ -197,7 +287,7 @@ class Presenter:
 
     def _run_ended(self) -> None:
         """Move the cursor to the formation row unless the user has moved it."""
-        run, table = self._state.current, self._main.table
+        run, table = self._in_table(), self._main.table
         if run is not None and run.formation is not None and not table.touched:
             table.show(run, self._state.look)
             table.put_cursor(run.formation)

@@ -55,10 +55,10 @@ class Search:
 
     def _mark(self, wanted: str) -> None:
         self._state.look = dataclasses.replace(self._state.look, find=wanted)
-        self._main.table.show(self._state.current, self._state.look)
+        self._main.table.show(self._state.here, self._state.look)
 
     def _found(self) -> list[int]:
-        run = self._state.current
+        run = self._state.here
         return rows_with(run.rows, self._state.look.find, self._state.top_k) if run else []
 
     def _go(self, row: int | None) -> None:

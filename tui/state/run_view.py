@@ -10,9 +10,13 @@ from msgspec.structs import replace
 
 from engine.counterfactuals.grammar import label
 from engine.methods.deepen import DeepenReading
+from engine.methods.grid import GridPart, GridReading
 from engine.methods.seen import SeenReading
-from engine.records import LayerReading, Reading, Request, Run, Token
+from engine.methods.words import WordsReading
+from engine.records import LayerReading, OtherPosition, Part, Reading, Request, Run, Token
 from engine.stays import formation_row
+from tui.state.grid_cells import GridCells
+from tui.state.prompt_spans import Spans
 from tui.text.numbers import number
 
 
@@ -42,11 +46,107 @@ class RunView:
     """Layer -> row with more top tokens than the session holds."""
     unsaved_readings: dict[str, Reading] = field(default_factory=dict)
     """Method -> its newest reading, for methods whose readings are not saved."""
+    blank: str = ""
+    """Why there are no rows at this position, or what is being done about it."""
+    base: RunView | None = field(default=None, repr=False, compare=False)
+    """Of a view of another position, the view of the whole run."""
+    _deepened_at: dict[int, dict[int, LayerReading]] = field(default_factory=dict, compare=False)
+    _more_hues: dict[int, int] = field(default_factory=dict, compare=False)
+    _spans: dict[bool, Spans] = field(default_factory=dict, compare=False)
+    _cells: GridCells | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, run: Run, *, saved: bool = False) -> RunView:
         """Return the view of a finished run."""
         return cls(run, list(run.rows), Phase(run.status), saved=saved)
+
+    # ------------------------------------------------------------------ positions
+
+    @property
+    def own(self) -> RunView:
+        """The view of the run at its own position, which also has its readings: this one, unless
+        it was made by `at`."""
+        return self if self.base is None else self.base
+
+    def place(self, wanted: int | None) -> int:
+        """Return the position that is wanted, or the run's own if it is None or out of range."""
+        own = self.own.run
+        return wanted if wanted is not None and 0 <= wanted < len(own.tokens) else own.position
+
+    def at(self, position: int) -> RunView | None:
+        """Return this run at one of its positions, with the rows and the tracked tokens there;
+        None while it has not been read."""
+        own = self.own
+        if position == own.run.position:
+            return own
+        other = next((known for known in own.run.others if known.position == position), None)
+        return None if other is None else own._at(other)
+
+    def blank_at(self, position: int, reason: str) -> RunView:
+        """Return this run at a position that has not been read, without rows; `reason` says why."""
+        view = self.own._at(OtherPosition(position, ()))
+        view.blank = reason
+        return view
+
+    def _at(self, other: OtherPosition) -> RunView:
+        run = replace(
+            self.run,
+            position=other.position,
+            rows=other.rows,
+            tracked=other.tracked,
+            others=(),
+            formation=None,
+        )
+        deepened = self._deepened_at.setdefault(other.position, {})
+        view = RunView(run, list(other.rows), self.phase, deepened=deepened, base=self)
+        known = self.hues
+        for token in view.leaders:
+            if token.id not in known:
+                self._more_hues.setdefault(token.id, len(known) + len(self._more_hues))
+        return view
+
+    def spans(self, *, unfolded: bool) -> Spans:
+        """Return the prompt as it is walked."""
+        own = self.own
+        if unfolded not in own._spans:
+            own._spans[unfolded] = Spans.of(own.run.tokens, unfolded=unfolded)
+        return own._spans[unfolded]
+
+    @property
+    def cells(self) -> GridCells | None:
+        """What is known of the run's grid; None if nothing is."""
+        own = self.own
+        if own._cells is None:
+            found = [
+                known for known in own.run.readings if isinstance(known, GridReading | WordsReading)
+            ]
+            if any(isinstance(known, GridReading) for known in found):
+                for known in found:
+                    own._take_cells(known)
+        return own._cells
+
+    def take_part(self, part: Part) -> None:
+        """Take in a part of a reading that has been found before the whole."""
+        if isinstance(part, GridPart):
+            self.own._take_cells(part)
+
+    def _take_cells(self, found: GridPart | GridReading | WordsReading) -> None:
+        if self._cells is None:
+            self._cells = GridCells()
+        if isinstance(found, WordsReading):
+            self._cells.add_words(found)
+        else:
+            self._cells.add(found)
+
+    def start_again(self, run: Run) -> None:
+        """Forget all rows, since the run has been started once more."""
+        self.run, self.phase = run, Phase.RUNNING
+        self.rows.clear()
+        self._deepened_at.clear()
+        self._spans.clear()
+        self._cells = None
+
+    # ------------------------------------------------------------------ rows
 
     @property
     def complete(self) -> bool:
@@ -104,10 +204,14 @@ class RunView:
     @property
     def hues(self) -> dict[int, int]:
         """Token id -> index of its colour in every view of this run, counted from 0: first the
-        leaders, then tracked tokens. Other tokens have none."""
+        leaders, then tracked tokens, then the leaders at other positions. Other tokens have
+        none."""
+        if self.base is not None:
+            return self.base.hues
         ids = [token.id for token in self.leaders]
         ids += [tracked.id for tracked in self.run.tracked if tracked.why == "user"]
-        return {token: index for index, token in enumerate(dict.fromkeys(ids))}
+        # A token has one colour at all positions; what is seen at others comes last.
+        return self._more_hues | {token: at for at, token in enumerate(dict.fromkeys(ids))}
 
     @property
     def counterfactual(self) -> str:
@@ -128,8 +232,15 @@ class RunView:
         if isinstance(reading, DeepenReading):
             # Tokens read for the detail pane are shown but not saved: how many tokens a
             # file holds must not depend on where the cursor has rested.
-            self.deepened[reading.row.layer] = reading.row
+            place = reading.request.position
+            rows = self.deepened
+            if place is not None and self.place(place) != self.run.position:
+                rows = self._deepened_at.setdefault(place, {})
+            rows[reading.row.layer] = reading.row
             return None
+        if isinstance(reading, GridReading | WordsReading):
+            _ = self.cells  # what was stored before comes first
+            self._take_cells(reading)
         merged = reading.merged(self.run)
         if merged == self.run:
             self.unsaved_readings[reading.method] = reading
@@ -143,8 +254,9 @@ class RunView:
 
     def reading_of(self, method: str, request: Request | None = None) -> Reading | None:
         """Return the newest reading of a method, or the one that answers this request, or None."""
-        shown = self.unsaved_readings.get(method)
-        for known in (*([shown] if shown is not None else []), *reversed(self.run.readings)):
+        own = self.own
+        shown = own.unsaved_readings.get(method)
+        for known in (*([shown] if shown is not None else []), *reversed(own.run.readings)):
             if known.method == method and (request is None or known.fulfils(request)):
                 return known
         return None
@@ -152,11 +264,11 @@ class RunView:
     @property
     def seen(self) -> SeenReading | None:
         """What the model saw of the picture; None until that has been read."""
-        known = self.unsaved_readings.get("seen")
+        known = self.own.unsaved_readings.get("seen")
         return known if isinstance(known, SeenReading) else None
 
     def untrack(self, token: int) -> None:
-        """Stop tracking a token; leaders and the answer stay tracked."""
+        """Stop tracking a token at this position; leaders and the answer stay tracked."""
         leaders = {leader.id for leader in self.leaders}
         kept = []
         for known in self.run.tracked:
@@ -165,7 +277,16 @@ class RunView:
             elif token in leaders:
                 kept.append(replace(known, why="top-1"))
         self.run = replace(self.run, tracked=tuple(kept))
-        self.saved = False
+        own = self.own
+        if own is not self:
+            others = tuple(
+                replace(other, tracked=tuple(kept))
+                if other.position == self.run.position
+                else other
+                for other in own.run.others
+            )
+            own.run = replace(own.run, others=others)
+        own.saved = False
 
     @property
     def worth_keeping(self) -> bool:

@@ -38,6 +38,33 @@ class SessionState:
         self._edited = False
         self._created = now()
         self._view: dict[str, Any] = {}
+        self._places: dict[str, int] = {}
+        self.unfolded = False
+        """Whether every patch of the picture is shown, and walked, by itself."""
+
+    @property
+    def place(self) -> int | None:
+        """The position under the cursor, in the tokens of the shown run; None for its own."""
+        return self._places.get(self.current.run.id) if self.current is not None else None
+
+    @place.setter
+    def place(self, position: int | None) -> None:
+        if self.current is None:
+            return
+        own = self.current.run.position
+        if position is None or self.current.place(position) == own:
+            self._places.pop(self.current.run.id, None)
+        else:
+            self._places[self.current.run.id] = position
+
+    @property
+    def here(self) -> RunView | None:
+        """The shown run at the position under the cursor, without rows while they are not read."""
+        if self.current is None:
+            return None
+        place = self.current.place(self.place)
+        reason = f"position {place} has not been read"
+        return self.current.at(place) or self.current.blank_at(place, reason)
 
     def when_revised(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` whenever the revision changes."""
@@ -167,6 +194,10 @@ class SessionState:
         by_id = {view.run.id: view for view in self.runs}
         last = self.runs[-1] if self.runs else None
         self.current = by_id.get(chosen, last) if isinstance(chosen, str) else last
+        self._places = {}
+        place = self._view.get("place")
+        if isinstance(place, int) and not isinstance(place, bool):
+            self.place = place
         if self.current is not None:
             self.question = replace(self.current.run.question, model=None, text="")
             self.top_k = self.question.top_k
@@ -188,6 +219,9 @@ class SessionState:
         view = dict(self._view, row=row)
         if self.current is not None:
             view["run"] = self.current.run.id
+        view.pop("place", None)
+        if self.place is not None:
+            view["place"] = self.place
         return Session(
             created=self._created,
             saved=now(),

@@ -17,6 +17,7 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    ReadingGrew,
     ReadingMade,
     RowsRead,
     RunEnded,
@@ -183,6 +184,8 @@ class ViewState(SessionState):
                 self._end(event.run, event.remedies)
             case AnswerGrew():
                 self._grow(event)
+            case ReadingGrew():
+                self._grow_reading(event)
             case ReadingMade():
                 self._take_reading(event)
             case ComparisonGrew():
@@ -197,8 +200,7 @@ class ViewState(SessionState):
             view = RunView(run)
             self.runs.append(view)
         else:  # restarted automatically: memory ran out over several at once
-            view.run, view.phase = run, Phase.RUNNING
-            view.rows.clear()
+            view.start_again(run)
         self.current = view
         self.asked = None
         self.note = None
@@ -244,6 +246,11 @@ class ViewState(SessionState):
             view.continuing = not event.ended
             if event.ended and self.note == CANCELLING:
                 self.note = Note("the continuation was cancelled")
+
+    def _grow_reading(self, event: ReadingGrew) -> None:
+        view = self.find(event.run_id)
+        if view is not None:
+            view.take_part(event.part)
 
     def _take_reading(self, event: ReadingMade) -> None:
         view = self.find(event.run_id)

@@ -52,6 +52,16 @@ STANDARD: Final = (
         "A symmetric measure of how far two distributions are apart, from 0 to ln 2 = 0.69 nats.",
     ),
     Term("rank", "A token's place in a row, by probability; rank 1 is the most probable token."),
+    Term(
+        "position",
+        "A place in the prompt, counted in tokens from 0. Its rows say which token would come "
+        "next. A run is read at its last position, and at any other on request.",
+    ),
+    Term(
+        "sink",
+        "A position with massive activations: one or two channels far larger than the rest, alike "
+        "on every input (Kang et al. 2025, arXiv 2503.03321). It holds no content.",
+    ),
     Term("patch", "One square of the picture, which becomes one position of the vision part."),
     Term(
         "chat template",
@@ -66,6 +76,16 @@ OWN: Final = (
         "row",
         "One line of the table. Row 0 is the embedding, row i the residual stream that enters "
         "layer i, row L the model's own output: L + 1 rows for L layers.",
+    ),
+    Term(
+        "grid",
+        "The best token of every row at every position, read from the streams of all positions, "
+        "which are kept for the newest runs.",
+    ),
+    Term(
+        "heat",
+        "What the colour of a grid's cell says, in eight steps: probability, entropy, KL to the "
+        "last row, or the probability of one word.",
     ),
     Term(
         "tail",

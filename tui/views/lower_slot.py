@@ -11,6 +11,7 @@ from tui.state.run_view import RunView
 from tui.views.registry import LOWER, Slot
 from tui.views.table.lens_table import LensTable
 from tui.widgets.captions import put_title
+from tui.widgets.places import FollowsPlace
 from tui.widgets.view_context import FollowsTable, ViewContext
 
 _PLACE: Final = "#reading"
@@ -31,6 +32,7 @@ class LowerSlot:
         self._large = ""
         self._was_open = False
         self._shown: tuple[RunView | None, int] = (None, 0)
+        self._place = (0, False)
 
     def at_start(self) -> list[Widget]:
         """Return the views that exist from the first frame on."""
@@ -79,6 +81,29 @@ class LowerSlot:
             if view.is_mounted and (view.display or view.has_class("-auto")):
                 cast(FollowsTable, view).show(run, row)
 
+    def put_place(self, position: int, *, unfolded: bool) -> None:
+        """Mark a position in every visible view that shows positions."""
+        self._place = (position, unfolded)
+        for view in self.open:
+            if isinstance(view, FollowsPlace):
+                view.put_place(position, unfolded=unfolded)
+
+    def is_large(self, identity: str) -> bool:
+        """Return whether a view is enlarged."""
+        return self._large == identity
+
+    @property
+    def large(self) -> str:
+        """The enlarged view, or nothing."""
+        return self._large
+
+    def close_tenants(self) -> bool:
+        """Close the view that replaces others; return whether one was open."""
+        opened = [known for known in self._tenants() if self.is_open(known)]
+        for known in opened:
+            self._put(known, False)
+        return bool(opened)
+
     def _put(self, identity: str, wanted: bool) -> None:
         if identity not in self._views:
             mounted = self._screen.query_one(_PLACE).mount(self._make(identity))
@@ -102,6 +127,8 @@ class LowerSlot:
         await mounted
         view = self._views[identity]
         cast(FollowsTable, view).show(*self._shown)
+        if isinstance(view, FollowsPlace):
+            view.put_place(self._place[0], unfolded=self._place[1])
         if view.can_focus and view.has_class("-on"):
             self._screen.set_focus(view)
 

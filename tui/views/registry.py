@@ -49,6 +49,8 @@ class View:
     By default, that of a view `cosine` is "tui.views.cosine:CosineView"."""
     opens: str = ""
     """The function that opens any other view; it is called with the app."""
+    enlarges: bool = False
+    """Whether its key enlarges it while it is open, instead of closing it."""
     at_start: bool = False
     """Whether it is open at the start if it fits, until the user opens or closes it."""
     group: str = "Look"
@@ -83,6 +85,25 @@ VIEWS: Final[tuple[View, ...]] = (
         widget="tui.views.plot.trajectories:Trajectories",
     ),
     View(
+        "table",
+        "layers",
+        "The table of layers, alone if pressed again",
+        Slot.FIXED,
+        keys=("1",),
+        opens="tui.actions.reading:table",
+    ),
+    View(
+        "grid",
+        "grid",
+        "The grid: rows x positions",
+        Slot.LOWER,
+        keys=("2",),
+        hint="grid",
+        method="grid",
+        widget="tui.views.grid.grid:GridView",
+        enlarges=True,
+    ),
+    View(
         "picture",
         "picture",
         "Show or hide the picture",
@@ -98,6 +119,16 @@ VIEWS: Final[tuple[View, ...]] = (
         Slot.DIALOG,
         keys=("z",),
         opens="tui.actions.picture:enlarge",
+    ),
+    View(
+        "words",
+        "where in the picture",
+        "Where in the picture words are readable",
+        Slot.DIALOG,
+        keys=("3",),
+        hint="words",
+        method="words",
+        opens="tui.actions.words:show",
     ),
     View(
         "history",

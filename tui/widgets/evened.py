@@ -11,25 +11,27 @@ MOST_OFF: Final = 9
 Pixel = tuple[int, int, int]
 
 
-def evened(rgb: bytes, width: int) -> list[Pixel]:
-    """Return the pixels of an RGB picture, with one colour for neighbours that are nearly alike.
+def evened(rgb: bytes, width: int, most_off: int = MOST_OFF) -> list[Pixel]:
+    """Return the pixels of an RGB picture, with one colour for neighbours that are nearly alike:
+    no channel is off by more than `most_off`.
 
     Two lines of pixels are one line of half-blocks, and a terminal holds two colours while it
     draws it. So two runs are kept along the line; a pixel of either line joins the run whose
-    colours, with its own, span no more than twice `MOST_OFF` in any channel, or else begins a new
+    colours, with its own, span no more than twice `most_off` in any channel, or else begins a new
     one. All pixels of a run get the middle of its span.
     """
     pixels: list[Pixel] = list(zip(rgb[0::3], rgb[1::3], rgb[2::3], strict=True))
     result = list(pixels)
     for start in range(0, len(pixels), 2 * width):
-        _even_pair(pixels, result, start, width)
+        _even_pair(pixels, result, start, width, most_off)
     return result
 
 
 class _Run:
-    __slots__ = ("high", "low", "places")
+    __slots__ = ("high", "low", "most_off", "places")
 
-    def __init__(self, pixel: Pixel, place: int) -> None:
+    def __init__(self, pixel: Pixel, place: int, most_off: int) -> None:
+        self.most_off = most_off
         self.low = self.high = pixel
         self.places = [place]
 
@@ -39,7 +41,7 @@ class _Run:
         low = (min(low_r, r), min(low_g, g), min(low_b, b))
         high = (max(high_r, r), max(high_g, g), max(high_b, b))
         widest = max(high[0] - low[0], high[1] - low[1], high[2] - low[2])
-        return (low, high) if widest <= 2 * MOST_OFF else None
+        return (low, high) if widest <= 2 * self.most_off else None
 
     def paint(self, result: list[Pixel]) -> None:
         (low_r, low_g, low_b), (high_r, high_g, high_b) = self.low, self.high
@@ -48,7 +50,9 @@ class _Run:
             result[place] = middle
 
 
-def _even_pair(pixels: Sequence[Pixel], result: list[Pixel], start: int, width: int) -> None:
+def _even_pair(
+    pixels: Sequence[Pixel], result: list[Pixel], start: int, width: int, most_off: int
+) -> None:
     runs: list[_Run | None] = [None, None]
     own = [0, 1]
     """The run that each of the two lines joined last."""
@@ -60,13 +64,13 @@ def _even_pair(pixels: Sequence[Pixel], result: list[Pixel], start: int, width: 
             held = runs[first]
             if lower < len(pixels) and held is not None and held.span_with(pixels[lower]):
                 first = 1 - first  # the other half needs this run
-            _begin(runs, first, pixels[upper], upper, result)
+            _begin(runs, first, pixels[upper], upper, result, most_off)
         own[0] = first
         if lower < len(pixels):
             second = _join(runs, pixels[lower], lower, own[1])
             if second is None:
                 second = 1 - first
-                _begin(runs, second, pixels[lower], lower, result)
+                _begin(runs, second, pixels[lower], lower, result, most_off)
             own[1] = second
     for run in runs:
         if run is not None:
@@ -86,9 +90,14 @@ def _join(runs: list[_Run | None], pixel: Pixel, place: int, own: int) -> int | 
 
 
 def _begin(
-    runs: list[_Run | None], number: int, pixel: Pixel, place: int, result: list[Pixel]
+    runs: list[_Run | None],
+    number: int,
+    pixel: Pixel,
+    place: int,
+    result: list[Pixel],
+    most_off: int,
 ) -> None:
     ended = runs[number]
     if ended is not None:
         ended.paint(result)
-    runs[number] = _Run(pixel, place)
+    runs[number] = _Run(pixel, place, most_off)

@@ -116,7 +116,7 @@ class ReadingView(RowList):
             self._drop()
             asked = self._asker.read(run, request)
             if asked is None:
-                return self._asker.why_not(run)
+                return self._asker.why_not(run, request)
             self._asked, self._asked_id, self._refused = wish, asked, ""
         return self._refused or "reading"
 

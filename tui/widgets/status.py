@@ -18,6 +18,7 @@ from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.text.numbers import number, total_seconds
 from tui.text.show import display_text, plain_line
+from tui.widgets.places import place_words, title_words
 from tui.widgets.remedies import with_keys
 
 _PROGRESS = 24
@@ -97,8 +98,11 @@ def title_line(state: ViewState, width: int, *, ascii_only: bool) -> Content:
     return Content.assemble(left, " " * max(room, 1), right)
 
 
-def message_line(state: ViewState, keymap: Keymap, width: int, *, ascii_only: bool) -> Content:
-    """Return the message line: an error, the progress or the outcome."""
+def message_line(
+    state: ViewState, keymap: Keymap, width: int, row: int = 0, *, ascii_only: bool
+) -> Content:
+    """Return the message line: an error, the progress or the outcome; at another position than the
+    run's own, what the row there says."""
     note = state.note
     if note is not None:
         colour = {"error": "$error", "good": "$success"}.get(note.kind, "$foreground")
@@ -111,6 +115,9 @@ def message_line(state: ViewState, keymap: Keymap, width: int, *, ascii_only: bo
     progress = _progress(state, ascii_only)
     if progress is not None:
         return progress
+    at_place = _at_place(state, row, width, ascii_only)
+    if at_place is not None:
+        return at_place
     outcome = _outcome(state, ascii_only)
     if state.offer:
         offer = _cut(state.offer, width - 2, ascii_only)
@@ -192,6 +199,9 @@ def _facts(state: ViewState, ascii_only: bool) -> list[Content]:
         seconds = total_seconds(run.run)
         if seconds is not None:
             facts.append(Content.styled(f"{number(seconds)} s", "$faint"))
+        at = title_words(run, run.place(state.place))
+        if at:
+            facts.append(Content.styled(at, "$foreground"))
     return facts
 
 
@@ -248,6 +258,14 @@ def _bar(text: str, fraction: float | None, ascii_only: bool) -> Content:
         (empty * (_PROGRESS - done), "$frame"),
         (f"  {text}", "$foreground"),
     )
+
+
+def _at_place(state: ViewState, row: int, width: int, ascii_only: bool) -> Content | None:
+    run = state.current
+    if run is None or run.place(state.place) == run.run.position:
+        return None
+    words = place_words(run, run.place(state.place), row, ascii_only=ascii_only)
+    return Content.styled(f" {_cut(words, width - 2, ascii_only)}", "$foreground")
 
 
 def _outcome(state: ViewState, ascii_only: bool) -> Content:

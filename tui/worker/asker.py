@@ -13,6 +13,7 @@ from engine.events import LoadOptions, ModelReady, RunEnded, Trouble
 from engine.methods.deepen import DeepenRequest
 from engine.methods.track import TrackRequest
 from engine.records import Counterfactual, Picture, Question, Request
+from tui.actions.keymap import Keymap
 from tui.startup import Startup
 from tui.state.dispatch import Dispatch
 from tui.state.run_view import Phase, RunView
@@ -31,11 +32,15 @@ class Asker:
         self.options = startup.options
         """How the current model was, or will be, loaded."""
         self._make = startup.worker or _real_worker
+        self._keymap = Keymap(startup.keys)
         self._tell = tell
         self._worker: WorkerLike | None = None
         self._waiting: Callable[[], Question] | None = None
         self._asked: list[str] = []
         self._gone: set[str] = set()
+        self._gone_everywhere: set[str] = set()
+        self._everywhere: set[str] = set()
+        """Ids of the requests for positions other than a run's own."""
         self.bundled = _bundled_picture(startup)
         """The picture used by default until it is known whether the model takes pictures."""
         if self.options is not None:
@@ -159,23 +164,50 @@ class Asker:
 
     def keeps_stream_of(self, run: RunView) -> bool:
         """Return whether the worker can read more from this run without a new pass."""
-        model = self._state.model
+        ready = self._state.model.ready
+        return ready is not None and self._keeps(run, ready.keeps) and run.run.id not in self._gone
+
+    def keeps_everywhere(self, run: RunView) -> bool:
+        """Return whether the worker can read every position of this run without a new pass."""
+        ready = self._state.model.ready
+        gone = self._gone | self._gone_everywhere
         return (
-            self._worker is not None
-            and model.phase is ModelPhase.READY
-            and model.ready is not None
-            and run.phase is Phase.DONE
-            and run.run.id in self._asked[-model.ready.keeps :]
-            and run.run.id not in self._gone
+            ready is not None
+            and self._keeps(run, ready.keeps_everywhere)
+            and run.run.id not in gone
         )
 
+    def _keeps(self, run: RunView, newest: int) -> bool:
+        return (
+            newest > 0
+            and self._worker is not None
+            and self._state.model.phase is ModelPhase.READY
+            and run.phase is Phase.DONE
+            and run.run.id in self._asked[-newest:]
+        )
+
+    def can_read(self, run: RunView, request: Request) -> bool:
+        """Return whether the worker keeps what this request needs of a run."""
+        if asks_for_positions(run, request):
+            return self.keeps_everywhere(run)
+        return self.keeps_stream_of(run)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a question is being asked, or the answer continued."""
+        return self._state.busy
+
     def _trouble(self, event: Trouble) -> None:
-        """Note that a run's stream is no longer kept, so that nothing more is read from it.
-        After any other refusal, other methods may still read the run."""
-        if event.run_id is not None and (
-            event.request_id is None or Remedy.RUN_AGAIN in event.remedies
-        ):
+        """Note that a run's streams are no longer kept, so that nothing more is read from them: all
+        of them, or those of its other positions. After any other refusal, other methods may still
+        read the run."""
+        if event.run_id is None:
+            return
+        if event.request_id is None:
             self._gone.add(event.run_id)
+        elif Remedy.RUN_AGAIN in event.remedies:
+            everywhere = event.request_id in self._everywhere
+            (self._gone_everywhere if everywhere else self._gone).add(event.run_id)
 
     def ask_spellings(self, typed: str) -> None:
         """Ask which tokens can spell a typed word."""
@@ -188,18 +220,15 @@ class Asker:
         state.pinned.update(tokens)
         if not tokens:
             return
-        if self._worker is not None and self.keeps_stream_of(run):
-            ids = tuple(identity for identity, _ in tokens)
-            self._worker.read(run.run.id, TrackRequest(ids=ids))
-        elif run.phase is not Phase.RUNNING:
+        ids = tuple(identity for identity, _ in tokens)
+        request = TrackRequest(ids=ids, position=_other_position(run))
+        if self.read(run, request) is None and run.phase is not Phase.RUNNING:
             state.say("this run's stream is not kept: r runs it again, with these tokens tracked")
 
     def deepen(self, run: RunView, layer: int, count: int) -> bool:
         """Read more of a row's top tokens if that is possible at once; return whether it is."""
-        if self._worker is None or self._state.busy or not self.keeps_stream_of(run):
-            return False
-        self._worker.read(run.run.id, DeepenRequest(layer=layer, count=count))
-        return True
+        request = DeepenRequest(layer=layer, count=count, position=_other_position(run))
+        return not self._state.busy and self.read(run, request) is not None
 
     def ask_against(self, run: RunView, counterfactuals: Sequence[Counterfactual]) -> bool:
         """Ask a run's question with something else instead of the picture; return whether it was
@@ -221,11 +250,14 @@ class Asker:
         return False
 
     def read(self, run: RunView, request: Request) -> str | None:
-        """Let a method read more of a run; return the id of the request, or None where the run's
-        stream is not kept."""
-        if self._worker is None or not self.keeps_stream_of(run):
+        """Let a method read more of a run; return the id of the request, or None where the streams
+        that it needs are not kept."""
+        if self._worker is None or not self.can_read(run, request):
             return None
-        return self._worker.read(run.run.id, request)
+        made = self._worker.read(run.run.id, request)
+        if asks_for_positions(run, request):
+            self._everywhere.add(made)
+        return made
 
     def cancel_reading(self, request_id: str) -> None:
         """Cancel a request whose result is no longer wanted."""
@@ -237,15 +269,23 @@ class Asker:
         """The ids of the runs in the session."""
         return frozenset(view.run.id for view in self._state.runs)
 
-    def why_not(self, run: RunView) -> str:
-        """Return why `read` cannot read a run; empty where it can."""
-        if self.keeps_stream_of(run):
+    def why_not(self, run: RunView, request: Request | None = None) -> str:
+        """Return why `read` cannot read a run, or cannot answer this request about it; empty where
+        it can."""
+        if self.keeps_stream_of(run) if request is None else self.can_read(run, request):
             return ""
         if run.phase is Phase.RUNNING:
             return "the run has not ended"
         if self._state.model.phase is not ModelPhase.READY:
-            return "this needs the model: L loads it"
-        return "this run's stream is not kept: r runs it again"
+            return f"this needs the model: {self._key('load')} loads it"
+        again = f"{self._key('run')} runs it again"
+        if request is not None and asks_for_positions(run, request) and self.keeps_stream_of(run):
+            return f"the streams of this run are no longer kept: {again}"
+        return f"this run's stream is not kept: {again}"
+
+    def _key(self, action: str) -> str:
+        """Return the user's own key for an action."""
+        return self._keymap.first(action) or "the palette"
 
     def _is_ready(self) -> bool:
         state = self._state
@@ -264,6 +304,20 @@ class Asker:
     def _forget_queue(self) -> None:
         self._state.queued = []
         self._state.queue_length = 0
+
+
+def asks_for_positions(run: RunView, request: Request) -> bool:
+    """Return whether a request needs the streams of other positions than the run's own: if it has
+    a field for positions, or one for a position that is another."""
+    position = getattr(request, "position", None)
+    return hasattr(request, "positions") or (
+        isinstance(position, int) and run.place(position) != run.own.run.position
+    )
+
+
+def _other_position(run: RunView) -> int | None:
+    """Return the position that a view of a run shows, or None if it is the run's own."""
+    return None if run.own is run else run.run.position
 
 
 def _being_loaded(options: LoadOptions) -> ModelView:

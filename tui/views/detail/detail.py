@@ -8,6 +8,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.state.run_view import RunView
+from tui.text.show import plain_line
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
@@ -27,7 +28,7 @@ class Detail(Widget):
         super().__init__()
         self._ascii = context.ascii_only
         self._asker = context.asker
-        self._deepened: set[tuple[str, int, int]] = set()
+        self._deepened: set[tuple[str, int, int, int]] = set()
         self._run: RunView | None = None
         self._row = 0
         self._strips: list[Strip] = []
@@ -53,7 +54,7 @@ class Detail(Widget):
             return
         for row in (self._row - 1, self._row):
             known = run.reading(row)
-            wish = (run.run.id, row, room)
+            wish = (run.run.id, run.run.position, row, room)
             if known is None or room <= len(known.top) or wish in self._deepened:
                 continue
             if self._asker.deepen(run, row, room):
@@ -87,7 +88,7 @@ class Detail(Widget):
     def _lines(self, look: DetailLook) -> list[Segments]:
         reading = self._run.reading(self._row) if self._run else None
         if self._run is None or reading is None:
-            return [[(" not read" if self._run else " nothing read yet", look.faint)]]
+            return [[(self._missing, look.faint)]]
         answer = self._run.answer
         return detail_lines(
             reading,
@@ -97,6 +98,12 @@ class Detail(Widget):
             look,
             ascii_only=self._ascii,
         )
+
+    @property
+    def _missing(self) -> str:
+        if self._run is None:
+            return " nothing read yet"
+        return f" {plain_line(self._run.blank, ascii_only=self._ascii) or 'not read'}"
 
     def _colours(self) -> DetailLook:
         if self._look is None:

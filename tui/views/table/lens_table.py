@@ -91,7 +91,7 @@ class LensTable(RowList, inherit_bindings=False):
         if look != replace(self._chosen, find=look.find):
             self._columns = None
         self._chosen, self._followed = look, _followed(run) if run else None
-        self._facts = _facts_of(run, look, self._followed) if run else []
+        self._facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
         self.refresh_rows()
         self.place_changed()
 
@@ -189,7 +189,11 @@ class LensTable(RowList, inherit_bindings=False):
         return plan_columns(self.size.width, chosen.top_k, first, chosen.figures)
 
 
-def _facts_of(run: RunView, look: TableLook, followed: Followed | None) -> list[RowFacts]:
+def _facts_of(
+    run: RunView, look: TableLook, followed: Followed | None, shown_from: int
+) -> list[RowFacts]:
+    """Return what is drawn of every row; `shown_from` is the first visible one, which
+    says why there are none."""
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
@@ -215,6 +219,7 @@ def _facts_of(run: RunView, look: TableLook, followed: Followed | None) -> list[
                 find=look.find if any(matches(token, look.find) for token in top) else "",
                 struck=struck,
                 out_normed=layer == layers and not run.run.question.norm,
+                instead=run.blank if layer == shown_from else "",
             )
         )
         before = leader

@@ -15,7 +15,7 @@ from tui.state.columns import FIGURE_COLUMNS
 from tui.state.finding import matches
 from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure, number, ordinal
-from tui.text.show import display_text
+from tui.text.show import display_text, plain_line
 from tui.widgets.styles import GUTTER, Segments, Styles
 
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
@@ -82,6 +82,8 @@ class RowFacts:
     struck: bool = False
     out_normed: bool = False
     """Whether this is the last row of a run without norm, which still is the model's own output."""
+    instead: str = ""
+    """What to say in a row that has not been read."""
 
 
 def plan_columns(
@@ -144,7 +146,7 @@ def row_segments(
     reading = facts.reading
     layer = f"{facts.layer:>3} {_layer_word(facts):<{_LAYER - 4}}"
     if reading is None:
-        dot = "." if ascii_only else "·"
+        dot = plain_line(facts.instead, ascii_only=ascii_only) or ("." if ascii_only else "·")
         return [(layer + " " * _MARK + dot, styles.faint)]
     faint = styles.struck if facts.struck else styles.faint
     segments: Segments = [(layer, faint), *_mark(facts, styles, ascii_only)]

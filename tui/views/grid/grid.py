@@ -1,0 +1,319 @@
+"""The grid: the best token of every row at every position."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.timer import Timer
+
+from engine.events import Event
+from tui.state.grid_cells import GridCell
+from tui.state.heats import STEPS, Heat
+from tui.state.run_view import RunView
+from tui.text.numbers import figure, number
+from tui.text.show import display_text
+from tui.views.grid.filling import Filling
+from tui.views.grid.grid_rows import (
+    EACH,
+    LEFT,
+    GridFacts,
+    GridLook,
+    columns_in,
+    head_segments,
+    heat_of,
+    row_segments,
+)
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.places import PlaceChosen
+from tui.widgets.row_list import RowList
+from tui.widgets.styles import Segments, Styles
+from tui.widgets.view_context import ViewContext
+
+_HEAD = 2
+_SHADES = (0, 6, 12, 18, 25, 32, 40, 48)
+"""How much of the theme's colour each step has, in per cent."""
+_MOST_TOKEN = 16
+
+
+class GridView(RowList):
+    """Shows rows x positions; the cursor's row is the table's, and its column the position."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l,right", "column(1)", show=False),
+        Binding("h,left", "column(-1)", show=False),
+        Binding("enter", "app.do('unfold')", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"grid--heat-{step}" for step in range(1, STEPS)}
+    DEFAULT_CSS = "".join(
+        f"GridView > .grid--heat-{step} {{ background: $primary {_SHADES[step]}%; }}\n"
+        for step in range(1, STEPS)
+    )
+
+    def __init__(self, context: ViewContext, method: str) -> None:
+        super().__init__(ascii_only=context.ascii_only)
+        self._filling = Filling(context)
+        self._colourless = context.ascii_only or "NO_COLOR" in os.environ
+        self.heat = Heat.PROBABILITY
+        self._unfolded = False
+        self._run: RunView | None = None
+        self._place = 0
+        self._first = 0
+        self._facts: GridFacts | None = None
+        self._look: GridLook | None = None
+        self._due: Timer | None = None
+
+    # ------------------------------------------------------------------ what is shown
+
+    def show(self, run: RunView | None, row: int) -> None:
+        """Show a run's grid, with the cursor in this row, and ask for what is missing of it."""
+        before = self._run.own.run.id if self._run is not None else None
+        self._run = run
+        if run is not None and run.own.run.id != before:
+            self._place = run.run.position
+        self._follow(row)
+        self._draw()
+        super().put_cursor(row)
+        self._mark()
+
+    def put_place(self, position: int, *, unfolded: bool) -> None:
+        """Mark a position, before its rows have been read; show the picture as one column, or as
+        one for each patch."""
+        if (position, unfolded) != (self._place, self._unfolded):
+            self._place, self._unfolded = position, unfolded
+            self._draw()
+
+    def next_heat(self) -> None:
+        """Colour the cells by the next measure."""
+        self.heat = self.heat.next
+        self._follow(self.cursor)
+        self._draw()
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Note how requests have ended; what has arrived is shown by `show`."""
+        self._filling.hear(events)
+
+    def on_hide(self) -> None:
+        """Ask for nothing that cannot be seen."""
+        self._stop_waiting()
+        self._filling.stop()
+
+    @property
+    def word(self) -> tuple[int, str] | None:
+        """The token whose probability can be the heat: the one that was tracked last, or else the
+        answer."""
+        run = self._run
+        if run is None:
+            return None
+        tracked = (*run.own.run.tracked, *run.run.tracked)
+        last = next((known for known in reversed(tracked) if known.why == "user"), None)
+        if last is not None:
+            return last.id, last.text
+        answer = run.own.answer
+        return None if answer is None else (answer.id, answer.text)
+
+    # ------------------------------------------------------------------ rows
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows in the run, including those not read yet."""
+        return self._facts.rows if self._facts is not None else 0
+
+    @property
+    def head_height(self) -> int:
+        """Return the lines of the head: the positions, and the input tokens."""
+        return _HEAD
+
+    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
+        """Draw the positions or the input tokens."""
+        if self._facts is None:
+            return [(" nothing read yet" if line == 0 else "", styles.faint)]
+        return head_segments(self._facts, line, width, styles, ascii_only=self._ascii)
+
+    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
+        """Draw one row."""
+        if self._facts is None:
+            return []
+        look = self._heat_look()
+        return row_segments(
+            self._facts, row, row == self.cursor, styles, look, ascii_only=self._ascii
+        )
+
+    def place_changed(self) -> None:
+        """Say what the cell under the cursor holds, and what is under way."""
+        self._caption()
+
+    def notify_style_update(self) -> None:
+        """Redraw with the colours of the new theme."""
+        super().notify_style_update()
+        self._look = None
+
+    def on_resize(self) -> None:
+        """Show as many columns as fit."""
+        self.call_after_refresh(self._draw)
+
+    # ------------------------------------------------------------------ moving
+
+    def action_cursor(self, step: int) -> None:
+        """Move the cursor by rows."""
+        self._go_to_row(self.cursor + step)
+
+    def action_page(self, pages: float) -> None:
+        """Move the cursor by pages."""
+        self._go_to_row(self.cursor + round(pages * max(self._visible_rows - 1, 1)))
+
+    def action_edge(self, side: int) -> None:
+        """Move the cursor to the first or the last row."""
+        self._go_to_row(0 if side < 0 else self.count - 1)
+
+    def action_column(self, step: int) -> None:
+        """Move the cursor by positions."""
+        if self._facts is not None:
+            self._go_to(self._facts.spans.step(self._place, step), None)
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the clicked cell; a click in the head only goes to the position."""
+        event.prevent_default()
+        offset, facts = event.get_content_offset(self), self._facts
+        if offset is None or facts is None:
+            return
+        row = offset.y - _HEAD + self.scroll_offset.y
+        wanted = row if offset.y >= _HEAD and row < self.count else None
+        index = (offset.x - LEFT) // EACH
+        visible = facts.visible
+        position = self._place
+        if offset.x >= LEFT and index < len(visible):
+            span = visible[index]
+            position = self._place if span.first <= self._place <= span.last else span.first
+        self._go_to(position, wanted)
+
+    def _go_to_row(self, row: int) -> None:
+        row = min(max(row, 0), max(self.count - 1, 0))
+        if row != self.cursor:
+            self._go_to(self._place, row)
+
+    def _go_to(self, position: int, row: int | None) -> None:
+        """Go to a place here at once, since the next key may come before the message."""
+        if row is not None:
+            super().put_cursor(row)
+        self._place = position
+        self._draw()
+        self.post_message(PlaceChosen(position, row))
+
+    # ------------------------------------------------------------------ drawing
+
+    def _mark(self) -> None:
+        """Draw the cursor's cell, and say what it holds."""
+        self.refresh_rows()
+        self._caption()
+
+    def _draw(self) -> None:
+        run = self._run
+        self._facts = None if run is None else self._facts_of(run)
+        self.refresh_rows()
+        self._caption()
+
+    def _facts_of(self, run: RunView) -> GridFacts:
+        own = run.own
+        spans = own.spans(unfolded=self._unfolded)
+        count = columns_in(self.size.width)
+        self._first = _scrolled(self._first, spans.index(self._place), count, len(spans))
+        cells, word = own.cells, self.word
+        return GridFacts(
+            tokens=own.run.tokens,
+            spans=spans,
+            first=self._first,
+            count=count,
+            place=self._place,
+            read=own.run.position,
+            rows=own.run.layers + 1,
+            cells=cells,
+            hues=own.hues,
+            answer=own.answer.id if own.answer is not None else None,
+            heat=self.heat,
+            word=word[0] if word is not None else None,
+            struck=own.refused is not None or (cells is not None and cells.failed is not None),
+        )
+
+    def _follow(self, row: int) -> None:
+        """Ask for what is missing, now or as soon as the pace allows."""
+        self._stop_waiting()
+        run, word = self._run, self.word
+        if run is None or not self.display:
+            return
+        wait = self._filling.follow(run, row, self.heat, word[0] if word is not None else None)
+        if wait is not None:
+            self._due = self.set_timer(wait, lambda: self._follow(self.cursor))
+
+    def _stop_waiting(self) -> None:
+        if self._due is not None:
+            self._due.stop()
+            self._due = None
+
+    def _caption(self) -> None:
+        run, facts = self._run, self._facts
+        if run is None or facts is None:
+            return
+        caption, word = self.heat.caption, self.word
+        if self.heat is Heat.WORD and word is not None:
+            caption = f"{display_text(word[1], ascii_only=self._ascii)[:_MOST_TOKEN]}: {caption}"
+        filling, cells = self._filling, facts.cells
+        cell = cells.cell(self.cursor, self._place) if cells is not None else None
+        title = f"grid, {caption}"
+        if cells is not None and cells.failed:
+            title = f"grid: {cells.failed}"
+        elif filling.progress:
+            title = f"grid, {filling.progress}"
+        elif filling.reason and cell is not None:
+            title += f": {filling.reason}"
+        put_title(self, self._fitted(title))
+        put_subtitle(
+            self, self._fitted(filling.reason if cell is None else self._cell_words(facts, cell))
+        )
+
+    def _fitted(self, text: str) -> str:
+        """Return a line of the border; Textual would cut it with a sign that is no ASCII."""
+        shown = display_text(text, spaces=False, ascii_only=self._ascii)
+        room = max(self.size.width - 4, 1)
+        if cell_len(shown) <= room:
+            return shown
+        return display_text(text, room, spaces=False, ascii_only=self._ascii).rstrip()
+
+    def _cell_words(self, facts: GridFacts, cell: GridCell) -> str:
+        """Return what a cell holds, each in a width of its own: a step changes few characters."""
+        figures: dict[str, float | None] = {"entropy": cell.entropy, "rms": cell.rms}
+        if self.heat is Heat.KL:
+            figures = {"KL": cell.kl, **figures}
+        elif self.heat is Heat.WORD:
+            place = (self.cursor, self._place)
+            figures = {"word": heat_of(facts.cells, self.heat, facts.word, *place), **figures}
+        shown = display_text(cell.text, _MOST_TOKEN, ascii_only=self._ascii)
+        words = [f"row {self.cursor:<2}", shown, figure(cell.probability)]
+        return "  ".join([*words, *(f"{name} {number(of):<7}" for name, of in figures.items())])
+
+    def _heat_look(self) -> GridLook:
+        if self._look is None:
+            shades: tuple[Style, ...] = ()
+            if not self._colourless and not self.app.current_theme.ansi:
+                base = Style()
+                found = [
+                    self.get_component_rich_style(f"grid--heat-{step}") for step in range(1, STEPS)
+                ]
+                shades = (base, *(Style(bgcolor=each.bgcolor) for each in found))
+            self._look = GridLook(shades, self._ascii)
+        return self._look
+
+
+def _scrolled(first: int, here: int, count: int, total: int) -> int:
+    """Return the first visible column such that the cursor's is visible: it stays as it is while
+    that holds, since every scroll draws all of the grid."""
+    first = min(max(first, 0), max(total - count, 0))
+    if first <= here < first + count:
+        return first
+    wanted = here - count + 1 if here < first else here
+    return min(max(wanted, 0), max(total - count, 0))

@@ -1,0 +1,146 @@
+"""The lines below the picture: the scale with its eight steps, the best cells, the keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from rich.cells import cell_len
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.text.show import display_text
+from tui.views.words.cell_table import step_style
+from tui.views.words.maps import STEPS, Map, Scale
+from tui.views.words.marks import MARKS
+from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.styles import Segments
+
+_SWATCH: Final = 2
+_KEYS: Final = (
+    "arrows patch", "jk row", "n best", "/ word", "f map", "X contrast", "% log", "E words",
+    "V vl-interp", "O other tiles", "<> in order", "enter goes there", "q closes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScaleShown:
+    """What the scale's line says."""
+
+    name: str = ""
+    """What is mapped; safe for display."""
+    low: str = ""
+    high: str = ""
+    note: str = ""
+    place: str = ""
+    """The row, at the right."""
+
+
+def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> ScaleShown:
+    """Return the scale in words: its ends are printed as they are drawn."""
+    if shown is None:
+        return ScaleShown(name, place=place)
+    low, high = shown.text(scale.low), shown.text(scale.high)
+    if (scale.log and shown.unit == "p") or shown.unit == "contrast":
+        low = f"{low} or less"
+    kind = "log" if scale.log else "linear"
+    return ScaleShown(
+        name, low, high, kind if name == shown.unit else f"{shown.unit}, {kind}", place
+    )
+
+
+def fitted_keys(width: int) -> str:
+    """Return the hints of as many keys as fit; those of the last two always."""
+    *others, last, closing = _KEYS
+    kept: list[str] = []
+    for hint in others:
+        if len("  ".join([*kept, hint, last, closing])) > width - 2:
+            break
+        kept.append(hint)
+    return "  ".join([*kept, last, closing])
+
+
+class Legend(Widget):
+    """Four lines: the scale, what is best, what it means or what is wrong, and the keys."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"legend--{kind}" for kind in ("faint", "strong", "error", "good")
+    }
+    DEFAULT_CSS = """
+    Legend {
+        height: 4;
+        & > .legend--faint { color: $faint; }
+        & > .legend--strong { color: $answer; text-style: bold; }
+        & > .legend--error { color: $error; }
+        & > .legend--good { color: $foreground; }
+    }
+    """
+
+    def __init__(self, *, ascii_only: bool, marks: bool) -> None:
+        super().__init__()
+        self._ascii = ascii_only
+        self._marks = marks
+        self._scale = ScaleShown()
+        self._lines: tuple[tuple[str, str], ...] = ()
+        self._strips: list[Strip] = []
+
+    def use_marks(self) -> None:
+        """Draw the scale in marks from now on."""
+        self._marks = True
+
+    def show(self, scale: ScaleShown, *lines: tuple[str, str]) -> None:
+        """Show the scale, and lines of (text, kind); a kind is faint, strong, good or error."""
+        self._scale, self._lines = scale, lines
+        if self.size.width:
+            old, self._strips = self._strips, self._draw()
+            redraw_changes(self, old, self._strips)
+
+    def on_resize(self) -> None:
+        """Fit the new size."""
+        self._strips = self._draw()
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        """Redraw with the colours of the new theme."""
+        super().notify_style_update()
+        self._strips = []
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line."""
+        if not self._strips:
+            self._strips = self._draw()
+        if y < len(self._strips):
+            return self._strips[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _draw(self) -> list[Strip]:
+        width = self.size.width
+        base = self.rich_style
+        lines = [strip_of(self._scale_line(width), width, base)]
+        for text, kind in self._lines:
+            shown = display_text(text, max(width - 1, 0), spaces=False, ascii_only=self._ascii)
+            style = base + self.get_component_rich_style(f"legend--{kind}")
+            lines.append(strip_of([(" " + shown, style)], width, base))
+        return lines
+
+    def _scale_line(self, width: int) -> Segments:
+        base, shown = self.rich_style, self._scale
+        faint = base + self.get_component_rich_style("legend--faint")
+        strong = base + self.get_component_rich_style("legend--strong")
+        segments: Segments = [(f" {shown.name}", strong)]
+        if shown.low:
+            segments.append((f"  {shown.low} ", base))
+            if self._marks:
+                segments.append((f"[{MARKS}]", base))
+            else:
+                segments += [("█" * _SWATCH, base + step_style(step)) for step in range(STEPS)]
+            segments.append((f" {shown.high}", base))
+        place = shown.place
+        room = width - 1 - cell_len(place) - sum(cell_len(text) for text, _ in segments)
+        if shown.low and room > cell_len(shown.note) + 2:
+            segments.append((f"  {shown.note}", faint))
+            room -= cell_len(shown.note) + 2
+        if room > 0:
+            segments += [(" " * room, base), (place, base)]
+        return segments

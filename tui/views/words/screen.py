@@ -1,0 +1,452 @@
+"""The picture on the whole screen under a map of words, with the rows of one patch beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import ModalScreen
+from textual.timer import Timer
+
+from engine.errors import LenscopeError
+from engine.events import Event
+from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.grid import GridRequest
+from engine.methods.words import MOST_WORDS, WordsReading, WordsRequest
+from engine.records import Reading
+from tui.state.run_view import RunView
+from tui.text.numbers import ordinal
+from tui.text.show import display_text, plain_line
+from tui.views.words.asking import Asking
+from tui.views.words.canvas import PictureCanvas, Scene
+from tui.views.words.cell_table import CellTable
+from tui.views.words.legend import Legend, fitted_keys, scale_shown
+from tui.views.words.looking import Looking
+from tui.views.words.marks import MarkCanvas
+from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.half_blocks import Colours
+from tui.widgets.later import draw_later
+from tui.widgets.line_input import LineInput
+from tui.widgets.places import PlaceChosen
+from tui.widgets.view_context import ViewContext
+
+_MOST_WORD: Final = 100
+"""Characters of a typed word."""
+_REST: Final = 0.3
+"""Seconds for which the cursor must rest on a row that has not been read, before it is read
+first."""
+_FOLLOW: Final = 0.1
+"""Seconds for which the cursor must rest on a patch before its rows are shown beside it."""
+_WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
+
+
+class WordsScreen(ModalScreen[None]):
+    """Shows where in the picture words are readable."""
+
+    DEFAULT_CSS = """
+    WordsScreen { background: $background; }
+    WordsScreen #words-body { layout: horizontal; height: 1fr; }
+    WordsScreen #words-place { width: 1fr; height: 100%; }
+    WordsScreen PictureCanvas, WordsScreen MarkCanvas {
+        width: 100%; height: 100%; border: round $primary; background: $background;
+        border-title-color: $primary; border-subtitle-color: $faint;
+    }
+    WordsScreen CellTable {
+        width: 46; height: 100%; border: round $frame; border-title-color: $faint;
+        border-subtitle-color: $faint;
+    }
+    WordsScreen.-w-narrow CellTable { width: 36; }
+    WordsScreen.-w-huge CellTable { width: 58; }
+    WordsScreen.-w-tiny #words-body { layout: vertical; }
+    WordsScreen.-w-tiny #words-place { width: 100%; height: 1fr; }
+    WordsScreen.-w-tiny CellTable { width: 100%; height: 9; }
+    WordsScreen.-ascii PictureCanvas, WordsScreen.-ascii MarkCanvas { border: ascii $primary; }
+    WordsScreen.-ascii CellTable { border: ascii $frame; }
+    """
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,3", "dismiss", show=False),
+        Binding("j", "row(1)", show=False),
+        Binding("k", "row(-1)", show=False),
+        Binding("ctrl+d", "row(4)", show=False),
+        Binding("ctrl+u", "row(-4)", show=False),
+        Binding("pagedown,ctrl+f", "row(8)", show=False),
+        Binding("pageup", "row(-8)", show=False),
+        Binding("g,home", "edge(-1)", show=False),
+        Binding("G,end", "edge(1)", show=False),
+        Binding("left,h", "move(-1, 0)", show=False),
+        Binding("right,l", "move(1, 0)", show=False),
+        Binding("up", "move(0, -1)", show=False),
+        Binding("down", "move(0, 1)", show=False),
+        Binding("less_than_sign", "walk(-1)", show=False),
+        Binding("greater_than_sign", "walk(1)", show=False),
+        Binding("O", "again", show=False),
+        Binding("slash,W", "look_for", show=False),
+        Binding("n", "best(1)", show=False),
+        Binding("N", "best(-1)", show=False),
+        Binding("f", "map(1)", show=False),
+        Binding("F", "map(-1)", show=False),
+        Binding("X", "contrast", show=False),
+        Binding("percent_sign", "log", show=False),
+        Binding("V", "vl_interp", show=False),
+        Binding("E", "own_words", show=False),
+        Binding("enter", "choose", show=False),
+        Binding("r", "read_again", show=False),
+    ]
+
+    def __init__(
+        self,
+        run: RunView,
+        row: int,
+        context: ViewContext,
+        *,
+        colours: Colours,
+        position: int | None = None,
+        typing: bool = False,
+    ) -> None:
+        """Look at a row of a run, and at the patch of a position; with `typing`, ask for a word
+        first."""
+        super().__init__()
+        self.looking = Looking(run, row, position)
+        self._asking = Asking(run, context)
+        self._ascii = context.ascii_only
+        self._typing = typing
+        self._marks_only = self._ascii or "NO_COLOR" in os.environ
+        self._wanted: tuple[str, str] | None = None
+        """The text of a word, and the way, that is to be mapped when it has been read."""
+        self._note = ""
+        self._damage = ""
+        self._own_words = True
+        self._rest: Timer | None = None
+        self._following: Timer | None = None
+        self.table = CellTable(ascii_only=self._ascii)
+        self.canvas = PictureCanvas(colours=colours)
+        self.mark_canvas = MarkCanvas(ascii_only=self._ascii)
+        self.legend = Legend(ascii_only=self._ascii, marks=self._marks_only)
+        self.set_class(self._ascii, "-ascii")
+
+    def compose(self) -> ComposeResult:
+        """Lay out the picture, the rows beside it and the lines below."""
+        with Container(id="words-body"):
+            with Container(id="words-place"):
+                yield self.canvas
+                yield self.mark_canvas
+            yield self.table
+        yield self.legend
+
+    def on_mount(self) -> None:
+        """Open the picture in the background, and request what is not known."""
+        self._show_canvas()
+        put_title(self.table, "this patch, row by row")
+        picture = self.looking.run.run.question.picture
+        if picture is not None and not self._marks_only:
+            self.canvas.open(picture)
+        self._begin()
+        self.show()
+        if self._typing:
+            self.action_look_for()
+
+    def on_unmount(self) -> None:
+        """Cancel what has not been answered."""
+        self._asking.stop()
+
+    def on_resize(self) -> None:
+        """Fit the new size."""
+        draw_later(self, self.show)
+
+    # ------------------------------------------------------------------ readings
+
+    def _begin(self) -> None:
+        """Take the readings that the run holds, and request the others."""
+        known = self.looking.run.reading_of("geometry")
+        if isinstance(known, GeometryReading):
+            self._place(known)
+        else:
+            self._asking.ask(GeometryRequest())
+
+    def _place(self, reading: GeometryReading) -> None:
+        looking = self.looking
+        with self._undamaged():
+            looking.place(reading)
+            looking.take_words()
+        if not len(looking.patches):
+            if not self._damage:
+                self._damage = f"no map: {reading.reason or 'no token shows a part of the picture'}"
+            return
+        if looking.run.reading_of("grid", GridRequest()) is None:
+            self._asking.ask(GridRequest(first=looking.row))
+        answer = looking.run.answer
+        if answer is not None and looking.word_of((answer.id,)) is None:
+            self._asking.ask(WordsRequest(words=(f"#{answer.id}",)))
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Take what has been read of the run."""
+        self.looking.forget_figures()
+        for made in self._asking.hear(events):
+            self._take(made.reading)
+        self.show()
+
+    def _take(self, reading: Reading) -> None:
+        if isinstance(reading, GeometryReading):
+            self._place(reading)
+        elif isinstance(reading, WordsReading) and len(self.looking.patches):
+            with self._undamaged():
+                self.looking.take_words()
+            self._map_wanted(reading)
+
+    def _map_wanted(self, reading: WordsReading) -> None:
+        """Map the word that was asked for, if this reading is about it."""
+        if self._wanted is None or reading.request.way != self._wanted[1] or not reading.words:
+            return
+        if self._wanted[0] not in reading.request.words:
+            return
+        self.looking.choose_word(*self._wanted)
+        self._wanted = None
+        cut = [word.text for word in reading.words if word.several_tokens]
+        if cut:
+            shown = ", ".join(display_text(each, ascii_only=self._ascii) for each in cut)
+            self._note = f"only the first token is followed of {shown}"
+        elif len(reading.words) > 1:
+            self._note = f"{len(reading.words)} words: f maps the next"
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Turn an error about damaged data into the message that is shown."""
+        try:
+            yield
+        except LenscopeError as error:
+            self._damage = plain_line(str(error), ascii_only=self._ascii)
+
+    # ------------------------------------------------------------------ keys
+
+    def action_row(self, step: int) -> None:
+        """Go down or up by rows; the map follows."""
+        self._go(row=self.looking.row + step)
+
+    def action_edge(self, side: int) -> None:
+        """Go to the first or the last row."""
+        self._go(row=0 if side < 0 else self.looking.run.run.layers)
+
+    def action_move(self, right: int, down: int) -> None:
+        """Go to the next patch in a direction."""
+        if len(self.looking.patches):
+            self._go(patch=self.looking.patches.beside(self.looking.patch, right, down))
+
+    def action_walk(self, step: int) -> None:
+        """Go to the next token of the picture in the order of the prompt."""
+        self._go(patch=self.looking.patch + step)
+
+    def action_again(self) -> None:
+        """Go to the patch of another tile that shows the same place."""
+        if not len(self.looking.patches):
+            return
+        patch = self.looking.patches.again(self.looking.patch)
+        same = patch == self.looking.patch
+        self._go(patch=patch, note="no other tile shows this place" if same else "")
+
+    def action_best(self, step: int) -> None:
+        """Go to the next best cell over all rows and patches."""
+        shown = self.looking.map
+        if shown is None or self.looking.go_to_best(step) is None:
+            self._go(note="nothing is mapped yet")
+            return
+        self._go(
+            note=f"{ordinal(self.looking.rank + 1)} of the {len(shown.ranked):,} highest cells"
+        )
+
+    def action_map(self, step: int) -> None:
+        """Map the next word, entropy or rms."""
+        self.looking.choose(step)
+        self._go()
+
+    def action_contrast(self) -> None:
+        """Switch between a word's probability and its contrast over the patches."""
+        looking = self.looking
+        looking.is_contrast, looking.rank = not looking.is_contrast, -1
+        note = "log p minus its mean over the row's patches: it reorders, it proves nothing"
+        if looking.is_contrast and not looking.shows_contrast:
+            note = "only the lens's words have a contrast"
+        self._go(note=note if looking.is_contrast else "")
+
+    def action_log(self) -> None:
+        """Switch between a linear and a logarithmic scale."""
+        self.looking.log = not self.looking.log
+        self._go()
+
+    def action_own_words(self) -> None:
+        """Write the best token of every patch onto it, or take the words away."""
+        self._own_words = not self._own_words
+        self._go(
+            note="each patch's best token in this row, where there is room"
+            if self._own_words
+            else ""
+        )
+
+    def action_vl_interp(self) -> None:
+        """Map the word as vl-interp computes it, or as the lens does."""
+        choice = self.looking.choice
+        if choice is None or choice.word is None:
+            self._go(note="vl-interp's way is for words")
+            return
+        asked, way = choice.word.asked, choice.word.way
+        other = "lens" if way == "vl-interp" else "vl-interp"
+        if not self.looking.choose_word(asked, other):
+            self._look_for((asked,), other)
+        self._go()
+
+    def action_look_for(self) -> None:
+        """Ask for words to look for."""
+        keys = "enter looks, commas separate words, esc leaves it"
+        entry = LineInput("where is", keys=keys, ascii_only=self._ascii)
+        self.app.push_screen(entry, self._take_typed)
+
+    def action_choose(self) -> None:
+        """Close, and show this patch's rows on the main screen."""
+        position = self.looking.position
+        if position is not None:
+            self.app.post_message(PlaceChosen(position, self.looking.row))
+        self.dismiss()
+
+    def action_read_again(self) -> None:
+        """Request again what was interrupted."""
+        self._asking.trouble = self._damage = ""
+        self._begin()
+        self._go()
+
+    def on_picture_canvas_picked(self, message: PictureCanvas.Picked) -> None:
+        """Go to the clicked patch."""
+        message.stop()
+        self._go(patch=message.patch)
+
+    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
+        """Show marks in place of a picture that cannot be shown."""
+        message.stop()
+        self._marks_only = True
+        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
+        self.legend.use_marks()
+        self._show_canvas()
+        self.show()
+
+    def on_cell_table_row_picked(self, message: CellTable.RowPicked) -> None:
+        """Go to the clicked row."""
+        message.stop()
+        self._go(row=message.row)
+
+    def _take_typed(self, typed: str | None) -> None:
+        words = [word.strip()[:_MOST_WORD] for word in (typed or "").split(",")]
+        words = [word for word in dict.fromkeys(words) if word][:MOST_WORDS]
+        if words:
+            self._look_for(tuple(words), "lens")
+            self._go(note=self._note)
+
+    def _look_for(self, words: tuple[str, ...], way: str) -> None:
+        if self.looking.geometry is not None and not len(self.looking.patches):
+            return  # the reason is shown
+        request = WordsRequest(words=words, way="vl-interp" if way == "vl-interp" else "lens")
+        self._wanted = (words[0], way)
+        known = self.looking.run.reading_of("words", request)
+        if isinstance(known, WordsReading):
+            self._map_wanted(known)
+        else:
+            self._asking.trouble = ""
+            self._asking.ask(request)
+
+    def _go(self, row: int | None = None, patch: int | None = None, note: str = "") -> None:
+        """Go to a row, a patch or both. A row that has not been read yet is read first once the
+        cursor rests on it."""
+        self.looking.go(row, patch)
+        self._note = note
+        cells = self.looking.run.cells
+        if self._asking.fills and (cells is None or not cells.has_row(self.looking.row)):
+            if self._rest is not None:
+                self._rest.stop()
+            self._rest = self.set_timer(_REST, self._read_first)
+        if row is None and patch is not None and not note:
+            self._follow_soon()
+        else:
+            self.show()
+
+    def _follow_soon(self) -> None:
+        """Move the frame at once, and show the patch's rows once the cursor rests: with a held key
+        only the frame is sent."""
+        self._show_picture()
+        if self._following is not None:
+            self._following.stop()
+        self._following = self.set_timer(_FOLLOW, self.show)
+
+    def _read_first(self) -> None:
+        cells = self.looking.run.cells
+        if cells is None or not cells.has_row(self.looking.row):
+            self._asking.read_first(self.looking.row)
+
+    # ------------------------------------------------------------------ showing
+
+    def show(self) -> None:
+        """Show the place, the map and the rows as they are now."""
+        if not self.is_attached:
+            return
+        looking = self.looking
+        self._show_picture()
+        answer = looking.run.answer
+        self.table.show(
+            looking.cell_rows(ascii_only=self._ascii),
+            looking.run.hues,
+            -1 if answer is None else answer.id,
+        )
+        self.table.put_cursor(looking.row)
+        self._show_captions()
+        self._show_legend()
+
+    def _show_canvas(self) -> None:
+        self.canvas.display = not self._marks_only
+        self.mark_canvas.display = self._marks_only
+
+    def _show_picture(self) -> None:
+        looking = self.looking
+        cursor = looking.patch if len(looking.patches) else None
+        if not self._marks_only:
+            words = looking.own_words if self._own_words else None
+            self.canvas.show(
+                Scene(looking.patches, looking.sheet, looking.steps, cursor, looking.sinks, words)
+            )
+        elif looking.patches.sheets:
+            self.mark_canvas.show(
+                looking.patches, looking.sheet, looking.steps, cursor, looking.sinks
+            )
+        else:
+            known = looking.geometry is not None
+            self.mark_canvas.say("no patches to show" if known else "finding the patches")
+
+    def _show_captions(self) -> None:
+        canvas = self.mark_canvas if self._marks_only else self.canvas
+        room = max(canvas.size.width - 4, 1)
+        put_title(canvas, self._fitted(self.looking.title(ascii_only=self._ascii), room))
+        put_subtitle(self.table, self.looking.proof())
+        put_subtitle(canvas, self._fitted(self.looking.facts(), room))
+
+    def _fitted(self, words: str, room: int) -> str:
+        """Return words made safe and cut to so many cells; Textual's own ellipsis is not ASCII."""
+        return display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip()
+
+    def _show_legend(self) -> None:
+        looking = self.looking
+        name = looking.name_of(looking.choice, ascii_only=self._ascii)
+        place = f"row {looking.row} of {looking.run.run.layers}"
+        if self._asking.progress:
+            place = f"{self._asking.progress}, {place}"
+        best = "; ".join(part for part in (looking.highest(), looking.confidence()) if part)
+        wrong = self._damage or looking.failure or self._asking.trouble
+        line = (looking.meaning(), "faint")
+        if self._note or wrong:
+            line = (self._note, "good") if self._note else (wrong, "error")
+        self.legend.show(
+            scale_shown(name, looking.map, looking.scale, place),
+            (best, "good"),
+            line,
+            (fitted_keys(self.size.width), "faint"),
+        )
