@@ -42,6 +42,8 @@ VIEWS = {
     "trajectories": View(
         ("t", *"red,blue", "wait", "tab", "down", "down", "down", "down", "tab", "enter", "wait"),
     ),
+    "grid": View(("2", "2", *["wait"] * 4, *["less_than_sign"] * 6)),
+    "words": View(("3", *["wait"] * 8, "slash", *"sphere", "enter", *["wait"] * 3, "n")),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
     "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),

@@ -18,7 +18,7 @@ _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter"
 """Keys with another meaning in the editor, where they keep it."""
 
 _BAR: Final = (
-    "run", "edit", "next-preset", "run-presets", "find", "plot", "grid", "track",
+    "run", "edit", "next-preset", "run-presets", "find", "plot", "grid", "words", "track",
     "detail", "history", "without", "models", "open", "save", "copy-row", "export", "more",
     "norm", "picture", "help", "leave",
 )  # fmt: skip
