@@ -101,7 +101,7 @@ class GridView(RowList):
     def on_hide(self) -> None:
         """Ask for nothing that cannot be seen."""
         self._stop_waiting()
-        self._filling.stop()
+        self._filling.forget()
 
     @property
     def word(self) -> tuple[int, str] | None:
