@@ -103,7 +103,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         )
         self.visits = Visits(self.context)
         self.presenter = Presenter(self, self.main, self.state, self.context, self.visits)
-        self.walking = Walking(self.main, self.state, self.presenter)
+        self.walking = Walking(self.main, self.state, self.presenter, self.visits)
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
         self.beside = BesideTable(self.main, self.state, self.presenter, self.picture)
         self.search = Search(self.main, self.state, self.say)

@@ -130,6 +130,8 @@ async def test_a_position_that_cannot_be_read_says_why() -> None:
         stage.worker.holds_readings = False
         await stage.press("<")
         await stage.shows("␣w66")
+        await stage.press(">")
+        await stage.shows("␣w67")  # going there again tries again
 
 
 @pytest.mark.slow

@@ -31,6 +31,10 @@ class Visits:
         """Return whether the rows at a position are on their way."""
         return (run.own.run.id, position) in self._asked.values()
 
+    def try_again(self, run: RunView, position: int) -> None:
+        """Forget that a position could not be read: the user has gone there once more."""
+        self._refused.pop((run.own.run.id, position), None)
+
     def want(self, run: RunView, position: int) -> str:
         """Ask for the rows at a position if that is possible and has not been done; return what is
         to be shown instead of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui.main_screen import MainScreen
 from tui.showing.presenter import Presenter
+from tui.showing.visits import Visits
 from tui.state.prompt_spans import Spans
 from tui.state.view_state import ViewState
 
@@ -11,10 +12,13 @@ from tui.state.view_state import ViewState
 class Walking:
     """Moves the cursor to positions; what is shown of them follows once it rests."""
 
-    def __init__(self, main: MainScreen, state: ViewState, presenter: Presenter) -> None:
+    def __init__(
+        self, main: MainScreen, state: ViewState, presenter: Presenter, visits: Visits
+    ) -> None:
         self._main = main
         self._state = state
         self._presenter = presenter
+        self._visits = visits
 
     def go(self, position: int | None, row: int | None = None) -> None:
         """Go to a position, None for the run's own, and to a row if it is given."""
@@ -23,8 +27,10 @@ class Walking:
             return
         before = state.current.place(state.place)
         state.place = position
-        if state.current.place(position) != before:
+        here = state.current.place(position)
+        if here != before:
             state.note = None
+            self._visits.try_again(state.current, here)
         if row is not None and row != self._main.table.cursor:
             self._main.table.touched = True
             self._main.table.put_cursor(row)

@@ -60,6 +60,11 @@ class Filling:
             self._asker.cancel_reading(self._id)
         self._id, self._request = "", None
 
+    def forget(self) -> None:
+        """Cancel what is under way, and forget what could not be read."""
+        self.stop()
+        self._refused.clear()
+
     def hear(self, events: Sequence[Event]) -> None:
         """Note how requests have ended."""
         for event in events:

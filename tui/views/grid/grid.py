@@ -36,7 +36,7 @@ from tui.widgets.styles import Segments, Styles
 from tui.widgets.view_context import ViewContext
 
 _HEAD = 2
-_SHADES = (0, 6, 12, 18, 25, 32, 40, 48)
+_SHADES = (0, 4, 9, 14, 19, 24, 30, 36)
 """How much of the theme's colour each step has, in per cent."""
 _MOST_TOKEN = 16
 
@@ -101,7 +101,7 @@ class GridView(RowList):
     def on_hide(self) -> None:
         """Ask for nothing that cannot be seen."""
         self._stop_waiting()
-        self._filling.stop()
+        self._filling.forget()
 
     @property
     def word(self) -> tuple[int, str] | None:
