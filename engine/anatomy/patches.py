@@ -128,6 +128,7 @@ class _Coded:
         )
         # Weights are 0 to base - 1: quotients of 16-bit gradients are right to about a percent.
         self.base, self.tolerance, self.codes = (8, 0.3, 2) if coarse else (64, 0.03, 1)
+        self.least = 0.05 if coarse else 1e-3
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
         """d sum_t w_t f_t / d each input that the stream depends on, float32 on the CPU."""
@@ -164,7 +165,8 @@ class _Coded:
         gradient of their plain sum.
         """
         spelt = torch.zeros(plain.shape, dtype=torch.int64)
-        clean = plain != 0
+        # Where a gradient is nearly 0, its quotients are rounding.
+        clean = plain.abs() > self.least * plain[plain != 0].abs().median()
         for digit, weights in enumerate(self._digits()):
             quotient = self.gradients(weights * among).get(name, torch.zeros_like(plain)) / plain
             whole = quotient.round()
