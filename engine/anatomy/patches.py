@@ -34,7 +34,7 @@ COLOURS: Final = 16
 share one are in different groups."""
 ROUNDS: Final = 3
 """How often they are divided."""
-STRAY: Final = 0.05
+STRAY: Final = 0.03
 """A token that has less than this share of the pixel values that others have is none."""
 CHANGED: Final = 1e-3
 """A token has changed if it differs by this share of what others differ by."""
@@ -202,10 +202,12 @@ def _without_strays(numbers: Tensor) -> Tensor:
     """The numbers without those of tokens that hardly any value spells: where a gradient is nearly
     0, its quotients are rounding."""
     counts = torch.bincount(numbers[numbers >= 0])
-    found = counts[counts > 0]
-    if not len(found):
+    if not len(counts):
         return numbers
-    rare = counts < STRAY * found.median()
+    # Half of all values belong to tokens with so many of them, or more.
+    ordered = counts.sort().values
+    typical = ordered[int(torch.searchsorted(ordered.cumsum(0), ordered.sum() / 2))]
+    rare = counts < STRAY * typical
     return torch.where((numbers >= 0) & rare[numbers.clamp(min=0)], SEVERAL, numbers)
 
 
