@@ -34,7 +34,7 @@ COLOURS: Final = 16
 share one are in different groups."""
 ROUNDS: Final = 3
 """How often they are divided."""
-STRAY: Final = 0.05
+STRAY: Final = 0.03
 """A token that has less than this share of the pixel values that others have is none."""
 CHANGED: Final = 1e-3
 """A token has changed if it differs by this share of what others differ by."""
@@ -128,6 +128,7 @@ class _Coded:
         )
         # Weights are 0 to base - 1: quotients of 16-bit gradients are right to about a percent.
         self.base, self.tolerance, self.codes = (8, 0.3, 2) if coarse else (64, 0.03, 1)
+        self.least = 0.05 if coarse else 1e-3
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
         """d sum_t w_t f_t / d each input that the stream depends on, float32 on the CPU."""
@@ -164,7 +165,8 @@ class _Coded:
         gradient of their plain sum.
         """
         spelt = torch.zeros(plain.shape, dtype=torch.int64)
-        clean = plain != 0
+        # Where a gradient is nearly 0, its quotients are rounding.
+        clean = plain.abs() > self.least * plain[plain != 0].abs().median()
         for digit, weights in enumerate(self._digits()):
             quotient = self.gradients(weights * among).get(name, torch.zeros_like(plain)) / plain
             whole = quotient.round()
@@ -200,10 +202,12 @@ def _without_strays(numbers: Tensor) -> Tensor:
     """The numbers without those of tokens that hardly any value spells: where a gradient is nearly
     0, its quotients are rounding."""
     counts = torch.bincount(numbers[numbers >= 0])
-    found = counts[counts > 0]
-    if not len(found):
+    if not len(counts):
         return numbers
-    rare = counts < STRAY * found.median()
+    # Half of all values belong to tokens with so many of them, or more.
+    ordered = counts.sort().values
+    typical = ordered[int(torch.searchsorted(ordered.cumsum(0), ordered.sum() / 2))]
+    rare = counts < STRAY * typical
     return torch.where((numbers >= 0) & rare[numbers.clamp(min=0)], SEVERAL, numbers)
 
 

@@ -13,6 +13,7 @@ from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.truncation import truncated_logits
 from engine.errors import CannotRead
 from engine.lens.lens import Lens
+from engine.lens.picture_patches import PicturePatches
 
 POSITIONS = 8
 """At how many positions, evenly spread, rows are compared with the truncated model."""
@@ -64,6 +65,27 @@ def describe(lens: Lens) -> list[tuple[str, str]]:
         )
     )
     return lines
+
+
+def describe_patches(found: PicturePatches) -> str:
+    """How the tokens of a picture show its parts, in one line."""
+    boxes = found.boxes
+    if boxes is None:
+        return f"none: {found.reason}"
+    tiles = boxes.tile.unique().tolist()
+    grids = {
+        tuple(int(each[boxes.tile == tile].max()) + 1 for each in (boxes.row, boxes.column))
+        for tile in tiles
+    }
+    text = f"{found.how}: {len(boxes.tokens)} tokens"
+    if len(tiles) > 1:
+        text += f" in {len(tiles)} tiles"
+    if len(grids) == 1:
+        rows, columns = grids.pop()
+        text += f", {rows} x {columns}" + (" each" if len(tiles) > 1 else "")
+    width, height = found.size
+    text += f", of a picture of {width} x {height} pixels"
+    return f"{text} ({found.reason})" if found.reason else text
 
 
 def check_rows(lens: Lens, inputs: Mapping[str, Any]) -> Iterator[RowCheck]:

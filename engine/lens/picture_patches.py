@@ -57,6 +57,8 @@ class PicturePatches:
     boxes: TokenBoxes | None
     """None where `how` is "none"."""
     relation: PatchRelation
+    size: tuple[int, int]
+    """Width and height of the photograph."""
 
 
 _remembered: WeakKeyDictionary[Any, dict[Any, tuple[PicturePatches, list[int]]]] = (
@@ -135,11 +137,11 @@ def _found(
     relation = token_relation(lens, inputs, stop)
     if relation.kind in ("whole", "absent"):
         reason = WHOLE if relation.kind == "whole" else ABSENT
-        return PicturePatches("none", reason, None, relation)
+        return PicturePatches("none", reason, None, relation, size)
     try:
         unpack, maps = located(processor, inputs, size, process)
     except BadInput as error:
-        return PicturePatches("none", str(error), None, relation)
+        return PicturePatches("none", str(error), None, relation, size)
     if stop():
         raise Cancelled("cancelled")
     if relation.kind == "codes":
@@ -148,15 +150,15 @@ def _found(
         numbers = _tiled(relation, inputs, unpack)
     if numbers is None:
         reason = "which pixels of the picture its tokens see is not known"
-        return PicturePatches("none", reason, None, relation)
+        return PicturePatches("none", reason, None, relation, size)
     boxes = boxes_of(numbers, maps)
     if relation.kind == "shared" and not _apart(boxes):
         even = in_even_grids(numbers)
         if even is None:
-            return PicturePatches("none", WHOLE, None, relation)
+            return PicturePatches("none", WHOLE, None, relation, size)
         boxes = boxes_of(even, maps)
     how, reason = _verdict(relation, boxes)
-    return PicturePatches(how, reason, None if how == "none" else boxes, relation)
+    return PicturePatches(how, reason, None if how == "none" else boxes, relation, size)
 
 
 def _verdict(relation: PatchRelation, boxes: TokenBoxes) -> tuple[How, str]:

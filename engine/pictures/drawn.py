@@ -16,6 +16,8 @@ BLUE, SWING = 200.0, 40.0
 """Mean and amplitude of the drawn picture's blue, 0..255; no processor pads with such a blue."""
 WAVELENGTH = 64
 """Of the blue, in pixels that the model sees: a misplaced patch has clearly another blue."""
+FINEST = 8
+"""Pixels of a tile: with a shorter period the blue would be lost."""
 SMALLEST = 4
 """Pixels: a tile that holds less of the picture in either direction counts as padding."""
 
@@ -70,14 +72,19 @@ class Drawn:
     down: int
 
     @classmethod
-    def for_picture(cls, width: int, height: int, seen: int) -> Drawn:
-        """The drawing for pictures of this size, of which the model sees `seen` pixels."""
-        scale = math.sqrt(seen / (width * height)) / WAVELENGTH
+    def for_picture(cls, width: int, height: int, pixels: Tensor) -> Drawn:
+        """The drawing for pictures of this size, of which the model gets pixels of this shape."""
+        scale = math.sqrt(pixels.numel() / 3 / (width * height)) / WAVELENGTH
+        # A tile may show the whole picture beside others that show its parts.
+        most = width + height
+        if pixels.ndim >= 4:
+            sides = pixels.shape[-3:-1] if pixels.shape[-1] == 3 else pixels.shape[-2:]
+            most = min(sides) // FINEST
         return cls(
             width,
             height,
-            min(round(width * scale), width // 16),
-            min(round(height * scale), height // 16),
+            min(round(width * scale), width // 16, most),
+            min(round(height * scale), height // 16, most),
         )
 
     def image(self) -> Image:

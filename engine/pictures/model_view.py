@@ -86,7 +86,7 @@ def layout_of(
     pixels = pixels_of(inputs)
     if pixels is None:
         raise _cannot_show("its processor returns no pixel values")
-    drawn = Drawn.for_picture(*size, pixels.numel() // 3)
+    drawn = Drawn.for_picture(*size, pixels)
     answer = process(drawn.image())
     again = pixels_of(answer)
     if again is None or again.shape != pixels.shape:

@@ -225,11 +225,12 @@ class _Fit:
 
     def holds_all(self, length: int) -> bool:
         """Whether the tile seems to hold all of the picture along this axis."""
-        begins, ends = (
-            self.line.slope * edge + self.line.start for edge in (self.first, self.last)
-        )
-        # The colours of a single pixel say nothing.
-        return length == 1 or (abs(begins) < 0.5 and abs(ends - length) < 0.5)
+        edges = (self.first, self.last)
+        begins, ends = (self.line.slope * edge + self.line.start for edge in edges)
+        if length == 1 or ends - begins < 0.5:
+            return True  # one pixel wide, or shrunk to one: its colour says nothing
+        off = max(0.5, self.line.slope / 4)
+        return abs(begins) < off and abs(ends - length) < off
 
     @property
     def fine(self) -> bool:

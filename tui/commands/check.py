@@ -3,10 +3,20 @@ the same model truncated to that many layers."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.errors import LenscopeError
 from engine.events import LoadOptions
+from engine.records import Question
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
 from tui.text.show import display_text
+
+if TYPE_CHECKING:
+    from engine.models.loading import LoadedModel
+
+PATCHES_SIZE: Final = (640, 480)
+"""Pixels of the picture on which patches are tried."""
 
 
 def run_check(options: LoadOptions, proof_only: bool) -> int:
@@ -28,6 +38,8 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
         _line("notes", note)
     for what, how in describe(loaded.lens):
         _line(what, how)
+    if loaded.takes_pictures:
+        _line("patches", _patches(loaded))
     if proof_only:
         return Exit.DONE
     print("\nrow   off by    the same model truncated to so many layers", flush=True)
@@ -53,6 +65,28 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
         )
         return Exit.MODEL
     return Exit.DONE
+
+
+def _patches(loaded: LoadedModel) -> str:
+    """Which part of a picture its tokens show, tried on a grey one."""
+    from PIL import Image
+
+    from engine.lens.check import describe_patches
+    from engine.lens.picture_patches import picture_patches
+    from engine.prompts.preparing import prepare
+
+    question = Question(prompt="What is this?")
+
+    def process(image: Image.Image) -> dict[str, Any]:
+        return prepare(loaded.model, loaded.processor, question, image).inputs
+
+    grey = Image.new("RGB", PATCHES_SIZE, (127, 127, 127))
+    try:
+        inputs = process(grey)
+        found = picture_patches(loaded.lens, loaded.processor, inputs, PATCHES_SIZE, process)
+    except LenscopeError as error:
+        return f"none: {error}"
+    return describe_patches(found)
 
 
 def _line(what: str, how: str) -> None:
