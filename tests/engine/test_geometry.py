@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import samples
@@ -125,6 +126,29 @@ def test_no_relation_is_a_reading_with_its_reason(
     assert reading.tokens.shape == (0,) and reading.boxes.shape == (0, 4)
     (table,) = Geometry().tables(reading)
     assert reason in table.notes
+
+
+def test_a_model_that_cannot_run_back_says_so() -> None:
+    """As with kernels that have no backward pass; nothing is remembered of it."""
+    loaded = load(samples.MODEL)
+    run = asked(loaded)
+    projector = loaded.model.model.multi_modal_projector
+
+    class NoWayBack(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            raise NotImplementedError("no kernel")
+
+    handle = projector.register_forward_hook(lambda *call: NoWayBack.apply(call[-1]))
+    reading = geometry_of(run)
+    assert (reading.how, reading.tokens.shape) == ("none", (0,))
+    assert "NotImplementedError: no kernel" in reading.reason
+    handle.remove()
+    assert geometry_of(run).how == "exact"
 
 
 @pytest.mark.filterwarnings("ignore")
