@@ -34,6 +34,8 @@ COLOURS: Final = 16
 share one are in different groups."""
 ROUNDS: Final = 3
 """How often they are divided."""
+CODE_TRIES: Final = 16
+"""How often pixels are changed to see which tokens are codes of them; some codes stay the same."""
 STRAY: Final = 0.03
 """A token that has less than this share of the pixel values that others have is none."""
 CHANGED: Final = 1e-3
@@ -103,6 +105,9 @@ def relate(
     if fed is not None and fed.kind == "shared":
         return replace(fed, followers=followers or fed.followers)
     if followers and fed is None:
+        followers = _following(
+            model, parts, inputs, names, stream, stop, bypass=True, tries=CODE_TRIES
+        )
         return PatchRelation("codes", length, followers, names[0])
     if not followers:
         whole = entering_stream(model, parts, inputs, stop, bypass=False)
@@ -292,22 +297,28 @@ def _following(
     stop: Stop,
     *,
     bypass: bool,
+    tries: int = 2,
 ) -> tuple[int, ...]:
-    """The positions whose stream changes with the pixels."""
-    for times in (1, 8):  # codes may stay the same when pixels change a little
-        other = {name: _other_pixels(inputs[name]) * times for name in names}
+    """The positions whose stream changes with the pixels, in one of so many tries."""
+    changed = torch.zeros(len(stream), dtype=torch.bool)
+    for tried in range(tries):
+        # Codes may stay the same when pixels change a little.
+        times = 8 if tried % 2 else 1
+        other = {name: _other_pixels(inputs[name], tried) * times for name in names}
         try:
             moved = entering_stream(model, parts, {**inputs, **other}, stop, bypass=bypass)
         except (IndexError, RuntimeError, ValueError):
-            return ()
-        if moved.shape == stream.shape and not torch.equal(moved, stream):
-            return tuple(_differing(stream, moved).nonzero().flatten().tolist())
-    return ()
+            continue  # among the values are others that may not be changed
+        if moved.shape == stream.shape:
+            changed |= _differing(stream, moved)
+        if tried and not changed.any():
+            break
+    return tuple(changed.nonzero().flatten().tolist())
 
 
-def _other_pixels(values: Tensor) -> Tensor:
+def _other_pixels(values: Tensor, seed: int = 0) -> Tensor:
     """Other pixel values of about the same size."""
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(seed)
     size = max(1.0, float(values.float().std())) if values.numel() > 1 else 1.0
     noise = torch.randn(values.shape, generator=generator) * size
     return (values.float() * 0.5 + noise.to(values.device)).to(values.dtype)

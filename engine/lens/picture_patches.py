@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.patches import PatchRelation, relate
-from engine.errors import BadInput, Cancelled
+from engine.errors import BadInput, Cancelled, typed_line
 from engine.lens.lens import Lens, model_lock
 from engine.passes.thread import submit
 from engine.pictures.model_view import Process
 from engine.pictures.patch_boxes import TokenBoxes, boxes_of, even_grid, in_even_grids
 from engine.pictures.pixels import PIXELS
 from engine.pictures.tile_maps import located
+from engine.system.memory import is_out_of_memory
 
 How = Literal["exact", "approximate", "none"]
 Stop = Callable[[], bool]
@@ -34,6 +35,7 @@ CODES: Final = (
     "to be that of a grid, row by row"
 )
 NOT_BOXES: Final = "the pixels of a token do not form a box here; each box holds most of them"
+UNWATCHED: Final = "the model does not run without its vision layers, or not back: {error}"
 UNTRIED: Final = "that its tokens change with these pixels only could not be tried"
 CONTRADICTED: Final = (
     "when the pixels of half of the tokens were changed, {mistaken} of the stream's {tried} tokens "
@@ -91,7 +93,14 @@ def picture_patches(
         moved = _moved(*remembered, tokens)
         if moved is not None:
             return moved
-    found = _found(lens, processor, inputs, size, process, stop)
+    try:
+        found = _found(lens, processor, inputs, size, process, stop)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        # Kernels of some kinds of weights have no backward pass.
+        if is_out_of_memory(error):
+            raise
+        reason = UNWATCHED.format(error=typed_line(error))
+        return PicturePatches("none", reason, None, PatchRelation("absent", 0), size)
     with _guard:
         while len(known) >= MOST_KINDS:
             known.pop(next(iter(known)))

@@ -23,6 +23,7 @@ def test_the_bundled_model(lenscope: Lenscope) -> None:
     assert "LlavaForConditionalGeneration" in ended.out
     assert f"model.language_model.layers: {layers} of LlamaDecoderLayer" in ended.out
     assert "model.language_model.norm (LlamaRMSNorm) -> lm_head (Linear)" in ended.out
+    assert "patches    exact: 64 tokens, 8 x 8, of a picture of 640 x 480 pixels\n" in ended.out
     assert f"{layers + 1} of {layers + 1} equal the model truncated" in ended.out
     assert ended.out.count("   equal") == layers + 1
 
@@ -35,6 +36,7 @@ def test_the_proof_alone_leaves_the_model_uncut(
     assert ended.code == 0
     assert "proof" in ended.out and "truncated" not in ended.out
     assert "no chat template" in ended.out
+    assert "patches" not in ended.out
 
 
 def test_a_model_that_cannot_be_proved_is_refused_with_the_check_that_failed(
