@@ -32,6 +32,7 @@ class Remedy(StrEnum):
     OTHER_FOLDER = "choose another folder for the results"
     NAME_PROMPTS = "name the prompts"
     ONE_AT_A_TIME = "ask one item at a time"
+    SOME_POSITIONS = "name some positions"
 
 
 LESS_MEMORY = (Remedy.HALF_PRECISION, Remedy.QUANTIZE, Remedy.DEVICE_MAP)

@@ -29,7 +29,7 @@ from tui.startup import Startup
 
 
 class Worker(FakeWorker):
-    def _reading(self, request):
+    def _reading(self, run_id, request):
         rows = tuple(row / self.layers for row in range(self.layers + 1))
         return CosineReading(request=request, rows=rows)
 

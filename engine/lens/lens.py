@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
-from engine.errors import BadInput, CannotRead
+from engine.errors import BadInput, CannotRead, Remedy
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.failures import describe_failure
@@ -240,11 +240,11 @@ class Lens:
 
             def check(row: int, read: RowStream) -> None:
                 if whole.refusal is not None:
-                    raise BadInput(whole.refusal)
+                    raise _refused(whole)
 
             forward.run(check)
         if whole.refusal is not None:
-            raise BadInput(whole.refusal)
+            raise _refused(whole)
         layers = len(parts.layers)
         size = max(1, layers // 4)
         groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
@@ -337,6 +337,11 @@ class Lens:
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
+
+
+def _refused(whole: WholeStreams) -> BadInput:
+    remedies = (Remedy.SOME_POSITIONS,) if whole.is_too_much else ()
+    return BadInput(str(whole.refusal), *remedies)
 
 
 def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:

@@ -29,7 +29,7 @@ class Everywhere:
     def __init__(self, found: Streams | str) -> None:
         """`found` are the streams that the run's own pass kept, or why it did not keep them."""
         self._streams = None if isinstance(found, str) else found
-        self._too_large = ""
+        self._refused: BadInput | None = None
         """Why all positions cannot be kept, once that is known."""
         self._dropped = False
         self._fills: OrderedDict[Any, GridFill] = OrderedDict()
@@ -52,15 +52,16 @@ class Everywhere:
         if self._dropped:
             raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         top_k = len(run.rows[-1].top) if run.rows else 10
-        if self._streams is None and not self._too_large:
+        if self._streams is None and self._refused is None:
             try:
                 self._streams = lens.streams(inputs, None, run.question.norm, top_k)
             except BadInput as error:
-                self._too_large = str(error)
+                self._refused = BadInput(str(error), *error.remedies)
         if self._streams is not None:
             return self._streams
         if not places:
-            raise BadInput(self._too_large)
+            assert self._refused is not None
+            raise BadInput(str(self._refused), *self._refused.remedies)
         return lens.streams(inputs, places, run.question.norm, top_k)
 
     def fill(

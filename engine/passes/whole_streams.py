@@ -37,6 +37,8 @@ class WholeStreams:
         """The positions that are kept, ascending, once the pass has ended."""
         self.refusal: str | None = None
         """Why nothing is kept; None if it is."""
+        self.is_too_much = False
+        """Whether that is because it would take too much memory."""
 
     @property
     def overwritten(self) -> bool:
@@ -88,9 +90,10 @@ class WholeStreams:
 
     def _check(self, size: int, positions: int) -> None:
         if size > self._most:
+            self.is_too_much = True
             self.refusal = (
                 f"all {positions:,} positions would take {size / 2**30:.1f} GB of memory "
-                f"(at most {self._most / 2**30:.0f} GB are used): name some of them"
+                f"(at most {self._most / 2**30:.0f} GB are used)"
             )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine.arrays import Array
+from engine.errors import Remedy
 from engine.events import (
     AnswerGrew,
     ComparisonGrew,
@@ -30,6 +31,7 @@ from engine.events import (
     RunStarted,
     Spelling,
     SpellingsFound,
+    Trouble,
 )
 from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
 from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
@@ -241,6 +243,17 @@ def grid_reading(
     )
 
 
+def grid_at(request: GridRequest, layers: int) -> GridReading:
+    """A grid of the positions that are asked for."""
+    rows = tuple(range(layers + 1))
+    return GridReading(
+        request=replace(request, first=None),
+        rows=rows,
+        positions=request.positions,
+        **grid_arrays(rows, request.positions, layers),
+    )
+
+
 def words_reading(request: WordsRequest, layers: int, count: int) -> WordsReading:
     """Words that grow more probable from row to row, and from position to position."""
     at, row = np.meshgrid(np.arange(count), np.arange(layers + 1))
@@ -299,6 +312,8 @@ class FakeWorker:
         self.deaf, self.failing_loads = deaf, failing_loads
         self.tokens = tokens
         self.holds_grids = False
+        self.grid_refusal = ""
+        """Why a grid of all positions cannot be read; empty where it can."""
         self._counts: dict[str, int] = {}
         """Run -> how many tokens its prompt has."""
         self.questions: list[Question] = []
@@ -373,6 +388,13 @@ class FakeWorker:
         self.cancelled_readings.append(request_id)
 
     def _grid(self, run_id: str, request_id: str, request: GridRequest) -> None:
+        if self.grid_refusal and not request.positions:
+            remedies = (Remedy.SOME_POSITIONS,)
+            self.tell(Trouble(self.grid_refusal, run_id, remedies, request_id))
+            return
+        if request.positions:
+            self.tell(ReadingMade(run_id, request_id, grid_at(request, self.layers)))
+            return
         count, rows = self._counts[run_id], list(range(self.layers + 1))
         first = request.first or 0
         rows = [first, *(row for row in rows if row != first)]

@@ -424,3 +424,24 @@ async def test_a_visit_that_arrives_late_belongs_to_its_own_position() -> None:
         await stage.press("<")
         await stage.shows("␣w67")
         assert len(stage.worker.reads) == 1
+
+
+@in_loop
+async def test_what_is_visible_is_read_where_there_is_no_memory_for_all() -> None:
+    """A picture of 12,000 tokens: the grid says how large it would be."""
+    size = "all 12,069 positions would take 3.2 GB of memory (at most 2 GB are used)"
+    async with explorer((120, 40), tokens=chat_tokens(WORDS, 12_060)) as stage:
+        await stage.run_done()
+        stage.worker.grid_refusal = size
+        await stage.press("2")
+        await stage.shows("grid of what is visible: all 12,069")
+        view = grid(stage)
+        await stage.until(lambda: view._facts is not None and current(stage).cells is not None)
+        whole, some = asked(stage, GridRequest)
+        assert whole.positions == () and len(some.positions) <= 12
+        assert some.positions[-1] == 12_068
+        await stage.shows("cylinder")
+        assert not current(stage).run.readings  # shown, but no part of the session
+        await stage.press("left_parenthesis", *["<"] * 8)
+        await stage.until(lambda: len(asked(stage, GridRequest)) == 3)
+        assert asked(stage, GridRequest)[-1].positions[0] == 0

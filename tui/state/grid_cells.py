@@ -77,6 +77,13 @@ class GridCells:
         """Return whether anything is known of a row."""
         return row in self._lines
 
+    def has(self, row: int, position: int, *, kl: bool = False) -> bool:
+        """Return whether a cell is known, with its divergence if that is wanted."""
+        lines = self._lines.get(row, ())
+        if kl:
+            lines = [line for line in lines if "kl" in line[0].arrays]
+        return _find(lines, position) is not None
+
     def add(self, found: GridPart | GridReading) -> None:
         """Take in some rows, or a whole reading. What is damaged sets `failed`."""
         try:

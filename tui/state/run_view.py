@@ -241,6 +241,9 @@ class RunView:
         if isinstance(reading, GridReading | WordsReading):
             _ = self.cells  # what was stored before comes first
             self._take_cells(reading)
+            if reading.request.positions:
+                # What was visible where not all positions could be read: shown, not saved.
+                return None
         merged = reading.merged(self.run)
         if merged == self.run:
             self.unsaved_readings[reading.method] = reading

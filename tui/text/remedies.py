@@ -26,6 +26,7 @@ FLAGS: Final = {
     Remedy.OTHER_FOLDER: "--out",
     Remedy.NAME_PROMPTS: "--prompts",
     Remedy.ONE_AT_A_TIME: "--batch-size 1",
+    Remedy.SOME_POSITIONS: "--read METHOD:positions=...",
 }
 """The flag for every remedy except repeating the command."""
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from msgspec import structs
+
+from engine.errors import Remedy
 from engine.events import Event, ReadingDropped, ReadingMade, Trouble
 from engine.methods.grid import GridRequest
 from engine.methods.words import WordsRequest
@@ -29,15 +32,19 @@ class Filling:
         self._id = ""
         self._asked_at = 0.0
         self._refused: dict[tuple[str, Request], str] = {}
+        self._too_large: dict[str, str] = {}
+        """Run id -> why not all of its positions can be read at once."""
         self.progress = ""
         """What is under way; empty when nothing is."""
         self.reason = ""
         """Why what is missing cannot be read; empty where it can, or where nothing is missing."""
 
-    def follow(self, run: RunView, row: int, heat: Heat, word: int | None) -> float | None:
-        """Ask for what is missing of a run's grid. Return in how many seconds to call this again,
-        or None."""
-        wanted = self._wanted(run, row, heat, word)
+    def follow(
+        self, run: RunView, row: int, heat: Heat, word: int | None, visible: Sequence[int]
+    ) -> float | None:
+        """Ask for what is missing of a run's grid, at the visible positions if there is no memory
+        for all. Return in how many seconds to call this again, or None."""
+        wanted = self._wanted(run, row, heat, word, visible)
         self.progress, self.reason = "", ""
         if wanted is not None:
             key = (run.own.run.id, _without_first(wanted))
@@ -48,6 +55,9 @@ class Filling:
         self.progress = self._done(run)
         if self._id and self._is_under_way(run, wanted):
             return self._first_row(run, wanted)
+        wait = self._asked_at + AGAIN_AFTER - monotonic()
+        if run.own.run.id in self._too_large and wait > 0:
+            return wait  # each of these takes a pass
         self.stop()
         if self._asker.is_busy:
             return None
@@ -64,6 +74,7 @@ class Filling:
         """Cancel what is under way, and forget what could not be read."""
         self.stop()
         self._refused.clear()
+        self._too_large.clear()
 
     def hear(self, events: Sequence[Event]) -> None:
         """Note how requests have ended."""
@@ -72,21 +83,40 @@ class Filling:
                 continue
             if not self._id or event.request_id != self._id:
                 continue
-            if isinstance(event, Trouble) and self._request is not None:
+            if isinstance(event, Trouble) and Remedy.SOME_POSITIONS in event.remedies:
+                self._too_large[self._run] = event.error
+            elif isinstance(event, Trouble) and self._request is not None:
                 key = (self._run, _without_first(self._request))
                 self._refused[key] = self._context.said(event)
             self._id, self._request = "", None
 
-    def _wanted(self, run: RunView, row: int, heat: Heat, word: int | None) -> Request | None:
+    def limit(self, run: RunView) -> str:
+        """Return why only what is visible of a run is read; empty where all of it is."""
+        return self._too_large.get(run.own.run.id, "")
+
+    def _wanted(
+        self, run: RunView, row: int, heat: Heat, word: int | None, visible: Sequence[int]
+    ) -> Request | None:
         """Return the request for what is missing; None if nothing is."""
-        grid = GridRequest(kl=heat is Heat.KL)
-        if run.reading_of("grid", grid) is None:
-            return GridRequest(kl=grid.kl, first=row)
+        some = tuple(visible) if run.own.run.id in self._too_large else ()
+        grid = GridRequest(kl=heat is Heat.KL, positions=some)
+        if self._is_missing(run, grid):
+            return structs.replace(grid, first=row)
         if heat is Heat.WORD and word is not None:
-            words = WordsRequest(words=(f"#{word}",))
+            words = WordsRequest(words=(f"#{word}",), positions=some)
             if run.reading_of("words", words) is None:
                 return words
         return None
+
+    def _is_missing(self, run: RunView, grid: GridRequest) -> bool:
+        if not grid.positions:
+            return run.reading_of("grid", grid) is None
+        cells, rows = run.own.cells, run.own.run.layers + 1
+        return cells is None or not all(
+            cells.has(row, position, kl=grid.kl)
+            for position in grid.positions
+            for row in range(rows)
+        )
 
     def _is_under_way(self, run: RunView, wanted: Request) -> bool:
         if self._run != run.own.run.id or self._request is None:
@@ -121,6 +151,4 @@ class Filling:
 
 
 def _without_first(request: Request) -> Request:
-    if isinstance(request, GridRequest):
-        return GridRequest(request.rows, request.positions, request.top, request.kl)
-    return request
+    return structs.replace(request, first=None) if isinstance(request, GridRequest) else request

@@ -246,9 +246,21 @@ class GridView(RowList):
         run, word = self._run, self.word
         if run is None or not self.display:
             return
-        wait = self._filling.follow(run, row, self.heat, word[0] if word is not None else None)
+        token = word[0] if word is not None else None
+        wait = self._filling.follow(run, row, self.heat, token, self._visible())
         if wait is not None:
             self._due = self.set_timer(wait, lambda: self._follow(self.cursor))
+
+    def _visible(self) -> tuple[int, ...]:
+        """The positions of the columns on the screen; of a folded picture the one under the cursor,
+        or its first."""
+        facts = self._facts
+        if facts is None:
+            return ()
+        shown = facts.spans.all[facts.first : facts.first + facts.count]
+        return tuple(
+            self._place if span.first <= self._place <= span.last else span.first for span in shown
+        )
 
     def _stop_waiting(self) -> None:
         if self._due is not None:
@@ -265,9 +277,12 @@ class GridView(RowList):
         filling, cells = self._filling, facts.cells
         cell = cells.cell(self.cursor, self._place) if cells is not None else None
         title = f"grid, {caption}"
+        limit = filling.limit(run)
+        if limit:
+            title = f"grid of what is visible: {limit}"
         if cells is not None and cells.failed:
             title = f"grid: {cells.failed}"
-        elif filling.progress:
+        elif filling.progress and not limit:
             title = f"grid, {filling.progress}"
         elif filling.reason and cell is not None:
             title += f": {filling.reason}"
