@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -73,6 +74,12 @@ class Array(Struct, frozen=True):
     def values(self) -> np.ndarray[Any, Any]:
         """The numbers, read-only. Raises BadInput where the data are damaged."""
         return _decoded(self)
+
+    @property
+    def integers(self) -> tuple[int, ...]:
+        """The numbers of an int32 array in C order, without numpy. Raises BadInput where the data
+        are damaged."""
+        return tuple(number for (number,) in struct.iter_unpack("<i", self.content))
 
     @property
     def content(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from engine.arrays import Array, check_shape
@@ -51,6 +52,15 @@ class GeometryReading(Reading, frozen=True, kw_only=True, tag="geometry"):
         check_shape("boxes", self.boxes, "<f4", (count, 4))
         for name in ("tile", "row", "column"):
             check_shape(name, getattr(self, name), "<i2", (count,))
+
+    def misfit(self, run: Run) -> str | None:
+        """See `Reading.misfit`."""
+        tokens = self.tokens.integers
+        if any(a >= b for a, b in pairwise(tokens)):
+            return "its tokens do not ascend"
+        if tokens and not 0 <= tokens[0] <= tokens[-1] < len(run.tokens):
+            return f"tokens {tokens[0]} to {tokens[-1]} of {len(run.tokens)}"
+        return None
 
 
 class Geometry(Method[GeometryRequest, GeometryReading]):

@@ -211,6 +211,25 @@ def test_positions_beyond_the_prompt_are_damage(read: Run, tmp_path: Path) -> No
         read_session(file)
 
 
+@pytest.mark.parametrize("tokens, words", [([3, 2], "ascend"), ([0, 10**6], "tokens 0 to")])
+def test_patches_beyond_the_prompt_are_damage(
+    read: Run, tmp_path: Path, tokens: list[int], words: str
+) -> None:
+    two = np.zeros(2)
+    geometry = GeometryReading(
+        request=GeometryRequest(),
+        how="exact",
+        tokens=Array.of(np.array(tokens), "<i4"),
+        boxes=Array.of(np.zeros((2, 4)), "<f4"),
+        tile=Array.of(two, "<i2"),
+        row=Array.of(two, "<i2"),
+        column=Array.of(two, "<i2"),
+    )
+    run = structs.replace(read, readings=(geometry,))
+    with pytest.raises(BadInput, match=words):
+        write_session(session_of(run), tmp_path / "x.json")
+
+
 def test_numbers_that_are_none_may_stand_in_arrays(read: Run, tmp_path: Path) -> None:
     (grid,) = [each for each in read.readings if isinstance(each, GridReading)]
     nothing = Array.of(np.full(grid.lse.shape, np.nan, dtype="f4"), "<f4")
