@@ -32,7 +32,7 @@ rest is rounding, where a gradient is nearly 0."""
 COLOURS: Final = 16
 """Into how many groups tokens that share pixels are divided at random, so that most of those that
 share one are in different groups."""
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 """How often they are divided."""
 CODE_TRIES: Final = 16
 """How often pixels are changed to see which tokens are codes of them; some codes stay the same."""
@@ -132,7 +132,7 @@ class _Coded:
             stream.element_size() < 4
         )
         # Weights are 0 to base - 1: quotients of 16-bit gradients are right to about a percent.
-        self.base, self.tolerance, self.codes = (8, 0.3, 2) if coarse else (64, 0.03, 1)
+        self.base, self.tolerance, self.codes = (8, 0.3, 2) if coarse else (128, 0.03, 1)
         self.least = 0.05 if coarse else 1e-3
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
