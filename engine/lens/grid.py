@@ -141,7 +141,8 @@ class GridFill:
                 self._keep(row, HeadColumns.joined(heads[row]))
 
     def _keep(self, row: int, columns: HeadColumns) -> None:
-        if self._held + columns.hidden.nbytes <= MOST_HELD:
+        # Words are read from grids of the best token only.
+        if self.top == 1 and self._held + columns.hidden.nbytes <= MOST_HELD:
             self._held += columns.hidden.nbytes
             self._heads[row] = columns
 

@@ -86,8 +86,10 @@ class Everywhere:
         if not norm:
             lens.learn(inputs).tail.refuse_norm_off()
         places = resolved(run, positions)
-        key = (places, top, kl, norm)
-        if key not in self._fills:
+        key = (places, top, norm)
+        known = self._fills.get(key)
+        # One that has the divergences too serves who does not want them.
+        if known is None or (kl and not known.kl):
             streams = self.streams(lens, run, inputs, places)
             if places and places != streams.positions:
                 streams = streams.some(places)

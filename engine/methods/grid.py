@@ -152,24 +152,26 @@ def ordered_rows(rows: tuple[int, ...], layers: int) -> tuple[int, ...]:
     return tuple(sorted({*rows, layers})) if rows else tuple(range(layers + 1))
 
 
-def _part(fill: GridFill, rows: list[int], sinks: tuple[int, ...], count: int) -> GridPart:
+def _part(
+    fill: GridFill, rows: list[int], sinks: tuple[int, ...], count: int, kl: bool
+) -> GridPart:
     return GridPart(
         rows=tuple(rows),
         positions=fill.streams.positions,
         sinks=sinks,
         of=count,
-        **_arrays(fill, rows),
+        **_arrays(fill, rows, kl),
     )
 
 
-def _arrays(fill: GridFill, rows: Sequence[int]) -> dict[str, Any]:
+def _arrays(fill: GridFill, rows: Sequence[int], kl: bool) -> dict[str, Any]:
     """The fields that a part and a whole grid have in common."""
     ids = Array.of(_stacked(fill, rows, "ids"), "<i4")
     text_of = fill.streams.text_of
     return {
         "ids": ids,
         **{name: _array(fill, rows, name) for name in ("logits", "lse", "entropy", "rms")},
-        "kl_to_last": _array(fill, rows, "kl") if fill.kl else None,
+        "kl_to_last": _array(fill, rows, "kl") if kl else None,
         "texts": {int(token): text_of(int(token)) for token in sorted({*ids.values.flat})},
     }
 
@@ -242,7 +244,7 @@ class Grid(Method[GridRequest, GridReading]):
         for _ in stepping(fill.fill(order), stop):
             new = [row for row in rows if row in fill.rows and row not in told]
             if new and time.perf_counter() - told_at > _BETWEEN_PARTS:
-                yield _part(fill, new, sinks, len(rows))
+                yield _part(fill, new, sinks, len(rows), request.kl)
                 told.update(new)
                 told_at = time.perf_counter()
             else:
@@ -260,7 +262,7 @@ class Grid(Method[GridRequest, GridReading]):
             sinks=sinks,
             approximate=found,
             top_logits=_array(fill, rows, "logits", every=True) if request.top > 1 else None,
-            **_arrays(fill, rows),
+            **_arrays(fill, rows, request.kl),
         )
 
     def tables(self, reading: GridReading) -> tuple[Table, ...]:

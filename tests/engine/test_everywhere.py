@@ -148,6 +148,21 @@ def test_one_grid_for_whichever_row_was_first(asked: AskedRun) -> None:
     assert with_kl.fulfils(GridRequest()) and not first.fulfils(GridRequest(kl=True))
 
 
+def test_what_has_been_read_is_not_read_again(
+    asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid with divergences serves words, and a grid without them."""
+    read(asked, "grid", kl=True)
+    monkeypatch.setattr(GridFill, "_read", None)
+    plain = read(asked, "grid")
+    assert plain.kl_to_last is None and plain.proof.passed
+    assert read(asked, "words", words=("cube",)).proof.passed
+    monkeypatch.undo()
+    asked.subject.everywhere._fills.clear()
+    read(asked, "grid")
+    assert read(asked, "grid", kl=True).kl_to_last is not None
+
+
 def test_words_are_summed_over_their_spellings(asked: AskedRun) -> None:
     whole = read(asked, "words", words=("cube",))
     (word,) = whole.words
