@@ -340,11 +340,11 @@ def _check_run(run: Run) -> None:
             f"run {run.id}: its formation row is {run.formation}, but it has {len(run.rows)} rows"
         )
     for reading in run.readings:
+        for array in arrays_in(reading):
+            _check_array(run.id, reading.method, array)
         misfit = reading.misfit(run)
         if misfit is not None:
             raise ValueError(f"run {run.id}, reading {reading.method}: {misfit}")
-        for array in arrays_in(reading):
-            _check_array(run.id, reading.method, array)
     _check_rows(run.id, run, run.layers, run.status == "done")
     for other in run.others:
         _check_rows(run.id, other, run.layers, done=False)

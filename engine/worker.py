@@ -197,6 +197,7 @@ class Worker:
             order()
 
     def _load(self, options: LoadOptions, generation: int) -> None:
+        self._end_background()
         self._loaded = None
         self._runs.clear()
         give_memory_back()
@@ -236,6 +237,7 @@ class Worker:
         if self._loaded is None:
             self._tell(Trouble(NO_MODEL, run_id, (Remedy.LOAD_MODEL,)))
             return
+        self._end_background()
         from engine.asking.asking import Asking
 
         asking = Asking(self._loaded, question, run_id, track)
@@ -388,6 +390,14 @@ class Worker:
             if not more:
                 self._readings.pop(job.id, None)
         return more
+
+    def _end_background(self) -> None:
+        """End the readings in the background that have been cancelled, so that nothing holds what
+        they read from while another model is loaded or another pass runs."""
+        for reading in list(self._readings.values()):
+            if reading.background and reading.stop():
+                reading.drop(self._tell)
+                self._readings.pop(reading.id, None)
 
     def _drop_background(self) -> None:
         """Cancel all readings in the background, because a new run or another model is ordered."""

@@ -6,6 +6,7 @@ for the model's own tail, proved at every position.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class GridFill:
     _held: int = 0
     """Bytes of that."""
     _seconds_per_cell: float | None = None
+    _busy: float = 0.0
+    """Seconds that reading the last chunk took, without what ran in between."""
 
     def fill(self, rows: Sequence[int], patient: bool = True) -> Iterator[None]:
         """Read what is missing of these rows, in this order; yields between two steps of about
@@ -119,7 +122,6 @@ class GridFill:
         pieces: dict[int, list[GridRow]] = {row: [] for row in rows}
         heads: dict[int, list[HeadColumns]] = {row: [] for row in rows}
         for places in self._places(len(rows), patient):
-            began = time.perf_counter()
             count = places.stop - places.start
             with self.streams.reading():
                 columns = self.streams.columns(rows, places, self.norm)
@@ -133,7 +135,7 @@ class GridFill:
                 for index, row in enumerate(rows):
                     cells = slice(index * count, (index + 1) * count)
                     heads[row].append(columns.some(cells))
-            self._seconds_per_cell = (time.perf_counter() - began) / (count * len(rows))
+            self._seconds_per_cell = self._busy / (count * len(rows))
             yield
         for row in rows:
             self.rows[row] = _joined(pieces[row])
@@ -158,6 +160,7 @@ class GridFill:
         self, steps: Generator[None, None, CellNumbers], patient: bool
     ) -> Generator[None, None, CellNumbers]:
         """Carry out steps within `reading`, leaving it whenever other work may run."""
+        self._busy = 0.0
         while True:
             began = time.perf_counter()
             with self.streams.reading():
@@ -165,8 +168,10 @@ class GridFill:
                     while not patient or time.perf_counter() - began < STEP_SECONDS:
                         next(steps)
                 except StopIteration as end:
+                    self._busy += time.perf_counter() - began
                     numbers: CellNumbers = end.value
                     return numbers
+            self._busy += time.perf_counter() - began
             yield
 
     def _tally(
@@ -190,7 +195,7 @@ class GridFill:
             steps = self._compare_last(places, numbers.lse)
             computed = yield from self._stepping(steps, patient)
             assert computed.difference is not None
-            worst = _worse(worst, float(computed.difference.max()))
+            worst = worse(worst, float(computed.difference.max()))
             largest = max(largest, float(_finite_size(streams.own[places])))
             (piece,) = _split(numbers, root_mean_square(streams.rows[last].stream[places]), count)
             kl = torch.zeros(count) if self.kl else None
@@ -243,9 +248,9 @@ def _joined(pieces: Sequence[GridRow]) -> GridRow:
     return GridRow(*columns)  # type: ignore[arg-type]
 
 
-def _worse(one: float, other: float) -> float:
+def worse(one: float, other: float) -> float:
     """The larger of two errors; a NaN is the worst."""
-    return other if not other <= one else one
+    return one if math.isnan(one) or other <= one else other
 
 
 def _finite_size(logits: Tensor) -> Tensor:
@@ -287,7 +292,8 @@ class Grid:
 
         Raises BadInput for an id that is not in the vocabulary.
         """
-        return numpy_of(probability_of(self.fill, self.rows, ids))
+        (found,) = at_once(probabilities_of(self.fill, self.rows, [ids]))
+        return numpy_of(found)
 
 
 def numpy_of(tensor: Tensor) -> np.ndarray[Any, Any]:
@@ -296,28 +302,44 @@ def numpy_of(tensor: Tensor) -> np.ndarray[Any, Any]:
     return array
 
 
-def probability_of(fill: GridFill, rows: Sequence[int], ids: Sequence[int]) -> Tensor:
-    """The summed probability of these tokens in rows that have been filled: float32 [R, P].
+def probabilities_of(
+    fill: GridFill, rows: Sequence[int], words: Sequence[Sequence[int]]
+) -> Generator[None, None, Tensor]:
+    """The summed probability of the tokens of each word in rows that have been filled; yields
+    between two chunks of cells, and returns float32 [W, R, P].
 
-    Reads one column of the head for each id. Raises BadInput for an id that is not in the
+    Reads one column of the head for each token. Raises BadInput for an id that is not in the
     vocabulary.
     """
     streams = fill.streams
-    wanted = torch.tensor([*dict.fromkeys(ids)], dtype=torch.int64)
+    wanted = torch.tensor(sorted({token for ids in words for token in ids}), dtype=torch.int64)
     for token in wanted.tolist():
         if not 0 <= token < streams.vocabulary:
             raise BadInput(f"there is no token {token}: ids go from 0 to {streams.vocabulary - 1}")
+    belongs = torch.stack([torch.isin(wanted, torch.tensor([*ids])) for ids in words])  # [W, ids]
     count = len(streams.positions)
     chunk = count if streams.has_columns else max(1, LOGITS_AT_ONCE // streams.vocabulary)
-    found = torch.empty(len(rows), count)
-    with streams.reading():
-        for index, row in enumerate(rows):
-            for start in range(0, count, chunk):
-                places = slice(start, min(start + chunk, count))
+    found = torch.empty(len(words), len(rows), count)
+    for index, row in enumerate(rows):
+        for start in range(0, count, chunk):
+            places = slice(start, min(start + chunk, count))
+            with streams.reading():
                 logits = fill.columns(row, places).of(wanted)  # [cells, ids]
                 lse = fill.rows[row].lse[places].to(logits.device)
-                found[index, places] = (logits - lse.unsqueeze(1)).exp().sum(-1).cpu()
+                shares = (logits - lse.unsqueeze(1)).exp().cpu()
+            found[:, index, places] = torch.stack([shares[:, each].sum(-1) for each in belongs])
+            yield
     return found
+
+
+def at_once(steps: Generator[None, None, Tensor]) -> Tensor:
+    """Carry out all steps, and return what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Tensor = end.value
+            return found
 
 
 def as_grid(fill: GridFill, rows: Sequence[int]) -> Grid:

@@ -203,10 +203,12 @@ class Lens:
         the rows: it is the model's own, and the lens is proved against it at every position. Never
         more than a part of [cells, vocabulary] is in memory.
 
-        Raises IndexError for a position or row out of range, ValueError for a batch of more than
-        one item, BadInput if the streams of all positions would take too much memory, CannotRead if
-        the model cannot be read or the proof fails.
+        Raises IndexError for a position or row out of range, ValueError for no positions, a `top`
+        below 1, or a batch of more than one item, BadInput if the streams of all positions would
+        take too much memory, CannotRead if the model cannot be read or the proof fails.
         """
+        if top < 1 or (positions is not None and not len(positions)):
+            raise ValueError("a grid needs a position, and a top token")
         streams = self.streams(inputs, positions)
         last = streams.layers
         wanted = range(last + 1) if rows is None else sorted({*rows, last})
@@ -222,8 +224,10 @@ class Lens:
         positions: Sequence[int] | None = None,
         norm: bool = True,
         top_k: int = 10,
+        track: tuple[int, ...] = (),
     ) -> Streams:
-        """Run a pass and keep its streams at these positions, or at all. Raises as `grid` does."""
+        """Run a pass and keep its streams at these positions, or at all; `top_k` and `track` are
+        for what is read at one of them. Raises as `grid` does."""
         attention = attention_of(inputs)
         moved = self.on_device(inputs)
         ids = moved.get("decoder_input_ids", moved.get("input_ids"))
@@ -256,6 +260,7 @@ class Lens:
             norm=norm,
             top_k=top_k,
             text_of=texts_for(self.model),
+            track=track,
         )
 
     def read_batch(

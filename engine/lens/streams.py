@@ -20,8 +20,10 @@ from engine.anatomy.columns import Columns, WholeColumns
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
-from engine.errors import BadInput
+from engine.errors import BadInput, CannotRead
+from engine.lens.failures import describe_failure
 from engine.lens.kept import KeptStream
+from engine.lens.readout import root_mean_square
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
 from engine.passes.whole_streams import WholeStreams
@@ -151,7 +153,11 @@ class Streams:
         with self.reading():
             for group in self.groups:
                 reader.read(group, [self.stream(row, [place]) for row in group])()
-            found = reader.finish(self.stream(self.layers, [place]), self.own[[place]].float())
+            last, own = self.stream(self.layers, [place]), self.own[[place]].float()
+            proof = self.parts.prove(self.project_last([last]), own)
+            found = reader.finish(last, own)
+        if not proof.passed:
+            raise CannotRead(describe_failure(proof))
         kept = reader.keep(self.model, self.lock, self.project, self.parts.tail.replays)
         return kept, OtherPosition(position, found.rows, found.tracked)
 
@@ -166,11 +172,12 @@ class Streams:
             return ()
         found = torch.zeros(len(self.positions), dtype=torch.bool)
         for row in range(self.layers // 4, 3 * self.layers // 4 + 1):
-            stream = self.rows[row].stream.float().flatten(1)  # [P, channels]
-            sizes = stream.abs() / stream.pow(2).mean(-1, keepdim=True).sqrt()
-            channels = (sizes[0] >= SINK).nonzero().flatten()
-            if len(channels):
-                found |= (sizes[:, channels].amax(-1) >= SINK).cpu()
+            stream = self.rows[row].stream
+            first = stream[0].float().flatten()
+            channels = (first.abs() >= SINK * first.pow(2).mean().sqrt()).nonzero().flatten()
+            if len(channels) and bool(first.any()):
+                largest = stream.flatten(1)[:, channels].float().abs().amax(-1)
+                found |= (largest >= SINK * root_mean_square(stream)).cpu()
         return tuple(
             position
             for position, is_sink in zip(self.positions, found.tolist(), strict=True)

@@ -56,8 +56,9 @@ class Deepen(Method[DeepenRequest, DeepenReading]):
 
     def read(self, subject: Subject, request: DeepenRequest, stop: Stop) -> Iterator[DeepenReading]:
         """Take the row through the tail again, in the group in which the pass did."""
-        row = subject.kept_at(request.position).deepen(request.layer, request.count, stop)
-        yield DeepenReading(request=request, row=row)
+        place = subject.place(request.position)
+        row = subject.kept_at(place).deepen(request.layer, request.count, stop)
+        yield DeepenReading(request=structs.replace(request, position=place), row=row)
 
     def tables(self, reading: DeepenReading) -> tuple[Table, ...]:
         """One line per token."""

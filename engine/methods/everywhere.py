@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.errors import BadInput, Cancelled, Remedy
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from engine.lens.streams import Streams
     from engine.methods.method import Stop
     from engine.records import Run
+
+Found = TypeVar("Found")
 
 NOT_KEPT: Final = (
     "the streams of all positions are no longer kept of this run: run it again to read them"
@@ -32,11 +34,18 @@ class Everywhere:
         self._refused: BadInput | None = None
         """Why all positions cannot be kept, once that is known."""
         self._dropped = False
+        self._some: Streams | None = None
+        """Those of the last few positions, where all do not fit."""
         self._fills: OrderedDict[Any, GridFill] = OrderedDict()
+
+    @property
+    def holds(self) -> bool:
+        """Whether streams are kept."""
+        return self._streams is not None or self._some is not None
 
     def drop(self) -> None:
         """Free the streams, because newer runs need the memory."""
-        self._streams, self._dropped = None, True
+        self._streams, self._some, self._dropped = None, None, True
         self._fills.clear()
 
     def streams(
@@ -52,9 +61,10 @@ class Everywhere:
         if self._dropped:
             raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
         top_k = len(run.rows[-1].top) if run.rows else 10
+        track = tuple(each.id for each in run.tracked if each.why == "user")
         if self._streams is None and self._refused is None:
             try:
-                self._streams = lens.streams(inputs, None, run.question.norm, top_k)
+                self._streams = lens.streams(inputs, None, run.question.norm, top_k, track)
             except BadInput as error:
                 self._refused = BadInput(str(error), *error.remedies)
         if self._streams is not None:
@@ -62,7 +72,9 @@ class Everywhere:
         if not places:
             assert self._refused is not None
             raise BadInput(str(self._refused), *self._refused.remedies)
-        return lens.streams(inputs, places, run.question.norm, top_k)
+        if self._some is None or not {*places} <= {*self._some.positions}:
+            self._some = lens.streams(inputs, places, run.question.norm, top_k, track)
+        return self._some
 
     def fill(
         self,
@@ -110,6 +122,19 @@ def resolved(run: Run, positions: Sequence[int]) -> tuple[int, ...]:
         if not -count <= position < count:
             raise BadInput(f"there is no position {position}: they go from 0 to {count - 1}")
     return tuple(sorted({position % count for position in positions}))
+
+
+def stopping(steps: Generator[None, None, Found], stop: Stop) -> Generator[None, None, Found]:
+    """As `stepping`; returns what the steps return."""
+    while True:
+        if stop():
+            raise Cancelled("cancelled")
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        yield
 
 
 def stepping(steps: Iterator[None], stop: Stop) -> Iterator[None]:

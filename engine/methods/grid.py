@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from msgspec import Meta, Struct, structs
 
-from engine.arrays import Array, check_shape
-from engine.errors import BadInput
+from engine.arrays import MOST_BYTES, Array, check_shape
+from engine.errors import BadInput, Remedy
 from engine.methods.everywhere import stepping
 from engine.methods.method import Method, Stop, Subject
 from engine.records import (
@@ -23,6 +23,7 @@ from engine.records import (
     Request,
     Run,
     Short,
+    finite,
 )
 from engine.tables import Candidate, Cell, Column, Table
 
@@ -122,7 +123,12 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
 
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
-        return misfit(run, self.rows, self.positions)
+        odd = misfit(run, self.rows, self.positions)
+        if odd is None and any(not 0 <= place < len(run.tokens) for place in self.sinks):
+            return f"sinks beyond {len(run.tokens)} tokens"
+        if odd is None and any(each.row > run.layers for each in self.approximate):
+            return f"approximate rows beyond {run.layers}"
+        return odd
 
     def fulfils(self, request: Request) -> bool:
         """Whether this is what a request asks for, whichever row it wanted first."""
@@ -134,11 +140,23 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
 
 def misfit(run: Run, rows: Sequence[int], positions: Sequence[int]) -> str | None:
     """Why cells with these rows and positions, both ascending, cannot be a run's; or None."""
-    if rows and rows[-1] > run.layers:
-        return f"row {rows[-1]} of a run with rows 0 to {run.layers}"
+    if rows[-1:] != (run.layers,):
+        return f"its rows end with {[*rows[-1:]]}, not with {run.layers}"
     if positions and positions[-1] >= len(run.tokens):
         return f"position {positions[-1]} of {len(run.tokens)} tokens"
     return None
+
+
+def refuse_too_many(run: Run, numbers: int, positions: Sequence[int]) -> None:
+    """Raise BadInput where so many numbers at each position would not fit into an array."""
+    count = len(positions) or len(run.tokens)
+    size = 4 * numbers * count
+    if size > MOST_BYTES:
+        raise BadInput(
+            f"{numbers:,} numbers at {count:,} positions take {size:,} bytes, more than an array of "
+            f"{MOST_BYTES:,}: name fewer rows, positions or tokens",
+            Remedy.SOME_POSITIONS,
+        )
 
 
 def ordered_rows(rows: tuple[int, ...], layers: int) -> tuple[int, ...]:
@@ -190,6 +208,8 @@ def _stacked(fill: GridFill, rows: Sequence[int], name: str) -> Any:
 def _with_own_rows(fill: GridFill, run: Run, proof: ReadingProof) -> ReadingProof:
     """The proof, with the best logits of the run's own rows compared too: those were read while
     the pass ran, before anything could have changed the kept streams."""
+    from engine.lens.grid import worse
+
     if run.position not in fill.streams.positions or proof.error is None:
         return proof
     place = fill.streams.positions.index(run.position)
@@ -198,11 +218,11 @@ def _with_own_rows(fill: GridFill, run: Run, proof: ReadingProof) -> ReadingProo
         known = row.top[0].logit if row.top else None
         if known is not None and row.layer in fill.rows:
             found = float(fill.rows[row.layer].logits[place, 0])
-            worst = max(worst, abs(found - known))
+            worst = worse(worst, abs(found - known))
     return structs.replace(
         proof,
         what=f"{proof.what}, and its rows at the run's own position against those of the run",
-        error=worst,
+        error=finite(worst),
         passed=proof.passed and worst <= proof.tolerance,
     )
 
@@ -233,6 +253,7 @@ class Grid(Method[GridRequest, GridReading]):
         """
         run, lens = subject.run, subject.loaded.lens
         rows = ordered_rows(request.rows, run.layers)
+        refuse_too_many(run, len(rows) * request.top, request.positions)
         fill = subject.everywhere.fill(
             lens, run, subject.inputs, request.positions, top=request.top, kl=request.kl
         )

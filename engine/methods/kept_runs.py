@@ -37,6 +37,7 @@ class KeptRuns:
         subject = self._subjects.get(run_id)
         if subject is None:
             raise BadInput(NOT_KEPT, Remedy.RUN_AGAIN)
+        self._drop_streams(run_id)
         others = {other: known for other, known in self._subjects.items() if other != run_id}
         return replace(subject, others=others)
 
@@ -45,8 +46,7 @@ class KeptRuns:
         self._subjects[subject.run.id] = subject
         while len(self._subjects) > REMEMBERED:
             self._subjects.popitem(last=False)
-        for known in list(self._subjects.values())[:-EVERYWHERE_REMEMBERED]:
-            known.everywhere.drop()
+        self._drop_streams()
         replays = [
             run_id
             for run_id, known in self._subjects.items()
@@ -54,6 +54,14 @@ class KeptRuns:
         ]
         for run_id in replays[:-REPLAYS_REMEMBERED]:
             self._subjects[run_id] = replace(self._subjects[run_id], stream=None)
+
+    def _drop_streams(self, reading: str | None = None) -> None:
+        """Free the streams of all positions but of the newest runs that have them, and of the one
+        that is being read."""
+        holders = [run_id for run_id, known in self._subjects.items() if known.everywhere.holds]
+        for run_id in holders[:-EVERYWHERE_REMEMBERED]:
+            if run_id != reading:
+                self._subjects[run_id].everywhere.drop()
 
     def renew(self, run_id: str) -> None:
         """Make this run the newest, so that it is dropped last."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -62,11 +62,31 @@ class Subject:
     def kept_at(self, position: int | None) -> KeptStream:
         """The kept stream at a position; None is the run's own. Raises BadInput if it is no longer
         kept."""
-        if position is None or position == self.run.position:
+        place = self.place(position)
+        if place is None:
             return self.kept
-        (place,) = resolved(self.run, [position])
-        streams = self.everywhere.streams(self.loaded.lens, self.run, self.inputs)
+        streams = self.everywhere.streams(self.loaded.lens, self.run, self.inputs, [place])
         return streams.at(place)[0]
+
+    def place(self, position: int | None) -> int | None:
+        """A position as an index into the run's tokens; None if it is the run's own.
+
+        Raises BadInput if it is out of range.
+        """
+        if position is None:
+            return None
+        (place,) = resolved(self.run, [position])
+        return None if place == self.run.position else place
+
+    def visited(self, position: int | None) -> int | None:
+        """As `place`, for adding to what was read at a position.
+
+        Raises BadInput if it has not been visited.
+        """
+        place = self.place(position)
+        if place is not None and all(other.position != place for other in self.run.others):
+            raise BadInput(f"position {place} has not been visited: nothing can be added to it")
+        return place
 
     def against(self, reference: str) -> Subject:
         """Another kept run, by its id or by its counterfactual ("none", "noise=500").
@@ -133,7 +153,7 @@ class Method(ABC, Generic[RequestT, ReadingT]):
 
 def carry_out(
     method: Method[Any, Any], subject: Subject, request: Request, stop: Stop
-) -> Iterator[Part | Reading | None]:
+) -> Generator[Part | Reading | None, None, None]:
     """Yield what the method yields; its reading gets the seconds that it took.
 
     Raises CannotRead, with the reason, if the method does not support the subject, and whatever

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from engine.asking.asking import explain
 from engine.errors import Cancelled, LenscopeError
@@ -24,7 +24,8 @@ class ReadingJob:
         self._request = request
         self._method = method_for(request)
         self._is_cancelled = is_cancelled
-        self._found: Iterator[Part | Reading | None] | None = None
+        self._found: Generator[Part | Reading | None, None, None] | None = None
+        self._ended = False
         self.cancelled = False
         """Set this to end this job and no other."""
 
@@ -37,8 +38,21 @@ class ReadingJob:
         """Whether the job should end."""
         return self.cancelled or self._is_cancelled()
 
+    def drop(self, tell: Callable[[Event], None]) -> None:
+        """End a job between two of its steps, in the thread that carries them out: what it holds,
+        such as a model, is freed at once."""
+        self.cancelled = True
+        if not self._ended:
+            self._ended = True
+            if self._found is not None:
+                self._found.close()
+                self._found = None
+            tell(ReadingDropped(self.run_id, self.id))
+
     def go_on(self, runs: KeptRuns, tell: Callable[[Event], None]) -> bool:
         """Take the next thing that the method yields and tell it; whether more is to come."""
+        if self._ended:
+            return False
         found: Part | Reading | None = None
         failure: Trouble | None = None
         try:
@@ -59,7 +73,7 @@ class ReadingJob:
         if isinstance(found, Part):
             tell(ReadingGrew(self.run_id, self.id, found))
             return True
-        self._found = None
+        self._found, self._ended = None, True
         if isinstance(found, Reading):
             tell(ReadingMade(self.run_id, self.id, found))
             return False

@@ -69,8 +69,10 @@ class Track(Method[TrackRequest, TrackReading]):
         ids = [*request.ids, *(_id_of(subject, word) for word in request.words)]
         if not ids:
             raise BadInput("name a token to follow")
+        place = subject.visited(request.position)
         yield TrackReading(
-            request=request, tracked=subject.kept_at(request.position).track(ids, stop)
+            request=structs.replace(request, position=place),
+            tracked=subject.kept_at(place).track(ids, stop),
         )
 
     def tables(self, reading: TrackReading) -> tuple[Table, ...]:

@@ -32,8 +32,17 @@ class VisitReading(Reading, frozen=True, kw_only=True, tag="visit"):
     def merged(self, run: Run) -> Run:
         """The run with these positions, each in place of what was known of it."""
         known = {other.position: other for other in run.others}
-        known |= {other.position: other for other in self.others}
+        for other in self.others:
+            before = known.get(other.position)
+            known[other.position] = other if before is None else _with_tokens_of(other, before)
         return structs.replace(run, others=tuple(known[place] for place in sorted(known)))
+
+
+def _with_tokens_of(new: OtherPosition, old: OtherPosition) -> OtherPosition:
+    """A position that is read again keeps the tokens that the user follows there."""
+    ids = {each.id for each in new.tracked}
+    more = tuple(each for each in old.tracked if each.why == "user" and each.id not in ids)
+    return structs.replace(new, tracked=(*new.tracked, *more))
 
 
 class Visit(Method[VisitRequest, VisitReading]):

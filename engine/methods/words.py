@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
@@ -10,10 +11,10 @@ from msgspec import Meta, Struct
 
 from engine.arrays import Array, check_shape
 from engine.errors import BadInput
-from engine.methods.everywhere import stepping
-from engine.methods.grid import Positions, Rows, check_rows, misfit, ordered_rows
+from engine.methods.everywhere import stepping, stopping
+from engine.methods.grid import Positions, Rows, check_rows, misfit, ordered_rows, refuse_too_many
 from engine.methods.method import Method, Stop, Subject
-from engine.records import NonNegative, Part, Reading, ReadingProof, Request, Run, Short
+from engine.records import NonNegative, Part, Reading, ReadingProof, Request, Run, Short, finite
 from engine.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ AS_THEIRS: Final = (
     "computed as vl-interp does, for comparison: without the final norm, over the 50 largest "
     "logits only; the lens's own figures are others"
 )
-NOT_AT_ITS_OWN: Final = "nothing to compare with: the run's own position is not among these"
+_LEAST: Final = 1e-30
+"""Probabilities below are not compared: float32 has few digits there."""
 _ID: Final = re.compile(r"#(\d{1,9})")
 _BEST: Final = 10
 """How many of the best cells a printed table shows for each word."""
@@ -100,9 +102,12 @@ class Words(Method[WordsRequest, WordsReading]):
 
         Raises BadInput for a word that no token of the model begins, and what the grid raises.
         """
+        from engine.lens.grid import probabilities_of
+
         run, loaded = subject.run, subject.loaded
         words = tuple(_word(subject, text) for text in request.words)
         rows = ordered_rows(request.rows, run.layers)
+        refuse_too_many(run, len(rows) * len(words), request.positions)
         as_theirs = request.way == "vl-interp"
         fill = subject.everywhere.fill(
             loaded.lens,
@@ -114,12 +119,16 @@ class Words(Method[WordsRequest, WordsReading]):
         )
         for _ in stepping(fill.fill(rows), stop):
             yield WordsPart(sum(row in fill.rows for row in rows), len(rows))
-        probability = (_among_top if as_theirs else _summed)(fill, rows, words)
-        proof = None if as_theirs else _proved(fill, rows, words, probability, subject, stop)
+        if as_theirs:
+            probability = _among_top(fill, rows, words)
+        else:
+            steps = probabilities_of(fill, rows, [word.ids for word in words])
+            probability = (yield from stopping(steps, stop)).numpy()
+        proof = _proved(fill, rows, words, None if as_theirs else probability, subject, stop)
         yield WordsReading(
             request=request,
             proof=proof,
-            reason=AS_THEIRS if as_theirs else "" if proof is not None else NOT_AT_ITS_OWN,
+            reason=AS_THEIRS if as_theirs else "",
             words=words,
             rows=rows,
             positions=fill.streams.positions,
@@ -157,14 +166,6 @@ def _word(subject: Subject, text: str) -> Word:
     return Word(text=text, ids=found.ids, several_tokens=found.several_tokens)
 
 
-def _summed(fill: GridFill, rows: Sequence[int], words: Sequence[Word]) -> Any:
-    import numpy as np
-
-    from engine.lens.grid import probability_of
-
-    return np.stack([probability_of(fill, rows, word.ids).numpy() for word in words])
-
-
 def _among_top(fill: GridFill, rows: Sequence[int], words: Sequence[Word]) -> Any:
     """Float32 [W, R, P]: the largest probability of a word's tokens, in a softmax over the best
     tokens of a cell only; 0 for a token that is not among them."""
@@ -186,14 +187,23 @@ def _proved(
     fill: GridFill,
     rows: Sequence[int],
     words: Sequence[Word],
-    probability: Any,
+    probability: Any | None,
     subject: Subject,
     stop: Stop,
 ) -> ReadingProof | None:
-    """The words' own columns against the whole vocabulary, in every row at the run's position."""
-    run = subject.run
-    if run.position not in fill.streams.positions or subject.stream is None:
-        return None
+    """The grid's own proof, on which the words rest; and, at the run's position, the words' own
+    columns of the head (if `probability` comes from them) against the whole vocabulary."""
+    from engine.lens.grid import worse
+
+    run, grid = subject.run, fill.proof
+    if (
+        grid is None
+        or probability is None
+        or run.position not in fill.streams.positions
+        or subject.stream is None
+        or not grid.passed
+    ):
+        return grid
     place = fill.streams.positions.index(run.position)
     ids = tuple(dict.fromkeys(token for word in words for token in word.ids))
     tracked = {each.id: each.probability for each in subject.kept.track(ids, stop)}
@@ -201,14 +211,18 @@ def _proved(
     for index, word in enumerate(words):
         for number, row in enumerate(rows):
             whole = sum(tracked[token][row] or 0.0 for token in word.ids)
-            worst = max(worst, abs(float(probability[index, number, place]) - whole))
-    limit = fill.proof.tolerance if fill.proof is not None else 0.0
+            found = float(probability[index, number, place])
+            if whole > _LEAST and found > _LEAST:
+                worst = worse(worst, abs(math.log(found) - math.log(whole)))
+            elif not (whole <= _LEAST * 2 and found <= _LEAST * 2):
+                worst = math.inf
     return ReadingProof(
-        what="probabilities from the words' own columns of the head against those from the whole "
-        "vocabulary, at the run's own position",
-        error=worst,
-        tolerance=limit,
-        passed=worst <= limit,
+        what="log-probabilities from the words' own columns of the head against those from the "
+        f"whole vocabulary, at the run's own position; and {grid.what}",
+        error=finite(worst),
+        # Two logits are subtracted, each of which may be off by as much as the grid's.
+        tolerance=2 * grid.tolerance,
+        passed=worst <= 2 * grid.tolerance,
     )
 
 

@@ -211,7 +211,7 @@ class Forward:
             picked = self._picked(read)
             if self._whole is not None and self._next_row == 0:
                 kept = read.stream[0] if self._whole.takes_all else picked.stream
-                self._whole.begin(kept, len(self._layers))
+                self._whole.begin(kept, len(self._layers), self._bytes_of_logits)
             # Layers that this pass skipped left the stream unchanged: their rows are this one.
             while self._next_row <= index:
                 self._hand_out(self._next_row, picked, read)
@@ -245,6 +245,14 @@ class Forward:
     def _remember(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._of_the_pass():
             self._memory.answers.setdefault(module, []).append(shallow_copy(output))
+
+    @property
+    def _bytes_of_logits(self) -> int:
+        """Of one position, if the model declares its vocabulary; else 0."""
+        config: Any = getattr(self.model, "config", None)
+        text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else None
+        size = getattr(text, "vocab_size", 0)
+        return size * self.parts.dtype.itemsize if isinstance(size, int) else 0
 
     def _all_positions(
         self,

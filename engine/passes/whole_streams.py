@@ -30,6 +30,8 @@ class WholeStreams:
         self.takes_all = takes_all
         self._most = most_bytes
         self._rows: list[RowStream] = []
+        self._held = 0
+        """Bytes of them."""
         self._versions: list[tuple[Tensor, int]] = []
         self.logits: Tensor | None = None
         """The model's own logits, [positions, vocabulary] in its own dtype."""
@@ -45,9 +47,10 @@ class WholeStreams:
         """Whether a kept stream has been changed in place since."""
         return any(tensor._version != version for tensor, version in self._versions)
 
-    def begin(self, stream: Tensor, layers: int) -> None:
-        """Refuse to keep more than is allowed; `stream` is that of row 0, [positions, *rest]."""
-        self._check(stream.nbytes * (layers + 1), len(stream))
+    def begin(self, stream: Tensor, layers: int, vocabulary_bytes: int) -> None:
+        """Refuse to keep more than is allowed, before anything is; `stream` is that of row 0,
+        [positions, *rest], `vocabulary_bytes` the size of the logits of one position."""
+        self._check(stream.nbytes * (layers + 1) + vocabulary_bytes * len(stream), len(stream))
 
     def take(self, read: RowStream) -> None:
         """Keep the next row; tensors are [positions, *rest]."""
@@ -63,13 +66,18 @@ class WholeStreams:
             kept = [read.stream, *read.companions]
             self._versions += [(each, each._version) for each in kept if not each.is_inference()]
         self._rows.append(read)
+        before = read.before_addition
+        self._held += sum(
+            each.nbytes
+            for each in (read.stream, *read.companions, *([] if before is None else [before]))
+        )
+        self._check(self._held, len(read.stream))
 
     def end(self, logits: Tensor, positions: Tensor) -> None:
         """Keep the model's own logits, [positions, vocabulary], by reference; `positions` are
         int64 [positions]."""
         if self.refusal is None and self._rows:
-            size = sum(row.stream.nbytes for row in self._rows) + logits.nbytes
-            self._check(size, len(logits))
+            self._check(self._held + logits.nbytes, len(logits))
         if self.overwritten:
             self.refusal = OVERWRITTEN
         self._versions = []
