@@ -25,6 +25,7 @@ from engine.records import (
     Short,
     finite,
 )
+from engine.stays import first_that_stays
 from engine.tables import Candidate, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 MOST_TOP: Final = 50
 _BETWEEN_PARTS: Final = 0.05
 """Seconds between two parts, so that who draws them is not flooded."""
-_MOST_COLUMNS: Final = 9
-"""How many rows of the grid a printed table shows."""
 
 Rows = Annotated[tuple[Layer, ...], Meta(max_length=MOST_LAYERS + 1)]
 Positions = Annotated[tuple[NonNegative, ...], Meta(max_length=2**20)]
@@ -153,7 +152,7 @@ def refuse_too_many(run: Run, numbers: int, positions: Sequence[int]) -> None:
     size = 4 * numbers * count
     if size > MOST_BYTES:
         raise BadInput(
-            f"{numbers:,} numbers at {count:,} positions take {size:,} bytes, more than an array of "
+            f"{numbers:,} numbers at {count:,} positions take {size:,} bytes, and an array holds "
             f"{MOST_BYTES:,}: name fewer rows, positions or tokens",
             Remedy.SOME_POSITIONS,
         )
@@ -287,28 +286,42 @@ class Grid(Method[GridRequest, GridReading]):
         )
 
     def tables(self, reading: GridReading) -> tuple[Table, ...]:
-        """One line per position: the best token, and its probability, in up to nine rows."""
+        """One line per position: its next token, the row from which that stays the best, and the
+        best tokens of the first and the middle row."""
         import numpy as np
 
         ids, probability = reading.ids.values, np.exp(reading.logits.values - reading.lse.values)
         count = len(reading.rows)
-        shown = sorted({round(i) for i in np.linspace(0, count - 1, min(count, _MOST_COLUMNS))})
-        columns = [Column("position", "count")]
-        columns += [
-            Column(f"row_{reading.rows[i]}", "candidate", f"row {reading.rows[i]}") for i in shown
-        ]
-        rows: tuple[tuple[Cell, ...], ...] = tuple(
-            (
-                position,
-                *(
-                    Candidate(reading.texts.get(int(ids[i, p, 0]), ""), float(probability[i, p]))
-                    for i in shown
-                ),
+        shown = list(dict.fromkeys((0, count // 2)))[: max(count - 1, 0)]
+
+        def best(row: int, place: int) -> Candidate:
+            text = reading.texts.get(int(ids[row, place, 0]), "")
+            return Candidate(text, float(probability[row, place]))
+
+        rows: list[tuple[Cell, ...]] = []
+        for place, position in enumerate(reading.positions):
+            same = (ids[:, place, 0] == ids[-1, place, 0]).tolist()
+            stays = first_that_stays(same)
+            rows.append(
+                (
+                    position,
+                    best(-1, place),
+                    None if stays is None else reading.rows[stays],
+                    *(best(row, place) for row in shown),
+                )
             )
-            for p, position in enumerate(reading.positions)
+        columns = (
+            Column("position", "count"),
+            Column("next_token", "candidate", "next token"),
+            Column("from_row", "count", "from row"),
+            *(
+                Column(f"row_{reading.rows[row]}", "candidate", f"row {reading.rows[row]}")
+                for row in shown
+            ),
         )
-        notes = [f"row {each.row}: {each.reason}" for each in reading.approximate]
+        notes = [f"of {count} rows, {reading.rows[0]} to {reading.rows[-1]}; all are in the JSON"]
+        notes += [f"row {each.row}: {each.reason}" for each in reading.approximate]
         if reading.sinks:
             sinks = ", ".join(map(str, reading.sinks))
             notes.append(f"massive activations, which hold no content, at {sinks}")
-        return (Table("the best token at every position", tuple(columns), rows, tuple(notes)),)
+        return (Table("the best token at every position", columns, tuple(rows), tuple(notes)),)

@@ -179,6 +179,8 @@ DAMAGES: list[tuple[str, str, Any]] = [
     ("grid", "positions", [3, 2]),
     ("grid", "positions", None),
     ("grid", "texts", {"x": "y"}),
+    ("grid", "sinks", [10**6]),
+    ("grid", "approximate", [{"row": 9999, "reason": "?"}]),
     ("grid", "texts", {"1": 3}),
     ("words", "probability", plain([[[1.0]]])),
     ("words", "words", []),
@@ -198,6 +200,19 @@ def test_a_damaged_reading_is_one_line(
     with pytest.raises(BadInput, match="damaged session file") as caught:
         read_session(file)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_rows_that_do_not_end_with_the_last_are_damage(read: Run, tmp_path: Path) -> None:
+    file = tmp_path / "session.json"
+
+    def shorter(reading: dict[str, Any]) -> None:
+        reading["rows"] = reading["rows"][:3]
+        values = np.zeros((1, 3, len(reading["positions"])), dtype="f4")
+        reading["probability"] = plain(values)
+
+    set_of(read, "words", shorter, file)
+    with pytest.raises(BadInput, match="its rows end with"):
+        read_session(file)
 
 
 def test_positions_beyond_the_prompt_are_damage(read: Run, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +17,10 @@ import samples
 from engine import Lens
 from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
-from engine.errors import BadInput, Remedy
+from engine.errors import BadInput, Cancelled, CannotLoad, CannotRead, Remedy
 from engine.events import (
     LoadOptions,
+    ModelFailed,
     ModelReady,
     ReadingDropped,
     ReadingGrew,
@@ -30,7 +33,7 @@ from engine.methods.asked_run import AskedRun
 from engine.methods.everywhere import Everywhere, resolved
 from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.kept_runs import EVERYWHERE_REMEMBERED, KeptRuns
-from engine.methods.method import Subject, read_whole
+from engine.methods.method import Subject, carry_out, read_whole
 from engine.methods.registry import method_of
 from engine.methods.requests import request_of
 from engine.methods.visit import VisitReading, VisitRequest
@@ -178,7 +181,7 @@ def test_the_variant_of_vl_interp_is_computed_as_theirs(
     asked: AskedRun, bundled: LoadedModel
 ) -> None:
     found = read(asked, "words", words=("cube",), way="vl-interp")
-    assert found.proof is None and "vl-interp" in found.reason
+    assert found.proof.passed and "vl-interp" in found.reason  # the proof is the last row's
     raw = bundled.lens.logits(asked.subject.inputs, found.positions, norm=False)[:, 0]
     top = raw.topk(50)
     shares = top.values.softmax(-1)
@@ -354,8 +357,118 @@ def test_a_new_run_ends_a_fill(worker: Worker, ears: Ears, monkeypatch: pytest.M
     request_id = worker.read(run_id, GridRequest())
     assert begun.wait(PATIENCE)
     worker.ask(QUESTION)
-    assert ears.wait_for(RunEnded).run.status == "done"
     assert ears.wait_for(ReadingDropped).request_id == request_id
+    assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_another_model_does_not_wait_beside_one_that_is_still_read(
+    worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that was interrupted holds its model no longer than until the next is loaded."""
+    worker.load(LoadOptions(model=str(samples.MODEL)))
+    ears.wait_for(ModelReady)
+    run_id = worker.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    begun = threading.Event()
+
+    def for_ever(*args: Any) -> Any:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+            yield
+
+    monkeypatch.setattr(GridFill, "_read", for_ever)
+    worker.read(run_id, GridRequest())
+    assert begun.wait(PATIENCE)
+    assert worker._loaded is not None
+    model = weakref.ref(worker._loaded.model)
+    alive: list[bool] = []
+
+    def load(*args: Any) -> Any:
+        gc.collect()
+        alive.append(model() is not None)
+        raise CannotLoad("not now")
+
+    monkeypatch.setattr("engine.models.loading.load_with", load)
+    worker.load(LoadOptions(model=str(samples.MODEL)))
+    ears.wait_for(ModelFailed)
+    assert alive == [False]
+
+
+@pytest.mark.parametrize("name, more", [("track", {"ids": (5,)}), ("deepen", {"layer": 2})])
+def test_more_is_read_at_positions_counted_from_the_end(
+    asked: AskedRun, name: str, more: dict[str, Any]
+) -> None:
+    read(asked, "visit", positions=(-3,))
+    reading = read(asked, name, position=-3, **more)
+    assert reading.request.position == len(asked.run.tokens) - 3
+    own = read(asked, name, position=-1, **more)
+    assert own.request.position is None
+    (other,) = asked.run.others
+    if name == "track":
+        assert [each.id for each in other.tracked if each.why == "user"] == [5]
+        assert 5 in [each.id for each in asked.run.tracked]
+        read(asked, "visit", positions=(-3,))  # again: what the user follows there stays
+        assert [each.id for each in asked.run.others[0].tracked if each.why == "user"] == [5]
+        with pytest.raises(BadInput, match="has not been visited"):
+            read(asked, "track", ids=(5,), position=2)
+    else:
+        assert len(other.rows[2].top) == len(asked.run.rows[2].top) == 50
+
+
+def test_more_is_read_where_all_positions_do_not_fit(
+    bundled: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WholeStreams.__init__, "__defaults__", (True, 2**16))
+    asking = Asking(bundled, QUESTION)
+    asked = AskedRun(asking, asking.run())
+    read(asked, "visit", positions=(5,))
+    monkeypatch.setattr(type(bundled.lens), "streams", None)  # those of the last are remembered
+    assert read(asked, "track", ids=(3,), position=5).tracked[0].id == 3
+
+
+def test_a_visit_is_proved(asked: AskedRun) -> None:
+    subject = asked.subject
+    streams = subject.everywhere.streams(subject.loaded.lens, asked.run, subject.inputs)
+    streams.rows[-1].stream[3] += torch.randn(streams.rows[-1].stream.shape[-1])
+    with pytest.raises(CannotRead, match="the proof failed"):
+        read(asked, "visit", positions=(3,))
+    assert read(asked, "visit", positions=(4,)).others
+
+
+@pytest.mark.parametrize("positions", [(), (3,)])
+def test_words_fail_with_their_grid(asked: AskedRun, positions: tuple[int, ...]) -> None:
+    subject = asked.subject
+    streams = subject.everywhere.streams(subject.loaded.lens, asked.run, subject.inputs)
+    streams.own[3] += 1.0
+    words = read(asked, "words", words=("cube",), positions=positions)
+    assert not words.proof.passed and not words.worth_keeping
+
+
+def test_a_reading_that_no_array_can_hold_is_refused_first(
+    asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.methods.grid.MOST_BYTES", 4 * 11 * len(asked.run.tokens))
+    assert read(asked, "grid").proof.passed
+    for name, more in (("grid", {"top": 2}), ("words", {"words": ("cube", "sphere")})):
+        with pytest.raises(BadInput, match="name fewer") as caught:
+            read(asked, name, **more)
+        assert caught.value.remedies == (Remedy.SOME_POSITIONS,)
+
+
+def test_words_can_be_cancelled_between_rows(asked: AskedRun) -> None:
+    read(asked, "grid")
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 5
+
+    words = method_of("words")
+    with pytest.raises(Cancelled):
+        list(carry_out(words, asked.subject, request_of(words, {"words": ("cube",)}), stop))
+    assert calls == 6
 
 
 def test_a_long_prompt_has_a_grid(bundled: LoadedModel) -> None:

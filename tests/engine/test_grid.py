@@ -117,6 +117,9 @@ def test_rows_and_positions_may_be_chosen() -> None:
     for rows in ([last + 1], [-1]):
         with pytest.raises(IndexError):
             lens.grid(tiny.inputs, rows=rows)
+    for positions, top in (([], 1), (None, 0), (None, -1)):
+        with pytest.raises(ValueError, match="a grid needs"):
+            lens.grid(tiny.inputs, positions, top=top)
     two = {key: torch.cat([value, value]) for key, value in tiny.inputs.items()}
     with pytest.raises(ValueError, match="batch of one"):
         lens.grid(two)
@@ -206,6 +209,17 @@ def test_a_failed_proof_is_told() -> None:
     again = GridFill(fill.streams)
     again.whole([0])
     assert again.proof is not None and not again.proof.passed
+
+
+def test_a_number_that_is_none_is_remembered_by_the_proof(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.lens.grid.CELLS", 4)
+    tiny = FAMILIES["llava"]()
+    fill = GridFill(Lens(tiny.model).streams(tiny.inputs))
+    fill.streams.own[1, 3] = float("nan")
+    fill.whole([0])
+    assert fill.proof is not None and fill.proof.error is None and not fill.proof.passed
 
 
 def test_a_fill_gives_way_and_goes_on() -> None:
