@@ -319,7 +319,10 @@ class Grid(Method[GridRequest, GridReading]):
                 for row in shown
             ),
         )
-        notes = [f"of {count} rows, {reading.rows[0]} to {reading.rows[-1]}; all are in the JSON"]
+        notes = [
+            f"{count} rows were read, {reading.rows[0]} to {reading.rows[-1]}; all are in the JSON. "
+            "A token stays from a row on if it is the best in all of these that follow."
+        ]
         notes += [f"row {each.row}: {each.reason}" for each in reading.approximate]
         if reading.sinks:
             sinks = ", ".join(map(str, reading.sinks))
