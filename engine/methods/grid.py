@@ -320,8 +320,8 @@ class Grid(Method[GridRequest, GridReading]):
             ),
         )
         notes = [
-            f"{count} rows were read, {reading.rows[0]} to {reading.rows[-1]}; all are in the JSON. "
-            "A token stays from a row on if it is the best in all of these that follow."
+            f"{count} rows were read, {reading.rows[0]} to {reading.rows[-1]}; the JSON has them "
+            "all. A token stays from a row on if it is the best in all of these that follow."
         ]
         notes += [f"row {each.row}: {each.reason}" for each in reading.approximate]
         if reading.sinks:
