@@ -18,6 +18,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -26,6 +27,8 @@ import torch
 from torch import Tensor
 
 from engine import Lens
+from engine.anatomy.columns import HeadColumns
+from engine.lens.grid import GridFill, GridRow, at_once, probabilities_of
 from tests.benchmark import measure, qwen2_vl_2b
 
 POSITIONS = 512
@@ -43,6 +46,7 @@ def main() -> None:
 def compare_all(repeats: int, *, slow: bool = False) -> None:
     """Measure every architecture that this machine can."""
     if not torch.cuda.is_available():
+        word_maps()
         torch.set_num_threads(1)
         model, inputs = smollm2_135m()
         compare("SmolLM2-135M's shape, float32, one thread", model, inputs, repeats, slow)
@@ -179,6 +183,44 @@ def compare(title: str, model: Any, inputs: dict[str, Tensor], repeats: int, slo
         whole.word(range(100, 100 + count))
         print(f"  a map of {count} token{'s' * (count > 1)}: {time.perf_counter() - began:.4f} s")
     print(f"  proof: {whole.proof.error:.3g} (tolerance {whole.proof.tolerance:.3g})")
+
+
+def word_maps(rows: int = 33, positions: int = 620) -> None:
+    """What the map of a word costs at LLaVA-1.5-7B's size, once a grid has been filled: the model is
+    as wide and knows as many words, but has thin layers, and random numbers stand for its grid."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=4096,
+        intermediate_size=64,
+        num_hidden_layers=rows - 1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=64,
+        vocab_size=32064,
+    )
+    model = LlamaForCausalLM(config).eval()
+    lens = Lens(model)
+    ids = torch.randint(0, 32000, (1, 16))
+    streams = lens.streams({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    own = torch.randn(positions, 32064)
+    fill = GridFill(replace(streams, positions=tuple(range(positions)), own=own))
+    none = torch.zeros(positions)
+    for row in range(rows):
+        fill.rows[row] = GridRow(none[:, None], none[:, None], none, none, none, None)
+        if row < rows - 1:
+            hidden = torch.randn(positions, 4096)
+            fill._keep(row, HeadColumns(hidden, model.lm_head, lens.parts.tail.logit_map))  # type: ignore[attr-defined]
+    for count in (1, 8):
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            at_once(probabilities_of(fill, range(rows), [range(100, 100 + count)]))
+            seconds.append(time.perf_counter() - began)
+        print(
+            f"  a map of {count} token{'s' * (count > 1)} at LLaVA-1.5-7B's size, float32, "
+            f"{torch.get_num_threads()} threads: {statistics.median(seconds):.3f} s"
+        )
 
 
 def by_nnsight(model: Any, inputs: dict[str, Tensor]) -> Callable[[], None]:

@@ -85,6 +85,14 @@ class KeptStream:
         (top,) = top_tokens(read(logits, count).numbers(), self.text_of)
         return structs.replace(self.readings[row], top=top)
 
+    def probabilities(self, stop: Callable[[], bool] = _never) -> Tensor:
+        """The probability of every token in rows 0..L: float32 [L + 1, vocabulary], on the CPU.
+
+        Raises Cancelled soon after `stop()`.
+        """
+        groups = (*self.groups, (self._last,))
+        return torch.cat([self._logits(group, stop).softmax(-1).cpu() for group in groups])
+
     @property
     def _last(self) -> int:
         return len(self.readings) - 1

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from engine.errors import BadInput, Cancelled, Remedy
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from engine.lens.grid import GridFill
+    from engine.lens.kept import KeptStream
     from engine.lens.lens import Lens
     from engine.lens.streams import Streams
     from engine.methods.method import Stop
@@ -36,6 +39,7 @@ class Everywhere:
         self._dropped = False
         self._some: Streams | None = None
         """Those of the last few positions, where all do not fit."""
+        self._own: Tensor | None = None
         self._fills: OrderedDict[Any, GridFill] = OrderedDict()
 
     @property
@@ -45,7 +49,7 @@ class Everywhere:
 
     def drop(self) -> None:
         """Free the streams, because newer runs need the memory."""
-        self._streams, self._some, self._dropped = None, None, True
+        self._streams, self._some, self._own, self._dropped = None, None, None, True
         self._fills.clear()
 
     def streams(
@@ -75,6 +79,13 @@ class Everywhere:
         if self._some is None or not {*places} <= {*self._some.positions}:
             self._some = lens.streams(inputs, places, run.question.norm, top_k, track)
         return self._some
+
+    def at_its_own(self, kept: KeptStream, stop: Stop) -> Tensor:
+        """The probability of every token at the run's own position, float32 [L + 1, vocabulary]:
+        what the words' own columns are compared with, read once."""
+        if self._own is None:
+            self._own = kept.probabilities(stop)
+        return self._own
 
     def fill(
         self,

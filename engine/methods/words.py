@@ -205,12 +205,11 @@ def _proved(
     ):
         return grid
     place = fill.streams.positions.index(run.position)
-    ids = tuple(dict.fromkeys(token for word in words for token in word.ids))
-    tracked = {each.id: each.probability for each in subject.kept.track(ids, stop)}
+    shares = subject.everywhere.at_its_own(subject.kept, stop)
     worst = 0.0
     for index, word in enumerate(words):
         for number, row in enumerate(rows):
-            whole = sum(tracked[token][row] or 0.0 for token in word.ids)
+            whole = float(shares[row, list(word.ids)].sum())
             found = float(probability[index, number, place])
             if whole > _LEAST and found > _LEAST:
                 worst = worse(worst, abs(math.log(found) - math.log(whole)))
