@@ -186,8 +186,11 @@ def compare(title: str, model: Any, inputs: dict[str, Tensor], repeats: int, slo
 
 
 def word_maps(rows: int = 33, positions: int = 620) -> None:
-    """What the map of a word costs at LLaVA-1.5-7B's size, once a grid has been filled: the model is
-    as wide and knows as many words, but has thin layers, and random numbers stand for its grid."""
+    """What the map of a word costs at LLaVA-1.5-7B's size, once a grid has been filled.
+
+    The model is as wide and knows as many words, but its layers are thin, and random numbers stand
+    for its grid.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
