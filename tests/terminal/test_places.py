@@ -59,6 +59,7 @@ def test_a_step_in_the_grid_sends_little(size: tuple[int, int], tmp_path: Path) 
     assert [reading.method for reading in session.runs[0].readings] == ["grid"]
 
 
+@pytest.mark.slow
 def test_ascii_stays_ascii(tmp_path: Path) -> None:
     with start(tmp_path, (120, 40), "--ascii") as app:
         app.wait_for(ENDED)
