@@ -445,3 +445,12 @@ async def test_what_is_visible_is_read_where_there_is_no_memory_for_all() -> Non
         await stage.press("left_parenthesis", *["<"] * 8)
         await stage.until(lambda: len(asked(stage, GridRequest)) == 3)
         assert asked(stage, GridRequest)[-1].positions[0] == 0
+
+
+@in_loop
+async def test_a_wider_window_shows_more_of_the_prompt() -> None:
+    async with explorer((60, 16), tokens=chat_tokens(WORDS, 60)) as stage:
+        await stage.run_done()
+        await stage.until(lambda: "␣Be" not in stage.text and "ASSISTANT" in stage.text)
+        await stage.pilot.resize_terminal(120, 40)
+        await stage.shows("<s> SYS: {␣Be ␣brief.} ␣USER:")

@@ -25,7 +25,7 @@ from tui.text.show import display_text, plain_line
 from tui.views.words.asking import Asking
 from tui.views.words.canvas import PictureCanvas, Scene
 from tui.views.words.cell_table import CellTable
-from tui.views.words.legend import Legend, fitted_keys, scale_shown
+from tui.views.words.legend import Legend, scale_shown
 from tui.views.words.looking import Looking
 from tui.views.words.marks import MarkCanvas
 from tui.widgets.captions import put_subtitle, put_title
@@ -448,5 +448,4 @@ class WordsScreen(ModalScreen[None]):
             scale_shown(name, looking.map, looking.scale, place),
             (best, "good"),
             line,
-            (fitted_keys(self.size.width), "faint"),
         )
