@@ -93,8 +93,8 @@ class Legend(Widget):
         self._marks = True
 
     def show(self, scale: ScaleShown, *lines: tuple[str, str]) -> None:
-        """Show the scale, lines of (text, kind), and the keys below; a kind is faint, strong, good or
-        error."""
+        """Show the scale, lines of (text, kind), and the keys below them; a kind is faint, strong,
+        good or error."""
         self._scale, self._lines = scale, lines
         if self.size.width:
             old, self._strips = self._strips, self._draw()
