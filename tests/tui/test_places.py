@@ -200,8 +200,10 @@ def test_what_is_copied_says_its_position() -> None:
     here, own = state.here, state.current
     assert here is not None
     assert own is not None
-    for form, words in (("text", "Read at position 18 (0-21), after the token"),
-                        ("markdown", r"Read at position 18 \(0\-21\), after the token")):  # fmt: skip
+    for form, words in (
+        ("text", "Read at position 18 (0-21), after the token"),
+        ("markdown", r"Read at position 18 \(0\-21\), after the token"),
+    ):
         assert words in table_text(here, form, 3)
         assert "osition 18" not in table_text(own, form, 3)
     assert "proof" not in table_text(here, "text", 3)
@@ -225,7 +227,7 @@ def test_the_detail_does_not_call_what_another_position_says_next_the_answer() -
     here, own = state.here, state.current
     assert here is not None
     assert own is not None
-    row = replace(own.rows[3], answer=AnswerReading(probability=0.046, rank=3))
+    row = replace(own.rows[3], answer=AnswerReading(0.046, None, 3))
     look = DetailLook(Style(), Style(), Style())
     for view, name in ((own, "answer 4.60%"), (here, "next here 4.60%")):
         lines = detail_lines(

@@ -272,7 +272,7 @@ async def test_a_low_screen_gives_its_lines_to_the_map() -> None:
     async with opened((60, 16)) as (stage, screen):
         await mapped(stage, screen)
         assert screen.canvas.size.height == 10
-        await stage.shows("patch 12,12: ", "576 patches")
+        await stage.shows("row 5, patch 12,12: ", "576 patches")
         await stage.pilot.resize_terminal(60, 30)
         await stage.until(lambda: screen.table.size.height == 7)
 

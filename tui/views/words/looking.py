@@ -335,11 +335,11 @@ class Looking:
         return "" if first is None else f", {first}"
 
     def where(self, *, ascii_only: bool = False) -> str:
-        """Return the patch and its best token in the shown row, in few words; safe for display."""
+        """Return the row, the patch and its best token there, in few words; safe for display."""
         position, cells = self.position, self.run.cells
         if position is None:
             return ""
-        name = self.patches.short_name(self.patch)
+        name = f"row {self.row}, {self.patches.short_name(self.patch)}"
         cell = cells.cell(self.row, position) if cells is not None else None
         if cell is None:
             return name
