@@ -257,6 +257,20 @@ async def test_a_word_that_cannot_be_read_does_not_keep_others_from_it() -> None
 
 
 @in_loop
+async def test_the_lowest_step_has_no_bar() -> None:
+    async with opened() as (stage, screen):
+        await mapped(stage, screen)
+        await stage.press("n")
+        await stage.until(lambda: (screen.looking.row, screen.table.cursor) == (7, 7))
+        await stage.until(lambda: "━" in screen.table.render_line(3 + 7).text)
+        steps = [row.step for row in screen.looking.cell_rows().rows]
+        bars = [screen.table.render_line(3 + row).text.count("━") for row in range(11)]
+        assert 0 in steps
+        assert all(bool(bar) == bool(step) for bar, step in zip(bars, steps, strict=True))
+        assert max(bars) == 12
+
+
+@in_loop
 async def test_help_and_the_keys_that_leave() -> None:
     async with opened() as (stage, screen):
         await stage.press("question_mark")
