@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image
+from textual.strip import Strip
 
 import samples
 import tests.tui.stage as stages
@@ -254,6 +255,17 @@ async def test_a_word_that_cannot_be_read_does_not_keep_others_from_it() -> None
         await stage.press("escape")
         await stage.until(lambda: not stage.app.has_dialog)
         assert "日本" not in stage.text
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@in_loop
+async def test_nothing_is_shown_in_a_width_that_has_passed(ascii_only: bool) -> None:
+    async with opened(startup={"ascii": ascii_only}) as (stage, screen):
+        await mapped(stage, screen)
+        for drawn in (screen.legend, screen.mark_canvas):
+            drawn._strips = [Strip.blank(50)] * 4
+            drawn.refresh()
+        await stage.shows("q closes", "internal confidence", *["[ ]"] * ascii_only)
 
 
 @in_loop
