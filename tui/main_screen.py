@@ -26,6 +26,8 @@ _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]
 
 _ROOMY_DETAIL = 13
+_LOW = 20
+"""Below this height the table and the grid, one above the other, would have no rows."""
 _AROUND_TABLE = 6
 """Lines above and below the panes, plus the table's border and header."""
 
@@ -145,3 +147,4 @@ class MainScreen(Screen[None]):
     def _lay_out(self) -> None:
         crowded = self._rows + _AROUND_TABLE + _ROOMY_DETAIL > self._height
         self.set_class(crowded, "-crowded")
+        self.set_class(self._height < _LOW, "-low")

@@ -46,7 +46,7 @@ def test_a_step_in_the_grid_sends_little(size: tuple[int, int], tmp_path: Path) 
             app.settle(0.04)  # the table follows after a tenth of a second
             assert app.count - before < MOST_BYTES, bytes(app.output[before:])
             app.settle()
-        app.wait_for("at position 585 of 588")
+        app.wait_for("at position 585 (0-587)")
         before = app.count
         app.settle(0.5)
         assert app.count == before

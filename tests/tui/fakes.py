@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine.arrays import Array
-from engine.errors import Remedy
+from engine.errors import BadInput, Remedy
 from engine.events import (
     AnswerGrew,
     ComparisonGrew,
@@ -373,8 +373,11 @@ class FakeWorker:
         if isinstance(request, GridRequest):
             self._jobs.put(partial(self._grid, run_id, request_id, request))
             return request_id
-        reading = self._reading(run_id, request)
-        self._unanswered.append(lambda: self.tell(ReadingMade(run_id, request_id, reading)))
+        try:
+            answer: Event = ReadingMade(run_id, request_id, self._reading(run_id, request))
+        except BadInput as error:
+            answer = Trouble(str(error), run_id, request_id=request_id)
+        self._unanswered.append(lambda: self.tell(answer))
         if not self.holds_readings:
             self.answer_reads()
         return request_id

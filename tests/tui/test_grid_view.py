@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_look
 from functools import partial
 from typing import Any
 
@@ -76,16 +77,16 @@ async def test_a_position_is_read_once_the_cursor_rests_and_then_shown_everywher
         await stage.run_done()
         await stage.shows("«␣Shape", "▣ 60")
         await stage.press("<", "<")
-        await stage.shows("layers, at position 66 of 69", "␣w66", "at position 66 of 69")
+        await stage.shows("layers, at position 66 (0-68)", "␣w66", "at position 66 (0-68)")
         assert VisitRequest(positions=(66,)) in asked(stage, VisitRequest)
-        await stage.shows("a row says the next token; position 66 of 69, prompt, after ␣object:")
+        await stage.shows("a row says the next token; position 66 (0-68), prompt, after ␣object:")
         run = current(stage)
         assert 66 in [other.position for other in run.run.others]
         assert run.run.position == OWN
         await stage.press("(", "(")
-        await stage.shows("nothing trained it to name the patch; position 5 of 69, patch 1 of 60")
+        await stage.shows("nothing trained it to name the patch; position 5 (0-68), patch 1 of 60")
         await stage.press("g")
-        await stage.shows("row 0 is the projector's output; position 5 of 69")
+        await stage.shows("row 0 is the projector's output; position 5 (0-68)")
         await stage.press("semicolon")
         await stage.until(lambda: "at position" not in stage.text)
         assert "␣red" in in_table(stage)
@@ -101,16 +102,16 @@ async def test_rows_of_another_position_are_never_shown_as_those_of_this_one() -
         await stage.run_done()
         stage.worker.holds_readings = True
         await stage.press("<")
-        await stage.shows("reading position 67", "layers, at position 67 of 69")
+        await stage.shows("reading position 67", "layers, at position 67 (0-68)")
         assert "␣red" not in in_table(stage)
         await stage.press("y")
         await stage.shows("position 67 has not been read")
         stage.worker.answer_reads()
         await stage.shows("␣w67")
         await stage.press("y")
-        await stage.shows("copied row 5 at position 67 of 69 as tsv")
+        await stage.shows("copied row 5 at position 67 (0-68) as tsv")
         await stage.press("Y")
-        await stage.shows("copied 11 rows at position 67 of 69 as tsv")
+        await stage.shows("copied 11 rows at position 67 (0-68) as tsv")
         assert " w67" in stage.app.clipboard
 
 
@@ -164,7 +165,7 @@ async def test_a_message_of_any_view_leads_to_a_place() -> None:
         strip = stage.app.main.strip
         x = stage.text.splitlines()[strip.region.y].index("Shape") - strip.region.x
         await stage.pilot.click(strip, offset=(x, 0))
-        await stage.shows("␣w65", "at position 65 of 69")
+        await stage.shows("␣w65", "at position 65 (0-68)")
 
 
 # The grid
@@ -342,7 +343,7 @@ async def test_a_reopened_session_shows_what_it_holds(size: tuple[int, int]) -> 
     assert state.view["place"] == 67
     startup = {"options": None, "session": state, "question": state.runs[0].question}
     async with explorer(size, startup=startup) as stage:
-        await stage.shows("layers, at position 67 of 69", "␣w67", "«␣Shape")
+        await stage.shows("layers, at position 67 (0-68)", "␣w67", "«␣Shape")
         await stage.press("2")
         await stage.shows("grid, probability of the best token", "row 4")
         await stage.press("h")
@@ -445,3 +446,49 @@ async def test_what_is_visible_is_read_where_there_is_no_memory_for_all() -> Non
         await stage.press("left_parenthesis", *["<"] * 8)
         await stage.until(lambda: len(asked(stage, GridRequest)) == 3)
         assert asked(stage, GridRequest)[-1].positions[0] == 0
+
+
+@in_loop
+async def test_what_another_position_says_next_is_not_called_the_answer() -> None:
+    async with explorer((120, 40), tokens=TOKENS) as stage:
+        await stage.run_done()
+        stage.app.state.look = replace_look(stage.app.state.look, figures=("answer",))
+        await stage.press("P", "less_than_sign", "less_than_sign")
+        await stage.shows("the first from which the next token here stays top-1")
+        await stage.shows("next here")
+        await stage.press("x")
+        await stage.shows("export at position 66 (0-68): ")
+        await stage.press("escape", "semicolon")
+        await stage.shows("the first from which the answer stays top-1")
+        await stage.until(lambda: "next here" not in stage.text)
+
+
+@in_loop
+async def test_a_low_screen_shows_rows_of_the_grid_and_of_the_table() -> None:
+    async with explorer((60, 16), tokens=TOKENS) as stage:
+        view = await opened(stage)
+        for _ in range(3):  # opened, enlarged, small again
+            await stage.pilot.pause()
+            assert view.size.height - view.head_height >= 3
+            assert view.region.bottom <= 14
+            assert stage.app.main.table.size.height >= 2
+            await stage.press("2")
+
+
+@pytest.mark.parametrize(
+    ("width", "hints"), [(60, ["2 grid", "3 words"]), (80, ["2 grid", "3 words", "jk<> walk"])]
+)
+@in_loop
+async def test_the_key_bar_keeps_the_grid_and_the_words(width: int, hints: list[str]) -> None:
+    async with explorer((width, 24), tokens=TOKENS) as stage:
+        bar = stage.text.splitlines()[-1]
+        assert all(" ".join(hint.split()) in " ".join(bar.split()) for hint in [*hints, "e edit"])
+
+
+@in_loop
+async def test_a_wider_window_shows_more_of_the_prompt() -> None:
+    async with explorer((60, 16), tokens=chat_tokens(WORDS, 60)) as stage:
+        await stage.run_done()
+        await stage.until(lambda: "␣Be" not in stage.text and "ASSISTANT" in stage.text)
+        await stage.pilot.resize_terminal(120, 40)
+        await stage.shows("<s> SYS: {␣Be ␣brief.} ␣USER:")

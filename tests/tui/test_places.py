@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from rich.style import Style
 
 from engine.arrays import Array
 from engine.errors import Remedy
@@ -23,7 +24,7 @@ from engine.methods.geometry import GeometryRequest
 from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.visit import VisitReading, VisitRequest
 from engine.methods.words import WordsRequest
-from engine.records import PromptToken, Question, ReadingProof, Run
+from engine.records import AnswerReading, PromptToken, Question, ReadingProof, Run
 from engine.sessions import read_session, write_session
 from tests.tui.fakes import (
     ANSWER,
@@ -43,6 +44,7 @@ from tui.state.heats import Heat
 from tui.state.prompt_spans import Spans, patch_of
 from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
+from tui.views.detail.detail_rows import DetailLook, detail_lines
 from tui.widgets.places import place_words, title_words
 from tui.worker.asker import asks_for_positions
 
@@ -198,22 +200,48 @@ def test_what_is_copied_says_its_position() -> None:
     here, own = state.here, state.current
     assert here is not None
     assert own is not None
-    for form, words in (("text", "Read at position 18 of 22, after the token"),
-                        ("markdown", "Read at position 18 of 22, after the token")):  # fmt: skip
+    for form, words in (
+        ("text", "Read at position 18 (0-21), after the token"),
+        ("markdown", r"Read at position 18 \(0\-21\), after the token"),
+    ):
         assert words in table_text(here, form, 3)
         assert "osition 18" not in table_text(own, form, 3)
     assert "proof" not in table_text(here, "text", 3)
     assert " w18" in row_text(here, 0, "tsv")
+    for form, head, mark in (("tsv", "position\t", "18\t"), ("csv", "position,", "18,"),
+                             ("markdown", "| position |", "| 18 |")):  # fmt: skip
+        lines = row_text(here, 0, form, 1).splitlines()
+        assert lines[0].startswith(head)
+        assert lines[-1].startswith(mark)
+        assert "position" not in row_text(own, 0, form, 1)
+    assert "| next here" in row_text(here, 0, "markdown", 1, ("answer",))
+    assert "| answer" in row_text(own, 0, "markdown", 1, ("answer",))
     assert '"others": [{"position": 18' in table_text(here, "json")
-    assert (title_words(here, 18), title_words(here, 21)) == ("at position 18 of 22", "")
+    assert (title_words(here, 18), title_words(here, 21)) == ("at position 18 (0-21)", "")
+
+
+def test_the_detail_does_not_call_what_another_position_says_next_the_answer() -> None:
+    state = a_state(a_run())
+    visit(state, 18)
+    state.place = 18
+    here, own = state.here, state.current
+    assert here is not None
+    assert own is not None
+    row = replace(own.rows[3], answer=AnswerReading(0.046, None, 3))
+    look = DetailLook(Style(), Style(), Style())
+    for view, name in ((own, "answer 4.60%"), (here, "next here 4.60%")):
+        lines = detail_lines(
+            row, None, None, (78, 6), look, answer_name=view.answer_name, ascii_only=False
+        )
+        assert f"  {name}" in lines[0][0][0]
 
 
 def test_a_place_in_words_fits_on_a_narrow_screen() -> None:
     own = RunView.of(a_run())
     said = [place_words(own, at, row, ascii_only=False) for at, row in ((18, 3), (6, 3), (6, 0))]
-    assert said[0] == "a row says the next token; position 18 of 22, prompt, after ␣of"
-    assert said[1] == "nothing trained it to name the patch; position 6 of 22, patch 2 of 12"
-    assert said[2] == "row 0 is the projector's output; position 6 of 22, patch 2 of 12"
+    assert said[0] == "a row says the next token; position 18 (0-21), prompt, after ␣of"
+    assert said[1] == "nothing trained it to name the patch; position 6 (0-21), patch 2 of 12"
+    assert said[2] == "row 0 is the projector's output; position 6 (0-21), patch 2 of 12"
     own.take_part(part([0], own.run))
     assert place_words(own, 0, 3, ascii_only=False).startswith("a sink: its massive activations")
     assert place_words(own, 22, 3, ascii_only=False) == ""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image
+from textual.strip import Strip
 
 import samples
 import tests.tui.stage as stages
@@ -35,7 +36,9 @@ from tests.tui.words_stage import (
 )
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line
+from tui.views.words.canvas import Scene, _marks
 from tui.views.words.looking import Looking
+from tui.views.words.patches import Patches
 from tui.views.words.screen import WordsScreen
 from tui.views.words.tint import plan
 
@@ -142,13 +145,13 @@ async def test_the_best_cells_one_after_the_other() -> None:
     async with opened() as (stage, screen):
         await mapped(stage, screen)
         await stage.press("n")
-        await stage.shows("1st of the 6,336 highest cells")
+        await stage.shows("1st of 6,336 cells")
         shares = words_reading(WordsRequest(words=("#17",)), 10).probability.values[0]
         row, patch = np.unravel_index(shares.argmax(), shares.shape)
         assert (screen.looking.row, screen.looking.patch) == (row, patch)
         await stage.press("n")
         assert shares[screen.looking.row, screen.looking.patch] == np.sort(shares.ravel())[-2]
-        await stage.shows("2nd of the")
+        await stage.shows("2nd of 6,336 cells")
         await stage.press("N", "N")
         assert (screen.looking.row, screen.looking.patch) == (row, patch)
 
@@ -197,7 +200,9 @@ async def test_words_that_are_typed_are_mapped() -> None:
         await stage.shows("where sky is readable")
         assert len(stage.worker.reads) == asked  # what is known is not asked for again
         await stage.press("slash", *"cylinders", "enter")
-        await stage.shows("only the first token is followed of cylinders")
+        await stage.shows("cylinders: only its first token, c, is followed")
+        await stage.press("j")
+        await stage.shows("of its first token, c: internal confidence")
         await stage.press("slash", "space", "comma", "enter")
         await stage.shows("where cylinders is readable")
 
@@ -234,6 +239,112 @@ async def test_each_patchs_own_word_stands_on_it_where_there_is_room() -> None:
         await stage.until(lambda: stage.text.count("red") > 20)
         await stage.press("E")
         await stage.until(lambda: stage.text.count("red") < 12)
+
+
+@in_loop
+async def test_a_word_that_cannot_be_read_does_not_keep_others_from_it() -> None:
+    def made(request: Request) -> Reading | None:
+        if isinstance(request, WordsRequest) and "日本" in request.words:
+            raise BadInput("no token of this model begins '日本'")
+        return None
+
+    async with opened(made=made) as (stage, screen):
+        await mapped(stage, screen)
+        await stage.press("slash", *"日本,sky", "enter")
+        await stage.shows("where sky is readable", "no token of this model begins '日本'")
+        await stage.press("escape")
+        await stage.until(lambda: not stage.app.has_dialog)
+        assert "日本" not in stage.text
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@in_loop
+async def test_nothing_is_shown_in_a_width_that_has_passed(ascii_only: bool) -> None:
+    async with opened(startup={"ascii": ascii_only}) as (stage, screen):
+        await mapped(stage, screen)
+        for drawn in (screen.legend, screen.mark_canvas):
+            drawn._strips = [Strip.blank(50)] * 4
+            drawn.refresh()
+        await stage.shows("q closes", "internal confidence", *["[ ]"] * ascii_only)
+
+
+@in_loop
+async def test_the_lowest_step_has_no_bar() -> None:
+    async with opened() as (stage, screen):
+        await mapped(stage, screen)
+        await stage.press("n")
+        await stage.until(lambda: (screen.looking.row, screen.table.cursor) == (7, 7))
+        await stage.until(lambda: "━" in screen.table.render_line(3 + 7).text)
+        steps = [row.step for row in screen.looking.cell_rows().rows]
+        bars = [screen.table.render_line(3 + row).text.count("━") for row in range(11)]
+        assert 0 in steps
+        assert all(bool(bar) == bool(step) for bar, step in zip(bars, steps, strict=True))
+        assert max(bars) == 12
+
+
+@in_loop
+async def test_help_and_the_keys_that_leave() -> None:
+    async with opened() as (stage, screen):
+        await stage.press("question_mark")
+        await stage.until(lambda: stage.app.screen is not screen)
+        await stage.press("question_mark")
+        await stage.until(lambda: stage.app.screen is screen)
+        await stage.press("1")
+        await stage.until(lambda: not stage.app.has_dialog)
+
+
+@in_loop
+async def test_a_low_screen_gives_its_lines_to_the_map() -> None:
+    async with opened((60, 16)) as (stage, screen):
+        await mapped(stage, screen)
+        assert screen.canvas.size.height == 10
+        await stage.shows("row 5, patch 12,12: ", "576 patches")
+        await stage.pilot.resize_terminal(60, 30)
+        await stage.until(lambda: screen.table.size.height == 7)
+
+
+@in_loop
+async def test_a_run_without_norm_is_named_so() -> None:
+    async with explorer(startup=WITH_PICTURE) as stage:
+        await stage.run_done()
+        await stage.press("m")
+        await stage.run_done(2)
+        await stage.press("3")
+        await stage.shows("readable, norm off")
+        await stage.press("3", "2")
+        await stage.shows("grid, norm off, probability of the best token")
+
+
+@in_loop
+async def test_a_run_that_has_not_ended_is_no_lasting_message() -> None:
+    async with explorer(startup=WITH_PICTURE, hold_at=4) as stage:
+        await stage.until(lambda: stage.app.state.live)
+        await stage.press("3")
+        await stage.shows("the run is on its way")
+        stage.worker.go_on.set()
+        await stage.run_done()
+        await stage.until(lambda: "on its way" not in stage.text)
+
+
+@in_loop
+async def test_the_patches_words_need_room_and_a_blank_between_them() -> None:
+    async with opened() as (stage, screen):
+        await mapped(stage, screen)
+        await stage.press("E")
+        await stage.shows("no room for words here")
+
+
+@pytest.mark.parametrize("columns", range(32, 60, 3))
+def test_words_on_patches_have_a_blank_between_them(columns: int) -> None:
+    patches = Patches.of(geometry((336, 336), 4), 100)
+    image = Image.new("RGB", (336, 336))
+    made = plan(image, (columns, columns // 2), (336, 336), patches, 0)
+    words = {patch: ("cylinders" * (patch % 2) or "nothing", 0.5) for patch in range(16)}
+    words[13] = ("cylinders", 0.002)
+    lines = _marks(made, Scene(patches, words=lambda: words))
+    written = ["".join(line.get(x, (" ",))[0] for x in range(made.shape[1])).split()
+               for _, line in sorted(lines.items())]  # fmt: skip
+    assert [len(line) for line in written] == [4, 4, 4, 3]  # one is too improbable
 
 
 # ---------------------------------------------------------------------- going there, leaving
@@ -367,9 +478,30 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
         await stage.press("f")
         await stage.shows("where sky is")
         await stage.press("slash", *"red", "enter")
-        await stage.shows("where this word is is not known", "needs the model: L loads it")
+        await stage.shows("not read: this needs the model: L loads it")
         await stage.press("n")
-        await stage.shows("1st of the")
+        await stage.shows("1st of 6,336 cells")
+
+
+@in_loop
+async def test_a_stored_word_is_shown_without_a_model_and_reasons_go() -> None:
+    async with reopened(*stored()) as stage:
+        await stage.shows("where the answer ␣cylinder")
+        await stage.press("slash", *"sky", "enter")
+        await stage.shows("where sky is readable")
+        assert "needs the model" not in stage.text
+        await stage.press("slash", *"dog", "enter")
+        await stage.shows("not read: this needs the model")
+        await stage.press("f")
+        await stage.until(lambda: "not read" not in stage.text)
+        await stage.press("slash", *"dog", "enter")
+        await stage.shows("not read: this needs the model")
+        await stage.press("f")
+        await stage.shows("over the picture")
+        await stage.press("V")
+        await stage.shows("vl-interp's way is for words")
+        await stage.press("slash", *"dog", "enter")
+        await stage.shows("not read: this needs the model")
 
 
 @pytest.mark.slow

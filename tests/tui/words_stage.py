@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine.arrays import Array
-from engine.events import ReadingGrew, ReadingMade
+from engine.events import ReadingGrew, ReadingMade, Spelling, SpellingsFound
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.words import Word, WordsReading, WordsRequest
@@ -140,6 +140,10 @@ class WordsWorker(FakeWorker):
         usual ones."""
         super().__init__(*given, tokens=tokens_of(side * side), **settings)
         self.side, self.picture, self.made = side, picture, made
+
+    def spellings(self, typed: str) -> None:
+        first = Spelling(len(typed) + 30, typed[:1], typed, False)
+        self._jobs.put(lambda: self.tell(SpellingsFound(typed, (first,))))
 
     def _grid(self, run_id: str, request_id: str, request: GridRequest) -> None:
         half = part_of(self.layers, range((self.layers + 1) // 2), self.side)

@@ -18,10 +18,12 @@ _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter"
 """Keys with another meaning in the editor, where they keep it."""
 
 _BAR: Final = (
-    "run", "edit", "next-preset", "run-presets", "find", "plot", "grid", "words", "track",
+    "run", "edit", "grid", "words", "find", "plot", "next-preset", "run-presets", "track",
     "detail", "history", "without", "models", "open", "save", "copy-row", "export", "more",
     "norm", "picture", "help", "leave",
 )  # fmt: skip
+_WALK_AT: Final = 4
+"""Where the keys that walk stand: behind those that a screen of 60 columns has room for."""
 _EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
 """Ids of the hints in the key bar, most useful first; how many fit depends on the width. All
 other actions with a hint come before the last two."""
@@ -105,11 +107,13 @@ class Keymap:
 
     def bar(self, *, editing: bool) -> list[Hint]:
         """Return the hints of the keys that act here, most useful first."""
-        hints = [Hint("esc", "table", "leave-editor") if editing else Hint("jk<>", "walk")]
+        hints = [Hint("esc", "table", "leave-editor")] if editing else []
         for action in _bar_actions(editing):
             keys = [key for key in self.keys(action) if not (editing and is_editing_key(key))]
             if keys:
                 hints.append(Hint(self._bar_key(action, keys[0]), action.hint, action.id))
+        if not editing:
+            hints.insert(_WALK_AT, Hint("jk<>", "walk"))
         return hints
 
     def _bar_key(self, action: Action, key: str) -> str:

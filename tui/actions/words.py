@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui.app import Explorer
 from tui.state.run_view import Phase
+from tui.state.view_state import NOT_ENDED
 
 
 def show(app: Explorer) -> None:
@@ -18,6 +19,9 @@ def where(app: Explorer) -> None:
 
 def _open(app: Explorer, *, typing: bool) -> None:
     run = app.state.current
+    if run is None and app.state.asked:
+        app.say("the first run is on its way")
+        return
     if run is None:
         app.say("no run yet whose picture could be read: r runs the question")
         return
@@ -25,7 +29,7 @@ def _open(app: Explorer, *, typing: bool) -> None:
         app.say("no token of this run's prompt holds a picture: there is nothing to map")
         return
     if run.phase is Phase.RUNNING:
-        app.say("the run has not ended")
+        app.say(NOT_ENDED.text)
         return
     if run.refused:
         app.say("the proof of this run failed: its picture is not mapped", "error")

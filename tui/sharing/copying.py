@@ -46,7 +46,7 @@ def row_text(
     Raises IndexError where the row has not been read.
     """
     run = view.frozen()
-    return _text(run, [run.rows[row]], style, top_k, figures, ascii_only, raw)
+    return _text(run, [run.rows[row]], style, top_k, figures, ascii_only, raw, _position(view))
 
 
 def table_text(
@@ -61,8 +61,8 @@ def table_text(
     """Return all rows of a run as they are now; see `row_text` for the arguments.
 
     Text includes the question, the position if it is not the run's own, the notes on the model and
-    the proof, Markdown the position and the notes; JSON is the whole session file, with all
-    positions.
+    the proof, Markdown the position and the notes; CSV, TSV and Markdown have a column with that
+    position; JSON is the whole session file, with all positions.
     """
     run = view.frozen()
     if style == "json":
@@ -70,7 +70,7 @@ def table_text(
     where = position_line(view)
     if style == "text":
         return plain_table(run, _shown(run, top_k), where=where, ascii_only=ascii_only)
-    text = _text(run, run.rows, style, top_k, figures, ascii_only, raw)
+    text = _text(run, run.rows, style, top_k, figures, ascii_only, raw, _position(view))
     if style == "markdown":
         notes = [*([where] if where else []), *note_lines(run)]
         text += "".join(f"\n{escaped(line)}\n" for line in notes)
@@ -174,12 +174,13 @@ def _text(
     figures: Sequence[str],
     ascii_only: bool,
     raw: bool,
+    position: int | None,
 ) -> str:
     match style:
         case "tsv" | "csv":
-            return _rendered(tokens_table(rows, top_k), style, ascii_only, raw)
+            return _rendered(tokens_table(rows, top_k, position), style, ascii_only, raw)
         case "markdown":
-            table = rows_table(run, rows, _shown(run, top_k), figures)
+            table = rows_table(run, rows, _shown(run, top_k), figures, position)
             return _rendered(table, style, ascii_only, raw)
         case "text":
             lines = TextTable(_shown(run, top_k), ascii_only=ascii_only)
@@ -195,6 +196,11 @@ def _session_json(run: Run) -> str:
     from engine.sessions import to_json
 
     return to_json(Session(created=run.created, saved=now(), runs=(run,)), previews=False)
+
+
+def _position(view: RunView) -> int | None:
+    """Return the position of a view's rows; None for the run's own."""
+    return None if view.own is view else view.run.position
 
 
 def _shown(run: Run, top_k: int | None) -> int:

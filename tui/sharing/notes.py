@@ -15,7 +15,7 @@ def position_line(view: RunView) -> str:
     if view.own is view or not 0 <= position < len(own.tokens):
         return ""
     text = json.dumps(own.tokens[position].text, ensure_ascii=False)
-    return f"Read at position {position} of {len(own.tokens)}, after the token {text}"
+    return f"Read at position {position} (0-{len(own.tokens) - 1}), after the token {text}"
 
 
 def note_lines(run: Run) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Final
 from engine.records import LayerReading, Run, Tracked
 from engine.tables import Candidate, Cell, Column, Table
 from tui.state.columns import FIGURE_COLUMNS, in_order, place_in
+from tui.state.run_view import NEXT_HERE
 from tui.text.numbers import ordinal
 
 TOKEN_COLUMNS: Final = (
@@ -27,9 +28,15 @@ TOKEN_COLUMNS: Final = (
 """The columns of a table with one line per token."""
 
 
-def rows_table(run: Run, rows: Sequence[LayerReading], top_k: int, figures: Sequence[str]) -> Table:
+def rows_table(
+    run: Run,
+    rows: Sequence[LayerReading],
+    top_k: int,
+    figures: Sequence[str],
+    position: int | None = None,
+) -> Table:
     """Return the rows with `top_k` tokens each and the optional columns; columns without a value
-    in this run are left out."""
+    in this run are left out. `position` is that of the rows if it is not the run's own."""
     tracked = tracked_last(run)
     chosen = [name for name in in_order(figures) if name != "tracked" or tracked is not None]
     columns = [Column("layer", "count")]
@@ -38,18 +45,32 @@ def rows_table(run: Run, rows: Sequence[LayerReading], top_k: int, figures: Sequ
         column = FIGURE_COLUMNS[name].column
         if name == "tracked" and tracked is not None:
             column = replace(column, title=tracked.text, is_of_a_token=True)
+        elif name == "answer" and position is not None:
+            column = replace(column, title=NEXT_HERE)
         columns.append(column)
-    return Table(
+    table = Table(
         "",
         tuple(columns),
         tuple(
             (row.layer, *candidates(row, top_k), *_figures(row, chosen, tracked)) for row in rows
         ),
     )
+    return _placed(table, position)
 
 
-def tokens_table(rows: Sequence[LayerReading], top_k: int | None) -> Table:
-    """Return one line per row and token, with every figure of the row."""
+def _placed(table: Table, position: int | None) -> Table:
+    """Return a table with the position of its rows in front of each; unchanged for None."""
+    if position is None:
+        return table
+    columns = (Column("position", "count"), *table.columns)
+    return replace(table, columns=columns, rows=tuple((position, *row) for row in table.rows))
+
+
+def tokens_table(
+    rows: Sequence[LayerReading], top_k: int | None, position: int | None = None
+) -> Table:
+    """Return one line per row and token, with every figure of the row; `position` is that of the
+    rows if it is not the run's own."""
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
         answer = row.answer
@@ -64,7 +85,7 @@ def tokens_table(rows: Sequence[LayerReading], top_k: int | None) -> Table:
             (row.layer, rank, token.id, token.text, token.probability, token.logit, *after)
             for rank, token in enumerate(row.top[:top_k], 1)
         ]
-    return Table("", TOKEN_COLUMNS, tuple(lines))
+    return _placed(Table("", TOKEN_COLUMNS, tuple(lines)), position)
 
 
 def candidates(row: LayerReading, top_k: int) -> tuple[Candidate | None, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -18,6 +19,9 @@ from engine.stays import formation_row
 from tui.state.grid_cells import GridCells
 from tui.state.prompt_spans import Spans
 from tui.text.numbers import number
+
+NEXT_HERE: Final = "next here"
+"""What the best token of the last row is called at a position that is not the run's own."""
 
 
 class Phase(Enum):
@@ -168,6 +172,12 @@ class RunView:
     def answer(self) -> Token | None:
         """Top-1 of the last row; None until it is known."""
         return self.rows[-1].top[0] if self.complete and self.rows[-1].top else None
+
+    @property
+    def answer_name(self) -> str:
+        """What the token of `answer` is called: the run has one answer, and what would be said next
+        at another position is not it."""
+        return "answer" if self.own is self else NEXT_HERE
 
     @property
     def formation(self) -> int | None:

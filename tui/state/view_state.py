@@ -53,6 +53,8 @@ class Note:
 
 _MOST_TYPED = 20
 CANCELLING = Note("cancelling")
+NOT_ENDED = Note("the run is on its way: its picture can be mapped once it has ended")
+"""It goes when a run ends."""
 ONLY_IN_MEMORY = "unsaved runs are only in memory"
 
 
@@ -222,6 +224,8 @@ class ViewState(SessionState):
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
+        if self.note == NOT_ENDED:
+            self.note = None
         view.not_kept = None if view.refused else self.why_not_kept(view.frozen())
         self.revise()
         if view.not_kept:

@@ -104,7 +104,8 @@ OWN: Final = (
     ),
     Term(
         "answer",
-        "The most probable token of the last row: the one that the model says next.",
+        "The most probable token of the last row: the one that the model says next. At another "
+        "position than the run's own this token is called next here.",
     ),
     Term(
         "formation row",

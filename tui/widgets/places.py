@@ -44,7 +44,7 @@ def place_words(run: RunView, position: int, row: int, *, ascii_only: bool) -> s
     if not 0 <= position < len(tokens):
         return ""
     token, patch = tokens[position], patch_of(tokens, position)
-    where = f"position {position} of {len(tokens)}"
+    where = position_words(run, position)
     cells = own.cells
     # What changes from one position to the next comes last, so that little must be sent.
     if cells is not None and position in cells.sinks:
@@ -64,4 +64,9 @@ def place_words(run: RunView, position: int, row: int, *, ascii_only: bool) -> s
 def title_words(run: RunView, position: int) -> str:
     """Return a position of a run in a few words for a title; empty for the run's own."""
     own = run.own.run
-    return "" if position == own.position else f"at position {position} of {len(own.tokens)}"
+    return "" if position == own.position else f"at {position_words(run, position)}"
+
+
+def position_words(run: RunView, position: int) -> str:
+    """Return a position, counted from 0, and which ones the run has: "position 75 (0-76)"."""
+    return f"position {position} (0-{len(run.own.run.tokens) - 1})"

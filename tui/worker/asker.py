@@ -264,6 +264,12 @@ class Asker:
         if self._worker is not None:
             self._worker.cancel_reading(request_id)
 
+    def is_told(self, event: Trouble) -> None:
+        """Take an error off the message line, since the view that asked shows it itself."""
+        note = self._state.note
+        if note is not None and note.text == event.error:
+            self._state.note = None
+
     @property
     def run_ids(self) -> frozenset[str]:
         """The ids of the runs in the session."""

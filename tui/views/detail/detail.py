@@ -96,6 +96,7 @@ class Detail(Widget):
             answer.id if answer else None,
             self.size,
             look,
+            answer_name=self._run.answer_name,
             ascii_only=self._ascii,
         )
 

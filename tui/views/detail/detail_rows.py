@@ -54,9 +54,11 @@ def detail_lines(
     size: tuple[int, int],
     look: DetailLook,
     *,
+    answer_name: str = "answer",
     ascii_only: bool,
 ) -> list[Segments]:
-    """Return the lines for a row, given the row before it, the answer's id and the pane's size.
+    """Return the lines for a row, given the row before it, the answer's id and the pane's size;
+    `answer_name` is what the answer is called at this position.
 
     A large pane shows all that is known of each token; a small one shows the essentials in two
     columns.
@@ -68,7 +70,7 @@ def detail_lines(
         (token, move, look.answer if token.id == answer else look.text)
         for token, move in zip(top, moves, strict=True)
     ]
-    lines = [_summary(reading, look, ascii_only)]
+    lines = [_summary(reading, answer_name, look, ascii_only)]
     if _is_full(width, height):
         lines += _full(entries, width, look, ascii_only)
         return [*lines, _left(top, before, look, ascii_only)]
@@ -92,13 +94,17 @@ def _brief_columns(width: int, height: int) -> int:
     return 1 if height >= _FULL_FROM_HEIGHT or width < _TWO_COLUMNS_FROM else 2
 
 
-def _summary(reading: LayerReading, look: DetailLook, ascii_only: bool) -> Segments:
+def _summary(
+    reading: LayerReading, answer_name: str, look: DetailLook, ascii_only: bool
+) -> Segments:
     facts = [f" layer {reading.layer:<3}", f"entropy {number(reading.entropy):<6}"]
     if reading.kl_to_last is not None:
         facts.append(f"KL {number(reading.kl_to_last):<7}")
     facts.append(f"rms {number(reading.rms):<7}")
     if reading.answer is not None:
-        facts.append(f"answer {figure(reading.answer.probability)} #{reading.answer.rank:<6}")
+        facts.append(
+            f"{answer_name} {figure(reading.answer.probability)} #{reading.answer.rank:<6}"
+        )
     if reading.approximate:
         sign = "~" if ascii_only else "≈"
         facts.append(

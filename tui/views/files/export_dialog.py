@@ -21,6 +21,7 @@ from tui.text.show import display_text, plain_line, stand_in_text
 from tui.views.files.folder_lister import expand
 from tui.widgets.captions import put_title
 from tui.widgets.line_entry import LineEntry
+from tui.widgets.places import title_words
 
 _ENDINGS = frozenset(export.ending for export in FORMATS)
 _MOST_NAME = 40
@@ -58,7 +59,8 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         """Lay out the formats, the file's name and a line that says what happens."""
         with Vertical(classes="dialog") as box:
             name = display_text(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
-            put_title(box, f"export: {name.rstrip()}")
+            what = " ".join(["export", title_words(self._run, self._run.run.position)]).rstrip()
+            put_title(box, f"{what}: {name.rstrip()}")
             box.border_subtitle = "up and down choose, enter exports, esc closes"
             yield OptionList(
                 *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in FORMATS),

@@ -276,14 +276,15 @@ class GridView(RowList):
             caption = f"{display_text(word[1], ascii_only=self._ascii)[:_MOST_TOKEN]}: {caption}"
         filling, cells = self._filling, facts.cells
         cell = cells.cell(self.cursor, self._place) if cells is not None else None
-        title = f"grid, {caption}"
+        name = "grid" if run.run.question.norm else "grid, norm off"
+        title = f"{name}, {caption}"
         limit = filling.limit(run)
         if limit:
             title = f"grid of what is visible: {limit}"
         if cells is not None and cells.failed:
             title = f"grid: {cells.failed}"
         elif filling.progress and not limit:
-            title = f"grid, {filling.progress}"
+            title = f"{name}, {filling.progress}"
         elif filling.reason and cell is not None:
             title += f": {filling.reason}"
         put_title(self, self._fitted(title))

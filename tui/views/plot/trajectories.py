@@ -194,8 +194,10 @@ class Trajectories(Horizontal):
             subtitle = ""
         else:
             wide = self.size.width >= _DEFINED_FROM
+            is_own = run is None or run.own is run
+            what = "the answer" if is_own else "the next token here"
             subtitle = f"{self._dot} formation row {formed}" + (
-                ", the first from which the answer stays top-1" if wide else ": top-1 for good"
+                f", the first from which {what} stays top-1" if wide else ": top-1 for good"
             )
         put_subtitle(self, subtitle)
 

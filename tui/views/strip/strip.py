@@ -70,8 +70,8 @@ class PromptStrip(Widget):
             self.post_message(PlaceChosen(position))
 
     def on_resize(self) -> None:
-        """Draw again for the new width."""
-        self._strips = []
+        """Draw again for the new width, from as far back as it has room for."""
+        self._first, self._strips = 0, []
 
     def notify_style_update(self) -> None:
         """Redraw with the colours of the new theme."""

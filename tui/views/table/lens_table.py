@@ -65,6 +65,7 @@ class LensTable(RowList, inherit_bindings=False):
         self._chosen = TableLook()
         self._first_column = 0
         self._followed: Followed | None = None
+        self._answer_name = "answer"
         self._facts: list[RowFacts] = []
         self._columns: Columns | None = None
 
@@ -91,6 +92,7 @@ class LensTable(RowList, inherit_bindings=False):
         if look != replace(self._chosen, find=look.find):
             self._columns = None
         self._chosen, self._followed = look, _followed(run) if run else None
+        self._answer_name = run.answer_name if run else "answer"
         self._facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
         self.refresh_rows()
         self.place_changed()
@@ -113,7 +115,13 @@ class LensTable(RowList, inherit_bindings=False):
         """Draw the column names."""
         if not self._facts:
             return [(_EMPTY[line][:width], styles.faint)]
-        return header_segments(self.columns, styles, self._followed, ascii_only=self._ascii)
+        return header_segments(
+            self.columns,
+            styles,
+            self._followed,
+            answer_name=self._answer_name,
+            ascii_only=self._ascii,
+        )
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row."""

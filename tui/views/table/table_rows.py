@@ -116,9 +116,14 @@ def _widths(names: Iterable[str]) -> int:
 
 
 def header_segments(
-    columns: Columns, styles: Styles, followed: Followed | None, *, ascii_only: bool
+    columns: Columns,
+    styles: Styles,
+    followed: Followed | None,
+    *,
+    answer_name: str = "answer",
+    ascii_only: bool,
 ) -> Segments:
-    """Return the column names."""
+    """Return the column names; `answer_name` is what the answer is called at this position."""
     text = " " * GUTTER + "layer".rjust(5).ljust(_LAYER + _MARK)
     for index in range(columns.first, columns.first + columns.count):
         text += ordinal(index + 1).ljust(columns.each)
@@ -135,7 +140,8 @@ def header_segments(
             title = " " * (1 + width - cell_len(title)) + title
             segments.append((title, styles.of_hue(followed.hue)[0]))
         else:
-            segments.append((column.column.head.rjust(column.width), styles.faint))
+            head = answer_name if name == "answer" else column.column.head
+            segments.append((head.rjust(column.width), styles.faint))
     return segments if columns.figures else [*segments, (" " * _APPROXIMATE, styles.faint)]
 
 

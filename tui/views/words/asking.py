@@ -18,8 +18,8 @@ from tui.widgets.view_context import ViewContext
 _NAMES: Final = {
     GeometryRequest: "which part of the picture a patch shows",
     GridRequest: "the grid",
-    WordsRequest: "where this word is",
 }
+"""What is not known where a request cannot be made; of words it is plain."""
 
 
 class Asking:
@@ -30,10 +30,24 @@ class Asking:
         self._shared = context
         self._asker = context.asker
         self._open: dict[str, Request] = {}
-        self.trouble = ""
-        """What went wrong last; safe for display."""
+        self._troubles: dict[type[Request], str] = {}
+        """What went wrong with each kind of request; safe for display."""
         self.progress = ""
         """How far what is being read has come."""
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong last; safe for display."""
+        return next(reversed(self._troubles.values()), "")
+
+    def forget_trouble(self, *kinds: type[Request]) -> None:
+        """Forget what went wrong with requests of these kinds; of all kinds without any."""
+        for kind in kinds or tuple(self._troubles):
+            self._troubles.pop(kind, None)
+
+    def _fail(self, request: Request, why: str) -> None:
+        self._troubles.pop(type(request), None)  # the newest one comes last
+        self._troubles[type(request)] = why
 
     def ask(self, request: Request) -> bool:
         """Request a reading; return whether it is on its way, or else set `trouble`."""
@@ -42,7 +56,8 @@ class Asking:
         made = self._asker.read(self._run, request)
         if made is None:
             reason = self._asker.why_not(self._run, request) or "the model is busy"
-            self.trouble = f"{_NAMES[type(request)]} is not known: {reason}"
+            name = _NAMES.get(type(request))
+            self._fail(request, f"{name} is not known: {reason}" if name else f"not read: {reason}")
             return False
         self._open[made] = request
         self.progress = "reading"
@@ -51,7 +66,11 @@ class Asking:
     @property
     def fills(self) -> bool:
         """Whether the grid is being read."""
-        return any(isinstance(request, GridRequest) for request in self._open.values())
+        return self.waits_for(GridRequest)
+
+    def waits_for(self, kind: type[Request]) -> bool:
+        """Return whether a request of a kind has not been answered."""
+        return any(isinstance(request, kind) for request in self._open.values())
 
     def read_first(self, row: int) -> None:
         """Let the grid that is being read go on with another row; what has been read of it is
@@ -79,13 +98,24 @@ class Asking:
                 case ReadingMade() if event.run_id == mine:
                     self._open.pop(event.request_id, None)
                     made.append(event)
-                case ReadingDropped() if self._open.pop(event.request_id, None) is not None:
-                    self.trouble = "the reading was interrupted: r reads on"
-                case Trouble() if self._open.pop(event.request_id or "", None) is not None:
-                    self.trouble = self._shared.said(event)
+                case ReadingDropped() if event.request_id in self._open:
+                    request = self._open.pop(event.request_id)
+                    self._fail(request, "the reading was interrupted: r reads on")
+                case Trouble() if event.request_id in self._open:
+                    self._take_trouble(self._open.pop(event.request_id), event)
         if not self._open:
             self.progress = ""
         return made
+
+    def _take_trouble(self, request: Request, event: Trouble) -> None:
+        """Note what went wrong. Where several words were asked for, one of them may be at fault:
+        each is asked for by itself then."""
+        self._asker.is_told(event)
+        if isinstance(request, WordsRequest) and len(request.words) > 1:
+            for word in request.words:
+                self.ask(replace(request, words=(word,)))
+            return
+        self._fail(request, self._shared.said(event))
 
     def _grow(self, event: ReadingGrew) -> None:
         if event.request_id not in self._open:

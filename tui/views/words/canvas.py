@@ -41,6 +41,8 @@ _ROOM_FOR_WORDS: Final = 7
 """Cells of a patch in which its own word is written."""
 _MOST_KEPT: Final = 4
 """How many scaled pictures are kept: for sheets, and for sizes."""
+_LEAST_SHARE: Final = 0.01
+"""Tokens less probable than this are not written: they would look like a finding."""
 _SURE: Final = 0.5
 """From this probability on a word is written in bold."""
 _ON_DARK: Final = (Style(color="rgb(196,200,212)"), Style(color="rgb(255,255,255)", bold=True))
@@ -112,6 +114,11 @@ class PictureCanvas(Widget):
     def drawn(self) -> bool:
         """Whether a picture is visible."""
         return bool(self._strips)
+
+    @property
+    def has_room_for_words(self) -> bool:
+        """Whether a token fits onto a patch; true as long as no picture is visible."""
+        return self._plan is None or _widest(self._plan) >= _ROOM_FOR_WORDS
 
     def open(self, picture: Picture) -> None:
         """Open the picture of the shown run: from its preview if it has one, else from its file."""
@@ -251,21 +258,28 @@ class PictureCanvas(Widget):
             self.post_message(message)
 
 
+def _widest(made: Plan) -> int:
+    """Return the width of the widest patch in cells."""
+    return max((right - left for left, _, right, _ in made.frames.values()), default=0)
+
+
 def _marks(made: Plan, scene: Scene) -> dict[int, Marks]:
     """Return line -> what is written there: a mark on sinks, and words in the middle of patches
     that are wide enough."""
-    widest = max((right - left for left, _, right, _ in made.frames.values()), default=0)
-    words = scene.words() if scene.words is not None and widest >= _ROOM_FOR_WORDS else {}
+    roomy = scene.words is not None and _widest(made) >= _ROOM_FOR_WORDS
+    words = scene.words() if roomy and scene.words is not None else {}
     if not words and not scene.sinks:
         return {}
     lines: dict[int, dict[int, tuple[str, Style]]] = {}
     for patch, (y, x) in zip(made.patches.tolist(), made.middles.tolist(), strict=True):
         left, _, right, _ = made.frames[patch]
         text, share = SINK if patch in scene.sinks else "", 1.0
-        if patch in words and right - left >= _ROOM_FOR_WORDS:
-            word, share = words[patch]
+        word, likely = words.get(patch, ("", 0.0))
+        if likely >= _LEAST_SHARE and right - left >= _ROOM_FOR_WORDS:
+            share = likely
             text = display_text(word.removeprefix(" ") or word, right - left - 1).rstrip()
-        column = max(x - cell_len(text) // 2, 0)
+        # The last cell of a patch stays blank, so that words side by side do not run together.
+        column = max(min(x - cell_len(text) // 2, right - 1 - cell_len(text)), left, 0)
         line = lines.setdefault(y // 2, {})
         step = NO_STEP if scene.steps is None else int(scene.steps[patch])
         style = (_ON_LIGHT if STEPS - 3 < step < STEPS else _ON_DARK)[share >= _SURE]

@@ -120,7 +120,8 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
             segments += [(shown, style), (f" {share:>{FIGURE_WIDTH}}", figures)]
         segments += [("  ", styles.text), (f"{cell.value:>{_VALUE}.{_VALUE}} ", figures)]
         if bar and not self._shown.failed and cell.step != NO_STEP:
-            drawn = line_bar((cell.step + 1) / STEPS, bar, ascii_only=self._ascii)
+            # The lowest step has no bar: most cells of most maps are in it.
+            drawn = line_bar(cell.step / (STEPS - 1), bar, ascii_only=self._ascii)
             segments.append((drawn, styles.text + step_style(cell.step)))
         return segments
 

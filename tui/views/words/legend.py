@@ -61,7 +61,10 @@ def fitted_keys(width: int) -> str:
 
 
 class Legend(Widget):
-    """Four lines: the scale, what is best, what it means or what is wrong, and the keys."""
+    """Four lines: the scale, what is best, what it means or what is wrong, and the keys.
+
+    Everything is fitted when it is drawn, to the width that the widget has then.
+    """
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -90,7 +93,8 @@ class Legend(Widget):
         self._marks = True
 
     def show(self, scale: ScaleShown, *lines: tuple[str, str]) -> None:
-        """Show the scale, and lines of (text, kind); a kind is faint, strong, good or error."""
+        """Show the scale, lines of (text, kind), and the keys below them; a kind is faint, strong,
+        good or error."""
         self._scale, self._lines = scale, lines
         if self.size.width:
             old, self._strips = self._strips, self._draw()
@@ -108,7 +112,7 @@ class Legend(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Draw a line."""
-        if not self._strips:
+        if not self._strips or self._strips[0].cell_length != self.size.width:
             self._strips = self._draw()
         if y < len(self._strips):
             return self._strips[y]
@@ -118,7 +122,7 @@ class Legend(Widget):
         width = self.size.width
         base = self.rich_style
         lines = [strip_of(self._scale_line(width), width, base)]
-        for text, kind in self._lines:
+        for text, kind in (*self._lines, (fitted_keys(width), "faint")):
             shown = display_text(text, max(width - 1, 0), spaces=False, ascii_only=self._ascii)
             style = base + self.get_component_rich_style(f"legend--{kind}")
             lines.append(strip_of([(" " + shown, style)], width, base))

@@ -10,9 +10,10 @@ import numpy as np
 
 from engine.methods.geometry import GeometryReading
 from engine.methods.grid import GridReading
+from engine.methods.words import WordsReading
 from engine.records import Reading
 from tui.state.run_view import RunView
-from tui.text.numbers import number
+from tui.text.numbers import figure, number
 from tui.text.show import display_text, plain_line
 from tui.views.words.cell_table import CellRow, CellRows
 from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps, Unit
@@ -58,6 +59,8 @@ class Looking:
         self.geometry: GeometryReading | None = None
         self.patches = NO_PATCHES
         self.words: tuple[WordMap, ...] = ()
+        self.first_tokens: dict[str, str] = {}
+        """Word as asked for -> its first token, of words that no single token is; untrusted."""
         self._position = position
         self._key: tuple[object, ...] | None = None
         self._made: dict[tuple[object, ...], tuple[Map, Scale]] = {}
@@ -76,11 +79,24 @@ class Looking:
 
     def take_words(self) -> None:
         """Take the words that have been read of the run. Raises BadInput if a map is damaged."""
-        run = self.run
-        shown = run.unsaved_readings.get("words")
-        readings: list[Reading] = [*run.run.readings, *([shown] if shown is not None else [])]
-        self.words = tuple(word_maps(readings, self.patches.positions))
+        self.words = tuple(word_maps(self._readings, self.patches.positions))
         self._made.clear()
+
+    @property
+    def _readings(self) -> list[Reading]:
+        shown = self.run.unsaved_readings.get("words")
+        return [*self.run.run.readings, *([shown] if shown is not None else [])]
+
+    def knows(self, asked: str, way: str = "lens") -> bool:
+        """Return whether a word has been read so, in all rows at all positions."""
+        return any(
+            isinstance(known, WordsReading)
+            and asked in known.request.words
+            and known.request.way == way
+            and not known.request.rows
+            and not known.request.positions
+            for known in self._readings
+        )
 
     def forget_figures(self) -> None:
         """Make the maps of the grid's figures anew, since more of it has been read."""
@@ -259,7 +275,9 @@ class Looking:
             words = f"{name} over the picture"
         file = "" if picture is None else picture.path.rsplit("/", 1)[-1]
         instead = f"replaced by {self.run.counterfactual}" if self.run.counterfactual else ""
-        more = [plain_line(part, ascii_only=ascii_only) for part in (file, instead) if part]
+        norm = "" if self.run.run.question.norm else "norm off"
+        parts = (norm, file, instead)
+        more = [plain_line(part, ascii_only=ascii_only) for part in parts if part]
         return ", ".join([words, *more])
 
     def facts(self) -> str:
@@ -287,8 +305,9 @@ class Looking:
         return f"{shown.text(best.value)} (row {best.row}, {name})"
 
     def confidence(self) -> str:
-        """Return the word's internal confidence in words, and vl-interp's if it has been read;
-        empty if no word is mapped."""
+        """Return the word's internal confidence in words, and vl-interp's if it has been read; of
+        which token they are, if that is only the word's first; empty if no word is mapped. Not safe
+        for display."""
         choice = self.choice
         if choice is None or choice.word is None:
             return ""
@@ -297,7 +316,37 @@ class Looking:
             if each.asked == choice.word.asked and each.map.ranked:
                 ways[each.way] = self._cell(each.map)
         named = {"lens": "internal confidence", "vl-interp": "vl-interp's"}
-        return "; ".join(f"{named[way]} {ways[way]}" for way in named if way in ways)
+        figures = "; ".join(f"{named[way]} {ways[way]}" for way in named if way in ways)
+        if not choice.word.word.several_tokens:
+            return figures
+        return f"of its first token{self._first(choice.word)}: {figures}"
+
+    def only_first(self, asked: str) -> str:
+        """Return that only the first token of a word is followed, and which that is; empty for a
+        word that is one token. Not safe for display."""
+        for word in self.words:
+            if word.asked == asked and word.word.several_tokens:
+                first = self._first(word)
+                return f"{asked}: only its first token{first}{',' * bool(first)} is followed"
+        return ""
+
+    def _first(self, word: WordMap) -> str:
+        first = self.first_tokens.get(word.asked)
+        return "" if first is None else f", {first}"
+
+    def where(self, *, ascii_only: bool = False) -> str:
+        """Return the row, the patch and its best token there, in few words; safe for display."""
+        position, cells = self.position, self.run.cells
+        if position is None:
+            return ""
+        name = f"row {self.row}, {self.patches.short_name(self.patch)}"
+        cell = cells.cell(self.row, position) if cells is not None else None
+        if cell is None:
+            return name
+        token = display_text(cell.text, ascii_only=ascii_only)
+        if len(token) > _MOST_NAME:
+            token = display_text(cell.text, _MOST_NAME, ascii_only=ascii_only).rstrip()
+        return f"{name}: {token} {figure(cell.probability).strip()}"
 
     @property
     def is_sink(self) -> bool:

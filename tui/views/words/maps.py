@@ -108,12 +108,17 @@ class Map:
         return Map(self.rows, (logs - means).astype(np.float32), "contrast")
 
     @cached_property
+    def count(self) -> int:
+        """How many cells have a number."""
+        return int((~np.isnan(self.values)).sum())
+
+    @cached_property
     def ranked(self) -> tuple[Cell, ...]:
         """The highest cells of all rows and patches, the highest first; equal ones in the order of
         rows and patches."""
         flat = self.values.ravel()
         order = np.argsort(-np.where(np.isnan(flat), -np.inf, flat), kind="stable")
-        count = min(int((~np.isnan(flat)).sum()), _MOST_RANKED)
+        count = min(self.count, _MOST_RANKED)
         width = self.values.shape[1]
         return tuple(
             Cell(self.rows[int(at) // width], int(at) % width, float(flat[at]))

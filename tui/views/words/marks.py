@@ -176,6 +176,9 @@ class MarkCanvas(Widget):
                 self.app.console,
                 ascii_only=self._ascii,
             )
+        drawn = self._strips
+        if self._grid is not None and (not drawn or drawn[0].cell_length != width):
+            self._strips = self._draw()
         return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:

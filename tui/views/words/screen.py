@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from engine.errors import LenscopeError
-from engine.events import Event
+from engine.events import Event, SpellingsFound
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridRequest
 from engine.methods.words import MOST_WORDS, WordsReading, WordsRequest
@@ -25,7 +25,7 @@ from tui.text.show import display_text, plain_line
 from tui.views.words.asking import Asking
 from tui.views.words.canvas import PictureCanvas, Scene
 from tui.views.words.cell_table import CellTable
-from tui.views.words.legend import Legend, fitted_keys, scale_shown
+from tui.views.words.legend import Legend, scale_shown
 from tui.views.words.looking import Looking
 from tui.views.words.marks import MarkCanvas
 from tui.widgets.captions import put_subtitle, put_title
@@ -43,6 +43,7 @@ first."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a patch before its rows are shown beside it."""
 _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
+_HEIGHTS: Final = [(0, "-h-low"), (24, "-h-high")]
 
 
 class WordsScreen(ModalScreen[None]):
@@ -65,12 +66,14 @@ class WordsScreen(ModalScreen[None]):
     WordsScreen.-w-tiny #words-body { layout: vertical; }
     WordsScreen.-w-tiny #words-place { width: 100%; height: 1fr; }
     WordsScreen.-w-tiny CellTable { width: 100%; height: 9; }
+    WordsScreen.-w-tiny.-h-low CellTable { display: none; }
     WordsScreen.-ascii PictureCanvas, WordsScreen.-ascii MarkCanvas { border: ascii $primary; }
     WordsScreen.-ascii CellTable { border: ascii $frame; }
     """
     HORIZONTAL_BREAKPOINTS = _WIDTHS
+    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,3", "dismiss", show=False),
+        Binding("escape,q,3,1", "dismiss", show=False),
         Binding("j", "row(1)", show=False),
         Binding("k", "row(-1)", show=False),
         Binding("ctrl+d", "row(4)", show=False),
@@ -97,6 +100,7 @@ class WordsScreen(ModalScreen[None]):
         Binding("E", "own_words", show=False),
         Binding("enter", "choose", show=False),
         Binding("r", "read_again", show=False),
+        Binding("question_mark", "help", show=False),
     ]
 
     def __init__(
@@ -114,11 +118,14 @@ class WordsScreen(ModalScreen[None]):
         super().__init__()
         self.looking = Looking(run, row, position)
         self._asking = Asking(run, context)
+        self._shared = context
         self._ascii = context.ascii_only
         self._typing = typing
         self._marks_only = self._ascii or "NO_COLOR" in os.environ
-        self._wanted: tuple[str, str] | None = None
-        """The text of a word, and the way, that is to be mapped when it has been read."""
+        self._wanted: tuple[tuple[str, ...], str] = ((), "lens")
+        """Words, and the way: the first of them that is read is to be mapped."""
+        self._spelled: set[str] = set()
+        """Words of several tokens whose first ones have been asked for."""
         self._note = ""
         self._damage = ""
         self._own_words = True
@@ -174,6 +181,7 @@ class WordsScreen(ModalScreen[None]):
         with self._undamaged():
             looking.place(reading)
             looking.take_words()
+        self._map_wanted()
         if not len(looking.patches):
             if not self._damage:
                 self._damage = f"no map: {reading.reason or 'no token shows a part of the picture'}"
@@ -187,8 +195,17 @@ class WordsScreen(ModalScreen[None]):
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been read of the run."""
         self.looking.forget_figures()
-        for made in self._asking.hear(events):
-            self._take(made.reading)
+        before = self._asking.trouble
+        made = self._asking.hear(events)
+        if self._asking.trouble != before:
+            self._note = ""
+        for each in made:
+            self._take(each.reading)
+        if not self._asking.waits_for(WordsRequest):
+            self._map_wanted()  # what is known of them, if the others could not be read
+        for event in events:
+            if isinstance(event, SpellingsFound):
+                self._take_spellings(event)
         self.show()
 
     def _take(self, reading: Reading) -> None:
@@ -197,22 +214,37 @@ class WordsScreen(ModalScreen[None]):
         elif isinstance(reading, WordsReading) and len(self.looking.patches):
             with self._undamaged():
                 self.looking.take_words()
-            self._map_wanted(reading)
+            self._map_wanted()
 
-    def _map_wanted(self, reading: WordsReading) -> None:
-        """Map the word that was asked for, if this reading is about it."""
-        if self._wanted is None or reading.request.way != self._wanted[1] or not reading.words:
-            return
-        if self._wanted[0] not in reading.request.words:
-            return
-        self.looking.choose_word(*self._wanted)
-        self._wanted = None
-        cut = [word.text for word in reading.words if word.several_tokens]
-        if cut:
-            shown = ", ".join(display_text(each, ascii_only=self._ascii) for each in cut)
-            self._note = f"only the first token is followed of {shown}"
-        elif len(reading.words) > 1:
-            self._note = f"{len(reading.words)} words: f maps the next"
+    def _map_wanted(self) -> None:
+        """Map the first of the words that were asked for which has been read; ask for the first
+        token of words that are none."""
+        words, way = self._wanted
+        found = next((word for word in words if self.looking.choose_word(word, way)), None)
+        if found is not None:
+            self._wanted = ((), way)
+            self._note = self.looking.only_first(found)
+            if len(words) > 1:
+                self._note = f"{len(words)} words: f maps the next"
+            if self._asking.trouble:
+                self._note = ""  # it names the words that were not read
+        for word in self.looking.words:
+            if word.word.several_tokens and word.asked not in self._spelled:
+                self._spelled.add(word.asked)
+                self._shared.asker.ask_spellings(word.asked)
+
+    def _take_spellings(self, event: SpellingsFound) -> None:
+        """Note the first tokens of a word; its spellings that differ in case only are one."""
+        for word in self.looking.words:
+            if word.asked != event.typed or not word.word.several_tokens:
+                continue
+            texts = (each.text.strip() for each in event.spellings if each.id in word.word.ids)
+            firsts = {text.casefold(): text for text in reversed([*texts]) if text}
+            if firsts:
+                unnamed = self.looking.only_first(word.asked)
+                self.looking.first_tokens[word.asked] = " or ".join(reversed(firsts.values()))
+                if self._note == unnamed:
+                    self._note = self.looking.only_first(word.asked)
 
     @contextmanager
     def _undamaged(self) -> Iterator[None]:
@@ -255,13 +287,14 @@ class WordsScreen(ModalScreen[None]):
         if shown is None or self.looking.go_to_best(step) is None:
             self._go(note="nothing is mapped yet")
             return
-        self._go(
-            note=f"{ordinal(self.looking.rank + 1)} of the {len(shown.ranked):,} highest cells"
-        )
+        count, all_of_them = len(shown.ranked), shown.count
+        cells = f"{count:,} cells" if count == all_of_them else f"the {count:,} highest cells"
+        self._go(note=f"{ordinal(self.looking.rank + 1)} of {cells}")
 
     def action_map(self, step: int) -> None:
         """Map the next word, entropy or rms."""
         self.looking.choose(step)
+        self._asking.forget_trouble(WordsRequest)
         self._go()
 
     def action_contrast(self) -> None:
@@ -281,11 +314,10 @@ class WordsScreen(ModalScreen[None]):
     def action_own_words(self) -> None:
         """Write the best token of every patch onto it, or take the words away."""
         self._own_words = not self._own_words
-        self._go(
-            note="each patch's best token in this row, where there is room"
-            if self._own_words
-            else ""
-        )
+        note = "each patch's best token in this row, from 1% on" if self._own_words else ""
+        if self._marks_only or not self.canvas.has_room_for_words:
+            note = "no room for words here"
+        self._go(note=note)
 
     def action_vl_interp(self) -> None:
         """Map the word as vl-interp computes it, or as the lens does."""
@@ -295,15 +327,19 @@ class WordsScreen(ModalScreen[None]):
             return
         asked, way = choice.word.asked, choice.word.way
         other = "lens" if way == "vl-interp" else "vl-interp"
-        if not self.looking.choose_word(asked, other):
-            self._look_for((asked,), other)
-        self._go()
+        self._look_for((asked,), other)
 
     def action_look_for(self) -> None:
         """Ask for words to look for."""
         keys = "enter looks, commas separate words, esc leaves it"
         entry = LineInput("where is", keys=keys, ascii_only=self._ascii)
         self.app.push_screen(entry, self._take_typed)
+
+    def action_help(self) -> None:
+        """Show the help."""
+        from tui.views.help.help import Help
+
+        self.app.push_screen(Help(self._shared.keymap, ascii_only=self._ascii))
 
     def action_choose(self) -> None:
         """Close, and show this patch's rows on the main screen."""
@@ -314,7 +350,8 @@ class WordsScreen(ModalScreen[None]):
 
     def action_read_again(self) -> None:
         """Request again what was interrupted."""
-        self._asking.trouble = self._damage = ""
+        self._asking.forget_trouble()
+        self._damage = ""
         self._begin()
         self._go()
 
@@ -342,19 +379,22 @@ class WordsScreen(ModalScreen[None]):
         words = [word for word in dict.fromkeys(words) if word][:MOST_WORDS]
         if words:
             self._look_for(tuple(words), "lens")
-            self._go(note=self._note)
 
     def _look_for(self, words: tuple[str, ...], way: str) -> None:
-        if self.looking.geometry is not None and not len(self.looking.patches):
+        """Map the first of these words; what has not been read of them is asked for."""
+        looking, self._note = self.looking, ""
+        if looking.geometry is not None and not len(looking.patches):
+            self.show()
             return  # the reason is shown
-        request = WordsRequest(words=words, way="vl-interp" if way == "vl-interp" else "lens")
-        self._wanted = (words[0], way)
-        known = self.looking.run.reading_of("words", request)
-        if isinstance(known, WordsReading):
-            self._map_wanted(known)
-        else:
-            self._asking.trouble = ""
-            self._asking.ask(request)
+        self._asking.forget_trouble(WordsRequest)
+        self._wanted = (words, way)
+        missing = tuple(word for word in words if not looking.knows(word, way))
+        on_its_way = bool(missing) and self._asking.ask(
+            WordsRequest(words=missing, way="vl-interp" if way == "vl-interp" else "lens")
+        )
+        if not on_its_way or words[0] not in missing:
+            self._map_wanted()
+        self._go(note=self._note)
 
     def _go(self, row: int | None = None, patch: int | None = None, note: str = "") -> None:
         """Go to a row, a patch or both. A row that has not been read yet is read first once the
@@ -427,7 +467,10 @@ class WordsScreen(ModalScreen[None]):
         room = max(canvas.size.width - 4, 1)
         put_title(canvas, self._fitted(self.looking.title(ascii_only=self._ascii), room))
         put_subtitle(self.table, self.looking.proof())
-        put_subtitle(canvas, self._fitted(self.looking.facts(), room))
+        facts = self.looking.facts()
+        if not self.table.display:
+            facts = "; ".join(filter(None, [self.looking.where(ascii_only=self._ascii), facts]))
+        put_subtitle(canvas, self._fitted(facts, room))
 
     def _fitted(self, words: str, room: int) -> str:
         """Return words made safe and cut to so many cells; Textual's own ellipsis is not ASCII."""
@@ -448,5 +491,4 @@ class WordsScreen(ModalScreen[None]):
             scale_shown(name, looking.map, looking.scale, place),
             (best, "good"),
             line,
-            (fitted_keys(self.size.width), "faint"),
         )
