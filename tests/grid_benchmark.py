@@ -28,7 +28,8 @@ from torch import Tensor
 
 from engine import Lens
 from engine.anatomy.columns import HeadColumns
-from engine.lens.grid import GridFill, GridRow, at_once, probabilities_of
+from engine.lens.grid import GridFill, GridRow, probabilities_of
+from engine.system.steps import finished
 from tests.benchmark import measure, qwen2_vl_2b
 
 POSITIONS = 512
@@ -218,7 +219,7 @@ def word_maps(rows: int = 33, positions: int = 620) -> None:
         seconds = []
         for _ in range(5):
             began = time.perf_counter()
-            at_once(probabilities_of(fill, range(rows), [range(100, 100 + count)]))
+            finished(probabilities_of(fill, range(rows), [range(100, 100 + count)]))
             seconds.append(time.perf_counter() - began)
         print(
             f"  a map of {count} token{'s' * (count > 1)} at LLaVA-1.5-7B's size, float32, "

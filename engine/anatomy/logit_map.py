@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+RULED_OUT = 1e30
+"""Logits of this size or larger stand for minus infinity."""
 FIT_POSITIONS = 32
 """About how many positions of the watched pass the map is fitted on."""
 
@@ -83,7 +85,7 @@ def tolerances(dtype: torch.dtype, logits: Tensor) -> Tensor:
     """`tolerance` of each row, [n, vocabulary] -> [n], without waiting for the device."""
     sizes = logits.float().abs()
     # Tokens that a model rules out have a logit of minus infinity, or of similar size.
-    sizes = sizes.masked_fill(~(sizes < 1e30), 0.0)
+    sizes = sizes.masked_fill(~(sizes < RULED_OUT), 0.0)
     return _unit(dtype) * sizes.amax(-1).clamp_min(1.0)
 
 

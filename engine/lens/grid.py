@@ -23,6 +23,7 @@ from engine.lens.readout import root_mean_square
 from engine.lens.streams import Streams
 from engine.lens.tally import CellNumbers, Reference, tallied
 from engine.records import ReadingProof, finite
+from engine.system.steps import finished
 
 CELLS: Final = 512
 """Cells that are read together on a CPU, where their part of the vocabulary stays in the cache."""
@@ -71,7 +72,7 @@ class GridFill:
     _busy: float = 0.0
     """Seconds that reading the last chunk took, without what ran in between."""
 
-    def fill(self, rows: Sequence[int], patient: bool = True) -> Iterator[None]:
+    def fill(self, rows: Sequence[int], patient: bool = True) -> Generator[None, None, None]:
         """Read what is missing of these rows, in this order; yields between two steps of about
         STEP_SECONDS, or, if not `patient`, between larger ones.
 
@@ -92,8 +93,7 @@ class GridFill:
 
     def whole(self, rows: Sequence[int]) -> None:
         """Read these rows at once."""
-        for _ in self.fill(rows, patient=False):
-            pass
+        finished(self.fill(rows, patient=False))
 
     def _rows_together(self, wanted: Sequence[int], patient: bool) -> list[int]:
         """The next rows that fit into one chunk."""
@@ -187,21 +187,20 @@ class GridFill:
         """Read row L from the model's own logits, and prove the lens's against them."""
         streams, last = self.streams, self.streams.layers
         pieces: list[GridRow] = []
-        worst, largest = 0.0, 0.0
+        worst, limit = 0.0, tolerance(streams.parts.dtype, torch.empty(0))
         for places in self._places(1, patient):
             count = places.stop - places.start
             own = streams.own_columns(places)
             numbers = yield from self._stepping(tallied(own, count, self.top), patient)
             steps = self._compare_last(places, numbers.lse)
             computed = yield from self._stepping(steps, patient)
-            assert computed.difference is not None
+            assert computed.difference is not None and computed.size is not None
             worst = worse(worst, float(computed.difference.max()))
-            largest = max(largest, float(_finite_size(streams.own[places])))
+            limit = max(limit, tolerance(streams.parts.dtype, computed.size))
             (piece,) = _split(numbers, root_mean_square(streams.rows[last].stream[places]), count)
             kl = torch.zeros(count) if self.kl else None
             pieces.append(piece._replace(kl=kl))
             yield
-        limit = tolerance(streams.parts.dtype, torch.tensor([largest]))
         self.proof = ReadingProof(
             what=f"the lens's last row against the model's own logits at all "
             f"{len(streams.positions)} positions",
@@ -253,11 +252,6 @@ def worse(one: float, other: float) -> float:
     return one if math.isnan(one) or other <= one else other
 
 
-def _finite_size(logits: Tensor) -> Tensor:
-    sizes = logits.float().abs()
-    return sizes.masked_fill(~(sizes < 1e30), 0.0).max()
-
-
 @dataclass(frozen=True)
 class Grid:
     """R rows at P positions, as numpy arrays."""
@@ -292,7 +286,7 @@ class Grid:
 
         Raises BadInput for an id that is not in the vocabulary.
         """
-        (found,) = at_once(probabilities_of(self.fill, self.rows, [ids]))
+        (found,) = finished(probabilities_of(self.fill, self.rows, [ids]))
         return numpy_of(found)
 
 
@@ -330,16 +324,6 @@ def probabilities_of(
             found[:, index, places] = torch.stack([shares[:, each].sum(-1) for each in belongs])
             yield
     return found
-
-
-def at_once(steps: Generator[None, None, Tensor]) -> Tensor:
-    """Carry out all steps, and return what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Tensor = end.value
-            return found
 
 
 def as_grid(fill: GridFill, rows: Sequence[int]) -> Grid:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.columns import Columns
+from engine.anatomy.logit_map import RULED_OUT
 from engine.lens.readout import top_ids_of_rows
 
 PART = 2**20
@@ -43,6 +44,8 @@ class CellNumbers(NamedTuple):
     """[n]: KL(cell || reference), in nats; None without a reference."""
     difference: Tensor | None = None
     """[n]: the largest absolute difference of a logit from the reference's; None without one."""
+    size: Tensor | None = None
+    """[r]: the largest logit of the reference, by magnitude; None without one."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class _Parts:
     """[n]: sum of y exp(x - m), y being the reference's logits."""
     differences: list[Tensor] = field(default_factory=list)
     """[n]: largest |x - y|."""
+    sizes: list[Tensor] = field(default_factory=list)
+    """[r]: largest |y|, of tokens that the model does not rule out."""
 
     def read(self, x: Tensor, start: int, top: int, y: Tensor | None) -> None:
         """Read a part: `x` [n, ids] from the id `start` on, and the reference's `y` [r, ids]."""
@@ -89,6 +94,8 @@ class _Parts:
             shape = (-1, *y.shape)  # [n / r, r, ids]
             self.products.append((weights.view(shape) * y).sum(-1).flatten())
             self.differences.append((x.view(shape) - y).abs().amax(-1).flatten())
+            sizes = y.abs()
+            self.sizes.append(sizes.masked_fill(~(sizes < RULED_OUT), 0.0).amax(-1))
 
     def numbers(self, top: int, reference: Reference | None) -> CellNumbers:
         """The numbers of all parts together."""
@@ -103,7 +110,7 @@ class _Parts:
         moment = (torch.where(shares == 0, 0.0, torch.stack(self.moments) * shares) + shifts).sum(0)
         log_total = total.log()
         lse, entropy = largest + log_total, (log_total - moment / total).clamp_min(0.0)
-        kl = difference = None
+        kl = difference = size = None
         if reference is not None:
             products = torch.stack(self.products)
             expected = torch.where(shares == 0, 0.0, products * shares).sum(0) / total
@@ -112,6 +119,7 @@ class _Parts:
             # The reference rules out a token that the cell does not.
             kl = torch.where(kl > UNBOUNDED, torch.inf, kl)
             difference = torch.stack(self.differences).amax(0)
+            size = torch.stack(self.sizes).amax(0)
         logits, ids = torch.cat(self.logits, -1), torch.cat(self.ids, -1)
         if top == 1:
             place = best.argmax(0, keepdim=True).T  # [n, 1]: the first part among equal ones
@@ -119,7 +127,7 @@ class _Parts:
             # Stable: among equal logits the part of lower ids stays first.
             place = logits.sort(dim=-1, descending=True, stable=True).indices[:, :top]
         return CellNumbers(
-            ids.gather(-1, place), logits.gather(-1, place), lse, entropy, kl, difference
+            ids.gather(-1, place), logits.gather(-1, place), lse, entropy, kl, difference, size
         )
 
 
@@ -143,13 +151,3 @@ def _ids_at_once(columns: Columns, cells: int) -> int:
     if columns.device.type == "cpu":
         return max(1, min(PART // cells, WIDEST))
     return max(1, PART_ON_DEVICE // cells)
-
-
-def finished(steps: Generator[object, None, CellNumbers]) -> CellNumbers:
-    """Carry out all steps at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            numbers: CellNumbers = end.value
-            return numbers

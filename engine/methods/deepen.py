@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, structs
 
+from engine.methods.everywhere import Read, changed_at
 from engine.methods.method import Method, Stop, Subject
 from engine.records import LayerReading, Reading, Request, Run
 from engine.tables import Column, Table
@@ -31,19 +32,12 @@ class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
 
     def merged(self, run: Run) -> Run:
         """The run with this row instead of its own, at the position where it was read."""
-        where = self.request.position
-        if where is None or where == run.position:
-            return structs.replace(run, rows=self._put_into(run.rows))
-        others = tuple(
-            structs.replace(other, rows=self._put_into(other.rows))
-            if other.position == where
-            else other
-            for other in run.others
-        )
-        return structs.replace(run, others=others)
 
-    def _put_into(self, rows: tuple[LayerReading, ...]) -> tuple[LayerReading, ...]:
-        return tuple(self.row if row.layer == self.row.layer else row for row in rows)
+        def put_into(read: Read) -> Read:
+            rows = tuple(self.row if row.layer == self.row.layer else row for row in read.rows)
+            return structs.replace(read, rows=rows)
+
+        return changed_at(run, self.request.position, put_into)
 
 
 class Deepen(Method[DeepenRequest, DeepenReading]):

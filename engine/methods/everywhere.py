@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from engine.errors import BadInput, Cancelled, Remedy
+from msgspec import structs
+
+from engine.errors import BadInput, Remedy
+from engine.records import OtherPosition, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,14 +19,19 @@ if TYPE_CHECKING:
     from engine.lens.lens import Lens
     from engine.lens.streams import Streams
     from engine.methods.method import Stop
-    from engine.records import Run
 
-Found = TypeVar("Found")
+Read = TypeVar("Read", Run, OtherPosition)
+
+
+class Change(Protocol):
+    """A change of what was read at one position, the run's own or another."""
+
+    def __call__(self, read: Read) -> Read: ...
+
 
 NOT_KEPT: Final = (
     "the streams of all positions are no longer kept of this run: run it again to read them"
 )
-ENDED: Final = object()
 _FILLS: Final = 6
 """How many partly or wholly filled grids of a run are remembered."""
 
@@ -135,24 +143,10 @@ def resolved(run: Run, positions: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({position % count for position in positions}))
 
 
-def stopping(steps: Generator[None, None, Found], stop: Stop) -> Generator[None, None, Found]:
-    """As `stepping`; returns what the steps return."""
-    while True:
-        if stop():
-            raise Cancelled("cancelled")
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Found = end.value
-            return found
-        yield
-
-
-def stepping(steps: Iterator[None], stop: Stop) -> Iterator[None]:
-    """Carry out steps, raising Cancelled before each of them once `stop()` is true."""
-    while True:
-        if stop():
-            raise Cancelled("cancelled")
-        if next(steps, ENDED) is ENDED:
-            return
-        yield
+def changed_at(run: Run, position: int | None, change: Change) -> Run:
+    """The run with a change of what was read at a position: its own if that is None, or else one of
+    its `others`."""
+    if position is None or position == run.position:
+        return change(run)
+    others = tuple(change(other) if other.position == position else other for other in run.others)
+    return structs.replace(run, others=others)

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct, structs
 
 from engine.arrays import MOST_BYTES, Array, check_shape
 from engine.errors import BadInput, Remedy
-from engine.methods.everywhere import stepping
 from engine.methods.method import Method, Stop, Subject
 from engine.records import (
     MOST_LAYERS,
@@ -26,6 +25,7 @@ from engine.records import (
     finite,
 )
 from engine.stays import first_that_stays
+from engine.system.steps import stopping
 from engine.tables import Candidate, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -250,18 +250,16 @@ class Grid(Method[GridRequest, GridReading]):
         Raises BadInput for a position or row out of range, if the streams of the run are no longer
         kept, or if those of all positions would take too much memory.
         """
-        run, lens = subject.run, subject.loaded.lens
+        run = subject.run
         rows = ordered_rows(request.rows, run.layers)
         refuse_too_many(run, len(rows) * request.top, request.positions)
-        fill = subject.everywhere.fill(
-            lens, run, subject.inputs, request.positions, top=request.top, kl=request.kl
-        )
+        fill = subject.fill(request.positions, top=request.top, kl=request.kl)
         sinks = fill.streams.sinks()
         first = rows[-1] if request.first is None else request.first
         order = sorted(rows, key=lambda row: (abs(row - first), row))
         told: set[int] = set()
         told_at = 0.0
-        for _ in stepping(fill.fill(order), stop):
+        for _ in stopping(fill.fill(order), stop):
             new = [row for row in rows if row in fill.rows and row not in told]
             if new and time.perf_counter() - told_at > _BETWEEN_PARTS:
                 yield _part(fill, new, sinks, len(rows), request.kl)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -23,7 +23,9 @@ from engine.records import Part, Reading, Request, Run
 from engine.tables import Table
 
 if TYPE_CHECKING:
+    from engine.lens.grid import GridFill
     from engine.lens.kept import KeptStream
+    from engine.lens.streams import Streams
     from engine.models.loading import LoadedModel
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -65,8 +67,15 @@ class Subject:
         place = self.place(position)
         if place is None:
             return self.kept
-        streams = self.everywhere.streams(self.loaded.lens, self.run, self.inputs, [place])
-        return streams.at(place)[0]
+        return self.streams([place]).at(place)[0]
+
+    def streams(self, positions: Sequence[int] = ()) -> Streams:
+        """See `Everywhere.streams`."""
+        return self.everywhere.streams(self.loaded.lens, self.run, self.inputs, positions)
+
+    def fill(self, positions: Sequence[int] = (), **wanted: Any) -> GridFill:
+        """See `Everywhere.fill`."""
+        return self.everywhere.fill(self.loaded.lens, self.run, self.inputs, positions, **wanted)
 
     def place(self, position: int | None) -> int | None:
         """A position as an index into the run's tokens; None if it is the run's own.

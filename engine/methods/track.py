@@ -8,6 +8,7 @@ from typing import ClassVar
 from msgspec import structs
 
 from engine.errors import BadInput
+from engine.methods.everywhere import Read, changed_at
 from engine.methods.method import Method, Stop, Subject
 from engine.records import NonNegative, Reading, Request, Run, Tracked
 from engine.tables import Column, Table
@@ -34,16 +35,11 @@ class TrackReading(Reading, frozen=True, kw_only=True, tag="track"):
     def merged(self, run: Run) -> Run:
         """The run with these tokens tracked too, at the position where they were followed; the
         answer keeps `why` "answer"."""
-        where = self.request.position
-        if where is None or where == run.position:
-            return structs.replace(run, tracked=self._added_to(run.tracked))
-        others = tuple(
-            structs.replace(other, tracked=self._added_to(other.tracked))
-            if other.position == where
-            else other
-            for other in run.others
-        )
-        return structs.replace(run, others=others)
+
+        def add_to(read: Read) -> Read:
+            return structs.replace(read, tracked=self._added_to(read.tracked))
+
+        return changed_at(run, self.request.position, add_to)
 
     def _added_to(self, tracked: tuple[Tracked, ...]) -> tuple[Tracked, ...]:
         known = {each.id: each for each in tracked}

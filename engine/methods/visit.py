@@ -63,8 +63,7 @@ class Visit(Method[VisitRequest, VisitReading]):
         further = tuple(position for position in wanted if position != run.position)
         others = []
         if further:
-            lens = subject.loaded.lens
-            streams = subject.everywhere.streams(lens, run, subject.inputs, further)
+            streams = subject.streams(further)
             for position in further:
                 if stop():
                     raise Cancelled("cancelled")

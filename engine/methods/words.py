@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 
 from engine.arrays import Array, check_shape
 from engine.errors import BadInput
-from engine.methods.everywhere import stepping, stopping
 from engine.methods.grid import Positions, Rows, check_rows, misfit, ordered_rows, refuse_too_many
 from engine.methods.method import Method, Stop, Subject
 from engine.records import NonNegative, Part, Reading, ReadingProof, Request, Run, Short, finite
+from engine.system.steps import stopping
 from engine.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -104,20 +104,15 @@ class Words(Method[WordsRequest, WordsReading]):
         """
         from engine.lens.grid import probabilities_of
 
-        run, loaded = subject.run, subject.loaded
+        run = subject.run
         words = tuple(_word(subject, text) for text in request.words)
         rows = ordered_rows(request.rows, run.layers)
         refuse_too_many(run, len(rows) * len(words), request.positions)
         as_theirs = request.way == "vl-interp"
-        fill = subject.everywhere.fill(
-            loaded.lens,
-            run,
-            subject.inputs,
-            request.positions,
-            top=VL_INTERP_TOP if as_theirs else 1,
-            norm=not as_theirs,
+        fill = subject.fill(
+            request.positions, top=VL_INTERP_TOP if as_theirs else 1, norm=not as_theirs
         )
-        for _ in stepping(fill.fill(rows), stop):
+        for _ in stopping(fill.fill(rows), stop):
             yield WordsPart(sum(row in fill.rows for row in rows), len(rows))
         if as_theirs:
             probability = _among_top(fill, rows, words)

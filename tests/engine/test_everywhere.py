@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -136,9 +137,7 @@ def test_a_grid_says_what_the_runs_own_rows_say(asked: AskedRun) -> None:
 
 def test_a_grid_against_rows_that_changed_fails_its_proof(asked: AskedRun) -> None:
     """The kept streams are compared with what was read from them while the pass ran."""
-    streams = asked.subject.everywhere.streams(
-        asked.subject.loaded.lens, asked.run, asked.subject.inputs
-    )
+    streams = asked.subject.streams()
     streams.rows[2].stream[-1] += torch.randn(streams.rows[2].stream.shape[-1])
     assert not read(asked, "grid").proof.passed
 
@@ -287,6 +286,27 @@ def test_sinks_are_found_by_their_size() -> None:
 # The worker
 
 
+def run_of(worker: Worker, ears: Ears) -> str:
+    """The id of a run that has ended."""
+    worker.load(LoadOptions(model=str(samples.MODEL)))
+    ears.wait_for(ModelReady)
+    run_id = worker.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    return run_id
+
+
+def without_end(begun: threading.Event) -> Callable[..., Iterator[None]]:
+    """What stands for the reading of rows: it sets `begun`, and gives way for ever."""
+
+    def steps(*args: Any) -> Iterator[None]:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+            yield
+
+    return steps
+
+
 def test_a_fill_in_the_background_gives_way_and_is_dropped(worker: Worker, ears: Ears) -> None:
     worker.load(LoadOptions(model=str(samples.MODEL)))
     ready = ears.wait_for(ModelReady)
@@ -323,10 +343,7 @@ def test_an_older_run_is_told_in_one_line(worker: Worker, ears: Ears) -> None:
 def test_memory_that_runs_out_in_a_fill_is_told(
     worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker.load(LoadOptions(model=str(samples.MODEL)))
-    ears.wait_for(ModelReady)
-    run_id = worker.ask(QUESTION)
-    ears.wait_for(RunEnded)
+    run_id = run_of(worker, ears)
 
     def out_of_memory(*args: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -341,19 +358,9 @@ def test_memory_that_runs_out_in_a_fill_is_told(
 
 
 def test_a_new_run_ends_a_fill(worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker.load(LoadOptions(model=str(samples.MODEL)))
-    ears.wait_for(ModelReady)
-    run_id = worker.ask(QUESTION)
-    ears.wait_for(RunEnded)
+    run_id = run_of(worker, ears)
     begun = threading.Event()
-
-    def slowly(*args: Any) -> Any:
-        begun.set()
-        while True:
-            time.sleep(0.01)
-            yield
-
-    monkeypatch.setattr(GridFill, "_read", slowly)
+    monkeypatch.setattr(GridFill, "_read", without_end(begun))
     request_id = worker.read(run_id, GridRequest())
     assert begun.wait(PATIENCE)
     worker.ask(QUESTION)
@@ -365,19 +372,9 @@ def test_another_model_does_not_wait_beside_one_that_is_still_read(
     worker: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reading that was interrupted holds its model no longer than until the next is loaded."""
-    worker.load(LoadOptions(model=str(samples.MODEL)))
-    ears.wait_for(ModelReady)
-    run_id = worker.ask(QUESTION)
-    ears.wait_for(RunEnded)
+    run_id = run_of(worker, ears)
     begun = threading.Event()
-
-    def for_ever(*args: Any) -> Any:
-        begun.set()
-        while True:
-            time.sleep(0.01)
-            yield
-
-    monkeypatch.setattr(GridFill, "_read", for_ever)
+    monkeypatch.setattr(GridFill, "_read", without_end(begun))
     worker.read(run_id, GridRequest())
     assert begun.wait(PATIENCE)
     assert worker._loaded is not None
@@ -428,8 +425,7 @@ def test_more_is_read_where_all_positions_do_not_fit(
 
 
 def test_a_visit_is_proved(asked: AskedRun) -> None:
-    subject = asked.subject
-    streams = subject.everywhere.streams(subject.loaded.lens, asked.run, subject.inputs)
+    streams = asked.subject.streams()
     streams.rows[-1].stream[3] += torch.randn(streams.rows[-1].stream.shape[-1])
     with pytest.raises(CannotRead, match="the proof failed"):
         read(asked, "visit", positions=(3,))
@@ -438,8 +434,7 @@ def test_a_visit_is_proved(asked: AskedRun) -> None:
 
 @pytest.mark.parametrize("positions", [(), (3,)])
 def test_words_fail_with_their_grid(asked: AskedRun, positions: tuple[int, ...]) -> None:
-    subject = asked.subject
-    streams = subject.everywhere.streams(subject.loaded.lens, asked.run, subject.inputs)
+    streams = asked.subject.streams()
     streams.own[3] += 1.0
     words = read(asked, "words", words=("cube",), positions=positions)
     assert not words.proof.passed and not words.worth_keeping

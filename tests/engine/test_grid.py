@@ -18,8 +18,9 @@ from engine.anatomy.logit_map import LogitMap, tolerance
 from engine.anatomy.truncation import truncated_logits
 from engine.errors import BadInput
 from engine.lens.grid import GridFill
-from engine.lens.tally import Reference, finished, tallied
+from engine.lens.tally import Reference, tallied
 from engine.passes.whole_streams import OVERWRITTEN, WholeStreams
+from engine.system.steps import finished
 from tests.conftest import hooks_of
 from tests.engine.test_families import NOTED, QUICK, REFUSED
 from tests.families import FAMILIES
