@@ -23,7 +23,7 @@ from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.row_reader import Wanted
-from engine.lens.streaming import StreamedPass
+from engine.lens.streaming import StreamedPass, rows_together
 from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
@@ -250,7 +250,7 @@ class Lens:
         if whole.refusal is not None:
             raise _refused(whole)
         layers = len(parts.layers)
-        size = max(1, layers // 4)
+        size = rows_together(layers)
         groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
         return streams_of(
             forward,

@@ -35,6 +35,12 @@ MAX_WAIT = 0.45
 """How long a row may wait for others to be projected together with it, in seconds."""
 
 
+def rows_together(layers: int) -> int:
+    """How many rows go through the tail at once on a CPU: no row waits longer than a quarter of the
+    layers."""
+    return max(1, layers // 4)
+
+
 @dataclass(frozen=True)
 class ItemResult:
     """What is known of one batch item once its pass has ended."""
@@ -118,7 +124,7 @@ class StreamedPass:
         ]
         tail = forward.parts.tail
         self._inline = tail.replays or tail.device.type == "cpu"
-        self._group = max(1, layers // 4) if self._inline else 1
+        self._group = rows_together(layers) if self._inline else 1
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._last: RowStream | None = None

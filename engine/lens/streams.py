@@ -58,7 +58,6 @@ class Streams:
     unnormed_columns: ReadColumns
     groups: tuple[tuple[int, ...], ...]
     """Rows 0..L-1 in the groups in which a position's rows go through the tail."""
-    norm: bool
     top_k: int
     text_of: TextOf
     track: tuple[int, ...] = ()
@@ -210,7 +209,6 @@ def streams_of(
         normed_columns=forward.columns_later(),
         unnormed_columns=forward.columns_later(norm=False),
         groups=groups,
-        norm=norm,
         top_k=top_k,
         text_of=text_of,
         track=track,
