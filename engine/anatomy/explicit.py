@@ -56,6 +56,8 @@ class ExplicitTail:
     entry: Entry
     """The argument of the first module, or of the head where there is no other module."""
     companion_slots: tuple[Slot, ...] = ()
+    few: int = 0
+    """Up to so many positions meet the head the other way round, see `few_logits`."""
     method: ClassVar[TailMethod] = "tail"
     replays: ClassVar[bool] = False
     takes_batches: ClassVar[bool] = True
@@ -65,8 +67,17 @@ class ExplicitTail:
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Tensor:
         """See `Tail.logits`; `memory` is not needed."""
-        chunks = [self.logit_map(self.head(hidden))[0] for hidden in self._head_inputs(rows, norm)]
+        chunks = [
+            self.logit_map(self.raw_logits(hidden))[0] for hidden in self._head_inputs(rows, norm)
+        ]
         return torch.cat(chunks)  # [positions of all rows, vocabulary]
+
+    def raw_logits(self, hidden: Tensor) -> Tensor:
+        """The head's output for its input [1, n, width]."""
+        if hidden.ndim == 3 and hidden.shape[1] <= self.few and is_one_matrix(self.head):
+            return few_logits(self.head, hidden[0]).unsqueeze(0)
+        output: Tensor = self.head(hidden)
+        return output
 
     @property
     def has_columns(self) -> bool:
@@ -135,3 +146,15 @@ class ExplicitTail:
         if self.companion_slots:
             lines.append(("", "its first module also takes other tensors that the layers pass on"))
         return lines
+
+
+def few_logits(head: nn.Module, hidden: Tensor) -> Tensor:
+    """What a head that is one matrix makes of a few positions, [n, width] -> [n, vocabulary].
+
+    The same product as the head's own, written as weight times input and not as input times weight.
+    Some libraries for CPUs read the weight once for each position in the one and once for all in
+    the other, or bring all of it into another layout first.
+    """
+    assert isinstance(head, nn.Linear)
+    found = torch.mm(head.weight, hidden.T).T.contiguous()
+    return found if head.bias is None else found + head.bias

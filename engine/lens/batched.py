@@ -170,8 +170,11 @@ class BatchedPass:
                     self._logits(some, norm),  # [rows * items, vocabulary]
                     count,
                     streams,
-                    [columns.truths.repeat(len(some), 1), columns.final.repeat(len(some), 1)],
-                    columns.log_q,
+                    reference=columns.log_q,
+                    spelled=[
+                        columns.truths.repeat(len(some), 1),
+                        columns.final.repeat(len(some), 1),
+                    ],
                 )
             )
         return joined(blocks)

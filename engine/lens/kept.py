@@ -66,7 +66,7 @@ class KeptStream:
         if not why:
             return ()
         numbers = [
-            read(self._logits(group, stop), followed=list(why)).numbers()
+            read(self._logits(group, stop), tokens=list(why)).numbers()
             for group in (*self.groups, (self._last,))
         ]
         return tracked_tokens(why, numbers, self.text_of)
@@ -107,6 +107,24 @@ class KeptStream:
         return logits.to(self.device)
 
 
-def in_main_memory(read: RowStream) -> RowStream:
-    """A copy of a row's stream in main memory, without what only the row's note needs."""
-    return RowStream(read.stream.cpu(), tuple(each.cpu() for each in read.companions))
+def in_main_memory(streams: Mapping[int, RowStream]) -> dict[int, RowStream]:
+    """Copies of the rows' streams in main memory, without what only a row's note needs.
+
+    Rows whose tensors are alike come over together: every copy is a wait for the device.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for row, each in streams.items():
+        tensors = (each.stream, *each.companions)
+        kind = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
+        alike.setdefault(kind, []).append(row)
+    copied: dict[int, RowStream] = {}
+    for rows in alike.values():
+        pieces = [
+            torch.stack(column).cpu().unbind()
+            for column in zip(
+                *((streams[row].stream, *streams[row].companions) for row in rows), strict=True
+            )
+        ]
+        for row, (stream, *companions) in zip(rows, zip(*pieces, strict=True), strict=True):
+            copied[row] = RowStream(stream, tuple(companions))
+    return {row: copied[row] for row in streams}

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.tail import RowStream
+from engine.anatomy.tail import RowStream, Tail
 from engine.errors import BadInput, CannotRead, Remedy
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
+from engine.lens.group_readout import GroupGraphs
 from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
+from engine.lens.pace import Pace, measured
 from engine.lens.row_reader import Wanted
-from engine.lens.streaming import StreamedPass, rows_together
+from engine.lens.streaming import Beside, StreamedPass
 from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
@@ -31,7 +35,11 @@ from engine.passes.positions import Positions, attention_of
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import texts_for
 from engine.records import LayerReading
+from engine.system.side_streams import SideStream, side_stream_of
 from engine.system.transfers import sent
+
+MOST_GRAPHS = 4
+"""For how many ways of reading (tails, norm on or off, numbers of top tokens) graphs are kept."""
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -68,6 +76,11 @@ class Lens:
             parameter.name == LOGITS_TO_KEEP for parameter in parameters
         )
         self._logits_to_keep_agree: dict[frozenset[str], bool] = {}
+        self._paces: dict[frozenset[str], Pace] = {}
+        self._side: SideStream | None = None
+        self._graphs: OrderedDict[tuple[int, bool, int], GroupGraphs] = OrderedDict()
+        """The captured readouts of a tail, by its `id`, the final norm and the number of top
+        tokens; they keep the tail alive."""
 
     @property
     def parts(self) -> ModelParts:
@@ -166,10 +179,12 @@ class Lens:
     ) -> StreamedPass:
         """Prepare a pass; iterate over it to run it and to get groups of readings as they come.
 
-        With `everywhere`, the streams of all positions are kept of a batch of one. `wanted` has one
-        entry for every item of the batch. Raises ValueError if their numbers
+        With `everywhere`, the streams of all positions are kept of a batch of one, and the model's
+        own logits there; without, the model computes only the logits that are read, if it can.
+        `wanted` has one entry for every item of the batch. Raises ValueError if their numbers
         differ, CannotRead if a model that is read by replay gets a batch.
         """
+        kind, attention = _kind_of(inputs), attention_of(inputs)
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if isinstance(ids, Tensor) and ids.shape[0] != len(wanted):
@@ -180,15 +195,41 @@ class Lens:
         if len(wanted) > 1 and not parts.tail.takes_batches:
             raise CannotRead(REPLAYS_ALONE)
         whole = WholeStreams(parts.overwrites) if everywhere and len(wanted) == 1 else None
+        alone = whole is None and self._may_keep_logits(kind, parts) and attention is not None
+
+        def instead() -> Forward:
+            self._logits_to_keep_agree[kind] = False
+            return Forward(self.model, parts, inputs, [position], attention)
+
         return StreamedPass(
-            forward=Forward(self.model, parts, inputs, [position], whole=whole),
+            forward=Forward(self.model, parts, inputs, [position], attention, alone, whole),
             lock=self._lock,
             top_k=top_k,
             norm=norm,
             wanted=wanted,
             text_of=texts_for(self.model),
+            beside=self._beside(kind, parts.tail, norm, top_k),
             whole=whole,
+            instead=instead if alone else None,
         )
+
+    def _may_keep_logits(self, kind: frozenset[str], parts: ModelParts) -> bool:
+        """Whether to let the model compute only the logits that are read. What it returns is proved
+        in every pass, and a pass that fails so is run again without."""
+        if not self._takes_logits_to_keep or parts.tail.replays:
+            return False
+        return self._logits_to_keep_agree.get(kind, True)
+
+    def _beside(self, kind: frozenset[str], tail: Tail, norm: bool, top_k: int) -> Beside:
+        if self._side is None:
+            self._side = side_stream_of(tail.device)
+        key = (id(tail), norm, top_k)
+        if key not in self._graphs:
+            self._graphs[key] = GroupGraphs(self.model, tail, self._side, norm, top_k)
+        self._graphs.move_to_end(key)
+        while len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+        return Beside(self._side, self._graphs[key], self._paces[kind])
 
     def grid(
         self,
@@ -250,7 +291,7 @@ class Lens:
         if whole.refusal is not None:
             raise _refused(whole)
         layers = len(parts.layers)
-        size = rows_together(layers)
+        size = self._paces[_kind_of(inputs)].rows(layers, len(whole.positions))
         groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
         return streams_of(
             forward,
@@ -326,7 +367,9 @@ class Lens:
         # A model may run other layers, or add more to the stream, with a picture than without.
         kind = _kind_of(inputs)
         if kind not in self._learned:
-            self._learned[kind] = learn(self.model, inputs)
+            parts = learn(self.model, inputs)
+            tail, pace = measured(parts.tail, len(parts.layers))
+            self._learned[kind], self._paces[kind] = replace(parts, tail=tail), pace
         parts = self._learned[kind]
         if not norm:
             parts.tail.refuse_norm_off()

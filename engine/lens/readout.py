@@ -1,9 +1,9 @@
 """From logits to numbers: reads cells, where a cell is a row at one position of one item.
 
 Numbers are computed on the device of the logits, for a group of cells at once, and packed into one
-`Block`, so that a single copy brings them to main memory. Nothing here waits for the device or
-loops over cells in Python, so a group can be launched on a CUDA side stream. All numbers are
-float32; probabilities are the softmax over the whole vocabulary, entropy and divergences are in
+`Block`, so that a single copy brings them to main memory. On an accelerator nothing here waits for
+the device or loops over cells in Python, so a group can be launched on a side stream. All numbers
+are float32; probabilities are the softmax over the whole vocabulary, entropy and divergences are in
 nats, rank 1 is the best, ties go to the lower id.
 """
 
@@ -13,23 +13,33 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from engine.system.transfers import sent
 
 TIES = 16
 """How many logits tied with the last of the top k are resolved for all rows at once; bfloat16 heads
 produce many ties."""
 FEW = 32
-"""On a GPU, up to this many top tokens are found by repeated argmax, without waiting for the
-device; for more, ties are resolved with a wait."""
+"""On an accelerator, up to this many top tokens are found by repeated argmax, without waiting for
+the device; for more, ties are resolved with a wait."""
+LOGITS_AT_ONCE_ON_CPU = 2**18
+"""1 MB of float32: what is computed of them stays in the cache, and the allocator reuses it. Seven
+rows of 152,000 logits took twice as long all at once."""
+COMPARED_AT_ONCE = 2**27
+"""Comparisons of a logit with a followed token's, made at once on an accelerator: 128 MB."""
 LN_2 = math.log(2)
 """The largest possible Jensen-Shannon divergence."""
 LEAST = torch.finfo(torch.float32).min
 
-Followed = int | Tensor
-"""A token to follow through all cells; or int64 [cells, m], the ids of the spellings of each cell's
-token, ascending and padded with -1."""
+Tokens = Tensor | Sequence[int]
+"""Tokens to follow through all cells: their ids, int64 [t]."""
+Spelled = Tensor
+"""A token of each cell's own to follow: int64 [cells, m], the ids of its spellings, ascending and
+padded with -1."""
 
 
 class Numbers(NamedTuple):
@@ -69,6 +79,12 @@ class Block(NamedTuple):
     top: int
     followed: int
 
+    @property
+    def ids(self) -> Tensor:
+        """int32 [n, top]: the ids of the top-k tokens, on the device."""
+        end = self.values.shape[1] - self.followed
+        return self.values[:, end - self.top : end]
+
     def numbers(self) -> Numbers:
         """The numbers, brought to the CPU in one copy."""
         widths = [1, 1, 1, 1, 1, *2 * [self.top], *2 * [self.followed], self.top, self.followed]
@@ -82,18 +98,52 @@ def read(
     logits: Tensor,
     top: int = 0,
     streams: Tensor | None = None,
-    followed: Sequence[Followed] = (),
+    tokens: Tokens = (),
     reference: Tensor | None = None,
     js: bool = False,
+    spelled: Sequence[Spelled] = (),
 ) -> Block:
     """Read n cells from `logits`, float32 [n, vocabulary].
 
     - with `top` > 0: the top-k tokens, `lse` and `entropy`
     - with `streams` [n, *rest]: `rms`
-    - with `followed`: logits, probabilities and ranks of those tokens
+    - with `tokens` and `spelled`: logits, probabilities and ranks of those tokens, in this order
     - with `reference`, log-probabilities [r, vocabulary]: `kl`, and `js` if asked for. n is a
       multiple of r; cell i is compared with row i mod r of the reference.
     """
+    ids = torch.empty(0, dtype=torch.int64, device=logits.device)
+    if len(tokens):
+        ids = sent(torch.as_tensor(tokens, dtype=torch.int64), logits.device)
+    if logits.device.type != "cpu":
+        return _read(logits, top, streams, ids, reference, js, spelled)
+    # Cell i is compared with row i mod r of the reference: parts hold a multiple of r cells.
+    compared = 1 if reference is None else len(reference)
+    size = max(1, LOGITS_AT_ONCE_ON_CPU // logits.shape[1] // compared) * compared
+    return joined(
+        [
+            _read(
+                logits[start : start + size],
+                top,
+                None if streams is None else streams[start : start + size],
+                ids,
+                reference,
+                js,
+                [each[start : start + size] for each in spelled],
+            )
+            for start in range(0, max(1, len(logits)), size)
+        ]
+    )
+
+
+def _read(
+    logits: Tensor,
+    top: int,
+    streams: Tensor | None,
+    tokens: Tensor,
+    reference: Tensor | None,
+    js: bool,
+    spelled: Sequence[Spelled],
+) -> Block:
     n, vocabulary = logits.shape
     top = min(top, vocabulary)
     log_p = logits.log_softmax(-1)  # [n, vocabulary]
@@ -108,7 +158,10 @@ def read(
         # The clamp makes log 0 finite, so that 0 * log 0 is 0 and not NaN.
         entropy = 0.0 - log_p.clamp_min(LEAST).mul_(p).sum(-1, keepdim=True)
     top_logits, top_probabilities = logits.gather(1, ids), log_p.gather(1, ids).exp()  # [n, top]
-    tracked = [_follow(logits, log_p, each) for each in followed]
+    followed = [_follow(logits, log_p, each) for each in spelled]  # [n, 1] each
+    if len(tokens):
+        same = (logits[:, tokens], log_p[:, tokens].exp(), ranks_of_tokens(logits, tokens))
+        followed.insert(0, same)  # [n, tokens] each
     if streams is not None:
         rms = root_mean_square(streams).to(logits.device).unsqueeze(1)
     if reference is not None:
@@ -118,11 +171,10 @@ def read(
         kl = _kl_in_place(log_p, p, reference).unsqueeze(1)
     floats = [lse, entropy, rms, kl, js_divergence, top_logits, top_probabilities]
     for column in (0, 1):
-        floats += [each[column].unsqueeze(1) for each in tracked]
-    ranks = [each[2].unsqueeze(1) for each in tracked]
-    integers = torch.cat([ids, *ranks], 1).to(torch.int32)
+        floats += [each[column] for each in followed]
+    integers = torch.cat([ids, *(each[2] for each in followed)], 1).to(torch.int32)
     values = torch.cat([torch.cat(floats, 1).view(torch.int32), integers], 1)  # [n, columns]
-    return Block(values, top, len(tracked))
+    return Block(values, top, len(tokens) + len(spelled))
 
 
 def joined(blocks: Sequence[Block]) -> Block:
@@ -153,7 +205,7 @@ def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
     Ties go to the lower id. The ids of a row that holds a NaN are arbitrary.
     """
     count = min(count, logits.shape[-1])
-    if logits.is_cuda and count <= FEW:
+    if logits.device.type != "cpu" and count <= FEW:
         return _best_after_best(logits, count)
     wide = min(count + TIES, logits.shape[-1])
     values, ids = logits.topk(wide)
@@ -196,23 +248,44 @@ def ranks_of(logits: Tensor, ids: Tensor) -> Tensor:
     return ((logits == logit).logical_and_(lower)).logical_or_(logits > logit).sum(-1) + 1
 
 
-def rank_of(logits: Tensor, token: int) -> Tensor:
-    """Rank of the same token in every row, [n, vocabulary] -> [n]."""
-    logit = logits[:, token : token + 1]  # [n, 1]
-    # Equal logits rank higher only if their id is lower.
-    return (logits[:, :token] >= logit).sum(-1) + (logits[:, token + 1 :] > logit).sum(-1) + 1
+def ranks_of_tokens(logits: Tensor, ids: Tensor) -> Tensor:
+    """Ranks of the same tokens in every row: `logits` [n, vocabulary], `ids` [t] -> [n, t].
+
+    Equal logits rank higher only if their id is lower.
+    """
+    values = logits[:, ids]  # [n, t]
+    if logits.device.type == "cpu":
+        return _counted_ranks(logits, ids, values)
+    found = []
+    lower = torch.arange(logits.shape[1], device=logits.device) < ids.unsqueeze(
+        1
+    )  # [t, vocabulary]
+    size = max(1, COMPARED_AT_ONCE // max(1, lower.numel()))
+    for some, value in zip(logits.split(size), values.unsqueeze(2).split(size), strict=True):
+        row = some.unsqueeze(1)  # [some, 1, vocabulary]
+        found.append(((row == value).logical_and_(lower)).logical_or_(row > value).sum(-1) + 1)
+    return torch.cat(found)
 
 
-def _follow(logits: Tensor, log_p: Tensor, followed: Followed) -> tuple[Tensor, Tensor, Tensor]:
-    """Logit, probability and rank of a followed token, [n] each."""
-    if isinstance(followed, int):
-        return logits[:, followed], log_p[:, followed].exp(), rank_of(logits, followed)
-    probabilities = log_p.gather(1, followed.clamp_min(0)).exp()  # [n, m]
-    best = best_of(logits, followed)
+def _counted_ranks(logits: Tensor, ids: Tensor, values: Tensor) -> Tensor:
+    """As `ranks_of_tokens`, on a CPU, where NumPy counts what is true thirty times as fast."""
+    rows, tokens = logits.detach().numpy(), ids.tolist()
+    ranks = np.empty(values.shape, np.int64)
+    for index, (row, wanted) in enumerate(zip(rows, values.detach().numpy(), strict=True)):
+        for place, (token, value) in enumerate(zip(tokens, wanted, strict=True)):
+            equal = np.count_nonzero(row[:token] == value)
+            ranks[index, place] = np.count_nonzero(row > value) + equal + 1
+    return torch.from_numpy(ranks)
+
+
+def _follow(logits: Tensor, log_p: Tensor, spelled: Spelled) -> tuple[Tensor, Tensor, Tensor]:
+    """Logit, probability and rank of each cell's own token, [n, 1] each."""
+    probabilities = log_p.gather(1, spelled.clamp_min(0)).exp()  # [n, m]
+    best = best_of(logits, spelled)
     return (
-        logits.gather(1, best.unsqueeze(1)).squeeze(1),
-        probabilities.masked_fill(followed < 0, 0.0).sum(-1),
-        ranks_of(logits, best),
+        logits.gather(1, best.unsqueeze(1)),
+        probabilities.masked_fill(spelled < 0, 0.0).sum(-1, keepdim=True),
+        ranks_of(logits, best).unsqueeze(1),
     )
 
 

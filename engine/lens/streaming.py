@@ -1,44 +1,39 @@
 """A pass whose rows are read while its later layers still run.
 
-The forward pass runs in the model's thread. On a CPU that thread also projects the rows, between
-two layers and in groups: seven rows cost about as much as one, and two threads would compete for
-the same cores. If a layer takes long, the reader's thread projects the waiting rows. On an
-accelerator the reader's thread projects every row as soon as it is there, on a CUDA side stream, so
-that the stream on which the model runs never waits.
+The forward pass runs in the model's thread. That thread also launches the readout of the rows,
+between two layers and in groups: on a CPU seven rows cost about as much as one, and two threads
+would compete for the same cores; on an accelerator a pass is bound by launches, so there are few,
+they go to a side stream, and the thread waits for none of them. The thread that iterates waits for
+the numbers of a group and turns them into readings. If a layer takes long, it also launches the
+rows that wait for others.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled
+from engine.lens.group_readout import GroupGraphs, group_reader
 from engine.lens.kept import KeptStream
-from engine.lens.row_reader import RowReader, Wanted
+from engine.lens.pace import MAX_WAIT, Pace
+from engine.lens.row_reader import LaunchedEnd, LaunchedGroup, RowReader, Wanted
 from engine.lens.streams import Streams, streams_of
 from engine.passes.forward import Forward
 from engine.passes.thread import submit
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked
+from engine.system.side_streams import Mark, SideStream
 
 ASKED_TOGETHER = "this run was asked together with others"
-MAX_WAIT = 0.45
-"""How long a row may wait for others to be projected together with it, in seconds."""
-
-
-def rows_together(layers: int) -> int:
-    """How many rows go through the tail at once on a CPU: no row waits longer than a quarter of the
-    layers."""
-    return max(1, layers // 4)
 
 
 @dataclass(frozen=True)
@@ -51,40 +46,27 @@ class ItemResult:
     position: int
     """The absolute position that was read."""
     seconds: dict[str, float]
-    """"pass": the whole forward pass; "lens": the projections in it and after it."""
+    """"pass": the whole forward pass; "lens": what the reading of rows took of it, and after it."""
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A row that has not been projected yet."""
+    """A row whose readout has not been launched yet."""
 
     row: int
     read: RowStream
     since: float
-    ready: Any
-    """CUDA event after which `read` holds its values, or None."""
+    mark: Mark
+    """The moment after which `read` holds its values."""
 
 
-class _SideStreams:
-    """A CUDA stream for each device, on which rows are projected while the model's stream runs."""
+@dataclass(frozen=True)
+class Beside:
+    """What a model keeps for reading its passes, from one pass to the next."""
 
-    def __init__(self) -> None:
-        self._streams: dict[torch.device, Any] = {}
-
-    def entered(self, waiting: Sequence[_Waiting]) -> AbstractContextManager[Any]:
-        """A context in which kernels go to the side stream and wait until these rows are ready."""
-        if waiting[0].ready is None:
-            return nullcontext()
-        device = waiting[0].read.stream.device
-        if device not in self._streams:
-            self._streams[device] = torch.cuda.Stream(device)
-        side = self._streams[device]
-        for each in waiting:
-            side.wait_event(each.ready)
-            for tensor in (each.read.stream, *each.read.companions, each.read.before_addition):
-                if tensor is not None:
-                    tensor.record_stream(side)
-        return torch.cuda.stream(side)
+    side: SideStream
+    graphs: GroupGraphs
+    pace: Pace
 
 
 Groups = tuple[tuple[LayerReading, ...], ...]
@@ -105,55 +87,71 @@ class StreamedPass:
         norm: bool,
         wanted: Sequence[Wanted],
         text_of: TextOf,
+        beside: Beside,
         whole: WholeStreams | None = None,
+        instead: Callable[[], Forward] | None = None,
     ) -> None:
         """`wanted` has an entry for every item of the batch; `whole` is what `forward` keeps of a
-        batch of one."""
+        batch of one. `instead` makes another pass over the same inputs, for where `forward` fails
+        or its proof does: for a pass that lets the model do less than it usually does."""
         self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
+        self._instead = instead
         self._whole = whole
         self._top_k = top_k
         self._text_of = text_of
         self._track = tuple(wanted[0].track)
-        self._layers = layers = len(forward.parts.layers)
+        self._layers = len(forward.parts.layers)
         self._lock = lock
         self._norm = norm
+        self._beside = beside
+        read_group = group_reader(self._through, top_k)
+        if len(wanted) == 1:
+            read_group = beside.graphs.reader(read_group)
         self._items = [
-            RowReader(layers, top_k, text_of, self._through, forward.parts.note, each)
+            RowReader(forward.parts, top_k, text_of, read_group, self._through, each)
             for each in wanted
         ]
-        tail = forward.parts.tail
-        self._inline = tail.replays or tail.device.type == "cpu"
-        self._group = rows_together(layers) if self._inline else 1
+        self._group = 1
+        """How many rows are launched together; known once row 0 is."""
+        self._launching = threading.Lock()
         self._changed = threading.Condition()
+        """Guards everything below that both threads change."""
         self._waiting: list[_Waiting] = []
+        self._in_flight: deque[tuple[LaunchedGroup, ...]] = deque()
+        """What has been launched and not been collected, an entry for every item."""
+        self._launched = 0
+        """How many rows have been taken to be read."""
         self._last: RowStream | None = None
-        self._model_logits: Tensor | None = None
+        self._ends: tuple[LaunchedEnd, ...] = ()
         self._error: BaseException | None = None
         self._ended = False
         self._given = 0
-        self._last_entry = time.perf_counter()
-        self._projecting = 0.0
+        self._began = self._last_entry = time.perf_counter()
+        self._reading = 0.0
         self._passing = 0.0
         self._over = threading.Event()
         self._over.set()
         """Set while this pass does not run and has no hooks on the model."""
-        self._side_streams = _SideStreams()
 
     # The reader's side
 
     def __iter__(self) -> Iterator[Groups]:
-        self._over.clear()
-        submit(self._forward.model, self._run)
-        while True:
-            rows = self._next_rows()
-            if rows:
-                yield tuple(tuple(item[row] for row in rows) for item in self._items)
-            elif self._ended:
-                break
+        yield from self._run_once()
+        if self._error is not None and self._may_run_instead(self._error):
+            yield from self._run_instead()
         if self._error is not None:
             raise self._error
-        yield self._finish()
+        results = self._finish()
+        if self._instead is not None and not all(each.proof.passed for each in results):
+            yield from self._run_instead()
+            if self._error is not None:
+                raise self._error
+            results = self._finish()
+        for item in self._items:
+            item.forget_logits()
+        self.results = results
+        yield tuple((result.rows[-1],) for result in results)
 
     def cancel(self) -> None:
         """End the pass at its next layer; the iteration then raises Cancelled."""
@@ -167,9 +165,7 @@ class StreamedPass:
     def keep(self, item: int = 0) -> KeptStream:
         """The kept stream of an item, once the pass has ended and its proof has passed."""
         project = self._forward.projecting_later(self._norm)
-        return self._items[item].keep(
-            self._forward.model, self._lock, project, self._forward.replays
-        )
+        return self._items[item].keep(self._forward.model, self._lock, project)
 
     def keep_everywhere(self) -> Streams | str:
         """The streams at all positions, once the pass has ended and its proof has passed; or why
@@ -190,23 +186,36 @@ class StreamedPass:
             track=self._track,
         )
 
-    def _next_rows(self) -> range:
+    def _run_once(self) -> Iterator[Groups]:
+        self._over.clear()
+        submit(self._forward.model, self._run)
         while True:
-            with self._changed:
-                rows = self._take_read()
-                if rows or self._ended:
-                    break
+            launched, overdue = self._next()
+            if overdue:
+                self._launch(overdue)
+                continue
+            if launched is None:
+                return
+            began = time.perf_counter()
+            for item, each in zip(self._items, launched, strict=True):
+                item.collect(each)
+            self._count(time.perf_counter() - began)
+            rows = self._take_read()
+            if rows:
+                yield tuple(tuple(item[row] for row in rows) for item in self._items)
+
+    def _next(self) -> tuple[tuple[LaunchedGroup, ...] | None, list[_Waiting]]:
+        """Wait for a group to collect, or for rows to launch here; neither at the end."""
+        with self._changed:
+            while True:
+                if self._in_flight:
+                    return self._in_flight.popleft(), []
+                if self._ended:
+                    return None, []
                 overdue = self._take_overdue()
-                if not overdue:
-                    self._changed.wait(self._patience())
-                    continue
-            self._project(overdue)
-        if self._ended and not rows and self._error is None and self._waiting:
-            with self._changed:
-                remaining, self._waiting = self._waiting, []
-            self._project(remaining)
-            return self._take_read()
-        return rows
+                if overdue:
+                    return None, overdue
+                self._changed.wait(self._patience())
 
     def _take_read(self) -> range:
         first = self._given
@@ -215,86 +224,145 @@ class StreamedPass:
         return range(first, self._given)
 
     def _take_overdue(self) -> list[_Waiting]:
-        if not self._waiting or self._forward.in_tail.is_set():
+        # A replay runs the whole model, so it cannot run at the same time as the pass.
+        forward = self._forward
+        if not self._waiting or forward.in_tail.is_set() or forward.replays:
             return []
-        if self._inline:
-            age = time.perf_counter() - self._waiting[0].since
-            # A replay runs the whole model, so it cannot run at the same time as the pass.
-            if age < MAX_WAIT or self._forward.replays:
-                return []
+        if time.perf_counter() - self._waiting[0].since < MAX_WAIT:
+            return []
         taken, self._waiting = self._waiting, []
         return taken
 
-    def _patience(self) -> float | None:
-        if not self._inline or not self._waiting:
-            return None
-        return max(0.01, MAX_WAIT - (time.perf_counter() - self._waiting[0].since))
+    def _patience(self) -> float:
+        # A row that begins to wait does not wake this thread, which would hold up the pass.
+        since = self._waiting[0].since if self._waiting else time.perf_counter()
+        return max(0.01, MAX_WAIT - (time.perf_counter() - since))
+
+    def _may_run_instead(self, error: BaseException) -> bool:
+        """Whether an error can come from what the model was told not to do: at the call of the
+        model, or after all layers."""
+        at_the_edge = self._launched in (0, self._layers)
+        expected = isinstance(error, Exception) and not isinstance(error, Cancelled)
+        return self._instead is not None and at_the_edge and expected
+
+    def _run_instead(self) -> Iterator[Groups]:
+        assert self._instead is not None
+        cancelled = self._forward.cancelled
+        self._forward, self._instead = self._instead(), None
+        self._forward.cancelled = cancelled
+        self._error, self._ended = None, False
+        yield from self._run_once()
+
+    def _finish(self) -> tuple[ItemResult, ...]:
+        """Collect what is only known at the end."""
+        places = self._forward.absolute_positions
+        assert places is not None
+        found = [item.finish(each) for item, each in zip(self._items, self._ends, strict=True)]
+        now = time.perf_counter()
+        if self._forward.parts.tail.device.type != "cpu":
+            self._passing = now - self._began  # the thread of the pass does not wait for the device
+        self._beside.pace.passed(self._layers, self._forward.length, self._passing)
+        self._ends = ()
+        self._given = self._layers + 1
+        return tuple(
+            ItemResult(
+                rows=each.rows,
+                tracked=each.tracked,
+                proof=each.proof,
+                position=int(place[0]),
+                seconds={"pass": self._passing, "lens": self._reading},
+            )
+            for each, place in zip(found, places, strict=True)
+        )
 
     # The pass's side
 
     def _run(self) -> None:
-        began = time.perf_counter()
+        well = False
         try:
             with self._lock:
-                began = self._last_entry = time.perf_counter()
-                model_logits = self._forward.run(self._on_row, self._on_tail)
-            self._model_logits = model_logits
+                self._began = self._last_entry = time.perf_counter()
+                with self._forward.evaluating():
+                    own = self._forward.run(self._on_row, self._on_tail)
+                    self._passing = time.perf_counter() - self._began
+                    self._launch_end(own)
+            well = True
         except BaseException as error:  # handed to the reader, whatever it is
             self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
         finally:
-            self._passing = time.perf_counter() - began
             self._over.set()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+        graphs = self._beside.graphs
+        if well and graphs.are_possible and len(self._items) == 1:
+            # After the first pass, whose rows somebody waits for, and not while one runs.
+            sizes = sorted({len(group) for group in self._items[0].groups})
+            assert self._last is not None
+            with self._lock:
+                graphs.prepare(sizes, self._last)
 
     def _on_row(self, row: int, read: RowStream) -> None:
         now = time.perf_counter()
+        if row == 0:
+            self._group = self._beside.pace.rows(self._layers, self._forward.length)
         if row == self._layers:
             self._last = read
             return
-        ready = None
-        if read.stream.is_cuda and not self._inline:
-            ready = torch.cuda.Event()
-            ready.record()
+        if row < self._launched:
+            return  # by the pass that this one replaces
+        self._launched = row + 1
+        mark = self._beside.side.mark(read.stream.device)
         due: list[_Waiting] = []
         with self._changed:
-            self._waiting.append(_Waiting(row, read, now, ready))
-            if self._inline:
-                layer_seconds = now - self._last_entry if row else 0.0
-                oldest = now - self._waiting[0].since
-                if len(self._waiting) >= self._group or oldest + layer_seconds > MAX_WAIT:
-                    due, self._waiting = self._waiting, []
-            else:
-                self._changed.notify_all()
+            self._waiting.append(_Waiting(row, read, now, mark))
+            layer_seconds = now - self._last_entry if row else 0.0
+            oldest = now - self._waiting[0].since
+            if len(self._waiting) >= self._group or oldest + layer_seconds > MAX_WAIT:
+                due, self._waiting = self._waiting, []
         if due:
-            self._project(due)
+            self._launch(due)
         self._last_entry = time.perf_counter()
 
     def _on_tail(self) -> None:
-        if not self._inline:
-            return
         with self._changed:
             due, self._waiting = self._waiting, []
         if due:
-            self._project(due)
+            self._launch(due)
+
+    def _launch_end(self, own: Tensor) -> None:
+        self._on_tail()  # where a model does not call its tail, its last rows still wait
+        began, last = time.perf_counter(), self._last
+        assert last is not None
+        side = self._beside.side
+        with self._launching, side.after(side.mark(last.stream.device), side.mark(own.device)):
+            self._ends = tuple(
+                item.launch_end(read, logits, self._forward.project([read]))
+                for index, item in enumerate(self._items)
+                for read, logits in [(self._of_item(last, index), own[index : index + 1])]
+            )
+        self._count(time.perf_counter() - began)
 
     # Both
 
-    def _project(self, waiting: list[_Waiting]) -> None:
+    def _launch(self, waiting: list[_Waiting]) -> None:
         began = time.perf_counter()
         rows = [each.row for each in waiting]
-        with self._side_streams.entered(waiting), torch.no_grad():
+        marks = {each.read.stream.device: each.mark for each in waiting}
+        with self._launching, self._beside.side.after(*marks.values()), torch.no_grad():
             # Item by item, as a kept stream is read later, so that it gives the same numbers.
-            found = [
-                item.read(rows, [self._of_item(each.read, index) for each in waiting])
+            launched = tuple(
+                item.launch(rows, [self._of_item(each.read, index) for each in waiting])
                 for index, item in enumerate(self._items)
-            ]
+            )
         with self._changed:
-            for add in found:
-                add()
-            self._projecting += time.perf_counter() - began
+            self._in_flight.append(launched)
             self._changed.notify_all()
+        self._count(time.perf_counter() - began)
+
+    def _count(self, seconds: float) -> None:
+        with self._changed:
+            self._reading += seconds
 
     def _of_item(self, read: RowStream, item: int) -> RowStream:
         if len(self._items) == 1:
@@ -305,32 +373,3 @@ class StreamedPass:
 
     def _through(self, streams: Sequence[RowStream]) -> Tensor:
         return self._forward.project(streams, self._norm)
-
-    def _finish(self) -> Groups:
-        """Read row L of all items from the model's own logits, prove the pass and set `results`."""
-        began = time.perf_counter()
-        model_logits, last, places = (
-            self._model_logits,
-            self._last,
-            self._forward.absolute_positions,
-        )
-        assert model_logits is not None and last is not None and places is not None
-        found = []
-        with self._lock, self._forward.evaluating():
-            for index, item in enumerate(self._items):
-                read, logits = self._of_item(last, index), model_logits[index : index + 1]
-                proof = self._forward.parts.prove(self._forward.project([read]), logits)
-                found.append((proof, item.finish(read, logits)))
-        self._projecting += time.perf_counter() - began
-        self.results = tuple(
-            ItemResult(
-                rows=rows,
-                tracked=tracked,
-                proof=proof,
-                position=int(place[0]),
-                seconds={"pass": self._passing, "lens": self._projecting},
-            )
-            for (proof, (rows, tracked)), place in zip(found, places, strict=True)
-        )
-        self._given = self._layers + 1
-        return tuple((result.rows[-1],) for result in self.results)

@@ -22,6 +22,7 @@ from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, CannotRead
 from engine.lens.failures import describe_failure
+from engine.lens.group_readout import group_reader
 from engine.lens.kept import KeptStream
 from engine.lens.readout import root_mean_square
 from engine.lens.row_reader import RowReader, Wanted
@@ -146,18 +147,23 @@ class Streams:
         return found
 
     def _read(self, position: int, place: int) -> tuple[KeptStream, OtherPosition]:
+        read_group = group_reader(self.project, self.top_k)
         reader = RowReader(
-            self.layers, self.top_k, self.text_of, self.project, self.parts.note, Wanted(self.track)
+            self.parts, self.top_k, self.text_of, read_group, self.project, Wanted(self.track)
         )
         with self.reading():
-            for group in self.groups:
-                reader.read(group, [self.stream(row, [place]) for row in group])()
+            launched = [
+                reader.launch(group, [self.stream(row, [place]) for row in group])
+                for group in self.groups
+            ]
             last, own = self.stream(self.layers, [place]), self.own[[place]].float()
-            proof = self.parts.prove(self.project_last([last]), own)
-            found = reader.finish(last, own)
-        if not proof.passed:
-            raise CannotRead(describe_failure(proof))
-        kept = reader.keep(self.model, self.lock, self.project, self.parts.tail.replays)
+            end = reader.launch_end(last, own, self.project_last([last]))
+        for each in launched:
+            reader.collect(each)
+        found = reader.finish(end)
+        if not found.proof.passed:
+            raise CannotRead(describe_failure(found.proof))
+        kept = reader.keep(self.model, self.lock, self.project)
         return kept, OtherPosition(position, found.rows, found.tracked)
 
     def sinks(self) -> tuple[int, ...]:

@@ -73,6 +73,8 @@ class Forward:
         """The output of the previous layer, where the next row may have an addition to it."""
         self._last: RowStream | None = None
         self._whole_last = RowStream(torch.empty(0))
+        self._position: int | None = None
+        """The position that is read, if it is the only one of a batch of one."""
         self._memory = PassMemory(self.inputs)
         self._gradients = False
         self.cancelled = threading.Event()
@@ -199,6 +201,8 @@ class Forward:
                 self.absolute_positions = resolve(
                     self._positions, self._attention, batch, self.length
                 )
+                if self.absolute_positions.numel() == 1:
+                    self._position = int(self.absolute_positions)
             if self._tail.replays:
                 self._memory.stream = stream
             read = self._all_positions(
@@ -285,14 +289,14 @@ class Forward:
     def _by_position(self, stream: Tensor) -> Tensor:
         """A stream in the model's layout -> a view [batch, positions, *rest]."""
         axis = self._tail.position_axis
-        return stream.movedim((axis - 1, axis), (0, 1))
+        return stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1))
 
     def _index(self, rows: Tensor) -> Tensor:
         """[batch, positions, *rest] -> [batch * n, *rest]."""
         assert self.absolute_positions is not None
-        if self.absolute_positions.numel() == 1:
+        if self._position is not None:
             # A plain slice needs no index tensor on the device, so nothing waits for a copy.
-            return rows[0, int(self.absolute_positions)].unsqueeze(0).clone()
+            return rows[0, self._position : self._position + 1].clone()
         if rows.device not in self._indices:
             self._indices[rows.device] = _indices(self.absolute_positions, rows.device)
         return rows[self._indices[rows.device]].flatten(0, 1)
@@ -306,6 +310,8 @@ class Forward:
             or not torch.isin(self.absolute_positions, self._logits_to_keep).all()
         ):
             raise CannotRead("the model returned the logits of other positions than asked for")
+        if self._position is not None:
+            return logits[0]
         found = torch.searchsorted(self._logits_to_keep, self.absolute_positions)
         return logits[_indices(found, logits.device)].flatten(0, 1)
 

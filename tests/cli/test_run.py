@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import engine.models.loading
-from engine.anatomy.parts import ModelParts
+from engine.lens import row_reader
 from engine.passes.forward import Forward
 from engine.records import Proof, Session
 from engine.sessions import read_session
@@ -355,7 +355,8 @@ def test_a_damaged_chat_template(lenscope: Lenscope, copied: Callable[[str], Pat
 
 
 def test_a_failed_proof(lenscope: Lenscope, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelParts, "prove", lambda *_: Proof(0.5, 1e-5, False, "tail"))
+    refused = Proof(0.5, 1e-5, False, "tail")
+    monkeypatch.setattr(row_reader, "as_proof", lambda *_: refused)
     for more in ((), ("--json", "out.json")):
         ended = lenscope("run", "--model", model, "--no-image", *more)
         assert ended.code == 3

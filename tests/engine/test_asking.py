@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from engine.anatomy.parts import ModelParts
 from engine.asking.asking import STORED_TOP, Asking
 from engine.asking.continuing import continue_greedily
 from engine.errors import BadInput, CannotRead
+from engine.lens import row_reader
 from engine.models.loading import LoadedModel
 from engine.records import LayerReading, Picture, Proof, Question, Run, Session
 from engine.sessions import read_session, to_json, write_session
@@ -222,10 +222,11 @@ def test_an_error_of_the_listeners_is_theirs(opened: Opened, error: BaseExceptio
 
 def test_a_failed_proof_fails_the_run(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = opened("llama")
-    monkeypatch.setattr(ModelParts, "prove", lambda *_: Proof(0.5, 1e-5, False, "tail"))
+    refused = Proof(0.5, 1e-5, False, "tail")
+    monkeypatch.setattr(row_reader, "as_proof", lambda *_: refused)
     run = ask(loaded)
     assert run.status == "failed"
-    assert run.proof == Proof(0.5, 1e-5, False, "tail")
+    assert run.proof == refused
     assert run.error is not None
     assert "0.5" in run.error
 

@@ -10,9 +10,10 @@ import torch
 
 import samples
 from engine import Lens
-from engine.anatomy.parts import ModelParts
+from engine.anatomy.logit_map import errors_and_limits
 from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled
+from engine.lens import row_reader
 from engine.lens.kept import MOST_TOKENS, KeptStream
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
@@ -132,8 +133,10 @@ def test_the_stream_and_no_more_is_kept(bundled: LoadedModel, shape_question: Qu
     for row, read in kept.streams.items():
         assert float(read.stream.pow(2).mean().sqrt()) == pytest.approx(kept.readings[row].rms)
         assert read.stream.shape == (1, width)
-        assert read.stream.untyped_storage().nbytes() == width * read.stream.element_size()
         assert read.before_addition is None and read.companions == ()
+    storages = {each.stream.untyped_storage() for each in kept.streams.values()}
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    assert held == len(kept.streams) * width * kept.model_logits.element_size()
 
 
 def test_never_all_rows_at_once(bundled: LoadedModel, shape_question: Question) -> None:
@@ -159,16 +162,13 @@ def test_nothing_is_kept_of_a_run_that_is_not_done(
     assert cancelled.run().status == "cancelled"
     assert cancelled.kept is None
     failing = Asking(loaded, Question(prompt="What?"))
-    monkeypatch.setattr(ModelParts, "prove", _refused(ModelParts.prove))
+    monkeypatch.setattr(row_reader, "errors_and_limits", _refused)
     assert failing.run().status == "failed"
     assert failing.kept is None
 
 
-def _refused(prove: Callable[..., Any]) -> Callable[..., Any]:
-    def refuse(parts: ModelParts, computed: torch.Tensor, own: torch.Tensor) -> Any:
-        return prove(parts, computed + 1, own)
-
-    return refuse
+def _refused(dtype: torch.dtype, computed: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    return errors_and_limits(dtype, computed + 1, own)
 
 
 def _kept(loaded: LoadedModel, question: Question) -> KeptStream:

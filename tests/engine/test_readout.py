@@ -13,8 +13,8 @@ from engine.lens.as_records import answer_readings, layer_readings
 from engine.lens.readout import (
     Block,
     joined,
-    rank_of,
     ranks_of,
+    ranks_of_tokens,
     read,
     root_mean_square,
     top_ids,
@@ -46,8 +46,8 @@ def test_top_ids_are_sorted_with_ties_to_the_lower_id(values: list[float], count
 @given(LOGITS)
 def test_rank_one_is_the_best_and_ties_go_to_the_lower_id(values: list[float]) -> None:
     order = sorted(range(len(values)), key=lambda token: (-values[token], token))
-    found = [int(rank_of(torch.tensor([values]), token)[0]) for token in range(len(values))]
-    assert found == [order.index(token) + 1 for token in range(len(values))]
+    found = ranks_of_tokens(torch.tensor([values]), torch.arange(len(values)))
+    assert found.tolist() == [[order.index(token) + 1 for token in range(len(values))]]
 
 
 def test_kl_is_the_closed_form() -> None:
@@ -87,7 +87,7 @@ def test_a_row_that_is_not_a_number_shows_nothing() -> None:
     logits = torch.tensor([[math.nan, 1.0]])
     (row,) = readings(torch.full((1, 2), math.inf), logits, 2)
     assert row.top == () and row.entropy is None and row.rms is None
-    assert answer_readings(read(logits, followed=[1]).numbers()) == [None]
+    assert answer_readings(read(logits, tokens=[1]).numbers()) == [None]
 
 
 def test_a_block_holds_every_number_bit_for_bit() -> None:
@@ -98,8 +98,7 @@ def test_a_block_holds_every_number_bit_for_bit() -> None:
     logits[4] = math.nan
     reference = (torch.randn(2, 300) * 4).log_softmax(-1)
     spellings = torch.tensor([[3, 7, 90], [5, -1, -1]]).repeat(3, 1)
-    followed: list[int | torch.Tensor] = [90, spellings, 7]
-    block = read(logits, 5, streams, followed, reference, js=True)
+    block = read(logits, 5, streams, [90, 7], reference, js=True, spelled=[spellings])
     assert block.values.dtype == torch.int32
     found = block.numbers()
     good = [0, 1, 2, 3, 5]
@@ -115,12 +114,13 @@ def test_a_block_holds_every_number_bit_for_bit() -> None:
     assert torch.equal(
         found.followed_ranks[good][:, 0], ranks_of(logits, torch.full((6,), 90))[good]
     )
-    assert torch.equal(found.followed_ranks[good][:, 2], found.followed_ranks[good][:, 0] - 1)
+    assert torch.equal(found.followed_ranks[good][:, 1], found.followed_ranks[good][:, 0] - 1)
     p = log_p.exp()
-    assert torch.allclose(found.followed_probabilities[0, 1], p[0, [3, 7, 90]].sum())
-    assert found.followed_probabilities[1, 1] == p[1, 5]
-    assert found.followed_logits[1, 1] == logits[1, 5]
-    assert found.followed_ranks[0, 1] == min(int(rank_of(logits[:1], each)) for each in (3, 7, 90))
+    assert torch.allclose(found.followed_probabilities[0, 2], p[0, [3, 7, 90]].sum())
+    assert found.followed_probabilities[1, 2] == p[1, 5]
+    assert found.followed_logits[1, 2] == logits[1, 5]
+    ranks = ranks_of_tokens(logits[:1], torch.tensor([3, 7, 90]))
+    assert found.followed_ranks[0, 2] == int(ranks.min())
     gaps = (p * (log_p - reference.repeat(3, 1))).sum(-1)
     assert torch.allclose(found.kl[good], gaps[good], atol=1e-5)
     assert bool((found.js[good] > 0).all())
@@ -129,7 +129,7 @@ def test_a_block_holds_every_number_bit_for_bit() -> None:
 
     parts = [
         read(logits[start : start + 2], 5, streams[start : start + 2],
-             [90, spellings[start : start + 2], 7], reference, js=True)
+             [90, 7], reference, js=True, spelled=[spellings[start : start + 2]])
         for start in (0, 2, 4)
     ]  # fmt: skip
     again = joined(parts)
@@ -146,13 +146,13 @@ def test_a_followed_token_has_its_logit_share_and_rank() -> None:
     p = logits.softmax(-1)
     for token in range(3):
         spelled = torch.tensor([[token, -1]] * 2)
-        found = read(logits, followed=[token, spelled]).numbers()
+        found = read(logits, tokens=[token], spelled=[spelled]).numbers()
         for way in (0, 1):
             assert torch.equal(found.followed_logits[:, way], logits[:, token])
             assert torch.allclose(found.followed_probabilities[:, way], p[:, token])
             ranks = (logits > logits[:, token : token + 1]).sum(-1) + 1
             assert found.followed_ranks[:, way].tolist() == ranks.tolist()
-    both = read(logits, followed=[torch.tensor([[0, 2], [0, 2]])]).numbers()
+    both = read(logits, spelled=[torch.tensor([[0, 2], [0, 2]])]).numbers()
     assert torch.allclose(both.followed_probabilities[:, 0], p[:, 0] + p[:, 2])
     assert both.followed_ranks[:, 0].tolist() == [2, 1]
 
@@ -185,7 +185,7 @@ def test_only_the_last_of_the_top_is_tied_beyond_what_is_looked_for_at_once() ->
 
 
 def test_what_is_not_asked_for_is_not_there() -> None:
-    found = read(torch.zeros(2, 9), followed=[3]).numbers()
+    found = read(torch.zeros(2, 9), tokens=[3]).numbers()
     assert found.ids.shape == found.logits.shape == (2, 0)
     assert found.followed_ranks.tolist() == [[4], [4]]
     for each in (found.lse, found.entropy, found.rms, found.kl, found.js):

@@ -1,0 +1,171 @@
+"""Reads a group of rows: through the tail, and to the block of their numbers.
+
+On an accelerator the whole of it is captured as a graph, once for every size of group: launched one
+by one, its fifty kernels hold up a pass that is bound by launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.columns import is_one_matrix
+from engine.anatomy.explicit import ExplicitTail
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.tail import RowStream, Tail
+from engine.lens.readout import Block, read
+from engine.passes.forward import Project
+from engine.system.side_streams import Captured, SideStream
+
+
+class ReadGroup(NamedTuple):
+    """What has been launched for a group of rows; a device may still be computing it."""
+
+    logits: Tensor
+    """float32 [rows, vocabulary]"""
+    block: Block
+
+
+class ReadsGroups(Protocol):
+    """Launches the readout of a group of rows at one position of one item."""
+
+    def __call__(self, rows: Sequence[RowStream]) -> ReadGroup: ...
+
+
+def group_reader(project: Project, top_k: int) -> ReadsGroups:
+    """A readout that launches kernel after kernel."""
+
+    def launch(rows: Sequence[RowStream]) -> ReadGroup:
+        logits = project(rows)
+        device = rows[0].stream.device
+        streams = torch.cat([each.stream.to(device) for each in rows])  # [rows, *rest]
+        return ReadGroup(logits, read(logits, top_k, streams))
+
+    return launch
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """The readout of groups of one size."""
+
+    streams: Tensor
+    """[rows, *rest]: what a replay reads."""
+    captured: Captured
+    block: Block
+    state: tuple[object, ...]
+    """Of the tail, when it was captured."""
+
+    def fits(self, stream: Tensor) -> bool:
+        """Whether a row's stream, [1, *rest], can be copied into the graph's input."""
+        mine = self.streams
+        return (stream.shape[1:], stream.dtype, stream.device) == (
+            mine.shape[1:],
+            mine.dtype,
+            mine.device,
+        )
+
+
+class GroupGraphs:
+    """The captured readouts of one tail. They are freed with this object."""
+
+    def __init__(
+        self, model: nn.Module, tail: Tail, side: SideStream, norm: bool, top_k: int
+    ) -> None:
+        self._model = model
+        self._tail = tail
+        self._side = side
+        self._norm = norm
+        self._top_k = top_k
+        self._graphs: dict[int, _Graph] = {}
+        self.are_possible = side.has_graphs and _can_be_captured(tail)
+        """Whether this tail can have graphs, as far as is known: one that failed shows that not."""
+
+    def prepare(self, sizes: Sequence[int], like: RowStream) -> None:
+        """Capture the readout of groups of these sizes, of streams like this one [1, *rest].
+
+        Must not be called while a pass of the model runs. A graph whose numbers are not those of
+        the plain launches to the bit is not used, nor any other of this tail after it.
+        """
+        if not self.are_possible or like.stream.device != self._tail.device:
+            return
+        state = _state_of(self._tail)
+        for size in sizes:
+            known = self._graphs.get(size)
+            if known is not None and known.state == state and known.fits(like.stream):
+                continue
+            try:
+                self._graphs[size] = self._captured(size, like.stream, state)
+            except Exception:  # whatever a module or a driver raises: plain launches always work
+                self.are_possible = False
+                self._graphs.clear()
+                return
+
+    def reader(self, plain: ReadsGroups) -> ReadsGroups:
+        """A readout that replays the graph of a group's size, and launches `plain` where there is
+        none."""
+        state = _state_of(self._tail) if self._graphs else ()
+
+        def launch(rows: Sequence[RowStream]) -> ReadGroup:
+            graph = self._graphs.get(len(rows))
+            if graph is None or graph.state != state:
+                return plain(rows)
+            if not all(graph.fits(row.stream) for row in rows):
+                return plain(rows)
+            torch.cat([row.stream for row in rows], out=graph.streams)
+            graph.captured.replay()
+            logits, values = graph.captured.outputs
+            # The next replay overwrites what this one has computed.
+            return ReadGroup(logits.clone(), graph.block._replace(values=values.clone()))
+
+        return launch
+
+    def _captured(self, size: int, like: Tensor, state: tuple[object, ...]) -> _Graph:
+        streams = torch.randn(size, *like.shape[1:], device=like.device).to(like.dtype)
+        layout: list[Block] = []
+
+        def compute() -> tuple[Tensor, Tensor]:
+            logits = self._tail.logits([RowStream(streams)], self._norm)
+            block = read(logits, self._top_k, streams)
+            layout[:] = [block]
+            return logits, block.values
+
+        with evaluating(self._model):
+            captured = self._side.capture(compute)
+            with self._side.after(self._side.mark(streams.device)):
+                expected = compute()
+                captured.replay()
+                same = all(map(_same_bits, captured.outputs, expected))
+        if not same:
+            raise RuntimeError("the graph computes other numbers than the plain launches")
+        return _Graph(streams, captured, layout[0], state)
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.view(torch.int32), other.view(torch.int32))
+
+
+def _can_be_captured(tail: Tail) -> bool:
+    """Whether a tail computes the same from the same tensors, so that a graph of it stays true: it
+    consists of modules without others inside them, and of a head that is a matrix."""
+    return (
+        isinstance(tail, ExplicitTail)
+        and not tail.companion_slots
+        and is_one_matrix(tail.head)
+        and not any(list(step.module.children()) for step in tail.steps)
+    )
+
+
+def _state_of(tail: Tail) -> tuple[object, ...]:
+    """What a graph depends on beside its inputs: where the tail's weights are, and its hooks."""
+    if not isinstance(tail, ExplicitTail):
+        return ()
+    state: list[object] = []
+    for module in (*(step.module for step in tail.steps), tail.head):
+        state += [each.data_ptr() for each in (*module.parameters(), *module.buffers())]
+        state += [len(module._forward_hooks), len(module._forward_pre_hooks)]
+        state.append("forward" in vars(module))
+    return tuple(state)
