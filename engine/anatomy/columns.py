@@ -80,7 +80,9 @@ class HeadColumns:
     def _logits(self, places: slice | Tensor) -> Tensor:
         bias = self.head.bias
         raw = linear(self.hidden, self.head.weight[places], None if bias is None else bias[places])
-        return self.logit_map.of(raw, places).clamp_min(LEAST)
+        logits = self.logit_map.of(raw, places)
+        finite = self.logit_map.masked is None and raw.dtype != torch.float16
+        return logits if finite else logits.clamp_min(LEAST)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from engine.errors import CannotRead
 
 CHUNK = 64
 """Positions that go through the head at once; bounds the memory that [CHUNK, vocabulary] takes."""
+CHUNK_OF_HIDDEN = 4096
+"""Positions that go as far as the head at once."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,20 @@ class ExplicitTail:
         if not is_one_matrix(self.head):
             return WholeColumns(self.logits(rows, norm))
         assert isinstance(self.head, nn.Linear)
-        hidden = torch.cat([hidden[0] for hidden in self._head_inputs(rows, norm)])  # [n, width]
+        hidden = torch.cat(
+            [hidden[0] for hidden in self._head_inputs(rows, norm, CHUNK_OF_HIDDEN)]
+        )  # [n, width]
         return HeadColumns(hidden.to(self.head.weight.device), self.head, self.logit_map)
 
-    def _head_inputs(self, rows: Sequence[RowStream], norm: bool) -> Iterator[Tensor]:
-        """What goes into the head, [1, n, width] for CHUNK positions at a time."""
+    def _head_inputs(
+        self, rows: Sequence[RowStream], norm: bool, at_once: int = CHUNK
+    ) -> Iterator[Tensor]:
+        """What goes into the head, [1, n, width] for so many positions at a time."""
         if not self.companion_slots:
             rows = [RowStream(torch.cat([row.stream.to(self.device) for row in rows]))]
         for row in rows:
-            companions = [companion.split(CHUNK) for companion in row.companions]
-            for streams, *others in zip(row.stream.split(CHUNK), *companions, strict=True):
+            companions = [companion.split(at_once) for companion in row.companions]
+            for streams, *others in zip(row.stream.split(at_once), *companions, strict=True):
                 yield self._head_input(streams, others, norm)
 
     def _head_input(self, streams: Tensor, companions: Sequence[Tensor], norm: bool) -> Tensor:

@@ -85,10 +85,11 @@ def answering(answers: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
 
 
 @contextmanager
-def computing(gradients: bool) -> Iterator[None]:
-    """Switch gradients on or off for the calling thread, whatever its current mode."""
+def computing(gradients: bool, inference: bool = False) -> Iterator[None]:
+    """Switch gradients on or off for the calling thread, whatever its current mode; off with
+    `inference` in torch's inference mode."""
     if not gradients:
-        with torch.no_grad():
+        with torch.inference_mode() if inference else torch.no_grad():
             yield
     else:
         with torch.inference_mode(False), torch.enable_grad():
@@ -96,8 +97,10 @@ def computing(gradients: bool) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
-    """Put the model into eval mode, and run the calling thread with or without gradients.
+def evaluating(
+    model: nn.Module, gradients: bool = False, inference: bool = False
+) -> Iterator[None]:
+    """Put the model into eval mode, and run the calling thread as `computing` does.
 
     The training flags are restored afterwards; no parameter's `requires_grad` is touched.
     """
@@ -105,7 +108,7 @@ def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
     try:
         for module in training:
             module.training = False
-        with computing(gradients):
+        with computing(gradients, inference):
             yield
     finally:
         for module in training:

@@ -12,10 +12,11 @@ from torch import Tensor
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.lens.kept import KeptStream
-from engine.lens.readout import joined, read
+from engine.lens.readout import Block, joined, read
 from engine.passes.forward import Project
 from engine.records import ComparisonRow, finite
 from engine.stays import first_that_stays
+from engine.system.transfers import Fetched, sent
 
 THRESHOLD = 0.1
 """Above this Jensen-Shannon divergence, in nats, a picture counts as seen."""
@@ -41,14 +42,20 @@ def divergences(p_logits: Tensor, q_logits: Tensor) -> Divergences:
     Exactly 0 for equal logits, NaN for a row that holds a NaN. Raises ValueError if the shapes
     differ.
     """
+    found = _compared(p_logits, q_logits).numbers()
+    return Divergences(found.kl, found.js)
+
+
+def _compared(p_logits: Tensor, q_logits: Tensor) -> Block:
+    """As `divergences`, perhaps still being computed on the device."""
     if p_logits.shape != q_logits.shape:
         raise ValueError(f"{list(p_logits.shape)} and {list(q_logits.shape)} cannot be compared")
-    blocks = [
-        read(p.float(), reference=q.to(p.device).float().log_softmax(-1), js=True)
-        for p, q in zip(p_logits.split(CHUNK), q_logits.split(CHUNK), strict=True)
-    ]
-    found = joined(blocks).numbers()
-    return Divergences(found.kl, found.js)
+    return joined(
+        [
+            read(p.float(), reference=q.to(p.device).float().log_softmax(-1), js=True)
+            for p, q in zip(p_logits.split(CHUNK), q_logits.split(CHUNK), strict=True)
+        ]
+    )
 
 
 class StreamingDivergence:
@@ -64,17 +71,31 @@ class StreamingDivergence:
 
     def feed(self, layers: Sequence[int], logits: Tensor) -> tuple[ComparisonRow, ...]:
         """Compare the counterfactual's rows `layers`; their `logits` are [n, vocabulary]."""
-        made: list[ComparisonRow] = []
+        return self.launch(layers, logits)()
+
+    def launch(
+        self, layers: Sequence[int], logits: Tensor
+    ) -> Callable[[], tuple[ComparisonRow, ...]]:
+        """Begin as `feed` does, and return what ends it; this waits for no device."""
+        blocks = []
         for start in range(0, len(layers), CHUNK):
             some = layers[start : start + CHUNK]
-            found = divergences(self._picture(some), logits[start : start + CHUNK])
-            made += [
+            blocks.append(_compared(self._picture(some), logits[start : start + CHUNK]))
+        block = joined(blocks)
+        fetched = Fetched([block.values])
+
+        def collect() -> tuple[ComparisonRow, ...]:
+            (values,) = fetched.wait()
+            found = block._replace(values=values).numbers()
+            made = tuple(
                 ComparisonRow(layer=layer, kl=finite(kl), js=finite(js))
-                for layer, kl, js in zip(some, found.kl.tolist(), found.js.tolist(), strict=True)
-            ]
-        with self._lock:
-            self._rows.update((row.layer, row) for row in made)
-        return tuple(made)
+                for layer, kl, js in zip(layers, found.kl.tolist(), found.js.tolist(), strict=True)
+            )
+            with self._lock:
+                self._rows.update((row.layer, row) for row in made)
+            return made
+
+        return collect
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:
@@ -91,7 +112,7 @@ def kept_logits(kept: KeptStream) -> LogitsOfRows:
     """
 
     def project(streams: Sequence[RowStream]) -> Tensor:
-        with kept.lock, evaluating(kept.model):
+        with kept.lock, evaluating(kept.model, inference=True):
             return kept.project(streams)
 
     return kept_logits_through(kept, project)
@@ -102,7 +123,7 @@ def kept_logits_through(kept: KeptStream, project: Project) -> LogitsOfRows:
     last = len(kept.readings) - 1
 
     def read(rows: Sequence[int]) -> Tensor:
-        found: dict[int, Tensor] = {last: kept.model_logits.to(kept.device)[0]}
+        found: dict[int, Tensor] = {last: sent(kept.model_logits, kept.device)[0]}
         projected = [row for row in dict.fromkeys(rows) if row != last]
         if projected:
             logits = project([kept.streams[row] for row in projected])

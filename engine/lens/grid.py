@@ -24,6 +24,7 @@ from engine.lens.streams import Streams
 from engine.lens.tally import CellNumbers, Reference, tallied
 from engine.records import ReadingProof, finite
 from engine.system.steps import finished
+from engine.system.transfers import Fetched
 
 CELLS: Final = 512
 """Cells that are read together on a CPU, where their part of the vocabulary stays in the cache."""
@@ -51,6 +52,46 @@ class GridRow(NamedTuple):
 
 
 @dataclass
+class _Arriving:
+    """The numbers of some rows at some positions, which a device may still be computing."""
+
+    rows: tuple[int, ...]
+    fetched: Fetched
+    """int32 [cells, columns]: the fields of `GridRow` side by side, floats as their bit patterns;
+    the cells of the first row, then those of the next one."""
+    top: int
+    _found: list[GridRow] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[int], numbers: CellNumbers, streams: Sequence[Tensor]) -> _Arriving:
+        """Pack the numbers of `rows`, whose streams at these positions are [positions, *rest]."""
+        device = numbers.lse.device
+        rms = torch.cat([root_mean_square(each) for each in streams]).to(device)
+        floats = [numbers.lse, numbers.entropy, rms]
+        floats += [] if numbers.kl is None else [numbers.kl]
+        packed = torch.cat([numbers.logits, torch.stack(floats, 1)], 1).view(torch.int32)
+        values = torch.cat([numbers.ids.to(torch.int32), packed], 1)
+        return cls(tuple(rows), Fetched([values]), numbers.ids.shape[1])
+
+    def wait(self) -> list[GridRow]:
+        """Wait for the numbers; those of each row."""
+        if self._found is None:
+            (values,) = self.fetched.wait()
+            floats = values[:, self.top :].contiguous().view(torch.float32)
+            self._found = []
+            for some in zip(
+                values[:, : self.top].chunk(len(self.rows)),
+                floats.chunk(len(self.rows)),
+                strict=True,
+            ):
+                ids, numbers = some
+                lse, entropy, rms, *kl = numbers[:, self.top :].unbind(1)
+                logits = numbers[:, : self.top]
+                self._found.append(GridRow(ids, logits, lse, entropy, rms, kl[0] if kl else None))
+        return self._found
+
+
+@dataclass
 class GridFill:
     """Fills a grid row by row; rows that have been read are remembered."""
 
@@ -71,6 +112,8 @@ class GridFill:
     _seconds_per_cell: float | None = None
     _busy: float = 0.0
     """Seconds that reading the last chunk took, without what ran in between."""
+    _arriving: list[_Arriving] = field(default_factory=list)
+    """What has been launched and may still be computed, in the order of their rows."""
 
     def fill(self, rows: Sequence[int], patient: bool = True) -> Generator[None, None, None]:
         """Read what is missing of these rows, in this order; yields between two steps of about
@@ -92,8 +135,10 @@ class GridFill:
             wanted = wanted[len(together) :]
 
     def whole(self, rows: Sequence[int]) -> None:
-        """Read these rows at once."""
+        """Read these rows at once. An accelerator is waited for at the end alone, beside what the
+        proof of the last row needs."""
         finished(self.fill(rows, patient=False))
+        self._arrive()
 
     def _rows_together(self, wanted: Sequence[int], patient: bool) -> list[int]:
         """The next rows that fit into one chunk."""
@@ -119,7 +164,6 @@ class GridFill:
         return most
 
     def _read(self, rows: Sequence[int], patient: bool) -> Iterator[None]:
-        pieces: dict[int, list[GridRow]] = {row: [] for row in rows}
         heads: dict[int, list[HeadColumns]] = {row: [] for row in rows}
         for places in self._places(len(rows), patient):
             count = places.stop - places.start
@@ -128,19 +172,29 @@ class GridFill:
             steps = self._tally(columns, count * len(rows), places)
             numbers = yield from self._stepping(steps, patient)
             streams = [self.streams.stream(row, places).stream for row in rows]
-            sizes = torch.cat([root_mean_square(each).cpu() for each in streams])
-            for row, piece in zip(rows, _split(numbers, sizes, count), strict=True):
-                pieces[row].append(piece)
+            self._arriving.append(_Arriving.of(rows, numbers, streams))
             if isinstance(columns, HeadColumns):
                 for index, row in enumerate(rows):
                     cells = slice(index * count, (index + 1) * count)
                     heads[row].append(columns.some(cells))
+            if patient:
+                self._arriving[-1].wait()  # so that a step is as long as it takes
             self._seconds_per_cell = self._busy / (count * len(rows))
             yield
         for row in rows:
-            self.rows[row] = _joined(pieces[row])
             if heads[row]:
                 self._keep(row, HeadColumns.joined(heads[row]))
+        if patient:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Wait for what has been launched, and add it to the rows."""
+        pieces: dict[int, list[GridRow]] = {}
+        for each in self._arriving:
+            for row, piece in zip(each.rows, each.wait(), strict=True):
+                pieces.setdefault(row, []).append(piece)
+        self._arriving.clear()
+        self.rows.update((row, _joined(found)) for row, found in pieces.items())
 
     def _keep(self, row: int, columns: HeadColumns) -> None:
         # Words are read from grids of the best token only.
@@ -197,7 +251,7 @@ class GridFill:
             assert computed.difference is not None and computed.size is not None
             worst = worse(worst, float(computed.difference.max()))
             limit = max(limit, tolerance(streams.parts.dtype, computed.size))
-            (piece,) = _split(numbers, root_mean_square(streams.rows[last].stream[places]), count)
+            (piece,) = _Arriving.of([last], numbers, [streams.rows[last].stream[places]]).wait()
             kl = torch.zeros(count) if self.kl else None
             pieces.append(piece._replace(kl=kl))
             yield
@@ -222,19 +276,6 @@ class GridFill:
             stop = min(count, start + max(1, self._cells(patient) // rows))
             yield slice(start, stop)
             start = stop
-
-
-def _split(numbers: CellNumbers, rms: Tensor, count: int) -> list[GridRow]:
-    """The numbers of several rows at `count` positions each, row by row, on the CPU."""
-    ids, logits = numbers.ids.to(torch.int32).cpu(), numbers.logits.cpu()
-    lse, entropy, rms = numbers.lse.cpu(), numbers.entropy.cpu(), rms.cpu()
-    kl = None if numbers.kl is None else numbers.kl.cpu()
-    found = []
-    for start in range(0, len(ids), count):
-        row = slice(start, start + count)
-        divergence = None if kl is None else kl[row]
-        found.append(GridRow(ids[row], logits[row], lse[row], entropy[row], rms[row], divergence))
-    return found
 
 
 def _joined(pieces: Sequence[GridRow]) -> GridRow:

@@ -102,7 +102,7 @@ class KeptStream:
             raise Cancelled("cancelled")
         if rows == (self._last,):
             return self.model_logits.to(self.device)
-        with self.lock, evaluating(self.model):
+        with self.lock, evaluating(self.model, inference=True):
             logits = self.project([self.streams[row] for row in rows])
         return logits.to(self.device)
 

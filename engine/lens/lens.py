@@ -31,6 +31,7 @@ from engine.lens.streaming import Beside, StreamedPass
 from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
+from engine.passes.inference import gave_back_what_it_kept
 from engine.passes.positions import Positions, attention_of
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import texts_for
@@ -77,6 +78,8 @@ class Lens:
         )
         self._logits_to_keep_agree: dict[frozenset[str], bool] = {}
         self._paces: dict[frozenset[str], Pace] = {}
+        self._runs_in_inference_mode: bool | None = None
+        """Whether passes may; None until one has."""
         self._side: SideStream | None = None
         self._graphs: OrderedDict[tuple[int, bool, int], GroupGraphs] = OrderedDict()
         """The captured readouts of a tail, by its `id`, the final norm and the number of top
@@ -202,7 +205,16 @@ class Lens:
             return Forward(self.model, parts, inputs, [position], attention)
 
         return StreamedPass(
-            forward=Forward(self.model, parts, inputs, [position], attention, alone, whole),
+            forward=Forward(
+                self.model,
+                parts,
+                inputs,
+                [position],
+                attention,
+                alone,
+                whole,
+                inference=self._runs_in_inference_mode is not False,
+            ),
             lock=self._lock,
             top_k=top_k,
             norm=norm,
@@ -212,6 +224,11 @@ class Lens:
             whole=whole,
             instead=instead if alone else None,
         )
+
+    def _check_inference_mode(self) -> None:
+        """See whether the model can run in inference mode, after the first pass in it."""
+        if self._runs_in_inference_mode is None:
+            self._runs_in_inference_mode = not gave_back_what_it_kept(self.model)
 
     def _may_keep_logits(self, kind: frozenset[str], parts: ModelParts) -> bool:
         """Whether to let the model compute only the logits that are read. What it returns is proved
@@ -229,7 +246,7 @@ class Lens:
         self._graphs.move_to_end(key)
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
-        return Beside(self._side, self._graphs[key], self._paces[kind])
+        return Beside(self._side, self._graphs[key], self._paces[kind], self._check_inference_mode)
 
     def grid(
         self,
@@ -281,13 +298,15 @@ class Lens:
                 _kind_of(inputs), False
             )
             places = [-1] if positions is None else positions
-            forward = Forward(self.model, parts, moved, places, attention, alone, whole)
+            inference = self._runs_in_inference_mode is not False
+            forward = Forward(self.model, parts, moved, places, attention, alone, whole, inference)
 
             def check(row: int, read: RowStream) -> None:
                 if whole.refusal is not None:
                     raise _refused(whole)
 
             forward.run(check)
+            self._check_inference_mode()
         if whole.refusal is not None:
             raise _refused(whole)
         layers = len(parts.layers)

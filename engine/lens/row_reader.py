@@ -22,7 +22,7 @@ from engine.anatomy.tail import RowStream
 from engine.lens.as_records import Why, answer_readings, layer_readings, tracked_tokens
 from engine.lens.group_readout import ReadsGroups
 from engine.lens.kept import KeptStream, in_main_memory
-from engine.lens.readout import Block, Numbers, read, top_ids_of_rows
+from engine.lens.readout import Block, Numbers, read
 from engine.passes.forward import Project
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked, finite
@@ -166,16 +166,12 @@ class RowReader:
         logits = torch.stack([*row_logits, own[0]])  # [L + 1, vocabulary]
         # A token that was pinned for another model may not exist in this one.
         wanted = [token for token in self._wanted.track if 0 <= token < own.shape[-1]]
-        tokens = torch.cat(
-            [
-                top_ids_of_rows(own, 1)[0],
-                *(best.to(device, torch.int64) for best in self._best),
-                sent(torch.tensor(wanted, dtype=torch.int64), device),
-            ]
-        )
+        end = read(own, self._top_k, last.stream.to(device))
+        pinned = [sent(torch.tensor(wanted, dtype=torch.int32), device)] if wanted else []
+        best = [each.to(device) for each in self._best]
+        tokens = torch.cat([end.ids[0, :1], *best, *pinned]).long()
         if device.type == "cpu":
             tokens = tokens.unique()  # elsewhere, it would wait for the device
-        end = read(own, self._top_k, last.stream.to(device))
         whole = read(logits, tokens=tokens, reference=own.log_softmax(-1))
         proof = errors_and_limits(self._parts.dtype, computed.to(device), own)
         collect = None

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
@@ -67,6 +66,8 @@ class Beside:
     side: SideStream
     graphs: GroupGraphs
     pace: Pace
+    afterwards: Callable[[], None]
+    """Called after each pass that ended well, where no other runs."""
 
 
 Groups = tuple[tuple[LayerReading, ...], ...]
@@ -282,10 +283,7 @@ class StreamedPass:
         try:
             with self._lock:
                 self._began = self._last_entry = time.perf_counter()
-                with self._forward.evaluating():
-                    own = self._forward.run(self._on_row, self._on_tail)
-                    self._passing = time.perf_counter() - self._began
-                    self._launch_end(own)
+                self._forward.run(self._on_row, self._on_tail, on_logits=self._launch_end)
             well = True
         except BaseException as error:  # handed to the reader, whatever it is
             self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
@@ -294,13 +292,14 @@ class StreamedPass:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+        if not well:
+            return
+        # After the pass, whose rows somebody waits for, and not while another runs.
         graphs = self._beside.graphs
-        if well and graphs.are_possible and len(self._items) == 1:
-            # After the first pass, whose rows somebody waits for, and not while one runs.
-            sizes = sorted({len(group) for group in self._items[0].groups})
-            assert self._last is not None
-            with self._lock:
-                graphs.prepare(sizes, self._last)
+        with self._lock:
+            self._beside.afterwards()
+            if graphs.are_possible and len(self._items) == 1 and self._last is not None:
+                graphs.prepare(sorted({len(rows) for rows in self._items[0].groups}), self._last)
 
     def _on_row(self, row: int, read: RowStream) -> None:
         now = time.perf_counter()
@@ -333,6 +332,7 @@ class StreamedPass:
     def _launch_end(self, own: Tensor) -> None:
         self._on_tail()  # where a model does not call its tail, its last rows still wait
         began, last = time.perf_counter(), self._last
+        self._passing = began - self._began
         assert last is not None
         side = self._beside.side
         with self._launching, side.after(side.mark(last.stream.device), side.mark(own.device)):
@@ -349,7 +349,7 @@ class StreamedPass:
         began = time.perf_counter()
         rows = [each.row for each in waiting]
         marks = {each.read.stream.device: each.mark for each in waiting}
-        with self._launching, self._beside.side.after(*marks.values()), torch.no_grad():
+        with self._launching, self._beside.side.after(*marks.values()):
             # Item by item, as a kept stream is read later, so that it gives the same numbers.
             launched = tuple(
                 item.launch(rows, [self._of_item(each.read, index) for each in waiting])

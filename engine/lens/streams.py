@@ -85,7 +85,7 @@ class Streams:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """A context in which cells may be read: no pass runs, and the model is in eval mode."""
-        with self.lock, evaluating(self.model):
+        with self.lock, evaluating(self.model, inference=True):
             yield
 
     def index_of(self, position: int) -> int:

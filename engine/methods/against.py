@@ -22,6 +22,7 @@ from engine.lens.divergence import (
     picture_layer,
 )
 from engine.lens.kept import KeptStream
+from engine.lens.row_reader import Collect
 from engine.models.loading import LoadedModel
 from engine.passes.collating import batch_key, length_of, most_at_once
 from engine.passes.forward import Project
@@ -115,9 +116,9 @@ class Against:
         assert self._project is not None
         return kept_logits_through(self._kept, self._project)(rows)
 
-    def _compare_logits(self, layers: Sequence[int], logits: Tensor, project: Project) -> None:
+    def _compare_logits(self, layers: Sequence[int], logits: Tensor, project: Project) -> Collect:
         self._project = project
-        self._streaming.feed(layers, logits)
+        return self._streaming.launch(layers, logits)
 
     def _comparison(
         self,

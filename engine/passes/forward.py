@@ -45,13 +45,15 @@ class Forward:
         attention: Tensor | None = None,
         use_logits_to_keep: bool = False,
         whole: WholeStreams | None = None,
+        inference: bool = False,
     ) -> None:
         """`whole` gets the streams of a batch of one, at all positions or at those that are read.
 
         `attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
 
         `use_logits_to_keep` lets the model compute only the logits of the positions that are read;
-        it needs an attention mask, and a model that takes `logits_to_keep`.
+        it needs an attention mask, and a model that takes `logits_to_keep`. `inference` lets it run
+        in torch's inference mode: see `engine.passes.inference`.
         """
         self.model = model
         self.parts = parts
@@ -69,6 +71,7 @@ class Forward:
         self._thread = 0
         self._reading = False
         self._whole = whole
+        self._inference = inference
         self._output_before: Tensor | None = None
         """The output of the previous layer, where the next row may have an addition to it."""
         self._last: RowStream | None = None
@@ -91,11 +94,13 @@ class Forward:
         on_tail: Callable[[], None] = lambda: None,
         attached: Sequence[Attached] = (),
         gradients: bool = False,
+        on_logits: Callable[[Tensor], None] = lambda logits: None,
     ) -> Tensor:
         """Run the pass in the calling thread and return the model's own logits at the positions,
         float32 [batch * n, vocabulary].
 
-        `on_row` is called with rows 0..L in order. `on_tail` is called between the last layer and
+        `on_row` is called with rows 0..L in order, and `on_logits` with what is returned, still in
+        eval mode. `on_tail` is called between the last layer and
         the tail, which takes long if the vocabulary is large and the sequence long. `attached` are
         watchers and editors, see `engine.passes.edits`. With `gradients`, the logits, the streams
         of the rows and what `project` makes of them carry their autograd graph; the caller's
@@ -124,7 +129,8 @@ class Forward:
         if self._logits_to_keep is not None:
             # The model indexes the head's input, which may be on another device than the inputs.
             inputs = {**inputs, LOGITS_TO_KEEP: sent(self._logits_to_keep, self._tail.device)}
-        with evaluating(self.model, gradients):
+        with ExitStack() as around:
+            around.enter_context(evaluating(self.model, gradients, self._inference))
             with ExitStack() as stack:
                 for each in attached:
                     stack.enter_context(each.attached(self._of_the_pass))
@@ -144,7 +150,9 @@ class Forward:
                     self._whole.end(logits[0], torch.arange(logits.shape[1]))
                 else:
                     self._whole.end(read, self.absolute_positions[0])
-            return read.float()
+            read = read.float()
+            on_logits(read)
+            return read
 
     @property
     def replays(self) -> bool:
@@ -178,7 +186,7 @@ class Forward:
             if inside:
                 self._reading = True
                 stack.callback(setattr, self, "_reading", False)
-            stack.enter_context(computing(self._gradients))
+            stack.enter_context(computing(self._gradients, self._inference))
             yield
 
     def evaluating(self) -> AbstractContextManager[None]:
@@ -189,12 +197,16 @@ class Forward:
         return threading.get_ident() == self._thread and not self._reading
 
     def _layer_watch(self, index: int) -> Any:
+        # This runs before every layer: on an accelerator the pass waits for each of its lines.
+        stream_slot, note = self.parts.stream_slot, self.parts.notes[index]
+        companion_slots, replays = self._tail.companion_slots, self._tail.replays
+
         def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
             if not self._of_the_pass():
                 return
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
-            stream = self.parts.stream_slot.get(args, kwargs)
+            stream = stream_slot.get(args, kwargs)
             if self.absolute_positions is None:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis]
@@ -203,15 +215,10 @@ class Forward:
                 )
                 if self.absolute_positions.numel() == 1:
                     self._position = int(self.absolute_positions)
-            if self._tail.replays:
+            if replays:
                 self._memory.stream = stream
-            read = self._all_positions(
-                stream,
-                self._tail.companion_slots,
-                args,
-                kwargs,
-                self._output_before if self.parts.notes[index] else None,
-            )
+            before = self._output_before if note else None
+            read = self._all_positions(stream, companion_slots, args, kwargs, before)
             picked = self._picked(read)
             if self._whole is not None and self._next_row == 0:
                 kept = read.stream[0] if self._whole.takes_all else picked.stream
@@ -267,6 +274,8 @@ class Forward:
         before: Tensor | None = None,
     ) -> RowStream:
         """What a row is read from at all positions: views [batch, positions, *rest]."""
+        if not companions and before is None:
+            return RowStream(self._by_position(stream))
         return RowStream(
             self._by_position(stream),
             tuple(self._by_position(place.get(args, kwargs)) for place in companions),
@@ -276,6 +285,8 @@ class Forward:
     def _picked(self, read: RowStream) -> RowStream:
         """The same at the positions that are read: copies [batch * n, *rest]."""
         before = read.before_addition
+        if not read.companions and before is None:
+            return RowStream(self._index(read.stream))
         return RowStream(
             self._index(read.stream),
             tuple(map(self._index, read.companions)),

@@ -2,7 +2,8 @@
 
 The streams of all positions are kept by reference: nothing is copied, since most models write
 every layer's result into a new tensor. Where a model adds to its stream in place, the rows are
-copied as they pass.
+copied as they pass. Whether a model has done so unexpectedly is seen from the versions of its
+tensors, and in inference mode, where they have none, from the sums of their elements.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
+from engine.system.transfers import Fetched
 
 MOST_BYTES: Final = 2**31
 """Of one pass's streams and logits."""
@@ -33,19 +35,33 @@ class WholeStreams:
         self._held = 0
         """Bytes of them."""
         self._versions: list[tuple[Tensor, int]] = []
+        self._sums: list[tuple[Tensor, Tensor]] = []
+        """Kept tensors that have no versions, made in inference mode, and the sums of their
+        elements as they were taken."""
+        self._same: Fetched | None = None
+        """Whether the sums are the same at the end: bool []."""
         self.logits: Tensor | None = None
         """The model's own logits, [positions, vocabulary] in its own dtype."""
         self.positions: tuple[int, ...] = ()
         """The positions that are kept, ascending, once the pass has ended."""
-        self.refusal: str | None = None
-        """Why nothing is kept; None if it is."""
+        self._refusal: str | None = None
         self.is_too_much = False
         """Whether that is because it would take too much memory."""
 
     @property
-    def overwritten(self) -> bool:
-        """Whether a kept stream has been changed in place since."""
-        return any(tensor._version != version for tensor, version in self._versions)
+    def refusal(self) -> str | None:
+        """Why nothing is kept; None if it is. Waits, at the end, until the device knows whether a
+        kept stream was changed in place."""
+        if self._same is not None:
+            (same,) = self._same.wait()
+            self._same = None
+            if not bool(same):
+                self._refuse(OVERWRITTEN)
+        return self._refusal
+
+    def _refuse(self, why: str) -> None:
+        self._refusal = why
+        self._rows, self.logits, self.positions = [], None, ()
 
     def begin(self, stream: Tensor, layers: int, vocabulary_bytes: int) -> None:
         """Refuse to keep more than is allowed, before anything is; `stream` is that of row 0,
@@ -54,7 +70,7 @@ class WholeStreams:
 
     def take(self, read: RowStream) -> None:
         """Keep the next row; tensors are [positions, *rest]."""
-        if self.refusal is not None:
+        if self._refusal is not None:
             return
         if self._copies and self.takes_all:
             read = RowStream(
@@ -63,8 +79,11 @@ class WholeStreams:
                 None if read.before_addition is None else read.before_addition.clone(),
             )
         else:
-            kept = [read.stream, *read.companions]
-            self._versions += [(each, each._version) for each in kept if not each.is_inference()]
+            for each in (read.stream, *read.companions):
+                if not each.is_inference():
+                    self._versions.append((each, each._version))
+                elif self.takes_all:
+                    self._sums.append((each, _sum(each)))
         self._rows.append(read)
         before = read.before_addition
         self._held += sum(
@@ -76,13 +95,17 @@ class WholeStreams:
     def end(self, logits: Tensor, positions: Tensor) -> None:
         """Keep the model's own logits, [positions, vocabulary], by reference; `positions` are
         int64 [positions]."""
-        if self.refusal is None and self._rows:
+        if self._refusal is None and self._rows:
             self._check(self._held + logits.nbytes, len(logits))
-        if self.overwritten:
-            self.refusal = OVERWRITTEN
-        self._versions = []
-        if self.refusal is not None:
-            self._rows = []
+        if any(tensor._version != version for tensor, version in self._versions):
+            self._refuse(OVERWRITTEN)
+        if self._sums:
+            before = torch.stack([taken.to(logits.device) for _, taken in self._sums])
+            now = torch.stack([_sum(tensor).to(logits.device) for tensor, _ in self._sums])
+            self._same = Fetched([(before == now).all()])
+        self._versions, self._sums = [], []
+        if self._refusal is not None:
+            self._refuse(self._refusal)
             return
         order = torch.from_numpy(np.unique(positions.numpy(), return_index=True)[1])
         self.positions = tuple(positions[order].tolist())
@@ -99,7 +122,7 @@ class WholeStreams:
     def _check(self, size: int, positions: int) -> None:
         if size > self._most:
             self.is_too_much = True
-            self.refusal = (
+            self._refusal = (
                 f"all {positions:,} positions would take {size / 2**30:.1f} GB of memory "
                 f"(at most {self._most / 2**30:.0f} GB are used)"
             )
@@ -115,3 +138,8 @@ def _reordered(read: RowStream, order: Tensor) -> RowStream:
         tuple(map(placed, read.companions)),
         None if before is None else placed(before),
     )
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    """The bits of the sum of all elements: int32 [], the same for the same elements."""
+    return tensor.sum(dtype=torch.float32).view(torch.int32)

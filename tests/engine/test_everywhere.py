@@ -138,7 +138,8 @@ def test_a_grid_says_what_the_runs_own_rows_say(asked: AskedRun) -> None:
 def test_a_grid_against_rows_that_changed_fails_its_proof(asked: AskedRun) -> None:
     """The kept streams are compared with what was read from them while the pass ran."""
     streams = asked.subject.streams()
-    streams.rows[2].stream[-1] += torch.randn(streams.rows[2].stream.shape[-1])
+    with torch.inference_mode():
+        streams.rows[2].stream[-1] += torch.randn(streams.rows[2].stream.shape[-1])
     assert not read(asked, "grid").proof.passed
 
 
@@ -426,7 +427,8 @@ def test_more_is_read_where_all_positions_do_not_fit(
 
 def test_a_visit_is_proved(asked: AskedRun) -> None:
     streams = asked.subject.streams()
-    streams.rows[-1].stream[3] += torch.randn(streams.rows[-1].stream.shape[-1])
+    with torch.inference_mode():
+        streams.rows[-1].stream[3] += torch.randn(streams.rows[-1].stream.shape[-1])
     with pytest.raises(CannotRead, match="the proof failed"):
         read(asked, "visit", positions=(3,))
     assert read(asked, "visit", positions=(4,)).others
@@ -435,7 +437,8 @@ def test_a_visit_is_proved(asked: AskedRun) -> None:
 @pytest.mark.parametrize("positions", [(), (3,)])
 def test_words_fail_with_their_grid(asked: AskedRun, positions: tuple[int, ...]) -> None:
     streams = asked.subject.streams()
-    streams.own[3] += 1.0
+    with torch.inference_mode():
+        streams.own[3] += 1.0
     words = read(asked, "words", words=("cube",), positions=positions)
     assert not words.proof.passed and not words.worth_keeping
 

@@ -182,7 +182,7 @@ def test_what_was_overwritten_is_not_kept() -> None:
     lens.learn(tiny.inputs)
     layers = tiny.model.model.layers
     own = layers[1].forward
-    layers[1].forward = lambda hidden_states, **kwargs: own(hidden_states.mul_(1.0), **kwargs)
+    layers[1].forward = lambda hidden_states, **kwargs: own(hidden_states.mul_(1.5), **kwargs)
     with pytest.raises(BadInput, match=OVERWRITTEN):
         lens.streams(tiny.inputs)
     del layers[1].forward
@@ -202,11 +202,13 @@ def test_a_failed_proof_is_told() -> None:
     tiny = FAMILIES["llava"]()
     fill = GridFill(Lens(tiny.model).streams(tiny.inputs))
     own = fill.streams.own
-    own[2, 5] += 1.0
+    with torch.inference_mode():
+        own[2, 5] += 1.0
     fill.whole(range(fill.streams.layers + 1))
     assert fill.proof is not None and not fill.proof.passed
     assert fill.proof.error == pytest.approx(1.0, abs=1e-3)
-    own[2, 5] = float("nan")
+    with torch.inference_mode():
+        own[2, 5] = float("nan")
     again = GridFill(fill.streams)
     again.whole([0])
     assert again.proof is not None and not again.proof.passed
@@ -218,7 +220,8 @@ def test_a_number_that_is_none_is_remembered_by_the_proof(
     monkeypatch.setattr("engine.lens.grid.CELLS", 4)
     tiny = FAMILIES["llava"]()
     fill = GridFill(Lens(tiny.model).streams(tiny.inputs))
-    fill.streams.own[1, 3] = float("nan")
+    with torch.inference_mode():
+        fill.streams.own[1, 3] = float("nan")
     fill.whole([0])
     assert fill.proof is not None and fill.proof.error is None and not fill.proof.passed
 

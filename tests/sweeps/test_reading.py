@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine import Lens
 from engine.anatomy.explicit import ExplicitTail
 from engine.errors import CannotRead
-from engine.lens.readout import _best_after_best, best_of, ranks_of, top_ids, top_ids_of_rows
+from engine.lens.readout import best_of, ranks_of, top_ids, top_ids_of_rows
 from engine.passes.vision_reuse import VisionCache
 from engine.sweeps.sizing import LONG, MOST, BatchSize
 from tests.families import FAMILIES, Tiny
@@ -30,7 +30,6 @@ few_values = st.lists(
 def test_tops_and_ranks_of_tied_rows(values: list[list[float]], count: int) -> None:
     logits = torch.tensor(values)
     found = top_ids_of_rows(logits, count)
-    assert torch.equal(found, _best_after_best(logits, count))  # as on a GPU
     for row, ids in zip(logits, found, strict=True):
         order = sorted(range(6), key=lambda token: (-float(row[token]), token))
         assert ids.tolist() == order[:count] == top_ids(row, count).tolist()
@@ -43,7 +42,6 @@ def test_more_ties_than_are_looked_for_at_once(ties: int) -> None:
     logits = torch.randn(5, 300).clamp(max=1.0)
     logits[:, 300 - ties :] = 2.0
     found = top_ids_of_rows(logits, 5)
-    assert torch.equal(found, _best_after_best(logits, 5))
     for row, ids in zip(logits, found, strict=True):
         assert ids.tolist() == top_ids(row, 5).tolist()
 
