@@ -1,216 +1,233 @@
-"""What the lens costs: bare forward, streamed lens, and the naive way, side by side.
+"""What reading a model costs, beside a bare pass of it: every way in one run, taking turns.
 
-    python -m tests.benchmark                  the bundled model, then Qwen2-VL-2B's architecture
-    python -m tests.benchmark --only bundled   seconds instead of minutes
-    python -m tests.benchmark --only grid      a grid beside a bare pass (tests/grid_benchmark.py)
+    python -m tests.benchmark                    all models that this machine can run
+    python -m tests.benchmark --only bundled     one of them: seconds instead of minutes
+    python -m tests.benchmark --only 2b --dtype bfloat16 --ways bare,stream
+    python -m tests.benchmark --repeats 15
 
-Qwen2-VL-2B: the real configuration with random weights (2.2 billion parameters) and a 448x448
-picture, bfloat16 where the processor computes it natively, else float32. The ways take turns
-(A B A B ...), so drift of the machine falls on both alike; ratios are of medians. Peak memory
-is the resident set's high-water mark above what is resident with the model loaded (on a GPU: of
-allocated memory). Naive = `output_hidden_states=True`, then norm and head on every row and
-position.
+Architectures with random weights in their real sizes, beside the bundled model. The ways take turns
+(A B A B ...), so what else the machine does falls on all alike; ratios are of medians, and the
+spread is printed. Bare = `model(**inputs, use_cache=False)` in inference mode, with
+`logits_to_keep=1` where the model takes it. Peak memory is above what is held with the model
+loaded: of a process on a CPU, of allocated memory on a GPU.
+
+- stream: one position, with proof, divergence, a tracked token and the kept stream
+- stream, everywhere: the same, and all positions are kept, as in the explorer
+- naive: `output_hidden_states=True`, then norm and head on every row and position (once)
+- grid: every row at every position, pass included
+- nnsight, if it is installed: one trace with the model's own norm and head after every layer,
+  float32, top 5, logsumexp and entropy, results in main memory
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
+import inspect
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-import samples
-from engine import Lens, load
+from engine import Lens
+from engine.anatomy.columns import HeadColumns
 from engine.anatomy.explicit import ExplicitTail
-from engine.prompts.preparing import prepare
-from engine.records import Question
+from engine.lens.grid import GridFill, GridRow, probabilities_of
+from engine.lens.row_reader import Wanted
+from engine.system.steps import finished
+from tests.benchmark_models import bundled, llava_7b, qwen2_vl_2b, smollm2_135m
 
-PICTURE_SIDE = 448
-PATCH, MERGE = 14, 2
-IMAGE_ID, START_ID, END_ID = 151655, 151652, 151653
+TOP = 5
+TRACKED = 5
+LONG = 1.0
+"""Seconds of a bare pass from which grids are measured once."""
+Way = Callable[[], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("bundled", "2b", "grid"))
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
+    parser.add_argument("--only", choices=("bundled", "135m", "2b", "7b", "maps"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
+    parser.add_argument("--ways", help="beginnings of the names of ways, separated by commas")
     options = parser.parse_args()
-    devices = [torch.device("cpu")]
+    ways = tuple(options.ways.split(",")) if options.ways else ("",)
+    print(machine())
     if torch.cuda.is_available():
-        devices.append(torch.device("cuda"))
+        on_a_gpu(options.only, options.repeats, ways)
     else:
-        print("no GPU here: CPU only")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for device in devices:
-        if options.only not in ("2b", "grid"):
-            loaded = load(samples.MODEL, device=str(device))
-            inputs = bundled_inputs(loaded.model, loaded.processor)
-            compare(f"bundled model, {device}", loaded.model, inputs, 4 * options.repeats)
-        if options.only not in ("bundled", "grid"):
-            dtype = native_dtype(device) if options.dtype == "auto" else options.dtype
-            model, inputs = qwen2_vl_2b(getattr(torch, dtype), device)
-            compare(f"Qwen2-VL-2B architecture, {dtype}, {device}", model, inputs, options.repeats)
-            del model
+        on_a_cpu(options.only, options.repeats, ways, options.dtype)
+
+
+def on_a_gpu(only: str | None, repeats: int, ways: Sequence[str]) -> None:
+    device = torch.device("cuda")
+    if only in (None, "7b"):
+        compare("LLaVA-1.5-7B's shape, bfloat16", *llava_7b(device), 3 * repeats, ways)
+        gc.collect()
+        torch.cuda.empty_cache()
+    if only in (None, "2b"):
+        title = "Qwen2-VL-2B's shape, bfloat16"
+        compare(title, *qwen2_vl_2b(torch.bfloat16, device), 3 * repeats, ways)
+    if only == "bundled":
+        compare("the bundled model", *bundled(device), 3 * repeats, ways)
+
+
+def on_a_cpu(only: str | None, repeats: int, ways: Sequence[str], dtype: str) -> None:
+    device = torch.device("cpu")
+    if only in (None, "bundled"):
+        compare("the bundled model, float32", *bundled(device), 4 * repeats, ways)
+    if only in (None, "maps"):
+        word_maps()
+    if only in (None, "135m"):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        title = "SmolLM2-135M's shape, float32, one thread"
+        compare(title, *smollm2_135m(), repeats, ways)
+        torch.set_num_threads(threads)
+    if only in (None, "2b"):
+        wanted = ["float32"] if dtype == "auto" else [dtype]
+        if dtype == "auto" and computes_bfloat16():
+            wanted.append("bfloat16")
+        for name in wanted:
+            title = f"Qwen2-VL-2B's shape, {name}"
+            compare(title, *qwen2_vl_2b(getattr(torch, name), device), repeats, ways)
             gc.collect()
-    if options.only in (None, "grid"):
-        from tests.grid_benchmark import compare_all
-
-        compare_all(options.repeats)
 
 
-def native_dtype(device: torch.device) -> str:
-    """bfloat16 where it is computed natively; emulated it is many times slower than float32."""
-    if device.type == "cuda":
-        return "bfloat16"
+def machine() -> str:
+    """The machine and torch, in a line."""
+    threads = f"{torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+    else:
+        cpu = Path("/proc/cpuinfo")
+        lines = cpu.read_text().splitlines() if cpu.exists() else []
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        bfloat16 = "native" if computes_bfloat16() else "emulated"
+        name = f"{(names or [platform.processor()])[0]}, {threads}, bfloat16 {bfloat16}, no GPU"
+    return f"{name}, torch {torch.__version__}"
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor computes bfloat16 natively; emulated it is slower than float32."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if cpu.exists() else ""
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def bundled_inputs(model: Any, processor: Any) -> dict[str, Any]:
-    from engine.pictures.opening import open_picture
-
-    picture = open_picture(samples.DEFAULT_PICTURE)
-    question = Question(prompt="Color of the main object:", picture=picture.record)
-    return prepare(model, processor, question, picture.image).inputs
-
-
-def qwen2_vl_2b(dtype: torch.dtype, device: torch.device) -> tuple[Any, dict[str, Any]]:
-    """The architecture of Qwen/Qwen2-VL-2B-Instruct with random weights, and inputs for it."""
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
-
-    config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": 151936,
-            "hidden_size": 1536,
-            "intermediate_size": 8960,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 2,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [16, 24, 24],
-            },
-        },
-        vision_config={
-            "depth": 32,
-            "embed_dim": 1280,
-            "hidden_size": 1536,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "patch_size": PATCH,
-            "spatial_merge_size": MERGE,
-            "temporal_patch_size": 2,
-        },
-        image_token_id=IMAGE_ID,
-        vision_start_token_id=START_ID,
-        vision_end_token_id=END_ID,
-        tie_word_embeddings=True,
-    )
-    with torch.device("meta"):
-        model = Qwen2VLForConditionalGeneration._from_config(config, dtype=dtype)
-    model = model.to_empty(device=device)
-    generator = torch.Generator(device).manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.02, generator=generator)
-        for name, module in model.named_modules():
-            if "norm" in name and getattr(module, "weight", None) is not None:
-                module.weight.fill_(1.0).add_(
-                    torch.randn(module.weight.shape, device=device, generator=generator), alpha=0.1
-                )
-    restore_buffers(model, config, device)
-    side = PICTURE_SIDE // PATCH
-    images = (side // MERGE) ** 2
-    ids = [*range(100, 115), START_ID, *[IMAGE_ID] * images, END_ID, *range(200, 215)]
-    types = [int(token == IMAGE_ID) for token in ids]
-    inputs = {
-        "input_ids": torch.tensor([ids], device=device),
-        "attention_mask": torch.ones(1, len(ids), dtype=torch.long, device=device),
-        "pixel_values": torch.randn(
-            side * side, 3 * 2 * PATCH * PATCH, device=device, generator=generator
-        ).to(dtype),
-        "image_grid_thw": torch.tensor([[1, side, side]], device=device),
-        "mm_token_type_ids": torch.tensor([types], device=device),
-    }
-    return model.eval(), inputs
-
-
-def restore_buffers(model: Any, config: Any, device: torch.device) -> None:
-    """Rotary frequencies are buffers: on the meta device they were never computed."""
-    from transformers import Qwen2VLForConditionalGeneration
-
-    small = type(config)(**config.to_dict())
-    small.text_config.num_hidden_layers = 1
-    small.text_config.vocab_size = 8
-    small.vision_config.depth = 1
-    for settings in (small.text_config,):
-        settings.pad_token_id = None
-    truth = dict(Qwen2VLForConditionalGeneration(small).named_buffers())
-    for name, buffer in model.named_buffers():
-        buffer.data.copy_(truth[name].to(device))
-
-
-def compare(title: str, model: Any, inputs: dict[str, Any], repeats: int) -> None:
+def compare(
+    title: str, model: Any, inputs: Mapping[str, Any], repeats: int, wanted: Sequence[str]
+) -> None:
+    """Measure the ways whose names begin as wanted, in turn, and print what they took."""
     device = next(model.parameters()).device
     lens = Lens(model)
     learning = measure(device, lambda: lens.learn(inputs))[0]
+    inputs = {
+        key: value.to(device) if isinstance(value, Tensor) else value
+        for key, value in inputs.items()
+    }
     emissions: list[float] = []
+    takes_kept = "logits_to_keep" in inspect.signature(model.forward).parameters
+    settings: dict[str, Any] = {"use_cache": False, **({"logits_to_keep": 1} if takes_kept else {})}
 
     def bare() -> None:
-        with torch.no_grad():
-            model(**{k: v.to(device) for k, v in inputs.items()}, use_cache=False)
+        with torch.inference_mode():
+            model(**inputs, **settings)
 
-    def streamed() -> None:
-        emissions.clear()
-        began = time.perf_counter()
-        started = lens.start(inputs)
-        emissions.extend(time.perf_counter() - began for _ in started)
-        assert started.results[0].proof.passed
+    def streamed(everywhere: bool) -> Way:
+        def way() -> None:
+            emissions.clear()
+            began = time.perf_counter()
+            started = lens.start(inputs, wanted=[Wanted((TRACKED,))], everywhere=everywhere)
+            emissions.extend(time.perf_counter() - began for _ in started)
+            assert started.results[0].proof.passed
+            started.keep()
+            if everywhere:
+                assert not isinstance(started.keep_everywhere(), str)
 
-    def naive() -> None:
+        return way
+
+    def grid(top: int) -> Way:
+        return lambda: lens.grid(inputs, top=top).probability.sum()
+
+    all_ways: dict[str, Way] = {
+        "bare": bare,
+        "stream": streamed(everywhere=False),
+        "stream, everywhere": streamed(everywhere=True),
+        "naive": naive(lens, inputs),
+        "grid, top 1": grid(1),
+        f"grid, top {TOP}": grid(TOP),
+    }
+    if find_spec("nnsight") is not None:
+        # A copy: its hooks stay on the modules of a model, whose head is then read whole.
+        wrapped = copy.deepcopy(model)
+        all_ways["nnsight, last position"] = by_nnsight(wrapped, inputs, slice(-1, None))
+        all_ways["nnsight, all positions"] = by_nnsight(wrapped, inputs, slice(None))
+    ways = {
+        name: way
+        for name, way in all_ways.items()
+        if name == "bare" or any(name.startswith(beginning) for beginning in wanted)
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    peaks: dict[str, list[float]] = {name: [] for name in ways}
+    held = 0.0
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            slow = name == "naive" or (turn and min(seconds["bare"]) > LONG and "grid" in name)
+            if slow and turn != 1:
+                continue
+            try:
+                taken, peak, held = measure(device, way)
+            except Exception as error:  # another library's interface may have changed
+                print(f"  {name}: {type(error).__name__}: {error}")
+                seconds[name] = peaks[name] = [float("nan")]
+                continue
+            if turn:
+                seconds[name].append(taken)
+                peaks[name].append(peak)
+    positions = (
+        next(iter(inputs.values())).shape[1]
+        if "input_ids" not in inputs
+        else (inputs["input_ids"].shape[1])
+    )
+    print(f"\n{title}, {positions} tokens, {device}; learned in {learning:.2f} s")
+    base, least = statistics.median(seconds["bare"]), statistics.median(peaks["bare"])
+    for name in ways:
+        middle, peak = statistics.median(seconds[name]), statistics.median(peaks[name])
+        low, high = min(seconds[name]) / base, max(seconds[name]) / base
+        print(
+            f"  {name:23} {middle:8.4f} s  {middle / base:6.2f} x bare ({low:.2f} to {high:.2f})"
+            f"  peak {peak - least:+8.1f} MiB, whole {(held + peak) / (held + least):.3f} x"
+        )
+    if emissions:
+        spread = ", ".join(f"{1000 * moment:.0f}" for moment in emissions)
+        print(f"  {len(emissions)} emissions of rows, after (ms): {spread}")
+
+
+def naive(lens: Lens, inputs: Mapping[str, Any]) -> Way:
+    """What everyone writes first."""
+
+    def way() -> None:
         tail = lens.parts.tail
         assert isinstance(tail, ExplicitTail)
         with torch.no_grad():
-            moved = {k: v.to(device) for k, v in inputs.items()}
-            output = model(**moved, use_cache=False, output_hidden_states=True)
+            output = lens.model(**inputs, use_cache=False, output_hidden_states=True)
             for state in output.hidden_states:
                 normed = state
                 for step in tail.steps:
                     normed = step(normed)
                 tail.head(normed).float().softmax(-1).topk(3)
 
-    ways: dict[str, Callable[[], None]] = {"bare": bare, "lens": streamed, "naive": naive}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    memory: dict[str, list[float]] = {name: [] for name in ways}
-    total = 0.0
-    for turn in range(repeats + 1):
-        for name, way in ways.items():
-            if name == "naive" and turn != 1:
-                continue  # once is enough to see by how much
-            taken, peak, total = measure(device, way)
-            if turn:
-                seconds[name].append(taken)
-                memory[name].append(peak)
-    print(f"\n{title}")
-    print(f"  learning the anatomy {learning:.2f} s (once, when the model is loaded)")
-    base, base_memory = statistics.median(seconds["bare"]), statistics.median(memory["bare"])
-    for name in ways:
-        middle, peak = statistics.median(seconds[name]), statistics.median(memory[name])
-        print(
-            f"  {name:6} {middle:8.3f} s  {middle / base:5.2f} x bare"
-            f"   peak {peak:7.1f} MiB above the model ({peak - base_memory:+.1f}),"
-            f" whole {(total + peak) / (total + base_memory):.3f} x bare"
-        )
-    spread = ", ".join(f"{moment:.2f}" for moment in emissions)
-    print(f"  {len(emissions)} emissions of rows, after (s): {spread}")
+    return way
 
 
 def measure(device: torch.device, way: Callable[[], object]) -> tuple[float, float, float]:
@@ -238,6 +255,84 @@ def resident(field: str) -> float:
         if line.startswith(field):
             return int(line.split()[1]) / 1024
     raise LookupError(field)
+
+
+def word_maps(rows: int = 33, positions: int = 620) -> None:
+    """What the map of a word costs at LLaVA-1.5-7B's size, once a grid has been filled.
+
+    The model is as wide and knows as many words, but its layers are thin, and random numbers stand
+    for its grid.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=4096,
+        intermediate_size=64,
+        num_hidden_layers=rows - 1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=64,
+        vocab_size=32064,
+    )
+    model = LlamaForCausalLM(config).eval()
+    lens = Lens(model)
+    ids = torch.randint(0, 32000, (1, 16))
+    streams = lens.streams({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    own = torch.randn(positions, 32064)
+    fill = GridFill(replace(streams, positions=tuple(range(positions)), own=own))
+    none = torch.zeros(positions)
+    for row in range(rows):
+        fill.rows[row] = GridRow(none[:, None], none[:, None], none, none, none, None)
+        if row < rows - 1:
+            hidden = torch.randn(positions, 4096)
+            fill._keep(row, HeadColumns(hidden, model.lm_head, lens.parts.tail.logit_map))  # type: ignore[attr-defined]
+    for count in (1, 8):
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            finished(probabilities_of(fill, range(rows), [range(100, 100 + count)]))
+            seconds.append(time.perf_counter() - began)
+        print(
+            f"  a map of {count} token{'s' * (count > 1)} at LLaVA-1.5-7B's size, float32, "
+            f"{torch.get_num_threads()} threads: {statistics.median(seconds):.3f} s"
+        )
+
+
+def by_nnsight(model: Any, inputs: Mapping[str, Any], positions: slice) -> Way:
+    """The same numbers by one nnsight trace."""
+    nnsight: Any = import_module("nnsight")
+
+    wrapped = nnsight.NNsight(model)
+    text = model.model.language_model if hasattr(model.model, "language_model") else model.model
+    inner = (
+        wrapped.model.language_model if hasattr(model.model, "language_model") else wrapped.model
+    )
+    norm, head = text.norm, model.lm_head
+    count = len(text.layers)
+
+    def way() -> None:
+        found: list[Any] = []
+        with wrapped.trace(**inputs, use_cache=False):
+            kept: Any = list()  # noqa: C408 (its trace reads this source)
+            kept = kept.save()
+            for index in range(count):
+                output = inner.layers[index].output
+                hidden = output[0] if isinstance(output, tuple) else output
+                logits = head(norm(hidden[:, positions])).float()
+                log_p = logits.log_softmax(-1)
+                top = logits.topk(TOP)
+                kept.append(
+                    (
+                        top.values.cpu(),
+                        top.indices.cpu(),
+                        logits.logsumexp(-1).cpu(),
+                        -(log_p.exp() * log_p).sum(-1).cpu(),
+                    )
+                )
+        found.extend(kept)
+        assert len(found) == count
+
+    return way
 
 
 if __name__ == "__main__":
