@@ -71,6 +71,8 @@ class Presenter:
         """The run and the position that the table shows."""
         self._clock: Timer | None = None
         self.presets: tuple[Preset, ...] = ()
+        self._has_ended = False
+        """Whether a run has ended since the table was last shown."""
         self.shown: RunView | None = None
         """The run on the screen: while events are applied, the one before them."""
         self.changed: tuple[str, ...] = ()
@@ -94,7 +96,9 @@ class Presenter:
         if run is not None:
             main.make_room_for(run.run.layers + 1)
         self.shown = run
-        main.table.show(self._in_table(), self._state.look)
+        shown = self._in_table()
+        main.table.show(shown, self._state.look)
+        self._go_to_formation(shown)
         main.table.put_notes(self._state.notes)
         self.show_captions()
         main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
@@ -286,8 +290,12 @@ class Presenter:
         )
 
     def _run_ended(self) -> None:
-        """Move the cursor to the formation row unless the user has moved it."""
-        run, table = self._in_table(), self._main.table
-        if run is not None and run.formation is not None and not table.touched:
-            table.show(run, self._state.look)
+        self._has_ended = True
+
+    def _go_to_formation(self, run: RunView | None) -> None:
+        """Move the cursor to the formation row of a run that has ended, unless the user has moved
+        it."""
+        ended, self._has_ended = self._has_ended, False
+        table = self._main.table
+        if ended and run is not None and run.formation is not None and not table.touched:
             table.put_cursor(run.formation)
