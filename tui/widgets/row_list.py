@@ -128,27 +128,27 @@ class RowList(ScrollView, can_focus=True):
 
     def refresh_rows(self) -> None:
         """Draw the rows again after a change; those that look the same are not redrawn."""
-        size = Size(0, self.count + self.head_height)
-        if size != self.virtual_size:
-            self.virtual_size = size
+        size, virtual_size = self.size, Size(0, self.count + self.head_height)
+        if virtual_size != self.virtual_size:
+            self.virtual_size = virtual_size
         moved = self.cursor
         self.cursor = min(self.cursor, max(self.count - 1, 0))
         if moved != self.cursor:
             self._refresh_gutter(moved, self.cursor)
         old, self._strips = self._strips, {}
         looks, self._looks = self._looks, {}
-        if self._drawn_width != self.size.width:
-            looks = {}
-        top = self.scroll_offset.y
+        if self._drawn_width != size.width:
+            self._drawn_width, looks = size.width, {}
+        top, head = self.scroll_offset.y, self.head_height
         regions: list[Region] = []
-        for y in range(self.size.height):
-            key = _key(y, self.head_height, top)
-            look = looks.get(key)
-            if look is not None and look == self.look_of(key):
+        for y in range(size.height):
+            key = _key(y, head, top)
+            look = self.look_of(key)
+            if look is not None and look == looks.get(key):
                 self._strips[key], self._looks[key] = old[key], look
                 continue
             left = GUTTER if key >= 0 else 0
-            span = changed_span(old.get(key), self._strip(key))
+            span = changed_span(old.get(key), self._draw_line(key, look, size.width))
             if span is not None:
                 regions.append(Region(left + span[0], y, span[1] - span[0], 1))
         if regions:
@@ -235,19 +235,24 @@ class RowList(ScrollView, can_focus=True):
         self.place_changed()
 
     def _strip(self, key: int) -> Strip:
-        if self._drawn_width != self.size.width:
-            self._drawn_width = self.size.width
+        width = self.size.width
+        if self._drawn_width != width:
+            self._drawn_width = width
             self._forget_strips()
         if key not in self._strips:
-            styles, width = self._colours(), self.size.width
-            if key < 0:
-                segments = self.draw_head(-1 - key, width, styles)
-            else:
-                width = max(width - GUTTER, 0)
-                segments = self.draw_row(key, width, styles) if key < self.count else []
-            self._strips[key] = strip_of(segments, width, styles.text)
-            self._looks[key] = self.look_of(key)
+            return self._draw_line(key, self.look_of(key), width)
         return self._strips[key]
+
+    def _draw_line(self, key: int, look: object, width: int) -> Strip:
+        styles = self._colours()
+        if key < 0:
+            segments = self.draw_head(-1 - key, width, styles)
+        else:
+            width = max(width - GUTTER, 0)
+            segments = self.draw_row(key, width, styles) if key < self.count else []
+        self._strips[key] = strip = strip_of(segments, width, styles.text)
+        self._looks[key] = look
+        return strip
 
     def _forget_strips(self) -> None:
         self._strips.clear()

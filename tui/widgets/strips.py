@@ -4,6 +4,8 @@ changes."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import repeat
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -25,12 +27,18 @@ def strip_of(segments: Iterable[tuple[str, Style]], width: int, blank: Style) ->
     for text, style in segments:
         if not text:
             continue
-        if merged and (merged[-1][1] == style or _looks_same(text, style, merged[-1][1])):
-            merged[-1] = (merged[-1][0] + text, merged[-1][1])
+        last = merged[-1][1] if merged else None
+        if last is not None and (
+            last is style or last == style or _looks_same(text, style, last)
+        ):
+            merged[-1] = (merged[-1][0] + text, last)
         else:
             merged.append((text, style))
-    strip = Strip([Segment(text, style) for text, style in merged])
-    return strip.adjust_cell_length(width, blank)
+    cells = sum(cell_len(text) for text, _ in merged)
+    if cells < width:
+        merged.append((" " * (width - cells), blank))
+    strip = Strip([Segment(text, style) for text, style in merged], max(cells, width))
+    return strip if cells <= width else strip.adjust_cell_length(width, blank)
 
 
 def changed_span(old: Strip | None, new: Strip) -> tuple[int, int] | None:
@@ -72,6 +80,11 @@ def _trim(one: list[Segment], other: list[Segment]) -> int:
     return skipped
 
 
+@lru_cache(4096)
+def _is_one_cell_each(text: str) -> bool:
+    return all(cell_len(char) == 1 for char in text)
+
+
 def _combines(text: str) -> bool:
     return bool(text) and not text[0].isascii() and not cell_len(text[0])
 
@@ -97,8 +110,8 @@ def redraw_changes(widget: Widget, old: Sequence[Strip], new: Sequence[Strip]) -
 def _cells(segments: Iterable[Segment]) -> list[Cell]:
     cells: list[Cell] = []
     for text, style, _control in segments:
-        if text.isascii() and text.isprintable():
-            cells += [(char, style) for char in text]
+        if _is_one_cell_each(text):
+            cells += zip(text, repeat(style), strict=False)
             continue
         for char in text:
             width = cell_len(char)
