@@ -28,9 +28,7 @@ def strip_of(segments: Iterable[tuple[str, Style]], width: int, blank: Style) ->
         if not text:
             continue
         last = merged[-1][1] if merged else None
-        if last is not None and (
-            last is style or last == style or _looks_same(text, style, last)
-        ):
+        if last is not None and (last is style or last == style or _looks_same(text, style, last)):
             merged[-1] = (merged[-1][0] + text, last)
         else:
             merged.append((text, style))

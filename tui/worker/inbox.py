@@ -15,7 +15,6 @@ from textual.timer import Timer
 
 from engine.events import Event, RunEnded, RunStarted
 
-
 START_ALONE_SECONDS: Final = 0.1
 """Seconds after which a run whose first rows are not there yet takes the place of the one before:
 most come within them, and nothing flickers."""
