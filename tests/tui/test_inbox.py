@@ -146,6 +146,14 @@ def test_rows_one_by_one_wake_the_app_no_more_often_than_rows_at_once(desk: Desk
     assert len(desk.taken) == 1
 
 
+def test_a_message_whose_events_have_been_taken_holds_nothing_back(desk: Desk) -> None:
+    desk.at(0, RunStarted(RUN), RunEnded(finish(RUN, ROWS)))
+    desk.at(1)
+    desk.post_message(WorkerSpoke())
+    desk.at(1.001, Trouble("memory ran out"))
+    assert desk.handed[-1] == (1001, ["Trouble"])
+
+
 @pytest.mark.parametrize("end", [RunEnded(finish(RUN, ROWS[:8], "cancelled")),
                                  Trouble("memory ran out", RUN.id)])  # fmt: skip
 def test_what_breaks_a_run_off_comes_after_its_rows_and_before_the_next_run(

@@ -107,6 +107,6 @@ class Inbox:
             events = list(self._events)
             self._events.clear()
             self._urgency = _Urgency.NONE
-        self._last = monotonic()
-        if events:
+        if events:  # a run that ends may have been taken before its message arrives
+            self._last = monotonic()
             take(events)
