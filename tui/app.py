@@ -270,7 +270,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_lens_table_cursor_moved(self) -> None:
         """Draw what follows the cursor once the cursor rests."""
-        self.presenter.follow_cursor_soon()
+        self.presenter.cursor_moved()
 
     def on_text_area_changed(self) -> None:
         """Update the captions, which say what the prompt is and whether it has been asked."""

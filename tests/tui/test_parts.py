@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -30,6 +33,39 @@ def test_only_what_differs_is_drawn_again() -> None:
     assert changed_span(None, old) == (0, 10)
     # A blank looks the same in every foreground.
     assert changed_span(strip_of([("   ", red)], 3, red), strip_of([("   ", blue)], 3, red)) is None
+
+
+_TEXTS = st.text(st.sampled_from("ab \u2588\u6f22\u5b57e\u0301"), min_size=1, max_size=4)
+_PIECES = st.lists(st.tuples(_TEXTS, st.sampled_from([Style(color="red"), Style(bold=True)])))
+
+
+@given(_PIECES, _PIECES, _PIECES, _PIECES)
+def test_all_that_differs_is_in_the_span(
+    before: list[tuple[str, Style]],
+    one: list[tuple[str, Style]],
+    other: list[tuple[str, Style]],
+    after: list[tuple[str, Style]],
+) -> None:
+    blank, edge = Style(color="red"), ("x", Style(bold=True))
+    old, new = (strip_of([edge, *before, *m, *after, edge], 40, blank) for m in (one, other))
+    changed = changed_span(old, new)
+    start, end = changed or (0, 0)
+    pairs = list(enumerate(zip(cells(old), cells(new), strict=True)))
+    assert all(mine == theirs for at, (mine, theirs) in pairs if not start <= at < end)
+    assert 0 <= start <= end <= 40
+
+
+def cells(strip: Strip) -> list[tuple[str, Style | None]]:
+    """A character and its style for every cell, with what combines with it; a blank has none."""
+    found: list[tuple[str, Style | None]] = []
+    for text, style, _ in strip:
+        for char in text:
+            if char == "\u0301":
+                found[-1] = (found[-1][0] + char, style)
+            else:
+                found += [(char, None if char == " " else style)]
+                found += [("", style)] * (cell_len(char) - 1)
+    return found
 
 
 def test_ansi_becomes_strips() -> None:

@@ -19,6 +19,7 @@ from tui.views.table.table_rows import (
     header_segments,
     plan_columns,
     row_segments,
+    visible_facts,
 )
 from tui.widgets.styles import Segments, Styles
 
@@ -117,3 +118,61 @@ def test_rows_are_found_among_the_shown_tokens_and_the_search_goes_round() -> No
     assert next_row(found, 10, 1) == 5
     assert next_row(found, 5, -1) == 10
     assert next_row([], 5, 1) is None
+
+
+_OPTIONAL_ROWS = st.none() | st.integers(0, 8)
+
+
+@given(
+    st.integers(0, 8),
+    st.integers(0, 3),
+    FIGURE_SETS,
+    _OPTIONAL_ROWS,
+    st.sampled_from([None, 17, 100, 108]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["", "cube", "gray"]),
+    st.sampled_from([None, 0.5, 2.0]),
+)
+def test_a_row_is_drawn_alike_from_what_is_visible_of_it(
+    layer: int,
+    first: int,
+    figures: tuple[str, ...],
+    formation: int | None,
+    answer: int | None,
+    changed: bool,
+    struck: bool,
+    is_read: bool,
+    find: str,
+    kl: float | None,
+) -> None:
+    columns = plan_columns(120, 6, first, figures)
+    row = replace(make_rows(8, 4)[layer], kl_to_last=kl, answer=AnswerReading(0.3, 1.0, 12))
+    facts = RowFacts(
+        layer,
+        8,
+        row if is_read else None,
+        answer=answer,
+        formation=formation,
+        changed=changed,
+        hues={token.id: place for place, token in enumerate(row.top)},
+        followed=(Place(0.5, 3), 2),
+        find=find,
+        struck=struck,
+        instead="reading",
+    )
+    visible = visible_facts(facts, columns)
+    kept = row_segments(visible, columns, STYLES, ascii_only=False)
+    assert kept == row_segments(facts, columns, STYLES, ascii_only=False)
+    assert visible_facts(visible, columns) == visible
+
+
+def test_rows_that_differ_in_what_no_column_shows_look_alike() -> None:
+    columns = plan_columns(120, 3)
+    one = make_rows(8, 4)[2]
+    other = replace(one, kl_to_last=0.3, top=(*one.top[: columns.count], Token(1, "z", 0.0, 0.0)))
+    facts = RowFacts(2, 8, one), RowFacts(2, 8, other, answer=1, formation=6, hues={1: 3})
+    assert visible_facts(facts[0], columns) == visible_facts(facts[1], columns)
+    with_kl = plan_columns(120, 3, 0, ("kl",))
+    assert visible_facts(facts[0], with_kl) != visible_facts(facts[1], with_kl)

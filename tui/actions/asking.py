@@ -17,7 +17,7 @@ from tui.state.view_state import CANCELLING
 def run(app: Explorer) -> None:
     """Run the question, cancelling a running pass."""
     app.asker.run(app.presenter.question)
-    app.presenter.show_all()
+    app.presenter.show_asked()
 
 
 def cancel(app: Explorer) -> None:

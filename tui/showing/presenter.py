@@ -22,7 +22,6 @@ from tui.state.presets import Preset
 from tui.state.run_view import RunView
 from tui.state.view_state import Note, ViewState
 from tui.text.show import plain_line
-from tui.views.table.lens_table import LensTable
 from tui.widgets import status
 from tui.widgets.captions import put_title
 from tui.widgets.places import title_words
@@ -71,6 +70,10 @@ class Presenter:
         """The run and the position that the table shows."""
         self._clock: Timer | None = None
         self.presets: tuple[Preset, ...] = ()
+        self._followed = 0
+        """The row that the views that follow the cursor show."""
+        self._has_ended = False
+        """Whether a run has ended since the table was last shown."""
         self.shown: RunView | None = None
         """The run on the screen: while events are applied, the one before them."""
         self.changed: tuple[str, ...] = ()
@@ -84,7 +87,7 @@ class Presenter:
     @property
     def is_showing(self) -> bool:
         """Whether the panes exist: a callback may arrive after the app has exited."""
-        return self._main.is_running and bool(self._main.query(LensTable))
+        return self._main.is_running and self._main.table.is_attached
 
     def show_all(self) -> None:
         """Show the current state."""
@@ -94,7 +97,9 @@ class Presenter:
         if run is not None:
             main.make_room_for(run.run.layers + 1)
         self.shown = run
-        main.table.show(self._in_table(), self._state.look)
+        shown = self._in_table()
+        main.table.show(shown, self._state.look)
+        self._go_to_formation(shown)
         main.table.put_notes(self._state.notes)
         self.show_captions()
         main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
@@ -118,12 +123,28 @@ class Presenter:
         message = status.message_line(self._state, self._keymap, width, row, ascii_only=self._ascii)
         self._main.line("message").put(message)
 
+    def show_asked(self) -> None:
+        """Show that a question has been asked, which is all that has changed: the pass is beginning
+        and needs the interpreter's lock."""
+        if self._state.asked is None:
+            self.show_all()  # it waits for the model, or was refused
+            return
+        self.show_lines()
+        if self._clock is not None:
+            self._clock.resume()
+
     def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""
         if self.is_showing:
-            self._main.lower.show(self._in_table(), self._main.table.cursor)
+            self._followed = self._main.table.cursor
+            self._main.lower.show(self._in_table(), self._followed)
             self.show_place()
             self._show_title()
+
+    def cursor_moved(self) -> None:
+        """Update what follows the table's cursor, unless that was done when the app moved it."""
+        if self._rest is not None or self._followed != self._main.table.cursor:
+            self.follow_cursor_soon()
 
     def follow_cursor_soon(self) -> None:
         """Update the table and the views that follow the cursor once the cursor has rested."""
@@ -286,8 +307,12 @@ class Presenter:
         )
 
     def _run_ended(self) -> None:
-        """Move the cursor to the formation row unless the user has moved it."""
-        run, table = self._in_table(), self._main.table
-        if run is not None and run.formation is not None and not table.touched:
-            table.show(run, self._state.look)
+        self._has_ended = True
+
+    def _go_to_formation(self, run: RunView | None) -> None:
+        """Move the cursor to the formation row of a run that has ended, unless the user has moved
+        it."""
+        ended, self._has_ended = self._has_ended, False
+        table = self._main.table
+        if ended and run is not None and run.formation is not None and not table.touched:
             table.put_cursor(run.formation)

@@ -89,6 +89,8 @@ class RowList(ScrollView, can_focus=True):
         self._ascii = ascii_only
         self._strips: dict[int, Strip] = {}
         """Row -> its strip; the lines of the head are numbered from -1 downwards."""
+        self._looks: dict[int, object] = {}
+        """Row -> what its strip was drawn from."""
         self._drawn_width = 0
         self._styles: Styles | None = None
 
@@ -110,6 +112,12 @@ class RowList(ScrollView, can_focus=True):
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row, without the gutter."""
 
+    def look_of(self, key: int) -> object:
+        """Return everything on which the drawing of a row (or, numbered from -1 downwards, a line
+        of the head) depends, besides the width and the theme: as long as it is equal, the line is
+        not drawn again. None where that is not known."""
+        return None
+
     def touch(self) -> None:
         """React to the user's moving the cursor."""
         self.post_message(self.Touched())
@@ -120,20 +128,27 @@ class RowList(ScrollView, can_focus=True):
 
     def refresh_rows(self) -> None:
         """Draw the rows again after a change; those that look the same are not redrawn."""
-        size = Size(0, self.count + self.head_height)
-        if size != self.virtual_size:
-            self.virtual_size = size
+        size, virtual_size = self.size, Size(0, self.count + self.head_height)
+        if virtual_size != self.virtual_size:
+            self.virtual_size = virtual_size
         moved = self.cursor
         self.cursor = min(self.cursor, max(self.count - 1, 0))
         if moved != self.cursor:
             self._refresh_gutter(moved, self.cursor)
         old, self._strips = self._strips, {}
-        top = self.scroll_offset.y
+        looks, self._looks = self._looks, {}
+        if self._drawn_width != size.width:
+            self._drawn_width, looks = size.width, {}
+        top, head = self.scroll_offset.y, self.head_height
         regions: list[Region] = []
-        for y in range(self.size.height):
-            key = _key(y, self.head_height, top)
+        for y in range(size.height):
+            key = _key(y, head, top)
+            look = self.look_of(key)
+            if look is not None and look == looks.get(key):
+                self._strips[key], self._looks[key] = old[key], look
+                continue
             left = GUTTER if key >= 0 else 0
-            span = changed_span(old.get(key), self._strip(key))
+            span = changed_span(old.get(key), self._draw_line(key, look, size.width))
             if span is not None:
                 regions.append(Region(left + span[0], y, span[1] - span[0], 1))
         if regions:
@@ -141,7 +156,7 @@ class RowList(ScrollView, can_focus=True):
 
     def forget_rows(self) -> None:
         """Draw everything again."""
-        self._strips.clear()
+        self._forget_strips()
         self.refresh()
 
     def mark_gutter(self, mark: str) -> None:
@@ -201,7 +216,7 @@ class RowList(ScrollView, can_focus=True):
         """Redraw with the colours of the new theme."""
         super().notify_style_update()
         self._styles = None
-        self._strips.clear()
+        self._forget_strips()
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of the head, or a row with its gutter."""
@@ -220,18 +235,28 @@ class RowList(ScrollView, can_focus=True):
         self.place_changed()
 
     def _strip(self, key: int) -> Strip:
-        if self._drawn_width != self.size.width:
-            self._drawn_width = self.size.width
-            self._strips.clear()
+        width = self.size.width
+        if self._drawn_width != width:
+            self._drawn_width = width
+            self._forget_strips()
         if key not in self._strips:
-            styles, width = self._colours(), self.size.width
-            if key < 0:
-                segments = self.draw_head(-1 - key, width, styles)
-            else:
-                width = max(width - GUTTER, 0)
-                segments = self.draw_row(key, width, styles) if key < self.count else []
-            self._strips[key] = strip_of(segments, width, styles.text)
+            return self._draw_line(key, self.look_of(key), width)
         return self._strips[key]
+
+    def _draw_line(self, key: int, look: object, width: int) -> Strip:
+        styles = self._colours()
+        if key < 0:
+            segments = self.draw_head(-1 - key, width, styles)
+        else:
+            width = max(width - GUTTER, 0)
+            segments = self.draw_row(key, width, styles) if key < self.count else []
+        self._strips[key] = strip = strip_of(segments, width, styles.text)
+        self._looks[key] = look
+        return strip
+
+    def _forget_strips(self) -> None:
+        self._strips.clear()
+        self._looks.clear()
 
     @property
     def _visible_rows(self) -> int:

@@ -32,6 +32,8 @@ class Detail(Widget):
         self._run: RunView | None = None
         self._row = 0
         self._strips: list[Strip] = []
+        self._drawn: object = None
+        """The facts from which the strips were drawn."""
         self._look: DetailLook | None = None
 
     @property
@@ -43,6 +45,8 @@ class Detail(Widget):
         """Show a row of a run."""
         self._run, self._row = run, row
         self._deepen()
+        if self._strips and self._facts() == self._drawn:
+            return
         before, self._strips = self._strips, self._draw()
         redraw_changes(self, before, self._strips)
 
@@ -78,7 +82,23 @@ class Detail(Widget):
         self._look = None
         self._strips = []
 
+    def _facts(self) -> object:
+        """Return everything on which the drawing depends, besides the theme."""
+        run, row = self._run, self._row
+        if run is None:
+            return self.size, self._missing
+        answer = run.answer
+        return (
+            self.size,
+            self._missing,
+            run.reading(row),
+            run.reading(row - 1),
+            answer.id if answer is not None else None,
+            run.answer_name,
+        )
+
     def _draw(self) -> list[Strip]:
+        self._drawn = self._facts()
         look = self._colours()
         size = self.size
         lines = self._lines(look)

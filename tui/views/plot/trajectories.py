@@ -18,9 +18,10 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.records import Run
 from tui.state.curves import Curve, curves_of
 from tui.state.measures import Measure
-from tui.state.run_view import RunView
+from tui.state.run_view import Phase, RunView
 from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
@@ -87,6 +88,9 @@ class Trajectories(Horizontal):
         self._plot: Plot | None = None
         self._legend = Legend(ascii_only=ascii_only)
         self._message = Static(id="no-plot", markup=False)
+        self._is_running = False
+        self._drawn: Run | None = None
+        """The record of the run that was drawn last."""
         self._drawn_at = 0.0
         self._due: Timer | None = None
 
@@ -96,11 +100,18 @@ class Trajectories(Horizontal):
         yield self._legend
 
     def show(self, run: RunView | None, row: int) -> None:
-        """Show a run and mark a layer, at once or as soon as the pace allows."""
+        """Show a run and mark a layer, as soon as the pace allows: at once where a run has ended,
+        and a while after a run has begun, since a quick one is drawn only when it has ended."""
+        was_running = self._is_running
         self._run, self._row = run, row
-        if not self.display or self._due is not None:
+        self._is_running = run is not None and run.phase is Phase.RUNNING
+        begins = self._is_running and not was_running
+        has_ended = run is not None and not self._is_running and run.run is not self._drawn
+        if begins:
+            self._drawn_at = monotonic()
+        if not self.display or (self._due is not None and not has_ended):
             return
-        wait = self._drawn_at + DRAWN_EVERY - monotonic()
+        wait = 0.0 if has_ended else self._drawn_at + DRAWN_EVERY - monotonic()
         if wait > 0:
             self._due = self.set_timer(wait, self._draw)
         else:
@@ -132,6 +143,7 @@ class Trajectories(Horizontal):
             return
         self._drawn_at = monotonic()
         run = self._run
+        self._drawn = run.run if run is not None else None
         self._caption(run)
         message = self._why_not(run)
         if message and self._message.content != message:

@@ -36,6 +36,8 @@ class PromptStrip(Widget):
         self._of: tuple[str, bool, frozenset[int], int] | None = None
         self._text: StripText | None = None
         self._position = 0
+        self._drawn: tuple[StripText | None, int, int] | None = None
+        """What the line was drawn from, besides the theme."""
         self._first = 0
         self._line = StripLine([], 0, ())
         self._strips: list[Strip] = []
@@ -60,8 +62,10 @@ class PromptStrip(Widget):
                     sinks,
                     ascii_only=self._ascii,
                 )
-        self._position = position
-        self._draw_changes()
+        drawn = (self._text, position, self.size.width)
+        if drawn != self._drawn or not self._strips:
+            self._position, self._drawn = position, drawn
+            self._draw_changes()
 
     def on_click(self, event: events.Click) -> None:
         """Go to the clicked token."""

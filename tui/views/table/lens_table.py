@@ -23,6 +23,7 @@ from tui.views.table.table_rows import (
     header_segments,
     plan_columns,
     row_segments,
+    visible_facts,
 )
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.notes_line import notes_line
@@ -126,6 +127,14 @@ class LensTable(RowList, inherit_bindings=False):
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row."""
         return row_segments(self._facts[row], self.columns, styles, ascii_only=self._ascii)
+
+    def look_of(self, key: int) -> object:
+        """Return what is visible of a row, or of the head."""
+        if 0 <= key < self.count:
+            return visible_facts(self._facts[key], self.columns)
+        if key >= 0 or not self._facts:
+            return bool(self._facts)
+        return (self.columns, self._followed, self._answer_name)
 
     def render_line(self, y: int) -> Strip:
         """Draw a line; below the rows it is blank, without the gutter's change of style."""

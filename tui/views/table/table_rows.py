@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from msgspec import structs
 from rich.cells import cell_len
 from rich.style import Style
 
@@ -145,6 +146,36 @@ def header_segments(
     return segments if columns.figures else [*segments, (" " * _APPROXIMATE, styles.faint)]
 
 
+def visible_facts(facts: RowFacts, columns: Columns) -> RowFacts:
+    """Return the facts without what these columns do not show: rows for which they are equal look
+    alike."""
+    reading = facts.reading
+    if reading is None:
+        return replace(
+            facts, answer=None, formation=None, changed=True, hues={}, followed=_NOT_FOLLOWED,
+            find="", struck=False,
+        )  # fmt: skip
+    figures, formation = columns.figures, facts.formation
+    top = reading.top[: columns.first + columns.count]
+    ids = {token.id for token in top}
+    if formation is not None and formation != facts.layer:
+        formation = facts.layer - 1 if formation < facts.layer else None
+    return replace(
+        facts,
+        reading=structs.replace(
+            reading,
+            top=top,
+            kl_to_last=reading.kl_to_last if "kl" in figures else None,
+            answer=reading.answer if "answer" in figures else None,
+        ),
+        answer=facts.answer if facts.answer in ids else None,
+        formation=formation,
+        hues={token: hue for token, hue in facts.hues.items() if token in ids},
+        followed=facts.followed if "tracked" in figures else _NOT_FOLLOWED,
+        instead="",
+    )
+
+
 def row_segments(
     facts: RowFacts, columns: Columns, styles: Styles, *, ascii_only: bool
 ) -> Segments:
@@ -239,3 +270,4 @@ def _token(
 
 
 _FOUND: Final = Style(reverse=True)
+_NOT_FOLLOWED: Final[tuple[Place | None, int | None]] = (None, None)
