@@ -24,10 +24,12 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
 
     Raises what loading raises.
     """
-    from engine.lens.check import check_rows, describe
-    from engine.models.loading import load_with, probe_inputs
+    from engine.models.importing import import_and_load
 
-    loaded = load_with(options, progress)
+    loaded = import_and_load(options, progress)
+    from engine.lens.check import check_rows, describe
+    from engine.models.loading import probe_inputs
+
     clear_progress()
     say(model_line(loaded))
     takes = "text and pictures" if loaded.takes_pictures else "text only"
