@@ -38,6 +38,7 @@ from engine.records import (
 )
 from engine.system.lanes import Lanes, Order
 from engine.system.memory import give_memory_back
+from engine.system.phases import TOTAL
 from engine.system.stamps import new_run_id, now
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class Worker:
                 has_chat_template=loaded.has_chat_template,
                 method=loaded.lens.method,
                 seconds=time.perf_counter() - began,
+                phases={name: took for name, took in loaded.seconds.items() if name != TOTAL},
                 keeps=REMEMBERED,
                 keeps_everywhere=EVERYWHERE_REMEMBERED,
             )
