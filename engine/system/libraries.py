@@ -6,9 +6,13 @@ import ctypes
 import gc
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+_USED = ("AutoModelForImageTextToText", "AutoProcessor", "AutoTokenizer", "GenerationMixin")
+"""Names of transformers that are imported on first use, and used with every model."""
 
 
 def import_libraries() -> None:
@@ -31,14 +35,34 @@ def import_libraries() -> None:
     try:
         _load_shared_libraries()
         import transformers
-        import transformers.modeling_utils
 
-        for name in ("AutoModelForImageTextToText", "AutoProcessor", "AutoTokenizer"):
-            getattr(transformers, name)  # which imports it
+        with _without_scipy():
+            import transformers.modeling_utils
+
+            for name in _USED:
+                getattr(transformers, name)  # which imports it
     finally:
         gc.freeze()
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Let transformers believe that scipy and scikit-learn are not installed, which take a tenth of
+    the whole import or more: it needs them for the losses of object detectors and for assisted
+    generation, and nothing here trains or drafts."""
+    from transformers import utils
+
+    asked = ("is_scipy_available", "is_sklearn_available")
+    answers = {name: getattr(utils, name) for name in asked if hasattr(utils, name)}
+    for name in answers:
+        setattr(utils, name, lambda: False)
+    try:
+        yield
+    finally:
+        for name, answer in answers.items():
+            setattr(utils, name, answer)
 
 
 def _load_shared_libraries() -> None:
