@@ -49,6 +49,8 @@ class ModelReady(Struct, frozen=True):
     """For how many runs, the newest, the worker keeps what is needed to read more from them."""
     keeps_everywhere: int = 0
     """For how many of them it keeps the streams of all positions."""
+    phases: dict[str, float] = {}
+    """What each phase of loading took, in order; `seconds` is more than their sum."""
 
 
 class ModelFailed(Struct, frozen=True):

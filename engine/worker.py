@@ -28,6 +28,7 @@ from engine.events import (
 from engine.methods.everywhere import Everywhere
 from engine.methods.kept_runs import EVERYWHERE_REMEMBERED, REMEMBERED, KeptRuns
 from engine.methods.method import NOT_KEPT, Subject
+from engine.models.importing import import_and_load
 from engine.records import (
     Comparison,
     Counterfactual,
@@ -37,8 +38,8 @@ from engine.records import (
 )
 from engine.system.lanes import Lanes, Order
 from engine.system.memory import give_memory_back
+from engine.system.phases import TOTAL
 from engine.system.stamps import new_run_id, now
-from engine.system.working_folder import refuse_to_import_without_working_folder
 
 if TYPE_CHECKING:
     from engine.asking.asking import Asking
@@ -223,6 +224,7 @@ class Worker:
                 has_chat_template=loaded.has_chat_template,
                 method=loaded.lens.method,
                 seconds=time.perf_counter() - began,
+                phases={name: took for name, took in loaded.seconds.items() if name != TOTAL},
                 keeps=REMEMBERED,
                 keeps_everywhere=EVERYWHERE_REMEMBERED,
             )
@@ -411,11 +413,7 @@ def _loaded_or_failed(
     try:
         # Torch and transformers are imported here, in the worker's thread, so that the first frame
         # does not wait for them.
-        tell("importing torch and transformers", None)
-        refuse_to_import_without_working_folder()
-        from engine.models.loading import load_with
-
-        return load_with(options, tell)
+        return import_and_load(options, tell)
     except Cancelled:
         return ModelFailed(f"{options.model}: loading was cancelled")
     except LenscopeError as error:

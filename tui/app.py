@@ -185,7 +185,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.theme_changed_signal.subscribe(
             self, lambda theme: self.remembered.note(theme=theme.name)
         )
-        self.asker.start(self.presenter.question)
+        # Only then does the worker start, whose imports would delay the first frame.
+        self.call_after_refresh(self.asker.start, self.presenter.question)
         if self.startup.autosave:
             in_background(self, newest_orphan, self._offer)
         if self.startup.sweep is not None and not self.state.runs:

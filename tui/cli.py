@@ -285,7 +285,7 @@ def _check(options: argparse.Namespace) -> int:
     local_checkpoint(load_options)
     from tui.commands.check import run_check
 
-    return run_check(load_options, proof_only=options.proof_only)
+    return run_check(load_options, proof_only=options.proof_only, timings=options.timings)
 
 
 def _sweep(options: argparse.Namespace) -> int:

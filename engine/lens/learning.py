@@ -18,6 +18,7 @@ from engine.anatomy.watching import Anatomy, watch
 from engine.errors import Cancelled, CannotRead
 from engine.lens.proving import attended_positions, find_tail
 from engine.passes.forward import Forward
+from engine.system.phases import phase
 
 
 def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
@@ -26,7 +27,7 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
     Raises CannotRead, which names what was not found or which check failed.
     """
     anatomy = watch(model, inputs)
-    with evaluating(model):
+    with phase("proving"), evaluating(model):
         tail, proof, stream = find_tail(model, anatomy, inputs)
     parts = ModelParts(
         layers=anatomy.layers,
@@ -40,7 +41,9 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
         before=tuple(dict.fromkeys(anatomy.before_layers)),
         overwrites=anatomy.overwrites,
     )
-    return replace(parts, notes=_notes(model, parts, _doubtful_rows(anatomy, tail), inputs))
+    with phase("proving"):
+        notes = _notes(model, parts, _doubtful_rows(anatomy, tail), inputs)
+    return replace(parts, notes=notes)
 
 
 def _doubtful_rows(anatomy: Anatomy, tail: Tail) -> dict[int, str]:

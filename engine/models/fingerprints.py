@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import torch
 from torch import nn
 
 SAMPLED = 16
 """How many numbers of each parameter go into the digest."""
+_NUMBERS = range(SAMPLED)
 SAMPLED_BYTES = 16
 """How many bytes are read at each of a few places of every tensor in a file."""
 _PLACES = 4
@@ -27,16 +29,42 @@ def weights_digest(model: nn.Module) -> str:
 
     Of offloaded parameters, only names, shapes and dtypes count: `files_digest` tells them apart.
     """
+    named = sorted(model.named_parameters())
+    sampled = _sampled_numbers([parameter for _, parameter in named])
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        values: list[float] = []
-        if parameter.device.type != "meta":
-            flat = parameter.detach().flatten()
-            # Integers: float32 cannot represent every index of a large embedding.
-            places = [number * (len(flat) - 1) // (SAMPLED - 1) for number in range(SAMPLED)]
-            values = flat[places].float().cpu().tolist() if len(flat) else []
+    for (name, parameter), values in zip(named, sampled, strict=True):
         digest.update(repr((name, tuple(parameter.shape), str(parameter.dtype), values)).encode())
     return digest.hexdigest()
+
+
+def _sampled_numbers(parameters: Sequence[nn.Parameter]) -> list[list[float]]:
+    """Some numbers of each parameter, evenly spread; none of an empty or an offloaded one.
+
+    They are gathered on their device and fetched together: a device is waited for once, whatever
+    the number of parameters.
+    """
+    numbers: list[list[float]] = [[] for _ in parameters]
+    on_device: dict[torch.device, list[int]] = {}
+    for index, parameter in enumerate(parameters):
+        if parameter.device.type != "meta" and parameter.numel():
+            on_device.setdefault(parameter.device, []).append(index)
+    for device, indices in on_device.items():
+        # Integers: float32 cannot represent every index of a large embedding.
+        places = torch.tensor(
+            [
+                [number * (parameters[index].numel() - 1) // (SAMPLED - 1) for number in _NUMBERS]
+                for index in indices
+            ]
+        ).to(device)
+        gathered = torch.stack(
+            [
+                parameters[index].detach().flatten()[chosen].float()
+                for index, chosen in zip(indices, places, strict=True)
+            ]
+        )
+        for index, values in zip(indices, gathered.tolist(), strict=True):
+            numbers[index] = values
+    return numbers
 
 
 def is_offloaded(model: nn.Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,7 @@ from engine.prompts.templates import has_chat_template
 from engine.prompts.token_texts import refuse_other_vocabulary, remember_tokenizer
 from engine.records import ModelCard, Question
 from engine.system.panics import panics_as_errors
+from engine.system.phases import phase, timed
 from engine.system.quiet import listening, weights_progress
 
 PROBE_SIDE = 56
@@ -55,6 +55,8 @@ class LoadedModel:
     card: ModelCard
     lens: Lens
     seconds: dict[str, float] = field(default_factory=dict)
+    """What each phase of loading took, by its name, in order; then their "total", which includes
+    what belongs to none of them."""
 
     @property
     def takes_pictures(self) -> bool:
@@ -75,18 +77,19 @@ def load_with(
     Raises CannotLoad (missing, damaged, refused), CannotRead (the stream cannot be read
     faithfully). Both say what is wrong and what to do; `remedies` of the error name the actions.
     """
-    began = time.perf_counter()
-    progress("importing torch and transformers", None)
-    import transformers  # noqa: F401
-
     place: list[Path] = []
-    with explained(options, place), listening() as heard, panics_as_errors():
+    with (
+        timed() as stopwatch,
+        explained(options, place),
+        listening() as heard,
+        panics_as_errors(),
+    ):
         progress(f"opening {options.model}", None)
         opened_model = _open(options, place, progress)
         model, processor = opened_model.model, opened_model.processor
-        loaded_at = time.perf_counter()
         progress("learning and proving the lens", None)
-        lens = _proved_lens(model, processor)
+        with phase("learning"):
+            lens = _proved_lens(model, processor)
     return LoadedModel(
         model=model,
         processor=processor,
@@ -102,7 +105,7 @@ def load_with(
             weights=opened_model.digest,
         ),
         lens=lens,
-        seconds={"load": loaded_at - began, "learn": time.perf_counter() - loaded_at},
+        seconds=stopwatch.seconds,
     )
 
 
@@ -120,8 +123,9 @@ class _Opened:
 
 
 def _open(options: LoadOptions, place: list[Path], progress: Progress) -> _Opened:
-    local = local_checkpoint(options)
-    checkpoint = local or opened(settings_folder(options), options)
+    with phase("checking"):
+        local = local_checkpoint(options)
+        checkpoint = local or opened(settings_folder(options), options)
     place.append(checkpoint.folder)
     hub: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     if local is not None or not options.trust_remote_code:
@@ -129,28 +133,34 @@ def _open(options: LoadOptions, place: list[Path], progress: Progress) -> _Opene
         hub["local_files_only"] = True
     if options.cache_dir:
         hub["cache_dir"] = options.cache_dir
-    config, model_class = _config_and_class(str(checkpoint.folder), hub)
-    refuse_unknown_quantisation(checkpoint.config)
-    device = device_for(options.device)
+    with phase("checking"):
+        config, model_class = _config_and_class(str(checkpoint.folder), hub)
+        refuse_unknown_quantisation(checkpoint.config)
+        device = device_for(options.device)
     if local is None:
-        fetch_weights(options, checkpoint.folder, progress)
+        with phase("fetching"):
+            fetch_weights(options, checkpoint.folder, progress)
     model, notes = _weighed(options, checkpoint, config, model_class, device, hub, progress)
     adapter = checkpoint.adapter
     if adapter is not None:
         progress(f"putting on the adapter {adapter.folder.name}", None)
-        notes = (*put_on(model, adapter, options.allow_pickle), *notes)
+        with phase("adapter"):
+            notes = (*put_on(model, adapter, options.allow_pickle), *notes)
     model.eval()
     progress("loading the processor", None)
-    processor, more = load_processor(checkpoint.folder, model, **hub)
-    refuse_other_vocabulary(model, tokenizer_of(processor))
-    remember_tokenizer(model, tokenizer_of(processor))
+    with phase("processor"):
+        processor, more = load_processor(checkpoint.folder, model, **hub)
+        refuse_other_vocabulary(model, tokenizer_of(processor))
+        remember_tokenizer(model, tokenizer_of(processor))
+    with phase("digest"):
+        digest = _digest(model, checkpoint)
     return _Opened(
         model,
         processor,
         revision=checkpoint.folder.name if local is None else options.revision,
         notes=(*checkpoint.notes, *notes, *more),
         adapter=None if adapter is None else str(adapter.folder),
-        digest=_digest(model, checkpoint),
+        digest=digest,
     )
 
 
@@ -172,16 +182,16 @@ def _weighed(
     progress: Progress,
 ) -> tuple[Any, tuple[str, ...]]:
     """The model with its checkpoint's weights on its device, and what there is to say of them."""
-    files = checkpoint.weights(options.allow_pickle)
-    stored = stored_in(files.read)
-    parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
-    dtype = dtype_for(options.dtype, config, own_dtype(stored), device, parameters)
-    remote = getattr(config, "auto_map", None)
-    if remote is None:
-        refuse_other_class(model_class, config, stored, options.trust_remote_code)
-    placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
+    with phase("checking"):
+        files = checkpoint.weights(options.allow_pickle)
+        stored = stored_in(files.read)
+        parameters = partial(parameter_count, config, model_class, options.trust_remote_code)
+        dtype = dtype_for(options.dtype, config, own_dtype(stored), device, parameters)
+        if getattr(config, "auto_map", None) is None:
+            refuse_other_class(model_class, config, stored, options.trust_remote_code)
+        placement = placement_for(options, device, lambda: parameters() * dtype.itemsize)
     progress("loading the weights", None)
-    with weights_progress(progress), adapters_passed_over():
+    with phase("reading"), weights_progress(progress), adapters_passed_over():
         model, loading = model_class.from_pretrained(
             str(checkpoint.folder),
             dtype=dtype,
@@ -192,12 +202,10 @@ def _weighed(
             **placement,
             **hub,
         )
-    refuse_packed(model, loading, stored, checkpoint.config)
-    refuse_incomplete(model, loading)
-    refuse_doubled(model, stored)
-    if "device_map" not in placement:
-        progress(f"moving the weights to {device}", None)
-        model.to(device)
+    with phase("checking"):
+        refuse_packed(model, loading, stored, checkpoint.config)
+        refuse_incomplete(model, loading)
+        refuse_doubled(model, stored)
     notes = (
         files.note,
         unused_note(model, loading, files),

@@ -69,7 +69,11 @@ def dtype_for(
 def placement_for(
     options: LoadOptions, device: Any, weight_bytes: Callable[[], int]
 ) -> dict[str, Any]:
-    """Device map and quantisation, as `from_pretrained` takes them; empty for one device."""
+    """Device map and quantisation, as `from_pretrained` takes them.
+
+    A device other than the CPU is a map, too: each weight is then read from the file straight onto
+    it, which saves a copy of the model in main memory and the time of moving it.
+    """
     import torch
 
     placement: dict[str, Any] = {}
@@ -81,8 +85,10 @@ def placement_for(
             placement["device_map"] = "auto"
     if options.quantize:
         placement["quantization_config"] = _quantization(options.quantize)
-        one_device = {"": str(device)}
-        placement.setdefault("device_map", "auto" if options.device == "auto" else one_device)
+        if options.device == "auto":
+            placement.setdefault("device_map", "auto")
+    if options.quantize or device.type != "cpu":
+        placement.setdefault("device_map", {"": str(device)})
     return placement
 
 

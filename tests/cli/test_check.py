@@ -39,6 +39,25 @@ def test_the_proof_alone_leaves_the_model_uncut(
     assert "patches" not in ended.out
 
 
+def test_the_phases_of_loading_are_printed_last(
+    lenscope: Lenscope, saved: Callable[[str], Path]
+) -> None:
+    ended = lenscope("check", "--model", saved("llama"), "--proof-only", "--timings")
+    assert ended.code == 0
+    parts, lines = ended.out.split("\nloading\n")
+    assert "proof" in parts
+    told = [line.split() for line in lines.splitlines()]
+    assert [line[0] for line in told] == [
+        *("importing", "checking", "reading", "processor", "digest", "learning", "proving"),
+        *("other", "total"),
+    ]
+    assert {line[2] for line in told} == {"s"}
+    seconds = [float(line[1]) for line in told]
+    assert min(seconds) >= 0
+    assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.005 * len(seconds))
+    assert "loading\n" not in lenscope("check", "--model", saved("llama"), "--proof-only").out
+
+
 def test_a_model_that_cannot_be_proved_is_refused_with_the_check_that_failed(
     lenscope: Lenscope,
     saved: Callable[[str], Path],

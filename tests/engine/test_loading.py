@@ -16,6 +16,8 @@ import samples
 from engine import load
 from engine.asking.asking import Asking
 from engine.errors import CannotLoad, CannotRead, LenscopeError, Remedy
+from engine.events import LoadOptions
+from engine.models.importing import import_and_load
 from engine.models.loading import LoadedModel
 from engine.records import Picture, Question
 from tests.conftest import edit_json, hooks_of, small_text_config
@@ -107,6 +109,32 @@ def test_loading_says_nothing_on_the_terminal(
     assert capfd.readouterr() == ("", "")
     assert len(stages) >= 4
     assert all(stages)
+
+
+def test_every_phase_is_timed(saved: Copied) -> None:
+    seconds = load(saved("llava")).seconds
+    phases = {name: value for name, value in seconds.items() if name != "total"}
+    assert list(phases) == ["checking", "reading", "processor", "digest", "learning", "proving"]
+    assert all(value > 0 for value in phases.values())
+    assert sum(phases.values()) <= seconds["total"]
+
+
+def test_the_import_is_a_phase(saved: Copied) -> None:
+    loaded = import_and_load(LoadOptions(str(saved("llama"))))
+    assert next(iter(loaded.seconds)) == "importing"
+    assert loaded.card.weights == load(saved("llama")).card.weights != ""
+
+
+def test_another_weight_is_another_digest(copied: Copied) -> None:
+    folder = copied("llama")
+    before = load(folder).card.weights
+    assert load(folder).card.weights == before
+
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.norm.weight"][-1] += 1
+
+    change_weights(folder, change)
+    assert load(folder).card.weights not in ("", before)
 
 
 def test_the_public_names() -> None:

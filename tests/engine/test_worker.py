@@ -91,6 +91,8 @@ def test_from_a_folder_to_a_finished_run(
     ended = ears.wait_for(RunEnded)
     assert (ready.layers, ready.takes_pictures, ready.has_chat_template) == (4, True, True)
     assert ready.method in ("tail", "replay")
+    assert {"importing", "reading", "learning", "proving", "digest"} < set(ready.phases)
+    assert 0 < sum(ready.phases.values()) <= ready.seconds
     assert ended.run.id == run_id
     assert ended.run.status == "done"
     kinds = [type(event) for event in ears.heard]

@@ -23,6 +23,8 @@ from tui.commands.check import run_check
 from tui.sharing.copying import table_text, write_export
 from tui.sharing.reproduce import as_python
 from tui.state.run_view import RunView
+from tui.state.view_state import ViewState
+from tui.text.loading_times import loaded_line
 from tui.widgets.notes_line import notes_line
 
 at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
@@ -66,6 +68,36 @@ async def test_a_note_is_seen_as_long_as_a_run_of_its_model(size: tuple[int, int
         await stage.shows("notes on the model", "samples/model", "a.lora_A.weight)")
         await stage.press("q")
         await stage.until(lambda: not stage.app.has_dialog)
+
+
+TOOK = {"importing": 1.23, "reading": 4.02, "digest": 0.01, "learning": 0.96}
+
+
+def test_what_loading_took_in_one_line() -> None:
+    ready = ModelReady(CARD, 10, False, True, "tail", 7.06, 16, phases=TOOK)
+    told = "loaded in 7.1 s: importing 1.2, reading 4.0, learning 1.0"
+    assert loaded_line(ready) == told
+    state = ViewState(Question(prompt=PROMPT))
+    state.apply(ready)
+    assert state.note is not None
+    assert state.note.text == told
+    state.apply(replace(ready, phases={}))
+    assert state.note is None
+    assert loaded_line(replace(ready, phases={"digest": 0.01})) == "loaded in 7.1 s"
+
+
+@in_loop
+async def test_what_loading_took_stands_below_the_notes_on_that_model() -> None:
+    async with explorer(hold_loading=True) as stage:
+        await stage.shows("loading weights")
+        card = replace(CARD, notes=(NOTE,))
+        stage.app.inbox.tell(
+            ModelReady(card, 10, False, True, "tail", 7.06, 16, phases=TOOK),
+        )
+        await stage.until(lambda: "! 40 weights" in lower_border(stage))
+        await stage.press("exclamation_mark")
+        await stage.shows("a.lora_A.weight)", "loaded in 7.1 s: importing 1.2, reading 4.0")
+        assert stage.app.state.notes == (NOTE,)
 
 
 @pytest.mark.slow

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+from msgspec.structs import replace
+
 from engine.methods.track import TrackRequest
 from tui.app import Explorer
 from tui.state.run_view import RunView
+from tui.text.loading_times import loaded_line
 
 
 def toggle(app: Explorer, view: str) -> None:
@@ -135,13 +138,14 @@ def find_next(app: Explorer, step: int) -> None:
 
 
 def notes(app: Explorer) -> None:
-    """Show the notes on the model in full."""
-    if not app.state.notes:
+    """Show the notes on the model in full, and how long loading it took."""
+    run, ready = app.state.current, app.state.model.ready
+    card = run.run.question.model if run is not None else ready.model if ready else None
+    loaded = loaded_line(ready) if ready is not None and ready.model == card else None
+    told = (*app.state.notes, *([loaded] if loaded is not None else []))
+    if card is None or not told:
         app.say("there is nothing to note about this model")
         return
     from tui.views.models.model_notes import ModelNotes
 
-    run, ready = app.state.current, app.state.model.ready
-    card = run.run.question.model if run is not None else ready.model if ready else None
-    if card is not None:
-        app.push_screen(ModelNotes(card, ascii_only=app.startup.ascii))
+    app.push_screen(ModelNotes(replace(card, notes=told), ascii_only=app.startup.ascii))

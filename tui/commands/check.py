@@ -10,6 +10,7 @@ from engine.events import LoadOptions
 from engine.records import Question
 from tui.commands.exits import Exit
 from tui.commands.talk import clear_progress, model_line, progress, say
+from tui.text.loading_times import timing_lines
 from tui.text.show import display_text
 
 if TYPE_CHECKING:
@@ -19,15 +20,17 @@ PATCHES_SIZE: Final = (640, 480)
 """Pixels of the picture on which patches are tried."""
 
 
-def run_check(options: LoadOptions, proof_only: bool) -> int:
+def run_check(options: LoadOptions, proof_only: bool, timings: bool = False) -> int:
     """Load the model, print the parts found, then one line per row; return the exit code.
 
-    Raises what loading raises.
+    `proof_only` leaves out the rows; `timings` adds what each phase of loading took. Raises what
+    loading raises.
     """
-    from engine.lens.check import check_rows, describe
-    from engine.models.loading import load_with, probe_inputs
+    from engine.models.importing import import_and_load
 
-    loaded = load_with(options, progress)
+    loaded = import_and_load(options, progress)
+    from engine.lens.check import describe
+
     clear_progress()
     say(model_line(loaded))
     takes = "text and pictures" if loaded.takes_pictures else "text only"
@@ -40,8 +43,17 @@ def run_check(options: LoadOptions, proof_only: bool) -> int:
         _line(what, how)
     if loaded.takes_pictures:
         _line("patches", _patches(loaded))
-    if proof_only:
-        return Exit.DONE
+    code = Exit.DONE if proof_only else _check_rows(loaded)
+    if timings:
+        print("\nloading", *timing_lines(loaded.seconds), sep="\n", flush=True)
+    return code
+
+
+def _check_rows(loaded: LoadedModel) -> Exit:
+    """Print each row's difference from the model truncated there; return the exit code."""
+    from engine.lens.check import check_rows
+    from engine.models.loading import probe_inputs
+
     print("\nrow   off by    the same model truncated to so many layers", flush=True)
     checks = []
     for check in check_rows(loaded.lens, probe_inputs(loaded.model, loaded.processor)):

@@ -94,6 +94,9 @@ def check_parser() -> argparse.ArgumentParser:
     )
     _add_model(parser)
     parser.add_argument("--proof-only", action="store_true", help="skip the comparison of rows")
+    parser.add_argument(
+        "--timings", action="store_true", help="also print how long each phase of loading took"
+    )
     _add_loading(parser)
     return parser
 

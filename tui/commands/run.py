@@ -65,9 +65,9 @@ def run_headless(
             return Exit.FAULT
     from engine.asking.asking import Asking
     from engine.methods.asked_run import AskedRun
-    from engine.models.loading import load_with
+    from engine.models.importing import import_and_load
 
-    loaded = load_with(options, progress)
+    loaded = import_and_load(options, progress)
     clear_progress()
     say(model_line(loaded))
     for note in loaded.card.notes:

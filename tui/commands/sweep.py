@@ -132,7 +132,7 @@ def _run(
     present: Presence,
     process: Process,
 ) -> int:
-    from engine.models.loading import load_with
+    from engine.models.importing import import_and_load
     from engine.sweeps.running import Sweeping
     from engine.sweeps.store import Store, refuse_long_texts
     from engine.system.quiet import quiet
@@ -149,7 +149,7 @@ def _run(
                 f"{order.out}: its file system has no locks; make sure that no other sweep of this "
                 "shard writes there at the same time"
             )
-        loaded = load_with(options, progress if process.index == 0 else _nothing)
+        loaded = import_and_load(options, progress if process.index == 0 else _nothing)
         if process.index == 0:
             clear_progress()
             say(model_line(loaded))

@@ -27,6 +27,7 @@ from engine.events import (
 from engine.records import LayerReading, Question, Run, Session
 from tui.state.run_view import Phase, RunView
 from tui.state.session_state import SessionState
+from tui.text.loading_times import loaded_line
 
 
 class ModelPhase(Enum):
@@ -171,7 +172,8 @@ class ViewState(SessionState):
                 if event.model.name != self._pinned_for:
                     self.pinned, self._pinned_for = {}, event.model.name
                 self.model = ModelView(ModelPhase.READY, event.model.name, ready=event)
-                self.note = None
+                loaded = loaded_line(event)
+                self.note = None if loaded is None else Note(loaded)
             case ModelFailed():
                 self.model.phase = ModelPhase.FAILED
                 self.asked = None
