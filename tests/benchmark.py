@@ -179,11 +179,11 @@ def compare(
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     peaks: dict[str, list[float]] = {name: [] for name in ways}
-    held = 0.0
+    held = bare_seconds = 0.0
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            slow = name == "naive" or (turn and min(seconds["bare"]) > LONG and "grid" in name)
-            if slow and turn != 1:
+            once = name == "naive" or ("grid" in name and bare_seconds > LONG)
+            if once and turn != 1:
                 continue
             try:
                 taken, peak, held = measure(device, way)
@@ -191,15 +191,13 @@ def compare(
                 print(f"  {name}: {type(error).__name__}: {error}")
                 seconds[name] = peaks[name] = [float("nan")]
                 continue
+            bare_seconds = taken if name == "bare" else bare_seconds
             if turn:
                 seconds[name].append(taken)
                 peaks[name].append(peak)
-    positions = (
-        next(iter(inputs.values())).shape[1]
-        if "input_ids" not in inputs
-        else (inputs["input_ids"].shape[1])
+    print(
+        f"\n{title}, {inputs['input_ids'].shape[1]} tokens, {device}; learned in {learning:.2f} s"
     )
-    print(f"\n{title}, {positions} tokens, {device}; learned in {learning:.2f} s")
     base, least = statistics.median(seconds["bare"]), statistics.median(peaks["bare"])
     for name in ways:
         middle, peak = statistics.median(seconds[name]), statistics.median(peaks[name])

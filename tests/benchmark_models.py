@@ -1,4 +1,4 @@
-"""Architectures of published models in their real sizes with random weights, and inputs for them."""
+"""Architectures of published models in their real sizes, with random weights, and their inputs."""
 
 from __future__ import annotations
 
