@@ -87,7 +87,8 @@ def worker_count(device: torch.device) -> int:
 
 
 class Preparing:
-    """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0."""
+    """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0.
+    Close it."""
 
     def __init__(self, loaded: LoadedModel, question: Question, workers: int = 0) -> None:
         """`question` tells how all are asked; its prompt and picture are not used."""
@@ -96,6 +97,14 @@ class Preparing:
         self._workers = workers
         self._known: dict[str, Prepared] = {}
         self._composing = Composing(loaded.processor, loaded.model.dtype)
+        self._killed: list[_Worker] = []
+
+    def close(self) -> None:
+        """Wait for the end of the other processes. They are killed once the last picture is there,
+        but their ends take as long as a pass; the passes need not wait for them."""
+        for worker in self._killed:
+            worker.close()
+        self._killed = []
 
     def pictures(
         self,
@@ -127,22 +136,22 @@ class Preparing:
         for worker in workers:
             free.put(worker)
         waiting: deque[Future[PreparedPicture]] = deque()
-        try:
-            with ThreadPoolExecutor(self._workers, "prepare") as callers:
-                try:
-                    for picture in pictures:
-                        waiting.append(callers.submit(_ask_a_free_one, free, picture))
-                        if len(waiting) > ahead:
-                            yield waiting.popleft().result()
-                    while waiting:
+        with ThreadPoolExecutor(self._workers, "prepare") as callers:
+            try:
+                for picture in pictures:
+                    waiting.append(callers.submit(_ask_a_free_one, free, picture))
+                    if len(waiting) > ahead:
                         yield waiting.popleft().result()
-                finally:
-                    callers.shutdown(wait=False, cancel_futures=True)
-                    for worker in workers:
-                        worker.kill()  # so that the threads that wait for it end
-        finally:
-            for worker in workers:
-                worker.close()
+                while len(waiting) > 1:
+                    yield waiting.popleft().result()
+                last = waiting.popleft().result() if waiting else None
+            finally:
+                callers.shutdown(wait=False, cancel_futures=True)
+                for worker in workers:
+                    worker.kill()  # so that the threads that wait for it end
+                self._killed += workers
+        if last is not None:
+            yield last
 
     def _inputs(self, prompt: str, image: Image) -> dict[str, Any]:
         found = self._composing.inputs(prompt, image)
@@ -238,12 +247,12 @@ class _Worker:
         return found
 
     def kill(self) -> None:
-        """End the process, whatever it is working on."""
+        """End the process, whatever it is working on, without waiting for that."""
         self._process.kill()
-        self._process.join()
 
     def close(self) -> None:
-        """Close the connection, once no thread uses it."""
+        """Wait until the process has ended, and close the connection, once no thread uses it."""
+        self._process.join()
         self._connection.close()
 
 

@@ -145,7 +145,7 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
         while True:
             yield from pictures
 
-    with closing(preparing.pictures(endless(), lambda picture: 6)) as made:
+    with closing(preparing), closing(preparing.pictures(endless(), lambda picture: 6)) as made:
         for _ in range(4):
             next(made)
         time.sleep(moment)
