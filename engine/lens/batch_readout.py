@@ -109,7 +109,11 @@ def _read_tile(logits: Tensor, top: int, reference: BatchReference) -> tuple[Ten
     ratios = log_p.view(-1, *reference.log_q.shape).sub_(reference.log_q).view_as(p).mul_(p)
     # A token that both rule out is 0 * (infinite ratio): it contributes nothing.
     kl = ratios.nansum(-1, keepdim=True).clamp_min_(0.0)
-    kl = torch.where(lse.isnan(), math.nan, kl)
+    # Rows that hold a NaN have no probability that is a number.
+    no_number = lse.isnan() | reference.log_q[:, :1].isnan().repeat(
+        len(kl) // len(reference.log_q), 1
+    )
+    kl = torch.where(no_number, math.nan, kl)
     unknown = torch.full_like(lse, math.nan)
     floats = [lse, entropy, kl, unknown, best, log_best.exp(), *logits_of_followed, *probabilities]
     return torch.cat(floats, 1), torch.cat([ids, *ranks], 1).to(torch.int32)
