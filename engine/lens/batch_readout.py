@@ -22,9 +22,8 @@ from engine.lens.readout import LEAST, Block, best_of, root_mean_square
 TILE = 2**20
 """Logits that are read at once on a CPU: 4 MB of float32, and three times as much beside them.
 Smaller tiles fit nearer caches, and lose more to the start and end of every operation."""
-TILE_ON_DEVICE = 2**25
-"""On an accelerator, where every tile costs about a hundred launches: all that are computed at
-once."""
+TILE_ON_DEVICE = 2**26
+"""On an accelerator, where every tile costs some 150 launches: all that are computed at once."""
 SHORTEST, LONGEST = 32, 256
 """Ids in a block. A processor takes maxima of shorter ones more slowly; of longer ones too many
 candidates are left."""

@@ -23,8 +23,8 @@ from engine.passes.forward import Forward
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
 
-LOGITS_AT_ONCE = 2**25
-"""Rows * items * vocabulary: 128 MB of float32, and three times as much while they are read."""
+LOGITS_AT_ONCE = 2**26
+"""Rows * items * vocabulary: 256 MB of float32, and three times as much while they are read."""
 LOGITS_AT_ONCE_ON_CPU = 2**21
 """8 MB of float32, which the allocator reuses for the next rows; larger blocks are requested from
 the system every time, which took three times as long as reading the rows."""
@@ -106,7 +106,7 @@ class BatchNumbers:
             unnormed=_rows_of(bare[0]) if bare else None,
             rms=normed.rms,
             notes=self._notes_of_items([piece.tolist() for piece in pieces[count + 1 :]]),
-            proofs=tuple(as_proof(*pair, self._method) for pair in proofs.T.tolist()),
+            proofs=tuple(as_proof(gap, limit, self._method) for gap, limit in proofs.T.tolist()),
         )
 
     def _by_item(self, block: Block) -> Numbers:

@@ -91,6 +91,7 @@ class Composing:
             return
         if all(name in made.values and same(inputs[name], made.values[name]) for name in others):
             self._known[prompt, made.geometry] = _Known(texts, tuple(inputs))
+            self._picture, self._made = image, made
 
     def _made_of(self, image: Image) -> _Made | None:
         if self._picture is not image:

@@ -40,12 +40,10 @@ def compared(logits: Tensor, followed: Sequence[Tensor], top: int = TOP) -> None
     assert torch.equal(found.followed_ranks[known], wanted.followed_ranks[known])
     for name, mine, other in zip(wanted._fields, found, wanted, strict=True):
         if name not in ("ids", "followed_ranks"):
-            close = {"rtol": 1e-5, "atol": 1e-6, "equal_nan": True}
             if name in ("logits", "probabilities"):
                 mine, other = mine[known], other[known]
-            torch.testing.assert_close(
-                mine, other, **close, msg=lambda text, name=name: name + text
-            )
+            close = torch.isclose(mine, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+            assert close.all(), (name, mine[~close], other[~close])
 
 
 def some_followed(items: int, vocabulary: int) -> tuple[Tensor, Tensor]:
@@ -161,7 +159,7 @@ def test_launching_the_numbers_of_a_batch_waits_for_nothing() -> None:
         numbers = passed.numbers(((5, 2), (), (0,)), TOP, unnormed=True)
     assert not launches.waits()
     # All rows with the norm, and all without it, at once.
-    assert sum(launches.counts.values()) < 600
+    assert sum(launches.counts.values()) < 500
     exact = (None,) * (layers + 1)
     assert numbers.items().notes == (exact, notes, notes)
     with Launches() as launches:
@@ -178,4 +176,4 @@ def test_launches_do_not_grow_with_the_cells_of_a_tile() -> None:
             read_batch(logits, TOP, torch.randn(rows * 3, 4), reference)
         assert not launches.waits()
         counts.append(sum(launches.counts.values()))
-    assert counts[0] == counts[1] < 220
+    assert counts[0] == counts[1] < 200
