@@ -10,7 +10,9 @@ Qwen2-VL-2B-Instruct`` makes that model first, in its real size with random weig
 - bare, nothing shared: what sharing gains is the ratio to the first;
 - sweep: everything, from files to lines in the folder.
 
-The batches are as large as a sweep makes them here, or as `--batch-size` says.
+The batches are as large as a sweep makes them here, or as `--batch-size` says. What a sweep does
+before its first batch and after its last one (learning the model apart, which is done once) is its
+fixed cost, whatever its length: ``--pictures 1000`` asks 4,000 questions.
 
 Memory is the process's peak after so many pictures, and after all of them.
 """
@@ -26,7 +28,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from PIL import Image
@@ -34,6 +37,7 @@ from torch import Tensor
 
 import samples
 from engine import load
+from engine.lens.batched import BatchNumbers
 from engine.models.loading import LoadedModel
 from engine.passes.forward import LOGITS_TO_KEEP
 from engine.passes.vision_reuse import VisionCache
@@ -91,8 +95,19 @@ def bare(
         torch.cuda.synchronize()
 
 
-def sweep(loaded: LoadedModel, source: Source, size: int | None) -> int:
-    """Everything; the size of its last batches."""
+class Swept(NamedTuple):
+    """One sweep."""
+
+    batch_size: int
+    """Of its last batches."""
+    before: float
+    """Seconds until its first batch is given to the device."""
+    after: float
+    """Seconds from the launch of its last batch (on a CPU, from its end) to its own end."""
+
+
+def sweep(loaded: LoadedModel, source: Source, size: int | None) -> Swept:
+    """Everything."""
     question = Question(prompt="")
     record = Sweep(
         created="",
@@ -102,12 +117,24 @@ def sweep(loaded: LoadedModel, source: Source, size: int | None) -> int:
         data=SweepData(source.kind, source.path, source.digest, 0, 0),
         prompts=(),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    began: list[float] = []
+    ended: list[float] = []
+    read = loaded.lens.read_batch
+
+    def timed(*args: Any, **settings: Any) -> BatchNumbers:
+        began.append(time.perf_counter())
+        numbers = read(*args, **settings)
+        ended.append(time.perf_counter())
+        return numbers
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(loaded.lens, "read_batch", timed):
+        start = time.perf_counter()
         store = Store(folder)
         done = Sweeping(loaded, source, store, question, store.belongs_to(record), size).run()
         store.close()
+        end = time.perf_counter()
     assert done.done == source.item_count, done
-    return done.batch_size
+    return Swept(done.batch_size, began[0] - start, end - ended[-1])
 
 
 def write_pictures(folder: Path, count: int, side: int) -> None:
@@ -147,15 +174,16 @@ def main() -> None:
         write_pictures(folder, options.pictures, options.side)
         source = open_source(folder)
         pictures = list(Preparing(loaded, Question(prompt="")).pictures(source.pictures))
-        size = sweep(loaded, source, options.batch_size)
+        size = sweep(loaded, source, options.batch_size).batch_size
         blocks = list(batches(pictures, loaded, size))
         blocks_kept = [[kept(inputs) for inputs in block] for block in blocks]
         before = loaded.lens.learn(blocks[0][0]).before
+        swept: list[Swept] = []
         ways: dict[str, Callable[[], object]] = {
             "bare": lambda: bare(loaded, blocks, VisionCache(before)),
             "bare, logits kept": lambda: bare(loaded, blocks_kept, VisionCache(before)),
             "bare, nothing shared": lambda: bare(loaded, blocks, None),
-            "sweep": lambda: sweep(loaded, source, options.batch_size),
+            "sweep": lambda: swept.append(sweep(loaded, source, options.batch_size)),
         }
         for way in ways.values():
             way()
@@ -178,6 +206,11 @@ def main() -> None:
     ):
         ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
         print(f"{f'{other} / {one}':34}{statistics.median(ratios):6.2f}")
+    first, last = (
+        statistics.median(each) for each in zip(*(one[1:] for one in swept), strict=True)
+    )
+    print(f"before the first batch{first:9.2f} s")
+    print(f"after the last        {last:9.2f} s")
     print(
         f"peak memory           {memory[0]:8.0f} MiB, {memory[-1]:.0f} after {options.rounds} more"
     )

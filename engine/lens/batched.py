@@ -6,7 +6,7 @@ called, so the next batch can be launched before the numbers of the last one hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,30 +14,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.anatomy.logit_map import tolerances
+from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream, TailMethod
-from engine.lens.readout import Block, Numbers, joined, read, top_ids_of_rows
+from engine.lens.ranking import Blocks
+from engine.lens.readout import Block, Numbers, joined, read
 from engine.passes.forward import Forward
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
 
-LOGITS_AT_ONCE = 2**25
-"""Rows * items * vocabulary: 128 MB of float32, and about six times as much while they are read."""
+LOGITS_AT_ONCE = 2**26
+"""Rows * items * vocabulary: 256 MB of float32, and three times as much while they are read."""
 LOGITS_AT_ONCE_ON_CPU = 2**21
 """8 MB of float32, which the allocator reuses for the next rows; larger blocks are requested from
 the system every time, which took three times as long as reading the rows."""
 
 
 class RowNumbers(NamedTuple):
-    """The numbers of one item's rows, on the CPU; float32, ids and ranks int32."""
+    """The numbers of the rows of n items, on the CPU; float32, ids and ranks int32."""
 
     top_ids: Tensor
-    """[rows, count], like the two below."""
+    """[n, rows, count], like the two below."""
     top_probabilities: Tensor
     top_logits: Tensor
     entropy: Tensor
-    """[rows], like all below; NaN if the row's logits hold a NaN. Nats, as is `kl_to_last`."""
+    """[n, rows], like all below; NaN if the row's logits hold a NaN. Nats, as is `kl_to_last`."""
     kl_to_last: Tensor
     truth_probability: Tensor
     truth_rank: Tensor
@@ -47,17 +48,17 @@ class RowNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemNumbers:
-    """What a batched pass has found for one item."""
+    """What a batched pass has found for its n items."""
 
     rows: RowNumbers
     """Rows 0..L."""
     unnormed: RowNumbers | None
     """Rows 0..L-1 without the final norm, if they were asked for."""
     rms: Tensor
-    """float32 [L + 1]"""
-    notes: tuple[str | None, ...]
-    """For each row, why it is not exactly the truncated model's, or None if it is."""
-    proof: Proof
+    """float32 [n, L + 1]"""
+    notes: tuple[tuple[str | None, ...], ...]
+    """For each item and row, why it is not exactly the truncated model's, or None if it is."""
+    proofs: tuple[Proof, ...]
 
 
 class BatchNumbers:
@@ -68,43 +69,68 @@ class BatchNumbers:
         normed: Block,
         unnormed: Block | None,
         proofs: Tensor,
-        notes: Sequence[tuple[str | None, ...]],
+        notes: Sequence[str | None],
+        unchanged: Mapping[int, Tensor],
         method: TailMethod,
     ) -> None:
         """The cells of a block are all items of row 0, then all items of row 1, and so on. `proofs`
-        [2, items] holds the largest differences and the tolerances of the items."""
+        [2, n] holds the largest differences and the tolerances of the n items. `notes` are those of
+        the rows, but for the items of a row where `unchanged` (bool [n]) says that it needs none.
+        """
+        self._items = proofs.shape[1]
         self._notes = notes
+        self._noted = tuple(unchanged)
         self._method = method
         self._blocks = [normed] if unnormed is None else [normed, unnormed]
-        self._fetched = Fetched([proofs, *(block.values for block in self._blocks)])
+        flags = [each.to(proofs.device, torch.int32) for each in unchanged.values()]
+        pieces = [*(block.values for block in self._blocks), proofs.view(torch.int32), *flags]
+        self._sizes = [piece.numel() for piece in pieces]
+        self._fetched = Fetched([torch.cat([piece.flatten() for piece in pieces])])
 
     @property
     def are_ready(self) -> bool:
         """Whether `items` returns without waiting for a device."""
         return self._fetched.is_there
 
-    def items(self) -> list[ItemNumbers]:
-        """The numbers of each item; waits until the device has computed them."""
-        proofs, *values = self._fetched.wait()
-        items = proofs.shape[1]
+    def items(self) -> ItemNumbers:
+        """The numbers of all items; waits until the device has computed them."""
+        pieces = self._fetched.wait()[0].split(self._sizes)
+        count = len(self._blocks)
         normed, *bare = (
-            Numbers(*(each.view(-1, items, *each.shape[1:]) for each in block.numbers()))
-            for block in (
-                block._replace(values=arrived)
-                for block, arrived in zip(self._blocks, values, strict=True)
+            self._by_item(block._replace(values=piece.view_as(block.values)))
+            for block, piece in zip(self._blocks, pieces[:count], strict=True)
+        )
+        proofs = pieces[count].view(torch.float32).view(2, self._items)
+        return ItemNumbers(
+            rows=_rows_of(normed),
+            unnormed=_rows_of(bare[0]) if bare else None,
+            rms=normed.rms,
+            notes=self._notes_of_items([piece.tolist() for piece in pieces[count + 1 :]]),
+            proofs=tuple(as_proof(gap, limit, self._method) for gap, limit in proofs.T.tolist()),
+        )
+
+    def _by_item(self, block: Block) -> Numbers:
+        """Fields [n, rows, ...]."""
+        return Numbers(
+            *(
+                each.view(-1, self._items, *each.shape[1:]).transpose(0, 1)
+                for each in block.numbers()
             )
         )
-        differences, limits = proofs.nan_to_num(float("inf")).tolist()
-        return [
-            ItemNumbers(
-                rows=_rows_of(normed, item),
-                unnormed=_rows_of(bare[0], item) if bare else None,
-                rms=normed.rms[:, item],
-                notes=self._notes[item],
-                proof=as_proof(differences[item], limits[item], self._method),
+
+    def _notes_of_items(
+        self, unchanged: Sequence[Sequence[int]]
+    ) -> tuple[tuple[str | None, ...], ...]:
+        if not unchanged:
+            return (tuple(self._notes),) * self._items
+        flags = dict(zip(self._noted, unchanged, strict=True))
+        return tuple(
+            tuple(
+                None if row in flags and flags[row][item] else note
+                for row, note in enumerate(self._notes)
             )
-            for item in range(items)
-        ]
+            for item in range(self._items)
+        )
 
 
 class BatchedPass:
@@ -133,27 +159,29 @@ class BatchedPass:
         """
         model_logits, last, parts = self._model_logits, self._layers, self._forward.parts
         with self._forward.evaluating():
-            columns = _Columns.of(truths, model_logits)
+            reference = _reference(truths, model_logits)
             computed = self._forward.project([self._streams[last]]).to(model_logits.device)
-            # Tokens that the model rules out are minus infinity on both sides: no difference.
-            differences = (
-                (computed - model_logits).abs().masked_fill(computed == model_logits, 0.0).amax(-1)
-            )
             return BatchNumbers(
-                normed=self._read(range(last + 1), columns, count, norm=True),
-                unnormed=self._read(range(last), columns, count, norm=False) if unnormed else None,
-                proofs=torch.stack([differences, tolerances(parts.dtype, model_logits)]),
-                notes=[self._notes(item) for item in range(len(model_logits))],
+                normed=self._read(range(last + 1), reference, count, norm=True),
+                unnormed=self._read(range(last), reference, count, norm=False)
+                if unnormed
+                else None,
+                proofs=errors_and_limits(parts.dtype, computed, model_logits),
+                notes=parts.notes,
+                unchanged=self._unchanged(),
                 method=parts.tail.method,
             )
 
-    def _notes(self, item: int) -> tuple[str | None, ...]:
-        return tuple(
-            self._forward.parts.note(row, _of_item(stream, item))
-            for row, stream in enumerate(self._streams)
-        )
+    def _unchanged(self) -> dict[int, Tensor]:
+        """For the rows to which the model may have added something: to which items it added
+        nothing, bool [n]."""
+        return {
+            row: (read.before_addition.to(read.stream.device) == read.stream).flatten(1).all(-1)
+            for row, read in enumerate(self._streams)
+            if self._forward.parts.notes[row] and read.before_addition is not None
+        }
 
-    def _read(self, rows: range, columns: _Columns, count: int, norm: bool) -> Block:
+    def _read(self, rows: range, reference: _Reference, count: int, norm: bool) -> Block:
         """The numbers of `rows` for all items, some rows at a time."""
         at_once = (
             LOGITS_AT_ONCE_ON_CPU if self._model_logits.device.type == "cpu" else LOGITS_AT_ONCE
@@ -165,17 +193,9 @@ class BatchedPass:
             streams = torch.cat(
                 [self._streams[row].stream.to(self._model_logits.device) for row in some]
             )
+            logits = self._logits(some, norm)  # [rows * items, vocabulary]
             blocks.append(
-                read(
-                    self._logits(some, norm),  # [rows * items, vocabulary]
-                    count,
-                    streams,
-                    reference=columns.log_q,
-                    spelled=[
-                        columns.truths.repeat(len(some), 1),
-                        columns.final.repeat(len(some), 1),
-                    ],
-                )
+                read(logits, count, streams, reference=reference.log_q, spelled=reference.followed)
             )
         return joined(blocks)
 
@@ -190,44 +210,36 @@ class BatchedPass:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-class _Columns(NamedTuple):
-    """What the rows of n items are compared with, on the device of the logits."""
+class _Reference(NamedTuple):
+    """What the cells of a batch of n items are compared with, on the device of their logits."""
 
-    truths: Tensor
-    """int64 [n, most spellings]: ids of each item's truth, padded with -1."""
-    final: Tensor
-    """int64 [n, 1]: the model's answer."""
     log_q: Tensor
     """float32 [n, vocabulary]: log-probabilities of the last row."""
-
-    @classmethod
-    def of(cls, truths: Sequence[Sequence[int]], model_logits: Tensor) -> _Columns:
-        most = max([1, *map(len, truths)])
-        # Ascending, so that ties go to the lower id.
-        filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
-        return cls(
-            sent(torch.tensor(filled), model_logits.device),
-            top_ids_of_rows(model_logits, 1),
-            model_logits.log_softmax(-1),
-        )
+    followed: tuple[Tensor, ...]
+    """int64 [n, spellings] each, padded with -1: of each item's truth, and of its answer."""
 
 
-def _rows_of(numbers: Numbers, item: int) -> RowNumbers:
-    """The numbers of one item; every field of `numbers` is [rows, items, ...]."""
-    truth, final = 0, 1
-    return RowNumbers(
-        top_ids=numbers.ids[:, item],
-        top_probabilities=numbers.probabilities[:, item],
-        top_logits=numbers.logits[:, item],
-        entropy=numbers.entropy[:, item],
-        kl_to_last=numbers.kl[:, item],
-        truth_probability=numbers.followed_probabilities[:, item, truth],
-        truth_rank=numbers.followed_ranks[:, item, truth],
-        final_probability=numbers.followed_probabilities[:, item, final],
-        final_rank=numbers.followed_ranks[:, item, final],
+def _reference(truths: Sequence[Sequence[int]], model_logits: Tensor) -> _Reference:
+    most = max([1, *map(len, truths)])
+    # Ascending, so that ties go to the lower id.
+    filled = [[*sorted(ids), *[-1] * (most - len(ids))] for ids in truths]
+    return _Reference(
+        model_logits.log_softmax(-1),
+        (sent(torch.tensor(filled), model_logits.device), Blocks.of(model_logits).best(1)),
     )
 
 
-def _of_item(stream: RowStream, item: int) -> RowStream:
-    before = None if stream.before_addition is None else stream.before_addition[item : item + 1]
-    return RowStream(stream.stream[item : item + 1], (), before)
+def _rows_of(numbers: Numbers) -> RowNumbers:
+    """The fields of `numbers` [n, rows, ...], named as those of a sweep."""
+    truth, final = 0, 1
+    return RowNumbers(
+        top_ids=numbers.ids,
+        top_probabilities=numbers.probabilities,
+        top_logits=numbers.logits,
+        entropy=numbers.entropy,
+        kl_to_last=numbers.kl,
+        truth_probability=numbers.followed_probabilities[..., truth],
+        truth_rank=numbers.followed_ranks[..., truth],
+        final_probability=numbers.followed_probabilities[..., final],
+        final_rank=numbers.followed_ranks[..., final],
+    )

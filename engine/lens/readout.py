@@ -10,23 +10,19 @@ nats, rank 1 is the best, ties go to the lower id.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from engine.lens.ranking import Blocks, best_of
 from engine.system.transfers import sent
 
-BLOCK = 64
-"""Logits whose maximum is looked at first: the best tokens are in the blocks of the best maxima."""
-LOGITS_AT_ONCE_ON_CPU = 2**18
-"""1 MB of float32: what is computed of them stays in the cache, and the allocator reuses it. Seven
-rows of 152,000 logits took twice as long all at once."""
-COMPARED_AT_ONCE = 2**27
-"""Comparisons of a logit with a followed token's, made at once on an accelerator: 128 MB."""
+TILE = 2**20
+"""Logits that are read together on a CPU: 4 MB of float32, and three times as much beside them.
+From half to twice as many took as long, a quarter and fewer up to twice as long."""
 LN_2 = math.log(2)
 """The largest possible Jensen-Shannon divergence."""
 LEAST = torch.finfo(torch.float32).min
@@ -34,8 +30,8 @@ LEAST = torch.finfo(torch.float32).min
 Tokens = Tensor | Sequence[int]
 """Tokens to follow through all cells: their ids, int64 [t]."""
 Spelled = Tensor
-"""A token of each cell's own to follow: int64 [cells, m], the ids of its spellings, ascending and
-padded with -1."""
+"""A token of each cell's own to follow: int64 [r, m], the ids of its spellings, ascending and
+padded with -1. Cell i has those of row i mod r."""
 
 
 class Numbers(NamedTuple):
@@ -104,31 +100,53 @@ def read(
     - with `top` > 0: the top-k tokens, `lse` and `entropy`
     - with `streams` [n, *rest]: `rms`
     - with `tokens` and `spelled`: logits, probabilities and ranks of those tokens, in this order
-    - with `reference`, log-probabilities [r, vocabulary]: `kl`, and `js` if asked for. n is a
-      multiple of r; cell i is compared with row i mod r of the reference.
+    - with `reference`, log-probabilities [r, vocabulary]: `kl`, and `js` if asked for. Cell i is
+      compared with row i mod r of the reference.
+
+    n is a multiple of every r.
     """
     ids = torch.empty(0, dtype=torch.int64, device=logits.device)
     if len(tokens):
         ids = sent(torch.as_tensor(tokens, dtype=torch.int64), logits.device)
-    if logits.device.type != "cpu":
-        return _read(logits, top, streams, ids, reference, js, spelled)
-    # Cell i is compared with row i mod r of the reference: parts hold a multiple of r cells.
-    compared = 1 if reference is None else len(reference)
-    size = max(1, LOGITS_AT_ONCE_ON_CPU // logits.shape[1] // compared) * compared
-    return joined(
-        [
+    compared = [len(each) for each in (reference, *spelled) if each is not None]
+    blocks = []
+    for cells, items in _tiles(logits, max(compared, default=1)):
+        blocks.append(
             _read(
-                logits[start : start + size],
+                logits[cells],
                 top,
-                None if streams is None else streams[start : start + size],
+                None if streams is None else streams[cells],
                 ids,
-                reference,
+                _of(reference, items),
                 js,
-                [each[start : start + size] for each in spelled],
+                [each if len(each) == 1 else each[items] for each in spelled],
             )
-            for start in range(0, max(1, len(logits)), size)
-        ]
-    )
+        )
+    return joined(blocks)
+
+
+def _of(reference: Tensor | None, items: slice) -> Tensor | None:
+    return reference if reference is None or len(reference) == 1 else reference[items]
+
+
+def _tiles(logits: Tensor, items: int) -> Iterator[tuple[slice, slice]]:
+    """Cells that are read together, and which items they are of: whole rows, or a part of one. On
+    an accelerator, where every tile costs launches, all together."""
+    cells, vocabulary = logits.shape
+    if logits.device.type != "cpu" or cells * vocabulary <= TILE:
+        yield slice(0, cells), slice(0, items)
+        return
+    most = max(1, TILE // vocabulary)
+    step = most // items * items or most
+    start = 0
+    while start < cells:
+        stop = min(start + step, cells)
+        if step < items:
+            stop = min(stop, start - start % items + items)
+            yield slice(start, stop), slice(start % items, (stop - 1) % items + 1)
+        else:
+            yield slice(start, stop), slice(0, items)
+        start = stop
 
 
 def _read(
@@ -142,35 +160,41 @@ def _read(
 ) -> Block:
     n, vocabulary = logits.shape
     top = min(top, vocabulary)
+    blocks = Blocks.of(logits, top)
     log_p = logits.log_softmax(-1)  # [n, vocabulary]
-    p = log_p.exp() if top or reference is not None else None
+    p = log_p.exp() if top or spelled or reference is not None else log_p
     unknown = logits.new_full((n, 1), math.nan)
     lse = entropy = rms = kl = js_divergence = unknown
-    ids = torch.empty(n, 0, dtype=torch.int64, device=logits.device)
-    if top:
-        assert p is not None
-        ids = top_ids_of_rows(logits, top)  # [n, top]
-        lse = logits.gather(1, ids[:, :1]) - log_p.gather(1, ids[:, :1])
-        # The clamp makes log 0 finite, so that 0 * log 0 is 0 and not NaN.
-        entropy = 0.0 - log_p.clamp_min(LEAST).mul_(p).sum(-1, keepdim=True)
-    top_logits, top_probabilities = logits.gather(1, ids), log_p.gather(1, ids).exp()  # [n, top]
-    followed = [_follow(logits, log_p, each) for each in spelled]  # [n, 1] each
-    if len(tokens):
-        same = (logits[:, tokens], log_p[:, tokens].exp(), ranks_of_tokens(logits, tokens))
-        followed.insert(0, same)  # [n, tokens] each
+    ids = blocks.best(top) if top else torch.empty(n, 0, dtype=torch.int64, device=logits.device)
+    top_logits, top_log_p = logits.gather(1, ids), log_p.gather(1, ids)  # [n, top]
+    followed, probabilities = tokens.expand(n, -1), [log_p[:, tokens].exp()]
+    if spelled:
+        each_cell = [each.repeat(n // len(each), 1) for each in spelled]
+        best = [best_of(logits, each).unsqueeze(1) for each in each_cell]
+        followed = torch.cat([followed, *best], 1)  # [n, followed]
+        probabilities += [
+            p.gather(1, each.clamp_min(0)).masked_fill(each < 0, 0.0).sum(-1, keepdim=True)
+            for each in each_cell
+        ]
+    ranks, followed_logits = [], []
+    if followed.shape[1]:
+        ranks, followed_logits = [blocks.ranks(followed)], [logits.gather(1, followed)]
     if streams is not None:
         rms = root_mean_square(streams).to(logits.device).unsqueeze(1)
+    if js and reference is not None:
+        js_divergence = _js(log_p, p, reference).unsqueeze(1)
+    # The clamp makes log 0 finite, so that 0 * log 0 is 0 and not NaN.
+    log_p = log_p.clamp_min_(LEAST)
+    if top:
+        lse = top_logits[:, :1] - top_log_p[:, :1]
+        entropy = 0.0 - torch.linalg.vecdot(p, log_p).unsqueeze(1)
     if reference is not None:
-        assert p is not None
-        if js:
-            js_divergence = _js(log_p, p, reference).unsqueeze(1)
         kl = _kl_in_place(log_p, p, reference).unsqueeze(1)
-    floats = [lse, entropy, rms, kl, js_divergence, top_logits, top_probabilities]
-    for column in (0, 1):
-        floats += [each[column] for each in followed]
-    integers = torch.cat([ids, *(each[2] for each in followed)], 1).to(torch.int32)
+    floats = [lse, entropy, rms, kl, js_divergence, top_logits, top_log_p.exp()]
+    floats += [*followed_logits, *probabilities]
+    integers = torch.cat([ids, *ranks], 1).to(torch.int32)
     values = torch.cat([torch.cat(floats, 1).view(torch.int32), integers], 1)  # [n, columns]
-    return Block(values, top, len(tokens) + len(spelled))
+    return Block(values, top, followed.shape[1])
 
 
 def joined(blocks: Sequence[Block]) -> Block:
@@ -185,102 +209,13 @@ def root_mean_square(stream: Tensor) -> Tensor:
     return stream.float().flatten(1).pow(2).mean(-1).sqrt()
 
 
-def top_ids(logits: Tensor, count: int) -> Tensor:
-    """Ids of the `count` largest logits of one row, [vocabulary] -> [count]; ties go to the lower
-    id."""
-    count = min(count, logits.shape[-1])
-    threshold = logits.topk(count).values[-1]
-    candidates = (logits >= threshold).nonzero().flatten()
-    order = torch.sort(logits[candidates], descending=True, stable=True).indices
-    return candidates[order[:count]]
-
-
-def top_ids_of_rows(logits: Tensor, count: int) -> Tensor:
-    """Ids of the `count` largest logits of each row, [n, vocabulary] -> [n, count].
-
-    Ties go to the lower id. The ids of a row that holds a NaN are arbitrary. Every logit is read
-    once: the k best are among the k blocks of the largest maxima, of which those of lower ids come
-    first among equal ones.
-    """
-    vocabulary = logits.shape[1]
-    count = min(count, vocabulary)
-    whole = vocabulary // BLOCK
-    maxima = logits[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)).amax(-1)  # [n, whole]
-    if whole * BLOCK < vocabulary:
-        maxima = torch.cat([maxima, logits[:, whole * BLOCK :].amax(-1, keepdim=True)], 1)
-    # Stable, so that ties stay in the order of their ids.
-    blocks = maxima.sort(dim=-1, descending=True, stable=True).indices[:, :count].sort(-1).values
-    within = torch.arange(BLOCK, device=logits.device)
-    ids = (blocks.unsqueeze(-1) * BLOCK + within).flatten(1)  # [n, blocks * BLOCK], ascending
-    values = logits.gather(1, ids.clamp_max(vocabulary - 1))
-    values = values.masked_fill(ids >= vocabulary, -torch.inf)
-    best = values.sort(dim=-1, descending=True, stable=True).indices[:, :count]
-    found: Tensor = ids.gather(1, best)
-    return found
-
-
-def best_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """For each row of `logits` [n, vocabulary], the id in `ids` [n, m] with the largest logit, [n].
-
-    Ids are ascending and padded with -1; ties go to the lower id; 0 if there is no id.
-    """
-    values = logits.gather(-1, ids.clamp_min(0)).masked_fill(ids < 0, -torch.inf)
-    return ids.gather(-1, values.argmax(-1, keepdim=True)).squeeze(-1).clamp_min(0)
-
-
-def ranks_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """Rank of one token per row: `logits` [n, vocabulary], `ids` [n] -> [n]."""
-    logit = logits.gather(-1, ids.unsqueeze(-1))  # [n, 1]
-    lower = torch.arange(logits.shape[-1], device=logits.device) < ids.unsqueeze(-1)
-    return ((logits == logit).logical_and_(lower)).logical_or_(logits > logit).sum(-1) + 1
-
-
-def ranks_of_tokens(logits: Tensor, ids: Tensor) -> Tensor:
-    """Ranks of the same tokens in every row: `logits` [n, vocabulary], `ids` [t] -> [n, t].
-
-    Equal logits rank higher only if their id is lower.
-    """
-    values = logits[:, ids]  # [n, t]
-    if logits.device.type == "cpu":
-        return _counted_ranks(logits, ids, values)
-    found = []
-    lower = torch.arange(logits.shape[1], device=logits.device) < ids.unsqueeze(
-        1
-    )  # [t, vocabulary]
-    size = max(1, COMPARED_AT_ONCE // max(1, lower.numel()))
-    for some, value in zip(logits.split(size), values.unsqueeze(2).split(size), strict=True):
-        row = some.unsqueeze(1)  # [some, 1, vocabulary]
-        found.append(((row == value).logical_and_(lower)).logical_or_(row > value).sum(-1) + 1)
-    return torch.cat(found)
-
-
-def _counted_ranks(logits: Tensor, ids: Tensor, values: Tensor) -> Tensor:
-    """As `ranks_of_tokens`, on a CPU, where NumPy counts what is true thirty times as fast."""
-    rows, tokens = logits.detach().numpy(), ids.tolist()
-    ranks = np.empty(values.shape, np.int64)
-    for index, (row, wanted) in enumerate(zip(rows, values.detach().numpy(), strict=True)):
-        for place, (token, value) in enumerate(zip(tokens, wanted, strict=True)):
-            equal = np.count_nonzero(row[:token] == value)
-            ranks[index, place] = np.count_nonzero(row > value) + equal + 1
-    return torch.from_numpy(ranks)
-
-
-def _follow(logits: Tensor, log_p: Tensor, spelled: Spelled) -> tuple[Tensor, Tensor, Tensor]:
-    """Logit, probability and rank of each cell's own token, [n, 1] each."""
-    probabilities = log_p.gather(1, spelled.clamp_min(0)).exp()  # [n, m]
-    best = best_of(logits, spelled)
-    return (
-        logits.gather(1, best.unsqueeze(1)),
-        probabilities.masked_fill(spelled < 0, 0.0).sum(-1, keepdim=True),
-        ranks_of(logits, best).unsqueeze(1),
-    )
-
-
 def _kl_in_place(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q), [n]; overwrites `log_p`. Exactly 0 for equal logits."""
+    """KL(p || q), [n], of finite `log_p`, which is overwritten. Exactly 0 for equal logits."""
     log_ratios = log_p.view(-1, *log_q.shape).sub_(log_q).view_as(p).mul_(p)
-    # Tokens with p = 0 contribute nothing, even if their log ratio is infinite.
-    return log_ratios.masked_fill_(p == 0, 0.0).sum(-1).clamp_min(0.0)
+    # A token that both rule out is 0 * (infinite ratio): it contributes nothing.
+    kl = log_ratios.nansum(-1).clamp_min_(0.0)
+    unknown = p[:, 0].isnan() | log_q[:, 0].isnan().repeat(len(p) // len(log_q))
+    return kl.masked_fill_(unknown, math.nan)
 
 
 def _js(log_p: Tensor, p: Tensor, log_q: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.anatomy.columns import Columns
 from engine.anatomy.logit_map import RULED_OUT
-from engine.lens.readout import top_ids_of_rows
+from engine.lens.ranking import Blocks
 
 PART = 2**20
 """Logits that are read at once on a CPU: 4 MB of float32."""
@@ -82,7 +82,7 @@ class _Parts:
         if top == 1:
             best, ids = x.max(-1, keepdim=True)  # the lowest id among equal logits
         else:
-            ids = top_ids_of_rows(x, top)
+            ids = Blocks.of(x, top).best(top)
             best = x.gather(-1, ids)
         below = x - best[:, :1]
         weights = below.exp()

@@ -83,8 +83,7 @@ class Batches:
         # Batches overlap: a batch's time begins when it has the device to itself.
         seconds = (now - max(began, self._finished)) / len(batch)
         self._finished = now
-        for item, each in zip(batch, found, strict=True):
-            self._lines.keep(item, each, seconds)
+        self._lines.keep(batch, found, seconds)
 
     def _queue(self, batch: Sequence[Item], same_pictures_follow: bool) -> _Trouble | None:
         began = time.perf_counter()

@@ -9,7 +9,6 @@ passes use every core, and work next to them costs more than it saves.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import dataclasses
 import io
@@ -18,7 +17,7 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,9 +37,9 @@ from engine.passes.vision_reuse import same
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
 from engine.records import Question
+from engine.sweeps.composing import Composing
 from engine.sweeps.sources.tasks import PictureTasks, Task
 from engine.system.files import read_file
-from engine.system.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 
 MOST_KNOWN = 1000
 """How many prompts are kept, rendered and tokenised."""
-MOST_NUMBERS = 20_000
-"""How many integers of an input are compared to recognise a picture's geometry."""
 PR_SET_PDEATHSIG = 1
 """Linux: the option for the signal that a process gets when its parent ends."""
 MOST_WORKERS = 8
@@ -90,7 +87,8 @@ def worker_count(device: torch.device) -> int:
 
 
 class Preparing:
-    """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0."""
+    """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0.
+    Close it."""
 
     def __init__(self, loaded: LoadedModel, question: Question, workers: int = 0) -> None:
         """`question` tells how all are asked; its prompt and picture are not used."""
@@ -98,11 +96,15 @@ class Preparing:
         self._question = question
         self._workers = workers
         self._known: dict[str, Prepared] = {}
-        self._written: dict[tuple[Hashable, str], dict[str, Tensor]] = {}
-        """The token sequences of a prompt next to a picture of some geometry."""
-        with quiet():
-            self._processor = copy.deepcopy(loaded.processor)
-        _remember_pixels(self._processor)
+        self._composing = Composing(loaded.processor, loaded.model.dtype)
+        self._killed: list[_Worker] = []
+
+    def close(self) -> None:
+        """Wait for the end of the other processes. They are killed once the last picture is there,
+        but their ends take as long as a pass; the passes need not wait for them."""
+        for worker in self._killed:
+            worker.close()
+        self._killed = []
 
     def pictures(
         self,
@@ -134,29 +136,37 @@ class Preparing:
         for worker in workers:
             free.put(worker)
         waiting: deque[Future[PreparedPicture]] = deque()
-        try:
-            with ThreadPoolExecutor(self._workers, "prepare") as callers:
-                try:
-                    for picture in pictures:
-                        waiting.append(callers.submit(_ask_a_free_one, free, picture))
-                        if len(waiting) > ahead:
-                            yield waiting.popleft().result()
-                    while waiting:
+        with ThreadPoolExecutor(self._workers, "prepare") as callers:
+            try:
+                for picture in pictures:
+                    waiting.append(callers.submit(_ask_a_free_one, free, picture))
+                    if len(waiting) > ahead:
                         yield waiting.popleft().result()
-                finally:
-                    callers.shutdown(wait=False, cancel_futures=True)
-                    for worker in workers:
-                        worker.kill()  # so that the threads that wait for it end
-        finally:
-            for worker in workers:
-                worker.close()
+                while len(waiting) > 1:
+                    yield waiting.popleft().result()
+                last = waiting.popleft().result() if waiting else None
+            finally:
+                callers.shutdown(wait=False, cancel_futures=True)
+                for worker in workers:
+                    worker.kill()  # so that the threads that wait for it end
+                self._killed += workers
+        if last is not None:
+            yield last
 
     def _inputs(self, prompt: str, image: Image) -> dict[str, Any]:
-        known = self._known.get(prompt)
+        found = self._composing.inputs(prompt, image)
+        if found is not None:
+            return found
+        found = self._processed(prompt, image)
+        self._composing.learn(prompt, image, found)
+        return found
+
+    def _processed(self, prompt: str, image: Image) -> dict[str, Any]:
+        processor, known = self._composing.processor, self._known.get(prompt)
         if known is not None:
-            return prepare_again(self._model, self._processor, known, image)
+            return prepare_again(self._model, processor, known, image)
         question = structs.replace(self._question, prompt=prompt)
-        prepared = prepare(self._model, self._processor, question, image)
+        prepared = prepare(self._model, processor, question, image)
         if len(self._known) < MOST_KNOWN:
             # Its pixels are not needed any more.
             inputs = {
@@ -170,13 +180,8 @@ class Preparing:
     def _all_inputs(self, tasks: Sequence[Task], image: Image) -> Iterator[dict[str, Any] | str]:
         """The inputs of each task, or the reason why there are none."""
         first: dict[str, Any] | None = None
-        key: Hashable = None
         for task in tasks:
             try:
-                written = self._written.get((key, task.prompt)) if first is not None else None
-                if first is not None and written is not None:
-                    yield {**first, **written}
-                    continue
                 inputs = self._inputs(task.prompt, image)
             except LenscopeError as error:
                 yield str(error)
@@ -185,20 +190,15 @@ class Preparing:
                 yield f"the model's processor failed: {typed_line(error)}"
                 continue
             if first is None:
-                yield inputs
-                first, key = inputs, _geometry(task.prompt, inputs)
-                continue
+                first = inputs
             # What prompts of a picture have in common is one tensor, recognised by its identity.
-            texts = sequences(inputs)
+            own = sequences(inputs).keys()
             shared = {
                 name: first[name]
-                for name in inputs.keys() - texts.keys()
+                for name in inputs.keys() - own
                 if name in first and same(inputs[name], first[name])
             }
             yield {**inputs, **shared}
-            alike = inputs.keys() == first.keys() == shared.keys() | texts.keys()
-            if key is not None and alike and len(self._written) < MOST_KNOWN:
-                self._written[key, task.prompt] = texts
 
     def prepared(self, picture: PictureTasks) -> PreparedPicture:
         """Prepare one picture's questions in this process."""
@@ -247,12 +247,12 @@ class _Worker:
         return found
 
     def kill(self) -> None:
-        """End the process, whatever it is working on."""
+        """End the process, whatever it is working on, without waiting for that."""
         self._process.kill()
-        self._process.join()
 
     def close(self) -> None:
-        """Close the connection, once no thread uses it."""
+        """Wait until the process has ended, and close the connection, once no thread uses it."""
+        self._process.join()
         self._connection.close()
 
 
@@ -315,21 +315,6 @@ def _tensor(data: np.ndarray[Any, Any], dtype: torch.dtype, shape: tuple[int, ..
     return torch.from_numpy(data).view(dtype).reshape(shape)
 
 
-def _geometry(prompt: str, inputs: dict[str, Any]) -> Hashable:
-    """What of a picture determines the token sequences of its prompts: the shapes of all inputs,
-    their integers, and how one prompt is tokenised. None where that is not known."""
-    parts: list[Hashable] = [prompt]
-    for name, value in sorted(inputs.items()):
-        if not isinstance(value, Tensor):
-            return None
-        parts.append((name, tuple(value.shape), value.dtype))
-        if not value.is_floating_point():
-            if value.numel() > MOST_NUMBERS:
-                return None
-            parts.append(tuple(value.flatten().tolist()))
-    return tuple(parts)
-
-
 def decoded(picture: PictureTasks) -> DecodedPicture:
     """Decode the picture of some tasks. Raises BadInput, saying what is wrong with it."""
     if picture.read is not None:
@@ -337,36 +322,3 @@ def decoded(picture: PictureTasks) -> DecodedPicture:
     if picture.file is None:
         raise BadInput(f"{picture.path}: {picture.missing or 'no picture'}")
     return decode_picture(read_file(picture.file, "picture", MAX_BYTES), picture.path)
-
-
-def _remember_pixels(processor: Any) -> None:
-    """Let a processor process a picture once for all questions about it."""
-    inner = getattr(processor, "image_processor", None)
-    if inner is not None and inner is not processor:
-        processor.image_processor = _LastPicture(inner)
-
-
-class _LastPicture:
-    """An image processor that returns its last result again for equal arguments."""
-
-    def __init__(self, inner: Any) -> None:
-        self.__dict__["_inner"] = inner
-        self.__dict__["_asked"] = None
-        self.__dict__["_gave"] = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inner"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["_inner"], name, value)
-
-    def __call__(self, images: Any = None, *args: Any, **settings: Any) -> Any:
-        state = self.__dict__
-        asked = (images, args, settings)
-        if state["_asked"] is None or not same(state["_asked"], asked):
-            state["_gave"] = state["_inner"](images, *args, **settings)
-            state["_asked"] = asked
-        gave = copy.copy(state["_gave"])
-        if isinstance(getattr(gave, "data", None), dict):
-            gave.data = dict(gave.data)  # processors remove entries
-        return gave

@@ -78,7 +78,19 @@ class Sweeping:
     def run(self, told: Told = lambda progress: None) -> Progress:
         """Ask all that remains, telling the progress after every picture and batch. Raises
         CannotWrite, CannotRead, and BadInput where the source breaks."""
-        preparing = Preparing(self._loaded, self._question, worker_count(self._loaded.lens.device))
+        workers = worker_count(self._loaded.lens.device)
+        with closing(Preparing(self._loaded, self._question, workers)) as preparing:
+            ended = self._ask_all(preparing, told)
+        if ended is not None:
+            raise ended
+        self._note_rounding()
+        told(self.progress)
+        self._store.note(self.progress.notes)
+        return self.progress
+
+    def _ask_all(self, preparing: Preparing, told: Told) -> LenscopeError | None:
+        """Ask all that remains. Returns the error with which the source, or a process that prepares
+        pictures, has broken."""
         ended: LenscopeError | None = None
         block: list[PreparedPicture] = []
         try:
@@ -96,12 +108,7 @@ class Sweeping:
                 self._run_block(block, told)
         finally:
             self._batches.finish()
-        if ended is not None:
-            raise ended
-        self._note_rounding()
-        told(self.progress)
-        self._store.note(self.progress.notes)
-        return self.progress
+        return ended
 
     def _ahead(self, picture: PreparedPicture) -> int:
         """How many pictures to prepare before they are needed: two blocks, if main memory has room

@@ -70,15 +70,10 @@ class ReusedVision:
         self._wanted, self._memory = False, None
         self._notes["sharing"] = f"off: {reason}"
 
-    def _prove(
-        self, reused: list[ItemNumbers], computed: list[ItemNumbers], parts: ModelParts
-    ) -> None:
+    def _prove(self, reused: ItemNumbers, computed: ItemNumbers, parts: ModelParts) -> None:
         self._proved = True
-        gap = max(
-            difference(one.rows.top_logits, other.rows.top_logits)
-            for one, other in zip(reused, computed, strict=True)
-        )
-        limit = tolerance(parts.dtype, computed[0].rows.top_logits)
+        gap = difference(reused.rows.top_logits, computed.rows.top_logits)
+        limit = tolerance(parts.dtype, computed.rows.top_logits[0])
         if gap <= limit:
             self._notes["sharing"] = "prompts of a picture share its vision pass"
         else:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
-from engine.lens.batched import BatchedPass, BatchNumbers
+from engine.lens.batched import BatchedPass, BatchNumbers, RowNumbers
 
 LAYERS, ITEMS, WIDTH, VOCABULARY = 5, 3, 4, 9
 TRUTHS = ((5, 2), (), (0,))
+NOTES = (None, None, "the third is not exact", *[None] * (LAYERS - 2))
 INF = math.inf
 
 
@@ -33,7 +34,7 @@ class ByHand:
         self.heads = {norm: random(WIDTH, VOCABULARY) for norm in (True, False)}
         self.model_logits = self.streams[-1].stream @ self.heads[True]
         tail = SimpleNamespace(method="replay")
-        self.parts = SimpleNamespace(layers=[None] * LAYERS, dtype=dtype, tail=tail, note=self.note)
+        self.parts = SimpleNamespace(layers=[None] * LAYERS, dtype=dtype, tail=tail, notes=NOTES)
         self.projected: list[int] = []
         self.inside = False
 
@@ -56,10 +57,6 @@ class ByHand:
         self.projected.append(len(rows))
         return torch.cat([row.stream for row in rows]) @ self.heads[norm]
 
-    def note(self, row: int, read: RowStream) -> str | None:
-        before = read.before_addition
-        return None if before is None else f"{row}: {before.tolist()} {read.stream.tolist()}"
-
     def numbers(self, count: int = 4, unnormed: bool = True) -> BatchNumbers:
         made: Any = self
         return BatchedPass(made).run(self.around()).numbers(TRUTHS, count, unnormed)
@@ -70,20 +67,28 @@ class ByHand:
         return self.streams[row].stream[item] @ self.heads[norm]
 
 
+def of_item(rows: RowNumbers | None, place: int) -> RowNumbers:
+    assert rows is not None
+    return RowNumbers(*(column[place] for column in rows))
+
+
 def rank(logits: Tensor, token: int) -> int:
     return sorted(range(VOCABULARY), key=lambda each: (-float(logits[each]), each)).index(token) + 1
 
 
 def test_every_number_of_every_row_of_every_item() -> None:
     by_hand = ByHand()
-    items = by_hand.numbers().items()
-    assert len(items) == ITEMS and not by_hand.inside
-    for place, (item, truth) in enumerate(zip(items, TRUTHS, strict=True)):
+    found = by_hand.numbers().items()
+    assert not by_hand.inside
+    assert found.notes == (NOTES,) * ITEMS
+    for place, truth in enumerate(TRUTHS):
         last = by_hand.model_logits[place].log_softmax(-1)
         final = int(last.argmax())
-        assert item.unnormed is not None
-        assert item.notes == (None,) * (LAYERS + 1)
-        for rows, norm, count in ((item.rows, True, LAYERS + 1), (item.unnormed, False, LAYERS)):
+        for all_rows, norm, count in (
+            (found.rows, True, LAYERS + 1),
+            (found.unnormed, False, LAYERS),
+        ):
+            rows = of_item(all_rows, place)
             assert {len(column) for column in rows} == {count}
             assert rows.top_ids.shape == (count, 4)
             for row in range(count):
@@ -101,8 +106,8 @@ def test_every_number_of_every_row_of_every_item() -> None:
                 if truth:
                     assert int(rows.truth_rank[row]) == min(rank(logits, each) for each in truth)
         wanted = [float(each.stream[place].pow(2).mean().sqrt()) for each in by_hand.streams]
-        assert item.rms.tolist() == pytest.approx(wanted)
-        assert item.proof.passed and item.proof.method == "replay"
+        assert found.rms[place].tolist() == pytest.approx(wanted)
+        assert found.proofs[place].passed and found.proofs[place].method == "replay"
 
 
 def test_the_last_row_is_the_models_own_and_the_bare_ones_only_if_asked_for() -> None:
@@ -110,10 +115,10 @@ def test_the_last_row_is_the_models_own_and_the_bare_ones_only_if_asked_for() ->
     by_hand.model_logits = by_hand.model_logits + 2.0**-20
     numbers = by_hand.numbers(unnormed=False)
     assert numbers.are_ready  # nothing is waited for without a GPU
-    for place, item in enumerate(numbers.items()):
-        assert item.unnormed is None
-        assert item.rows.top_logits[-1, 0] == by_hand.model_logits[place].max()
-        assert item.rows.kl_to_last[-1] == 0 and item.rows.final_rank[-1] == 1
+    found = numbers.items()
+    assert found.unnormed is None
+    assert torch.equal(found.rows.top_logits[:, -1, 0], by_hand.model_logits.amax(-1))
+    assert (found.rows.kl_to_last[:, -1] == 0).all() and (found.rows.final_rank[:, -1] == 1).all()
     assert by_hand.projected == [1, LAYERS]  # the proof, and the rows below the last
 
 
@@ -122,31 +127,31 @@ def test_the_last_row_is_the_models_own_and_the_bare_ones_only_if_asked_for() ->
 def test_a_proof_fails_where_the_models_logits_are_others(bad: int, sign: int) -> None:
     by_hand = ByHand()
     by_hand.model_logits[bad, 3] += sign * 0.25
-    for place, item in enumerate(by_hand.numbers().items()):
-        assert item.proof.passed is (place != bad)
+    for place, proof in enumerate(by_hand.numbers().items().proofs):
+        assert proof.passed is (place != bad)
         wanted = 0.25 if place == bad else 0.0
-        assert item.proof.max_abs_difference == pytest.approx(wanted, abs=1e-6)
+        assert proof.max_abs_difference == pytest.approx(wanted, abs=1e-6)
         size = max(1.0, float(by_hand.model_logits[place].abs().max()))
-        assert item.proof.tolerance == pytest.approx(2**-16 * size)
+        assert proof.tolerance == pytest.approx(2**-16 * size)
 
 
 def test_the_tolerance_is_that_of_the_dtype() -> None:
     for dtype, unit in ((torch.float16, 2**-10), (torch.bfloat16, 2**-7)):
         by_hand = ByHand(dtype)
         by_hand.model_logits[0, 0] += 2**-7
-        first = by_hand.numbers().items()[0]
-        assert first.proof.passed is (dtype == torch.bfloat16)
+        first = by_hand.numbers().items().proofs[0]
+        assert first.passed is (dtype == torch.bfloat16)
         size = max(1.0, float(by_hand.model_logits[0].abs().max()))
-        assert first.proof.tolerance == pytest.approx(unit * size)
+        assert first.tolerance == pytest.approx(unit * size)
 
 
 def test_logits_that_are_no_numbers_are_no_proof() -> None:
     by_hand = ByHand()
     by_hand.model_logits[1, 4] = math.nan
-    items = by_hand.numbers().items()
-    assert [item.proof.passed for item in items] == [True, False, True]
-    assert items[1].proof.max_abs_difference is None
-    assert items[1].rows.entropy[-1].isnan() and not items[1].rows.entropy[0].isnan()
+    found = by_hand.numbers().items()
+    assert [proof.passed for proof in found.proofs] == [True, False, True]
+    assert found.proofs[1].max_abs_difference is None
+    assert found.rows.entropy[1, -1].isnan() and not found.rows.entropy[1, 0].isnan()
 
 
 def test_a_token_that_is_ruled_out_on_both_sides_is_no_difference() -> None:
@@ -159,12 +164,13 @@ def test_a_token_that_is_ruled_out_on_both_sides_is_no_difference() -> None:
         return logits
 
     by_hand.project = ruling_out  # type: ignore[method-assign]
-    assert [item.proof.passed for item in by_hand.numbers().items()] == [False] * ITEMS
+    assert not any(proof.passed for proof in by_hand.numbers().items().proofs)
     by_hand.model_logits[:, 2] = -INF
-    for item in by_hand.numbers().items():
-        assert item.proof.passed
-        assert item.proof.max_abs_difference == pytest.approx(0.0, abs=1e-6)
-        assert bool(item.rows.kl_to_last.isfinite().all())
+    found = by_hand.numbers().items()
+    for proof in found.proofs:
+        assert proof.passed
+        assert proof.max_abs_difference == pytest.approx(0.0, abs=1e-6)
+    assert bool(found.rows.kl_to_last.isfinite().all())
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
@@ -175,26 +181,27 @@ def test_few_rows_at_a_time_have_the_same_numbers(
     size = at_once * ITEMS * VOCABULARY
     monkeypatch.setattr("engine.lens.batched.LOGITS_AT_ONCE_ON_CPU", size)
     by_hand = ByHand()
-    for item, same in zip(by_hand.numbers().items(), whole, strict=True):
-        assert item.unnormed is not None and same.unnormed is not None
-        for rows, others in ((item.rows, same.rows), (item.unnormed, same.unnormed)):
-            for one, other in zip(rows, others, strict=True):
-                assert torch.allclose(one, other, atol=1e-6)
-        assert torch.equal(item.rms, same.rms)
+    found = by_hand.numbers().items()
+    assert found.unnormed is not None and whole.unnormed is not None
+    for rows, others in ((found.rows, whole.rows), (found.unnormed, whole.unnormed)):
+        for one, other in zip(rows, others, strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+    assert torch.equal(found.rms, whole.rms)
     assert max(by_hand.projected) == at_once
     # Less than one row is one row.
     monkeypatch.setattr("engine.lens.batched.LOGITS_AT_ONCE_ON_CPU", 1)
     by_hand = ByHand()
-    assert len(by_hand.numbers().items()) == ITEMS
+    assert len(by_hand.numbers().items().proofs) == ITEMS
     assert max(by_hand.projected) == 1
 
 
-def test_notes_are_of_the_item() -> None:
+def test_a_row_needs_no_note_where_the_model_added_nothing() -> None:
     by_hand = ByHand()
-    stream = by_hand.streams[2].stream
-    before = torch.arange(ITEMS * WIDTH).view(ITEMS, WIDTH).float()
-    by_hand.streams[2] = RowStream(stream, (), before)
-    for place, item in enumerate(by_hand.numbers().items()):
-        own = slice(place, place + 1)
-        note = f"2: {before[own].tolist()} {stream[own].tolist()}"
-        assert item.notes == (None, None, note, *[None] * (LAYERS - 2))
+    for row in (1, 2):  # the first of the two has no note
+        stream = by_hand.streams[row].stream
+        before = stream.clone()
+        before[0, 1] += 1.0
+        before[2, -1] = math.nan
+        by_hand.streams[row] = RowStream(stream, (), before)
+    exact = (None,) * (LAYERS + 1)
+    assert by_hand.numbers().items().notes == (NOTES, exact, NOTES)

@@ -527,7 +527,7 @@ def test_kinds_of_inputs_that_take_turns_keep_each_its_own_proof() -> None:
         name: lens.read_batch(lens.collated([inputs, inputs]), [(), ()], 5, unnormed=False)
         for name, inputs in kinds.items()
     }
-    limits = {name: batch.items()[0].proof.tolerance for name, batch in batches.items()}
+    limits = {name: batch.items().proofs[0].tolerance for name, batch in batches.items()}
     assert limits["words"] >= 2**-7 and limits["picture"] < 2**-10
     lens.learn(kinds["words"])
     assert lens.parts is parts["picture"]

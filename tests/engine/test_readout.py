@@ -6,24 +6,17 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.lens.as_records import answer_readings, layer_readings
-from engine.lens.readout import (
-    Block,
-    joined,
-    ranks_of,
-    ranks_of_tokens,
-    read,
-    root_mean_square,
-    top_ids,
-    top_ids_of_rows,
-)
+from engine.lens.ranking import Blocks
+from engine.lens.readout import Block, joined, read, root_mean_square
 from engine.records import LayerReading
 
-LOGITS = st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=40)
-"""Few values, so that ties are common."""
+
+def best_first(logits: torch.Tensor) -> list[int]:
+    """The ids of one row, ordered by Python; ties go to the lower id."""
+    values = logits.tolist()
+    return sorted(range(len(values)), key=lambda token: (-values[token], token))
 
 
 def readings(
@@ -35,19 +28,6 @@ def readings(
 
 def kl(logits: torch.Tensor, reference: torch.Tensor) -> float:
     return float(read(logits, reference=reference.log_softmax(-1)).numbers().kl)
-
-
-@given(LOGITS, st.integers(1, 50))
-def test_top_ids_are_sorted_with_ties_to_the_lower_id(values: list[float], count: int) -> None:
-    expected = sorted(range(len(values)), key=lambda token: (-values[token], token))
-    assert top_ids(torch.tensor(values), count).tolist() == expected[:count]
-
-
-@given(LOGITS)
-def test_rank_one_is_the_best_and_ties_go_to_the_lower_id(values: list[float]) -> None:
-    order = sorted(range(len(values)), key=lambda token: (-values[token], token))
-    found = ranks_of_tokens(torch.tensor([values]), torch.arange(len(values)))
-    assert found.tolist() == [[order.index(token) + 1 for token in range(len(values))]]
 
 
 def test_kl_is_the_closed_form() -> None:
@@ -106,21 +86,19 @@ def test_a_block_holds_every_number_bit_for_bit() -> None:
     assert torch.allclose(found.lse[good], logits.logsumexp(-1)[good], atol=1e-5)
     assert torch.allclose(found.entropy[good], torch.special.entr(log_p.exp()).sum(-1)[good])
     assert torch.equal(found.rms, root_mean_square(streams))
-    assert found.ids.tolist()[0] == top_ids(logits[0], 5).tolist()
+    assert found.ids.tolist()[0] == best_first(logits[0])[:5]
     ids = found.ids.long()
     assert torch.equal(found.logits[good], logits.gather(1, ids)[good])
     assert torch.equal(found.probabilities[good], log_p.exp().gather(1, ids)[good])
     assert torch.equal(found.followed_logits[good][:, 0], logits[good, 90])
-    assert torch.equal(
-        found.followed_ranks[good][:, 0], ranks_of(logits, torch.full((6,), 90))[good]
-    )
+    wanted = [best_first(logits[cell]).index(90) + 1 for cell in good]
+    assert found.followed_ranks[good][:, 0].tolist() == wanted
     assert torch.equal(found.followed_ranks[good][:, 1], found.followed_ranks[good][:, 0] - 1)
     p = log_p.exp()
     assert torch.allclose(found.followed_probabilities[0, 2], p[0, [3, 7, 90]].sum())
     assert found.followed_probabilities[1, 2] == p[1, 5]
     assert found.followed_logits[1, 2] == logits[1, 5]
-    ranks = ranks_of_tokens(logits[:1], torch.tensor([3, 7, 90]))
-    assert found.followed_ranks[0, 2] == int(ranks.min())
+    assert found.followed_ranks[0, 2] == min(best_first(logits[0]).index(t) for t in (3, 7, 90)) + 1
     gaps = (p * (log_p - reference.repeat(3, 1))).sum(-1)
     assert torch.allclose(found.kl[good], gaps[good], atol=1e-5)
     assert bool((found.js[good] > 0).all())
@@ -180,7 +158,7 @@ def test_only_the_last_of_the_top_is_tied_beyond_what_is_looked_for_at_once() ->
         order = torch.randperm(400, generator=torch.Generator().manual_seed(seed))
         logits = torch.zeros(400)
         logits[order[:4]] = torch.tensor([9.0, 8.0, 7.0, 6.0])
-        found = top_ids_of_rows(logits[None], 5)[0].tolist()
+        found = Blocks.of(logits[None], 5).best(5)[0].tolist()
         assert found == [*order[:4].tolist(), min(set(range(400)) - {*order[:4].tolist()})]
 
 

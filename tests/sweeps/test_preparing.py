@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from engine.passes.vision_reuse import same
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import prepare
 from engine.records import Question
+from engine.sweeps.composing import Composing
 from engine.sweeps.preparing import (
     PreparedPicture,
     PreparedTask,
@@ -91,6 +94,70 @@ def test_inputs_are_those_of_each_question_alone(
         assert pixels and all(other[key] is first[key] for other in others for key in pixels)
 
 
+class Watched:
+    """The image processor or the tokenizer of a processor, whose calls are counted."""
+
+    def __init__(self, inner: Any, spoils: bool = False) -> None:
+        self.__dict__.update(inner=inner, calls=0, spoils=spoils)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        self.__dict__["calls"] += 1
+        found = self.__dict__["inner"](*args, **settings)
+        if self.__dict__["spoils"]:
+            found["what"] = object()
+        return found
+
+
+def test_known_prompts_need_only_the_image_processor(
+    bundled: LoadedModel, pictures: list[PictureTasks]
+) -> None:
+    processor = copy.copy(bundled.processor)
+    own = processor.image_processor
+    processor.image_processor = watched = Watched(own)
+    preparing = Preparing(replace(bundled, processor=processor), Question(prompt=""))
+    processed: list[str] = []
+    process = preparing._processed
+
+    def counted(prompt: str, image: Image.Image) -> dict[str, Any]:
+        processed.append(prompt)
+        return process(prompt, image)
+
+    preparing._processed = counted  # type: ignore[method-assign]
+    list(preparing.pictures(pictures))
+    # Two prompts, once for each of three sizes; each picture is processed once.
+    assert sorted(processed) == sorted(3 * ["Colour?", "What shape is it, please?"])
+    assert watched.calls == 5
+    assert processor.image_processor is watched  # the model's own processor stays as it was
+
+
+def test_what_cannot_be_recognised_again_is_processed_again(
+    bundled: LoadedModel, pictures: list[PictureTasks]
+) -> None:
+    dtype = bundled.model.dtype
+    processor = copy.copy(bundled.processor)
+    processor.image_processor = Watched(processor.image_processor, spoils=True)
+    composing = Composing(processor, dtype)
+    image = Image.new("RGB", (40, 24))
+    text = "<image>Colour?"
+    for _ in range(2):
+        inputs = dict(composing.processor(text=[text], images=[image], return_tensors="pt"))
+        inputs.pop("what", None)
+        composing.learn("Colour?", image, inputs)
+        assert composing.inputs("Colour?", image) is None
+    # What a processor changes in the picture's tensors is not composed either.
+    composing = Composing(bundled.processor, dtype)
+    inputs = dict(composing.processor(text=[text], images=[image], return_tensors="pt"))
+    composing.learn("Colour?", image, {**inputs, "pixel_values": inputs["pixel_values"] + 1.0})
+    assert composing.inputs("Colour?", Image.new("RGB", (40, 24))) is None
+    composing.learn("Colour?", image, inputs)
+    assert composing.inputs("Colour?", Image.new("RGB", (40, 24))) is not None
+    assert composing.inputs("Colour?", Image.new("RGB", (41, 24))) is None
+    assert composing.inputs("Shape?", image) is None
+
+
 @forks
 def test_a_prompt_that_cannot_be_asked_fails_alone(
     opened: Opened, pictures: list[PictureTasks]
@@ -145,7 +212,7 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(
         while True:
             yield from pictures
 
-    with closing(preparing.pictures(endless(), lambda picture: 6)) as made:
+    with closing(preparing), closing(preparing.pictures(endless(), lambda picture: 6)) as made:
         for _ in range(4):
             next(made)
         time.sleep(moment)

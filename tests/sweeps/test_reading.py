@@ -13,37 +13,11 @@ from hypothesis import strategies as st
 from engine import Lens
 from engine.anatomy.explicit import ExplicitTail
 from engine.errors import CannotRead
-from engine.lens.readout import best_of, ranks_of, top_ids, top_ids_of_rows
+from engine.lens.batched import RowNumbers
+from engine.lens.ranking import best_of
 from engine.passes.vision_reuse import VisionCache
 from engine.sweeps.sizing import LONG, MOST, BatchSize
 from tests.families import FAMILIES, Tiny
-
-few_values = st.lists(
-    st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, float("-inf")]), min_size=6, max_size=6),
-    min_size=1,
-    max_size=4,
-)
-"""Logits with many ties, as heads in bfloat16 have them."""
-
-
-@given(few_values, st.integers(1, 6))
-def test_tops_and_ranks_of_tied_rows(values: list[list[float]], count: int) -> None:
-    logits = torch.tensor(values)
-    found = top_ids_of_rows(logits, count)
-    for row, ids in zip(logits, found, strict=True):
-        order = sorted(range(6), key=lambda token: (-float(row[token]), token))
-        assert ids.tolist() == order[:count] == top_ids(row, count).tolist()
-        for rank, token in enumerate(order, 1):
-            assert int(ranks_of(row[None], torch.tensor([token]))[0]) == rank
-
-
-@pytest.mark.parametrize("ties", [1, 10, 16, 17, 40, 200])
-def test_more_ties_than_are_looked_for_at_once(ties: int) -> None:
-    logits = torch.randn(5, 300).clamp(max=1.0)
-    logits[:, 300 - ties :] = 2.0
-    found = top_ids_of_rows(logits, 5)
-    for row, ids in zip(logits, found, strict=True):
-        assert ids.tolist() == top_ids(row, 5).tolist()
 
 
 @given(st.lists(st.integers(0, 9), max_size=4, unique=True))
@@ -131,15 +105,17 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
     both = lens.read_batch(batch, truths, 5, unnormed=False in norms).items()
     normed, *bare = (lens.logits(tiny.inputs, norm=norm)[:, 0, 0] for norm in norms)
     layers = tiny.layers
-    for item, ids in zip(both, truths, strict=True):
-        assert item.proof.passed
-        assert len(item.rms) == layers + 1
-        assert bool((item.rms > 0).all())
-        assert item.proof.method == lens.parts.tail.method
-        assert (item.unnormed is not None) == bool(bare)
-        read = [(item.rows, normed)]
-        if item.unnormed is not None:
-            read.append((item.unnormed, bare[0][:-1]))
+    assert both.rms.shape == (2, layers + 1)
+    assert bool((both.rms > 0).all())
+    assert (both.unnormed is not None) == bool(bare)
+    for place, (ids, proof) in enumerate(zip(truths, both.proofs, strict=True)):
+        assert proof.passed
+        assert proof.method == lens.parts.tail.method
+        own_rows = RowNumbers(*(column[place] for column in both.rows))
+        read = [(own_rows, normed)]
+        if both.unnormed is not None:
+            unnormed = RowNumbers(*(column[place] for column in both.unnormed))
+            read.append((unnormed, bare[0][:-1]))
         for rows, logits in read:
             p = logits.softmax(-1)
             assert torch.allclose(rows.top_logits, logits.topk(5).values, atol=1e-4)
@@ -164,7 +140,7 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
                 assert (rows.truth_rank != rows.final_rank).any()  # so it is of another token
             wanted = p[:, list(ids)].sum(-1) if ids else torch.zeros(len(p))
             assert torch.allclose(rows.truth_probability, wanted, atol=1e-5)
-        assert item.rows.final_rank[-1] == 1 and item.rows.kl_to_last[-1] < 1e-5
+        assert own_rows.final_rank[-1] == 1 and own_rows.kl_to_last[-1] < 1e-5
 
 
 @pytest.mark.slow
