@@ -48,7 +48,8 @@ PATIENCE = 3.0
 is noticed."""
 
 ROOMS: dict[str, str] = {
-    "engine/lens/readout.py": "engine/test_readout sweeps/test_reading engine/test_divergence",
+    "engine/lens/readout.py": "engine/test_readout engine/test_batch_readout",
+    "engine/lens/ranking.py": "engine/test_ranking sweeps/test_reading",
     "engine/lens/divergence.py": "engine/test_divergence",
     "engine/passes/positions.py": "engine/test_positions",
     "engine/methods/contrast.py": "engine/test_contrast",

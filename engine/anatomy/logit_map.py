@@ -7,8 +7,10 @@ guesses.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ class LogitMap:
     shift: Tensor | None = None
     """float32 [vocabulary]: a bias that the model adds outside its head."""
     masked: Tensor | None = None
-    """int64 [n]: ids of the tokens that the model rules out."""
+    """int64 [n]: ids of the tokens that the model rules out, ascending."""
     mask_value: float = -math.inf
 
     def described(self) -> list[str]:
@@ -66,6 +68,13 @@ class LogitMap:
             logits = logits.index_fill(-1, here, self.mask_value)
         return logits
 
+    @cached_property
+    def _ids_masked(self) -> list[int]:
+        """Ascending, in main memory: a device is waited for once."""
+        assert self.masked is not None
+        found: list[int] = self.masked.tolist()
+        return found
+
     def _masked_among(self, places: slice | Tensor) -> Tensor:
         """The indices, within some columns, of those that the model rules out."""
         assert self.masked is not None
@@ -73,7 +82,8 @@ class LogitMap:
             start, stop, _ = places.indices(self.width)
             if (start, stop) == (0, self.width):
                 return self.masked  # which needs no wait for a device
-            return self.masked[(self.masked >= start) & (self.masked < stop)] - start
+            first, last = (bisect_left(self._ids_masked, each) for each in (start, stop))
+            return self.masked[first:last] - start
         return torch.isin(places.to(self.masked.device), self.masked).nonzero().flatten()
 
 

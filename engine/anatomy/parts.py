@@ -39,15 +39,15 @@ class ModelParts:
     def note(self, row: int, read: RowStream) -> str | None:
         """Why this row is not exactly the truncated model's, or None if it is."""
         unchanged = self.unchanged(row, read)
-        return None if unchanged is not None and bool(unchanged) else self.notes[row]
+        return None if unchanged is not None and bool(unchanged.all()) else self.notes[row]
 
     def unchanged(self, row: int, read: RowStream) -> Tensor | None:
-        """Whether the model has added nothing to this row, so that its note does not hold: bool [],
-        perhaps still being computed on the device. None if the note does not depend on that."""
+        """Whether the model has added nothing to this row, so that its note does not hold: bool
+        [n], perhaps still being computed on the device. None if no note depends on that."""
         before = read.before_addition
         if not self.notes[row] or before is None:
             return None
-        return (before == read.stream.to(before.device)).all()
+        return (before.to(read.stream.device) == read.stream).flatten(1).all(-1)
 
     def prove(self, computed: Tensor, model_logits: Tensor) -> Proof:
         """Compare the lens's last row with the model's own logits, both [n, vocabulary]."""

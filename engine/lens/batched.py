@@ -175,11 +175,11 @@ class BatchedPass:
     def _unchanged(self) -> dict[int, Tensor]:
         """For the rows to which the model may have added something: to which items it added
         nothing, bool [n]."""
-        return {
-            row: (read.before_addition.to(read.stream.device) == read.stream).flatten(1).all(-1)
-            for row, read in enumerate(self._streams)
-            if self._forward.parts.notes[row] and read.before_addition is not None
+        found = {
+            row: self._forward.parts.unchanged(row, stream)
+            for row, stream in enumerate(self._streams)
         }
+        return {row: flags for row, flags in found.items() if flags is not None}
 
     def _read(self, rows: range, reference: _Reference, count: int, norm: bool) -> Block:
         """The numbers of `rows` for all items, some rows at a time."""

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
-from engine.lens.kept import KeptStream
+from engine.lens.kept import KeptStream, sent_together
 from engine.lens.readout import Block, joined, read
 from engine.passes.forward import Project
+from engine.passes.inference import inferring
 from engine.records import ComparisonRow, finite
 from engine.stays import first_that_stays
 from engine.system.transfers import Fetched, sent
@@ -112,7 +112,7 @@ def kept_logits(kept: KeptStream) -> LogitsOfRows:
     """
 
     def project(streams: Sequence[RowStream]) -> Tensor:
-        with kept.lock, evaluating(kept.model, inference=True):
+        with kept.lock, inferring(kept.model):
             return kept.project(streams)
 
     return kept_logits_through(kept, project)
@@ -123,10 +123,13 @@ def kept_logits_through(kept: KeptStream, project: Project) -> LogitsOfRows:
     last = len(kept.readings) - 1
 
     def read(rows: Sequence[int]) -> Tensor:
-        found: dict[int, Tensor] = {last: sent(kept.model_logits, kept.device)[0]}
+        found: dict[int, Tensor] = {}
+        if last in rows:
+            found[last] = sent(kept.model_logits, kept.device)[0]
         projected = [row for row in dict.fromkeys(rows) if row != last]
         if projected:
-            logits = project([kept.streams[row] for row in projected])
+            streams = [kept.streams[row] for row in projected]
+            logits = project(sent_together(streams, kept.device))
             found.update(zip(projected, logits.to(kept.device), strict=True))
         return torch.stack([found[row] for row in rows])
 

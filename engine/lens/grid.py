@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -112,8 +113,6 @@ class GridFill:
     _seconds_per_cell: float | None = None
     _busy: float = 0.0
     """Seconds that reading the last chunk took, without what ran in between."""
-    _arriving: list[_Arriving] = field(default_factory=list)
-    """What has been launched and may still be computed, in the order of their rows."""
 
     def fill(self, rows: Sequence[int], patient: bool = True) -> Generator[None, None, None]:
         """Read what is missing of these rows, in this order; yields between two steps of about
@@ -126,19 +125,23 @@ class GridFill:
         wanted = [row for row in dict.fromkeys(rows) if row not in self.rows and row != last]
         if last not in self.rows:
             wanted.insert(0 if self.kl else min(1, len(wanted)), last)
+        launched: list[_Arriving] = []
         while wanted:
             together = self._rows_together(wanted, patient)
             if together[0] == last:
                 yield from self._read_last(patient)
             else:
-                yield from self._read(together, patient)
+                launched += yield from self._read(together, patient)
+                if patient:
+                    self._arrive(launched)
             wanted = wanted[len(together) :]
+        self._arrive(launched)
 
     def whole(self, rows: Sequence[int]) -> None:
         """Read these rows at once. An accelerator is waited for at the end alone, beside what the
         proof of the last row needs."""
-        finished(self.fill(rows, patient=False))
-        self._arrive()
+        with self.streams.reading():
+            finished(self.fill(rows, patient=False))
 
     def _rows_together(self, wanted: Sequence[int], patient: bool) -> list[int]:
         """The next rows that fit into one chunk."""
@@ -163,37 +166,41 @@ class GridFill:
             most = min(most, max(FEWEST, int(STEP_SECONDS / self._seconds_per_cell)))
         return most
 
-    def _read(self, rows: Sequence[int], patient: bool) -> Iterator[None]:
+    def _read(self, rows: Sequence[int], patient: bool) -> Generator[None, None, list[_Arriving]]:
+        launched: list[_Arriving] = []
         heads: dict[int, list[HeadColumns]] = {row: [] for row in rows}
         for places in self._places(len(rows), patient):
             count = places.stop - places.start
-            with self.streams.reading():
+            with self._reading(patient):
                 columns = self.streams.columns(rows, places, self.norm)
             steps = self._tally(columns, count * len(rows), places)
             numbers = yield from self._stepping(steps, patient)
             streams = [self.streams.stream(row, places).stream for row in rows]
-            self._arriving.append(_Arriving.of(rows, numbers, streams))
+            launched.append(_Arriving.of(rows, numbers, streams))
             if isinstance(columns, HeadColumns):
                 for index, row in enumerate(rows):
                     cells = slice(index * count, (index + 1) * count)
                     heads[row].append(columns.some(cells))
             if patient:
-                self._arriving[-1].wait()  # so that a step is as long as it takes
+                launched[-1].wait()  # so that a step is as long as it takes
             self._seconds_per_cell = self._busy / (count * len(rows))
             yield
         for row in rows:
             if heads[row]:
                 self._keep(row, HeadColumns.joined(heads[row]))
-        if patient:
-            self._arrive()
+        return launched
 
-    def _arrive(self) -> None:
-        """Wait for what has been launched, and add it to the rows."""
+    def _reading(self, patient: bool) -> AbstractContextManager[None]:
+        """A step's own `reading`; what is not patient is within one from beginning to end."""
+        return self.streams.reading() if patient else nullcontext()
+
+    def _arrive(self, launched: list[_Arriving]) -> None:
+        """Wait for what has been launched of whole rows, and add it to the rows."""
         pieces: dict[int, list[GridRow]] = {}
-        for each in self._arriving:
+        for each in launched:
             for row, piece in zip(each.rows, each.wait(), strict=True):
                 pieces.setdefault(row, []).append(piece)
-        self._arriving.clear()
+        launched.clear()
         self.rows.update((row, _joined(found)) for row, found in pieces.items())
 
     def _keep(self, row: int, columns: HeadColumns) -> None:
@@ -217,7 +224,7 @@ class GridFill:
         self._busy = 0.0
         while True:
             began = time.perf_counter()
-            with self.streams.reading():
+            with self._reading(patient):
                 try:
                     while not patient or time.perf_counter() - began < STEP_SECONDS:
                         next(steps)

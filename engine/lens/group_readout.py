@@ -85,29 +85,35 @@ class GroupGraphs:
         """Whether this tail can have graphs, as far as is known: one that failed shows that not."""
 
     def prepare(self, sizes: Sequence[int], like: RowStream) -> None:
-        """Capture the readout of groups of these sizes, of streams like this one [1, *rest].
+        """Capture the readout of groups of these sizes, of streams like this one [1, *rest]; of
+        others nothing is kept. Not where a module of the tail has hooks: a graph does not call
+        them.
 
         Must not be called while a pass of the model runs. A graph whose numbers are not those of
         the plain launches to the bit is not used, nor any other of this tail after it.
         """
         if not self.are_possible or like.stream.device != self._tail.device:
             return
-        state = _state_of(self._tail)
-        for size in sizes:
-            known = self._graphs.get(size)
-            if known is not None and known.state == state and known.fits(like.stream):
-                continue
-            try:
-                self._graphs[size] = self._captured(size, like.stream, state)
-            except Exception:  # whatever a module or a driver raises: plain launches always work
-                self.are_possible = False
-                self._graphs.clear()
-                return
+        if _has_hooks(self._tail):
+            return
+        try:
+            state = _state_of(self._tail)
+            self._graphs = {
+                size: known
+                for size, known in self._graphs.items()
+                if size in sizes and known.state == state and known.fits(like.stream)
+            }
+            for size in sizes:
+                if size not in self._graphs:
+                    self._graphs[size] = self._captured(size, like.stream, state)
+        except Exception:  # whatever a module or a driver raises: plain launches always work
+            self.are_possible = False
+            self._graphs.clear()
 
     def reader(self, plain: ReadsGroups) -> ReadsGroups:
         """A readout that replays the graph of a group's size, and launches `plain` where there is
         none."""
-        state = _state_of(self._tail) if self._graphs else ()
+        state = _state_of(self._tail)
 
         def launch(rows: Sequence[RowStream]) -> ReadGroup:
             graph = self._graphs.get(len(rows))
@@ -124,7 +130,11 @@ class GroupGraphs:
         return launch
 
     def _captured(self, size: int, like: Tensor, state: tuple[object, ...]) -> _Graph:
-        streams = torch.randn(size, *like.shape[1:], device=like.device).to(like.dtype)
+        device = like.device
+        noise = torch.randn(size, *like.shape[1:], generator=torch.Generator().manual_seed(0))
+        # On the side stream, which writes to it and may still do so when it is freed.
+        with self._side.after(self._side.mark(device)):
+            streams = noise.to(device, like.dtype)
         layout: list[Block] = []
 
         def compute() -> tuple[Tensor, Tensor]:
@@ -135,7 +145,7 @@ class GroupGraphs:
 
         with evaluating(self._model):
             captured = self._side.capture(compute)
-            with self._side.after(self._side.mark(streams.device)):
+            with self._side.after(self._side.mark(device)):
                 expected = compute()
                 captured.replay()
                 same = all(map(_same_bits, captured.outputs, expected))
@@ -156,6 +166,15 @@ def _can_be_captured(tail: Tail) -> bool:
         and not tail.companion_slots
         and is_one_matrix(tail.head)
         and not any(list(step.module.children()) for step in tail.steps)
+    )
+
+
+def _has_hooks(tail: Tail) -> bool:
+    """Whether calling a module of the tail runs code of others."""
+    assert isinstance(tail, ExplicitTail)
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+        for module in (*(step.module for step in tail.steps), tail.head)
     )
 
 

@@ -14,14 +14,15 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from engine.anatomy.hooks import evaluating
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, Cancelled
 from engine.lens.as_records import Why, top_tokens, tracked_tokens
 from engine.lens.readout import read
 from engine.passes.forward import Project
+from engine.passes.inference import inferring
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
+from engine.system.transfers import sent
 
 MOST_TOKENS = 1000
 """The largest number of top tokens that is read of one row."""
@@ -102,9 +103,23 @@ class KeptStream:
             raise Cancelled("cancelled")
         if rows == (self._last,):
             return self.model_logits.to(self.device)
-        with self.lock, evaluating(self.model, inference=True):
-            logits = self.project([self.streams[row] for row in rows])
+        with self.lock, inferring(self.model):
+            logits = self.project(sent_together([self.streams[row] for row in rows], self.device))
         return logits.to(self.device)
+
+
+def sent_together(rows: Sequence[RowStream], device: torch.device) -> list[RowStream]:
+    """The streams of a group on a device; a copy to a CUDA device is queued there, not waited
+    for."""
+    kinds = {(each.stream.shape, each.stream.dtype, each.stream.device) for each in rows}
+    if len(kinds) == 1 and not any(each.companions for each in rows):
+        streams = sent(torch.stack([each.stream for each in rows]), device)
+        return [RowStream(stream) for stream in streams]
+    moved = []
+    for each in rows:
+        companions = tuple(sent(companion, device) for companion in each.companions)
+        moved.append(RowStream(sent(each.stream, device), companions))
+    return moved
 
 
 def in_main_memory(streams: Mapping[int, RowStream]) -> dict[int, RowStream]:

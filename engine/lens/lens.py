@@ -27,11 +27,11 @@ from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.pace import Pace, measured
 from engine.lens.row_reader import Wanted
-from engine.lens.streaming import Beside, StreamedPass
+from engine.lens.streaming import Beside, Instead, StreamedPass
 from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
-from engine.passes.inference import gave_back_what_it_kept
+from engine.passes.inference import give_ordinary_tensors
 from engine.passes.positions import Positions, attention_of
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import texts_for
@@ -78,8 +78,6 @@ class Lens:
         )
         self._logits_to_keep_agree: dict[frozenset[str], bool] = {}
         self._paces: dict[frozenset[str], Pace] = {}
-        self._runs_in_inference_mode: bool | None = None
-        """Whether passes may; None until one has."""
         self._side: SideStream | None = None
         self._graphs: OrderedDict[tuple[int, bool, int], GroupGraphs] = OrderedDict()
         """The captured readouts of a tail, by its `id`, the final norm and the number of top
@@ -200,20 +198,15 @@ class Lens:
         whole = WholeStreams(parts.overwrites) if everywhere and len(wanted) == 1 else None
         alone = whole is None and self._may_keep_logits(kind, parts) and attention is not None
 
-        def instead() -> Forward:
-            self._logits_to_keep_agree[kind] = False
+        def plainly() -> Forward:
             return Forward(self.model, parts, inputs, [position], attention)
+
+        def worked() -> None:
+            self._logits_to_keep_agree[kind] = False
 
         return StreamedPass(
             forward=Forward(
-                self.model,
-                parts,
-                inputs,
-                [position],
-                attention,
-                alone,
-                whole,
-                inference=self._runs_in_inference_mode is not False,
+                self.model, parts, inputs, [position], attention, alone, whole, inference=True
             ),
             lock=self._lock,
             top_k=top_k,
@@ -222,13 +215,8 @@ class Lens:
             text_of=texts_for(self.model),
             beside=self._beside(kind, parts.tail, norm, top_k),
             whole=whole,
-            instead=instead if alone else None,
+            instead=Instead(plainly, worked) if alone else None,
         )
-
-    def _check_inference_mode(self) -> None:
-        """See whether the model can run in inference mode, after the first pass in it."""
-        if self._runs_in_inference_mode is None:
-            self._runs_in_inference_mode = not gave_back_what_it_kept(self.model)
 
     def _may_keep_logits(self, kind: frozenset[str], parts: ModelParts) -> bool:
         """Whether to let the model compute only the logits that are read. What it returns is proved
@@ -246,7 +234,7 @@ class Lens:
         self._graphs.move_to_end(key)
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
-        return Beside(self._side, self._graphs[key], self._paces[kind], self._check_inference_mode)
+        return Beside(self._side, self._graphs[key], self._paces[kind])
 
     def grid(
         self,
@@ -298,15 +286,18 @@ class Lens:
                 _kind_of(inputs), False
             )
             places = [-1] if positions is None else positions
-            inference = self._runs_in_inference_mode is not False
-            forward = Forward(self.model, parts, moved, places, attention, alone, whole, inference)
+            forward = Forward(
+                self.model, parts, moved, places, attention, alone, whole, inference=True
+            )
 
             def check(row: int, read: RowStream) -> None:
                 if whole.refusal is not None:
                     raise _refused(whole)
 
-            forward.run(check)
-            self._check_inference_mode()
+            try:
+                forward.run(check)
+            finally:
+                give_ordinary_tensors(self.model)
         if whole.refusal is not None:
             raise _refused(whole)
         layers = len(parts.layers)

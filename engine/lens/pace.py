@@ -8,6 +8,7 @@ fast depends on the processor, the dtype and the size, so it is measured.
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -40,26 +41,29 @@ class Pace:
 
     most: int | None = None
     """How many rows are best read together, as measured; None if it was not."""
-    _seconds: float = field(default=0.0, init=False)
-    """What a layer took at one position in the last pass."""
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2), init=False)
+    """What a layer took at one position in the last two passes."""
 
     def rows(self, layers: int, positions: int) -> int:
         """How many rows of a pass go through the tail together.
 
         The thread of a pass is ahead of an accelerator, so it cannot see there how long a row has
-        waited: the time of the last pass tells. A longer pass takes at most as much longer as it
-        has more positions, as far as rows are concerned: attention is the smaller part.
+        waited: the last passes tell, of which the first one also loads kernels. A longer pass takes
+        at most as much longer as it has more positions, as far as rows are concerned: attention is
+        the smaller part.
         """
         together = rows_together(layers)
         if self.most is not None:
             together = min(together, self.most)
-        layer = self._seconds * positions
-        return together if not layer else max(1, min(together, int(MAX_WAIT / layer)))
+        if len(self._seconds) < 2:
+            return together
+        layer = min(self._seconds) * positions
+        return max(1, min(together, int(MAX_WAIT / max(layer, 1e-9))))
 
     def passed(self, layers: int, positions: int, seconds: float) -> None:
         """Note how long a pass took."""
         if layers and positions:
-            self._seconds = seconds / (layers * positions)
+            self._seconds.append(seconds / (layers * positions))
 
 
 def measured(tail: Tail, layers: int) -> tuple[Tail, Pace]:
@@ -93,7 +97,8 @@ def measured(tail: Tail, layers: int) -> tuple[Tail, Pace]:
 
 def _seconds(tail: ExplicitTail, weight: Tensor, rows: int) -> float:
     """What the head takes for so many rows: the best of a few tries."""
-    hidden = torch.randn(1, rows, weight.shape[1]).to(weight.dtype)
+    noise = torch.Generator().manual_seed(0)
+    hidden = torch.randn(1, rows, weight.shape[1], generator=noise).to(weight.dtype)
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()

@@ -90,7 +90,8 @@ class Blocks(NamedTuple):
         near = own.unsqueeze(-1) * self.size + torch.arange(self.size, device=device)
         around = self.logits.gather(1, near.clamp_max(vocabulary - 1).flatten(1)).view_as(near)
         ties = (around == logits.unsqueeze(-1)) & (near < ids.unsqueeze(-1))
-        return (vocabulary - lower + ties.sum(2, dtype=torch.int32) + 1).long()
+        ranks = vocabulary - lower + ties.sum(2, dtype=torch.int32) + 1
+        return ranks.masked_fill(logits.isnan(), 1).long()
 
 
 def best_of(logits: Tensor, ids: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class RowReader:
     def collect(self, launched: LaunchedGroup) -> list[LayerReading]:
         """The readings of a group; waits for its numbers."""
         values, *flags = launched.fetched.wait()
-        unchanged = dict(zip(launched.doubtful, map(bool, flags), strict=True))
+        unchanged = {row: bool(flag) for row, flag in zip(launched.doubtful, flags, strict=True)}
         notes = [None if unchanged.get(row) else self._parts.notes[row] for row in launched.rows]
         numbers = launched.block._replace(values=values).numbers()
         found = layer_readings(launched.rows, numbers, self._text_of, notes)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,11 +27,13 @@ from engine.lens.pace import MAX_WAIT, Pace
 from engine.lens.row_reader import LaunchedEnd, LaunchedGroup, RowReader, Wanted
 from engine.lens.streams import Streams, streams_of
 from engine.passes.forward import Forward
+from engine.passes.inference import give_ordinary_tensors
 from engine.passes.thread import submit
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked
-from engine.system.side_streams import Mark, SideStream
+from engine.system.memory import is_out_of_memory
+from engine.system.side_streams import SideStream
 
 ASKED_TOGETHER = "this run was asked together with others"
 
@@ -55,8 +58,6 @@ class _Waiting:
     row: int
     read: RowStream
     since: float
-    mark: Mark
-    """The moment after which `read` holds its values."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,16 @@ class Beside:
     side: SideStream
     graphs: GroupGraphs
     pace: Pace
-    afterwards: Callable[[], None]
-    """Called after each pass that ended well, where no other runs."""
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What to do where a pass that lets the model do less than it usually does fails."""
+
+    forward: Callable[[], Forward]
+    """Another pass over the same inputs."""
+    worked: Callable[[], None]
+    """Called once it has been read and proved."""
 
 
 Groups = tuple[tuple[LayerReading, ...], ...]
@@ -90,14 +99,15 @@ class StreamedPass:
         text_of: TextOf,
         beside: Beside,
         whole: WholeStreams | None = None,
-        instead: Callable[[], Forward] | None = None,
+        instead: Instead | None = None,
     ) -> None:
         """`wanted` has an entry for every item of the batch; `whole` is what `forward` keeps of a
-        batch of one. `instead` makes another pass over the same inputs, for where `forward` fails
-        or its proof does: for a pass that lets the model do less than it usually does."""
+        batch of one. `instead` is for where `forward` fails, or its proof does."""
         self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
         self._instead = instead
+        self._instead_worked: Callable[[], None] = lambda: None
+        self._ran_instead = False
         self._whole = whole
         self._top_k = top_k
         self._text_of = text_of
@@ -126,11 +136,15 @@ class StreamedPass:
         self._last: RowStream | None = None
         self._ends: tuple[LaunchedEnd, ...] = ()
         self._error: BaseException | None = None
+        self._failed_to_read = False
+        """Whether the error came from the readout, not from the model."""
         self._ended = False
         self._given = 0
         self._began = self._last_entry = time.perf_counter()
         self._reading = 0.0
         self._passing = 0.0
+        self._timed = threading.Event()
+        """Set once it is known how long the pass took."""
         self._over = threading.Event()
         self._over.set()
         """Set while this pass does not run and has no hooks on the model."""
@@ -139,16 +153,16 @@ class StreamedPass:
 
     def __iter__(self) -> Iterator[Groups]:
         yield from self._run_once()
-        if self._error is not None and self._may_run_instead(self._error):
-            yield from self._run_instead()
-        if self._error is not None:
-            raise self._error
+        instead = self._instead
+        if instead is not None and self._error is not None and self._may_run_instead(self._error):
+            yield from self._run_instead(instead)
+            instead = None
         results = self._finish()
-        if self._instead is not None and not all(each.proof.passed for each in results):
-            yield from self._run_instead()
-            if self._error is not None:
-                raise self._error
+        if instead is not None and not all(each.proof.passed for each in results):
+            yield from self._run_instead(instead)
             results = self._finish()
+        if self._ran_instead and all(each.proof.passed for each in results):
+            self._instead_worked()
         for item in self._items:
             item.forget_logits()
         self.results = results
@@ -191,12 +205,12 @@ class StreamedPass:
         self._over.clear()
         submit(self._forward.model, self._run)
         while True:
-            launched, overdue = self._next()
-            if overdue:
-                self._launch(overdue)
-                continue
+            launched = self._next()
             if launched is None:
                 return
+            if not launched:
+                self._launch_overdue()
+                continue
             began = time.perf_counter()
             for item, each in zip(self._items, launched, strict=True):
                 item.collect(each)
@@ -205,17 +219,16 @@ class StreamedPass:
             if rows:
                 yield tuple(tuple(item[row] for row in rows) for item in self._items)
 
-    def _next(self) -> tuple[tuple[LaunchedGroup, ...] | None, list[_Waiting]]:
-        """Wait for a group to collect, or for rows to launch here; neither at the end."""
+    def _next(self) -> tuple[LaunchedGroup, ...] | None:
+        """Wait for a group to collect; empty if rows have to be launched here, None at the end."""
         with self._changed:
             while True:
                 if self._in_flight:
-                    return self._in_flight.popleft(), []
+                    return self._in_flight.popleft()
                 if self._ended:
-                    return None, []
-                overdue = self._take_overdue()
-                if overdue:
-                    return None, overdue
+                    return None
+                if self._are_overdue():
+                    return ()
                 self._changed.wait(self._patience())
 
     def _take_read(self) -> range:
@@ -224,15 +237,20 @@ class StreamedPass:
             self._given += 1
         return range(first, self._given)
 
-    def _take_overdue(self) -> list[_Waiting]:
+    def _are_overdue(self) -> bool:
         # A replay runs the whole model, so it cannot run at the same time as the pass.
         forward = self._forward
         if not self._waiting or forward.in_tail.is_set() or forward.replays:
-            return []
-        if time.perf_counter() - self._waiting[0].since < MAX_WAIT:
-            return []
-        taken, self._waiting = self._waiting, []
-        return taken
+            return False
+        return time.perf_counter() - self._waiting[0].since >= MAX_WAIT
+
+    def _launch_overdue(self) -> None:
+        # In this order: rows that are taken are launched before the pass can launch its end.
+        with self._launching:
+            with self._changed:
+                taken, self._waiting = self._waiting, []
+            if taken:
+                self._launch_now(taken)
 
     def _patience(self) -> float:
         # A row that begins to wait does not wake this thread, which would hold up the pass.
@@ -244,26 +262,25 @@ class StreamedPass:
         model, or after all layers."""
         at_the_edge = self._launched in (0, self._layers)
         expected = isinstance(error, Exception) and not isinstance(error, Cancelled)
-        return self._instead is not None and at_the_edge and expected
+        of_the_model = not self._failed_to_read and not is_out_of_memory(error)
+        return at_the_edge and expected and of_the_model
 
-    def _run_instead(self) -> Iterator[Groups]:
-        assert self._instead is not None
-        cancelled = self._forward.cancelled
-        self._forward, self._instead = self._instead(), None
-        self._forward.cancelled = cancelled
+    def _run_instead(self, instead: Instead) -> Iterator[Groups]:
+        forward = instead.forward()
+        forward.cancelled = self._forward.cancelled
+        self._forward, self._instead_worked, self._ran_instead = forward, instead.worked, True
         self._error, self._ended = None, False
         yield from self._run_once()
 
     def _finish(self) -> tuple[ItemResult, ...]:
-        """Collect what is only known at the end."""
+        """Collect what is only known at the end. Raises the error of the pass."""
+        if self._error is not None:
+            raise self._error
         places = self._forward.absolute_positions
         assert places is not None
         found = [item.finish(each) for item, each in zip(self._items, self._ends, strict=True)]
-        now = time.perf_counter()
-        if self._forward.parts.tail.device.type != "cpu":
-            self._passing = now - self._began  # the thread of the pass does not wait for the device
+        self._timed.wait()
         self._beside.pace.passed(self._layers, self._forward.length, self._passing)
-        self._ends = ()
         self._given = self._layers + 1
         return tuple(
             ItemResult(
@@ -279,27 +296,34 @@ class StreamedPass:
     # The pass's side
 
     def _run(self) -> None:
-        well = False
-        try:
-            with self._lock:
-                self._began = self._last_entry = time.perf_counter()
-                self._forward.run(self._on_row, self._on_tail, on_logits=self._launch_end)
-            well = True
-        except BaseException as error:  # handed to the reader, whatever it is
-            self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
-        finally:
-            self._over.set()
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
-        if not well:
-            return
-        # After the pass, whose rows somebody waits for, and not while another runs.
-        graphs = self._beside.graphs
+        forward = self._forward
         with self._lock:
-            self._beside.afterwards()
-            if graphs.are_possible and len(self._items) == 1 and self._last is not None:
-                graphs.prepare(sorted({len(rows) for rows in self._items[0].groups}), self._last)
+            ends: tuple[LaunchedEnd, ...] = ()
+            try:
+                self._began = self._last_entry = time.perf_counter()
+                forward.run(self._on_row, self._on_tail, on_logits=self._launch_end)
+                ends = self._ends
+            except BaseException as error:  # handed to the reader, whatever it is
+                self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
+            finally:
+                self._over.set()
+                with self._changed:
+                    self._ended = True
+                    self._changed.notify_all()
+            # What nobody waits for, while no other pass can run.
+            self._end_timing(ends)
+            give_ordinary_tensors(forward.model)
+            if ends and len(ends) == 1 and self._last is not None:
+                sizes = {self._group, self._layers % self._group or self._group}
+                self._beside.graphs.prepare(sorted(sizes), self._last)
+
+    def _end_timing(self, ends: tuple[LaunchedEnd, ...]) -> None:
+        if ends and self._forward.parts.tail.device.type != "cpu":
+            with suppress(Exception):  # the reader meets the same error, and tells it
+                for each in ends:
+                    each.fetched.wait()  # this thread was ahead of the device
+            self._passing = time.perf_counter() - self._began
+        self._timed.set()
 
     def _on_row(self, row: int, read: RowStream) -> None:
         now = time.perf_counter()
@@ -311,10 +335,9 @@ class StreamedPass:
         if row < self._launched:
             return  # by the pass that this one replaces
         self._launched = row + 1
-        mark = self._beside.side.mark(read.stream.device)
         due: list[_Waiting] = []
         with self._changed:
-            self._waiting.append(_Waiting(row, read, now, mark))
+            self._waiting.append(_Waiting(row, read, now))
             layer_seconds = now - self._last_entry if row else 0.0
             oldest = now - self._waiting[0].since
             if len(self._waiting) >= self._group or oldest + layer_seconds > MAX_WAIT:
@@ -335,7 +358,8 @@ class StreamedPass:
         self._passing = began - self._began
         assert last is not None
         side = self._beside.side
-        with self._launching, side.after(side.mark(last.stream.device), side.mark(own.device)):
+        marks = [side.mark(device) for device in {last.stream.device, own.device}]
+        with self._launching, self._telling_failures(), side.after(*marks):
             self._ends = tuple(
                 item.launch_end(read, logits, self._forward.project([read]))
                 for index, item in enumerate(self._items)
@@ -346,10 +370,15 @@ class StreamedPass:
     # Both
 
     def _launch(self, waiting: list[_Waiting]) -> None:
-        began = time.perf_counter()
+        with self._launching:
+            self._launch_now(waiting)
+
+    def _launch_now(self, waiting: list[_Waiting]) -> None:
+        """Launch the readout of these rows; to be called by whoever holds `_launching`."""
+        began, side = time.perf_counter(), self._beside.side
         rows = [each.row for each in waiting]
-        marks = {each.read.stream.device: each.mark for each in waiting}
-        with self._launching, self._beside.side.after(*marks.values()):
+        marks = [side.mark(device) for device in {each.read.stream.device for each in waiting}]
+        with self._telling_failures(), side.after(*marks):
             # Item by item, as a kept stream is read later, so that it gives the same numbers.
             launched = tuple(
                 item.launch(rows, [self._of_item(each.read, index) for each in waiting])
@@ -359,6 +388,14 @@ class StreamedPass:
             self._in_flight.append(launched)
             self._changed.notify_all()
         self._count(time.perf_counter() - began)
+
+    @contextmanager
+    def _telling_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._failed_to_read = True
+            raise
 
     def _count(self, seconds: float) -> None:
         with self._changed:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.columns import Columns, WholeColumns
-from engine.anatomy.hooks import evaluating
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, CannotRead
@@ -27,6 +26,7 @@ from engine.lens.kept import KeptStream
 from engine.lens.readout import root_mean_square
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
+from engine.passes.inference import inferring
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import TextOf
 from engine.records import OtherPosition
@@ -85,7 +85,7 @@ class Streams:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """A context in which cells may be read: no pass runs, and the model is in eval mode."""
-        with self.lock, evaluating(self.model, inference=True):
+        with self.lock, inferring(self.model):
             yield
 
     def index_of(self, position: int) -> int:
@@ -151,12 +151,13 @@ class Streams:
         reader = RowReader(
             self.parts, self.top_k, self.text_of, read_group, self.project, Wanted(self.track)
         )
+        here = slice(place, place + 1)
         with self.reading():
             launched = [
-                reader.launch(group, [self.stream(row, [place]) for row in group])
+                reader.launch(group, [self.stream(row, here) for row in group])
                 for group in self.groups
             ]
-            last, own = self.stream(self.layers, [place]), self.own[[place]].float()
+            last, own = self.stream(self.layers, here), self.own[here].float()
             end = reader.launch_end(last, own, self.project_last([last]))
         for each in launched:
             reader.collect(each)

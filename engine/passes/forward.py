@@ -100,11 +100,11 @@ class Forward:
         float32 [batch * n, vocabulary].
 
         `on_row` is called with rows 0..L in order, and `on_logits` with what is returned, still in
-        eval mode. `on_tail` is called between the last layer and
-        the tail, which takes long if the vocabulary is large and the sequence long. `attached` are
-        watchers and editors, see `engine.passes.edits`. With `gradients`, the logits, the streams
-        of the rows and what `project` makes of them carry their autograd graph; the caller's
-        gradient mode and the parameters' `requires_grad` stay as they are.
+        eval mode. `on_tail` is called between the last layer and the tail, which takes long if the
+        vocabulary is large and the sequence long. `attached` are watchers and editors, see
+        `engine.passes.edits`. With `gradients`, the logits, the streams of the rows and what
+        `project` makes of them carry their autograd graph; the caller's gradient mode and the
+        parameters' `requires_grad` stay as they are.
 
         Raises Cancelled within one layer after `cancelled` is set, IndexError for a position out of
         range, CannotRead if the model returns no logits, and whatever an attached function raises.
@@ -129,8 +129,7 @@ class Forward:
         if self._logits_to_keep is not None:
             # The model indexes the head's input, which may be on another device than the inputs.
             inputs = {**inputs, LOGITS_TO_KEEP: sent(self._logits_to_keep, self._tail.device)}
-        with ExitStack() as around:
-            around.enter_context(evaluating(self.model, gradients, self._inference))
+        with evaluating(self.model, gradients, self._inference):
             with ExitStack() as stack:
                 for each in attached:
                     stack.enter_context(each.attached(self._of_the_pass))

@@ -8,7 +8,7 @@ costs one launch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -74,7 +74,11 @@ class CudaSideStream:
     has_graphs = True
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+        """Of all graphs: they run on one stream, and what one computes is copied before the next
+        runs."""
 
     def mark(self, device: torch.device) -> Mark:
         """See `SideStream.mark`."""
@@ -101,9 +105,24 @@ class CudaSideStream:
                 function()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            outputs = function()
+        try:
+            with torch.cuda.graph(
+                graph, self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                outputs = function()
+        except BaseException:
+            self._end_allocating()
+            raise
         return Captured(graph.replay, outputs)
+
+    def _end_allocating(self) -> None:
+        """A capture that fails at its end leaves the allocator as if it went on, which then no
+        longer gives back what it has cached when memory runs out."""
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+        index = torch.cuda.current_device() if self._device.index is None else self._device.index
+        if end is not None:
+            with suppress(RuntimeError):  # it had ended
+                end(index, self._pool)
 
 
 def side_stream_of(device: torch.device) -> SideStream:

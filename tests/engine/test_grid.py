@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,25 @@ def test_a_number_that_is_none_is_remembered_by_the_proof(
         fill.streams.own[1, 3] = float("nan")
     fill.whole([0])
     assert fill.proof is not None and fill.proof.error is None and not fill.proof.passed
+
+
+def test_a_fill_that_is_given_up_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a row, patient or not; the next one is whole."""
+    monkeypatch.setattr("engine.lens.grid.CELLS", 3)
+    tiny = FAMILIES["llava"]()
+    streams = Lens(tiny.model).streams(tiny.inputs)
+    expected = GridFill(streams)
+    expected.whole(range(tiny.layers + 1))
+    for patient in (True, False):
+        fill = GridFill(streams)
+        with fill.streams.reading() if not patient else nullcontext():
+            steps = fill.fill([0], patient)
+            next(steps)
+            steps.close()
+        fill.whole(range(tiny.layers + 1))
+        for row, found in fill.rows.items():
+            assert torch.equal(found.lse, expected.rows[row].lse)
+            assert torch.equal(found.ids, expected.rows[row].ids)
 
 
 def test_a_fill_gives_way_and_goes_on() -> None:

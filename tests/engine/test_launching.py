@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -192,12 +193,17 @@ def test_weights_that_move_are_captured_again() -> None:
 
 def test_hooks_of_others_on_the_tail_are_called() -> None:
     tiny = llama()
-    lens, _ = with_graphs(tiny)
+    lens, side = with_graphs(tiny)
     calls: list[int] = []
     handle = tiny.model.model.norm.register_forward_hook(lambda *_: calls.append(1))
-    run(lens, tiny.inputs)
+    for _ in range(3):
+        calls.clear()
+        run(lens, tiny.inputs)
+        assert len(calls) == 4 + 1 + 1  # four groups, the proof, and the model's own call
     handle.remove()
-    assert len(calls) > 4
+    assert side.captures == 1
+    run(lens, tiny.inputs)
+    assert run(lens, tiny.inputs).results[0].proof.passed and side.replays > 4
 
 
 def test_graphs_are_freed_with_their_lens() -> None:
@@ -237,6 +243,63 @@ def test_a_model_that_keeps_other_logits_is_run_again_without(fault: str) -> Non
     assert len(calls) == 3  # and is not asked again
 
 
+def test_memory_that_runs_out_is_not_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the model, nor in what is read at its end; the next run is as before."""
+    tiny = llama()
+    lens, calls = learned(tiny), []
+    own = tiny.model.model.forward
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return own(*args, **kwargs)
+
+    tiny.model.model.forward = count
+
+    def runs_out(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for place in ("errors_and_limits", "read"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"engine.lens.row_reader.{place}", runs_out)
+            with pytest.raises(torch.OutOfMemoryError):
+                run(lens, tiny.inputs)
+    tiny.model.model.embed_tokens.forward = runs_out
+    with pytest.raises(torch.OutOfMemoryError):
+        run(lens, tiny.inputs)
+    del tiny.model.model.embed_tokens.forward
+    assert len(calls) == 3 and lens._logits_to_keep_agree == {}
+    assert run(lens, tiny.inputs).results[0].proof.passed
+
+
+def test_rows_that_the_reader_launches_are_there_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reader takes rows that have waited too long, and is then held up while the pass ends."""
+    monkeypatch.setattr("engine.lens.streaming.MAX_WAIT", 0.01)
+    tiny = llama()
+    lens = learned(tiny)
+    before = numbers(run(lens, tiny.inputs))
+    launch = StreamedPass._launch_now
+
+    def late(streamed: StreamedPass, waiting: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.2)
+        launch(streamed, waiting)
+
+    monkeypatch.setattr(StreamedPass, "_launch_now", late)
+    layer = tiny.model.model.layers[5]
+    own = layer.forward
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.1)
+        return own(*args, **kwargs)
+
+    layer.forward = slow
+    assert [row.top[0].id for row in numbers(run(lens, tiny.inputs))[0]] == [
+        row.top[0].id for row in before[0]
+    ]
+
+
 def test_a_proof_that_fails_both_ways_fails() -> None:
     tiny = llama()
     lens = learned(tiny)
@@ -259,21 +322,42 @@ def test_a_model_that_keeps_tensors_of_a_pass_can_still_be_trained() -> None:
             self.cache = torch.ones(32) if self.cache is None else self.cache
             return self.inner(hidden) * self.cache
 
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of luck")
+
     tiny = llama()
     caches = tiny.model.model.norm = Caches(tiny.model.model.norm)
     lens = learned(tiny)
-    caches.cache = None
-    run(lens, tiny.inputs)
-    assert caches.cache is not None and not caches.cache.is_inference()
-    caches.cache = None
-    run(lens, tiny.inputs)
-    assert not caches.cache.is_inference()
-    tiny.model(**tiny.inputs).logits.sum().backward()
+    streamed = run(lens, tiny.inputs, everywhere=True)
+    kept, everywhere = streamed.keep(), streamed.keep_everywhere()
+    assert not isinstance(everywhere, str)
+
+    def fails() -> None:
+        tiny.model.lm_head.forward = fail
+        with pytest.raises(RuntimeError, match="out of luck"):
+            run(lens, tiny.inputs)
+        del tiny.model.lm_head.forward
+
+    for read in (
+        lambda: run(lens, tiny.inputs),
+        lambda: run(lens, tiny.inputs, everywhere=True),
+        lambda: lens.grid(tiny.inputs),
+        lambda: kept.track([1]),
+        lambda: everywhere.at(0),
+        fails,
+    ):
+        caches.cache = None
+        read()
+        graphs_are_made(lens)
+        assert caches.cache is not None and not caches.cache.is_inference()
+        tiny.model(**tiny.inputs).logits.sum().backward()
 
 
 def test_groups_are_as_large_as_the_last_pass_allows() -> None:
     pace = Pace()
     assert [pace.rows(layers, 500) for layers in (2, 4, 28, 32)] == [1, 1, 7, 8]
+    pace.passed(32, 500, 99.0)  # it also loads kernels
+    assert pace.rows(32, 500) == 8
     pace.passed(32, 500, 32 * MAX_WAIT / 4)
     assert pace.rows(32, 500) == 4
     assert pace.rows(32, 1000) == 2
