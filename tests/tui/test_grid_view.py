@@ -244,14 +244,15 @@ async def test_the_row_under_the_cursor_comes_first_and_cells_not_yet_there_are_
         line = "".join(text for text, _ in grid(stage).draw_row(blank, 80, grid(stage)._colours()))
         assert line.split() == [str(blank)]
         await stage.press("j", "j", "j", "j", "j", "j")
-        await stage.until(lambda: len(asked(stage, GridRequest)) == 2)
-        assert asked(stage, GridRequest)[1].first == 20
-        assert stage.worker.cancelled_readings == stage.worker.read_ids[:1]
+        await stage.until(lambda: asked(stage, GridRequest)[-1].first == 20)
+        count = len(asked(stage, GridRequest))
+        assert 2 <= count <= 3  # at most one on the way
+        assert stage.worker.cancelled_readings == stage.worker.read_ids[: count - 1]
         await stage.until(lambda: cells.has_row(20))
         await stage.pilot.pause(AGAIN_AFTER)
-        assert len(asked(stage, GridRequest)) == 2
+        assert len(asked(stage, GridRequest)) == count
         await stage.press("1", "1")  # what nobody sees is not filled
-        await stage.until(lambda: len(stage.worker.cancelled_readings) == 2)
+        await stage.until(lambda: len(stage.worker.cancelled_readings) == count)
         assert current(stage).run.readings == ()
 
 

@@ -75,7 +75,8 @@ class PromptStrip(Widget):
 
     def on_resize(self) -> None:
         """Draw again for the new width, from as far back as it has room for."""
-        self._first, self._strips = 0, []
+        self._first, self._strips, self._drawn = 0, [], None
+        self.refresh()
 
     def notify_style_update(self) -> None:
         """Redraw with the colours of the new theme."""
