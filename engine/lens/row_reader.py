@@ -22,7 +22,7 @@ from engine.anatomy.tail import RowStream
 from engine.lens.as_records import Why, answer_readings, layer_readings, tracked_tokens
 from engine.lens.group_readout import ReadsGroups
 from engine.lens.kept import KeptStream, in_main_memory
-from engine.lens.readout import Block, Numbers, read
+from engine.lens.readout import Block, Numbers, read, root_mean_square
 from engine.passes.forward import Project
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Proof, Tracked, finite
@@ -72,12 +72,11 @@ class LaunchedGroup:
 class LaunchedEnd:
     """What is only known at the end, and may still be computed."""
 
-    last: Block
-    """Of row L."""
-    whole: Block
-    """Of all rows: the followed tokens, and the divergence from row L."""
+    block: Block
+    """Of all rows; what has been read of rows 0..L-1 before is read again."""
     fetched: Fetched
-    """Both blocks' values, the ids of the followed tokens, and error and limit of the proof."""
+    """The block's values, the rms of row L, the ids of the followed tokens, and error and limit of
+    the proof."""
     model_logits: Tensor
     collect: Collect | None
 
@@ -166,30 +165,27 @@ class RowReader:
         logits = torch.stack([*row_logits, own[0]])  # [L + 1, vocabulary]
         # A token that was pinned for another model may not exist in this one.
         wanted = [token for token in self._wanted.track if 0 <= token < own.shape[-1]]
-        end = read(own, self._top_k, last.stream.to(device))
         pinned = [sent(torch.tensor(wanted, dtype=torch.int32), device)] if wanted else []
         best = [each.to(device) for each in self._best]
-        tokens = torch.cat([end.ids[0, :1], *best, *pinned]).long()
+        # The first of the largest is the one of the lowest id.
+        tokens = torch.cat([own.argmax(-1).to(torch.int32), *best, *pinned]).long()
         if device.type == "cpu":
             tokens = tokens.unique()  # elsewhere, it would wait for the device
-        whole = read(logits, tokens=tokens, reference=own.log_softmax(-1))
+        block = read(logits, self._top_k, tokens=tokens, reference=own.log_softmax(-1))
+        rms = root_mean_square(last.stream)
         proof = errors_and_limits(self._parts.dtype, computed.to(device), own)
         collect = None
         if self._wanted.on_logits is not None:
             collect = self._wanted.on_logits([self._layers], own, self._project)
         self._streams[self._layers] = last
-        fetched = Fetched([end.values, whole.values, tokens, proof])
-        return LaunchedEnd(end, whole, fetched, own, collect)
+        fetched = Fetched([block.values, rms, tokens, proof])
+        return LaunchedEnd(block, fetched, own, collect)
 
     def finish(self, launched: LaunchedEnd) -> ItemRows:
         """All rows, the tracked tokens and the proof; waits for their numbers."""
-        last_values, values, tokens, proof = launched.fetched.wait()
-        (reading,) = layer_readings(
-            [self._layers],
-            launched.last._replace(values=last_values).numbers(),
-            self._text_of,
-            [None],
-        )
+        values, rms, tokens, proof = launched.fetched.wait()
+        last = launched.block._replace(values=values[-1:]).numbers()._replace(rms=rms)
+        (reading,) = layer_readings([self._layers], last, self._text_of, [None])
         rows = [self._read[row] for row in range(self._layers)] + [reading]
         answer = reading.top[0].id if reading.top else None
         place: dict[int, int] = {}
@@ -197,7 +193,7 @@ class RowReader:
             place.setdefault(token, index)
         wanted = [token for token in self._wanted.track if token in place]
         why = _reasons(rows, answer, wanted)
-        whole = launched.whole._replace(values=values).numbers()
+        whole = launched.block._replace(values=values).numbers()
         followed = _of_tokens(whole, [place[token] for token in why])
         tracked = tracked_tokens(why, [followed], self._text_of)
         # The answer is the first token that is followed.
