@@ -47,10 +47,10 @@ class Pace:
     def rows(self, layers: int, positions: int) -> int:
         """How many rows of a pass go through the tail together.
 
-        The thread of a pass is ahead of an accelerator, so it cannot see there how long a row has
-        waited: the last passes tell, of which the first one also loads kernels. A longer pass takes
-        at most as much longer as it has more positions, as far as rows are concerned: attention is
-        the smaller part.
+        The thread of a pass sees how long a row has waited, except on an accelerator, of which it
+        is ahead: there the last passes tell, of which the first one also loads kernels. A longer
+        pass takes at most as much longer as it has more positions, as far as rows are concerned:
+        attention is the smaller part.
         """
         together = rows_together(layers)
         if self.most is not None:
@@ -61,7 +61,7 @@ class Pace:
         return max(1, min(together, int(MAX_WAIT / max(layer, 1e-9))))
 
     def passed(self, layers: int, positions: int, seconds: float) -> None:
-        """Note how long a pass took."""
+        """Note how long a pass took on an accelerator."""
         if layers and positions:
             self._seconds.append(seconds / (layers * positions))
 

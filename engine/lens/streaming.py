@@ -280,7 +280,6 @@ class StreamedPass:
         assert places is not None
         found = [item.finish(each) for item, each in zip(self._items, self._ends, strict=True)]
         self._timed.wait()
-        self._beside.pace.passed(self._layers, self._forward.length, self._passing)
         self._given = self._layers + 1
         return tuple(
             ItemResult(
@@ -323,6 +322,7 @@ class StreamedPass:
                 for each in ends:
                     each.fetched.wait()  # this thread was ahead of the device
             self._passing = time.perf_counter() - self._began
+            self._beside.pace.passed(self._layers, self._forward.length, self._passing)
         self._timed.set()
 
     def _on_row(self, row: int, read: RowStream) -> None:
