@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.lens import readout
 from engine.lens.batched import BatchedPass
@@ -163,6 +165,7 @@ def test_launching_the_numbers_of_a_batch_waits_for_nothing() -> None:
         evaluating=nullcontext,
         project=lambda rows, norm=True: torch.cat([row.stream for row in rows]) @ head,
     )
+    made.parts.unchanged = partial(ModelParts.unchanged, made.parts)
     passed = BatchedPass(made)
     passed._streams, passed._model_logits = streams, logits
     with Launches() as launches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.lens.batched import BatchedPass, BatchNumbers, RowNumbers
 
@@ -34,7 +36,9 @@ class ByHand:
         self.heads = {norm: random(WIDTH, VOCABULARY) for norm in (True, False)}
         self.model_logits = self.streams[-1].stream @ self.heads[True]
         tail = SimpleNamespace(method="replay")
-        self.parts = SimpleNamespace(layers=[None] * LAYERS, dtype=dtype, tail=tail, notes=NOTES)
+        parts: Any = SimpleNamespace(layers=[None] * LAYERS, dtype=dtype, tail=tail, notes=NOTES)
+        parts.unchanged = partial(ModelParts.unchanged, parts)
+        self.parts = parts
         self.projected: list[int] = []
         self.inside = False
 
