@@ -140,7 +140,8 @@ async def test_a_page_that_cannot_be_drawn_is_one_line(
 
 
 def is_refused(stage: Stage) -> bool:
-    return "a token id" in stage.text or "not an item" in stage.text
+    words = " ".join(stage.text.replace("│", " ").split())  # a long path breaks the line anywhere
+    return "a token id" in words or "not an item" in words
 
 
 @in_loop
