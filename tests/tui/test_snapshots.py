@@ -59,7 +59,7 @@ async def trajectories(stage: Stage) -> None:
     await stage.press("P")
     await stage.until(lambda: stage.app.main.lower.view("plot")._plot is not None)
     await stage.until(lambda: any("\u2801" <= letter <= "\u28ff" for letter in stage.text))
-    await stage.pilot.pause(0.6)
+    await stage.pilot.pause(2.0)
 
 
 async def large_detail(stage: Stage) -> None:
