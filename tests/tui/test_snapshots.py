@@ -59,7 +59,7 @@ async def trajectories(stage: Stage) -> None:
     await stage.press("P")
     await stage.until(lambda: stage.app.main.lower.view("plot")._plot is not None)
     await stage.until(lambda: any("\u2801" <= letter <= "\u28ff" for letter in stage.text))
-    await stage.pilot.pause(2.0)
+    await stage.pilot.pause(0.6)
 
 
 async def large_detail(stage: Stage) -> None:
@@ -103,10 +103,6 @@ def test_it_looks_as_it_did(
     theme: str,
     svg: SnapshotAssertion,
 ) -> None:
-    if view is trajectories and size == (200, 60):
-        # As it is alone; different where another explorer ran in this process before.
-        pytest.skip("the plot's first drawing at this size is not the same every time")
-
     @in_loop
     async def take() -> None:
         startup = {

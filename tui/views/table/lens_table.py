@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from textual.binding import BindingType
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -62,6 +62,8 @@ class LensTable(RowList, inherit_bindings=False):
         self.touched = False
         """Whether the user has moved the cursor; until then the app may move it."""
         self._only_edge = False
+        self._placed = Size(0, 0)
+        """The size for which it was said last which rows are visible."""
         self._notes: tuple[str, ...] = ()
         self._chosen = TableLook()
         self._first_column = 0
@@ -138,6 +140,10 @@ class LensTable(RowList, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         """Draw a line; below the rows it is blank, without the gutter's change of style."""
+        if self._placed != self.size:
+            # On a busy machine the table has been seen to get a new size and no event of it.
+            self._placed = self.size
+            self.call_after_refresh(self.place_changed)
         row = y - self.head_height + self.scroll_offset.y
         if y >= self.head_height and row >= self.count:
             return Strip.blank(self.size.width, self._colours().text)
@@ -161,6 +167,7 @@ class LensTable(RowList, inherit_bindings=False):
     def place_changed(self) -> None:
         """Show the notes on the model, and which rows are visible; a scrollbar would cost a column
         and a second layout."""
+        self._placed = self.size
         top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
         place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
         room = self.size.width - 4
