@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 import pyte
 import pytest
@@ -13,8 +14,10 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual._context import visible_screen_stack
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.driver import Driver
 from textual.drivers.headless_driver import HeadlessDriver
@@ -301,3 +304,65 @@ async def test_an_unchanged_frame_writes_nothing() -> None:
         app.screen.refresh(layout=True)
         await pilot.pause(0.1)
         assert len(app.driver.written) == before
+
+
+class Page(ModalScreen[None]):
+    """A dialog whose field has the focus once it is there."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss")]
+
+    def compose(self) -> ComposeResult:
+        yield Input()
+
+
+class Typing(TerminalApp):
+    """Notes which keys reach the application itself."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("j", "note('j')"),
+        ("q", "note('q')"),
+        ("H", "page"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+        self.typed = ""
+
+    def action_note(self, key: str) -> None:
+        self.noted.append(key)
+
+    def action_page(self) -> None:
+        self.push_screen(Page())
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.typed = event.value
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until a condition holds; raises TimeoutError after a while."""
+        async with asyncio.timeout(15):
+            while not holds():
+                await asyncio.sleep(0.02)
+
+
+@in_loop
+async def test_keys_typed_ahead_mean_what_they_mean_when_typed_slowly() -> None:
+    app = Typing()
+    async with app.run_test():
+        for key in ["H", "escape", "j", "H", *"dog", "escape", "q", "H", *"cat"]:
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await app.until(lambda: app.typed == "cat")
+        assert app.noted == ["j", "q"]
+
+
+@in_loop
+async def test_a_key_that_vanishes_with_its_widget_holds_the_others_back_for_a_moment_only() -> (
+    None
+):
+    app = Typing()
+    async with app.run_test() as pilot:
+        app._typed.sent()
+        app.post_message(events.Key("j", "j"))
+        await pilot.pause(0.1)
+        assert app.noted == []
+        await app.until(lambda: app.noted == ["j"])

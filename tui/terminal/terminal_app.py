@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from rich.console import RenderableType
@@ -9,12 +10,16 @@ from textual import events
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.driver import Driver
+from textual.message_pump import MessagePump
 from textual.screen import Screen
 
 from tui.terminal.output import Output, is_writable, knows
+from tui.terminal.typed_ahead import Arrived, TypedAhead
 
 _LOOK_AGAIN_SECONDS: Final = 0.02
 """How soon a terminal that did not read is asked again whether it does."""
+_LOST_SECONDS: Final = 0.5
+"""After how long a key counts as handled that has vanished with the widget it was sent to."""
 
 
 class TerminalApp(App[int], inherit_bindings=False):
@@ -28,6 +33,40 @@ class TerminalApp(App[int], inherit_bindings=False):
         super().__init__()
         self._output = Output(self._terminal_reads) if diff else None
         self._will_look_again = False
+        self._typed = TypedAhead()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Handle one key at a time, see `tui.terminal.typed_ahead`."""
+        if not isinstance(event, (events.Key, events.Paste)) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._typed.wait(event)
+        await self._forward_typed()
+
+    async def on_arrived(self, message: Arrived) -> None:
+        """Forward the next key."""
+        self._typed.arrived(message.number)
+        await self._forward_typed()
+
+    async def _forward_typed(self) -> None:
+        while self.screen_stack and (event := self._typed.next()) is not None:
+            target = self.focused or self.screen
+            before = self.screen
+            await super().on_event(event)
+            if event.is_forwarded and self.screen is before:
+                self._send_after(target)
+        overdue = self._typed.waited_for()
+        if overdue is not None:
+            self.set_timer(_LOST_SECONDS, partial(self.post_message, overdue))
+
+    def _send_after(self, target: MessagePump) -> None:
+        follower = self._typed.sent()
+        if not target.post_message(follower):
+            self.post_message(follower)
+
+    def _follow_screen(self, screen: Screen[Any]) -> None:
+        """Let what is typed wait until a screen that has come to the top has its focus."""
+        self._send_after(screen)
 
     def get_driver_class(self) -> type[Driver]:
         """Return a driver that keeps other code's output off the screen, where there is one."""
@@ -54,6 +93,7 @@ class TerminalApp(App[int], inherit_bindings=False):
     def on_mount(self) -> None:
         """Redraw after a suspension: the terminal still shows the shell's output."""
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
+        self.screen_change_signal.subscribe(self, self._follow_screen, immediate=True)
 
     def on_resize(self, event: events.Resize) -> None:
         """Redraw a terminal that was resized twice and has its old size again: Textual composes
