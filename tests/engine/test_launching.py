@@ -86,9 +86,9 @@ def test_a_pass_waits_for_nothing_and_launches_a_few_kernels_a_group() -> None:
     assert len(streamed.results[0].rows) == 13
     *groups, end = side.launches
     assert len(groups) == 4 and side.replays == 4 + 1  # one when it was proved
-    assert [len(names) for names in groups] == [3] * 4, groups[0]
-    assert all(len(names) <= 70 for names in plain[:4]), plain[0]
-    assert len(end) <= 130, end
+    assert [len(each.kernels) for each in groups] == [3] * 4, groups[0].kernels
+    assert all(len(each.kernels) <= 70 for each in plain[:4]), plain[0].kernels
+    assert len(end.kernels) <= 130, end.kernels
     assert len(set(side.threads)) == 1 and side.threads[0] != threading.get_ident()
 
 
