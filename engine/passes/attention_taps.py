@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -219,12 +219,16 @@ class AttentionTaps:
             tap.keys = "states"
         for route in range(self.routes.get((tap.layer, tap.keys), 0), len(ROUTES)):
             try:
-                tap.row, tap.route = row(self._positions(), ROUTES[route]), route
-                return
+                found = row(self._positions(), ROUTES[route])
             except CannotRead as error:
                 tap.reason = str(error)
             except (RuntimeError, TypeError, ValueError, AttributeError) as error:
                 tap.reason = f"its attention weights cannot be computed ({typed_line(error)})"
+            else:
+                # The values of all layers together are as large as a KV cache.
+                kept = found.value if tap.layer in self.projected else None
+                tap.row, tap.route = replace(found, value=kept), route
+                return
 
     def _projects(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Note the last call inside the attention module that takes all of its heads' outputs:
