@@ -259,6 +259,24 @@ async def test_the_row_under_the_cursor_comes_first_and_cells_not_yet_there_are_
         assert current(stage).run.readings == ()
 
 
+@in_loop
+async def test_no_step_is_lost_when_the_app_shows_the_place_before() -> None:
+    """As when something arrives between a key and the app's answer to it."""
+    async with explorer(tokens=TOKENS) as stage:
+        view = await opened(stage)
+        row, place = view.cursor, view._place
+        for _ in range(2):
+            view.action_cursor(-1)
+            view.action_column(-1)
+            stage.app.presenter.follow_cursor()
+        assert (view.cursor, view._place) == (row - 2, place - 2)
+        await stage.until(lambda: stage.app.main.table.cursor == row - 2)
+        await stage.until(lambda: stage.app.state.place == place - 2)
+        stage.app.main.table.put_cursor(1)
+        stage.app.presenter.follow_cursor()
+        assert view.cursor == 1  # the app leads again
+
+
 @pytest.mark.slow
 @in_loop
 async def test_a_new_run_gets_its_own_grid_and_an_old_one_says_what_brings_it_back() -> None:
