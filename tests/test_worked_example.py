@@ -198,7 +198,10 @@ def test_the_explorer_shows_it(example: Path) -> None:
 
 def _copy(source: Path, target: Path, link: bool = False) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    (os.link if link else shutil.copy2)(source, target)
+    if link:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _git(folder: Path, *arguments: str) -> str:
