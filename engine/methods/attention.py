@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
 from engine.arrays import Array, check_shape
-from engine.methods.grid import Positions, Rows
-from engine.methods.method import Method, Stop, Subject
+from engine.methods.grid import Positions
 from engine.records import (
     MOST_LAYERS,
     Layer,
     NonNegative,
     Number,
     Part,
-    Positive,
     Reading,
     ReadingProof,
     Request,
@@ -24,7 +21,6 @@ from engine.records import (
     Share,
     Short,
 )
-from engine.tables import Column, Table
 
 Group = Literal["first", "template", "system", "picture", "question", "answer"]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
@@ -138,9 +134,7 @@ def check_layer(each: LayerAttention, groups: int, cells: int) -> None:
     if each.shares is not None:
         check_shape("shares", each.shares, "<f4", (each.heads, groups + 1))
     if each.shares_without_sinks is not None:
-        check_shape(
-            "shares_without_sinks", each.shares_without_sinks, "<f4", (each.heads, groups)
-        )
+        check_shape("shares_without_sinks", each.shares_without_sinks, "<f4", (each.heads, groups))
     if each.map is not None:
         shape = each.map.shape
         count = cells if each.keys == "tokens" else shape[-1] if shape else 0
