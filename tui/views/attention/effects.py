@@ -1,0 +1,183 @@
+"""What becomes of the answer where some tokens may not be looked at: the effects of knockout, as
+plain data, and how they are laid out over the layers. Without Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tui.state.maps import NO_STEP, STEPS
+from tui.text.numbers import figure, number
+from tui.text.show import display_text
+
+_MOST_NAME: Final = 20
+_MOST_TOKEN: Final = 16
+_MORE_LIKELY: Final = 0.05
+"""In nats: a smaller rise of the answer's log probability is none."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What became of the answer when a window of layers could not look."""
+
+    pair: tuple[str, str]
+    """From which tokens nothing could be read, and by which; untrusted."""
+    first: int
+    last: int
+    """The layers of the window, both included."""
+    log_probability: float | None
+    """Of the clean run's answer, in nats; None where it could not be read."""
+    text: str = ""
+    """Of the token that is the answer then; untrusted."""
+    token: int = -1
+    probability: float = 0.0
+    reason: str = ""
+    """Why it could not be read; untrusted."""
+
+    @property
+    def middle(self) -> float:
+        """The middle of the window."""
+        return (self.first + self.last) / 2
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The answer of the run in which everything could be looked at."""
+
+    token: int
+    text: str
+    log_probability: float
+
+
+@dataclass
+class Effects:
+    """All effects that are known of one position, by pair, in the order in which they came."""
+
+    clean: Clean | None = None
+    pairs: dict[tuple[str, str], list[Effect]] = field(default_factory=dict)
+
+    def add(self, effects: Iterable[Effect]) -> None:
+        """Take more effects; a window that is known already is replaced."""
+        for effect in effects:
+            known = self.pairs.setdefault(effect.pair, [])
+            known[:] = [each for each in known if (each.first, each.last) != _window(effect)]
+            known.append(effect)
+
+    def __bool__(self) -> bool:
+        return bool(self.pairs)
+
+    def at(self, pair: tuple[str, str], layer: int) -> Effect | None:
+        """Return the narrowest window around a layer, of several the one whose middle is nearest;
+        None where there is none."""
+        around = [each for each in self.pairs.get(pair, ()) if each.first <= layer <= each.last]
+        return min(
+            around,
+            key=lambda each: (each.last - each.first, abs(each.middle - layer)),
+            default=None,
+        )
+
+    def change(self, effect: Effect | None) -> float | None:
+        """Return by how many nats the answer's log probability changed; None if that is not
+        known."""
+        if effect is None or self.clean is None or effect.log_probability is None:
+            return None
+        return effect.log_probability - self.clean.log_probability
+
+    @property
+    def most(self) -> float:
+        """The largest loss of log probability, at which the scale of colours ends; in nats."""
+        changes = (self.change(each) for known in self.pairs.values() for each in known)
+        return max((-change for change in changes if change is not None), default=0.0)
+
+    def step(self, effect: Effect | None) -> int:
+        """Return the step of a loss, 0 to 7; NO_STEP where it is not known."""
+        change, most = self.change(effect), self.most
+        if change is None:
+            return NO_STEP
+        share = max(-change, 0.0) / most if most > 0 else 0.0
+        return min(int(share * STEPS), STEPS - 1)
+
+    def is_rise(self, effect: Effect | None) -> bool:
+        """Whether the answer became more probable."""
+        change = self.change(effect)
+        return change is not None and change > _MORE_LIKELY
+
+    def row(
+        self, pair: tuple[str, str], layers: int, width: int
+    ) -> list[tuple[Effect | None, int]]:
+        """Return the effects of a pair over the layers as (effect, cells): every layer has the
+        same number of cells, or where there are more layers than cells, a cell stands for the layer
+        of several at which most was lost."""
+        if layers <= 0 or width <= 0:
+            return []
+        if layers <= width:
+            each = min(width // layers, 3)
+            return [(self.at(pair, layer), each) for layer in range(layers)]
+        found = []
+        for cell in range(width):
+            first, end = cell * layers // width, max((cell + 1) * layers // width, 1)
+            mine = [self.at(pair, layer) for layer in range(first, max(end, first + 1))]
+            found.append((min(mine, key=self._order), 1))
+        return found
+
+    def _order(self, effect: Effect | None) -> float:
+        change = self.change(effect)
+        return float("inf") if change is None else change
+
+    def short(self, pair: tuple[str, str], layer: int, *, ascii_only: bool) -> str:
+        """Return the effect at a layer in few words: "-4.08 red 61%"; safe for display."""
+        effect = self.at(pair, layer)
+        if effect is None:
+            return ""
+        if effect.reason:
+            return display_text(effect.reason, spaces=False, ascii_only=ascii_only)
+        change = self.change(effect)
+        same = self.clean is not None and effect.token == self.clean.token
+        word = "same" if same else _token(effect.text, ascii_only)
+        shown = "" if change is None else f"{change:+.2f} "
+        return f"{shown}{word} {figure(effect.probability).strip()}"
+
+    def sentence(self, layer: int, *, ascii_only: bool) -> str:
+        """Return what became of the answer at a layer, for the pair at which most was lost; empty
+        where nothing is known. Safe for display."""
+        clean = self.clean
+        around = [self.at(pair, layer) for pair in self.pairs]
+        known = [each for each in around if each is not None and self.change(each) is not None]
+        if clean is None or not known:
+            return ""
+        effect = min(known, key=self._order)
+        arrow = "->" if ascii_only else "→"
+        layers = (
+            f"layer {effect.first}"
+            if effect.first == effect.last
+            else f"layers {effect.first}-{effect.last}"
+        )
+        now = (
+            "still the answer"
+            if effect.token == clean.token
+            else f"now: {_token(effect.text, ascii_only)} {figure(effect.probability).strip()}"
+        )
+        before, after = number(clean.log_probability), number(effect.log_probability)
+        return (
+            f"without {pair_name(effect.pair, ascii_only=ascii_only)} in {layers}: "
+            f"{_token(clean.text, ascii_only)} {before} {arrow} {after}, {now}"
+        )
+
+
+def pair_name(pair: Sequence[str], *, ascii_only: bool) -> str:
+    """Return a pair in words, safe for display: "picture → last"."""
+    arrow = "->" if ascii_only else "→"
+    names = [display_text(each, spaces=False, ascii_only=ascii_only) for each in pair]
+    return f" {arrow} ".join(name[:_MOST_NAME] for name in names)
+
+
+def _window(effect: Effect) -> tuple[int, int]:
+    return (effect.first, effect.last)
+
+
+def _token(text: str, ascii_only: bool) -> str:
+    shown = display_text(text.strip() or text, ascii_only=ascii_only)
+    if len(shown) > _MOST_TOKEN:
+        shown = display_text(text.strip() or text, _MOST_TOKEN, ascii_only=ascii_only).rstrip()
+    return shown
