@@ -7,6 +7,7 @@ from typing import Final
 from engine.events import ReadingGrew
 from engine.methods.attention import AttentionPart, AttentionRequest
 from engine.methods.geometry import GeometryRequest
+from engine.methods.knockout import KnockoutPart, KnockoutRequest
 from engine.records import Request
 from tui.state.run_view import RunView
 from tui.widgets.asking import Asking
@@ -15,6 +16,7 @@ from tui.widgets.view_context import ViewContext
 _NAMES: Final[dict[type[Request], str]] = {
     AttentionRequest: "more attention",
     GeometryRequest: "which part of the picture a patch shows",
+    KnockoutRequest: "what the answer becomes without",
 }
 
 
@@ -38,7 +40,9 @@ class AskingAttention(Asking):
         """Keep the part, and note how far the reading has come."""
         self.parts.append((request, event))
         part = event.part
-        if isinstance(part, AttentionPart) and part.layers:
+        if isinstance(part, KnockoutPart):
+            self.progress = f"{part.done} of {part.of} passes"
+        elif isinstance(part, AttentionPart) and part.layers:
             self.progress = f"{part.layers[-1].layer + 1} of {part.of} layers read"
 
     def take_parts(self) -> list[tuple[Request, ReadingGrew]]:

@@ -10,17 +10,19 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.state.maps import NO_STEP
-from tui.text.numbers import number
 from tui.text.show import display_text
-from tui.views.attention.effects import Effect, Effects, pair_name
+from tui.views.attention.effects import Effect, Effects, pair_names
 from tui.widgets.marks import MARKS
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.tint import step_style
 
-_MOST_NAME: Final = 19
+_WIDE: Final = 56
+_NAME: Final = 19
+_SHORT_NAME: Final = 12
 _WORDS: Final = 17
 """Cells for what became of the answer at the layer under the cursor."""
+_FEW_WORDS: Final = 11
 
 
 class EffectPanel(Widget):
@@ -82,34 +84,23 @@ class EffectPanel(Widget):
         if not effects:
             words = display_text(self._words, max(width - 1, 0), spaces=False)
             return [strip_of([(f" {words}", faint)], width, base)]
-        names = min(max(cell_len(self._pair_name(pair)) for pair in effects.pairs), _MOST_NAME)
-        room = max(width - names - 3 - _WORDS, 1)
-        lines = [self._heading(names, faint)]
-        for pair in effects.pairs:
-            line: Segments = [
-                (f" {display_text(self._pair_name(pair), names, spaces=False)} ", base)
-            ]
-            used = 0
-            for effect, cells in effects.row(pair, self._layers, room):
-                line.append(self._cell(effect, cells, base))
-                used += cells
-            words = effects.short(pair, self._layer, ascii_only=self._ascii)
-            left = max(width - names - 3 - used, 0)
-            line += [(" ", base), (display_text(words, left, spaces=False), base)]
-            lines.append(line)
+        most = _NAME if width >= _WIDE else _SHORT_NAME
+        shown = pair_names([*effects.pairs], most, ascii_only=self._ascii)
+        names = max(cell_len(name) for name in shown)
+        room = max(width - names - 3 - (_WORDS if width >= _WIDE else _FEW_WORDS), 1)
+        used = sum(cells for _, cells in effects.row(next(iter(effects.pairs)), self._layers, room))
+        rest = max(width - names - 3 - used, 0)
+        scale = f"0 to -{effects.most:.2f}"[:used]
+        heading = f" {'without'[:names]:<{names}} {scale:<{used}} at layer {self._layer}"
+        lines: list[Segments] = [[(heading, faint)]]
+        for name, pair in zip(shown, effects.pairs, strict=True):
+            line: Segments = [(f" {name}{' ' * (names - cell_len(name))} ", base)]
+            row = effects.row(pair, self._layers, room)
+            line += [self._cell(effect, cells, base) for effect, cells in row]
+            short = effects.short(pair, self._layer, ascii_only=self._ascii)
+            fitted = display_text(short, rest, spaces=False, ascii_only=self._ascii)
+            lines.append([*line, (f" {fitted}", base)])
         return [strip_of(line, width, base) for line in lines]
-
-    def _heading(self, names: int, faint: Style) -> Segments:
-        effects = self._effects
-        clean = effects.clean
-        if clean is None:
-            return [(" without:", faint)]
-        token = display_text(clean.text, 12, ascii_only=self._ascii).rstrip()
-        return [
-            (f" {'without':<{names}} ", faint),
-            (f"log p({token}) {number(clean.log_probability)}, loses up to ", faint),
-            (f"{effects.most:.2f}; at layer {self._layer}", faint),
-        ]
 
     def _cell(self, effect: Effect | None, cells: int, base: Style) -> tuple[str, Style]:
         effects = self._effects
@@ -124,6 +115,3 @@ class EffectPanel(Widget):
         if self._letters:
             return ((MARKS[step] if step else "_") * cells, base)
         return (("█" * cells), base + step_style(step))
-
-    def _pair_name(self, pair: tuple[str, str]) -> str:
-        return pair_name(pair, ascii_only=self._ascii)

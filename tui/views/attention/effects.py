@@ -3,15 +3,19 @@ plain data, and how they are laid out over the layers. Without Textual."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from rich.cells import cell_len
 
 from tui.state.maps import NO_STEP, STEPS
 from tui.text.numbers import figure, number
 from tui.text.show import display_text
 
-_MOST_NAME: Final = 20
+_CUT_NAME: Final = 4
+_NAME: Final = 40
+"""Cells of a pair's name in a sentence."""
 _MOST_TOKEN: Final = 16
 _MORE_LIKELY: Final = 0.05
 """In nats: a smaller rise of the answer's log probability is none."""
@@ -57,12 +61,12 @@ class Effects:
     clean: Clean | None = None
     pairs: dict[tuple[str, str], list[Effect]] = field(default_factory=dict)
 
-    def add(self, effects: Iterable[Effect]) -> None:
-        """Take more effects; a window that is known already is replaced."""
-        for effect in effects:
-            known = self.pairs.setdefault(effect.pair, [])
-            known[:] = [each for each in known if (each.first, each.last) != _window(effect)]
-            known.append(effect)
+    def add(self, effect: Effect) -> None:
+        """Take one more effect; a window that is known already is replaced."""
+        known = self.pairs.setdefault(effect.pair, [])
+        window = (effect.first, effect.last)
+        known[:] = [each for each in known if (each.first, each.last) != window]
+        known.append(effect)
 
     def __bool__(self) -> bool:
         return bool(self.pairs)
@@ -138,6 +142,13 @@ class Effects:
         shown = "" if change is None else f"{change:+.2f} "
         return f"{shown}{word} {figure(effect.probability).strip()}"
 
+    def title(self, *, ascii_only: bool) -> str:
+        """Return what the effects are, and the answer without them; safe for display."""
+        if self.clean is None:
+            return "if it may not look"
+        answer = _token(self.clean.text, ascii_only)
+        return f"if it may not: log p({answer}) {number(self.clean.log_probability)}"
+
     def sentence(self, layer: int, *, ascii_only: bool) -> str:
         """Return what became of the answer at a layer, for the pair at which most was lost; empty
         where nothing is known. Safe for display."""
@@ -158,22 +169,31 @@ class Effects:
             if effect.token == clean.token
             else f"now: {_token(effect.text, ascii_only)} {figure(effect.probability).strip()}"
         )
+        (name,) = pair_names([effect.pair], _NAME, ascii_only=ascii_only)
         before, after = number(clean.log_probability), number(effect.log_probability)
         return (
-            f"without {pair_name(effect.pair, ascii_only=ascii_only)} in {layers}: "
+            f"without {name} in {layers}: "
             f"{_token(clean.text, ascii_only)} {before} {arrow} {after}, {now}"
         )
 
 
-def pair_name(pair: Sequence[str], *, ascii_only: bool) -> str:
-    """Return a pair in words, safe for display: "picture → last"."""
-    arrow = "->" if ascii_only else "→"
-    names = [display_text(each, spaces=False, ascii_only=ascii_only) for each in pair]
-    return f" {arrow} ".join(name[:_MOST_NAME] for name in names)
+def pair_names(pairs: Sequence[tuple[str, str]], room: int, *, ascii_only: bool) -> list[str]:
+    """Return pairs in words, safe for display: "picture → last"; all with four letters of each name
+    if they need more than `room` cells."""
+    arrow = " -> " if ascii_only else " → "
+    safe = [
+        [display_text(name, spaces=False, ascii_only=ascii_only) for name in pair] for pair in pairs
+    ]
+    whole = [arrow.join(names) for names in safe]
+    if all(cell_len(name) <= room for name in whole):
+        return whole
+    cut = [arrow.join(_cut(name) for name in names) for names in safe]
+    return [display_text(name, room, spaces=False, ascii_only=ascii_only).rstrip() for name in cut]
 
 
-def _window(effect: Effect) -> tuple[int, int]:
-    return (effect.first, effect.last)
+def _cut(name: str) -> str:
+    kind, _, which = name.partition(" ")
+    return which or kind[:_CUT_NAME]
 
 
 def _token(text: str, ascii_only: bool) -> str:

@@ -95,13 +95,13 @@ class Gaze:
         return self.known.position
 
     @property
-    def _asked_position(self) -> int:
+    def asked_position(self) -> int:
         """As requests name it: the last token is -1, as by default."""
         return -1 if self.position == len(self.run.run.tokens) - 1 else self.position
 
     def missing(self) -> AttentionRequest | None:
         """Return the request for what is to be shown and is not known; None if all of it is."""
-        position = self._asked_position
+        position = self.asked_position
         request = AttentionRequest(position=position)
         if self.known.has_shares:
             layer, keys = self._key
@@ -238,6 +238,11 @@ class Gaze:
         if self.head is not None:
             return f"head {self.head} of 0-{max(self.heads - 1, self.head)}"
         return f"mean of {self.heads} heads" if self.heads else "mean of the heads"
+
+    @property
+    def short_head_name(self) -> str:
+        """The same in fewer words."""
+        return "mean" if self.head is None else f"head {self.head}"
 
     @property
     def way_name(self) -> str:

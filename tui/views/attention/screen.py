@@ -19,6 +19,7 @@ from engine.errors import LenscopeError
 from engine.events import Event
 from engine.methods.attention import AttentionPart, AttentionReading, AttentionRequest
 from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.knockout import KnockoutPart, KnockoutReading, KnockoutRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
@@ -27,6 +28,7 @@ from tui.views.attention.asking import AskingAttention
 from tui.views.attention.effect_panel import EffectPanel
 from tui.views.attention.effects import Effects
 from tui.views.attention.gaze import Gaze
+from tui.views.attention.knocked import panel_request, patch_request, take
 from tui.views.attention.matrix import HeadMatrix, MatrixShown
 from tui.views.attention.share_list import ShareList, SharesShown
 from tui.views.strip.strip import PromptStrip
@@ -43,13 +45,17 @@ _REST: Final = 0.3
 """Seconds for which the cursor must rest before what is not known is read: each may be a pass."""
 _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
+_BORDER: Final = 6
+"""Cells of a line in a border that are not its text."""
 _HIGH: Final = 30
 _LOW: Final = 20
+_NARROW: Final = 70
 _KEYS: Final = (
     "jk layer", "<> token", "() head", "n best head", "D all heads", "f map", "K knockout",
     "arrows patch", "Z without this patch", "S own scale", "% log", "O other tiles",
     "enter goes there", "q closes",
 )  # fmt: skip
+_HINT: Final = "K asks what the answer becomes then: many passes"
 _MEANING: Final = (
     "Attention says where a head read, not why the answer was given; K asks what if not."
 )
@@ -103,6 +109,8 @@ class AttentionScreen(ModalScreen[None]):
         Binding("S", "own_scale", show=False),
         Binding("percent_sign", "log", show=False),
         Binding("O", "again", show=False),
+        Binding("K", "knockout", show=False),
+        Binding("Z", "without_patch", show=False),
         Binding("enter", "choose", show=False),
         Binding("r", "read_again", show=False),
         Binding("question_mark", "help", show=False),
@@ -127,7 +135,7 @@ class AttentionScreen(ModalScreen[None]):
         self._ascii = context.ascii_only
         self._unfolded = unfolded
         self._effects = Effects()
-        self._asked_effects = False
+        self._effect_notes = ""
         self._all_heads = False
         self._note = ""
         self._damage = ""
@@ -155,7 +163,6 @@ class AttentionScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         """Open the picture in the background, and request what is not known."""
         self.pane.open(self.gaze.run.run.question.picture)
-        put_title(self.panel, "if it may not look")
         self._begin()
         self.show()
 
@@ -174,6 +181,7 @@ class AttentionScreen(ModalScreen[None]):
         gaze = self.gaze
         with self._undamaged():
             gaze.take_stored()
+        self._take_effects()
         self._want()
         known = gaze.run.reading_of("geometry")
         if isinstance(known, GeometryReading):
@@ -206,6 +214,7 @@ class AttentionScreen(ModalScreen[None]):
         if self._asking.trouble != before:
             self._note = ""
         for request, grown in self._asking.take_parts():
+            self._take_effect(grown.part)
             if isinstance(request, AttentionRequest) and isinstance(grown.part, AttentionPart):
                 with self._undamaged():
                     self.gaze.take_part(request, grown.part)
@@ -222,6 +231,23 @@ class AttentionScreen(ModalScreen[None]):
                     self.gaze.place(reading)
                 case AttentionReading():
                     self.gaze.take(reading)
+                case KnockoutReading():
+                    self._take_effect(reading)
+
+    def _take_effects(self) -> None:
+        """Take the effects of knockout that the run holds for the position."""
+        self._effects, self._effect_notes = Effects(), ""
+        own = self.gaze.run.own
+        shown = own.unsaved_readings.get("knockout")
+        for reading in (*own.run.readings, *([shown] if shown is not None else [])):
+            self._take_effect(reading)
+
+    def _take_effect(self, found: object) -> None:
+        here = self.gaze.position
+        if isinstance(found, KnockoutReading | KnockoutPart) and found.position == here:
+            take(self._effects, found)
+            if isinstance(found, KnockoutReading):
+                self._effect_notes = "; ".join(found.notes)
 
     @contextmanager
     def _undamaged(self) -> Iterator[None]:
@@ -300,6 +326,29 @@ class AttentionScreen(ModalScreen[None]):
         self.gaze.log = not self.gaze.log
         self._moved()
 
+    def action_knockout(self) -> None:
+        """Ask what the answer becomes where it may not look; pressed again, stop asking."""
+        self._knock(panel_request(self.gaze.asked_position))
+
+    def action_without_patch(self) -> None:
+        """Ask what the answer becomes if the patch under the cursor may not be looked at."""
+        patch = self.gaze.patch_position
+        if patch is None:
+            self._moved("there is no patch under the cursor")
+        elif patch >= self.gaze.position:
+            self._moved("this patch comes after the token that looks")
+        else:
+            self._knock(patch_request(self.gaze.asked_position, patch))
+
+    def _knock(self, request: KnockoutRequest) -> None:
+        if self._asking.waits_for(KnockoutRequest):
+            self._asking.stop(KnockoutRequest)
+            self._moved("knockout was stopped")
+            return
+        self._asking.forget_trouble(KnockoutRequest)
+        self._asking.ask(request)
+        self._moved()
+
     def action_help(self) -> None:
         """Show the help."""
         from tui.views.help.help import Help
@@ -351,10 +400,11 @@ class AttentionScreen(ModalScreen[None]):
 
     def _look_from(self, position: int) -> None:
         if position != self.gaze.position:
-            self._asking.stop(AttentionRequest)
-            self._asking.forget_trouble(AttentionRequest)
+            self._asking.stop(AttentionRequest, KnockoutRequest)
+            self._asking.forget_trouble(AttentionRequest, KnockoutRequest)
             with self._undamaged():
                 self.gaze.look_from(position)
+            self._take_effects()
         self._moved()
 
     def _moved(self, note: str = "") -> None:
@@ -396,7 +446,7 @@ class AttentionScreen(ModalScreen[None]):
             self._put_captions(self.shares, f"shares, {gaze.head_name}", sinks)
 
     def _put_captions(self, widget: Widget, title: str, subtitle: str) -> None:
-        room = max(widget.size.width - 4, 1)
+        room = max(self.query_one("#attention-left").size.width - _BORDER, 1)
         for put, words in ((put_title, title), (put_subtitle, subtitle)):
             put(widget, display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip())
 
@@ -413,9 +463,15 @@ class AttentionScreen(ModalScreen[None]):
         self.pane.put_captions(gaze.title(), "; ".join(fact for fact in facts if fact))
 
     def _show_effects(self) -> None:
-        hint = "K asks what the answer becomes then: many passes"
-        self.panel.display = self._asked_effects or self.size.height >= _HIGH
-        self.panel.show(self._effects, self.gaze.run.run.layers, self.gaze.layer, hint)
+        on_its_way = self._asking.waits_for(KnockoutRequest)
+        high = self.size.height
+        is_wanted = bool(self._effects) or on_its_way or high >= _HIGH
+        self.panel.display = is_wanted and high >= _LOW
+        words = "the first pass runs" if on_its_way else _HINT
+        self.panel.show(self._effects, self.gaze.run.run.layers, self.gaze.layer, words)
+        self._put_captions(
+            self.panel, self._effects.title(ascii_only=self._ascii), self._effect_notes
+        )
         height = self.panel.wanted_height + 2
         if self.panel.styles.height is None or self.panel.styles.height.value != height:
             self.panel.styles.height = height
@@ -424,6 +480,8 @@ class AttentionScreen(ModalScreen[None]):
         gaze = self.gaze
         layers = gaze.run.run.layers
         place = f"layer {gaze.layer} of 0-{layers - 1}, {gaze.head_name}"
+        if self.size.width < _NARROW:
+            place = f"layer {gaze.layer}, {gaze.short_head_name}"
         if self._asking.progress:
             place = f"{self._asking.progress}, {place}"
         name = f"{gaze.way_name}, own scale" if gaze.per_layer else gaze.way_name

@@ -40,8 +40,6 @@ class SharesShown:
     """Names, untrusted."""
     head: int | None = None
     cursor: int = 0
-    has_sinks: bool = True
-    """Whether it is known that there are any sinks to take out, or not known yet."""
 
 
 class ShareList(RowList, can_focus=False, inherit_bindings=False):
