@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from engine.anatomy.logit_map import difference
 from engine.errors import Cancelled, CannotRead
 from engine.lens.lens import Lens, model_lock
 from engine.passes.edits import Attached
@@ -56,7 +57,7 @@ class Knockouts:
         Raises CannotRead if the model has no attention in which pairs can be forbidden, Cancelled
         within one layer after `stop()` is true.
         """
-        self._lens, self._positions, self._stop = lens, list(positions), stop
+        self.model, self._lens, self._positions, self._stop = lens.model, lens, [*positions], stop
         if stop():
             raise Cancelled("cancelled")
         self._attention = attention_of(inputs)
@@ -70,7 +71,7 @@ class Knockouts:
         self._own = self._where(inputs)
         if not self._own.first:
             raise CannotRead(
-                f"{type(lens.model).__name__} has no attention among its tokens in which a pair "
+                f"{type(self.model).__name__} has no attention among its tokens in which a pair "
                 "can be forbidden: it computes it in its own code"
             )
         self.clean = self._unforbidden()
@@ -79,7 +80,7 @@ class Knockouts:
         if self._vision is not None and not self.clean.equal(plain):
             self._vision = None
             self.clean = self._unforbidden()
-        self.gap = float((self.clean - plain).nan_to_num().abs().max())
+        self.gap = difference(self.clean, plain)
         """The largest difference of `clean` from the logits of a pass without an editor."""
 
     def knocked(self, pairs: Pairs, layers: range) -> Knocked:
@@ -123,7 +124,7 @@ class Knockouts:
             (name, tuple(value.shape) if isinstance(value, Tensor) else repr(value))
             for name, value in sorted(inputs.items())
         )
-        known = _remembered.setdefault(self._lens.model, {})
+        known = _remembered.setdefault(self.model, {})
         if kind not in known:
             plain, noisy = KeyWatch(self.layers), KeyWatch(self.layers)
             self._run([plain])
@@ -136,7 +137,7 @@ class Knockouts:
     def _run(self, attached: Sequence[Attached] = ()) -> Tensor:
         if self._stop():
             raise Cancelled("cancelled")
-        model = self._lens.model
+        model = self.model
         forward = Forward(model, self._parts, self._inputs, self._positions, self._attention)
 
         def job() -> Tensor:

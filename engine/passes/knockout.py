@@ -53,7 +53,8 @@ class Knockout:
         of other modules are left alone."""
         self.edited = 0
         """In how many calls a pair was forbidden that had been allowed."""
-        self._forbidden = forbidden
+        self._forbidden = {forbidden.device: forbidden}
+        """On each device that a call was on."""
         self._own = own
         self._blocked: tuple[AttentionCall, Tensor] | None = None
         self._leaks: list[Tensor] = []
@@ -72,7 +73,10 @@ class Knockout:
         first = self._own.get(call.module)
         if first is None:
             return call
-        made = without(call, self._forbidden.to(call.key.device), first)
+        device = call.key.device
+        if device not in self._forbidden:
+            self._forbidden[device] = next(iter(self._forbidden.values())).to(device)
+        made = without(call, self._forbidden[device], first)
         if made is None:
             return call
         self.edited += 1
@@ -86,7 +90,9 @@ class Knockout:
         return output
 
 
-def without(call: AttentionCall, forbidden: Tensor, first: int) -> tuple[AttentionCall, Tensor] | None:
+def without(
+    call: AttentionCall, forbidden: Tensor, first: int
+) -> tuple[AttentionCall, Tensor] | None:
     """The call with pairs masked, and which pairs these are: bool [1 or batch, 1 or heads, queries,
     keys]. None if nothing that is forbidden was allowed: the call is then to be made as it is.
 
