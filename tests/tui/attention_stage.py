@@ -12,7 +12,6 @@ import numpy as np
 from engine.arrays import Array
 from engine.events import ReadingGrew, ReadingMade
 from engine.methods.attention import (
-    GROUPS,
     AttentionPart,
     AttentionReading,
     AttentionRequest,
@@ -26,6 +25,7 @@ from engine.methods.knockout import (
     KnockoutReading,
     KnockoutRequest,
 )
+from engine.methods.token_groups import GROUPS
 from engine.records import Part, Reading, ReadingProof, Request, Token
 from tests.tui.fakes import ANSWER
 from tests.tui.words_stage import BEFORE, SIDE, WordsWorker, hill, positions_of
@@ -69,6 +69,8 @@ def layer_attention(
         return LayerAttention(layer, reason="no attention here (recurrent)")
     shares = shares_of(layer, layers)
     without = shares[:, :-1] * np.array([0, 1, 1, 1, 1, 1])
+    if not sinks:  # none are known yet
+        without = shares[:, :-1]
     without = without / without.sum(axis=1, keepdims=True)
     maps = np.stack([map_of(layer, layers, head, side) for head in range(HEADS)])
     maps = maps * {"weight": 1, "contribution": 30, "relative": 100}[request.way]
@@ -77,7 +79,7 @@ def layer_attention(
         layer=layer,
         heads=HEADS,
         shares=Array.of(shares, "<f4"),
-        shares_without_sinks=Array.of(without, "<f4") if sinks else None,
+        shares_without_sinks=Array.of(without, "<f4"),
         map=Array.of(chosen if side else chosen[..., :0], "<f4"),
         reach=REACH if layer == WINDOWED and side else 0,
         proof=ReadingProof("a row's p V is the function's own", 1e-7, 1e-5, True),

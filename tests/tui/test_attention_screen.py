@@ -275,11 +275,11 @@ async def test_knockout_is_asked_for_and_shown(size: tuple[int, int]) -> None:
     async with opened(size) as (stage, screen):
         await read(stage, screen)
         await stage.press("K")
-        await stage.shows("if it may not: log p(cylinder) -0.5", "without", "→ last")
-        await stage.shows("in layers 4-5: cylinder -0.5 → -3.53, now: red 61.0%")
+        await stage.shows("if it may not: log p(cylinder) -0.50", "without", "→ last")
+        await stage.shows("in layers 4-5: cylinder -0.50 → -3.53, now: red 61.0%")
         assert asked(stage, KnockoutRequest) == [KnockoutRequest()]
         await stage.press("g")
-        await stage.shows("in layers 0-1: cylinder -0.5 → -0.5, still the answer")
+        await stage.shows("in layers 0-1: cylinder -0.50 → -0.50, still the answer")
         await stage.press("<")
         await stage.until(lambda: "still the answer" not in stage.text)
         await stage.press(">")
@@ -294,7 +294,7 @@ async def test_effects_show_as_they_come_and_k_again_stops() -> None:
         await stage.shows("K asks what the answer becomes then")
         stage.worker.holds_attention = True  # type: ignore[attr-defined]
         await stage.press("K")
-        await stage.shows("3 of 24 passes", "log p(cylinder) -0.5", "picture → last")
+        await stage.shows("3 of 24 passes", "log p(cylinder) -0.50", "picture → last")
         assert "first → all" not in stage.text
         await stage.press("K")
         await stage.shows("knockout was stopped")
@@ -450,7 +450,7 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
     )
     async with reopened(*stored, size=size) as stage:
         await stage.shows("without sinks", f"sinks: 0, {SINK}", "layer 0 of 0-9")
-        await stage.shows("in layers 0-1: cylinder -0.5")
+        await stage.shows("in layers 0-1: cylinder -0.50")
         await stage.press("right_parenthesis")
         await stage.shows("more attention is not known: this needs the model: L loads it")
         await stage.press("left_parenthesis", "K")

@@ -343,7 +343,7 @@ def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:
 
 
 def effects_of(request: KnockoutRequest = KnockoutRequest()) -> Effects:  # noqa: B008
-    effects = Effects()
+    effects = Effects(LAYERS)
     take(effects, knockout_reading(request, LAYERS, COUNT))
     return effects
 
@@ -354,7 +354,7 @@ def test_the_narrowest_window_around_a_layer_counts() -> None:
     at = effects.at(pair, 5)
     assert at is not None
     assert (at.first, at.last) == (4, 5)
-    few = Effects(Clean(17, "x", -0.5))
+    few = Effects(LAYERS, Clean(17, "x", -0.5))
     few.add(Effect(pair, 0, 9, -2.0))
     at = few.at(pair, 5)
     assert at is not None
@@ -364,9 +364,19 @@ def test_the_narrowest_window_around_a_layer_counts() -> None:
 
 def test_effects_are_changes_of_the_answers_log_probability() -> None:
     effects = effects_of()
-    cells = [cell for cell in knocked_cells(KnockoutRequest(), LAYERS) if cell.source == "picture"]
+    cells = [
+        cell
+        for cell in knocked_cells(KnockoutRequest(), LAYERS)
+        if cell.source == "picture" and cell.layers != (0, LAYERS - 1)
+    ]
     most = max(-0.5 - (cell.log_probability or 0) for cell in cells)
     assert np.isclose(effects.most, most)
+    few = Effects(LAYERS, Clean(17, "x", -0.5))
+    few.add(Effect(("picture", "last"), 0, LAYERS - 1, -2.0))
+    assert few.most == 1.5
+    few.add(Effect(("picture", "last"), 2, 3, -1.0))
+    assert few.most == 0.5  # the scale is that of windows
+    assert few.step(few.whole(("picture", "last"))) == 7
     steps = [effects.step(effects.at(("picture", "last"), layer)) for layer in range(LAYERS)]
     assert max(steps) == steps[5] == 7
     assert steps[0] == 0
@@ -381,16 +391,16 @@ def test_the_sentence_names_what_the_answer_becomes() -> None:
     effects = effects_of()
     sentence = effects.sentence(5, ascii_only=True)
     assert sentence.startswith("without picture -> ")
-    assert "in layers 4-5: cylinder -0.5 -> -3." in sentence
-    assert sentence.endswith("now: red 61.0%")
-    assert effects.sentence(0, ascii_only=False).endswith("still the answer")
-    assert Effects().sentence(0, ascii_only=False) == ""
+    assert "in layers 4-5: cylinder -0.50 -> -3." in sentence
+    assert sentence.endswith("now: red 61.0%; in all layers now: red 61.0%")
+    assert ", still the answer; in all" in effects.sentence(0, ascii_only=False)
+    assert Effects(LAYERS).sentence(0, ascii_only=False) == ""
 
 
 @pytest.mark.parametrize("width", [1, 5, 10, 24, 31])
 def test_every_layer_has_its_cells(width: int) -> None:
     effects = effects_of()
-    row = effects.row(("picture", "last"), LAYERS, width)
+    row = effects.row(("picture", "last"), width)
     assert sum(cells for _, cells in row) <= width
     assert len(row) == min(LAYERS, width)
     if width < LAYERS:  # the layer at which most was lost is not left out

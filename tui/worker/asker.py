@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from engine.errors import Remedy
 from engine.events import LoadOptions, ModelReady, RunEnded, Trouble
+from engine.methods.attention import AttentionRequest
 from engine.methods.deepen import DeepenRequest
+from engine.methods.knockout import KnockoutRequest
 from engine.methods.track import TrackRequest
 from engine.records import Counterfactual, Picture, Question, Request
 from tui.actions.keymap import Keymap
@@ -21,6 +23,8 @@ from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.worker.protocol import Tell, WorkerLike
 
 _MOST_TOKENS = 100
+_OWN_PASS = (AttentionRequest, KnockoutRequest)
+"""These are answered by passes of their own over the run's inputs, at any position."""
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
 
 
@@ -314,7 +318,9 @@ class Asker:
 
 def asks_for_positions(run: RunView, request: Request) -> bool:
     """Return whether a request needs the streams of other positions than the run's own: if it has
-    a field for positions, or one for a position that is another."""
+    a field for positions, or one for a position that is another, and no pass of its own."""
+    if isinstance(request, _OWN_PASS):
+        return False
     position = getattr(request, "position", None)
     return hasattr(request, "positions") or (
         isinstance(position, int) and run.place(position) != run.own.run.position

@@ -23,6 +23,8 @@ _SHORT_NAME: Final = 12
 _WORDS: Final = 17
 """Cells for what became of the answer at the layer under the cursor."""
 _FEW_WORDS: Final = 11
+_ALL: Final = 4
+"""Cells for all layers at once, and a blank."""
 
 
 class EffectPanel(Widget):
@@ -41,15 +43,15 @@ class EffectPanel(Widget):
         """With `letters`, marks stand in place of colours."""
         super().__init__()
         self._ascii, self._letters = ascii_only, letters
-        self._effects = Effects()
-        self._layers = self._layer = 0
+        self._effects = Effects(0)
+        self._layer = 0
         self._words = ""
         self._strips: list[Strip] = []
 
-    def show(self, effects: Effects, layers: int, layer: int, words: str) -> None:
-        """Show effects over so many layers, and in words those at a layer; `words` are shown in
-        place of them as long as there are none. They must be safe for display."""
-        self._effects, self._layers, self._layer, self._words = effects, layers, layer, words
+    def show(self, effects: Effects, layer: int, words: str) -> None:
+        """Show effects, and in words those at a layer; `words` are shown in place of them as long
+        as there are none. They must be safe for display."""
+        self._effects, self._layer, self._words = effects, layer, words
         if self.size.width:
             old, self._strips = self._strips, self._draw()
             redraw_changes(self, old, self._strips)
@@ -87,16 +89,17 @@ class EffectPanel(Widget):
         most = _NAME if width >= _WIDE else _SHORT_NAME
         shown = pair_names([*effects.pairs], most, ascii_only=self._ascii)
         names = max(cell_len(name) for name in shown)
-        room = max(width - names - 3 - (_WORDS if width >= _WIDE else _FEW_WORDS), 1)
-        used = sum(cells for _, cells in effects.row(next(iter(effects.pairs)), self._layers, room))
-        rest = max(width - names - 3 - used, 0)
+        few = width < _WIDE
+        room = max(width - names - 3 - _ALL - (_FEW_WORDS if few else _WORDS), 1)
+        used = sum(cells for _, cells in effects.row(next(iter(effects.pairs)), room))
+        rest = max(width - names - 3 - _ALL - used, 0)
         scale = f"0 to -{effects.most:.2f}"[:used]
-        heading = f" {'without'[:names]:<{names}} {scale:<{used}} at layer {self._layer}"
+        heading = f" {'without'[:names]:<{names}} all {scale:<{used}} at layer {self._layer}"
         lines: list[Segments] = [[(heading, faint)]]
         for name, pair in zip(shown, effects.pairs, strict=True):
             line: Segments = [(f" {name}{' ' * (names - cell_len(name))} ", base)]
-            row = effects.row(pair, self._layers, room)
-            line += [self._cell(effect, cells, base) for effect, cells in row]
+            line += [self._cell(effects.whole(pair), _ALL - 1, base), (" ", base)]
+            line += [self._cell(*each, base) for each in effects.row(pair, room)]
             short = effects.short(pair, self._layer, ascii_only=self._ascii)
             fitted = display_text(short, rest, spaces=False, ascii_only=self._ascii)
             lines.append([*line, (f" {fitted}", base)])

@@ -10,7 +10,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from tui.state.maps import NO_STEP, STEPS
-from tui.text.numbers import figure, number
+from tui.text.numbers import figure
 from tui.text.show import display_text
 
 _CUT_NAME: Final = 4
@@ -58,6 +58,8 @@ class Clean:
 class Effects:
     """All effects that are known of one position, by pair, in the order in which they came."""
 
+    layers: int
+    """How many layers the model has."""
     clean: Clean | None = None
     pairs: dict[tuple[str, str], list[Effect]] = field(default_factory=dict)
 
@@ -90,9 +92,22 @@ class Effects:
 
     @property
     def most(self) -> float:
-        """The largest loss of log probability, at which the scale of colours ends; in nats."""
-        changes = (self.change(each) for known in self.pairs.values() for each in known)
-        return max((-change for change in changes if change is not None), default=0.0)
+        """The largest loss of log probability in a window of some layers, at which the scale of
+        colours ends, in nats; as long as only all layers at once are known, that in them."""
+        whole: list[float] = []
+        windows: list[float] = []
+        for effect in (each for known in self.pairs.values() for each in known):
+            change = self.change(effect)
+            if change is not None:
+                (whole if self._is_whole(effect) else windows).append(-change)
+        return max([0.0, *(windows or whole)])
+
+    def _is_whole(self, effect: Effect) -> bool:
+        return (effect.first, effect.last) == (0, self.layers - 1)
+
+    def whole(self, pair: tuple[str, str]) -> Effect | None:
+        """Return the effect in all layers at once; None where it is not known."""
+        return next(filter(self._is_whole, self.pairs.get(pair, ())), None)
 
     def step(self, effect: Effect | None) -> int:
         """Return the step of a loss, 0 to 7; NO_STEP where it is not known."""
@@ -107,12 +122,11 @@ class Effects:
         change = self.change(effect)
         return change is not None and change > _MORE_LIKELY
 
-    def row(
-        self, pair: tuple[str, str], layers: int, width: int
-    ) -> list[tuple[Effect | None, int]]:
+    def row(self, pair: tuple[str, str], width: int) -> list[tuple[Effect | None, int]]:
         """Return the effects of a pair over the layers as (effect, cells): every layer has the
         same number of cells, or where there are more layers than cells, a cell stands for the layer
         of several at which most was lost."""
+        layers = self.layers
         if layers <= 0 or width <= 0:
             return []
         if layers <= width:
@@ -139,7 +153,7 @@ class Effects:
         change = self.change(effect)
         same = self.clean is not None and effect.token == self.clean.token
         word = "same" if same else _token(effect.text, ascii_only)
-        shown = "" if change is None else f"{change:+.2f} "
+        shown = "" if change is None else f"{_nats(change, '+')} "
         return f"{shown}{word} {figure(effect.probability).strip()}"
 
     def title(self, *, ascii_only: bool) -> str:
@@ -147,7 +161,7 @@ class Effects:
         if self.clean is None:
             return "if it may not look"
         answer = _token(self.clean.text, ascii_only)
-        return f"if it may not: log p({answer}) {number(self.clean.log_probability)}"
+        return f"if it may not: log p({answer}) {_nats(self.clean.log_probability)}"
 
     def sentence(self, layer: int, *, ascii_only: bool) -> str:
         """Return what became of the answer at a layer, for the pair at which most was lost; empty
@@ -164,17 +178,22 @@ class Effects:
             if effect.first == effect.last
             else f"layers {effect.first}-{effect.last}"
         )
-        now = (
-            "still the answer"
-            if effect.token == clean.token
-            else f"now: {_token(effect.text, ascii_only)} {figure(effect.probability).strip()}"
-        )
+        now = self._now(effect, ascii_only)
+        whole = self.whole(effect.pair)
+        if whole is not None and whole is not effect and self.change(whole) is not None:
+            now += f"; in all layers {self._now(whole, ascii_only)}"
         (name,) = pair_names([effect.pair], _NAME, ascii_only=ascii_only)
-        before, after = number(clean.log_probability), number(effect.log_probability)
+        after = effect.log_probability or 0.0
         return (
             f"without {name} in {layers}: "
-            f"{_token(clean.text, ascii_only)} {before} {arrow} {after}, {now}"
+            f"{_token(clean.text, ascii_only)} {_nats(clean.log_probability)} {arrow} "
+            f"{_nats(after)}, {now}"
         )
+
+    def _now(self, effect: Effect, ascii_only: bool) -> str:
+        if self.clean is not None and effect.token == self.clean.token:
+            return "still the answer"
+        return f"now: {_token(effect.text, ascii_only)} {figure(effect.probability).strip()}"
 
 
 def pair_names(pairs: Sequence[tuple[str, str]], room: int, *, ascii_only: bool) -> list[str]:
@@ -189,6 +208,12 @@ def pair_names(pairs: Sequence[tuple[str, str]], room: int, *, ascii_only: bool)
         return whole
     cut = [arrow.join(_cut(name) for name in names) for names in safe]
     return [display_text(name, room, spaces=False, ascii_only=ascii_only).rstrip() for name in cut]
+
+
+def _nats(value: float, sign: str = "") -> str:
+    """Return a log probability, or with a sign a change of one, in few characters."""
+    shown = f"{value:{sign}.2f}" if abs(value) >= 0.01 else f"{value:{sign}.3f}"
+    return "0" if not float(shown) else shown
 
 
 def _cut(name: str) -> str:

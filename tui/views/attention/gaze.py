@@ -281,6 +281,8 @@ class Gaze:
             return "this run has no picture"
         if self.geometry is not None and not len(self.patches):
             return self.geometry.reason or "no token shows a part of the picture"
+        if line.map_reason and self.map is None:
+            return f"layer {line.layer}: no map: {line.map_reason}"
         if line.keys == "states":
             return f"layer {line.layer} looks at {line.states} states, which are no tokens"
         return ""

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.methods.attention import (
-    GROUPS,
     AttentionPart,
     AttentionReading,
     AttentionRequest,
@@ -18,6 +17,7 @@ from engine.methods.attention import (
     LayerAttention,
     Way,
 )
+from engine.methods.token_groups import GROUPS
 from engine.records import Reading
 from tui.state.maps import Map, Unit, on_patches
 from tui.text.numbers import number
@@ -43,6 +43,8 @@ class LayerShares:
     """float32 [heads, groups + 1]; the last is the weight on learned sinks."""
     without: Floats | None = None
     """float32 [heads, groups]: without the weight on sinks; None until sinks are known."""
+    map_reason: str = ""
+    """Why there are shares and no map; untrusted."""
     reach: int = 0
     """The first token that the layer may look at."""
     states: int = 0
@@ -98,8 +100,9 @@ class KnownAttention:
         if found.position != self.position:
             return
         self._cells = found.cells.integers
+        is_whole = isinstance(found, AttentionReading)
         for each in found.layers:
-            self._take_layer(each, request.way)
+            self._take_layer(each, request.way, is_whole=is_whole)
         if isinstance(found, AttentionReading):
             self._asked.append(request)
             self.groups, self.sinks = found.groups, found.sinks
@@ -112,23 +115,25 @@ class KnownAttention:
                 self.proof = f"{words} {number(found.proof.error)}"
         self.version += 1
 
-    def _take_layer(self, each: LayerAttention, way: Way) -> None:
+    def _take_layer(self, each: LayerAttention, way: Way, *, is_whole: bool) -> None:
+        """Take a layer. In a part sinks are not known yet, nor the neutral prompt's weights."""
         key: Key = (each.layer, each.keys)
         before = self._lines.get(key, LayerShares(each.layer, each.keys))
         failed = each.proof is not None and not each.proof.passed
         reason = each.reason or ("its proof failed: do not believe it" if failed else "")
         raw = None if each.shares is None or reason else np.asarray(each.shares.values)
-        without = each.shares_without_sinks
+        without = each.shares_without_sinks if is_whole and not reason else None
         line = replace(
             before,
             heads=each.heads,
             reason=reason,
             raw=before.raw if raw is None else raw,
-            without=before.without if without is None or reason else np.asarray(without.values),
+            without=before.without if without is None else np.asarray(without.values),
+            map_reason=each.map_reason or "",
             reach=each.reach,
             is_read=True,
         )
-        if each.map is not None and not reason:
+        if each.map is not None and not reason and (is_whole or way != "relative"):
             values = np.asarray(each.map.values)
             if each.keys == "states":
                 line = replace(line, states=int(values.shape[-1]))

@@ -134,7 +134,7 @@ class AttentionScreen(ModalScreen[None]):
         self._shared = context
         self._ascii = context.ascii_only
         self._unfolded = unfolded
-        self._effects = Effects()
+        self._effects = Effects(run.run.layers)
         self._effect_notes = ""
         self._all_heads = False
         self._note = ""
@@ -236,7 +236,7 @@ class AttentionScreen(ModalScreen[None]):
 
     def _take_effects(self) -> None:
         """Take the effects of knockout that the run holds for the position."""
-        self._effects, self._effect_notes = Effects(), ""
+        self._effects, self._effect_notes = Effects(self.gaze.run.run.layers), ""
         own = self.gaze.run.own
         shown = own.unsaved_readings.get("knockout")
         for reading in (*own.run.readings, *([shown] if shown is not None else [])):
@@ -468,7 +468,7 @@ class AttentionScreen(ModalScreen[None]):
         is_wanted = bool(self._effects) or on_its_way or high >= _HIGH
         self.panel.display = is_wanted and high >= _LOW
         words = "the first pass runs" if on_its_way else _HINT
-        self.panel.show(self._effects, self.gaze.run.run.layers, self.gaze.layer, words)
+        self.panel.show(self._effects, self.gaze.layer, words)
         self._put_captions(
             self.panel, self._effects.title(ascii_only=self._ascii), self._effect_notes
         )
