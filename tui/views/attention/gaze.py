@@ -53,6 +53,7 @@ class Gaze:
         self._heard: list[tuple[AttentionRequest, AttentionReading]] = []
         """Readings of this visit, also those that the session does not keep."""
         self._made: dict[tuple[object, ...], Map | None] = {}
+        self._scale: tuple[tuple[object, ...], Scale] | None = None
         self.known = KnownAttention(run.run.layers, run.place(position))
 
     # ------------------------------------------------------------------ what is known
@@ -209,6 +210,12 @@ class Gaze:
         shown = self.map
         if shown is None:
             return Scale(0.0, 1.0)
+        key = (shown, self.log, self.layer if self.per_layer else None, self.known.sinks)
+        if self._scale is None or self._scale[0] != key:
+            self._scale = (key, self._scale_of(shown))
+        return self._scale[1]
+
+    def _scale_of(self, shown: Map) -> Scale:
         values = shown.values
         if self.sink_patches:
             values = np.delete(values, [*self.sink_patches], axis=1)

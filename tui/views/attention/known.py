@@ -84,6 +84,7 @@ class KnownAttention:
         self.version = 0
         """Incremented whenever something has been taken."""
         self._lines: dict[Key, LayerShares] = {}
+        self._ordered: tuple[LayerShares, ...] | None = None
         self._cells: tuple[int, ...] = ()
         self._maps: dict[tuple[Way, int | None], dict[int, Floats]] = {}
         """Way and head (None is the mean) -> layer -> float32 [cells]."""
@@ -114,6 +115,7 @@ class KnownAttention:
                 words = "proof" if found.proof.passed else "proof failed"
                 self.proof = f"{words} {number(found.proof.error)}"
         self.version += 1
+        self._ordered = None
 
     def _take_layer(self, each: LayerAttention, way: Way, *, is_whole: bool) -> None:
         """Take a layer. In a part sinks are not known yet, nor the neutral prompt's weights."""
@@ -151,7 +153,13 @@ class KnownAttention:
 
     @property
     def lines(self) -> tuple[LayerShares, ...]:
-        """Every layer, whether it has been read or not; a layer with cross-attention twice."""
+        """Every layer, whether it has been read or not; a layer with cross-attention twice. They
+        are the same as before as long as nothing has been taken."""
+        if self._ordered is None:
+            self._ordered = self._in_order()
+        return self._ordered
+
+    def _in_order(self) -> tuple[LayerShares, ...]:
         found = []
         for layer in range(self.layers):
             mine = [self._lines[layer, keys] for keys in _KEYS if (layer, keys) in self._lines]

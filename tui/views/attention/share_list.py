@@ -75,6 +75,15 @@ class ShareList(RowList, can_focus=False, inherit_bindings=False):
         """Return the lines of the head: names, two lines of numbers, and what the bars are."""
         return _HEAD
 
+    def look_of(self, key: int) -> object:
+        """Return the line's shares, the head and the groups; the head of the list shows those of
+        the line under the cursor."""
+        shown = self._shown
+        row = shown.cursor if key < 0 else key
+        reach = any(line.reach for line in shown.lines)  # it takes room from the bars
+        line = shown.lines[row] if row < len(shown.lines) else None
+        return (line, shown.head, shown.groups, reach)
+
     def on_click(self, event: events.Click) -> None:
         """Tell the screen which line has been clicked; it moves the cursor."""
         event.prevent_default()
