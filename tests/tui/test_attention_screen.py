@@ -182,8 +182,8 @@ async def test_the_map_of_a_head_is_read_when_the_cursor_rests() -> None:
         await stage.pilot.pause(0.5)
         assert len(asked(stage)) == 2  # all heads came at once
         await stage.press("j", "j")
-        await stage.until(lambda: len(asked(stage)) == 3)
-        assert asked(stage)[2] == AttentionRequest(layers=(7,), heads="all")
+        wanted = AttentionRequest(layers=(7,), heads="all")
+        await stage.until(lambda: asked(stage)[-1] == wanted)
 
 
 @in_loop
@@ -241,15 +241,19 @@ async def test_each_way_is_read_when_it_is_wanted() -> None:
 async def test_other_positions_are_read_once_the_cursor_rests() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
-        await stage.press("<", "<", "<")
-        assert len(asked(stage)) == 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tui.views.attention.screen._REST", 600.0)
+            await stage.press("<", "<", "<")
+            assert len(asked(stage)) == 1
         assert screen.gaze.position == BEFORE - 1
+        await stage.press("j")  # the cursor rests sooner from now on
         await stage.until(lambda: len(asked(stage)) == 2)
         assert asked(stage)[1] == AttentionRequest(position=BEFORE - 1)
         await stage.until(lambda: screen.gaze.known.has_shares)
         await stage.press(">", ">", ">")
-        await stage.until(lambda: screen.gaze.known.has_shares)
-        assert len(asked(stage)) == 2  # what is known is not asked for again
+        await stage.until(lambda: screen.gaze.position == COUNT - 1)
+        assert screen.gaze.known.has_shares
+        assert AttentionRequest() not in asked(stage)[1:]  # what is known is not asked for again
 
 
 @in_loop
@@ -397,6 +401,12 @@ async def test_it_closes_and_cancels_what_it_waits_for(key: str) -> None:
         await stage.press(key)
         await stage.until(lambda: not stage.app.has_dialog)
         assert number in stage.worker.cancelled_readings
+        cancelled = Trouble("reading was cancelled", stage.worker.reads[0][0], request_id=number)
+        stage.worker.tell(cancelled)
+        stage.worker.tell(Trouble("something else"))
+        await stage.shows("something else")
+        stage.worker.tell(cancelled)
+        await stage.until(lambda: stage.app.state.note is None)  # that it was cancelled is no news
 
 
 @in_loop

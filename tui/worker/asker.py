@@ -45,6 +45,8 @@ class Asker:
         self._gone_everywhere: set[str] = set()
         self._everywhere: set[str] = set()
         """Ids of the requests for positions other than a run's own."""
+        self._unwanted: set[str] = set()
+        """Ids of the requests that were cancelled."""
         self.bundled = _bundled_picture(startup)
         """The picture used by default until it is known whether the model takes pictures."""
         if self.options is not None:
@@ -205,6 +207,8 @@ class Asker:
         """Note that a run's streams are no longer kept, so that nothing more is read from them: all
         of them, or those of its other positions. After any other refusal, other methods may still
         read the run."""
+        if event.request_id in self._unwanted:
+            self.is_told(event)
         if event.run_id is None:
             return
         if event.request_id is None:
@@ -264,8 +268,9 @@ class Asker:
         return made
 
     def cancel_reading(self, request_id: str) -> None:
-        """Cancel a request whose result is no longer wanted."""
+        """Cancel a request whose result is no longer wanted; that it has ended so is no trouble."""
         if self._worker is not None:
+            self._unwanted.add(request_id)
             self._worker.cancel_reading(request_id)
 
     def is_told(self, event: Trouble) -> None:
