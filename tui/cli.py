@@ -290,9 +290,11 @@ def _check(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from engine.models.checkpoints import local_checkpoint
+    from engine.sweeps.replacing import replacements
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
+    against = replacements(options.against, options.seed) if options.against else ()
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     local_checkpoint(load_options)
@@ -311,6 +313,7 @@ def _sweep(options: argparse.Namespace) -> int:
             shard=options.shard,
             retry=options.retry,
             reuse_vision=not options.no_sharing,
+            against=against,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )

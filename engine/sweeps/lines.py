@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from engine.lens.batched import ItemNumbers
 from engine.lens.failures import describe_failure
 from engine.prompts.spellings import Spelled
@@ -98,6 +100,8 @@ class Lines:
             proof=proof,
             seconds={"pass": seconds},
             several_tokens=spelling.several_tokens,
+            against=task.against or UNSET,
+            counterfactual=item.task.counterfactual or UNSET,
         )
 
     def _failure(self, picture: PreparedPicture, task: Task, error: str) -> Failure:
@@ -109,4 +113,5 @@ class Lines:
             group=task.group,
             truth=task.truth,
             quoted=quoted(picture.path),
+            against=task.against or UNSET,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from engine.anatomy.parts import ModelParts
 from engine.errors import CannotRead
@@ -36,9 +38,10 @@ class BatchReader:
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
 
-    def read(self, batch: Sequence[Item], same_pictures_follow: bool) -> BatchNumbers:
-        """The numbers of a batch, perhaps still being computed. The vision pass is kept where
-        `same_pictures_follow`. Raises CannotRead, and whatever the model raises."""
+    def read(self, batch: Sequence[Item], shares_pixels: bool) -> BatchNumbers:
+        """The numbers of a batch, perhaps still being computed. The vision pass is reused and kept
+        where it `shares_pixels` with the batch before or after it. Raises CannotRead, and whatever
+        the model raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
         kind = frozenset(first)
@@ -51,10 +54,9 @@ class BatchReader:
         def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
             return lens.read_batch(inputs, truths, STORED_TOP, self._reads_unnormed[kind], around)
 
-        if not same_pictures_follow:
+        if not shares_pixels or not _has_pixels(first):
             return read(None)
-        digests = tuple(item.picture.sha256 for item in batch)
-        return self._vision.read(digests, read, parts)
+        return self._vision.read(tuple(item.pixels for item in batch), read, parts)
 
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""
@@ -68,3 +70,8 @@ class BatchReader:
             self._notes["norm"] = f"not read without it: {error}"
             return False
         return True
+
+
+def _has_pixels(inputs: Mapping[str, Any]) -> bool:
+    """Whether there is a picture among the inputs, and not only tokens."""
+    return any(isinstance(value, Tensor) and value.is_floating_point() for value in inputs.values())

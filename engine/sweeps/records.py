@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from engine.records import (
     MOST_LAYERS,
+    Counterfactual,
     Digest,
     Layer,
     ModelCard,
@@ -35,10 +36,15 @@ written, too."""
 MOST_NAME = 2**12
 """Characters of a name, a path or a digest."""
 
+MOST_AGAINST = 100
+"""Counterfactuals of one sweep."""
+
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
 FileName = Annotated[str, Meta(max_length=MOST_TEXT)]
 """A picture's name as the data has it; a table may hold anything in its place."""
+Replacement = Annotated[str, Meta(min_length=1, max_length=MOST_NAME)]
+"""A counterfactual as it was asked for: `none`, `noise=500`, `noise=500 (seed 1)`."""
 Quoted = Annotated[str, Meta(pattern="^([^%]|%[0-9A-F]{2})*$", max_length=3 * MOST_NAME)]
 """The bytes of a name, percent-encoded."""
 
@@ -96,6 +102,11 @@ class SweepItem(Struct, frozen=True):
     seconds: Annotated[dict[Name, float], Meta(max_length=100)] = field(default_factory=dict)
     several_tokens: bool = False
     """Whether no spelling of the truth is one token, so that only first tokens are compared."""
+    against: Replacement | UnsetType = UNSET
+    """What stood in the place of the picture, as it was asked for; absent for the picture itself.
+    """
+    counterfactual: Counterfactual | UnsetType | None = UNSET
+    """The same with everything needed to repeat it; absent, too, for the picture itself."""
 
 
 class Failure(Struct, frozen=True):
@@ -110,6 +121,8 @@ class Failure(Struct, frozen=True):
     truth: Text | None = None
     quoted: Quoted | UnsetType = UNSET
     """As that of an item's picture."""
+    against: Replacement | UnsetType = UNSET
+    """As that of an item."""
 
 
 class SweepQuestion(Struct, frozen=True):
@@ -150,6 +163,8 @@ class Sweep(Struct, frozen=True):
     """A digest of the checkpoint's files, if some of its weights were not in memory: `weights` does
     not tell these from others."""
     versions: dict[str, str] = field(default_factory=dict)
+    against: Annotated[tuple[Counterfactual, ...], Meta(max_length=MOST_AGAINST)] = ()
+    """What every question was also asked with instead of its picture."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""
