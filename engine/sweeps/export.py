@@ -12,6 +12,7 @@ from typing import Any
 from engine.errors import BadInput
 from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.findings import Findings
+from engine.sweeps.instead import InsteadOfPicture
 from engine.sweeps.records import SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
 from engine.system.files import replacing
@@ -27,7 +28,9 @@ ITEMS = (
     "item", "picture", "sha256", "prompt", "group", "truth", "normed", "row", "entropy", "rms",
     "kl_to_last", "truth_probability", "truth_rank", "final_probability", "final_rank", *_TOP,
 )  # fmt: skip
-TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
+REPLACED = ("against", *ITEMS)
+"""Columns of the items with something else instead of their pictures."""
+TEXTS = (*NUMBERS[:3], "detail", *REPLACED[:7])
 
 
 def numbers(findings: Findings, comparison: SweepComparison | None = None) -> Iterator[Line]:
@@ -72,10 +75,33 @@ def numbers(findings: Findings, comparison: SweepComparison | None = None) -> It
     for script, curve in findings.scripts.items():
         for row, interval in enumerate(_intervals(curve)):
             yield _line("script", "", script, interval, True, row)
+    for instead in findings.instead:
+        yield from _instead_lines(instead)
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
             yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def _instead_lines(each: InsteadOfPicture) -> Iterator[Line]:
+    single = {
+        "same answer": each.same,
+        "right with the picture": each.right,
+        "right without": each.right_without,
+        "right, lost": each.right_lost,
+    }
+    for name, interval in single.items():
+        yield _line("instead of the picture", each.group, name, interval, detail=each.against)
+    curves = {
+        "truth probability with the picture": each.truth,
+        "truth probability without": each.truth_without,
+        "truth probability, lost": each.truth_lost,
+    }
+    for name, curve in curves.items():
+        for row, interval in enumerate(_intervals(curve)):
+            yield _line(
+                "instead of the picture", each.group, name, interval, True, row, each.against
+            )
 
 
 def _intervals(curve: Curve) -> Iterator[Interval]:
@@ -84,7 +110,19 @@ def _intervals(curve: Curve) -> Iterator[Interval]:
 
 
 def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
-    """Every row of every item, as one table."""
+    """Every row of every item with its picture, as one table."""
+    return _rows_of(item for item in items if not item.instead)
+
+
+def replaced_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
+    """Every row of every item with something else instead of its picture, as one table."""
+    for item in items:
+        if item.instead:
+            for line in _rows_of([item]):
+                yield {"against": item.instead, **line}
+
+
+def _rows_of(items: Iterable[SweepItem]) -> Iterator[Line]:
     for item in items:
         for normed, rows in ((True, item.rows), (False, item.rows_unnormed or ())):
             for row in rows:

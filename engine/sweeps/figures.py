@@ -20,6 +20,7 @@ FORMATS = ("svg", "png")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MOST_GROUPS = 8
 MOST_ANSWERS = 24
+MOST_PANELS = 4
 
 
 def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
@@ -39,6 +40,7 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         "last-step": _last_step,
         "confusion": _confusions,
         "scripts": _scripts,
+        "instead": _instead,
     }
     settings: Any = {
         "svg.hashsalt": "lenscope",
@@ -217,6 +219,35 @@ def _scripts(findings: Findings) -> Figure | None:
     axes.yaxis.set_major_formatter(_percent)
     axes.set_title("Script of the top-1 token", loc="left")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _instead(findings: Findings) -> Figure | None:
+    known = [each for each in findings.instead if not np.isnan(each.truth.value).all()]
+    names = [*dict.fromkeys(each.group for each in known)]
+    # All groups together first.
+    names = sorted(names, key=lambda name: name != ALL)[:MOST_PANELS]
+    if not names:
+        return None
+    figure, axes = _figure(3.2 * len(names) + 0.6, 3.2, columns=len(names), sharey=True)
+    for panel, name in zip(axes, names, strict=True):
+        shown = [each for each in known if each.group == name][: len(COLOURS) - 2]
+        rows = np.arange(len(shown[0].truth.value))
+        curves = [("the picture", shown[0].truth, "#000000")]
+        curves += [
+            (_short(each.against), each.truth_without, COLOURS[index])
+            for index, each in enumerate(shown)
+        ]
+        for label, curve, colour in curves:
+            panel.plot(rows, curve.value, color=colour, linewidth=1.6, label=label)
+            panel.fill_between(rows, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+        panel.set_title(_short(name), loc="left")
+        panel.set_xlabel("row (0 = embedding)")
+        panel.margins(x=0.01)
+    axes[0].set_ylabel("probability of the truth")
+    axes[0].set_ylim(-0.02, 1.02)
+    axes[0].yaxis.set_major_formatter(_percent)
+    axes[0].legend(frameon=False)
     return figure
 
 

@@ -108,6 +108,11 @@ class SweepItem(Struct, frozen=True):
     counterfactual: Counterfactual | UnsetType | None = UNSET
     """The same with everything needed to repeat it; absent, too, for the picture itself."""
 
+    @property
+    def instead(self) -> str:
+        """What stood in the place of the picture; empty for the picture itself."""
+        return "" if self.against is UNSET else self.against
+
 
 class Failure(Struct, frozen=True):
     """One question that could not be asked."""

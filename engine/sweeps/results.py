@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.errors import BadInput
 from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.records import Sweep, SweepItem, SweepRow
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.store import read_items, read_sweep
 from engine.sweeps.words import shortened
 from engine.system.files import storable, user_path
@@ -26,6 +27,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Kept = TypeVar("Kept")
+_Key = tuple[str, str, str, str | None]
+"""What an item with its picture has in common with the one without it: digest, prompt, group,
+truth."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Rows:
     truth_rank: Ints
     final_probability: Floats
     final_rank: Ints
+
+
+@dataclass(frozen=True)
+class Instead:
+    """The n items once more, with something else instead of the picture."""
+
+    rows: Rows
+    """Those of an item that was not asked so are all missing."""
+    items: tuple[str | None, ...]
+    """The ids of the lines; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Results:
-    """All items of a sweep."""
+    """All items of a sweep, each with its picture."""
 
     sweep: Sweep
     items: tuple[str, ...]
@@ -95,6 +109,8 @@ class Results:
     """The text of every token that is top-1 in some row, by id."""
     answers: dict[str, Answers]
     """The answers of each group."""
+    instead: dict[str, Instead] = field(default_factory=dict)
+    """The items with each counterfactual, by its name in the sweep's files."""
 
     @property
     def layers(self) -> int:
@@ -169,8 +185,12 @@ class Results:
         def cut(rows: Rows) -> Rows:
             return Rows(*(getattr(rows, each.name)[kept] for each in fields(Rows)))
 
+        instead = {
+            name: Instead(cut(each.rows), some(each.items)) for name, each in self.instead.items()
+        }
         return replace(
             self,
+            instead=instead,
             items=some(self.items),
             pictures=some(self.pictures),
             picture=places[self.picture[kept]],
@@ -194,12 +214,18 @@ def read_results(folder: str | Path) -> Results:
 def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
     """Items of one sweep as arrays. Raises BadInput, naming `name`, for none or damaged ones."""
     columns = _Columns(sweep.layers)
+    against = [asked_as(each) for each in sweep.against]
     for item in items:
         try:
             check_item(sweep, item)
+            if item.instead and item.instead not in against:
+                raise Damaged(f"item {item.item} has a counterfactual that the sweep has not")
         except Damaged as error:
             raise BadInput(f"{name}: {error}") from None
-        columns.add(item)
+        if item.instead:
+            columns.add_instead(item)
+        else:
+            columns.add(item)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
     # Sorted, so that intervals do not depend on which shard wrote first.
@@ -225,6 +251,7 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
             )
             for group, answers in columns.answers.items()
         },
+        instead={each: columns.instead_of(each) for each in against if each in columns.instead},
     )
 
 
@@ -244,8 +271,34 @@ class _Columns:
         self.texts: dict[int, str] = {}
         self.answers: dict[str, dict[str, set[int]]] = {}
         self.several: dict[str, set[str]] = {}
+        self.instead: dict[str, dict[_Key, tuple[str, Floats]]] = {}
+        """By counterfactual and item, the id of its line and the numbers of its rows."""
+        self._keys: list[_Key] = []
+
+    def add_instead(self, item: SweepItem) -> None:
+        """Add an item with something else instead of its picture."""
+        numbers = _numbers(item.rows)
+        self.instead.setdefault(item.instead, {})[_key(item)] = item.item, numbers
+        self._keep_texts(item.rows)
+
+    def instead_of(self, against: str) -> Instead:
+        """The items with one counterfactual, in the order of the items with their pictures."""
+        found = self.instead[against]
+        both = [found.get(key, (None, None)) for key in self._keys]
+        missing = _nothing(self._count)
+        return Instead(
+            _stacked([missing if numbers is None else numbers for _, numbers in both]),
+            tuple(item for item, _ in both),
+        )
+
+    def _keep_texts(self, rows: Iterable[SweepRow]) -> None:
+        for row in rows:
+            if row.top:
+                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
 
     def add(self, item: SweepItem) -> None:
+        """Add an item with its picture."""
+        self._keys.append(_key(item))
         bare = item.rows_unnormed
         group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""
@@ -262,14 +315,17 @@ class _Columns:
             _numbers((*bare, item.rows[-1])) if bare is not None else _nothing(self._count)
         )
         self.rms.append([_float(row.rms) for row in item.rows])
-        for row in (*item.rows, *(bare or ())):
-            if row.top:
-                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
+        self._keep_texts((*item.rows, *(bare or ())))
         if truth is not None:
             known = self.answers.setdefault(group, {}).setdefault(truth, set())
             known.update(item.spellings)
             if item.several_tokens:
                 self.several.setdefault(group, set()).add(truth)
+
+
+def _key(item: SweepItem) -> _Key:
+    digest = item.picture.sha256 if item.picture is not None else ""
+    return digest, item.prompt, item.group, item.truth
 
 
 def _numbers(rows: tuple[SweepRow, ...]) -> Floats:
