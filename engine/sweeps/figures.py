@@ -21,6 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MOST_GROUPS = 8
 MOST_ANSWERS = 24
 MOST_PANELS = 4
+MOST_COLUMNS = 6
 
 
 def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
@@ -41,6 +42,7 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         "confusion": _confusions,
         "scripts": _scripts,
         "instead": _instead,
+        "looks": _looks,
     }
     settings: Any = {
         "svg.hashsalt": "lenscope",
@@ -248,6 +250,33 @@ def _instead(findings: Findings) -> Figure | None:
     axes[0].set_ylim(-0.02, 1.02)
     axes[0].yaxis.set_major_formatter(_percent)
     axes[0].legend(frameon=False)
+    return figure
+
+
+def _looks(findings: Findings) -> Figure | None:
+    looks = findings.looks
+    if looks is None:
+        return None
+    from matplotlib.figure import Figure
+
+    shown = looks.of[:MOST_COLUMNS]
+    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 5.0), layout="constrained")
+    grid = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
+    for column, each in enumerate(shown):
+        for axes, curves in zip(grid[:, column], (each.raw, each.without_sinks), strict=True):
+            for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
+                layers = np.arange(len(curve.value))
+                axes.plot(layers, curve.value, color=colour, linewidth=1.6, label=kind)
+                axes.fill_between(
+                    layers, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0
+                )
+        grid[0, column].set_title(_short(each.which), loc="left")
+        grid[1, column].set_xlabel("layer")
+    for axes, name in zip(grid[:, 0], ("attention", "sinks taken out"), strict=True):
+        axes.set_ylabel(name)
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(_percent)
+    grid[0, 0].legend(frameon=False)
     return figure
 
 

@@ -19,6 +19,7 @@ from engine.records import (
     NonNegative,
     Positive,
     Proof,
+    ReadingProof,
     Share,
     Token,
 )
@@ -85,6 +86,41 @@ class ItemPicture(Struct, frozen=True, omit_defaults=True):
     """The name in full where its bytes are not UTF-8, so that `path` only resembles it."""
 
 
+Shares = Annotated[tuple[float | None, ...], Meta(max_length=100)]
+
+
+class LayerShares(Struct, frozen=True, omit_defaults=True):
+    """Where the heads of one layer look, on average, from the position whose answer is read."""
+
+    layer: Layer
+    """Layer l takes row l to row l + 1."""
+    keys: Literal["tokens", "states"] = "tokens"
+    """What is looked at: the tokens of the sequence, or in cross-attention the states of an encoder
+    or of a vision tower. A layer can have both."""
+    shares: Shares | None = None
+    """[groups + 1]: the weight on each group of tokens; the last is the weight on learned sinks,
+    which lies on no token."""
+    on_sinks: Shares | None = None
+    """[groups]: how much of it lies on the group's tokens with massive activations."""
+    without_sinks: Shares | None = None
+    """[groups]: the shares of what lies on other tokens, scaled to sum to 1 in every head; None for
+    a layer whose heads look at sinks alone."""
+    reason: Text | None = None
+    """Why there are no shares: no attention here, or the weights could not be proved."""
+
+
+class AttentionShares(Struct, frozen=True, tag_field="method", tag="attention"):
+    """Where an item's heads look, layer by layer."""
+
+    groups: Annotated[tuple[Name, ...], Meta(max_length=99)]
+    layers: Annotated[tuple[LayerShares, ...], Meta(max_length=2 * MOST_LAYERS)]
+    """Ascending."""
+    sinks: NonNegative
+    """How many tokens have massive activations."""
+    proof: ReadingProof
+    """The worst of all layers' that have shares."""
+
+
 class SweepItem(Struct, frozen=True):
     """One question about one picture, and all its rows."""
 
@@ -107,6 +143,9 @@ class SweepItem(Struct, frozen=True):
     """
     counterfactual: Counterfactual | UnsetType | None = UNSET
     """The same with everything needed to repeat it; absent, too, for the picture itself."""
+
+    readings: Annotated[tuple[AttentionShares, ...], Meta(max_length=10)] | UnsetType = UNSET
+    """What else was read in the same pass."""
 
     @property
     def instead(self) -> str:
@@ -170,6 +209,8 @@ class Sweep(Struct, frozen=True):
     versions: dict[str, str] = field(default_factory=dict)
     against: Annotated[tuple[Counterfactual, ...], Meta(max_length=MOST_AGAINST)] = ()
     """What every question was also asked with instead of its picture."""
+    reads: Annotated[tuple[Name, ...], Meta(max_length=10)] = ()
+    """What is read of every item besides its rows, by the names of methods."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""

@@ -6,6 +6,7 @@ The terminal, Markdown and the explorer show the same sections.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,7 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
         _certainty(findings, rows),
         _last_step(findings),
         *_instead(findings, rows),
+        *_looks(findings, rows),
         _confusions(findings, rows),
         _scripts(findings, rows),
         _matching(findings),
@@ -301,6 +303,64 @@ def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
         "instead" if rows else None,
     )
     return (section,)
+
+
+def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
+    looks = findings.looks
+    if looks is None:
+        return ()
+    count = findings.results.layers
+    shown = sorted({min(row, count - 1) for row in rows})
+    heads = (*(f"layer {layer}" for layer in shown), "mean", "n")
+    tables, notes = [], []
+    for field, on in (("raw", "attention on"), ("without_sinks", "sinks taken out, on")):
+        lines = tuple(
+            (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
+            for each in looks.of
+            for kind, curve in getattr(each, field).items()
+        )
+        tables.append(figures_table(("items", on, *heads), lines))
+    for each in looks.of:
+        raw, without = (_overall(side["picture"]) for side in (each.raw, each.without_sinks))
+        notes.append(
+            f"{each.which}: over all layers {percent(raw)} on the picture, {percent(without)} "
+            f"with sinks taken out ({_sinks(each.sinks)}); worst proof {each.worst:.2g} of what "
+            "is allowed"
+        )
+    notes += _without_attention(looks.reasons)
+    section = Section(
+        "Where it looks, by depth",
+        "Of the position that answers: the attention of all heads of a layer, on average, on text, "
+        "on the picture, and on special tokens: the first one, those with massive activations "
+        "(sinks), and learned sinks. Where a head looks is not why the answer was given.",
+        tuple(tables),
+        "looks",
+        (*notes, *_not_all(count - 1, shown)),
+    )
+    return (section,)
+
+
+def _overall(curve: Curve) -> float:
+    known = ~np.isnan(curve.value)
+    return float(curve.value[known].mean()) if known.any() else math.nan
+
+
+def _count(curve: Curve) -> str:
+    return f"{int(curve.n.max()):,}"
+
+
+def _sinks(sinks: Interval) -> str:
+    return f"{sinks.value:.1f} of them" if sinks.value else "there are none"
+
+
+def _without_attention(reasons: Mapping[int, str]) -> list[str]:
+    by_reason: dict[str, list[int]] = {}
+    for layer, reason in reasons.items():
+        by_reason.setdefault(shortened(reason), []).append(layer)
+    return [
+        f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}: {reason}"
+        for reason, layers in by_reason.items()
+    ]
 
 
 def _of(interval: Interval) -> str:

@@ -17,7 +17,7 @@ from engine.sweeps.findings import ALL, Findings, find
 from engine.sweeps.instead import InsteadOfPicture
 from engine.sweeps.records import SweepItem
 from engine.sweeps.report import sections
-from engine.sweeps.results import Results, as_results
+from engine.sweeps.results import Results
 from tests.sweeps import test_findings as by_hand
 
 CUBE, SPHERE, RED, COLON = 0, 1, 6, 7
@@ -34,8 +34,7 @@ def without(own: SweepItem, said: Sequence[int], against: str, p: float = 0.6) -
 
 
 def results(*items: SweepItem) -> Results:
-    sweep = structs.replace(by_hand.results(by_hand.item(1, [0] * 5)).sweep, against=AGAINST)
-    return as_results(sweep, items, "here")
+    return by_hand.results(*items, against=AGAINST)
 
 
 def found(*items: SweepItem) -> Findings:

@@ -19,9 +19,9 @@ from tui.views.sweep.sweep_view import SweepView
 from tui.widgets.chooser import Chooser
 
 
-def folder_of(tmp_path: Path, *items: SweepItem) -> Path:
+def folder_of(tmp_path: Path, *items: SweepItem, against: tuple[Counterfactual, ...] = ()) -> Path:
     """A sweep's folder."""
-    sweep = results(*items).sweep
+    sweep = results(*items, against=against).sweep
     (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(sweep))
     lines = b"".join(msgspec.json.encode(each) + b"\n" for each in items)
     (tmp_path / "items-00000-of-00001.jsonl").write_bytes(lines)
@@ -215,9 +215,7 @@ async def test_items_without_their_picture_are_named_so(tmp_path: Path) -> None:
         against="noise=500",
         counterfactual=Counterfactual("noise", {"step": 500}, 0),
     )
-    folder = folder_of(tmp_path, *ITEMS, without)
-    sweep = structs.replace(results(*ITEMS).sweep, against=parse_against("noise"))
-    (folder / "sweep.json").write_bytes(msgspec.json.encode(sweep))
+    folder = folder_of(tmp_path, *ITEMS, without, against=parse_against("noise"))
     async with explorer(startup=startup(folder)) as stage:
         await stage.shows("What was asked", "4 items")
         await stage.press("enter")

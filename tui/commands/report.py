@@ -14,9 +14,11 @@ from pathlib import Path
 from engine.errors import BadInput
 from engine.sweeps.comparing import SweepComparison, compare_sweeps
 from engine.sweeps.export import (
+    ATTENTION,
     ITEMS,
     NUMBERS,
     REPLACED,
+    attention_rows,
     item_rows,
     numbers,
     replaced_rows,
@@ -140,6 +142,9 @@ def _write(
         if order.export is not None and findings.instead:
             names.append(f"counterfactuals.{kind}")
             write_lines(replaced_rows(read_items(source)), REPLACED, folder / names[-1], raw)
+        if order.export is not None and findings.looks is not None:
+            names.append(f"attention.{kind}")
+            write_lines(attention_rows(read_items(source)), ATTENTION, folder / names[-1], raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT
