@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
 from engine.errors import BadInput, CannotRead, Remedy
+from engine.lens.attention import AttentionFound, AttentionReader, HeadWeights
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.failures import describe_failure
@@ -37,6 +38,7 @@ from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import texts_for
 from engine.records import LayerReading
 from engine.system.side_streams import SideStream, side_stream_of
+from engine.system.steps import finished
 from engine.system.transfers import sent
 
 MOST_GRAPHS = 4
@@ -78,6 +80,7 @@ class Lens:
         )
         self._logits_to_keep_agree: dict[frozenset[str], bool] = {}
         self._paces: dict[frozenset[str], Pace] = {}
+        self._attention = AttentionReader(model, self._lock)
         self._side: SideStream | None = None
         self._graphs: OrderedDict[tuple[int, bool, int], GroupGraphs] = OrderedDict()
         """The captured readouts of a tail, by its `id`, the final norm and the number of top
@@ -313,6 +316,37 @@ class Lens:
             text_of=texts_for(self.model),
             track=track,
         )
+
+    def attention(self, inputs: Mapping[str, Any], position: int = -1) -> tuple[HeadWeights, ...]:
+        """The attention weights of one position of a batch of one, layer by layer, whatever kernel
+        the model uses; each layer with its proof, or with the reason why it has none.
+
+        Raises IndexError for a position out of range, ValueError for a batch of more than one item,
+        CannotRead if the model cannot be read.
+        """
+        return finished(self.read_attention(inputs, position)).layers
+
+    def read_attention(
+        self,
+        inputs: Mapping[str, Any],
+        position: int = -1,
+        projected: Collection[int] = (),
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
+        """As `attention`, step by step; see `AttentionReader.read`."""
+        moved = self.on_device(inputs)
+        ids = moved.get("decoder_input_ids", moved.get("input_ids"))
+        if isinstance(ids, Tensor) and ids.shape[0] != 1:
+            raise ValueError(f"a batch of one is needed, not one of {ids.shape[0]}")
+        kind, attention = _kind_of(inputs), attention_of(inputs)
+        with self._lock:
+            parts = self._parts_for(moved)
+        alone = self._logits_to_keep_agree.get(kind, False)
+
+        def forward() -> Forward:
+            return Forward(self.model, parts, moved, [position], attention, alone)
+
+        return self._attention.read(kind, forward, projected, stop)
 
     def read_batch(
         self,

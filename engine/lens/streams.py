@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from engine.anatomy.columns import Columns, WholeColumns
 from engine.anatomy.parts import ModelParts
+from engine.anatomy.sinks import massive, middle_rows, places
 from engine.anatomy.tail import RowStream
 from engine.errors import BadInput, CannotRead
 from engine.lens.failures import describe_failure
 from engine.lens.group_readout import group_reader
 from engine.lens.kept import KeptStream
-from engine.lens.readout import root_mean_square
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
 from engine.passes.inference import inferring
@@ -33,8 +33,6 @@ from engine.records import OtherPosition
 
 _VISITED: Final = 8
 """At how many positions the readings are kept, so that more can be read there at once."""
-SINK: Final = 20.0
-"""A channel this many times the rms of its stream is a massive activation."""
 
 
 @dataclass(frozen=True)
@@ -168,27 +166,14 @@ class Streams:
         return kept, OtherPosition(position, found.rows, found.tracked)
 
     def sinks(self) -> tuple[int, ...]:
-        """The positions with massive activations: tokens that hold attention, not content.
-
-        Their channels are those in which the first token exceeds SINK times its rms in the middle
-        half of the rows (Kang et al. 2025, arXiv 2503.03321). None where the model has no such
-        channels.
-        """
+        """The positions with massive activations, see `engine.anatomy.sinks`; none where the model
+        has no such channels, or where the first token is not among the positions."""
         if self.positions[:1] != (0,):
             return ()
         found = torch.zeros(len(self.positions), dtype=torch.bool)
-        for row in range(self.layers // 4, 3 * self.layers // 4 + 1):
-            stream = self.rows[row].stream
-            first = stream[0].float().flatten()
-            channels = (first.abs() >= SINK * first.pow(2).mean().sqrt()).nonzero().flatten()
-            if len(channels) and bool(first.any()):
-                largest = stream.flatten(1)[:, channels].float().abs().amax(-1)
-                found |= (largest >= SINK * root_mean_square(stream)).cpu()
-        return tuple(
-            position
-            for position, is_sink in zip(self.positions, found.tolist(), strict=True)
-            if is_sink
-        )
+        for row in middle_rows(self.layers):
+            found |= massive(self.rows[row].stream).cpu()
+        return tuple(self.positions[place] for place in places(found))
 
 
 def streams_of(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, check_shape
-from engine.methods.grid import Positions, Rows
+from engine.errors import BadInput, CannotRead
+from engine.methods.everywhere import resolved
+from engine.methods.geometry import Geometry, GeometryReading, GeometryRequest
+from engine.methods.grid import Positions
 from engine.methods.method import Method, Stop, Subject
+from engine.methods.token_groups import GROUPS, groups_of, picture_cells
 from engine.records import (
     MOST_LAYERS,
     Layer,
     NonNegative,
     Number,
     Part,
-    Positive,
     Reading,
     ReadingProof,
     Request,
@@ -24,14 +27,25 @@ from engine.records import (
     Share,
     Short,
 )
-from engine.tables import Column, Table
+from engine.tables import Cell, Column, Table
 
-Group = Literal["first", "template", "system", "picture", "question", "answer"]
-GROUPS: Final[tuple[Group, ...]] = get_args(Group)
-"""What a token counts as: the first token of the sequence; the chat template; the system turn; the
-picture; what was asked; what has been answered so far."""
+if TYPE_CHECKING:
+    import numpy as np
+
+    from engine.lens.attention import AttentionFound, HeadWeights
 
 Way = Literal["weight", "contribution", "relative"]
+NEUTRAL: Final = "Write a general description of the image."
+"""The prompt of the pass that relative maps are divided by, as in mllms_know."""
+BEST: Final = 3
+"""How many of the heads that localise best are named."""
+WORST: Final = (
+    "in every layer the weights times the values against the attention's own output, as a share "
+    "of what is allowed"
+)
+NOT_SUMMED: Final = "what arrives from its tokens does not add up to what arrives"
+NOT_FOUND: Final = "where its heads' outputs are put together was not found"
+NOT_TOKENS: Final = "its keys are not tokens of the prompt"
 
 
 class AttentionRequest(Request, frozen=True):
@@ -55,14 +69,14 @@ class LayerAttention(Struct, frozen=True):
 
     layer: Layer
     keys: Literal["tokens", "states"] = "tokens"
-    """What is looked at: the tokens of the run's own sequence, or in cross-attention the states of
-    an encoder or of a vision tower."""
+    """What is looked at: the tokens of the run's own sequence; or the states of an encoder or of a
+    vision tower, alone or together with the tokens."""
     heads: NonNegative = 0
     reason: Short | None = None
     """Why there are no weights: no attention here, or they could not be proved."""
     shares: Array | None = None
     """float32 [heads, groups + 1]: the weight of each head on each group; the last is the weight on
-    learned sinks, which lies on no token."""
+    learned sinks, which lies on no token. None where the group of the states is not known."""
     shares_without_sinks: Array | None = None
     """float32 [heads, groups]: the same without the weight on sinks, scaled to sum to 1; NaN for a
     head that looks at sinks alone."""
@@ -71,6 +85,8 @@ class LayerAttention(Struct, frozen=True):
     states]."""
     reach: NonNegative = 0
     """The first token that this layer may look at: later than 0 in a sliding window."""
+    map_reason: Short | None = None
+    """Why there are weights, but no map."""
     proof: ReadingProof | None = None
 
 
@@ -117,6 +133,8 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
     """The neutral prompt of a relative map."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.cells, Array):
+            return
         cells = self.cells.shape[0] if len(self.cells.shape) == 1 else 0
         check_shape("cells", self.cells, "<i4", (cells,))
         for each in self.layers:
@@ -138,11 +156,302 @@ def check_layer(each: LayerAttention, groups: int, cells: int) -> None:
     if each.shares is not None:
         check_shape("shares", each.shares, "<f4", (each.heads, groups + 1))
     if each.shares_without_sinks is not None:
-        check_shape(
-            "shares_without_sinks", each.shares_without_sinks, "<f4", (each.heads, groups)
-        )
+        check_shape("shares_without_sinks", each.shares_without_sinks, "<f4", (each.heads, groups))
     if each.map is not None:
         shape = each.map.shape
         count = cells if each.keys == "tokens" else shape[-1] if shape else 0
         allowed = ((count,), (each.heads, count))
         check_shape("map", each.map, "<f4", shape if shape in allowed else allowed[0])
+
+
+class Attention(Method[AttentionRequest, AttentionReading]):
+    """Reads one row of every head's attention, in a pass of its own over the run's inputs."""
+
+    name: ClassVar[str] = "attention"
+    title: ClassVar[str] = "Where the heads of each layer look from one position"
+    request = AttentionRequest
+    reading = AttentionReading
+
+    def read(
+        self, subject: Subject, request: AttentionRequest, stop: Stop
+    ) -> Iterator[AttentionPart | AttentionReading]:
+        """Watch a pass, and hand out its layers as they come.
+
+        Raises BadInput for a position or layer out of range, or if a relative map is asked for
+        without a picture; CannotRead if no layer has attention that can be read.
+        """
+        run = subject.run
+        (position,) = resolved(run, [request.position])
+        for layer in request.layers:
+            if layer >= run.layers:
+                raise BadInput(f"there is no layer {layer}: they go from 0 to {run.layers - 1}")
+        cells = picture_cells(run)
+        if request.way == "relative" and not cells:
+            raise BadInput("a relative map needs a picture with tokens of its own in the prompt")
+        wanted = {*request.layers} or {*range(run.layers)}
+        projected = wanted if request.way == "contribution" else ()
+        steps = subject.loaded.lens.read_attention(subject.inputs, position, projected, stop)
+        while True:
+            try:
+                grown = next(steps)
+            except StopIteration as end:
+                found: AttentionFound = end.value
+                break
+            look = _Look(subject, request, ())
+            layers = tuple(look.record(each) for each in grown if each.layer in wanted)
+            yield AttentionPart(layers=layers, position=position, cells=look.cells, of=run.layers)
+        if all(each.weights is None for each in found.layers):
+            raise CannotRead(f"no layer's attention can be read: {found.layers[0].reason}")
+        neutral = _neutral(subject, cells, stop) if request.way == "relative" else None
+        look = _Look(subject, request, found.sinks, neutral)
+        yield AttentionReading(
+            request=request,
+            position=position,
+            layers=tuple(look.record(each) for each in found.layers if each.layer in wanted),
+            sinks=look.sinks,
+            cells=look.cells,
+            best=_best(subject, found, cells, stop),
+            neutral=None if neutral is None else NEUTRAL,
+            proof=_worst(found),
+        )
+
+    def tables(self, reading: AttentionReading) -> tuple[Table, ...]:
+        """The shares of every layer, raw and without sinks; the heads that localise best."""
+        import numpy as np
+
+        names = reading.groups
+        raw = [each.shares.values.mean(0) for each in reading.layers if each.shares is not None]
+        used = np.array(raw).max(0) > 0 if raw else np.zeros(len(names) + 1, dtype=bool)
+        shown = [index for index in range(len(names) + 1) if used[index]]
+        heads = [*names, "nowhere"]
+
+        def lines(field: str, columns: Sequence[int]) -> tuple[tuple[Cell, ...], ...]:
+            rows: list[tuple[Cell, ...]] = []
+            for each in reading.layers:
+                array = getattr(each, field)
+                place = f"{each.layer}" if each.keys == "tokens" else f"{each.layer} states"
+                if array is None:
+                    rows.append((place, *(None for _ in columns), each.reason or NOT_TOKENS))
+                    continue
+                with np.errstate(all="ignore"):
+                    values = np.nanmean(array.values, axis=0)
+                rows.append((place, *(_number(values[index]) for index in columns), ""))
+            return tuple(rows)
+
+        def columns(of: Sequence[int]) -> tuple[Column, ...]:
+            shares = tuple(Column(heads[index], "share") for index in of)
+            return (Column("layer"), *shares, Column("note"))
+
+        without = [index for index in shown if index < len(names)]
+        where = f"from position {reading.position}, mean over the heads"
+        sinks = ", ".join(map(str, reading.sinks)) or "none"
+        best: tuple[tuple[Cell, ...], ...] = tuple(
+            (each.layer, each.head, each.share, each.entropy) for each in reading.best
+        )
+        return (
+            Table(f"attention, {where}", columns(shown), lines("shares", shown)),
+            Table(
+                "the same without sinks",
+                columns(without),
+                lines("shares_without_sinks", without),
+                (f"sinks, which hold attention and no content, at: {sinks}",),
+            ),
+            Table(
+                "heads that look at one place of the picture",
+                (
+                    Column("layer", "count"),
+                    Column("head", "count"),
+                    Column("share", "share", "on the picture"),
+                    Column("entropy", "number", "entropy of its regions"),
+                ),
+                best,
+            ),
+        )
+
+
+class _Look:
+    """Makes records of what was found."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        request: AttentionRequest,
+        sinks: Sequence[int],
+        neutral: dict[int, np.ndarray[Any, Any]] | None = None,
+    ) -> None:
+        import numpy as np
+
+        self._subject, self._request, self._neutral = subject, request, neutral
+        run = subject.run
+        count = len(run.tokens)
+        self.sinks = tuple(place for place in sinks if place < count)
+        self._places = [*picture_cells(run)]
+        self.cells = Array.of(np.array(self._places), "<i4")
+        self._groups = np.array([GROUPS.index(group) for group in groups_of(run)])
+        self._is_sink = np.isin(np.arange(count), self.sinks)
+
+    def record(self, found: HeadWeights) -> LayerAttention:
+        """The record of one layer."""
+        import numpy as np
+
+        plain = LayerAttention(
+            layer=found.layer, keys=found.keys, reason=found.reason, proof=found.proof
+        )
+        if found.weights is None or found.sink is None:
+            return plain
+        weights = found.weights.numpy()
+        heads, keys = weights.shape
+        nowhere = found.sink.numpy()
+        groups, is_sink = self._groups, self._is_sink
+        places: Sequence[int] | slice = self._places
+        if found.keys == "states":
+            groups, is_sink = self._groups_of_states(keys), np.zeros(keys, dtype=bool)
+            places = slice(None)
+        shares = without = None
+        if len(groups) == keys:
+            shares = Array.of(_summed(weights, groups, nowhere), "<f4")
+            kept = np.where(is_sink, 0.0, weights)
+            with np.errstate(all="ignore"):
+                scaled = _summed(kept, groups, nowhere)[:, :-1] / kept.sum(-1, keepdims=True)
+            without = Array.of(scaled, "<f4")
+        shown, reason = self._map(found, places)
+        return structs.replace(
+            plain,
+            heads=heads,
+            shares=shares,
+            shares_without_sinks=without,
+            map=None if shown is None else Array.of(shown, "<f4"),
+            map_reason=reason,
+            reach=found.reach if found.keys == "tokens" else 0,
+        )
+
+    def _map(
+        self, found: HeadWeights, places: Sequence[int] | slice
+    ) -> tuple[np.ndarray[Any, Any] | None, str | None]:
+        """The map of one layer [cells] or [heads, cells], or why there is none."""
+        every = self._request.heads == "all"
+        assert found.weights is not None
+        if self._request.way == "contribution":
+            sent = found.contribution
+            if sent is None:
+                return None, NOT_FOUND
+            if not sent.proof.passed:
+                return None, NOT_SUMMED
+            return (sent.heads if every else sent.together).numpy()[..., places], None
+        weights = found.weights.numpy()
+        shown = (weights if every else weights.mean(0))[..., places]
+        if self._request.way != "relative":
+            return shown, None
+        if self._neutral is None:
+            return None, None  # a part: the neutral pass comes later
+        other = self._neutral.get(found.layer) if found.keys == "tokens" else None
+        if other is None:
+            return None, NOT_TOKENS
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            return shown / (other if every else other.mean(0)), None
+
+    def _groups_of_states(self, count: int) -> Any:
+        """The group of each state that cross-attention looks at; empty if it is not known."""
+        import numpy as np
+
+        from engine.prompts.token_parts import token_kinds
+
+        subject = self._subject
+        inputs = subject.inputs
+        ids = inputs.get("input_ids")
+        if ids is not None and "decoder_input_ids" in inputs:
+            if ids.shape[-1] != count:
+                return np.array([], dtype=int)
+            kinds = token_kinds(subject.loaded.model, subject.loaded.processor, ids[0].tolist())
+            named = ["picture" if kind == "image" else "question" for kind in kinds]
+            return np.array([GROUPS.index(name) for name in named])
+        if ids is not None and count > ids.shape[-1] and self._places:
+            return np.array([], dtype=int)  # the tokens and an encoder's states together
+        return np.full(count, GROUPS.index("picture"))
+
+
+def _summed(
+    weights: np.ndarray[Any, Any], groups: np.ndarray[Any, Any], nowhere: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """The weight of each group, and what lies nowhere: [heads, groups + 1]."""
+    import numpy as np
+
+    parts = [weights[:, groups == index].sum(-1) for index in range(len(GROUPS))]
+    return np.stack([*parts, nowhere], axis=-1)
+
+
+def _number(value: Any) -> float | None:
+    return None if value != value else float(value)
+
+
+def _worst(found: AttentionFound) -> ReadingProof:
+    ratios = [
+        each.proof.error / each.proof.tolerance
+        for each in found.layers
+        if each.weights is not None and each.proof is not None and each.proof.error is not None
+    ]
+    return ReadingProof(WORST, max(ratios), 1.0, max(ratios) <= 1.0)
+
+
+def _neutral(subject: Subject, cells: Sequence[int], stop: Stop) -> dict[int, np.ndarray[Any, Any]]:
+    """The weights [heads, cells] that a neutral prompt's last position puts on the same picture,
+    for each layer that has any."""
+    from engine.asking.asking import Asking
+    from engine.system.steps import finished
+
+    question = structs.replace(subject.run.question, prompt=NEUTRAL, prefix="", model=None, text="")
+    asking = Asking(subject.loaded, question)
+    run = asking.prepare()
+    assert asking.prepared is not None
+    found = finished(subject.loaded.lens.read_attention(asking.prepared.inputs, -1, stop=stop))
+    places = [*picture_cells(run)]
+    if len(places) != len(cells):
+        raise BadInput("with the neutral prompt the picture has another number of tokens")
+    return {
+        each.layer: each.weights.numpy()[:, places]
+        for each in found.layers
+        if each.weights is not None and each.keys == "tokens"
+    }
+
+
+def _best(
+    subject: Subject, found: AttentionFound, cells: Sequence[int], stop: Stop
+) -> tuple[BestHead, ...]:
+    """The heads that localise best; none if it is not known where the cells are."""
+    import numpy as np
+    import torch
+
+    from engine.lens.localising_heads import CellGrid, localising_heads
+
+    geometry = _geometry(subject, stop)
+    if geometry is None or not cells:
+        return ()
+    index = {token: place for place, token in enumerate(geometry.tokens.values.tolist())}
+    at = np.array([index.get(cell, -1) for cell in cells])
+
+    def placed(array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.where(at < 0, -1, array.values[at]))
+
+    grid = CellGrid(placed(geometry.tile), placed(geometry.row), placed(geometry.column))
+    maps = [
+        (each.layer, each.weights[:, [*cells]])
+        for each in found.layers
+        if each.weights is not None and each.keys == "tokens"
+    ]
+    return tuple(
+        BestHead(each.layer, each.head, each.share, each.entropy)
+        for each in localising_heads(maps, grid, BEST)
+    )
+
+
+def _geometry(subject: Subject, stop: Stop) -> GeometryReading | None:
+    for known in subject.run.readings:
+        if isinstance(known, GeometryReading):
+            return known if known.tokens.shape[0] else None
+    method = Geometry()
+    if method.supports(subject) is not None:
+        return None
+    *_, reading = method.read(subject, GeometryRequest(), stop)
+    return reading if reading.tokens.shape[0] else None

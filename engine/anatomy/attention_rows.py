@@ -1,0 +1,190 @@
+"""The attention weights of one query, from a call of any kernel.
+
+The model's own eager function is called with that query alone: it knows the model's soft-cap,
+learned sinks and biases. What it returns is compared with what the kernel has computed: the
+weights times the values must be the attention's own output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor
+
+from engine.anatomy.attention_calls import AttentionCall
+from engine.anatomy.logit_map import errors_and_limits
+from engine.errors import CannotRead
+
+Route = Literal["eager in float32", "eager", "formula"]
+ROUTES: Final[tuple[Route, ...]] = ("eager in float32", "eager", "formula")
+"""The ways in which weights are computed, in the order in which they are tried. Kernels accumulate
+in float32, which eager functions do not do in half precision; and some models' eager functions do
+not work. The formula is softmax(q k scaling + mask), with soft-cap, sinks and bias."""
+ROUNDING: Final = 2.0**-14
+"""What weights may be short of a sum of 1 because they are rounded."""
+ROUNDING_OF_HALVES: Final = 2.0**-6
+
+
+@dataclass(frozen=True)
+class AttentionRow:
+    """The weights of one query of each item of a batch, in one attention call."""
+
+    weights: Tensor
+    """float32 [batch, heads, keys]"""
+    sink: Tensor
+    """float32 [batch, heads]: what the weights are short of a sum of 1, which lies on learned
+    sinks; 0 where it is within rounding."""
+    value: Tensor
+    """[batch, key/value heads, keys, value width]"""
+    output: Tensor
+    """float32 [batch, heads, value width]: the attention's own output."""
+    reach: Tensor
+    """int64 [batch]: the first key that the mask lets the query see."""
+    checks: Tensor
+    """float32 [2, batch]: the largest difference between weights times values and the output, and
+    the largest that is allowed."""
+
+
+def row_of(call: AttentionCall, output: Tensor, at: Sequence[int], route: Route) -> AttentionRow:
+    """The weights of the query at index `at[item]` of each item.
+
+    `output` [batch, queries, heads, value width] is what the kernel has returned. Raises CannotRead
+    if the mask is of a kind that only the kernel understands, and whatever the eager function
+    raises.
+    """
+    batch, heads, queries, _ = call.query.shape
+    one = _as_additive(call, at)
+    query = _picked(call.query, at, queries)
+    key, value = call.key, call.value
+    args = tuple(_picked(each, at, queries) for each in call.args)
+    kwargs = {name: _picked(each, at, queries) for name, each in call.kwargs.items()}
+    if route == "formula":
+        weights = _formula(query, key, one, kwargs)
+    else:
+        if route == "eager in float32":
+            query, key, value = query.float(), key.float(), value.float()
+            one = None if one is None else one.float()
+            args = tuple(map(_in_float32, args))
+            kwargs = {name: _in_float32(each) for name, each in kwargs.items()}
+        _, found = call.eager(call.module, query, key, value, one, *args, **kwargs)
+        if found is None:
+            raise CannotRead("its eager function returns no attention weights")
+        weights = found
+    own = torch.stack([output[item, place] for item, place in enumerate(at)])
+    return as_row(weights.reshape(batch, heads, -1), call.value, own, one)
+
+
+def as_row(weights: Tensor, value: Tensor, output: Tensor, mask: Tensor | None) -> AttentionRow:
+    """The record of these weights [batch, heads, keys], in the dtype in which they were computed,
+    and what they are compared with.
+
+    `output` is [batch, heads, value width] or [batch, heads * value width], `mask` additive
+    [batch or 1, heads or 1, 1, keys] or None.
+    """
+    batch, heads, keys = weights.shape
+    rounding = ROUNDING if weights.dtype == torch.float32 else ROUNDING_OF_HALVES
+    weights = weights.float()
+    short = 1.0 - weights.sum(-1)
+    value_heads = value.shape[1]
+    own = output.reshape(batch, heads, -1).float()
+    # Several heads may share one value head.
+    shared = weights.reshape(batch, value_heads, heads // value_heads, keys)
+    made = (shared @ value.float()).reshape(batch, heads, -1)
+    return AttentionRow(
+        weights=weights,
+        sink=torch.where(short > rounding, short, 0.0),
+        value=value,
+        output=own,
+        reach=_reach(mask, weights),
+        checks=errors_and_limits(output.dtype, made.flatten(1), own.flatten(1)),
+    )
+
+
+def _reach(mask: Tensor | None, weights: Tensor) -> Tensor:
+    if mask is None:
+        return torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
+    allowed = (mask[..., : weights.shape[-1]] > torch.finfo(mask.dtype).min / 2).flatten(1, -2)
+    return allowed.any(1).float().argmax(-1).expand(len(weights))
+
+
+def is_causal(call: AttentionCall) -> bool:
+    """Whether the kernel itself keeps a query from the keys after it, since the call has no mask;
+    as transformers' kernels decide it."""
+    if call.mask is not None or call.query.shape[2] == 1:
+        return False
+    said = call.kwargs.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if said is None else said)
+
+
+def _as_additive(call: AttentionCall, at: Sequence[int]) -> Tensor | None:
+    """The mask of one query an item, as eager functions want it: additive, [batch or 1, heads or 1,
+    1, keys], or None if it may see everything."""
+    mask, keys, dtype = call.mask, call.key.shape[2], call.query.dtype
+    queries = call.query.shape[2]
+    places = torch.arange(keys, device=call.key.device)
+    if mask is None:
+        if not is_causal(call):
+            return None
+        allowed = torch.stack([places <= place for place in at])[:, None, None]
+    elif isinstance(mask, Tensor) and mask.ndim == 2:
+        # Of a flash kernel: which keys are padding; it applies the causal mask itself.
+        allowed = mask.bool()[:, None, None, :keys]
+        if getattr(call.module, "is_causal", True) and queries > 1:
+            before = torch.stack([places <= place for place in at])[:, None, None]
+            allowed = allowed & before
+    elif isinstance(mask, Tensor) and mask.ndim == 4:
+        one = mask if mask.shape[2] == 1 else _picked(mask, at, mask.shape[2])
+        if one.dtype != torch.bool:
+            additive: Tensor = one[..., :keys]
+            return additive
+        allowed = one[..., :keys]
+    else:
+        raise CannotRead(f"its kernel's mask is a {type(mask).__name__}, which cannot be read")
+    nothing = torch.zeros((), dtype=dtype, device=allowed.device)
+    return torch.where(allowed, nothing, torch.finfo(dtype).min)
+
+
+def _picked(value: Any, at: Sequence[int], queries: int) -> Any:
+    """An argument with one query an item, if it is a tensor with a query axis before its last."""
+    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[-2] != queries:
+        return value
+    if value.ndim == 2 and not value.is_floating_point():
+        return value  # positions, or sequence numbers: [batch, tokens]
+    if len({*at}) == 1:
+        return value.narrow(-2, at[0], 1)
+    if value.ndim == 2:
+        raise CannotRead("an argument of its attention is shared by all items of a batch")
+    items = value.expand(len(at), *value.shape[1:])
+    rows = [items[item].narrow(-2, place, 1) for item, place in enumerate(at)]
+    return torch.stack(rows)
+
+
+def _in_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _formula(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]) -> Tensor:
+    """softmax(q k scaling + mask), with what is known of soft-caps, biases and sinks: float32
+    [batch, heads, 1, keys]."""
+    batch, heads, _, width = query.shape
+    keys = key.float().repeat_interleave(heads // key.shape[1], dim=1)
+    scaling = kwargs.get("scaling")
+    scores = query.float() @ keys.transpose(2, 3) * (width**-0.5 if scaling is None else scaling)
+    cap = kwargs.get("softcap")
+    if cap is not None:
+        scores = torch.tanh(scores / cap) * cap
+    bias = kwargs.get("position_bias")
+    if bias is not None:
+        scores = scores + bias.float()
+    if mask is not None:
+        scores = scores + mask.float()
+    sinks = kwargs.get("s_aux", kwargs.get("sinks"))
+    if sinks is None:
+        without: Tensor = scores.softmax(-1)
+        return without
+    sinks = sinks.float().reshape(1, -1, 1, 1).expand(batch, heads, 1, 1)
+    weights: Tensor = torch.cat([scores, sinks], dim=-1).softmax(-1)
+    return weights[..., :-1]

@@ -1,0 +1,271 @@
+"""The attention of one position on all others, in every layer, read from the model's own kernels.
+
+What is found of a pass is proved layer by layer: the weights times the values must be the attention
+function's own output at the position.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.attention_rows import ROUTES, AttentionRow
+from engine.anatomy.logit_map import errors_and_limits
+from engine.anatomy.sinks import places
+from engine.errors import Cancelled
+from engine.passes.attention_taps import AttentionTaps, Keys, OutputProjection, Tap
+from engine.passes.forward import Forward
+from engine.passes.inference import inferring
+from engine.passes.thread import submit
+from engine.records import ReadingProof, finite
+
+Stop = Callable[[], bool]
+Kind = frozenset[str]
+"""Which inputs a model gets, by their names."""
+
+PROVED: Final = "the weights times the values against the attention's own output"
+NONE_HERE: Final = "no attention here: this layer mixes positions in another way"
+NOT_PROVED: Final = (
+    "its attention weights are not the kernel's: times the values they are {error:.2g} away from "
+    "its output, {limit:.2g} is allowed"
+)
+SUMMED: Final = "the contributions of all heads and tokens against the projection's own output"
+_POLL_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """The attention of one layer at one position; a layer with cross-attention has two of these."""
+
+    layer: int
+    """Layer l takes row l to row l + 1."""
+    keys: Keys
+    """What is looked at: "tokens" of the sequence, or "states" of an encoder or vision tower."""
+    weights: Tensor | None
+    """float32 [heads, keys], on the CPU; None if there are none, see `reason`."""
+    sink: Tensor | None
+    """float32 [heads]: the weight on learned sinks, which lies on no key."""
+    reach: int
+    """The first key that the mask lets the position see: later than 0 in a sliding window."""
+    reason: str | None
+    """Why there are no weights."""
+    proof: ReadingProof | None
+    contribution: Contribution | None = None
+    """None unless it was asked for, and the output projection was seen."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What arrives from each key: a_hj W_h v_j, the columns W_h of the output projection."""
+
+    heads: Tensor
+    """float32 [heads, keys]: its norm for each head."""
+    together: Tensor
+    """float32 [keys]: the norm of its sum over the heads."""
+    proof: ReadingProof
+    """The sum over heads and keys against the projection's own output."""
+
+
+@dataclass(frozen=True)
+class AttentionFound:
+    """The attention of one item of a pass."""
+
+    position: int
+    layers: tuple[HeadWeights, ...]
+    """In the order of the layers; every layer has at least one."""
+    sinks: tuple[int, ...]
+    """The positions with massive activations, see `engine.anatomy.sinks`."""
+
+
+@dataclass(frozen=True)
+class Routes:
+    """How the weights of a model are reached, as far as it is known."""
+
+    numbers: Mapping[tuple[int, Keys], int] = field(default_factory=dict)
+    """Index into ROUTES of the way that serves in a layer, where it is not the first."""
+    watches_softmax: bool = False
+    has_watched: bool = False
+    """Whether softmax has been watched once."""
+
+    def after(self, taps: AttentionTaps) -> tuple[Routes, bool]:
+        """What is known after a pass, and whether another pass may find more."""
+        numbers = dict(self.numbers)
+        for tap in taps.taps:
+            if tap.row is not None and tap.module is not None and tap.route + 1 < len(ROUTES):
+                errors, limits = tap.row.checks.cpu()
+                if not bool((errors <= limits).all()):
+                    numbers[tap.layer, tap.keys] = tap.route + 1
+        silent = {*range(len(taps.parts.layers))} - {tap.layer for tap in taps.taps}
+        found_softmax = any(tap.module is None for tap in taps.taps)
+        again = numbers != self.numbers
+        if silent and not self.has_watched:
+            return Routes(numbers, True, True), True
+        return Routes(numbers, self.watches_softmax and found_softmax, self.has_watched), again
+
+
+class AttentionReader:
+    """Reads the attention of one model, and remembers how it is reached."""
+
+    def __init__(self, model: nn.Module, lock: threading.Lock) -> None:
+        """`lock` lets only one pass of the model run at a time."""
+        self._model = model
+        self._lock = lock
+        self._routes: dict[Kind, Routes] = {}
+
+    def taps(
+        self, kind: Kind, forward: Forward, projected: Collection[int] = (), firsts: Any = None
+    ) -> AttentionTaps:
+        """What to attach to a pass over inputs of this kind; see `found_in` for what it finds.
+
+        `firsts` are the first attended tokens of the items of a batch.
+        """
+        known = self._routes.get(kind, Routes())
+        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected, firsts)
+
+    def read(
+        self,
+        kind: Kind,
+        forward: Callable[[], Forward],
+        projected: Collection[int] = (),
+        stop: Stop = lambda: False,
+    ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
+        """Run a pass over a batch of one, yield layers as the pass gets to them, where that waits
+        for no device, and return all of the attention at the position it reads.
+
+        `projected` are the layers whose contributions are wanted. A model that needs another route,
+        or calls softmax itself, is run once more; from then on it is known. Raises what
+        `Forward.run` raises, Cancelled within one layer after `stop()` is true.
+        """
+        while True:
+            taps = self.taps(kind, forward(), projected)
+            yield from self._run(taps, stop)
+            self._routes[kind], again = self._routes.get(kind, Routes()).after(taps)
+            if not again:
+                with self._lock, inferring(self._model):
+                    (found,) = found_in(taps)
+                return found
+
+    def _run(self, taps: AttentionTaps, stop: Stop) -> Iterator[tuple[HeadWeights, ...]]:
+        """Run the pass in the model's thread, and yield layers meanwhile."""
+        over = threading.Event()
+        errors: list[BaseException] = []
+        forward = taps.forward
+
+        def job() -> None:
+            try:
+                with self._lock:
+                    forward.run(lambda row, read: None, attached=[taps])
+            except BaseException as error:  # handed to the caller, whatever it is
+                errors.append(error)
+            finally:
+                over.set()
+
+        submit(self._model, job)
+        told = 0
+        try:
+            while not over.wait(_POLL_SECONDS):
+                if stop():
+                    forward.cancelled.set()
+                done = len(taps.taps) - 1  # the newest layer is still running
+                if forward.parts.tail.device.type == "cpu" and done > told:
+                    yield tuple(_head_weights(tap, 0) for tap in taps.taps[told:done])
+                    told = done
+        finally:
+            forward.cancelled.set()
+            over.wait()
+        if errors:
+            raise errors[0]
+        if stop():
+            raise Cancelled("cancelled")
+
+
+def found_in(taps: AttentionTaps) -> tuple[AttentionFound, ...]:
+    """What a pass has found, one for each item of its batch."""
+    absolute = taps.forward.absolute_positions
+    assert absolute is not None
+    count = len(taps.parts.layers)
+    found = []
+    for item, position in enumerate(absolute[:, 0].tolist()):
+        layers: list[HeadWeights] = []
+        for layer in range(count):
+            own = [
+                _with_contribution(_head_weights(tap, item), tap, item)
+                for tap in taps.taps
+                if tap.layer == layer
+            ]
+            layers += own or [HeadWeights(layer, "tokens", None, None, 0, NONE_HERE, None)]
+        sinks = () if taps.sinks is None else places(taps.sinks[item])
+        found.append(AttentionFound(position, tuple(layers), sinks))
+    return tuple(found)
+
+
+def _head_weights(tap: Tap, item: int) -> HeadWeights:
+    row = tap.row
+    if row is None:
+        return HeadWeights(tap.layer, tap.keys, None, None, 0, tap.reason, None)
+    error, limit = row.checks[:, item].tolist()
+    proof = ReadingProof(PROVED, finite(error), limit, error <= limit)
+    if not proof.passed:
+        reason = NOT_PROVED.format(error=error, limit=limit)
+        return HeadWeights(tap.layer, tap.keys, None, None, 0, reason, proof)
+    return HeadWeights(
+        layer=tap.layer,
+        keys=tap.keys,
+        weights=row.weights[item].cpu(),
+        sink=row.sink[item].cpu(),
+        reach=int(row.reach[item]),
+        reason=None,
+        proof=proof,
+    )
+
+
+def _with_contribution(found: HeadWeights, tap: Tap, item: int) -> HeadWeights:
+    if found.weights is None or tap.row is None or tap.projection is None:
+        return found
+    return replace(found, contribution=_contribution(tap.row, tap.projection, item))
+
+
+def _contribution(row: AttentionRow, projection: OutputProjection, item: int) -> Contribution:
+    heads, keys = row.weights.shape[1:]
+    values, weights = row.value[item].float(), row.weights[item]
+    output = row.output[item]  # [heads, value width]
+    entered = projection.entered[item].float().reshape(heads, -1)
+    # Some models multiply the heads' outputs by a gate on their way.
+    gate = torch.where(output == 0, 0.0, entered / output)
+    matrix, bias = _matrix_and_bias(projection.module, entered.numel())
+    columns = matrix.reshape(len(matrix), heads, -1)  # [width, heads, value width]
+    norms = []
+    together = torch.zeros(keys, len(matrix), device=weights.device)
+    for head in range(heads):
+        value = values[head * len(values) // heads] * gate[head]  # [keys, value width]
+        sent = weights[head].unsqueeze(-1) * (value @ columns[:, head].T)  # [keys, width]
+        norms.append(sent.norm(dim=-1))
+        together += sent
+    own = projection.left[item]
+    checks = errors_and_limits(own.dtype, (together.sum(0) + bias)[None], own.float()[None])
+    error, limit = checks[:, 0].tolist()
+    return Contribution(
+        heads=torch.stack(norms).cpu(),
+        together=together.norm(dim=-1).cpu(),
+        proof=ReadingProof(SUMMED, finite(error), limit, error <= limit),
+    )
+
+
+def _matrix_and_bias(module: nn.Module, width: int) -> tuple[Tensor, Tensor]:
+    """The projection as a matrix [out, width] and what it adds [out], float32: by what it does, as
+    its weight may be quantised, or stored the other way round."""
+    weight: Any = module.weight
+    device = weight.device
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    weight_is_plain = type(module) is nn.Linear and weight.is_floating_point()
+    if weight_is_plain:
+        plain: Any = module.bias
+        return weight.float(), torch.zeros((), device=device) if plain is None else plain.float()
+    probes = torch.eye(width, dtype=dtype, device=device)
+    bias = module(torch.zeros_like(probes[:1]))[0].float()
+    return (module(probes).float() - bias).T, bias
