@@ -295,6 +295,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
     against = replacements(options.against, options.seed) if options.against else ()
+    reads = _readings_of_sweeps(options.read or ())
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     local_checkpoint(load_options)
@@ -314,9 +315,23 @@ def _sweep(options: argparse.Namespace) -> int:
             retry=options.retry,
             reuse_vision=not options.no_sharing,
             against=against,
+            reads=reads,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )
+
+
+def _readings_of_sweeps(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of `--read`. Raises BadInput for what a sweep does not read."""
+    from engine.sweeps.reads import READS
+
+    for name in given:
+        if name not in READS:
+            raise BadInput(
+                f"--read {name}: a sweep reads {', '.join(READS)}, at the position that answers; "
+                "`lenscope run` reads more"
+            )
+    return tuple(dict.fromkeys(given))
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -219,7 +219,11 @@ class AttentionTaps:
             tap.keys = "states"
         for route in range(self.routes.get((tap.layer, tap.keys), 0), len(ROUTES)):
             try:
-                tap.row, tap.route = row(self._positions(), ROUTES[route]), route
+                found = row(self._positions(), ROUTES[route])
+                if tap.layer not in self.projected:
+                    # Only contributions need the values, which are a cache's worth of memory.
+                    found = replace(found, value=found.value.new_empty(0))
+                tap.row, tap.route = found, route
                 return
             except CannotRead as error:
                 tap.reason = str(error)

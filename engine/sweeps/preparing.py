@@ -40,6 +40,7 @@ from engine.passes.collating import sequences
 from engine.passes.vision_reuse import same
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
+from engine.prompts.token_groups import KeyGroups, key_groups
 from engine.records import Counterfactual, PromptToken, Question
 from engine.sweeps.composing import Composing
 from engine.sweeps.replacing import asked_as
@@ -67,6 +68,8 @@ class PreparedTask:
     inputs: dict[str, Any]
     counterfactual: Counterfactual | None = None
     """What stands in the place of the picture, with everything needed to repeat it."""
+    groups: KeyGroups | None = None
+    """What its tokens count as in attention, if that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,16 @@ class Preparing:
         question: Question,
         workers: int = 0,
         against: Iterable[Counterfactual] = (),
+        with_groups: bool = False,
     ) -> None:
         """`question` tells how all are asked; its prompt and picture are not used. `against` are
-        what tasks name that have something else instead of the picture."""
+        what tasks name that have something else instead of the picture. `with_groups` says what
+        every token counts as in attention."""
         self._loaded = loaded
         self._model = loaded.model
         self._question = question
         self._workers = workers
+        self._with_groups = with_groups
         self._against = {asked_as(each): each for each in against}
         self._known: dict[str, Prepared] = {}
         self._tokens: dict[tuple[str, bytes], tuple[PromptToken, ...]] = {}
@@ -202,13 +208,14 @@ class Preparing:
         """By what stands in the place of the picture."""
         for task in tasks:
             try:
-                inputs, made = self._inputs_of(task, pictured)
+                made = self._prepared_task(task, pictured)
             except LenscopeError as error:
                 yield str(error)
                 continue
             except Exception as error:  # processors may raise anything
                 yield f"the model's processor failed: {typed_line(error)}"
                 continue
+            inputs = made.inputs
             known = first.setdefault(task.against, inputs)
             # What prompts of a picture have in common is one tensor, recognised by its identity.
             own = sequences(inputs).keys()
@@ -217,21 +224,20 @@ class Preparing:
                 for name in inputs.keys() - own
                 if name in known and same(inputs[name], known[name])
             }
-            yield PreparedTask(task, {**inputs, **shared}, made)
+            yield dataclasses.replace(made, inputs={**inputs, **shared})
 
-    def _inputs_of(
-        self, task: Task, pictured: _Pictured
-    ) -> tuple[dict[str, Any], Counterfactual | None]:
-        """The inputs of a task, and what was put in the place of the picture."""
+    def _prepared_task(self, task: Task, pictured: _Pictured) -> PreparedTask:
         if not task.against:
-            return self._with_picture(task.prompt, pictured), None
+            inputs = self._with_picture(task.prompt, pictured)
+            return self._grouped(PreparedTask(task, inputs), pictured.image)
         counterfactual = self._against[task.against]
         if counterfactual.name in OTHER_PICTURES:
             if task.against not in pictured.instead:
                 made = picture_instead(counterfactual, pictured.image)
                 pictured.instead[task.against] = made
             other, counterfactual = pictured.instead[task.against]
-            return self._inputs(task.prompt, other), counterfactual
+            inputs = self._inputs(task.prompt, other)
+            return self._grouped(PreparedTask(task, inputs, counterfactual), other)
         own = self._with_picture(task.prompt, pictured)
         tokens: tuple[PromptToken, ...] = ()
         if counterfactual.name in OTHER_TOKENS:
@@ -239,7 +245,18 @@ class Preparing:
         edited, counterfactual = edited_inputs(
             self._loaded, Prepared(own, tokens, ""), counterfactual
         )
-        return edited.inputs, counterfactual
+        found = PreparedTask(task, edited.inputs, counterfactual)
+        return self._grouped(found, pictured.image, edited.tokens)
+
+    def _grouped(
+        self, task: PreparedTask, image: Image, tokens: tuple[PromptToken, ...] = ()
+    ) -> PreparedTask:
+        """With the groups of its tokens, if they are wanted; `tokens` if they are known."""
+        if not self._with_groups:
+            return task
+        known = tokens or self._tokens_of(task.task.prompt, image, task.inputs)
+        groups = key_groups(self._model, self._composing.processor, task.inputs, known)
+        return dataclasses.replace(task, groups=groups)
 
     def _with_picture(self, prompt: str, pictured: _Pictured) -> dict[str, Any]:
         if prompt not in pictured.inputs:

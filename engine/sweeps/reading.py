@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from engine.anatomy.parts import ModelParts
+from engine.asking.asking import explain
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
-from engine.sweeps.items import Item
+from engine.prompts.token_groups import KeyGroups
+from engine.sweeps.items import Item, came_from_the_model
 from engine.sweeps.pixels import DevicePixels
 from engine.sweeps.records import STORED_TOP
 from engine.sweeps.truths import TruthSpellings
 from engine.sweeps.vision import ReusedVision
+from engine.system.memory import is_out_of_memory
+from engine.system.steps import finished
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,6 +35,8 @@ class BatchReader:
         """With `reuse_vision`, prompts of a picture share its vision pass; `notes` are told what
         the model does not allow."""
         self._lens = lens
+        self._reads_attention: dict[frozenset[str], bool] = {}
+        """Per kind of inputs, whether the attention of a question alone could be read."""
         self._spellings = spellings
         self._notes = notes
         self._vision = ReusedVision(reuse_vision, notes)
@@ -50,13 +56,34 @@ class BatchReader:
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         inputs = self._pixels.collated(batch)
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
+        groups = self._groups(batch)
 
         def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
-            return lens.read_batch(inputs, truths, STORED_TOP, self._reads_unnormed[kind], around)
+            bare = self._reads_unnormed[kind]
+            return lens.read_batch(inputs, truths, STORED_TOP, bare, around, groups)
 
         if not shares_pixels or not _has_pixels(first):
             return read(None)
         return self._vision.read(tuple(item.pixels for item in batch), read, parts)
+
+    def _groups(self, batch: Sequence[Item]) -> list[KeyGroups] | None:
+        """What the tokens of the items count as, if their attention is to be read and can be."""
+        groups = [each.task.groups for each in batch if each.task.groups is not None]
+        if len(groups) < len(batch):
+            return None
+        first = batch[0].inputs
+        kind = frozenset(first)
+        if kind not in self._reads_attention:
+            # How the model's weights are reached is found out on a question alone.
+            try:
+                finished(self._lens.read_attention(first))
+                self._reads_attention[kind] = True
+            except Exception as error:
+                if not came_from_the_model(error) or is_out_of_memory(error):
+                    raise
+                self._notes["attention"] = f"not read: {explain(error)}"
+                self._reads_attention[kind] = False
+        return groups if self._reads_attention[kind] else None
 
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""

@@ -25,6 +25,7 @@ from engine.sweeps.lines import Lines
 from engine.sweeps.preparing import PreparedPicture, Preparing, worker_count
 from engine.sweeps.progress import Progress
 from engine.sweeps.reading import BatchReader
+from engine.sweeps.reads import ATTENTION
 from engine.sweeps.remaining import Remaining
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.sizing import BatchSize
@@ -71,6 +72,7 @@ class Sweeping:
         text_of = texts_for(loaded.model)
         spellings = TruthSpellings(loaded.model, loaded.processor, text_of)
         self._against = tuple(against)
+        self._reads_attention = ATTENTION in sweep.reads
         names = [asked_as(each) for each in self._against]
         self._remaining = Remaining(source, store, limit, retry, names)
         self._size = BatchSize(batch_size)
@@ -87,7 +89,9 @@ class Sweeping:
         """Ask all that remains, telling the progress after every picture and batch. Raises
         CannotWrite, CannotRead, and BadInput where the source breaks."""
         workers = worker_count(self._loaded.lens.device)
-        made = Preparing(self._loaded, self._question, workers, self._against)
+        made = Preparing(
+            self._loaded, self._question, workers, self._against, self._reads_attention
+        )
         with closing(made) as preparing:
             ended = self._ask_all(preparing, told)
         if ended is not None:

@@ -40,6 +40,9 @@ LONGEST_LINE = 2**25
 SAME_AS = "the same as "
 """How the failure of a question begins that another item answers."""
 
+UNREAD = "without its reading of "
+"""How the failure of a reading begins whose item is stored all the same."""
+
 OFFLOADED_UNKNOWN = "?"
 """In `Sweep.offloaded`: weights are not in memory, and their files are not known either."""
 
@@ -91,6 +94,7 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
         ("rule for the main object", known.data.rule, sweep.data.rule),
         ("system prompt", asked.system, now.system),
         ("prefix", asked.prefix, now.prefix),
+        ("set of readings", ", ".join(known.reads), ", ".join(sweep.reads)),
         ("set of prompts", "; ".join(known.prompts), "; ".join(sweep.prompts)),
         ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
     ]
@@ -333,7 +337,7 @@ class Store:
             kept = [
                 _line(failure)
                 for failure in read_failures(self.folder)
-                if failure.error.startswith(SAME_AS) or _key_of(failure) not in keys
+                if failure.error.startswith((SAME_AS, UNREAD)) or _key_of(failure) not in keys
             ]
             os.ftruncate(handle, 0)
             self._append(handle, b"".join(kept))

@@ -166,6 +166,12 @@ def sweep_parser() -> argparse.ArgumentParser:
         help="ask every question again with something else instead of the picture: "
         f"{listed().replace('%', '%%')}; separate them with commas; repeatable",
     )
+    parser.add_argument(
+        "--read",
+        metavar="METHOD",
+        action="append",
+        help="read more of every question in the same pass: attention",
+    )
     _add_seed(_add_asking(parser))
     _add_loading(parser)
     return parser

@@ -65,6 +65,8 @@ class SweepOrder:
     presets_file: Path | None = None
     against: tuple[Counterfactual, ...] = ()
     """What every question is also asked with instead of its picture."""
+    reads: tuple[str, ...] = ()
+    """What is read besides the rows, by the names of methods."""
 
 
 def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
@@ -145,7 +147,9 @@ def _run(
 
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count
-    described = structs.replace(_described(question, source), against=order.against)
+    described = structs.replace(
+        _described(question, source), against=order.against, reads=order.reads
+    )
     refuse_long_texts(source)
     _refuse_early(order.out, described)
     store = Store(order.out, shard, shards)
