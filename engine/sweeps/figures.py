@@ -276,7 +276,8 @@ def _looks(findings: Findings) -> Figure | None:
         axes.set_ylabel(name)
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter(_percent)
-    grid[0, 0].legend(frameon=False)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
     return figure
 
 

@@ -70,7 +70,8 @@ def sweep(tmp_path: Path) -> Sweeper:
         store = Store(tmp_path / out, *shard)
         try:
             against = settings.get("against", ())
-            record = store.belongs_to(described(loaded, source, against=against))
+            reads = settings.pop("reads", ())
+            record = store.belongs_to(described(loaded, source, against=against, reads=reads))
             progress = Sweeping(
                 loaded, source, store, Question(prompt=""), record, **settings
             ).run()
