@@ -11,10 +11,9 @@ import samples
 from engine import load
 from engine.prompts.preparing import prepare
 from engine.records import Question
+from tests.study_models import llava_config, qwen_config, random_model
 
 PICTURE_SIDE = 448
-PATCH, MERGE = 14, 2
-IMAGE_ID, START_ID, END_ID = 151655, 151652, 151653
 POSITIONS = 512
 
 
@@ -49,107 +48,38 @@ def smollm2_135m() -> tuple[Any, dict[str, Tensor]]:
 
 def llava_7b(device: torch.device) -> tuple[Any, dict[str, Tensor]]:
     """The architecture of llava-hf/llava-1.5-7b-hf with random weights, and inputs for it."""
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
+    from transformers import LlavaForConditionalGeneration
 
-    config = LlavaConfig(
-        text_config={"model_type": "llama", "vocab_size": 32064},
-        vision_config={
-            "model_type": "clip_vision_model",
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "image_size": 336,
-            "patch_size": 14,
-            "projection_dim": 768,
-        },
-        image_token_id=32000,
-    )
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = LlavaForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
-    ids = [1, 3148, 1001, 29901, *[32000] * 576, *range(200, 215)]
-    pixels = torch.randn(1, 3, 336, 336, device=device, dtype=torch.bfloat16)
+    config, dtype = llava_config(full_size=True), torch.bfloat16
+    model = random_model(LlavaForConditionalGeneration, config, dtype, str(device))
+    side = config.vision_config.image_size
+    images = (side // config.vision_config.patch_size) ** 2
+    ids = [1, 3148, 1001, 29901, *[config.image_token_id] * images, *range(200, 215)]
     tensor = torch.tensor([ids], device=device)
-    return model.eval(), {
+    return model, {
         "input_ids": tensor,
         "attention_mask": torch.ones_like(tensor),
-        "pixel_values": pixels,
+        "pixel_values": torch.randn(1, 3, side, side, device=device, dtype=dtype),
     }
 
 
-def qwen2_vl_2b(dtype: torch.dtype, device: torch.device) -> tuple[Any, dict[str, Any]]:
+def qwen2_vl_2b(dtype: torch.dtype, device: torch.device) -> tuple[Any, dict[str, Tensor]]:
     """The architecture of Qwen/Qwen2-VL-2B-Instruct with random weights, and inputs for it."""
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
-
-    config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": 151936,
-            "hidden_size": 1536,
-            "intermediate_size": 8960,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 2,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [16, 24, 24],
-            },
-        },
-        vision_config={
-            "depth": 32,
-            "embed_dim": 1280,
-            "hidden_size": 1536,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "patch_size": PATCH,
-            "spatial_merge_size": MERGE,
-            "temporal_patch_size": 2,
-        },
-        image_token_id=IMAGE_ID,
-        vision_start_token_id=START_ID,
-        vision_end_token_id=END_ID,
-        tie_word_embeddings=True,
-    )
-    with torch.device("meta"):
-        model = Qwen2VLForConditionalGeneration._from_config(config, dtype=dtype)
-    model = model.to_empty(device=device)
-    generator = torch.Generator(device).manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.02, generator=generator)
-        for name, module in model.named_modules():
-            if "norm" in name and getattr(module, "weight", None) is not None:
-                module.weight.fill_(1.0).add_(
-                    torch.randn(module.weight.shape, device=device, generator=generator), alpha=0.1
-                )
-    restore_buffers(model, config, device)
-    side = PICTURE_SIDE // PATCH
-    images = (side // MERGE) ** 2
-    ids = [*range(100, 115), START_ID, *[IMAGE_ID] * images, END_ID, *range(200, 215)]
-    types = [int(token == IMAGE_ID) for token in ids]
-    inputs = {
-        "input_ids": torch.tensor([ids], device=device),
-        "attention_mask": torch.ones(1, len(ids), dtype=torch.long, device=device),
-        "pixel_values": torch.randn(
-            side * side, 3 * 2 * PATCH * PATCH, device=device, generator=generator
-        ).to(dtype),
-        "image_grid_thw": torch.tensor([[1, side, side]], device=device),
-        "mm_token_type_ids": torch.tensor([types], device=device),
-    }
-    return model.eval(), inputs
-
-
-def restore_buffers(model: Any, config: Any, device: torch.device) -> None:
-    """Rotary frequencies are buffers: on the meta device they were never computed."""
     from transformers import Qwen2VLForConditionalGeneration
 
-    small = type(config)(**config.to_dict())
-    small.text_config.num_hidden_layers = 1
-    small.text_config.vocab_size = 8
-    small.vision_config.depth = 1
-    for settings in (small.text_config,):
-        settings.pad_token_id = None
-    truth = dict(Qwen2VLForConditionalGeneration(small).named_buffers())
-    for name, buffer in model.named_buffers():
-        buffer.data.copy_(truth[name].to(device))
+    config = qwen_config(full_size=True)
+    model = random_model(Qwen2VLForConditionalGeneration, config, dtype, str(device))
+    vision = config.vision_config
+    side = PICTURE_SIDE // vision.patch_size
+    image, images = config.image_token_id, (side // vision.spatial_merge_size) ** 2
+    start, end = config.vision_start_token_id, config.vision_end_token_id
+    ids = [*range(100, 115), start, *[image] * images, end, *range(200, 215)]
+    tensor = torch.tensor([ids], device=device)
+    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2  # of a patch
+    return model, {
+        "input_ids": tensor,
+        "attention_mask": torch.ones_like(tensor),
+        "pixel_values": torch.randn(side * side, values, device=device, dtype=dtype),
+        "image_grid_thw": torch.tensor([[1, side, side]], device=device),
+        "mm_token_type_ids": (tensor == image).long(),
+    }

@@ -30,6 +30,11 @@ VIEWS = (
     "to.dtype_layout", "to.device",
 )  # fmt: skip
 """Beginnings of the names of operations that launch no kernel where there is nothing to copy."""
+WAITS = (
+    "_local_scalar_dense", "nonzero", "nonzero_numpy", "equal", "is_nonzero", "masked_select",
+    "_unique", "_unique2", "unique_dim", "unique_consecutive", "item",
+)  # fmt: skip
+"""Operations whose result, or its size, has to be known before the next one can be launched."""
 
 
 class Arrived:
@@ -44,19 +49,28 @@ class Arrived:
 
 
 class Launches(TorchDispatchMode):
-    """Counts the kernels that the calling thread launches, by name."""
+    """Records the operations of the calling thread, in their order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
+        """With their overloads, such as "add.Tensor"."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        name = str(function).removeprefix("aten.")
-        if not name.startswith(VIEWS):
-            self.names.append(name)
+        self.names.append(str(function).removeprefix("aten."))
         return function(*args, **(kwargs or {}))
+
+    @property
+    def kernels(self) -> list[str]:
+        """Those that launch a kernel."""
+        return [name for name in self.names if not name.startswith(VIEWS)]
+
+    @property
+    def waits(self) -> list[str]:
+        """Those in which a device would be waited for."""
+        return [name for name in self.names if name.split(".")[0] in WAITS]
 
 
 @dataclass
@@ -64,8 +78,8 @@ class FakeSideStream:
     """Counts what is given to it; on a CPU a replay computes the function again."""
 
     has_graphs: bool = True
-    launches: list[list[str]] = field(default_factory=list)
-    """The kernels of every time that work was launched here."""
+    launches: list[Launches] = field(default_factory=list)
+    """The operations of every time that work was launched here."""
     threads: list[int] = field(default_factory=list)
     """The threads that launched it."""
     captures: int = 0
@@ -81,22 +95,26 @@ class FakeSideStream:
     def after(self, *marks: Any) -> Iterator[None]:
         """See `engine.system.side_streams.SideStream`."""
         self.threads.append(threading.get_ident())
-        counting = Launches()
-        self.launches.append(counting.names)
-        with counting:
+        recording = Launches()
+        self.launches.append(recording)
+        with recording:
             yield
 
-    def capture(self, function: Callable[[], Any]) -> Captured:
+    def capture(self, function: Callable[[], Any]) -> Captured[Any]:
         """See `engine.system.side_streams.SideStream`."""
         self.captures += 1
         outputs = function()
 
         def replay() -> None:
             self.replays += 1
-            if outputs[0].is_meta:
+            if outputs.logits.is_meta:
                 return  # a replay is one launch
-            for output, found in zip(outputs, function(), strict=True):
-                output.copy_(found + 1 if self.disturbed else found)
+            found = function()
+            for output, value in (
+                (outputs.logits, found.logits),
+                (outputs.block.values, found.block.values),
+            ):
+                output.copy_(value + 1 if self.disturbed else value)
 
         return Captured(replay, outputs)
 

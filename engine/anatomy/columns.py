@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from engine.anatomy.hooks import is_hooked
 from engine.anatomy.logit_map import LogitMap
 
 LEAST = torch.finfo(torch.float32).min
@@ -115,9 +116,7 @@ def is_one_matrix(head: nn.Module) -> bool:
     not quantised, not parametrised, not offloaded, and without hooks of others."""
     return (
         type(head) is nn.Linear
-        and "forward" not in vars(head)
-        and not head._forward_hooks
-        and not head._forward_pre_hooks
+        and not is_hooked(head)
         and head.weight.device.type != "meta"
         and head.weight.is_floating_point()
     )

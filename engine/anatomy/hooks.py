@@ -115,6 +115,12 @@ def evaluating(
             module.training = True
 
 
+def is_hooked(module: nn.Module) -> bool:
+    """Whether calling a module runs more than what its class defines: forward hooks, or a `forward`
+    that was set on the module itself."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
 def is_float_tensor(value: object) -> bool:
     """Whether `value` can be a residual stream: a floating-point tensor of two or more axes."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2

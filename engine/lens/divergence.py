@@ -50,12 +50,8 @@ def _compared(p_logits: Tensor, q_logits: Tensor) -> Block:
     """As `divergences`, perhaps still being computed on the device."""
     if p_logits.shape != q_logits.shape:
         raise ValueError(f"{list(p_logits.shape)} and {list(q_logits.shape)} cannot be compared")
-    return joined(
-        [
-            read(p.float(), reference=q.to(p.device).float().log_softmax(-1), js=True)
-            for p, q in zip(p_logits.split(CHUNK), q_logits.split(CHUNK), strict=True)
-        ]
-    )
+    reference = q_logits.to(p_logits.device).float().log_softmax(-1)
+    return read(p_logits.float(), reference=reference, js=True)
 
 
 class StreamingDivergence:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.columns import is_one_matrix
 from engine.anatomy.explicit import ExplicitTail
-from engine.anatomy.hooks import evaluating
+from engine.anatomy.hooks import evaluating, is_hooked
 from engine.anatomy.tail import RowStream, Tail
 from engine.lens.readout import Block, read
 from engine.passes.forward import Project
@@ -54,10 +54,9 @@ class _Graph:
 
     streams: Tensor
     """[rows, *rest]: what a replay reads."""
-    captured: Captured
-    block: Block
-    state: tuple[object, ...]
-    """Of the tail, when it was captured."""
+    captured: Captured[ReadGroup]
+    places: tuple[int, ...]
+    """Where the tail's weights were when it was captured."""
 
     def fits(self, stream: Tensor) -> bool:
         """Whether a row's stream, [1, *rest], can be copied into the graph's input."""
@@ -77,6 +76,7 @@ class GroupGraphs:
     ) -> None:
         self._model = model
         self._tail = tail
+        self._modules = _modules(tail)
         self._side = side
         self._norm = norm
         self._top_k = top_k
@@ -94,64 +94,66 @@ class GroupGraphs:
         """
         if not self.are_possible or like.stream.device != self._tail.device:
             return
-        if _has_hooks(self._tail):
+        if any(map(is_hooked, self._modules)):
             return
         try:
-            state = _state_of(self._tail)
+            places = _places(self._modules)
             self._graphs = {
                 size: known
                 for size, known in self._graphs.items()
-                if size in sizes and known.state == state and known.fits(like.stream)
+                if size in sizes and known.places == places and known.fits(like.stream)
             }
             for size in sizes:
                 if size not in self._graphs:
-                    self._graphs[size] = self._captured(size, like.stream, state)
+                    self._graphs[size] = self._captured(size, like.stream, places)
         except Exception:  # whatever a module or a driver raises: plain launches always work
             self.are_possible = False
             self._graphs.clear()
 
     def reader(self, plain: ReadsGroups) -> ReadsGroups:
         """A readout that replays the graph of a group's size, and launches `plain` where there is
-        none."""
-        state = _state_of(self._tail)
+        none, or where a module of the tail has hooks."""
+        if not self.are_possible or any(map(is_hooked, self._modules)):
+            return plain
+        places = _places(self._modules)
 
         def launch(rows: Sequence[RowStream]) -> ReadGroup:
             graph = self._graphs.get(len(rows))
-            if graph is None or graph.state != state:
+            if graph is None or graph.places != places:
                 return plain(rows)
             if not all(graph.fits(row.stream) for row in rows):
                 return plain(rows)
             torch.cat([row.stream for row in rows], out=graph.streams)
             graph.captured.replay()
-            logits, values = graph.captured.outputs
+            logits, block = graph.captured.outputs
             # The next replay overwrites what this one has computed.
-            return ReadGroup(logits.clone(), graph.block._replace(values=values.clone()))
+            return ReadGroup(logits.clone(), block._replace(values=block.values.clone()))
 
         return launch
 
-    def _captured(self, size: int, like: Tensor, state: tuple[object, ...]) -> _Graph:
+    def _captured(self, size: int, like: Tensor, places: tuple[int, ...]) -> _Graph:
         device = like.device
         noise = torch.randn(size, *like.shape[1:], generator=torch.Generator().manual_seed(0))
         # On the side stream, which writes to it and may still do so when it is freed.
         with self._side.after(self._side.mark(device)):
             streams = noise.to(device, like.dtype)
-        layout: list[Block] = []
 
-        def compute() -> tuple[Tensor, Tensor]:
+        def compute() -> ReadGroup:
             logits = self._tail.logits([RowStream(streams)], self._norm)
-            block = read(logits, self._top_k, streams)
-            layout[:] = [block]
-            return logits, block.values
+            return ReadGroup(logits, read(logits, self._top_k, streams))
 
         with evaluating(self._model):
             captured = self._side.capture(compute)
             with self._side.after(self._side.mark(device)):
                 expected = compute()
                 captured.replay()
-                same = all(map(_same_bits, captured.outputs, expected))
+                found = captured.outputs
+                same = _same_bits(found.logits, expected.logits) and _same_bits(
+                    found.block.values, expected.block.values
+                )
         if not same:
             raise RuntimeError("the graph computes other numbers than the plain launches")
-        return _Graph(streams, captured, layout[0], state)
+        return _Graph(streams, captured, places)
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
@@ -169,22 +171,15 @@ def _can_be_captured(tail: Tail) -> bool:
     )
 
 
-def _has_hooks(tail: Tail) -> bool:
-    """Whether calling a module of the tail runs code of others."""
-    assert isinstance(tail, ExplicitTail)
-    return any(
-        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-        for module in (*(step.module for step in tail.steps), tail.head)
-    )
-
-
-def _state_of(tail: Tail) -> tuple[object, ...]:
-    """What a graph depends on beside its inputs: where the tail's weights are, and its hooks."""
+def _modules(tail: Tail) -> tuple[nn.Module, ...]:
+    """The modules that a tail calls, as far as they are known."""
     if not isinstance(tail, ExplicitTail):
         return ()
-    state: list[object] = []
-    for module in (*(step.module for step in tail.steps), tail.head):
-        state += [each.data_ptr() for each in (*module.parameters(), *module.buffers())]
-        state += [len(module._forward_hooks), len(module._forward_pre_hooks)]
-        state.append("forward" in vars(module))
-    return tuple(state)
+    return (*(step.module for step in tail.steps), tail.head)
+
+
+def _places(modules: Sequence[nn.Module]) -> tuple[int, ...]:
+    """Where the weights of modules are: a graph reads from there, whatever they hold by then."""
+    return tuple(
+        each.data_ptr() for module in modules for each in (*module.parameters(), *module.buffers())
+    )

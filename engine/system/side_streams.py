@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -19,12 +19,12 @@ Mark = Any
 for."""
 
 
-class Captured(NamedTuple):
+class Captured(NamedTuple, Generic[Outputs]):
     """A function that was captured as a graph."""
 
     replay: Callable[[], None]
     """Launches the graph: computes the function again from what its inputs hold now."""
-    outputs: Any
+    outputs: Outputs
     """What the function returned, in tensors that every replay overwrites."""
 
 
@@ -41,7 +41,7 @@ class SideStream(Protocol):
     def after(self, *marks: Mark) -> Any:
         """A context in which work is launched on the side stream, to run after these moments."""
 
-    def capture(self, function: Callable[[], Any]) -> Captured:
+    def capture(self, function: Callable[[], Outputs]) -> Captured[Outputs]:
         """Capture a function as a graph, where the device has graphs.
 
         The function must compute the same from the same tensors each time, and wait for nothing.
@@ -63,7 +63,7 @@ class SameStream:
         """See `SideStream.after`."""
         yield
 
-    def capture(self, function: Callable[[], Any]) -> Captured:
+    def capture(self, function: Callable[[], Outputs]) -> Captured[Outputs]:
         """Raises RuntimeError: there are no graphs."""
         raise RuntimeError("this device has no graphs")
 
@@ -97,7 +97,7 @@ class CudaSideStream:
         with torch.cuda.stream(self._stream):
             yield
 
-    def capture(self, function: Callable[[], Any]) -> Captured:
+    def capture(self, function: Callable[[], Outputs]) -> Captured[Outputs]:
         """See `SideStream.capture`."""
         # Libraries allocate and choose kernels in their first calls, which cannot be captured.
         with torch.cuda.stream(self._stream):

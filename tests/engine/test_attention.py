@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +12,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.modeling_utils import AttentionInterface
 
+from engine.anatomy import attention_calls, attention_rows
+from engine.anatomy.attention_calls import AttentionCall
+from engine.anatomy.attention_rows import AttentionRow
+from engine.anatomy.sinks import massive, places
+from engine.errors import Cancelled
 from engine.lens.attention import NONE_HERE, AttentionFound
 from engine.lens.lens import Lens
+from engine.lens.localising_heads import CellGrid, localising_heads
+from engine.passes import edits
+from engine.passes.edits import AttentionWatch
+from engine.passes.forward import Forward
 from engine.system.steps import finished
 from tests.families import FAMILIES, Tiny
 
@@ -106,3 +119,250 @@ def test_every_weight_is_that_of_the_eager_model(name: str) -> None:
         distance, nearest = min(apart, key=lambda pair: pair[0])
         assert distance < 2e-5
         eager = [other for other in eager if other is not nearest]
+
+
+def test_a_shuffled_value_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = attention_rows.as_row
+
+    def shuffled(weights: Tensor, value: Tensor, *rest: Any) -> AttentionRow:
+        return real(weights, value.flip(2), *rest)
+
+    monkeypatch.setattr(attention_rows, "as_row", shuffled)
+    found = read(FAMILIES["llava"]())
+    assert all(each.weights is None for each in found.layers)
+    assert all(each.proof is not None and not each.proof.passed for each in found.layers)
+    assert all("not the kernel's" in (each.reason or "") for each in found.layers)
+
+
+def test_a_wrong_route_is_replaced_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eager function that is not what the kernel computes is noticed, and not tried again."""
+    real, asked = attention_calls.AttentionCall, []
+
+    def wrong(module: nn.Module, query: Tensor, key: Tensor, *rest: Any, **kwargs: Any) -> Any:
+        asked.append(module)
+        shape = (*query.shape[:3], key.shape[2])
+        return None, torch.full(shape, 1.0 / key.shape[2])
+
+    monkeypatch.setattr(edits, "AttentionCall", lambda *given: real(*given[:-1], wrong))
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    found = finished(lens.read_attention(tiny.inputs))
+    tries = len(asked)
+    assert all(each.weights is not None for each in found.layers)
+    assert tries == 2 * len(found.layers)  # in float32, and as it is
+    again = finished(lens.read_attention(tiny.inputs))
+    assert len(asked) == tries
+    monkeypatch.undo()
+    plain = read(tiny)
+    for each in (found, again):
+        for ours, right in zip(each.layers, plain.layers, strict=True):
+            assert ours.weights is not None and right.weights is not None
+            assert torch.allclose(ours.weights, right.weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llava", "gemma3", "muse_spark"])
+def test_contributions_add_up_to_the_attention_block(name: str) -> None:
+    tiny = FAMILIES[name]()
+    layers = range(tiny.layers)
+    found = read(tiny, projected=layers)
+    for each in found.layers:
+        sent = each.contribution
+        assert sent is not None and sent.proof.passed and each.weights is not None
+        assert sent.heads.shape == each.weights.shape
+        # A token that is not looked at sends nothing; the sum is at most what its parts are.
+        assert bool((sent.heads[each.weights == 0] == 0).all())
+        assert bool((sent.together <= sent.heads.sum(0) + 1e-5).all())
+
+
+def test_what_arrives_is_what_the_projection_makes_of_one_value() -> None:
+    tiny = FAMILIES["llava"]()
+    found = read(tiny, projected=[2])
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    attention: Any = lens.layers[2].self_attn
+    calls: list[tuple[AttentionCall, Tensor]] = []
+    watch = AttentionWatch(lambda call, output, _: calls.append((call, output)))
+    forward = Forward(tiny.model, lens.parts, lens.on_device(tiny.inputs), [-1])
+    forward.run(lambda row, read: None, attached=[watch])
+    call = next(call for call, _ in calls if call.module is attention)
+    each = found.layers[2]
+    assert each.weights is not None and each.contribution is not None
+    heads, keys = each.weights.shape
+    width = call.value.shape[-1]
+    for head, key in ((0, 0), (1, keys - 1), (heads - 1, 3)):
+        value = torch.zeros(heads * width)
+        shared = head * call.value.shape[1] // heads
+        value[head * width : (head + 1) * width] = call.value[0, shared, key]
+        with torch.no_grad():
+            sent = each.weights[head, key] * (attention.o_proj(value) - attention.o_proj(value * 0))
+        assert float(each.contribution.heads[head, key]) == pytest.approx(
+            float(sent.norm()), rel=1e-4
+        )
+
+
+def test_other_positions_and_left_padding() -> None:
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    plain = finished(lens.read_attention(tiny.inputs, 5))
+    assert plain.position == 5
+    for each in plain.layers:
+        assert each.weights is not None
+        assert bool((each.weights[:, 6:] == 0).all())
+    padded = dict(tiny.inputs)
+    pad = 3
+    for name, value in tiny.inputs.items():
+        if isinstance(value, Tensor) and value.ndim == 2 and not value.is_floating_point():
+            padded[name] = torch.nn.functional.pad(value, (pad, 0))
+    found = finished(lens.read_attention(padded, 5 + pad))
+    for ours, right in zip(found.layers, plain.layers, strict=True):
+        assert ours.weights is not None and right.weights is not None
+        assert bool((ours.weights[:, :pad] == 0).all())
+        assert torch.allclose(ours.weights[:, pad:], right.weights, atol=2e-6)
+        assert ours.reach == pad
+
+
+def test_a_window_is_said_and_what_lies_before_it_has_no_weight() -> None:
+    tiny = FAMILIES["gemma3"]()
+    tiny.model.config.get_text_config().sliding_window = 4
+    for module in tiny.model.modules():
+        if getattr(module, "sliding_window", None):
+            module.sliding_window = 4
+    found = read(tiny)
+    reaches = {each.reach for each in found.layers}
+    assert reaches == {0, found.position - 3}
+    for each in found.layers:
+        assert each.weights is not None
+        assert bool((each.weights[:, : each.reach] == 0).all())
+        assert bool((each.weights[:, each.reach] > 0).all())
+
+
+def test_learned_sinks_are_what_is_short_of_one() -> None:
+    found = read(FAMILIES["inkling2"]())
+    assert any(float(each.sink.max()) > 0.05 for each in found.layers if each.sink is not None)
+    plain = read(FAMILIES["llava"]())
+    assert all(float(each.sink.max()) == 0.0 for each in plain.layers if each.sink is not None)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    tiny = FAMILIES["qwen2_vl"]()
+    exact = read(tiny)
+    tiny.model.to(dtype)
+    inputs = {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in tiny.inputs.items()
+    }
+    found = finished(Lens(tiny.model).read_attention(inputs))
+    for ours, right in zip(found.layers, exact.layers, strict=True):
+        assert ours.weights is not None and right.weights is not None
+        assert float((ours.weights - right.weights).abs().max()) < 0.05
+
+
+def test_massive_activations_are_found_in_the_same_pass() -> None:
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    assert finished(lens.read_attention(tiny.inputs)).sinks == ()
+    embed = tiny.model.get_input_embeddings()
+    # A channel that 20 rms need has to be one of more than 400.
+    assert embed.weight.shape[1] < 400
+    stream = torch.randn(1, 6, 1000)
+    stream[0, 0, 7] = 900.0
+    stream[0, 4, 7] = -700.0
+    stream[0, 5, 8] = 900.0  # not a channel of the first token
+    assert places(massive(stream[0])) == (0, 4)
+
+
+def hooks_of(tiny: Tiny) -> list[int]:
+    return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.model.modules()]
+
+
+@pytest.mark.parametrize("how", ["raises", "cancelled", "closed"])
+def test_the_interface_is_restored(how: str) -> None:
+    before = AttentionInterface.get_interface
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    hooks = hooks_of(tiny)
+    if how == "raises":
+
+        def broken(*_: Any) -> None:
+            raise RuntimeError("broken")
+
+        handle = lens.layers[2].register_forward_pre_hook(broken)
+        with pytest.raises(RuntimeError, match="broken"):
+            finished(lens.read_attention(tiny.inputs))
+        handle.remove()
+    elif how == "cancelled":
+        with pytest.raises(Cancelled):
+            finished(lens.read_attention(tiny.inputs, stop=lambda: True))
+    else:
+        handle = lens.layers[3].register_forward_pre_hook(lambda *_: time.sleep(0.3))
+        steps = lens.read_attention(tiny.inputs)
+        parts = next(steps)  # while the pass runs
+        assert parts[0].layer == 0 and parts[-1].layer < 3
+        assert AttentionInterface.get_interface is not before
+        steps.close()
+        handle.remove()
+    assert AttentionInterface.get_interface is before
+    assert hooks_of(tiny) == hooks
+
+
+def test_another_model_in_another_thread_is_not_watched() -> None:
+    tiny, other = FAMILIES["llava"](), FAMILIES["qwen2_vl"]()
+    with torch.no_grad():
+        alone = other.model(**other.inputs).logits
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    started, over = threading.Event(), threading.Event()
+    results: list[Tensor] = []
+
+    def beside() -> None:
+        started.wait(30)
+        with torch.no_grad():
+            results.append(other.model(**other.inputs).logits)
+        over.set()
+
+    def wait(*_: Any) -> None:
+        started.set()
+        assert over.wait(30)
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    handle = lens.layers[1].register_forward_pre_hook(wait)
+    found = finished(lens.read_attention(tiny.inputs))
+    handle.remove()
+    thread.join(30)
+    assert len(found.layers) == tiny.layers
+    assert torch.equal(results[0], alone)
+    plain = read(tiny)
+    for ours, right in zip(found.layers, plain.layers, strict=True):
+        assert ours.weights is not None and right.weights is not None
+        assert torch.equal(ours.weights, right.weights)
+
+
+def test_a_batch_is_refused_and_positions_out_of_range_are() -> None:
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    with pytest.raises(IndexError):
+        lens.attention(tiny.inputs, 10_000)
+    twice = {name: torch.cat([value, value]) for name, value in tiny.inputs.items()}
+    with pytest.raises(ValueError, match="batch of one"):
+        lens.attention(twice)
+
+
+def test_regions_and_their_entropy() -> None:
+    """Three cells in a corner and one apart: two regions, whose weight is shared 3 to 1."""
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")
+    grid = CellGrid(torch.zeros(20), rows.flatten(), columns.flatten())
+    one, two, nothing = torch.zeros(3, 20)
+    one[[0, 1, 6]] = 0.3  # 6 touches 1, and 0 diagonally
+    two[[0, 1, 6]] = 0.2
+    two[19] = 0.2
+    nothing += 0.001
+    found = localising_heads([(4, torch.stack([nothing, two, one]))], grid, 3)
+    assert [(each.layer, each.head) for each in found] == [(4, 2), (4, 1)]
+    assert found[0].entropy == 0.0 and found[0].share == pytest.approx(0.9)
+    parts = (0.75, 0.25)
+    assert found[1].entropy == pytest.approx(-sum(p * math.log(p) for p in parts), abs=1e-6)
+    unknown = torch.full((20,), -1)
+    assert localising_heads([(4, one[None])], CellGrid(unknown, unknown, unknown)) == ()

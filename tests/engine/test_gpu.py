@@ -21,6 +21,8 @@ from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
 from engine.records import LayerReading
 from engine.system.memory import is_out_of_memory
+from tests.engine.test_launching import graphs_are_made
+from tests.engine.test_launching import llama as llama_on_cpu
 from tests.families import FAMILIES, Tiny
 
 pytestmark = [
@@ -108,16 +110,8 @@ def test_every_way_gives_the_numbers_of_the_cpu(both: tuple[Tiny, Tiny]) -> None
         )
 
 
-def graphs_are_made(lens: Lens) -> None:
-    from tests.engine.test_launching import graphs_are_made as wait
-
-    wait(lens)
-
-
 def llama(dtype: torch.dtype = torch.float32, layers: int = 12) -> Tiny:
-    from tests.engine.test_launching import llama as make
-
-    tiny = make(layers)
+    tiny = llama_on_cpu(layers)
     inputs = {key: value.cuda() for key, value in tiny.inputs.items()}
     return Tiny(tiny.model.to("cuda", dtype), inputs, tiny.layers)
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from engine import Lens
 from engine.anatomy.explicit import ExplicitTail
+from engine.anatomy.hooks import answering, hooked
 from engine.errors import CannotRead
 from engine.lens.group_readout import GroupGraphs
 from engine.lens.pace import MAX_WAIT, Pace
@@ -85,9 +86,9 @@ def test_a_pass_waits_for_nothing_and_launches_a_few_kernels_a_group() -> None:
     assert len(streamed.results[0].rows) == 13
     *groups, end = side.launches
     assert len(groups) == 4 and side.replays == 4 + 1  # one when it was proved
-    assert [len(names) for names in groups] == [3] * 4, groups[0]
-    assert all(len(names) <= 70 for names in plain[:4]), plain[0]
-    assert len(end) <= 130, end
+    assert [len(each.kernels) for each in groups] == [3] * 4, groups[0].kernels
+    assert all(len(each.kernels) <= 70 for each in plain[:4]), plain[0].kernels
+    assert len(end.kernels) <= 130, end.kernels
     assert len(set(side.threads)) == 1 and side.threads[0] != threading.get_ident()
 
 
@@ -191,17 +192,32 @@ def test_weights_that_move_are_captured_again() -> None:
     assert side.replays == 2 + 4
 
 
-def test_hooks_of_others_on_the_tail_are_called() -> None:
+@pytest.mark.parametrize("how", ["before", "after", "instead"])
+def test_hooks_of_others_on_the_tail_are_called(how: str) -> None:
     tiny = llama()
     lens, side = with_graphs(tiny)
     calls: list[int] = []
-    handle = tiny.model.model.norm.register_forward_hook(lambda *_: calls.append(1))
-    for _ in range(3):
-        calls.clear()
-        run(lens, tiny.inputs)
-        assert len(calls) == 4 + 1 + 1  # four groups, the proof, and the model's own call
-    handle.remove()
-    assert side.captures == 1
+    norm = tiny.model.model.norm
+    own = norm.forward
+
+    def note(*_: Any) -> None:
+        calls.append(1)
+
+    def instead(*args: Any) -> Any:
+        note()
+        return own(*args)
+
+    ways = {
+        "before": hooked(before={norm: note}),
+        "after": hooked(after={norm: note}),
+        "instead": answering({norm: instead}),
+    }
+    with ways[how]:
+        for _ in range(3):
+            calls.clear()
+            run(lens, tiny.inputs)
+            assert len(calls) == 4 + 1 + 1  # four groups, the proof, and the model's own call
+    assert side.captures == side.replays == 1  # which proved it
     run(lens, tiny.inputs)
     assert run(lens, tiny.inputs).results[0].proof.passed and side.replays > 4
 
