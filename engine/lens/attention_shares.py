@@ -29,11 +29,10 @@ def shares_of(
     with massive activations.
     """
     sinks = is_sink.unsqueeze(-2)
-    on_tokens = _summed(weights, groups, count)
     on_sinks = _summed(weights.where(sinks, 0.0), groups, count)
     kept = _summed(weights.where(~sinks, 0.0), groups, count)
     return Shares(
-        raw=torch.cat([on_tokens, nowhere.unsqueeze(-1)], -1),
+        raw=torch.cat([kept + on_sinks, nowhere.unsqueeze(-1)], -1),
         on_sinks=on_sinks,
         without_sinks=kept / kept.sum(-1, keepdim=True),
     )

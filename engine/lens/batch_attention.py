@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.anatomy.attention_rows import AttentionRow
 from engine.lens.attention import NONE_HERE, NOT_PROVED, PROVED
 from engine.lens.attention_shares import shares_of
-from engine.passes.attention_taps import AttentionTaps, Keys, Tap
+from engine.passes.attention_taps import AttentionTaps, Keys
 from engine.prompts.token_groups import GROUPS, KeyGroups
 from engine.records import ReadingProof, finite
-from engine.system.transfers import Fetched
+from engine.system.transfers import Fetched, sent
 
 UNKNOWN_KEYS = "what its keys stand for is not known"
 
@@ -60,8 +61,14 @@ class BatchAttention:
         """For each tap, its index into what is fetched."""
         sinks = self._sinks(taps, groups)
         found: list[Tensor] = []
+        known: dict[tuple[Keys, int], Tensor | None] = {}
         for tap in taps.taps:
-            numbers = _numbers(tap, groups, sinks)
+            numbers = None
+            if tap.row is not None:
+                key = tap.keys, tap.row.weights.shape[-1]
+                if key not in known:
+                    known[key] = _groups_of_keys(*key, groups, tap.row.weights.device)
+                numbers = _numbers(tap.row, known[key], None if tap.keys == "states" else sinks)
             self._places.append(None if numbers is None else len(found))
             if numbers is not None:
                 found.append(numbers)
@@ -110,32 +117,31 @@ class BatchAttention:
         return tuple(found)
 
 
-def _numbers(tap: Tap, groups: Sequence[KeyGroups], sinks: Tensor | None) -> Tensor | None:
-    """[items, 3 * groups + 3]: the shares of a layer, its error and what is allowed; None where
-    there are no weights, or where it is not known what the keys stand for."""
-    if tap.row is None:
+def _numbers(row: AttentionRow, groups: Tensor | None, sinks: Tensor | None) -> Tensor | None:
+    """[items, 3 * groups + 3]: the shares of a layer, its error and what is allowed; None where it
+    is not known what the keys stand for."""
+    if groups is None:
         return None
-    weights = tap.row.weights
-    known = _groups_of_keys(tap.keys, groups, weights.shape[-1])
-    if known is None:
-        return None
-    if tap.keys == "states" or sinks is None:
-        is_sink = torch.zeros(known.shape, dtype=torch.bool, device=weights.device)
+    device = row.weights.device
+    if sinks is None:
+        is_sink = torch.zeros(groups.shape, dtype=torch.bool, device=device)
     else:
-        is_sink = sinks.to(weights.device)
-    found = shares_of(weights, tap.row.sink, known.to(weights.device), is_sink, len(GROUPS))
+        is_sink = sinks.to(device)
+    found = shares_of(row.weights, row.sink, groups.to(device), is_sink, len(GROUPS))
     return torch.cat(
         [
             found.raw.mean(1),
             found.on_sinks.mean(1),
             found.without_sinks.nanmean(1),
-            tap.row.checks.T.to(weights.device),
+            row.checks.T.to(device),
         ],
         -1,
     )
 
 
-def _groups_of_keys(keys: Keys, groups: Sequence[KeyGroups], count: int) -> Tensor | None:
+def _groups_of_keys(
+    keys: Keys, count: int, groups: Sequence[KeyGroups], device: torch.device
+) -> Tensor | None:
     """int64 [items, keys]; nothing looks at the padding, which is in the first group."""
     if keys == "tokens":
         rows = [each.tokens for each in groups]
@@ -148,7 +154,7 @@ def _groups_of_keys(keys: Keys, groups: Sequence[KeyGroups], count: int) -> Tens
         ]
     if max(map(len, rows)) != count or not all(rows):
         return None
-    return torch.tensor([[*row, *[0] * (count - len(row))] for row in rows])
+    return sent(torch.tensor([[*row, *[0] * (count - len(row))] for row in rows]), device)
 
 
 def _mean_shares(layer: int, keys: Keys, numbers: Sequence[float]) -> MeanShares:

@@ -105,7 +105,7 @@ def test_a_sweep_with_something_else_instead_of_the_picture(
     lenscope: Lenscope, tmp_path: Path
 ) -> None:
     write_clevr(tmp_path / "data", 2)
-    command = ("sweep", "--data", tmp_path / "data", "--out", "out")
+    command = ("sweep", "--data", tmp_path / "data", "--out", "out", "--read", "attention")
     ended = lenscope(*command, "--against", "none,noise=999", "--limit", 1)
     assert ended.code == 0, ended.err
     assert "instead of the picture: none, noise=999" in ended.err
@@ -118,6 +118,12 @@ def test_a_sweep_with_something_else_instead_of_the_picture(
     assert "8 items about 2 pictures" in " ".join(ended.out.split())
     assert "What it says without the picture" in ended.out
     assert "noise=999 (seed 1)" in ended.out and "the picture" in ended.out
+    assert "Where it looks, by depth" in ended.out and "sinks taken out" in ended.out
+    assert "attention.csv" in ended.err and Path("out/report/looks.svg").is_file()
+    with Path("out/report/attention.csv").open(newline="") as stream:
+        shares = [line for line in csv.DictReader(stream) if line["tokens"] == "picture"]
+    assert len(shares) == 28 * 10
+    assert {float(line["share"]) for line in shares if line["against"] == "none"} == {0.0}
     assert "counterfactuals.csv" in ended.err and Path("out/report/instead.svg").is_file()
     assert "![instead](instead.svg)" in Path("out/report/report.md").read_text()
     for name, count in (("items", 8), ("counterfactuals", 20)):
@@ -254,6 +260,7 @@ def test_a_folder_with_prompts_from_a_file(
         (("--data", "pictures", "--prompts", "clevr", "--shard", "3/2"), "I/N"),
         (("--data", "pictures", "--prompts", "clevr", "--batch-size", "0"), "from 1 up"),
         (("--data", "pictures", "--prompts", "clevr", "--against", "grey"), "no counterfactual"),
+        (("--data", "pictures", "--prompts", "clevr", "--read", "grid"), "a sweep reads attention"),
         (("--data", "pictures", "--prompts", "clevr", "--against", "other=no"), "no such picture"),
         (("--data", "pictures", "--prompts", "clevr", "--model", "nowhere"), "nowhere"),
     ],
