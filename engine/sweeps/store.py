@@ -228,7 +228,7 @@ def count_failures(folder: Path) -> tuple[int, int]:
     for failure in _failures(folder):
         if failure.error.startswith(SAME_AS):
             same += 1
-        else:
+        elif not failure.error.startswith(UNREAD):
             others += 1
     return others, same
 
@@ -359,7 +359,11 @@ class Store:
         if (self.folder / FAILURES).exists():
             with self._alone(FAILURES) as handle:
                 self._drop_torn(handle)
-            found |= {_key_of(failure) for failure in read_failures(self.folder)}
+            found |= {
+                _key_of(failure)
+                for failure in read_failures(self.folder)
+                if not failure.error.startswith(UNREAD)
+            }
         return found
 
     def add(self, item: SweepItem) -> bool:

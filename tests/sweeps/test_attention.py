@@ -31,7 +31,7 @@ from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
 from engine.sweeps.results import read_results
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Prompt, Source
-from engine.sweeps.store import read_failures, read_sweep
+from engine.sweeps.store import count_failures, read_failures, read_sweep
 from samples.making.clevr import write_clevr
 from tests.folders import FOLDERS
 from tests.sweeps.conftest import Sweeper
@@ -206,6 +206,7 @@ def test_what_is_not_proved_is_not_stored(
     assert all(item.readings is UNSET for item in swept.items.values())
     failures = read_failures(swept.folder)
     assert {failure.item for failure in failures} == {*swept.items}
+    assert count_failures(swept.folder) == (0, 0)  # the questions have been asked
     assert all("attention" in each.error and "not the kernel's" in each.error for each in failures)
     assert "not read of every item" in swept.progress.notes["attention"]
     monkeypatch.undo()
