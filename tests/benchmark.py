@@ -15,6 +15,7 @@ loaded: of a process on a CPU, of allocated memory on a GPU.
 - stream, everywhere: the same, and all positions are kept, as in the explorer
 - naive: `output_hidden_states=True`, then norm and head on every row and position (once)
 - grid: every row at every position, pass included
+- attention: the weights of one position in every layer and head, each layer proved
 - nnsight, if it is installed: one trace with the model's own norm and head after every layer,
   float32, top 5, logsumexp and entropy, results in main memory
 """
@@ -166,6 +167,7 @@ def compare(
         "naive": naive(lens, inputs),
         "grid, top 1": grid(1),
         f"grid, top {TOP}": grid(TOP),
+        "attention": lambda: lens.attention(inputs),
     }
     if find_spec("nnsight") is not None:
         # A copy: its hooks stay on the modules of a model, whose head is then read whole.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -54,6 +55,16 @@ QWEN_SPECIALS = (
     "<|video_pad|>",
 )
 LLAVA_SPECIALS = ("<s>", "</s>", "<unk>", "<pad>", "<image>")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_new_objects_are_collected() -> None:
+    """Let the garbage collector leave alone what was made before a module's tests, as the program
+    does once torch is imported: the engine collects garbage after every failed pass, every model
+    and every reading, and of the million objects that the libraries and the tests consist of this
+    takes a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

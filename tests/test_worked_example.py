@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -79,16 +81,17 @@ print("shown")
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git knows of this tree, as one commit."""
+    """A copy of what git knows of this tree, as one commit, with what Python has compiled of it."""
     copy = tmp_path_factory.mktemp("example") / "tree"
     names = _git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").split("\n")
     for name in filter(None, names):
         source, target = ROOT / name, copy / name
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, target) if name.startswith("samples/") else target.write_bytes(
-                source.read_bytes()
-            )
+        if not source.is_file():
+            continue
+        _copy(source, target, link=name.startswith("samples/"))
+        compiled = Path(cache_from_source(name))
+        if (ROOT / compiled).is_file():  # it is valid for a source of the same time and size
+            _copy(ROOT / compiled, copy / compiled)
     _git(copy, "init", "-q")
     _git(copy, "add", "-A")
     _git(copy, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "before")
@@ -191,6 +194,14 @@ def test_every_copy_format_has_it(example: Path) -> None:
 
 def test_the_explorer_shows_it(example: Path) -> None:
     assert _python(example, "-c", EXPLORER).strip() == "shown"
+
+
+def _copy(source: Path, target: Path, link: bool = False) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _git(folder: Path, *arguments: str) -> str:

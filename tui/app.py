@@ -279,6 +279,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:
+        message.taken = True
         self.walking.go(message.position, message.row)
 
     @on(FindLine.Typed)

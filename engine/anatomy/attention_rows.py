@@ -37,8 +37,8 @@ class AttentionRow:
     sink: Tensor
     """float32 [batch, heads]: what the weights are short of a sum of 1, which lies on learned
     sinks; 0 where it is within rounding."""
-    value: Tensor
-    """[batch, key/value heads, keys, value width]"""
+    value: Tensor | None
+    """[batch, key/value heads, keys, value width], if it is kept."""
     output: Tensor
     """float32 [batch, heads, value width]: the attention's own output."""
     reach: Tensor

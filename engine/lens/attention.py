@@ -20,7 +20,7 @@ from engine.anatomy.sinks import places
 from engine.errors import Cancelled
 from engine.passes.attention_taps import AttentionTaps, Keys, OutputProjection, Tap
 from engine.passes.forward import Forward
-from engine.passes.inference import inferring
+from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.thread import submit
 from engine.records import ReadingProof, finite
 
@@ -130,20 +130,31 @@ class AttentionReader:
     def read(
         self,
         kind: Kind,
-        forward: Callable[[], Forward],
+        forward: Callable[[bool], Forward],
         projected: Collection[int] = (),
         stop: Stop = lambda: False,
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
         """Run a pass over a batch of one, yield layers as the pass gets to them, where that waits
         for no device, and return all of the attention at the position it reads.
 
-        `projected` are the layers whose contributions are wanted. A model that needs another route,
-        or calls softmax itself, is run once more; from then on it is known. Raises what
-        `Forward.run` raises, Cancelled within one layer after `stop()` is true.
+        `forward(alone)` makes the pass; with `alone`, the model computes no other logits than those
+        of the position, if it can. `projected` are the layers whose contributions are wanted. A
+        model that needs another route, or calls softmax itself, is run once more; from then on it
+        is known. Raises what `Forward.run` raises, Cancelled within one layer after `stop()` is
+        true.
         """
+        alone = True
         while True:
-            taps = self.taps(kind, forward(), projected)
-            yield from self._run(taps, stop)
+            taps = self.taps(kind, forward(alone), projected)
+            try:
+                yield from self._run(taps, stop)
+            except Cancelled:
+                raise
+            except Exception:
+                if not taps.forward.keeps_logits:
+                    raise
+                alone = False
+                continue
             self._routes[kind], again = self._routes.get(kind, Routes()).after(taps)
             if not again:
                 with self._lock, inferring(self._model):
@@ -163,6 +174,7 @@ class AttentionReader:
             except BaseException as error:  # handed to the caller, whatever it is
                 errors.append(error)
             finally:
+                give_ordinary_tensors(self._model)
                 over.set()
 
         submit(self._model, job)
@@ -231,6 +243,7 @@ def _with_contribution(found: HeadWeights, tap: Tap, item: int) -> HeadWeights:
 
 
 def _contribution(row: AttentionRow, projection: OutputProjection, item: int) -> Contribution:
+    assert row.value is not None
     heads, keys = row.weights.shape[1:]
     values, weights = row.value[item].float(), row.weights[item]
     output = row.output[item]  # [heads, value width]

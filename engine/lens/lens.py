@@ -342,10 +342,12 @@ class Lens:
         kind, attention = _kind_of(inputs), attention_of(inputs)
         with self._lock:
             parts = self._parts_for(moved)
-        alone = self._logits_to_keep_agree.get(kind, False)
 
-        def forward() -> Forward:
-            return Forward(self.model, parts, moved, [position], attention, alone)
+        def forward(alone: bool) -> Forward:
+            if not alone:
+                self._logits_to_keep_agree[kind] = False
+            alone = alone and self._may_keep_logits(kind, parts)
+            return Forward(self.model, parts, moved, [position], attention, alone, inference=True)
 
         return self._attention.read(kind, forward, projected, stop)
 

@@ -220,15 +220,15 @@ class AttentionTaps:
         for route in range(self.routes.get((tap.layer, tap.keys), 0), len(ROUTES)):
             try:
                 found = row(self._positions(), ROUTES[route])
-                if tap.layer not in self.projected:
-                    # Only contributions need the values, which are a cache's worth of memory.
-                    found = replace(found, value=found.value.new_empty(0))
-                tap.row, tap.route = found, route
-                return
             except CannotRead as error:
                 tap.reason = str(error)
             except (RuntimeError, TypeError, ValueError, AttributeError) as error:
                 tap.reason = f"its attention weights cannot be computed ({typed_line(error)})"
+            else:
+                # The values of all layers together are as large as a KV cache.
+                kept = found.value if tap.layer in self.projected else None
+                tap.row, tap.route = replace(found, value=kept), route
+                return
 
     def _projects(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Note the last call inside the attention module that takes all of its heads' outputs:

@@ -154,6 +154,11 @@ class Forward:
             return read
 
     @property
+    def keeps_logits(self) -> bool:
+        """Whether the model is asked for the logits of the positions that are read alone."""
+        return self._logits_to_keep is not None
+
+    @property
     def replays(self) -> bool:
         """Whether rows are read by running the model again."""
         return self._tail.replays

@@ -1,11 +1,12 @@
-"""A worker, and a listener for its events."""
+"""A worker, a listener for its events, and the models of the study with narrow layers."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -13,9 +14,12 @@ from engine.events import Event, ReadingMade
 from engine.records import Reading
 from engine.worker import Worker
 
+if TYPE_CHECKING:
+    from engine.models.loading import LoadedModel
+
 Kind = TypeVar("Kind", bound=Event)
 Found = TypeVar("Found", bound=Reading)
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds; long enough for a machine under load."""
 
 
@@ -70,3 +74,47 @@ def worker(ears: Ears) -> Iterator[Worker]:
     made.stop()
     made._thread.join(PATIENCE)
     assert not made._thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of the study's models with narrow layers, saved as the checkpoints are; they must not
+    be changed."""
+    import torch
+    from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
+
+    from tests import study_models
+
+    made: dict[str, Path] = {}
+
+    def folder_of(name: str) -> Path:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("study") / name
+            torch.manual_seed(0)
+            if name == study_models.LLAVA_NAME:
+                config = study_models.llava_config(full_size=False)
+                LlavaForConditionalGeneration(config).save_pretrained(folder)
+                study_models.save_llava_processor(folder)
+            else:
+                config = study_models.qwen_config(full_size=False)
+                Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+                study_models.save_qwen_processor(folder)
+            made[name] = folder
+        return made[name]
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def studied(study: Callable[[str], Path]) -> Callable[[str], LoadedModel]:
+    """One of them, loaded once."""
+    from engine import load
+
+    models: dict[str, LoadedModel] = {}
+
+    def model_of(name: str) -> LoadedModel:
+        if name not in models:
+            models[name] = load(study(name))
+        return models[name]
+
+    return model_of

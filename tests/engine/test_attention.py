@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_a_wrong_route_is_replaced_by_the_next(monkeypatch: pytest.MonkeyPatch) 
         shape = (*query.shape[:3], key.shape[2])
         return None, torch.full(shape, 1.0 / key.shape[2])
 
-    monkeypatch.setattr(edits, "AttentionCall", lambda *given: real(*given[:-1], wrong))
+    monkeypatch.setattr(edits, "AttentionCall", lambda *given: replace(real(*given), eager=wrong))
     tiny = FAMILIES["llava"]()
     lens = Lens(tiny.model)
     found = finished(lens.read_attention(tiny.inputs))

@@ -223,22 +223,8 @@ def test_a_picture_in_pieces_takes_no_words_with_it(llava: Asked, written: str) 
 # The two models of the study
 
 
-def study_loaded(name: str, folder: Path) -> LoadedModel:
-    from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
-
-    torch.manual_seed(0)
-    if name == study_models.LLAVA_NAME:
-        study_models.save_llava_processor(folder)
-        model = LlavaForConditionalGeneration(study_models.llava_config(full_size=False))
-    else:
-        study_models.save_qwen_processor(folder)
-        model = Qwen2VLForConditionalGeneration(study_models.qwen_config(full_size=False))
-    model.save_pretrained(folder)
-    return load(folder)
-
-
-def test_llava_as_published(tmp_path: Path) -> None:
-    asked = Asked(study_loaded(study_models.LLAVA_NAME, tmp_path))
+def test_llava_as_published(studied: Opened) -> None:
+    asked = Asked(studied(study_models.LLAVA_NAME))
     whole = len(asked.prepared.tokens)
     counts = {"none": whole - 576, "unk": whole - 575, "unk-all": whole, "noise": whole}
     for written, count in counts.items():
@@ -250,8 +236,8 @@ def test_llava_as_published(tmp_path: Path) -> None:
     assert ids(asked.instead("unk-all")).count(0) == 576
 
 
-def test_qwen2_vl_as_published(tmp_path: Path) -> None:
-    asked = Asked(study_loaded(study_models.QWEN_NAME, tmp_path))
+def test_qwen2_vl_as_published(studied: Opened) -> None:
+    asked = Asked(studied(study_models.QWEN_NAME))
     whole = len(asked.prepared.tokens)
     images = ids(asked.prepared).count(151655)
     assert images == 3 * 2  # 40 x 24 pixels are made 84 x 56

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import load
 from engine.asking.asking import Asking
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
@@ -31,46 +30,14 @@ SIZES = [(640, 427), (480, 320), (300, 500), (336, 336), (56, 56), (1, 1), (1500
 """COCO, CLEVR, upright, square, and extreme pictures: width, height."""
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """Folders of the two models with narrow layers, saved as the checkpoints are."""
-    made: dict[str, Path] = {}
-
-    def folder_of(name: str) -> Path:
-        if name not in made:
-            folder = made[name] = tmp_path_factory.mktemp("study") / name
-            model = narrow(name)
-            model.save_pretrained(folder)
-            save_processor(name, folder)
-        return made[name]
-
-    return folder_of
+@pytest.fixture
+def llava(studied: Callable[[str], LoadedModel]) -> LoadedModel:
+    return studied(LLAVA_NAME)
 
 
-def narrow(name: str) -> Any:
-    from transformers import LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration
-
-    torch.manual_seed(0)
-    if name == LLAVA_NAME:
-        return LlavaForConditionalGeneration(study_models.llava_config(full_size=False))
-    return Qwen2VLForConditionalGeneration(study_models.qwen_config(full_size=False))
-
-
-def save_processor(name: str, folder: Path) -> None:
-    if name == LLAVA_NAME:
-        study_models.save_llava_processor(folder)
-    else:
-        study_models.save_qwen_processor(folder)
-
-
-@pytest.fixture(scope="module")
-def llava(study: Folder) -> LoadedModel:
-    return load(study(LLAVA_NAME))
-
-
-@pytest.fixture(scope="module")
-def qwen(study: Folder) -> LoadedModel:
-    return load(study(QWEN_NAME))
+@pytest.fixture
+def qwen(studied: Callable[[str], LoadedModel]) -> LoadedModel:
+    return studied(QWEN_NAME)
 
 
 def picture(folder: Path, width: int, height: int) -> Path:

@@ -276,7 +276,7 @@ def test_only_contributions_keep_the_values(opened: Opened, photographs: Source)
     def counted(self: AttentionTaps, tap: Any, *rest: Any, **named: Any) -> None:
         own(self, tap, *rest, **named)
         assert tap.row is not None
-        kept[tap.row.value.numel() > 0] += 1
+        kept[tap.row.value is not None] += 1
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AttentionTaps, "_tap", counted)

@@ -7,12 +7,11 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -296,32 +295,29 @@ def test_a_source_that_breaks_is_not_taken_for_a_worker(
         list(made)
 
 
-FORGOTTEN = """
-import multiprocessing, sys, time
-from pathlib import Path
-import samples
-from engine import load
-from engine.records import Question
-from engine.sweeps.preparing import Preparing
-from engine.sweeps.sources.tasks import PictureTasks, Task
-
-picture = PictureTasks("a", samples.DEFAULT_PICTURE, (Task("Colour?"),))
-preparing = Preparing(load(samples.MODEL), Question(prompt=""), 2)
-made = preparing.pictures([picture] * 1000, lambda picture: 50)
-next(made), next(made)
-print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
-time.sleep(600)
-"""
+def forgotten(loaded: LoadedModel, pids: Connection) -> None:
+    """A process that has made workers, and never ends by itself."""
+    picture = PictureTasks("a", samples.DEFAULT_PICTURE, (Task("Colour?"),))
+    made = Preparing(loaded, Question(prompt=""), 2).pictures([picture] * 1000, lambda picture: 50)
+    next(made), next(made)
+    pids.send([worker.pid for worker in multiprocessing.active_children()])
+    time.sleep(600)
 
 
-def test_workers_go_with_the_process_that_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", FORGOTTEN], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        workers = [int(number) for number in process.stdout.readline().split()]
+@forks
+def test_workers_go_with_the_process_that_is_killed(opened: Opened) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=forgotten, args=(opened("llava"), theirs)
+    )
+    process.start()
+    try:
+        assert ours.poll(60)
+        workers = ours.recv()
         assert len(workers) == 2 and all(map(psutil.pid_exists, workers))
+    finally:
         process.kill()
+        process.join()
     deadline = time.monotonic() + 20
     while any(map(running, workers)):
         assert time.monotonic() < deadline

@@ -173,7 +173,7 @@ def seen(painted: Painted, system: ColorSystem) -> Seen:
     )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_the_terminal_shows_what_was_painted(data: st.DataObject) -> None:
     draw_frames(data)

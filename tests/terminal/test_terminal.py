@@ -95,10 +95,11 @@ def test_ctrl_c_cancels_and_never_quits(tmp_path: Path) -> None:
     ("number", "hold"),
     [
         (signal.SIGTERM, False),
-        (signal.SIGTERM, True),
-        (signal.SIGINT, False),  # from outside: in the terminal ctrl+c is a key
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
+        # From outside: in the terminal ctrl+c is a key.
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
         (signal.SIGINT, True),
-        (signal.SIGQUIT, False),
+        pytest.param(signal.SIGQUIT, False, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_that_ends_it_saves_first(tmp_path: Path, number: int, hold: bool) -> None:
@@ -111,7 +112,7 @@ def test_a_signal_that_ends_it_saves_first(tmp_path: Path, number: int, hold: bo
     assert len(kept_runs(tmp_path / "state")) == 1
 
 
-@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("hold", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_hang_up_saves_first(tmp_path: Path, hold: bool) -> None:
     with start(tmp_path, *(["--hold-at", "4", "--deaf"] if hold else [])) as app:
         app.wait_for("layer 3 of 10" if hold else ENDED)

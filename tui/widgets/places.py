@@ -26,6 +26,8 @@ class PlaceChosen(Message):
 
     position: int
     row: int | None = None
+    taken: bool = False
+    """Whether the app has gone there."""
 
 
 @runtime_checkable

@@ -18,7 +18,10 @@ from tui.state.run_view import RunView
 from tui.widgets.view_context import ViewContext
 
 AGAIN_AFTER: Final = 0.3
-"""Seconds between two requests of which the second only wants another row first."""
+"""Seconds between two requests for what is visible, each of which takes a pass."""
+STAY_SECONDS: Final = 0.2
+"""Seconds for which the cursor must stay in a row, once the views have followed it there, before
+that row is asked for first: every request cancels the one before, and most rows are only passed."""
 
 
 class Filling:
@@ -31,6 +34,10 @@ class Filling:
         self._request: Request | None = None
         self._id = ""
         self._asked_at = 0.0
+        self._row: int | None = None
+        """The row under the cursor, as last seen while a request was under way."""
+        self._since = 0.0
+        """Since when it is there, in seconds of the monotonic clock."""
         self._refused: dict[tuple[str, Request], str] = {}
         self._too_large: dict[str, str] = {}
         """Run id -> why not all of its positions can be read at once."""
@@ -124,13 +131,16 @@ class Filling:
         return _without_first(self._request) == _without_first(wanted)
 
     def _first_row(self, run: RunView, wanted: Request) -> float | None:
-        """Ask again with the row under the cursor first if that has not been read."""
+        """Ask again with the row under the cursor first if that has not been read, and the cursor
+        stays there."""
         if not isinstance(wanted, GridRequest) or not isinstance(self._request, GridRequest):
             return None
         cells, row = run.cells, wanted.first
+        if row != self._row:
+            self._row, self._since = row, monotonic()
         if row is None or self._request.first == row or (cells is not None and cells.has_row(row)):
             return None
-        wait = self._asked_at + AGAIN_AFTER - monotonic()
+        wait = self._since + STAY_SECONDS - monotonic()
         if wait > 0:
             return wait
         self.stop()

@@ -63,6 +63,8 @@ class GridView(RowList):
         self._unfolded = False
         self._run: RunView | None = None
         self._place = 0
+        self._chosen: PlaceChosen | None = None
+        """The last place that the user has gone to here."""
         self._first = 0
         self._facts: GridFacts | None = None
         self._look: GridLook | None = None
@@ -76,6 +78,8 @@ class GridView(RowList):
         self._run = run
         if run is not None and run.own.run.id != before:
             self._place = run.run.position
+        elif self._is_ahead:
+            row = self.cursor
         self._follow(row)
         self._draw()
         super().put_cursor(row)
@@ -84,6 +88,8 @@ class GridView(RowList):
     def put_place(self, position: int, *, unfolded: bool) -> None:
         """Mark a position, before its rows have been read; show the picture as one column, or as
         one for each patch."""
+        if self._is_ahead:
+            position = self._place
         if (position, unfolded) != (self._place, self._unfolded):
             self._place, self._unfolded = position, unfolded
             self._draw()
@@ -203,7 +209,14 @@ class GridView(RowList):
             super().put_cursor(row)
         self._place = position
         self._draw()
-        self.post_message(PlaceChosen(position, row))
+        self._chosen = PlaceChosen(position, row)
+        self.post_message(self._chosen)
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the app has yet to go where the user has gone here: what it shows until then is
+        of the place before, from which the next key must not start."""
+        return self._chosen is not None and not self._chosen.taken
 
     # ------------------------------------------------------------------ drawing
 
