@@ -290,9 +290,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from engine.models.checkpoints import local_checkpoint
+    from engine.sweeps.replacing import replacements
     from tui.commands.sweep import SweepOrder, run_sweep
     from tui.disk.settings import load_settings
 
+    against = replacements(options.against, options.seed) if options.against else ()
+    reads = _readings_of_sweeps(options.read or ())
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     local_checkpoint(load_options)
@@ -311,9 +314,24 @@ def _sweep(options: argparse.Namespace) -> int:
             shard=options.shard,
             retry=options.retry,
             reuse_vision=not options.no_sharing,
+            against=against,
+            reads=reads,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )
+
+
+def _readings_of_sweeps(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of `--read`. Raises BadInput for what a sweep does not read."""
+    from engine.sweeps.reads import READS
+
+    for name in given:
+        if name not in READS:
+            raise BadInput(
+                f"--read {name}: a sweep reads {', '.join(READS)}, at the position that answers; "
+                "`lenscope run` reads more"
+            )
+    return tuple(dict.fromkeys(given))
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.counterfactuals import grammar, pictures, pixels, tokens
 from engine.counterfactuals.unavailable import Unavailable
@@ -15,6 +16,7 @@ from engine.records import Counterfactual, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from engine.lens.lens import Lens
     from engine.models.loading import LoadedModel
 
 
@@ -62,27 +64,38 @@ def counterfactual_inputs(
             counterfactual=made,
             preview=other,
         )
-    if name in pixels.NAMES:
-        settings = getattr(loaded.processor, "image_processor", None)
-        inputs = pixels.pixels_instead(counterfactual, prepared.inputs, settings)
-        return PreparedCounterfactual(
-            inputs, prepared.tokens, prepared.text, counterfactual=counterfactual, preview=None
-        )
-    if name not in tokens.NAMES:
-        raise BadInput(f"there is no counterfactual {name!r}; there are {grammar.listed()}")
-    edited, made = tokens.tokens_instead(
-        counterfactual, prepared, loaded.model, tokenizer_of(loaded.processor)
-    )
-    _refuse_where_a_picture_is_needed(loaded, name, edited)
+    edited, made = edited_inputs(loaded, prepared, counterfactual)
+    if name in tokens.NAMES:
+        refuse_where_a_picture_is_needed(loaded.lens, name, edited.inputs)
     return PreparedCounterfactual(
         edited.inputs, edited.tokens, edited.text, counterfactual=made, preview=None
     )
 
 
-def _refuse_where_a_picture_is_needed(loaded: LoadedModel, name: str, edited: Prepared) -> None:
+def edited_inputs(
+    loaded: LoadedModel, prepared: Prepared, counterfactual: Counterfactual
+) -> tuple[Prepared, Counterfactual]:
+    """The inputs for a counterfactual that changes pixel values or tokens, without running the
+    model, and the counterfactual with everything needed to repeat it.
+
+    Raises Unavailable where this model or prompt cannot take that counterfactual.
+    """
+    name = counterfactual.name
+    if name in pixels.NAMES:
+        settings = getattr(loaded.processor, "image_processor", None)
+        inputs = pixels.pixels_instead(counterfactual, prepared.inputs, settings)
+        return Prepared(inputs, prepared.tokens, prepared.text), counterfactual
+    if name not in tokens.NAMES:
+        raise BadInput(f"there is no counterfactual {name!r}; there are {grammar.listed()}")
+    return tokens.tokens_instead(
+        counterfactual, prepared, loaded.model, tokenizer_of(loaded.processor)
+    )
+
+
+def refuse_where_a_picture_is_needed(lens: Lens, name: str, inputs: Mapping[str, Any]) -> None:
     """Raise Unavailable where the model cannot be run on such inputs, by learning them."""
     try:
-        loaded.lens.learn(edited.inputs)
+        lens.learn(inputs)
     except (TypeError, ValueError, AttributeError) as error:
         raise Unavailable(
             f"{name}: this model cannot do without a picture ({one_line(error)})"

@@ -17,9 +17,12 @@ from torch import Tensor
 from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream, TailMethod
+from engine.lens.batch_attention import BatchAttention, ItemAttention
 from engine.lens.ranking import Blocks
 from engine.lens.readout import Block, Numbers, joined, read
+from engine.passes.attention_taps import AttentionTaps
 from engine.passes.forward import Forward
+from engine.prompts.token_groups import KeyGroups
 from engine.records import Proof
 from engine.system.transfers import Fetched, sent
 
@@ -59,6 +62,8 @@ class ItemNumbers:
     notes: tuple[tuple[str | None, ...], ...]
     """For each item and row, why it is not exactly the truncated model's, or None if it is."""
     proofs: tuple[Proof, ...]
+    attention: tuple[ItemAttention, ...] | None = None
+    """None unless it was asked for."""
 
 
 class BatchNumbers:
@@ -72,6 +77,7 @@ class BatchNumbers:
         notes: Sequence[str | None],
         unchanged: Mapping[int, Tensor],
         method: TailMethod,
+        attention: BatchAttention | None = None,
     ) -> None:
         """The cells of a block are all items of row 0, then all items of row 1, and so on. `proofs`
         [2, n] holds the largest differences and the tolerances of the n items. `notes` are those of
@@ -81,6 +87,7 @@ class BatchNumbers:
         self._notes = notes
         self._noted = tuple(unchanged)
         self._method = method
+        self._attention = attention
         self._blocks = [normed] if unnormed is None else [normed, unnormed]
         flags = [each.to(proofs.device, torch.int32) for each in unchanged.values()]
         pieces = [*(block.values for block in self._blocks), proofs.view(torch.int32), *flags]
@@ -90,7 +97,8 @@ class BatchNumbers:
     @property
     def are_ready(self) -> bool:
         """Whether `items` returns without waiting for a device."""
-        return self._fetched.is_there
+        attention = self._attention
+        return self._fetched.is_there and (attention is None or attention.is_ready)
 
     def items(self) -> ItemNumbers:
         """The numbers of all items; waits until the device has computed them."""
@@ -107,6 +115,7 @@ class BatchNumbers:
             rms=normed.rms,
             notes=self._notes_of_items([piece.tolist() for piece in pieces[count + 1 :]]),
             proofs=tuple(as_proof(gap, limit, self._method) for gap, limit in proofs.T.tolist()),
+            attention=None if self._attention is None else self._attention.items(),
         )
 
     def _by_item(self, block: Block) -> Numbers:
@@ -136,8 +145,10 @@ class BatchNumbers:
 class BatchedPass:
     """A pass over n batch items, read at the last attended token of each."""
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Forward, taps: AttentionTaps | None = None) -> None:
+        """With `taps`, attention is read in the same pass."""
         self._forward = forward
+        self._taps = taps
         self._layers = len(forward.parts.layers)
         self._streams: list[RowStream] = []
         """The streams of rows 0..L, [n, *rest] each."""
@@ -147,15 +158,24 @@ class BatchedPass:
     def run(self, around: AbstractContextManager[object] | None = None) -> BatchedPass:
         """Run the pass within the context `around`, and return this."""
         with around or nullcontext():
-            self._model_logits = self._forward.run(lambda row, stream: self._streams.append(stream))
+            self._model_logits = self._forward.run(
+                lambda row, stream: self._streams.append(stream),
+                attached=[] if self._taps is None else [self._taps],
+            )
         return self
 
-    def numbers(self, truths: Sequence[Sequence[int]], count: int, unnormed: bool) -> BatchNumbers:
+    def numbers(
+        self,
+        truths: Sequence[Sequence[int]],
+        count: int,
+        unnormed: bool,
+        groups: Sequence[KeyGroups] = (),
+    ) -> BatchNumbers:
         """The numbers of every item.
 
         `truths` are, for each item, the first token ids of the spellings of its true answer (none
         if it has no truth); `count` is how many top tokens to read. `unnormed` also reads the rows
-        without the final norm.
+        without the final norm. `groups`, of each item's keys, are needed if there are taps.
         """
         model_logits, last, parts = self._model_logits, self._layers, self._forward.parts
         with self._forward.evaluating():
@@ -170,6 +190,7 @@ class BatchedPass:
                 notes=parts.notes,
                 unchanged=self._unchanged(),
                 method=parts.tail.method,
+                attention=None if self._taps is None else BatchAttention(self._taps, groups),
             )
 
     def _unchanged(self) -> dict[int, Tensor]:

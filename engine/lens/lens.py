@@ -35,6 +35,7 @@ from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
 from engine.passes.positions import Positions, attention_of
 from engine.passes.whole_streams import WholeStreams
+from engine.prompts.token_groups import KeyGroups
 from engine.prompts.token_texts import texts_for
 from engine.records import LayerReading
 from engine.system.side_streams import SideStream, side_stream_of
@@ -357,20 +358,24 @@ class Lens:
         count: int,
         unnormed: bool,
         around: AbstractContextManager[object] | None = None,
+        groups: Sequence[KeyGroups] | None = None,
     ) -> BatchNumbers:
         """Read all rows of every item of a batch, at its last attended token.
 
         The pass runs within the context `around`. The device may still be computing the numbers
-        when this returns. For `truths`, `count` and `unnormed` see `BatchedPass.numbers`.
+        when this returns. For `truths`, `count` and `unnormed` see `BatchedPass.numbers`. With
+        `groups`, of each item's keys, attention is read in the same pass, in the ways that
+        `read_attention` has found for inputs of this kind.
         """
-        attention = attention_of(inputs)
+        kind, attention = _kind_of(inputs), attention_of(inputs)
         inputs = self.on_device(inputs)
         with self._lock:
             parts = self._parts_for(inputs, not unnormed)
-            alone = self._logits_to_keep_agree.get(_kind_of(inputs), False)
+            alone = self._logits_to_keep_agree.get(kind, False)
             forward = Forward(self.model, parts, inputs, [-1], attention, alone)
-            passed = BatchedPass(forward).run(around)
-            return passed.numbers(truths, count, unnormed)
+            taps = None if groups is None else self._attention.taps(kind, forward)
+            passed = BatchedPass(forward, taps).run(around)
+            return passed.numbers(truths, count, unnormed, groups or ())
 
     def supports_logits_to_keep(self, inputs: Mapping[str, Any]) -> bool:
         """Whether batches of this kind can be read from the logits of one position only.

@@ -13,7 +13,7 @@ from engine.methods.everywhere import resolved
 from engine.methods.geometry import Geometry, GeometryReading, GeometryRequest
 from engine.methods.grid import Positions
 from engine.methods.method import Method, Stop, Subject
-from engine.methods.token_groups import GROUPS, groups_of, picture_cells
+from engine.prompts.token_groups import GROUPS, key_groups, picture_cells
 from engine.records import (
     MOST_LAYERS,
     Layer,
@@ -185,7 +185,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
         for layer in request.layers:
             if layer >= run.layers:
                 raise BadInput(f"there is no layer {layer}: they go from 0 to {run.layers - 1}")
-        cells = picture_cells(run)
+        cells = picture_cells(run.tokens)
         if request.way == "relative" and not cells:
             raise BadInput("a relative map needs a picture with tokens of its own in the prompt")
         wanted = {*request.layers} or {*range(run.layers)}
@@ -285,35 +285,36 @@ class _Look:
         run = subject.run
         count = len(run.tokens)
         self.sinks = tuple(place for place in sinks if place < count)
-        self._places = [*picture_cells(run)]
+        self._places = [*picture_cells(run.tokens)]
         self.cells = Array.of(np.array(self._places), "<i4")
-        self._groups = np.array([GROUPS.index(group) for group in groups_of(run)])
-        self._is_sink = np.isin(np.arange(count), self.sinks)
+        loaded = subject.loaded
+        self._groups = key_groups(loaded.model, loaded.processor, subject.inputs, run.tokens)
 
     def record(self, found: HeadWeights) -> LayerAttention:
         """The record of one layer."""
-        import numpy as np
+        import torch
+
+        from engine.lens.attention_shares import shares_of
 
         plain = LayerAttention(
             layer=found.layer, keys=found.keys, reason=found.reason, proof=found.proof
         )
         if found.weights is None or found.sink is None:
             return plain
-        weights = found.weights.numpy()
-        heads, keys = weights.shape
-        nowhere = found.sink.numpy()
-        groups, is_sink = self._groups, self._is_sink
+        heads, keys = found.weights.shape
+        groups, sinks = self._groups.tokens, self.sinks
         places: Sequence[int] | slice = self._places
         if found.keys == "states":
-            groups, is_sink = self._groups_of_states(keys), np.zeros(keys, dtype=bool)
-            places = slice(None)
+            groups, sinks, places = self._groups.of_states(keys), (), slice(None)
         shares = without = None
         if len(groups) == keys:
-            shares = Array.of(_summed(weights, groups, nowhere), "<f4")
-            kept = np.where(is_sink, 0.0, weights)
-            with np.errstate(all="ignore"):
-                scaled = _summed(kept, groups, nowhere)[:, :-1] / kept.sum(-1, keepdims=True)
-            without = Array.of(scaled, "<f4")
+            is_sink = torch.zeros(keys, dtype=torch.bool)
+            is_sink[[*sinks]] = True
+            summed = shares_of(
+                found.weights, found.sink, torch.tensor([*groups]), is_sink, len(GROUPS)
+            )
+            shares = Array.of(summed.raw.numpy(), "<f4")
+            without = Array.of(summed.without_sinks.numpy(), "<f4")
         shown, reason = self._map(found, places)
         return structs.replace(
             plain,
@@ -352,35 +353,6 @@ class _Look:
         with np.errstate(all="ignore"):
             return shown / (other if every else other.mean(0)), None
 
-    def _groups_of_states(self, count: int) -> Any:
-        """The group of each state that cross-attention looks at; empty if it is not known."""
-        import numpy as np
-
-        from engine.prompts.token_parts import token_kinds
-
-        subject = self._subject
-        inputs = subject.inputs
-        ids = inputs.get("input_ids")
-        if ids is not None and "decoder_input_ids" in inputs:
-            if ids.shape[-1] != count:
-                return np.array([], dtype=int)
-            kinds = token_kinds(subject.loaded.model, subject.loaded.processor, ids[0].tolist())
-            named = ["picture" if kind == "image" else "question" for kind in kinds]
-            return np.array([GROUPS.index(name) for name in named])
-        if ids is not None and count > ids.shape[-1] and self._places:
-            return np.array([], dtype=int)  # the tokens and an encoder's states together
-        return np.full(count, GROUPS.index("picture"))
-
-
-def _summed(
-    weights: np.ndarray[Any, Any], groups: np.ndarray[Any, Any], nowhere: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """The weight of each group, and what lies nowhere: [heads, groups + 1]."""
-    import numpy as np
-
-    parts = [weights[:, groups == index].sum(-1) for index in range(len(GROUPS))]
-    return np.stack([*parts, nowhere], axis=-1)
-
 
 def _number(value: Any) -> float | None:
     return None if value != value else float(value)
@@ -406,7 +378,7 @@ def _neutral(subject: Subject, cells: Sequence[int], stop: Stop) -> dict[int, np
     run = asking.prepare()
     assert asking.prepared is not None
     found = finished(subject.loaded.lens.read_attention(asking.prepared.inputs, -1, stop=stop))
-    places = [*picture_cells(run)]
+    places = [*picture_cells(run.tokens)]
     if len(places) != len(cells):
         raise BadInput("with the neutral prompt the picture has another number of tokens")
     return {

@@ -46,14 +46,14 @@ class Batches:
         self._finished = 0.0
         """When the last batch ended, in seconds of `time.perf_counter`."""
 
-    def run(self, batch: Sequence[Item], same_pictures_follow: bool) -> None:
+    def run(self, batch: Sequence[Item], shares_pixels: bool) -> None:
         """Give a batch to the device; then store what the last one gave, while it works. One that
         fails is run in halves; an item that fails alone is a failure.
 
-        The vision pass is kept where `same_pictures_follow`. Raises CannotRead where the device
-        failed, and CannotWrite.
+        The vision pass is kept where it `shares_pixels` with the next batch. Raises CannotRead
+        where the device failed, and CannotWrite.
         """
-        trouble = self._queue(batch, same_pictures_follow)
+        trouble = self._queue(batch, shares_pixels)
         if trouble is None:
             return
         self.finish()
@@ -66,7 +66,7 @@ class Batches:
             self._size.ran_out(len(batch))
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            self.run(half, same_pictures_follow=False)
+            self.run(half, shares_pixels=False)
 
     def finish(self) -> None:
         """Store what the queued batch gives, if there is one. Raises CannotRead where the device
@@ -85,10 +85,10 @@ class Batches:
         self._finished = now
         self._lines.keep(batch, found, seconds)
 
-    def _queue(self, batch: Sequence[Item], same_pictures_follow: bool) -> _Trouble | None:
+    def _queue(self, batch: Sequence[Item], shares_pixels: bool) -> _Trouble | None:
         began = time.perf_counter()
         try:
-            numbers = self._reader.read(batch, same_pictures_follow)
+            numbers = self._reader.read(batch, shares_pixels)
         except Exception as error:
             if not came_from_the_model(error):
                 raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.sweeps.records import MOST_NAME, Standing, Sweep, SweepItem, SweepRow
+from msgspec import UNSET
+
+from engine.sweeps.records import MOST_NAME, AttentionShares, Standing, Sweep, SweepItem, SweepRow
 
 MOST_ID = 2**31 - 1
 """The largest token id and rank; vocabularies are far smaller."""
@@ -39,12 +41,34 @@ def check_item(sweep: Sweep, item: SweepItem) -> None:
         raise Damaged(f"item {item.item} has a token id that no vocabulary has")
     for row in (*item.rows, *(bare or ())):
         _check_row(row, item.item)
+    for reading in () if item.readings is UNSET else item.readings:
+        _check_shares(sweep, reading, item.item)
     _check_numbers((item.proof.max_abs_difference, item.proof.tolerance), item.item)
     _check_numbers(item.seconds.values(), item.item)
 
 
 def _has_rows(rows: tuple[SweepRow, ...], count: int) -> bool:
     return len(rows) == count and all(row.layer == place for place, row in enumerate(rows))
+
+
+def _check_shares(sweep: Sweep, reading: AttentionShares, item: str) -> None:
+    count = len(reading.groups)
+    if len({*reading.groups}) < count:
+        raise Damaged(f"item {item} names a group of tokens twice")
+    for layer in reading.layers:
+        if layer.layer >= sweep.layers:
+            raise Damaged(f"item {item} has attention of layer {layer.layer}")
+        for values, wanted in (
+            (layer.shares, count + 1),
+            (layer.on_sinks, count),
+            (layer.without_sinks, count),
+        ):
+            if values is not None and len(values) != wanted:
+                raise Damaged(f"item {item} has attention on other groups than it names")
+            _check_numbers(values or (), item)
+    _check_numbers((reading.proof.error, reading.proof.tolerance), item)
+    if not reading.proof.tolerance:
+        raise Damaged(f"item {item} has a proof without a tolerance")
 
 
 def _check_row(row: SweepRow, item: str) -> None:

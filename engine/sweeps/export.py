@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from msgspec import UNSET
 
 from engine.errors import BadInput
 from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.findings import Findings
-from engine.sweeps.records import SweepItem, SweepRow
+from engine.sweeps.instead import InsteadOfPicture
+from engine.sweeps.looking import NOWHERE, Looking
+from engine.sweeps.records import AttentionShares, SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
 from engine.system.files import replacing
 from engine.tables import harmless
@@ -27,7 +31,12 @@ ITEMS = (
     "item", "picture", "sha256", "prompt", "group", "truth", "normed", "row", "entropy", "rms",
     "kl_to_last", "truth_probability", "truth_rank", "final_probability", "final_rank", *_TOP,
 )  # fmt: skip
-TEXTS = (*NUMBERS[:3], "detail", *ITEMS[:6])
+REPLACED = ("against", *ITEMS)
+"""Columns of the items with something else instead of their pictures."""
+ATTENTION = (
+    "item", "against", "layer", "keys", "tokens", "share", "on_sinks", "without_sinks", "reason",
+)  # fmt: skip
+TEXTS = (*NUMBERS[:3], "detail", *REPLACED[:7], "keys", "tokens", "reason")
 
 
 def numbers(findings: Findings, comparison: SweepComparison | None = None) -> Iterator[Line]:
@@ -72,10 +81,54 @@ def numbers(findings: Findings, comparison: SweepComparison | None = None) -> It
     for script, curve in findings.scripts.items():
         for row, interval in enumerate(_intervals(curve)):
             yield _line("script", "", script, interval, True, row)
+    for instead in findings.instead:
+        yield from _instead_lines(instead)
+    for looking in () if findings.looks is None else findings.looks.of:
+        yield from _looking_lines(looking)
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
             yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def _instead_lines(each: InsteadOfPicture) -> Iterator[Line]:
+    single = {
+        "same answer": each.same,
+        "right with the picture": each.right,
+        "right without": each.right_without,
+        "right, lost": each.right_lost,
+    }
+    for name, interval in single.items():
+        yield _line("instead of the picture", each.group, name, interval, detail=each.against)
+    curves = {
+        "truth probability with the picture": each.truth,
+        "truth probability without": each.truth_without,
+        "truth probability, lost": each.truth_lost,
+    }
+    for name, curve in curves.items():
+        for row, interval in enumerate(_intervals(curve)):
+            yield _line(
+                "instead of the picture", each.group, name, interval, True, row, each.against
+            )
+
+
+def _looking_lines(each: Looking) -> Iterator[Line]:
+    sides: tuple[tuple[str, Mapping[str, Curve]], ...] = (
+        ("attention", {**each.raw, **_named(each.groups)}),
+        ("attention without sinks", {**each.without_sinks, **_named(each.groups_without_sinks)}),
+    )
+    for finding, curves in sides:
+        for name, curve in curves.items():
+            for layer, interval in enumerate(_intervals(curve)):
+                yield _line(finding, each.which, name, interval, row=layer)
+    yield _line("attention", each.which, "sinks", each.sinks)
+    worst = Interval(each.worst, math.nan, math.nan, each.sinks.n)
+    yield _line("attention", each.which, "worst proof", worst)
+
+
+def _named(groups: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Groups of tokens, so that none has the name of a kind."""
+    return {f"group {name}": curve for name, curve in groups.items()}
 
 
 def _intervals(curve: Curve) -> Iterator[Interval]:
@@ -84,7 +137,46 @@ def _intervals(curve: Curve) -> Iterator[Interval]:
 
 
 def item_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
-    """Every row of every item, as one table."""
+    """Every row of every item with its picture, as one table."""
+    return _rows_of(item for item in items if not item.instead)
+
+
+def replaced_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
+    """Every row of every item with something else instead of its picture, as one table."""
+    for item in items:
+        if item.instead:
+            for line in _rows_of([item]):
+                yield {"against": item.instead, **line}
+
+
+def attention_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
+    """The attention of every layer of every line, as one table: a line per group of tokens."""
+    for item in items:
+        for reading in () if item.readings is UNSET else item.readings:
+            yield from _attention_of(item, reading)
+
+
+def _attention_of(item: SweepItem, reading: AttentionShares) -> Iterator[Line]:
+    for layer in reading.layers:
+        nothing: tuple[float | None, ...] = (None,) * (len(reading.groups) + 1)
+        shares = layer.shares or nothing
+        on_sinks = (*(layer.on_sinks or nothing[1:]), None)
+        without = (*(layer.without_sinks or nothing[1:]), None)
+        for index, group in enumerate((*reading.groups, NOWHERE)):
+            yield {
+                "item": item.item,
+                "against": item.instead,
+                "layer": layer.layer,
+                "keys": layer.keys,
+                "tokens": group,
+                "share": shares[index],
+                "on_sinks": on_sinks[index],
+                "without_sinks": without[index],
+                "reason": layer.reason,
+            }
+
+
+def _rows_of(items: Iterable[SweepItem]) -> Iterator[Line]:
     for item in items:
         for normed, rows in ((True, item.rows), (False, item.rows_unnormed or ())):
             for row in rows:
@@ -131,7 +223,7 @@ def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) 
 
 
 def _kind(name: str, pyarrow: Any) -> Any:
-    if name in ("row", "n") or name.endswith("_rank") or name.startswith("id_"):
+    if name in ("row", "n", "layer") or name.endswith("_rank") or name.startswith("id_"):
         return pyarrow.int64()
     if name == "normed":
         return pyarrow.bool_()

@@ -20,6 +20,8 @@ FORMATS = ("svg", "png")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MOST_GROUPS = 8
 MOST_ANSWERS = 24
+MOST_PANELS = 4
+MOST_COLUMNS = 6
 
 
 def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
@@ -39,6 +41,8 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         "last-step": _last_step,
         "confusion": _confusions,
         "scripts": _scripts,
+        "instead": _instead,
+        "looks": _looks,
     }
     settings: Any = {
         "svg.hashsalt": "lenscope",
@@ -217,6 +221,63 @@ def _scripts(findings: Findings) -> Figure | None:
     axes.yaxis.set_major_formatter(_percent)
     axes.set_title("Script of the top-1 token", loc="left")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _instead(findings: Findings) -> Figure | None:
+    known = [each for each in findings.instead if not np.isnan(each.truth.value).all()]
+    names = [*dict.fromkeys(each.group for each in known)]
+    # All groups together first.
+    names = sorted(names, key=lambda name: name != ALL)[:MOST_PANELS]
+    if not names:
+        return None
+    figure, axes = _figure(3.2 * len(names) + 0.6, 3.2, columns=len(names), sharey=True)
+    for panel, name in zip(axes, names, strict=True):
+        shown = [each for each in known if each.group == name][: len(COLOURS) - 2]
+        rows = np.arange(len(shown[0].truth.value))
+        curves = [("the picture", shown[0].truth, "#000000")]
+        curves += [
+            (_short(each.against), each.truth_without, COLOURS[index])
+            for index, each in enumerate(shown)
+        ]
+        for label, curve, colour in curves:
+            panel.plot(rows, curve.value, color=colour, linewidth=1.6, label=label)
+            panel.fill_between(rows, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+        panel.set_title(_short(name), loc="left")
+        panel.set_xlabel("row (0 = embedding)")
+        panel.margins(x=0.01)
+    axes[0].set_ylabel("probability of the truth")
+    axes[0].set_ylim(-0.02, 1.02)
+    axes[0].yaxis.set_major_formatter(_percent)
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def _looks(findings: Findings) -> Figure | None:
+    looks = findings.looks
+    if looks is None:
+        return None
+    from matplotlib.figure import Figure
+
+    shown = looks.of[:MOST_COLUMNS]
+    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 5.0), layout="constrained")
+    grid = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
+    for column, each in enumerate(shown):
+        for axes, curves in zip(grid[:, column], (each.raw, each.without_sinks), strict=True):
+            for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
+                layers = np.arange(len(curve.value))
+                axes.plot(layers, curve.value, color=colour, linewidth=1.6, label=kind)
+                axes.fill_between(
+                    layers, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0
+                )
+        grid[0, column].set_title(_short(each.which), loc="left")
+        grid[1, column].set_xlabel("layer")
+    for axes, name in zip(grid[:, 0], ("attention", "sinks taken out"), strict=True):
+        axes.set_ylabel(name)
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(_percent)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
     return figure
 
 

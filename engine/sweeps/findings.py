@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.stays import first_that_stays
+from engine.sweeps.instead import InsteadOfPicture, instead_of_pictures
+from engine.sweeps.looking import Looks, where_it_looks
 from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
 from engine.sweeps.scripts import script_of
 from engine.sweeps.statistics import (
@@ -171,6 +173,9 @@ class Findings:
     ambiguities: tuple[Ambiguity, ...]
     scripts: Mapping[str, Curve]
     """The share of top-1 tokens in each script, the most common script first."""
+    instead: tuple[InsteadOfPicture, ...] = ()
+    looks: Looks | None = None
+    """Where the heads look, if that was read."""
 
     def curve(self, group: str, measure: Measure, normed: bool = True) -> Curve | None:
         """The curve of a measure of a group; None where there is none."""
@@ -197,6 +202,8 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         lost=_lost(results, groups, bootstrap),
         ambiguities=_ambiguities(results, bootstrap),
         scripts=_scripts(results, bootstrap),
+        instead=instead_of_pictures(results, groups, bootstrap),
+        looks=where_it_looks(results, bootstrap),
     )
 
 

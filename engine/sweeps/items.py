@@ -19,6 +19,11 @@ class Item(NamedTuple):
         """The model's inputs, a batch of one."""
         return self.task.inputs
 
+    @property
+    def pixels(self) -> tuple[str, str]:
+        """Equal for items about the same pixels: a digest of the picture, and what replaced it."""
+        return self.picture.sha256, self.task.task.against
+
 
 def came_from_the_model(error: Exception) -> bool:
     """Whether an error came out of the model, which may raise anything: other items may still

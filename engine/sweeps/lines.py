@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET, structs
+
 from engine.lens.batched import ItemNumbers
 from engine.lens.failures import describe_failure
 from engine.prompts.spellings import Spelled
 from engine.prompts.token_texts import TextOf
 from engine.records import Proof
+from engine.sweeps.attention import attention_shares
 from engine.sweeps.items import Item
 from engine.sweeps.names import quoted
 from engine.sweeps.preparing import PreparedPicture
 from engine.sweeps.progress import Progress
+from engine.sweeps.reads import ATTENTION
 from engine.sweeps.records import Failure, ItemPicture, Sweep, SweepItem
 from engine.sweeps.rows import Rows, rows_of
 from engine.sweeps.sources.tasks import Task
-from engine.sweeps.store import SAME_AS, Store, item_id
+from engine.sweeps.store import SAME_AS, UNREAD, Store, item_id
 from engine.sweeps.truths import TruthSpellings
 from engine.system.files import storable
 
@@ -51,16 +55,30 @@ class Lines:
         bare: Sequence[Rows | None] = [None] * len(batch)
         if numbers.unnormed is not None:
             bare = rows_of(numbers.unnormed, numbers, known, self._text_of)
-        made = zip(batch, spelled, rows, bare, numbers.proofs, strict=True)
-        for item, spelling, normed, unnormed, proof in made:
+        looked = numbers.attention or [None] * len(batch)
+        made = zip(batch, spelled, rows, bare, numbers.proofs, looked, strict=True)
+        for item, spelling, normed, unnormed, proof, look in made:
             if not proof.passed:
                 self.fail(item.picture, item.task.task, describe_failure(proof))
                 continue
-            self._store_one(item, self._record(item, spelling, normed, unnormed, proof, seconds))
+            record = self._record(item, spelling, normed, unnormed, proof, seconds)
+            if item.task.groups is None:
+                self._store_one(item, record)
+                continue
+            found = attention_shares(look)
+            if isinstance(found, str):
+                self._store_one(item, record, found)
+            else:
+                self._store_one(item, structs.replace(record, readings=(found,)))
 
-    def _store_one(self, item: Item, record: SweepItem) -> None:
+    def _store_one(self, item: Item, record: SweepItem, unread: str = "") -> None:
+        """Store an item; a failure beside it with the reason why its attention is `unread`."""
         if self._store.add(record):
             self._progress.done += 1
+            if unread:
+                error = f"{UNREAD}{ATTENTION}: {unread}"
+                self._store.fail(self._failure(item.picture, item.task.task, error))
+                self._progress.notes.setdefault(ATTENTION, f"not read of every item: {unread}")
         else:
             failure = self._failure(item.picture, item.task.task, f"{SAME_AS}{record.item}")
             self._store.fail(failure)
@@ -98,6 +116,8 @@ class Lines:
             proof=proof,
             seconds={"pass": seconds},
             several_tokens=spelling.several_tokens,
+            against=task.against or UNSET,
+            counterfactual=item.task.counterfactual or UNSET,
         )
 
     def _failure(self, picture: PreparedPicture, task: Task, error: str) -> Failure:
@@ -109,4 +129,5 @@ class Lines:
             group=task.group,
             truth=task.truth,
             quoted=quoted(picture.path),
+            against=task.against or UNSET,
         )

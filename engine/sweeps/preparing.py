@@ -31,13 +31,19 @@ import torch
 from msgspec import structs
 from torch import Tensor
 
+from engine.counterfactuals.inputs import edited_inputs
+from engine.counterfactuals.pictures import NAMES as OTHER_PICTURES
+from engine.counterfactuals.pictures import picture_instead
+from engine.counterfactuals.tokens import NAMES as OTHER_TOKENS
 from engine.errors import BadInput, CannotRead, LenscopeError, typed_line
 from engine.passes.collating import sequences
 from engine.passes.vision_reuse import same
 from engine.pictures.opening import MAX_BYTES, DecodedPicture, decode_picture
 from engine.prompts.preparing import Prepared, prepare, prepare_again
-from engine.records import Question
+from engine.prompts.token_groups import KeyGroups, key_groups
+from engine.records import Counterfactual, PromptToken, Question
 from engine.sweeps.composing import Composing
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.sources.tasks import PictureTasks, Task
 from engine.system.files import read_file
 
@@ -60,6 +66,10 @@ class PreparedTask:
 
     task: Task
     inputs: dict[str, Any]
+    counterfactual: Counterfactual | None = None
+    """What stands in the place of the picture, with everything needed to repeat it."""
+    groups: KeyGroups | None = None
+    """What its tokens count as in attention, if that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,26 @@ class Preparing:
     """Makes the inputs for pictures, in `workers` other processes, or on demand where that is 0.
     Close it."""
 
-    def __init__(self, loaded: LoadedModel, question: Question, workers: int = 0) -> None:
-        """`question` tells how all are asked; its prompt and picture are not used."""
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        question: Question,
+        workers: int = 0,
+        against: Iterable[Counterfactual] = (),
+        with_groups: bool = False,
+    ) -> None:
+        """`question` tells how all are asked; its prompt and picture are not used. `against` are
+        what tasks name that have something else instead of the picture. `with_groups` says what
+        every token counts as in attention."""
+        self._loaded = loaded
         self._model = loaded.model
         self._question = question
         self._workers = workers
+        self._with_groups = with_groups
+        self._against = {asked_as(each): each for each in against}
         self._known: dict[str, Prepared] = {}
+        self._tokens: dict[tuple[str, bytes], tuple[PromptToken, ...]] = {}
+        """By prompt and token ids."""
         self._composing = Composing(loaded.processor, loaded.model.dtype)
         self._killed: list[_Worker] = []
 
@@ -177,28 +201,84 @@ class Preparing:
             self._known[prompt] = dataclasses.replace(prepared, inputs=inputs, tokens=())
         return prepared.inputs
 
-    def _all_inputs(self, tasks: Sequence[Task], image: Image) -> Iterator[dict[str, Any] | str]:
-        """The inputs of each task, or the reason why there are none."""
-        first: dict[str, Any] | None = None
+    def _all_inputs(self, tasks: Sequence[Task], image: Image) -> Iterator[PreparedTask | str]:
+        """Each task with its inputs, or the reason why there are none."""
+        pictured = _Pictured(image)
+        first: dict[str, dict[str, Any]] = {}
+        """By what stands in the place of the picture."""
         for task in tasks:
             try:
-                inputs = self._inputs(task.prompt, image)
+                made = self._prepared_task(task, pictured)
             except LenscopeError as error:
                 yield str(error)
                 continue
             except Exception as error:  # processors may raise anything
                 yield f"the model's processor failed: {typed_line(error)}"
                 continue
-            if first is None:
-                first = inputs
+            inputs = made.inputs
+            known = first.setdefault(task.against, inputs)
             # What prompts of a picture have in common is one tensor, recognised by its identity.
             own = sequences(inputs).keys()
             shared = {
-                name: first[name]
+                name: known[name]
                 for name in inputs.keys() - own
-                if name in first and same(inputs[name], first[name])
+                if name in known and same(inputs[name], known[name])
             }
-            yield {**inputs, **shared}
+            yield dataclasses.replace(made, inputs={**inputs, **shared})
+
+    def _prepared_task(self, task: Task, pictured: _Pictured) -> PreparedTask:
+        if not task.against:
+            inputs = self._with_picture(task.prompt, pictured)
+            return self._grouped(PreparedTask(task, inputs), pictured.image)
+        counterfactual = self._against[task.against]
+        if counterfactual.name in OTHER_PICTURES:
+            if task.against not in pictured.instead:
+                made = picture_instead(counterfactual, pictured.image)
+                pictured.instead[task.against] = made
+            other, counterfactual = pictured.instead[task.against]
+            inputs = self._inputs(task.prompt, other)
+            return self._grouped(PreparedTask(task, inputs, counterfactual), other)
+        own = self._with_picture(task.prompt, pictured)
+        tokens: tuple[PromptToken, ...] = ()
+        if counterfactual.name in OTHER_TOKENS:
+            tokens = self._tokens_of(task.prompt, pictured.image, own)
+        edited, counterfactual = edited_inputs(
+            self._loaded, Prepared(own, tokens, ""), counterfactual
+        )
+        found = PreparedTask(task, edited.inputs, counterfactual)
+        return self._grouped(found, pictured.image, edited.tokens)
+
+    def _grouped(
+        self, task: PreparedTask, image: Image, tokens: tuple[PromptToken, ...] = ()
+    ) -> PreparedTask:
+        """With the groups of its tokens, if they are wanted; `tokens` if they are known."""
+        if not self._with_groups:
+            return task
+        known = tokens or self._tokens_of(task.task.prompt, image, task.inputs)
+        groups = key_groups(self._model, self._composing.processor, task.inputs, known)
+        return dataclasses.replace(task, groups=groups)
+
+    def _with_picture(self, prompt: str, pictured: _Pictured) -> dict[str, Any]:
+        if prompt not in pictured.inputs:
+            pictured.inputs[prompt] = self._inputs(prompt, pictured.image)
+        return pictured.inputs[prompt]
+
+    def _tokens_of(
+        self, prompt: str, image: Image, inputs: dict[str, Any]
+    ) -> tuple[PromptToken, ...]:
+        """The tokens of a prompt about a picture, and what each belongs to."""
+        texts = sequences(inputs).items()
+        key = (
+            prompt,
+            b"".join(name.encode() + value.contiguous().numpy().tobytes() for name, value in texts),
+        )
+        if key not in self._tokens:
+            question = structs.replace(self._question, prompt=prompt)
+            found = prepare(self._model, self._composing.processor, question, image).tokens
+            if len(self._tokens) >= MOST_KNOWN:
+                return found
+            self._tokens[key] = found
+        return self._tokens[key]
 
     def prepared(self, picture: PictureTasks) -> PreparedPicture:
         """Prepare one picture's questions in this process."""
@@ -210,14 +290,25 @@ class Preparing:
         made: list[PreparedTask] = []
         failures: list[tuple[Task, str]] = []
         found = self._all_inputs(picture.tasks, opened.image)
-        for task, inputs in zip(picture.tasks, found, strict=True):
-            if isinstance(inputs, str):
-                failures.append((task, inputs))
+        for task, prepared in zip(picture.tasks, found, strict=True):
+            if isinstance(prepared, str):
+                failures.append((task, prepared))
             else:
-                made.append(PreparedTask(task, inputs))
+                made.append(prepared)
         return PreparedPicture(
             picture.path, opened.sha256, tuple(made), tuple(failures), opened.note
         )
+
+
+class _Pictured:
+    """What has been made of one picture for its tasks."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.inputs: dict[str, dict[str, Any]] = {}
+        """Of prompts about the picture itself."""
+        self.instead: dict[str, tuple[Image, Counterfactual]] = {}
+        """The pictures that are shown in its place."""
 
 
 class _Worker:

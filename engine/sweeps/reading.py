@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from engine.anatomy.parts import ModelParts
+from engine.asking.asking import explain
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
-from engine.sweeps.items import Item
+from engine.prompts.token_groups import KeyGroups
+from engine.sweeps.items import Item, came_from_the_model
 from engine.sweeps.pixels import DevicePixels
 from engine.sweeps.records import STORED_TOP
 from engine.sweeps.truths import TruthSpellings
 from engine.sweeps.vision import ReusedVision
+from engine.system.memory import is_out_of_memory
+from engine.system.steps import finished
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,6 +35,8 @@ class BatchReader:
         """With `reuse_vision`, prompts of a picture share its vision pass; `notes` are told what
         the model does not allow."""
         self._lens = lens
+        self._reads_attention: dict[frozenset[str], bool] = {}
+        """Per kind of inputs, whether the attention of a question alone could be read."""
         self._spellings = spellings
         self._notes = notes
         self._vision = ReusedVision(reuse_vision, notes)
@@ -36,9 +44,10 @@ class BatchReader:
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
 
-    def read(self, batch: Sequence[Item], same_pictures_follow: bool) -> BatchNumbers:
-        """The numbers of a batch, perhaps still being computed. The vision pass is kept where
-        `same_pictures_follow`. Raises CannotRead, and whatever the model raises."""
+    def read(self, batch: Sequence[Item], shares_pixels: bool) -> BatchNumbers:
+        """The numbers of a batch, perhaps still being computed. The vision pass is reused and kept
+        where it `shares_pixels` with the batch before or after it. Raises CannotRead, and whatever
+        the model raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
         kind = frozenset(first)
@@ -47,14 +56,34 @@ class BatchReader:
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         inputs = self._pixels.collated(batch)
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
+        groups = self._groups(batch)
 
         def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
-            return lens.read_batch(inputs, truths, STORED_TOP, self._reads_unnormed[kind], around)
+            bare = self._reads_unnormed[kind]
+            return lens.read_batch(inputs, truths, STORED_TOP, bare, around, groups)
 
-        if not same_pictures_follow:
+        if not shares_pixels or not _has_pixels(first):
             return read(None)
-        digests = tuple(item.picture.sha256 for item in batch)
-        return self._vision.read(digests, read, parts)
+        return self._vision.read(tuple(item.pixels for item in batch), read, parts)
+
+    def _groups(self, batch: Sequence[Item]) -> list[KeyGroups] | None:
+        """What the tokens of the items count as, if their attention is to be read and can be."""
+        groups = [each.task.groups for each in batch if each.task.groups is not None]
+        if len(groups) < len(batch):
+            return None
+        first = batch[0].inputs
+        kind = frozenset(first)
+        if kind not in self._reads_attention:
+            # How the model's weights are reached is found out on a question alone.
+            try:
+                finished(self._lens.read_attention(first))
+                self._reads_attention[kind] = True
+            except Exception as error:
+                if not came_from_the_model(error) or is_out_of_memory(error):
+                    raise
+                self._notes["attention"] = f"not read: {explain(error)}"
+                self._reads_attention[kind] = False
+        return groups if self._reads_attention[kind] else None
 
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""
@@ -68,3 +97,8 @@ class BatchReader:
             self._notes["norm"] = f"not read without it: {error}"
             return False
         return True
+
+
+def _has_pixels(inputs: Mapping[str, Any]) -> bool:
+    """Whether there is a picture among the inputs, and not only tokens."""
+    return any(isinstance(value, Tensor) and value.is_floating_point() for value in inputs.values())

@@ -12,12 +12,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from engine.records import (
     MOST_LAYERS,
+    Counterfactual,
     Digest,
     Layer,
     ModelCard,
     NonNegative,
     Positive,
     Proof,
+    ReadingProof,
     Share,
     Token,
 )
@@ -35,10 +37,15 @@ written, too."""
 MOST_NAME = 2**12
 """Characters of a name, a path or a digest."""
 
+MOST_AGAINST = 100
+"""Counterfactuals of one sweep."""
+
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
 FileName = Annotated[str, Meta(max_length=MOST_TEXT)]
 """A picture's name as the data has it; a table may hold anything in its place."""
+Replacement = Annotated[str, Meta(min_length=1, max_length=MOST_NAME)]
+"""A counterfactual as it was asked for: `none`, `noise=500`, `noise=500 (seed 1)`."""
 Quoted = Annotated[str, Meta(pattern="^([^%]|%[0-9A-F]{2})*$", max_length=3 * MOST_NAME)]
 """The bytes of a name, percent-encoded."""
 
@@ -79,6 +86,41 @@ class ItemPicture(Struct, frozen=True, omit_defaults=True):
     """The name in full where its bytes are not UTF-8, so that `path` only resembles it."""
 
 
+Shares = Annotated[tuple[float | None, ...], Meta(max_length=100)]
+
+
+class LayerShares(Struct, frozen=True, omit_defaults=True):
+    """Where the heads of one layer look, on average, from the position whose answer is read."""
+
+    layer: Layer
+    """Layer l takes row l to row l + 1."""
+    keys: Literal["tokens", "states"] = "tokens"
+    """What is looked at: the tokens of the sequence, or in cross-attention the states of an encoder
+    or of a vision tower. A layer can have both."""
+    shares: Shares | None = None
+    """[groups + 1]: the weight on each group of tokens; the last is the weight on learned sinks,
+    which lies on no token."""
+    on_sinks: Shares | None = None
+    """[groups]: how much of it lies on the group's tokens with massive activations."""
+    without_sinks: Shares | None = None
+    """[groups]: the shares of what lies on other tokens, scaled to sum to 1 in every head; None for
+    a layer whose heads look at sinks alone."""
+    reason: Text | None = None
+    """Why there are no shares: no attention here, or the weights could not be proved."""
+
+
+class AttentionShares(Struct, frozen=True, tag_field="method", tag="attention"):
+    """Where an item's heads look, layer by layer."""
+
+    groups: Annotated[tuple[Name, ...], Meta(max_length=99)]
+    layers: Annotated[tuple[LayerShares, ...], Meta(max_length=2 * MOST_LAYERS)]
+    """Ascending."""
+    sinks: NonNegative
+    """How many tokens have massive activations."""
+    proof: ReadingProof
+    """The worst of all layers' that have shares."""
+
+
 class SweepItem(Struct, frozen=True):
     """One question about one picture, and all its rows."""
 
@@ -96,6 +138,19 @@ class SweepItem(Struct, frozen=True):
     seconds: Annotated[dict[Name, float], Meta(max_length=100)] = field(default_factory=dict)
     several_tokens: bool = False
     """Whether no spelling of the truth is one token, so that only first tokens are compared."""
+    against: Replacement | UnsetType = UNSET
+    """What stood in the place of the picture, as it was asked for; absent for the picture itself.
+    """
+    counterfactual: Counterfactual | UnsetType | None = UNSET
+    """The same with everything needed to repeat it; absent, too, for the picture itself."""
+
+    readings: Annotated[tuple[AttentionShares, ...], Meta(max_length=10)] | UnsetType = UNSET
+    """What else was read in the same pass."""
+
+    @property
+    def instead(self) -> str:
+        """What stood in the place of the picture; empty for the picture itself."""
+        return "" if self.against is UNSET else self.against
 
 
 class Failure(Struct, frozen=True):
@@ -110,6 +165,8 @@ class Failure(Struct, frozen=True):
     truth: Text | None = None
     quoted: Quoted | UnsetType = UNSET
     """As that of an item's picture."""
+    against: Replacement | UnsetType = UNSET
+    """As that of an item."""
 
 
 class SweepQuestion(Struct, frozen=True):
@@ -150,6 +207,10 @@ class Sweep(Struct, frozen=True):
     """A digest of the checkpoint's files, if some of its weights were not in memory: `weights` does
     not tell these from others."""
     versions: dict[str, str] = field(default_factory=dict)
+    against: Annotated[tuple[Counterfactual, ...], Meta(max_length=MOST_AGAINST)] = ()
+    """What every question was also asked with instead of its picture."""
+    reads: Annotated[tuple[Name, ...], Meta(max_length=10)] = ()
+    """What is read of every item besides its rows, by the names of methods."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""

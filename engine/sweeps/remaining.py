@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from engine.errors import BadInput, Remedy
 from engine.sweeps.names import exact_name
 from engine.sweeps.preparing import decoded
-from engine.sweeps.sources.tasks import PictureTasks, Source, shard_of
+from engine.sweeps.replacing import with_replacements
+from engine.sweeps.sources.tasks import PictureTasks, Source, Task, shard_of
 from engine.sweeps.store import Store, task_key
 from engine.system.files import storable
 
@@ -21,10 +22,17 @@ class Remaining:
     """The questions of one shard that have neither a result nor a failure in the store."""
 
     def __init__(
-        self, source: Source, store: Store, limit: int | None = None, retry: bool = False
+        self,
+        source: Source,
+        store: Store,
+        limit: int | None = None,
+        retry: bool = False,
+        against: Sequence[str] = (),
     ) -> None:
         """`limit` counts the pictures of all shards; with `retry`, questions that failed are asked
-        again. Raises BadInput where a picture that has results has changed."""
+        again; all are also asked with each of `against` instead of the picture. Raises BadInput
+        where a picture that has results has changed."""
+        self._against = against
         self._source = source
         self._store = store
         self._limit = limit
@@ -33,7 +41,7 @@ class Remaining:
                 {
                     task_key(exact_name(picture), task)
                     for picture in self._of_this_shard(source.listing)
-                    for task in picture.tasks
+                    for task in self._all_of(picture)
                 }
             )
         self._done = store.done()
@@ -56,9 +64,13 @@ class Remaining:
     def _unasked(self, pictures: Iterable[PictureTasks]) -> Iterator[PictureTasks]:
         for picture in self._of_this_shard(pictures):
             name = exact_name(picture)
-            tasks = tuple(task for task in picture.tasks if task_key(name, task) not in self._done)
+            wanted = self._all_of(picture)
+            tasks = tuple(task for task in wanted if task_key(name, task) not in self._done)
             if tasks:
                 yield dataclasses.replace(picture, path=name, tasks=tasks)
+
+    def _all_of(self, picture: PictureTasks) -> Iterator[Task]:
+        return with_replacements(picture.tasks, self._against)
 
     def _refuse_changed_pictures(self) -> None:
         known = dict(islice(self._store.pictures.items(), CHECKED))

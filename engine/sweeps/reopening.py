@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from engine.errors import BadInput
 from engine.pictures.opening import MAX_BYTES, picture_from
@@ -108,6 +108,7 @@ def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
             picture=None
             if item.picture is None
             else Picture(path=_picture_path(sweep, item), sha256=item.picture.sha256),
+            counterfactual=None if item.counterfactual is UNSET else item.counterfactual,
             chat=sweep.question.chat,
             system=sweep.question.system,
             prefix=sweep.question.prefix,

@@ -6,6 +6,7 @@ The terminal, Markdown and the explorer show the same sections.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,8 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
         _formation(findings),
         _certainty(findings, rows),
         _last_step(findings),
+        *_instead(findings, rows),
+        *_looks(findings, rows),
         _confusions(findings, rows),
         _scripts(findings, rows),
         _matching(findings),
@@ -256,9 +259,115 @@ def _made_by_norm(drop: Drop) -> str:
         return "undefined: nothing drops"
     if drop.normed.value <= 0:
         return "all of it: it rises with the norm"
-    share = f"{percent(drop.share.value)} [{percent(drop.share.low)}, {percent(drop.share.high)}]"
+    share = _of(drop.share)
     # The drop is as small as its own noise.
     return share if drop.defined == 1 else f"{share}, undefined in {percent(1 - drop.defined)}"
+
+
+def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
+    if not findings.instead:
+        return ()
+    by_group = [
+        each for group in _groups(findings) for each in findings.instead if each.group == group
+    ]
+    compared = figures_table(
+        ("group", "instead", "same answer, 95 %", "right with it", "without", "lost, 95 %", "n"),
+        tuple(
+            (
+                each.group,
+                each.against,
+                _of(each.same),
+                percent(each.right.value),
+                percent(each.right_without.value),
+                _apart("accuracy", each.right_lost),
+                f"{each.same.n:,}",
+            )
+            for each in by_group
+        ),
+    )
+    rows = []
+    for group in _groups(findings):
+        own = findings.curve(group, "truth probability")
+        others = [each for each in by_group if each.group == group]
+        curves = [(each.against, each.truth_without) for each in others]
+        if own is not None and others:
+            for name, curve in (("the picture", own), *curves):
+                rows.append((group, name, *_cells(curve, shown), *_last(curve)))
+    heads = ("group", "shown", *(f"row {row}" for row in shown), "95 % of the last", "n")
+    section = Section(
+        "What it says without the picture",
+        "The same questions with something else instead of the picture, beside those with it. What "
+        "is left of the truth's mean probability, row by row, is what language alone suggests. "
+        "* marks a loss whose interval excludes 0.",
+        (compared, *([figures_table(heads, tuple(rows))] if rows else [])),
+        "instead" if rows else None,
+    )
+    return (section,)
+
+
+def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
+    looks = findings.looks
+    if looks is None:
+        return ()
+    count = findings.results.layers
+    shown = sorted({min(row, count - 1) for row in rows})
+    heads = (*(f"layer {layer}" for layer in shown), "mean", "n")
+    tables, notes = [], []
+    for field, on in (("raw", "attention on"), ("without_sinks", "sinks taken out, on")):
+        lines = tuple(
+            (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
+            for each in looks.of
+            for kind, curve in getattr(each, field).items()
+        )
+        tables.append(figures_table(("items", on, *heads), lines))
+    for each in looks.of:
+        raw, without = (_overall(side["picture"]) for side in (each.raw, each.without_sinks))
+        notes.append(
+            f"{each.which}: over all layers {percent(raw)} on the picture, {percent(without)} "
+            f"with sinks taken out ({_sinks(each.sinks)}); worst proof {each.worst:.2g} of what "
+            "is allowed"
+        )
+    notes += _without_attention(looks.reasons)
+    section = Section(
+        "Where it looks, by depth",
+        "Of the position that answers: the attention of all heads of a layer, on average, on text, "
+        "on the picture, and on special tokens: the first one, those with massive activations "
+        "(sinks), and learned sinks. Where a head looks is not why the answer was given.",
+        tuple(tables),
+        "looks",
+        (*notes, *_not_all(count - 1, shown)),
+    )
+    return (section,)
+
+
+def _overall(curve: Curve) -> float:
+    known = ~np.isnan(curve.value)
+    return float(curve.value[known].mean()) if known.any() else math.nan
+
+
+def _count(curve: Curve) -> str:
+    return f"{int(curve.n.max()):,}"
+
+
+def _sinks(sinks: Interval) -> str:
+    return f"{sinks.value:.1f} of them" if sinks.value else "there are none"
+
+
+def _without_attention(reasons: Mapping[int, str]) -> list[str]:
+    by_reason: dict[str, list[int]] = {}
+    for layer, reason in reasons.items():
+        by_reason.setdefault(shortened(reason), []).append(layer)
+    return [
+        f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}: {reason}"
+        for reason, layers in by_reason.items()
+    ]
+
+
+def _of(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
+    low, high = percent(interval.low), percent(interval.high)
+    return f"{percent(interval.value)} [{low}, {high}]"
 
 
 def _confused(findings: Findings, shown: list[int]) -> Table:
@@ -344,7 +453,7 @@ def _pairs(confusion: Confusion) -> str:
 
 
 def _lost(lost: Lost) -> str:
-    share = f"{percent(lost.share.value)} [{percent(lost.share.low)}, {percent(lost.share.high)}]"
+    share = _of(lost.share)
     items = ", ".join(lost.items[:MOST_ITEMS])
     more = len(lost.items) - MOST_ITEMS
     named = f": {items}" + (f" and {more} more" if more > 0 else "") if items else ""
@@ -397,6 +506,8 @@ def _value(measure: str, value: float) -> str:
 
 
 def _apart(measure: str, interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "-"
     mark = " *" if interval.low > 0 or interval.high < 0 else ""
     if _is_share(measure):
         shown = f"{interval.value:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from engine.errors import BadInput
 from engine.sweeps.checking import Damaged, check_item
-from engine.sweeps.records import Sweep, SweepItem, SweepRow
+from engine.sweeps.records import AttentionShares, Sweep, SweepItem, SweepRow
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.store import read_items, read_sweep
 from engine.sweeps.words import shortened
 from engine.system.files import storable, user_path
 
+MOST_TOKEN_GROUPS = 100
+"""What a token can count as in attention."""
 MOST_GROUPS = 200
 """Groups with lines of their own in every table."""
 
@@ -26,6 +30,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Kept = TypeVar("Kept")
+LOOKS_ELSEWHERE = "it looks at the states of an encoder or of a vision tower"
+
+_Key = tuple[str, str, str, str | None]
+"""What an item with its picture has in common with the one without it: digest, prompt, group,
+truth."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,47 @@ class Rows:
     truth_rank: Ints
     final_probability: Floats
     final_rank: Ints
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where the heads of n items look, on the tokens of the sequence; NaN where it was not read."""
+
+    groups: tuple[str, ...]
+    shares: Floats
+    """[n, layers, groups + 1]: means over heads; the last is the weight that lies on no token."""
+    on_sinks: Floats
+    """[n, layers, groups]"""
+    without_sinks: Floats
+    """[n, layers, groups]"""
+    sinks: Floats
+    """[n]: how many tokens have massive activations."""
+    proofs: Floats
+    """[n]: the worst error, as a share of its tolerance."""
+    reasons: dict[int, str]
+    """For layers of which no item has shares, why not."""
+
+    def only(self, kept: Bools) -> Attention:
+        """Of these items alone."""
+        return replace(
+            self,
+            shares=self.shares[kept],
+            on_sinks=self.on_sinks[kept],
+            without_sinks=self.without_sinks[kept],
+            sinks=self.sinks[kept],
+            proofs=self.proofs[kept],
+        )
+
+
+@dataclass(frozen=True)
+class Instead:
+    """The n items once more, with something else instead of the picture."""
+
+    rows: Rows
+    """Those of an item that was not asked so are all missing."""
+    items: tuple[str | None, ...]
+    """The ids of the lines; None where there is none."""
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +123,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Results:
-    """All items of a sweep."""
+    """All items of a sweep, each with its picture."""
 
     sweep: Sweep
     items: tuple[str, ...]
@@ -95,6 +145,10 @@ class Results:
     """The text of every token that is top-1 in some row, by id."""
     answers: dict[str, Answers]
     """The answers of each group."""
+    instead: dict[str, Instead] = field(default_factory=dict)
+    """The items with each counterfactual, by its name in the sweep's files."""
+    attention: Attention | None = None
+    """None if it was not read."""
 
     @property
     def layers(self) -> int:
@@ -169,8 +223,17 @@ class Results:
         def cut(rows: Rows) -> Rows:
             return Rows(*(getattr(rows, each.name)[kept] for each in fields(Rows)))
 
+        def looked(found: Attention | None) -> Attention | None:
+            return None if found is None else found.only(kept)
+
+        instead = {
+            name: Instead(cut(each.rows), some(each.items), looked(each.attention))
+            for name, each in self.instead.items()
+        }
         return replace(
             self,
+            instead=instead,
+            attention=looked(self.attention),
             items=some(self.items),
             pictures=some(self.pictures),
             picture=places[self.picture[kept]],
@@ -194,12 +257,15 @@ def read_results(folder: str | Path) -> Results:
 def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
     """Items of one sweep as arrays. Raises BadInput, naming `name`, for none or damaged ones."""
     columns = _Columns(sweep.layers)
+    against = [asked_as(each) for each in sweep.against]
     for item in items:
         try:
             check_item(sweep, item)
+            if item.instead and item.instead not in against:
+                raise Damaged(f"item {item.item} has a counterfactual that the sweep has not")
+            columns.add_line(item)
         except Damaged as error:
             raise BadInput(f"{name}: {error}") from None
-        columns.add(item)
     if not columns.items:
         raise BadInput(f"{name}: no results yet")
     # Sorted, so that intervals do not depend on which shard wrote first.
@@ -225,7 +291,17 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
             )
             for group, answers in columns.answers.items()
         },
+        instead={each: columns.instead_of(each) for each in against if each in columns.instead},
+        attention=attention_of(columns.looked, sweep.layers),
     )
+
+
+class _Line(NamedTuple):
+    """An item with something else instead of its picture."""
+
+    item: str | None
+    rows: Floats
+    looked: AttentionShares | None
 
 
 class _Columns:
@@ -244,8 +320,47 @@ class _Columns:
         self.texts: dict[int, str] = {}
         self.answers: dict[str, dict[str, set[int]]] = {}
         self.several: dict[str, set[str]] = {}
+        self.instead: dict[str, dict[_Key, _Line]] = {}
+        """By counterfactual and item."""
+        self.looked: list[AttentionShares | None] = []
+        self._keys: list[_Key] = []
+        self._token_groups: set[str] = set()
 
-    def add(self, item: SweepItem) -> None:
+    def add_line(self, item: SweepItem) -> None:
+        """Add an item. Raises Damaged for more groups of tokens than there can be."""
+        looked = _shares_of(item)
+        self._token_groups.update(() if looked is None else looked.groups)
+        if len(self._token_groups) > MOST_TOKEN_GROUPS:
+            raise Damaged(f"more than {MOST_TOKEN_GROUPS} groups of tokens")
+        if item.instead:
+            self._add_instead(item)
+        else:
+            self._add(item)
+
+    def _add_instead(self, item: SweepItem) -> None:
+        line = _Line(item.item, _numbers(item.rows), _shares_of(item))
+        self.instead.setdefault(item.instead, {})[_key(item)] = line
+        self._keep_texts(item.rows)
+
+    def instead_of(self, against: str) -> Instead:
+        """The items with one counterfactual, in the order of the items with their pictures."""
+        found = self.instead[against]
+        missing = _Line(None, _nothing(self._count), None)
+        both = [found.get(key, missing) for key in self._keys]
+        return Instead(
+            _stacked([line.rows for line in both]),
+            tuple(line.item for line in both),
+            attention_of([line.looked for line in both], self._count - 1),
+        )
+
+    def _keep_texts(self, rows: Iterable[SweepRow]) -> None:
+        for row in rows:
+            if row.top:
+                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
+
+    def _add(self, item: SweepItem) -> None:
+        self._keys.append(_key(item))
+        self.looked.append(_shares_of(item))
         bare = item.rows_unnormed
         group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""
@@ -262,14 +377,58 @@ class _Columns:
             _numbers((*bare, item.rows[-1])) if bare is not None else _nothing(self._count)
         )
         self.rms.append([_float(row.rms) for row in item.rows])
-        for row in (*item.rows, *(bare or ())):
-            if row.top:
-                self.texts.setdefault(row.top[0].id, shortened(row.top[0].text))
+        self._keep_texts((*item.rows, *(bare or ())))
         if truth is not None:
             known = self.answers.setdefault(group, {}).setdefault(truth, set())
             known.update(item.spellings)
             if item.several_tokens:
                 self.several.setdefault(group, set()).add(truth)
+
+
+def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Attention | None:
+    """The attention of n items, some of which may have none; None if none has."""
+    known = [each for each in readings if each is not None]
+    if not known:
+        return None
+    groups = tuple(dict.fromkeys(name for each in known for name in each.groups))
+    count = len(groups)
+    shares = np.full((len(readings), layers, count + 1), np.nan)
+    on_sinks, without = (np.full((len(readings), layers, count), np.nan) for _ in range(2))
+    sinks, proofs = (np.full(len(readings), np.nan) for _ in range(2))
+    reasons: dict[int, str] = {}
+    for index, each in enumerate(readings):
+        if each is None:
+            continue
+        places = [groups.index(name) for name in each.groups]
+        sinks[index] = each.sinks
+        proofs[index] = _float(each.proof.error) / each.proof.tolerance
+        for layer in each.layers:
+            if layer.reason is not None:
+                reasons.setdefault(layer.layer, layer.reason)
+            if layer.keys != "tokens":
+                reasons.setdefault(layer.layer, LOOKS_ELSEWHERE)
+                continue
+            for array, values, at in (
+                (shares, layer.shares, [*places, count]),
+                (on_sinks, layer.on_sinks, places),
+                (without, layer.without_sinks, places),
+            ):
+                if values is not None:
+                    array[index, layer.layer, at] = [*map(_float, values)]
+    seen = ~np.isnan(shares).all((0, 2))
+    reasons = {layer: why for layer, why in sorted(reasons.items()) if not seen[layer]}
+    return Attention(groups, shares, on_sinks, without, sinks, proofs, reasons)
+
+
+def _shares_of(item: SweepItem) -> AttentionShares | None:
+    if item.readings is UNSET:
+        return None
+    return next((each for each in item.readings if isinstance(each, AttentionShares)), None)
+
+
+def _key(item: SweepItem) -> _Key:
+    digest = item.picture.sha256 if item.picture is not None else ""
+    return digest, item.prompt, item.group, item.truth
 
 
 def _numbers(rows: tuple[SweepRow, ...]) -> Floats:

@@ -10,27 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from engine.errors import LenscopeError
+from engine.passes.collating import length_of
 from engine.prompts.token_texts import texts_for
 from engine.sweeps.batches import Batches
+from engine.sweeps.dividing import WithoutPictures, parts
 from engine.sweeps.grouping import Grouping
 from engine.sweeps.items import Item
 from engine.sweeps.lines import Lines
 from engine.sweeps.preparing import PreparedPicture, Preparing, worker_count
 from engine.sweeps.progress import Progress
 from engine.sweeps.reading import BatchReader
+from engine.sweeps.reads import ATTENTION
 from engine.sweeps.remaining import Remaining
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.sizing import BatchSize
 from engine.sweeps.truths import TruthSpellings
 from engine.system.memory import free_memory
 
 if TYPE_CHECKING:
     from engine.models.loading import LoadedModel
-    from engine.records import Question
+    from engine.records import Counterfactual, Question
     from engine.sweeps.records import Sweep
     from engine.sweeps.sources.tasks import Source
     from engine.sweeps.store import Store
@@ -52,10 +56,12 @@ class Sweeping:
         limit: int | None = None,
         retry: bool = False,
         reuse_vision: bool = True,
+        against: Sequence[Counterfactual] = (),
     ) -> None:
         """`sweep` is what the store belongs to; `batch_size` is fixed, or None to find one; `limit`
         counts the pictures of all shards; with `retry`, questions that failed are asked again; with
-        `reuse_vision`, prompts of a picture share its vision pass.
+        `reuse_vision`, prompts of a picture share its vision pass; every question is also asked
+        with each of `against` instead of the picture.
 
         Raises BadInput where a picture that has results has changed.
         """
@@ -65,11 +71,15 @@ class Sweeping:
         self._dtype = sweep.model.dtype
         text_of = texts_for(loaded.model)
         spellings = TruthSpellings(loaded.model, loaded.processor, text_of)
-        self._remaining = Remaining(source, store, limit, retry)
+        self._against = tuple(against)
+        self._reads_attention = ATTENTION in sweep.reads
+        names = [asked_as(each) for each in self._against]
+        self._remaining = Remaining(source, store, limit, retry, names)
         self._size = BatchSize(batch_size)
         self._noted, self._first_noted = 0, ""
         self.progress = Progress(self._remaining.count(), batch_size=self._size.now)
         notes = self.progress.notes
+        self._without = WithoutPictures(loaded.lens)
         self._grouping = Grouping(loaded.lens, self._size, notes)
         self._lines = Lines(store, sweep, text_of, spellings, self.progress)
         self._reader = BatchReader(loaded.lens, spellings, reuse_vision, notes)
@@ -79,7 +89,10 @@ class Sweeping:
         """Ask all that remains, telling the progress after every picture and batch. Raises
         CannotWrite, CannotRead, and BadInput where the source breaks."""
         workers = worker_count(self._loaded.lens.device)
-        with closing(Preparing(self._loaded, self._question, workers)) as preparing:
+        made = Preparing(
+            self._loaded, self._question, workers, self._against, self._reads_attention
+        )
+        with closing(made) as preparing:
             ended = self._ask_all(preparing, told)
         if ended is not None:
             raise ended
@@ -113,15 +126,21 @@ class Sweeping:
     def _ahead(self, picture: PreparedPicture) -> int:
         """How many pictures to prepare before they are needed: two blocks, if main memory has room
         for them."""
-        inputs = picture.tasks[0].inputs
-        self._size.measure(self._loaded.lens, inputs)
-        size = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
+        self._size.measure(self._loaded.lens, _longest([picture]))
+        tensors = {
+            id(value): value.nbytes
+            for task in picture.tasks
+            for value in task.inputs.values()
+            if isinstance(value, Tensor)
+        }
+        size = sum(tensors.values())
         return int(min(2 * self._size.limit, free_memory() // 4 // max(1, size)))
 
     def _take(
         self, picture: PreparedPicture, block: list[PreparedPicture], told: Told
     ) -> list[PreparedPicture]:
         """Add a picture to the block; run it once it is full. Returns the block to go on with."""
+        picture = self._without.refused(picture)
         for task, reason in picture.failed:
             self._lines.fail(picture, task, reason)
         if picture.tasks:
@@ -134,25 +153,30 @@ class Sweeping:
         return block
 
     def _run_block(self, block: Sequence[PreparedPicture], told: Told) -> None:
-        self._size.measure(self._loaded.lens, block[0].tasks[0].inputs)
-        for group in self._grouping.groups(block):
-            start = 0
-            while start < len(group):
-                size = self._size.now
-                self._run_pictures(group[start : start + size], told)
-                start += size
+        self._size.measure(self._loaded.lens, _longest(block[:1]))
+        for part in parts(block):
+            for group in self._grouping.groups(part):
+                start = 0
+                while start < len(group):
+                    size = self._size.now
+                    self._run_pictures(group[start : start + size], told)
+                    start += size
 
     def _run_pictures(self, pictures: Sequence[PreparedPicture], told: Told) -> None:
         """All questions about pictures that go together."""
         count = len(pictures[0].tasks)
         # Few pictures with many questions: several questions of each at a time.
         at_once = max(1, self._size.now // len(pictures))
+        batches: list[list[Item]] = []
         for start in range(0, count, at_once):
             items = list(_items(pictures, range(start, min(start + at_once, count))))
             together = len(items) <= len(pictures) or self._grouping.takes_together(items)
-            for batch in [items] if together else [[item] for item in items]:
-                self._batches.run(batch, same_pictures_follow=count > at_once)
-                told(self.progress)
+            batches += [items] if together else [[item] for item in items]
+        pixels = [[item.pixels for item in batch] for batch in batches]
+        for place, batch in enumerate(batches):
+            beside = [*pixels[max(0, place - 1) : place], *pixels[place + 1 : place + 2]]
+            self._batches.run(batch, shares_pixels=pixels[place] in beside)
+            told(self.progress)
         self._reader.forget_pictures()
 
     def _note_picture(self, picture: PreparedPicture) -> None:
@@ -171,6 +195,11 @@ class Sweeping:
                 f"in a batch of two, logits were {rounding:.2g} from those of an item alone, "
                 f"as {self._dtype} rounds them; a batch of one does not"
             )
+
+
+def _longest(pictures: Sequence[PreparedPicture]) -> dict[str, Any]:
+    """The inputs, among those of these pictures, that take most memory in a pass."""
+    return max((task.inputs for each in pictures for task in each.tasks), key=length_of)
 
 
 def _items(pictures: Sequence[PreparedPicture], numbers: range) -> Iterator[Item]:

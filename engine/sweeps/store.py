@@ -20,9 +20,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from engine.errors import BadInput, LenscopeError, Remedy, one_line
+from engine.records import Counterfactual
 from engine.sweeps.checking import Damaged, check_sweep
 from engine.sweeps.names import unquoted
 from engine.sweeps.records import MOST_TEXT, VERSION, Failure, Sweep, SweepItem
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.sources.tasks import Source, Task
 from engine.system.file_locks import lock, unlock
 from engine.system.files import read_file, reason_of, storable, user_path, write_file
@@ -37,6 +39,9 @@ LONGEST_LINE = 2**25
 
 SAME_AS = "the same as "
 """How the failure of a question begins that another item answers."""
+
+UNREAD = "without its reading of "
+"""How the failure of a reading begins whose item is stored all the same."""
 
 OFFLOADED_UNKNOWN = "?"
 """In `Sweep.offloaded`: weights are not in memory, and their files are not known either."""
@@ -59,6 +64,7 @@ class _Asked(msgspec.Struct, frozen=True):
     prompt: str
     group: str = ""
     truth: str | None = None
+    against: str = ""
 
 
 class _Picture(msgspec.Struct, frozen=True):
@@ -78,10 +84,17 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
     Models are told apart by their weights, not by the spelling of their names.
     """
     asked, now = known.question, sweep.question
+    before = {asked_as(each): each for each in known.against}
     differing: list[tuple[str, object, object]] = [
+        (f"picture for {name}", _content(before[name]), _content(each))
+        for each in sweep.against
+        if (name := asked_as(each)) in before
+    ]
+    differing += [
         ("rule for the main object", known.data.rule, sweep.data.rule),
         ("system prompt", asked.system, now.system),
         ("prefix", asked.prefix, now.prefix),
+        ("set of readings", ", ".join(known.reads), ", ".join(sweep.reads)),
         ("set of prompts", "; ".join(known.prompts), "; ".join(sweep.prompts)),
         ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
     ]
@@ -111,6 +124,10 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
             )
 
 
+def _content(counterfactual: Counterfactual) -> object:
+    return str(counterfactual.parameters.get("sha256", ""))[:8]
+
+
 def _same_weights(known: Sweep, sweep: Sweep) -> bool:
     """Whether both are known to be of the same weights; of offloaded ones, `weights` holds only
     names, shapes and dtypes."""
@@ -124,7 +141,7 @@ def _same_weights(known: Sweep, sweep: Sweep) -> bool:
 def task_key(name: str, task: Task) -> bytes:
     """A key for an item that is known before its picture is opened; `name` is the picture's exact
     name, so that two that only look alike have two keys."""
-    text = repr((name, task.prompt, task.group, task.truth))
+    text = repr((name, task.prompt, task.group, task.truth, *_instead(task)))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -135,8 +152,14 @@ def item_id(sweep: Sweep, sha256: str, task: Task) -> str:
         model.name, model.revision, model.class_name, model.dtype,
         question.chat, question.system, question.prefix,
     )  # fmt: skip
-    text = repr((sha256, task.prompt, task.group, task.truth, settings))
+    text = repr((sha256, task.prompt, task.group, task.truth, settings, *_instead(task)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _instead(task: Task) -> tuple[str, ...]:
+    """What stands in the place of the picture; nothing for the picture itself, so that keys and ids
+    are those of older versions."""
+    return (task.against,) if task.against else ()
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -182,9 +205,15 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
                 yield item
 
 
-def count_items(folder: Path) -> int:
-    """How many whole lines there are in the files of all shards."""
-    return sum(1 for file in folder.glob(ITEMS) for _ in lines_of(file))
+def count_items(folder: Path) -> tuple[int, int]:
+    """How many whole lines there are in the files of all shards: about pictures, and with something
+    else instead of them."""
+    counts = [0, 0]
+    for file in folder.glob(ITEMS):
+        for _, line in lines_of(file):
+            # In a text, the quotes would be escaped.
+            counts[b'"against":"' in line] += 1
+    return counts[0], counts[1]
 
 
 def read_failures(folder: Path) -> list[Failure]:
@@ -199,7 +228,7 @@ def count_failures(folder: Path) -> tuple[int, int]:
     for failure in _failures(folder):
         if failure.error.startswith(SAME_AS):
             same += 1
-        else:
+        elif not failure.error.startswith(UNREAD):
             others += 1
     return others, same
 
@@ -289,14 +318,15 @@ class Store:
                 return sweep
             known = read_sweep(self.folder)
             refuse_another(self.folder, known, sweep)
-            if (known.data.path, known.data.folder) != (sweep.data.path, sweep.data.folder):
-                # The same data, which lies elsewhere now: its pictures are to be found.
-                data = msgspec.structs.replace(
-                    known.data, path=sweep.data.path, folder=sweep.data.folder
-                )
-                known = msgspec.structs.replace(known, data=data)
-                self._write_sweep(known)
-        return known
+            # The same data may lie elsewhere now: its pictures are to be found.
+            data = msgspec.structs.replace(
+                known.data, path=sweep.data.path, folder=sweep.data.folder
+            )
+            more = tuple(each for each in sweep.against if each not in known.against)
+            now = msgspec.structs.replace(known, data=data, against=(*known.against, *more))
+            if now != known:
+                self._write_sweep(now)
+        return now
 
     def forget_failures(self, keys: set[bytes]) -> None:
         """Remove the failures of these questions, so that they are asked again."""
@@ -307,7 +337,7 @@ class Store:
             kept = [
                 _line(failure)
                 for failure in read_failures(self.folder)
-                if failure.error.startswith(SAME_AS) or _key_of(failure) not in keys
+                if failure.error.startswith((SAME_AS, UNREAD)) or _key_of(failure) not in keys
             ]
             os.ftruncate(handle, 0)
             self._append(handle, b"".join(kept))
@@ -322,14 +352,18 @@ class Store:
             for asked in decoded_lines(file, decoder, "an item"):
                 self._ids.add(asked.item)
                 if isinstance(asked.picture, _Picture):
-                    task = Task(asked.prompt, asked.group, asked.truth)
+                    task = Task(asked.prompt, asked.group, asked.truth, asked.against)
                     name = unquoted(asked.picture.path, asked.picture.quoted)
                     found.add(task_key(name, task))
                     self.pictures.setdefault(name, asked.picture.sha256)
         if (self.folder / FAILURES).exists():
             with self._alone(FAILURES) as handle:
                 self._drop_torn(handle)
-            found |= {_key_of(failure) for failure in read_failures(self.folder)}
+            found |= {
+                _key_of(failure)
+                for failure in read_failures(self.folder)
+                if not failure.error.startswith(UNREAD)
+            }
         return found
 
     def add(self, item: SweepItem) -> bool:
@@ -489,7 +523,8 @@ def _not_regular(file: Path) -> BadInput:
 
 def _key_of(failure: Failure) -> bytes:
     name = unquoted(failure.picture, failure.quoted)
-    return task_key(name, Task(failure.prompt, failure.group, failure.truth))
+    against = "" if failure.against is UNSET else failure.against
+    return task_key(name, Task(failure.prompt, failure.group, failure.truth, against))
 
 
 def _line(record: SweepItem | Failure) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 
 from engine.anatomy.logit_map import difference, tolerance
@@ -27,23 +27,25 @@ class ReusedVision:
         self._notes = notes
         self._memory: VisionCache | None = None
         self._proved = False
-        self._pictures: tuple[str, ...] = ()
-        """Digests of the pictures of the pass that is in memory."""
+        self._pixels: tuple[Hashable, ...] = ()
+        """What tells the pixels of the pass that is in memory from others."""
 
-    def read(self, pictures: tuple[str, ...], read: ReadBatch, parts: ModelParts) -> BatchNumbers:
-        """What `read` gives for a batch of the pictures with these digests, whose kind of inputs
-        has shown the model's `parts`."""
+    def read(
+        self, pixels: tuple[Hashable, ...], read: ReadBatch, parts: ModelParts
+    ) -> BatchNumbers:
+        """What `read` gives for a batch about these `pixels`, whose kind of inputs has shown the
+        model's `parts`."""
         memory = self._ready(parts)
         if memory is None:
             return read(None)
-        same_pictures, self._pictures = pictures == self._pictures, pictures
+        same_pixels, self._pixels = pixels == self._pixels, pixels
         found = read(memory.remembering())
         if self._proved:
             return found
-        # A cache hit is only evidence if this batch has the same pictures as the last one.
-        if same_pictures and not memory.hits:
+        # A cache hit is only evidence if this batch has the same pixels as the last one.
+        if same_pixels and not memory.hits:
             self._turn_off("nothing before the first layer is computed twice")
-        elif same_pictures:
+        elif same_pixels:
             memory.keep_only_useful()
             computed = read(None)
             self._prove(found.items(), computed.items(), parts)
@@ -54,7 +56,7 @@ class ReusedVision:
         """Free the vision pass that is in memory."""
         if self._memory is not None:
             self._memory.forget()
-        self._pictures = ()
+        self._pixels = ()
 
     def _ready(self, parts: ModelParts) -> VisionCache | None:
         if not self._wanted:

@@ -101,6 +101,38 @@ def test_everything_is_written(lenscope: Lenscope, swept: Path) -> None:
     assert Path("s/accuracy.svg").read_bytes() == Path("t/accuracy.svg").read_bytes()
 
 
+def test_a_sweep_with_something_else_instead_of_the_picture(
+    lenscope: Lenscope, tmp_path: Path
+) -> None:
+    write_clevr(tmp_path / "data", 2)
+    command = ("sweep", "--data", tmp_path / "data", "--out", "out", "--read", "attention")
+    ended = lenscope(*command, "--against", "none,noise=999", "--limit", 1)
+    assert ended.code == 0, ended.err
+    assert "instead of the picture: none, noise=999" in ended.err
+    assert "asked 12 now; out holds 4 items, 8 more with something else" in ended.err
+    ended = lenscope(*command, "--against", "noise=999,none", "--seed", 1)
+    assert "asked 16 now; out holds 8 items, 20 more" in ended.err  # another seed, other noise
+    assert [each.seed for each in read_sweep(Path("out")).against] == [None, 0, 1]
+    ended = lenscope("report", "out", "--samples", 20, "--export", "csv")
+    assert ended.code == 0, ended.err
+    assert "8 items about 2 pictures" in " ".join(ended.out.split())
+    assert "What it says without the picture" in ended.out
+    assert "noise=999 (seed 1)" in ended.out and "the picture" in ended.out
+    assert "Where it looks, by depth" in ended.out and "sinks taken out" in ended.out
+    assert "attention.csv" in ended.err and Path("out/report/looks.svg").is_file()
+    with Path("out/report/attention.csv").open(newline="") as stream:
+        shares = [line for line in csv.DictReader(stream) if line["tokens"] == "picture"]
+    assert len(shares) == 28 * 10
+    assert {float(line["share"]) for line in shares if line["against"] == "none"} == {0.0}
+    assert "counterfactuals.csv" in ended.err and Path("out/report/instead.svg").is_file()
+    assert "![instead](instead.svg)" in Path("out/report/report.md").read_text()
+    for name, count in (("items", 8), ("counterfactuals", 20)):
+        with Path(f"out/report/{name}.csv").open(newline="") as stream:
+            assert len({line["item"] for line in csv.DictReader(stream)}) == count
+    item = next(item for item in read_items(Path("out")) if item.instead == "none")
+    assert "needs a terminal" in last_line(lenscope("out", "--item", item.item))
+
+
 def test_two_results_against_each_other(lenscope: Lenscope, swept: Path) -> None:
     ended = lenscope("report", swept, "--against", swept, "--samples", 50)
     assert ended.code == 0
@@ -227,6 +259,9 @@ def test_a_folder_with_prompts_from_a_file(
         (("--data", "pictures", "--prompts", "questions"), "no CLEVR_"),
         (("--data", "pictures", "--prompts", "clevr", "--shard", "3/2"), "I/N"),
         (("--data", "pictures", "--prompts", "clevr", "--batch-size", "0"), "from 1 up"),
+        (("--data", "pictures", "--prompts", "clevr", "--against", "grey"), "no counterfactual"),
+        (("--data", "pictures", "--prompts", "clevr", "--read", "grid"), "a sweep reads attention"),
+        (("--data", "pictures", "--prompts", "clevr", "--against", "other=no"), "no such picture"),
         (("--data", "pictures", "--prompts", "clevr", "--model", "nowhere"), "nowhere"),
     ],
 )

@@ -69,7 +69,9 @@ def sweep(tmp_path: Path) -> Sweeper:
         source = data if isinstance(data, Source) else open_source(data)
         store = Store(tmp_path / out, *shard)
         try:
-            record = store.belongs_to(described(loaded, source))
+            against = settings.get("against", ())
+            reads = settings.pop("reads", ())
+            record = store.belongs_to(described(loaded, source, against=against, reads=reads))
             progress = Sweeping(
                 loaded, source, store, Question(prompt=""), record, **settings
             ).run()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from engine.errors import BadInput
-from engine.records import ModelCard, Proof, Token
+from engine.records import Counterfactual, ModelCard, Proof, Token
 from engine.sweeps.comparing import compare_sweeps
 from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
 from engine.sweeps.findings import (
@@ -103,7 +103,9 @@ def item(
     )
 
 
-def results(*items: SweepItem, layers: int = 4) -> Results:
+def results(
+    *items: SweepItem, layers: int = 4, against: tuple[Counterfactual, ...] = ()
+) -> Results:
     sweep = Sweep(
         created="x",
         model=ModelCard("m", None, "M", "float32", "cpu"),
@@ -111,6 +113,7 @@ def results(*items: SweepItem, layers: int = 4) -> Results:
         question=SweepQuestion(True, None, ""),
         data=SweepData("CLEVR", "d", "0", 1, 1, "the largest"),
         prompts=("shape?",),
+        against=against,
     )
     return as_results(sweep, items, "here")
 

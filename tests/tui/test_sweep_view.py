@@ -7,7 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
+from engine.counterfactuals.grammar import parse_against
+from engine.records import Counterfactual
 from engine.sweeps.records import SweepItem
 from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
@@ -16,9 +19,9 @@ from tui.views.sweep.sweep_view import SweepView
 from tui.widgets.chooser import Chooser
 
 
-def folder_of(tmp_path: Path, *items: SweepItem) -> Path:
+def folder_of(tmp_path: Path, *items: SweepItem, against: tuple[Counterfactual, ...] = ()) -> Path:
     """A sweep's folder."""
-    sweep = results(*items).sweep
+    sweep = results(*items, against=against).sweep
     (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(sweep))
     lines = b"".join(msgspec.json.encode(each) + b"\n" for each in items)
     (tmp_path / "items-00000-of-00001.jsonl").write_bytes(lines)
@@ -201,3 +204,26 @@ async def test_ascii(tmp_path: Path) -> None:
         await stage.press("enter")
         await stage.shows("4 items")
         assert stage.text.isascii()
+
+
+@in_loop
+async def test_items_without_their_picture_are_named_so(tmp_path: Path) -> None:
+    own = ITEMS[1]
+    without = structs.replace(
+        item(12, [7, 7, 7, 7, 6], "cube"),
+        picture=own.picture,
+        against="noise=500",
+        counterfactual=Counterfactual("noise", {"step": 500}, 0),
+    )
+    folder = folder_of(tmp_path, *ITEMS, without, against=parse_against("noise"))
+    async with explorer(startup=startup(folder)) as stage:
+        await stage.shows("What was asked", "4 items")
+        await stage.press("enter")
+        await stage.shows("5 items")
+        await stage.press(*"noise", "enter")
+        await stage.shows("item 000000000000000c", "noise=500")
+        assert stage.app.state.current is not None
+        assert stage.app.state.current.run.question.counterfactual == without.counterfactual
+        await stage.press("I", "enter", *"lost", "enter")
+        await stage.shows("item 0000000000000002")
+        await stage.press("comma", "period")

@@ -103,6 +103,8 @@ def check_parser() -> argparse.ArgumentParser:
 
 def sweep_parser() -> argparse.ArgumentParser:
     """Return the parser of `lenscope sweep`."""
+    from engine.counterfactuals.grammar import listed
+
     parser = argparse.ArgumentParser(
         prog="lenscope sweep",
         description="Ask about every picture of a data set and keep every row, so that "
@@ -157,7 +159,20 @@ def sweep_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run the vision part for every prompt, not once for every picture",
     )
-    _add_asking(parser)
+    parser.add_argument(
+        "--against",
+        metavar="LIST",
+        action="append",
+        help="ask every question again with something else instead of the picture: "
+        f"{listed().replace('%', '%%')}; separate them with commas; repeatable",
+    )
+    parser.add_argument(
+        "--read",
+        metavar="METHOD",
+        action="append",
+        help="read more of every question in the same pass: attention",
+    )
+    _add_seed(_add_asking(parser))
     _add_loading(parser)
     return parser
 
@@ -220,9 +235,12 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
-    asking = _add_asking(parser)
-    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of noise (0)")
+    _add_seed(_add_asking(parser))
     _add_loading(parser)
+
+
+def _add_seed(asking: Any) -> None:
+    asking.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of noise (0)")
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> Any:

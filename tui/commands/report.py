@@ -13,7 +13,17 @@ from pathlib import Path
 
 from engine.errors import BadInput
 from engine.sweeps.comparing import SweepComparison, compare_sweeps
-from engine.sweeps.export import ITEMS, NUMBERS, item_rows, numbers, write_lines
+from engine.sweeps.export import (
+    ATTENTION,
+    ITEMS,
+    NUMBERS,
+    REPLACED,
+    attention_rows,
+    item_rows,
+    numbers,
+    replaced_rows,
+    write_lines,
+)
 from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
 from engine.sweeps.report import (
@@ -125,12 +135,18 @@ def _write(
         write_file(folder / "report.md", text.encode())
         raw = order.raw_cells
         write_lines(numbers(findings, comparison), NUMBERS, folder / f"numbers.{kind}", raw)
+        names = ["report.md", *(each.name for each in figures.values()), f"numbers.{kind}"]
         if order.export is not None:
             write_lines(item_rows(read_items(source)), ITEMS, folder / f"items.{kind}", raw)
+            names.append(f"items.{kind}")
+        if order.export is not None and findings.instead:
+            names.append(f"counterfactuals.{kind}")
+            write_lines(replaced_rows(read_items(source)), REPLACED, folder / names[-1], raw)
+        if order.export is not None and findings.looks is not None:
+            names.append(f"attention.{kind}")
+            write_lines(attention_rows(read_items(source)), ATTENTION, folder / names[-1], raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT
-    names = ["report.md", *(each.name for each in figures.values()), f"numbers.{kind}"]
-    names += [f"items.{kind}"] if order.export is not None else []
     say(f"written to {folder}: {', '.join(names)}")
     return Exit.DONE

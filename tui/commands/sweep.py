@@ -19,10 +19,11 @@ from msgspec import structs
 
 from engine.errors import BadInput
 from engine.events import LoadOptions
-from engine.records import ModelCard, Question
+from engine.records import Counterfactual, ModelCard, Question
 from engine.sweeps.processes import Process, this_process
 from engine.sweeps.progress import NOTE_REMEDIES
 from engine.sweeps.records import Sweep, SweepData, SweepQuestion
+from engine.sweeps.replacing import asked_as
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.presence import Presence, only_present
@@ -62,6 +63,10 @@ class SweepOrder:
     retry: bool = False
     reuse_vision: bool = True
     presets_file: Path | None = None
+    against: tuple[Counterfactual, ...] = ()
+    """What every question is also asked with instead of its picture."""
+    reads: tuple[str, ...] = ()
+    """What is read besides the rows, by the names of methods."""
 
 
 def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
@@ -96,6 +101,9 @@ def _tell_of(source: Source, present: Presence, order: SweepOrder) -> None:
         which = f", the first {order.limit:,} of them" if order.limit else ""
         there = counted(present.pictures, "picture")
         say(f"asked about: {counted(present.items, 'question')} about {there}{which}")
+    if order.against:
+        names = ", ".join(map(asked_as, order.against))
+        say(f"each is also asked with something else instead of the picture: {names}")
 
 
 def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
@@ -139,7 +147,9 @@ def _run(
 
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count
-    described = _described(question, source)
+    described = structs.replace(
+        _described(question, source), against=order.against, reads=order.reads
+    )
     refuse_long_texts(source)
     _refuse_early(order.out, described)
     store = Store(order.out, shard, shards)
@@ -170,6 +180,7 @@ def _run(
             limit=order.limit,
             retry=order.retry,
             reuse_vision=order.reuse_vision,
+            against=order.against,
         )
         name = f"{shard + 1}/{shards} " if shards > 1 else ""
         if not sweeping.progress.total:
@@ -197,8 +208,10 @@ def _kept(folder: Path) -> str:
     from engine.sweeps.store import count_failures, count_items
 
     failed, same = count_failures(folder)
-    items = count_items(folder)
+    items, replaced = count_items(folder)
     found = f"{folder} holds {counted(items, 'item')}"
+    if replaced:
+        found += f", {replaced:,} more with something else instead of the picture"
     if same:
         found += f", {same:,} more {'are' if same != 1 else 'is'} the same as others"
     if failed:

@@ -28,6 +28,9 @@ class Task:
     prompt: str
     group: str = NO_GROUP
     truth: str | None = None
+    against: str = ""
+    """What stands in the place of the picture, as `engine.sweeps.replacing` names it; empty for the
+    picture itself."""
 
 
 @dataclass(frozen=True)

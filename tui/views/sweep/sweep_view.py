@@ -179,5 +179,11 @@ def read_shown(folder: Path) -> SweepShown:
         title = f"{results.prompts[index]} {said}"
         picture = results.pictures[index].rsplit("/", 1)[-1]
         choices.append((place, Choice(item, title, f"{detail}  {picture}".strip())))
+        for name, instead in results.instead.items():
+            other = instead.items[index]
+            if other is not None:
+                said = results.texts.get(int(instead.rows.top_id[index, -1]), "").strip()
+                title = f"{results.prompts[index]} {said}"
+                choices.append((4, Choice(other, title, f"with {name} instead of {picture}")))
     choices.sort(key=lambda each: each[0])
     return SweepShown(find(results), tuple(choice for _, choice in choices))

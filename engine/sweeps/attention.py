@@ -1,0 +1,44 @@
+"""From the attention that a pass has found to what a line of a sweep holds of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.lens.batch_attention import ItemAttention, MeanShares
+from engine.prompts.token_groups import GROUPS
+from engine.records import ReadingProof, finite
+from engine.sweeps.records import AttentionShares, LayerShares
+
+WORST: Final = "the worst layer's error, as a share of its tolerance"
+NOT_READ: Final = "its attention could not be read"
+
+
+def attention_shares(found: ItemAttention | None) -> AttentionShares | str:
+    """The reading of one item, or the reason why there is none."""
+    if found is None:
+        return NOT_READ
+    ratios = [
+        each.proof.error / each.proof.tolerance
+        for each in found.layers
+        if each.shares is not None and each.proof is not None and each.proof.error is not None
+    ]
+    if not ratios:
+        return f"no layer's attention can be read: {found.layers[0].reason}"
+    return AttentionShares(
+        groups=GROUPS,
+        layers=tuple(map(_layer, found.layers)),
+        sinks=found.sinks,
+        proof=ReadingProof(WORST, max(ratios), 1.0, max(ratios) <= 1.0),
+    )
+
+
+def _layer(each: MeanShares) -> LayerShares:
+    without = tuple(map(finite, each.without_sinks or ()))
+    return LayerShares(
+        layer=each.layer,
+        keys=each.keys,
+        shares=each.shares,
+        on_sinks=each.on_sinks,
+        without_sinks=without if any(share is not None for share in without) else None,
+        reason=each.reason,
+    )

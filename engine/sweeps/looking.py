@@ -1,0 +1,125 @@
+"""Where the heads look, layer by layer: on text, on the picture, or on tokens without content.
+
+Special tokens are the first one of the sequence, those with massive activations (sinks), and what
+lies on no token at all. Much of the weight is on them, so how much of it the picture has depends on
+whether they count: every share is given with them and with the sinks taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.sweeps.results import Attention, Bools, Floats, Results
+from engine.sweeps.statistics import Bootstrap, Curve, Interval
+
+PICTURE: Final = "picture"
+FIRST: Final = "first"
+NOWHERE: Final = "nowhere"
+"""The weight on learned sinks, which lies on no token."""
+TEXT: Final = "text"
+SPECIAL: Final = "special tokens"
+EVERYTHING: Final = "all items"
+RIGHT: Final = "right answers"
+WRONG: Final = "wrong answers"
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Where some items' heads look: means over heads and items, [layers] each."""
+
+    which: str
+    """EVERYTHING, RIGHT, WRONG, or the counterfactual that they have instead of the picture."""
+    raw: Mapping[str, Curve]
+    """On TEXT, PICTURE and SPECIAL tokens: what lies on sinks counts as on these."""
+    without_sinks: Mapping[str, Curve]
+    """Sinks are taken out, and the rest is scaled to sum to 1."""
+    groups: Mapping[str, Curve]
+    """The raw shares of all groups of tokens, and of no token."""
+    groups_without_sinks: Mapping[str, Curve]
+    sinks: Interval
+    """How many tokens have massive activations."""
+    worst: float
+    """The largest error of a proof, as a share of its tolerance."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Where the heads look, of all items, and of some of them."""
+
+    of: tuple[Looking, ...]
+    reasons: Mapping[int, str]
+    """For layers without shares, why not."""
+
+
+def where_it_looks(results: Results, bootstrap: Bootstrap) -> Looks | None:
+    """All items, right and wrong answers apart, and the items with each counterfactual; None if
+    attention was not read."""
+    found: list[Looking] = []
+    reasons: dict[int, str] = {}
+    for which, attention, chosen in _subjects(results):
+        if chosen.any():
+            found.append(_looking(which, attention, chosen, bootstrap))
+            if not reasons:
+                reasons = attention.reasons
+    return Looks(tuple(found), reasons) if found else None
+
+
+def _subjects(results: Results) -> Iterator[tuple[str, Attention, Bools]]:
+    own = results.attention
+    if own is not None:
+        known = ~np.isnan(own.sinks)
+        right = results.right(results.rows)[:, -1]
+        yield EVERYTHING, own, known
+        yield RIGHT, own, known & (right == 1)
+        yield WRONG, own, known & (right == 0)
+    for name, instead in results.instead.items():
+        if instead.attention is not None:
+            yield name, instead.attention, ~np.isnan(instead.attention.sinks)
+
+
+def _looking(which: str, attention: Attention, chosen: Bools, bootstrap: Bootstrap) -> Looking:
+    groups = attention.groups
+    is_picture = np.array([name == PICTURE for name in groups])
+    is_first = np.array([name == FIRST for name in groups])
+    is_text = ~is_picture & ~is_first
+    on_tokens, on_sinks = attention.shares[..., :-1], attention.on_sinks
+    content = on_tokens - on_sinks
+    without = attention.without_sinks
+    raw: dict[str, Floats] = {
+        TEXT: content[..., is_text].sum(-1),
+        PICTURE: content[..., is_picture].sum(-1),
+        SPECIAL: (
+            on_tokens[..., is_first].sum(-1)
+            + on_sinks[..., ~is_first].sum(-1)
+            + attention.shares[..., -1]
+        ),
+    }
+    taken_out: dict[str, Floats] = {
+        TEXT: without[..., is_text].sum(-1),
+        PICTURE: without[..., is_picture].sum(-1),
+        SPECIAL: without[..., is_first].sum(-1),
+    }
+    each_group = {name: attention.shares[..., i] for i, name in enumerate((*groups, NOWHERE))}
+    each_without = {name: without[..., i] for i, name in enumerate(groups)}
+    proofs = attention.proofs[chosen]
+    return Looking(
+        which=which,
+        raw=_curves(raw, chosen, bootstrap),
+        without_sinks=_curves(taken_out, chosen, bootstrap),
+        groups=_curves(each_group, chosen, bootstrap),
+        groups_without_sinks=_curves(each_without, chosen, bootstrap),
+        sinks=bootstrap.mean_of(np.where(chosen, attention.sinks, np.nan)),
+        worst=float(np.nanmax(proofs)) if not np.isnan(proofs).all() else float("nan"),
+    )
+
+
+def _curves(values: Mapping[str, Floats], chosen: Bools, bootstrap: Bootstrap) -> dict[str, Curve]:
+    """The mean of each [n, layers] over the chosen items."""
+    return {
+        name: bootstrap.mean(np.where(chosen[:, None], each, np.nan))
+        for name, each in values.items()
+    }

@@ -1,0 +1,8 @@
+"""What sweeps can read of every question besides its rows, by the names of methods."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ATTENTION: Final = "attention"
+READS: Final = (ATTENTION,)

@@ -1,0 +1,178 @@
+"""Where the heads look, from shares made by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec import structs
+
+from engine.counterfactuals.grammar import parse_against
+from engine.errors import BadInput
+from engine.records import Counterfactual, ReadingProof
+from engine.sweeps.export import attention_rows, numbers
+from engine.sweeps.figures import draw
+from engine.sweeps.findings import Findings, find
+from engine.sweeps.looking import EVERYTHING, PICTURE, RIGHT, SPECIAL, TEXT, WRONG, Looking
+from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
+from engine.sweeps.report import sections
+from tests.sweeps import test_findings as by_hand
+
+GROUPS = ("first", "template", "picture", "question")
+
+
+def layer(number: int, *shares: float, on_sinks: tuple[float, ...] = (0.0,) * 4) -> LayerShares:
+    """A layer of one head that looks so at first, template, picture, question and nowhere."""
+    kept = [share - sink for share, sink in zip(shares, on_sinks, strict=False)]
+    total = sum(kept)
+    return LayerShares(
+        layer=number,
+        shares=shares,
+        on_sinks=on_sinks,
+        without_sinks=tuple(each / total if total else None for each in kept),
+    )
+
+
+def shares(*layers: LayerShares, sinks: int = 1, error: float = 0.5) -> AttentionShares:
+    return AttentionShares(GROUPS, layers, sinks, ReadingProof("p V", error, 1.0, True))
+
+
+EARLY = (
+    layer(0, 0.5, 0.1, 0.2, 0.2, 0.0, on_sinks=(0.5, 0.0, 0.0, 0.0)),
+    layer(1, 0.4, 0.0, 0.4, 0.1, 0.1, on_sinks=(0.4, 0.0, 0.3, 0.0)),
+    LayerShares(layer=2, reason="no attention here"),
+    layer(3, 0.0, 0.0, 0.0, 0.0, 1.0),
+)
+LATE = (
+    layer(0, 0.3, 0.1, 0.4, 0.2, 0.0, on_sinks=(0.3, 0.0, 0.0, 0.0)),
+    layer(1, 1.0, 0.0, 0.0, 0.0, 0.0, on_sinks=(1.0, 0.0, 0.0, 0.0)),
+    LayerShares(layer=2, reason="no attention here"),
+    LayerShares(layer=3, keys="states", shares=(0.0, 0.0, 1.0, 0.0, 0.0)),
+)
+
+
+@pytest.fixture
+def items() -> list[SweepItem]:
+    """A right and a wrong answer, and the right one without its picture."""
+    right = by_hand.item(1, [7, 0, 1, 1, 1], "sphere")
+    wrong = by_hand.item(2, [7, 1, 0, 0, 6], "sphere")
+    without = structs.replace(
+        by_hand.item(3, [7] * 5, "sphere", picture=1),
+        against="none",
+        counterfactual=Counterfactual("none"),
+        readings=(shares(layer(0, 0.6, 0.4, 0.0, 0.0, 0.0), sinks=0, error=0.25),),
+    )
+    return [
+        structs.replace(right, readings=(shares(*EARLY),)),
+        structs.replace(wrong, readings=(shares(*LATE, sinks=2, error=0.75),)),
+        without,
+    ]
+
+
+def found(*items: SweepItem) -> Findings:
+    return find(by_hand.results(*items, against=parse_against("none")), samples=100)
+
+
+def of(findings: Findings, which: str) -> Looking:
+    assert findings.looks is not None
+    (each,) = [each for each in findings.looks.of if each.which == which]
+    return each
+
+
+def test_every_share_can_be_counted(items: list[SweepItem]) -> None:
+    findings = found(*items)
+    assert findings.looks is not None
+    assert [each.which for each in findings.looks.of] == [EVERYTHING, RIGHT, WRONG, "none"]
+    right, wrong, everything = (of(findings, name) for name in (RIGHT, WRONG, EVERYTHING))
+    nan = math.nan
+    for curve, wanted in (
+        (right.raw[TEXT], [0.3, 0.1, nan, 0.0]),
+        (right.raw[PICTURE], [0.2, 0.1, nan, 0.0]),
+        (right.raw[SPECIAL], [0.5, 0.8, nan, 1.0]),
+        (right.without_sinks[TEXT], [0.6, 0.5, nan, nan]),
+        (right.without_sinks[PICTURE], [0.4, 0.5, nan, nan]),
+        (right.without_sinks[SPECIAL], [0.0, 0.0, nan, nan]),
+        (wrong.raw[PICTURE], [0.4, 0.0, nan, nan]),
+        (wrong.without_sinks[PICTURE], [4 / 7, nan, nan, nan]),
+        (everything.raw[PICTURE], [0.3, 0.05, nan, 0.0]),
+        (everything.groups["picture"], [0.3, 0.2, nan, 0.0]),
+        (everything.groups["nowhere"], [0.0, 0.05, nan, 1.0]),
+        (of(findings, "none").raw[SPECIAL], [0.6, nan, nan, nan]),
+    ):
+        np.testing.assert_allclose(curve.value, wanted, atol=1e-12)
+    assert everything.raw[PICTURE].n.tolist() == [2, 2, 0, 1]
+    assert (everything.sinks.value, everything.worst, right.worst) == (1.5, 0.75, 0.5)
+    assert findings.looks.reasons == {2: "no attention here"}
+    for each in findings.looks.of:
+        for side in (each.raw, each.without_sinks):
+            total = np.sum([curve.value for curve in side.values()], axis=0)
+            assert np.allclose(total[~np.isnan(total)], 1.0)
+
+
+def test_without_attention_there_is_no_such_finding() -> None:
+    plain = found(by_hand.item(1, [0] * 5, "cube"))
+    assert plain.looks is None and plain.results.attention is None
+    assert not any(section.title.startswith("Where it looks") for section in sections(plain))
+    assert not any(str(line["finding"]).startswith("attention") for line in numbers(plain))
+
+
+def test_some_items_without_attention_do_not_count(items: list[SweepItem]) -> None:
+    findings = found(*items, by_hand.item(5, [0] * 5, "cube"))
+    assert of(findings, EVERYTHING).raw[PICTURE].n.tolist() == [2, 2, 0, 1]
+    some = findings.results.only({findings.results.digests[0]})
+    assert some.attention is not None and some.attention.shares.shape == (1, 4, 5)
+
+
+def test_it_is_shown_drawn_and_exported(items: list[SweepItem], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    findings = found(*items)
+    (section,) = [each for each in sections(findings) if each.title.startswith("Where it looks")]
+    raw, without = section.tables
+    assert [row[:2] for row in raw.rows[:3]] == [
+        (EVERYTHING, kind) for kind in (TEXT, PICTURE, SPECIAL)
+    ]
+    assert len(raw.rows) == len(without.rows) == 12
+    text = "\n".join(section.notes)
+    assert "layer 2: no attention here" in text and "worst proof 0.75" in text
+    assert "11.7% on the picture" in text  # (30 + 5 + 0) / 3
+    assert "looks" in draw(findings, tmp_path) and (tmp_path / "looks.svg").stat().st_size > 1000
+    lines = [line for line in numbers(findings) if str(line["finding"]).startswith("attention")]
+    curves = 4 * ((3 + 5) + (3 + 4))  # of each: raw and without sinks, kinds and groups
+    assert len(lines) == curves * 4 + 4 * 2
+    exported = [*attention_rows(items)]
+    assert len(exported) == 9 * 5
+    picture = next(line for line in exported if line["layer"] == 1 and line["tokens"] == "picture")
+    assert (picture["share"], picture["on_sinks"]) == (0.4, 0.3)
+    assert picture["without_sinks"] == pytest.approx(0.5)
+    assert {line["against"] for line in exported} == {"", "none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"groups": ("first", "first", "picture", "question")}, "twice"),
+        ({"layers": (layer(4, 1.0, 0.0, 0.0, 0.0, 0.0),)}, "layer 4"),
+        ({"layers": (LayerShares(layer=0, shares=(1.0,)),)}, "other groups"),
+        ({"layers": (LayerShares(layer=0, on_sinks=(1.0, 2.0)),)}, "other groups"),
+        ({"layers": (layer(0, 1e300, 0.0, 0.0, 0.0, 0.0),)}, "no float32"),
+        ({"proof": ReadingProof("p V", 0.0, 0.0, True)}, "tolerance"),
+    ],
+)
+def test_what_no_sweep_has_written(changes: dict[str, Any], says: str) -> None:
+    own = by_hand.item(1, [0] * 5)
+    damaged = structs.replace(own, readings=(structs.replace(shares(*EARLY), **changes),))
+    with pytest.raises(BadInput, match=says):
+        by_hand.results(damaged)
+
+
+def test_a_line_is_read_as_it_was_written(items: list[SweepItem]) -> None:
+    for each in items:
+        again = msgspec.json.decode(msgspec.json.encode(each), type=SweepItem)
+        assert again == each
+    line = msgspec.json.decode(msgspec.json.encode(items[0]))
+    assert line["readings"][0]["method"] == "attention"
+    assert "readings" not in msgspec.json.decode(msgspec.json.encode(by_hand.item(1, [0] * 5)))
