@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct
 
-from engine.errors import BadInput
+from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import resolved
 from engine.methods.method import Method, Stop, Subject
 from engine.records import (
@@ -51,15 +51,19 @@ GROUPS: Final = ("picture", "question", "first", "last", "all")
 """The picture's tokens; those of the prompt as it was typed, but for the position that is read; the
 first token; the position that is read; everything up to it."""
 MOST_NAMES: Final = 1000
-NO_ATTENTION: Final = "these layers have no attention in which it could be forbidden"
+NO_ATTENTION: Final = "these layers have no attention among the tokens that could be forbidden"
 OUT_OF_REACH: Final = "no target looks at the source in these layers anyway"
 NOT_FINITE: Final = "the logits of this pass are not all numbers"
 ELSEWHERE: Final = (
     "what layers look at outside this sequence of tokens (cross-attention) is not forbidden"
 )
 NOT_ALL: Final = (
-    "layers {layers} have no attention in which a pair could be forbidden: what they carry from "
-    "token to token goes on"
+    "layers {layers} have no attention among the tokens that could be forbidden: what they carry "
+    "from token to token by other means goes on"
+)
+OTHER_TOKENS: Final = (
+    "the model attends over {length} positions, and the run has {tokens} tokens: which of them are "
+    "which is not known"
 )
 PROVED: Final = (
     "the logits of a pass in which nothing is forbidden against those of a plain pass, and what "
@@ -180,7 +184,8 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         first, then what lies between.
 
         Raises BadInput for a name or position that the run does not have, or if no pair is left;
-        CannotRead if the model has no attention in which a pair can be forbidden.
+        CannotRead if the model has no attention in which a pair can be forbidden, or attends over
+        something else than the run's tokens.
         """
         from engine.lens.knockout import Knockouts
         from engine.passes.knockout import Pairs
@@ -189,6 +194,9 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         (position,) = resolved(run, [request.position])
         pairs, notes = named_pairs(run, request, position)
         passes = Knockouts(subject.loaded.lens, subject.inputs, (position, run.position), stop)
+        if passes.length != len(run.tokens):
+            told = {"length": passes.length, "tokens": len(run.tokens)}
+            raise CannotRead(OTHER_TOKENS.format(**told))
         clean = _Clean(passes, run)
         layers = len(passes.layers)
         window = min(request.window or max(1, layers // 8), layers)
@@ -234,7 +242,7 @@ class _Clean:
         self._text_of = texts_for(passes.model)
         found = self._best(passes.clean)
         if found is None:
-            raise BadInput(NOT_FINITE)
+            raise CannotRead(NOT_FINITE)
         self.answer = found
         self.log_probability = self._log_probability(passes.clean, found.id)
         self._leak = 0.0
