@@ -39,7 +39,7 @@ from engine.sweeps.store import item_id, read_failures, read_items, read_sweep, 
 from samples.making.clevr import write_clevr
 from tests.folders import FOLDERS
 from tests.sweeps.conftest import Sweeper, described
-from tests.sweeps.test_running import CHILD, alike, command
+from tests.sweeps.test_running import CHILD, alike, arguments, program
 
 Opened = Callable[[str], LoadedModel]
 ALL = "none,unk,unk-all,noise,noise=999,noise-pure,zero,one,black,white,blur,mean-patch"
@@ -292,7 +292,8 @@ def test_a_counterfactual_that_the_sweep_has_not(
 def test_killed_and_taken_up_again(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
     data, out = tmp_path / "data", tmp_path / "killed"
     write_clevr(data, 4)
-    whole = command("--data", data, "--out", out, "--batch-size", "2", "--against", "none,noise")
+    given = arguments("--data", data, "--out", out, "--batch-size", "2", "--against", "none,noise")
+    whole = program(given)
     for _ in range(3):
         process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.DEVNULL)
         before = sum(1 for _ in read_items(out))

@@ -25,7 +25,7 @@ from engine.methods.knockout import (
     KnockoutReading,
     KnockoutRequest,
 )
-from engine.methods.token_groups import GROUPS
+from engine.prompts.token_groups import GROUPS
 from engine.records import Part, Reading, ReadingProof, Request, Token
 from tests.tui.fakes import ANSWER
 from tests.tui.words_stage import BEFORE, SIDE, WordsWorker, hill, positions_of

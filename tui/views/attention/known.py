@@ -17,7 +17,7 @@ from engine.methods.attention import (
     LayerAttention,
     Way,
 )
-from engine.methods.token_groups import GROUPS
+from engine.prompts.token_groups import GROUPS
 from engine.records import Reading
 from tui.state.maps import Map, Unit, on_patches
 from tui.text.numbers import number
