@@ -407,9 +407,9 @@ def _effects(reading: KnockoutReading) -> Table:
         ),
     )
     note = (
-        f"The answer is that of position {reading.position}, to which nothing is forbidden at "
-        f"{reading.answer.probability:.1%}. source -> target: the target may not look at the "
-        "source in these layers."
+        f"If nothing is forbidden, the answer at position {reading.position} has "
+        f"{reading.answer.probability:.1%}. source -> target: in these layers the target may not "
+        "look at the source."
     )
     return Table(
         "knockout: change of the answer's log-probability, in nats",

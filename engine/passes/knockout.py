@@ -169,11 +169,9 @@ def _written_out(call: AttentionCall, queries: int, keys: int) -> Tensor:
 
 def _leak(call: AttentionCall, output: Tensor, blocked: Tensor) -> Tensor:
     """How far the output moves at the last target if the values that it may not see are others."""
-    everywhere = blocked[0].all(0)  # [queries, keys], in all heads
-    target = int(everywhere.any(-1).nonzero()[-1]) if bool(everywhere.any()) else None
-    if target is None:
-        return output.new_zeros(())
+    somewhere = blocked[0].any(0)  # [queries, keys]: no head sees what is blocked in another
+    target = int(somewhere.any(-1).nonzero()[-1])
     value = call.value.clone()
-    value[0, :, everywhere[target]] = _STRANGE
+    value[0, :, somewhere[target]] = _STRANGE
     moved, _ = replace(call, value=value).run()
     return (moved[0, target] - output[0, target]).abs().max()

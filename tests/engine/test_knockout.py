@@ -191,6 +191,11 @@ def test_keys_of_others_come_first() -> None:
     made = without(call, PAIRS.matrix(5), 2)
     assert made is not None
     assert_output(made[0], [[True, True, *row] for row in seen(5, PAIRED)])
+    hidden = torch.tensor([[False, False, *row] for row in seen(5)])[None, None]
+    made = without(call_of(hidden, extra=2), torch.ones(5, 5, dtype=torch.bool), 2)
+    assert made is not None
+    itself = [[key == query + 2 for key in range(7)] for query in range(5)]
+    assert_output(made[0], itself)
 
 
 def test_heads_with_masks_of_their_own_keep_their_differences() -> None:
@@ -271,22 +276,21 @@ def test_masks_that_hold_no_pairs_are_refused_by_name() -> None:
             without(call_of(None), Pairs((), ()).matrix(length), first)
 
 
-def test_a_weight_that_is_not_zero_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pair that slips through the mask moves the target's output."""
-    editor = masks.Knockout(PAIRS.matrix(5), {})
-    call = call_of(CAUSAL)
-    editor._own = {call.module: 0}
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_weight_that_is_not_zero_is_noticed(heads: int) -> None:
+    """A pair that slips through the mask moves the target's output: also where only one of the
+    heads could have looked there at all."""
+    mask = CAUSAL.repeat(1, heads, 1, 1)
+    mask[0, 1:, 4, 2] = False
+    call = call_of(mask)
+    editor = masks.Knockout(Pairs((2,), (4,)).matrix(5), {call.module: 0})
     changed = editor._before(call)
     output, _ = changed.run()
     assert editor._after(changed, output) is output
     assert (editor.edited, editor.leak) == (1, 0.0)
-    open_mask = changed.mask.clone()
-    open_mask[..., 4, 0] = True
-    slipped = dataclasses.replace(changed, mask=open_mask)
-    output, _ = slipped.run()
-    assert editor._blocked is None
-    editor._blocked = slipped, CAUSAL & ~changed.mask
-    editor._after(slipped, output)
+    output, _ = call.run()  # with that pair
+    editor._blocked = call, mask & ~changed.mask
+    editor._after(call, output)
     assert editor.leak > 1e3
 
 
