@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.anatomy.patches import PatchRelation, relate
 from engine.errors import BadInput, Cancelled, typed_line
 from engine.lens.lens import Lens, model_lock
-from engine.passes.thread import submit
+from engine.passes.thread import waited_for
 from engine.pictures.model_view import Process
 from engine.pictures.patch_boxes import TokenBoxes, boxes_of, even_grid, in_even_grids
 from engine.pictures.pixels import PIXELS
@@ -116,24 +116,12 @@ def token_relation(
     if the model cannot be read."""
     moved = lens.on_device(inputs)
     parts = lens.learn(moved)
-    results: list[PatchRelation] = []
-    errors: list[BaseException] = []
-    over = threading.Event()
 
-    def job() -> None:
-        try:
-            with model_lock(lens.model):
-                results.append(relate(lens.model, parts, moved, stop))
-        except BaseException as error:  # handed to the caller, whatever it is
-            errors.append(error)
-        finally:
-            over.set()
+    def job() -> PatchRelation:
+        with model_lock(lens.model):
+            return relate(lens.model, parts, moved, stop)
 
-    submit(lens.model, job)
-    over.wait()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return waited_for(lens.model, job)
 
 
 def _found(

@@ -20,6 +20,7 @@ _HOMES: Final = {
     "deepen": "engine.methods.deepen:Deepen",
     "geometry": "engine.methods.geometry:Geometry",
     "grid": "engine.methods.grid:Grid",
+    "knockout": "engine.methods.knockout:Knockout",
     "seen": "engine.methods.seen:Seen",
     "track": "engine.methods.track:Track",
     "visit": "engine.methods.visit:Visit",

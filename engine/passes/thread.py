@@ -9,10 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
 Job = Callable[[], None]
+Found = TypeVar("Found")
+
+_POLL: Final = 0.02
+"""Seconds between two looks at whether to stop."""
 
 _queues: WeakKeyDictionary[Any, SimpleQueue[Job | None]] = WeakKeyDictionary()
 _threads: WeakKeyDictionary[Any, threading.Thread] = WeakKeyDictionary()
@@ -35,6 +39,38 @@ def submit(model: Any, job: Job) -> None:
             _threads[model] = thread
             thread.start()
         jobs.put(job)
+
+
+def waited_for(
+    model: Any,
+    job: Callable[[], Found],
+    stop: Callable[[], bool] = lambda: False,
+    cancel: Callable[[], None] = lambda: None,
+) -> Found:
+    """Run `job` in the model's thread, wait for it, and return or raise what it does.
+
+    `cancel` is called once, soon after `stop()` is true; the job is waited for in any case.
+    """
+    found: list[Found] = []
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            found.append(job())
+        except BaseException as error:  # handed to the caller, whatever it is
+            errors.append(error)
+        finally:
+            over.set()
+
+    submit(model, run)
+    while not over.wait(_POLL):
+        if stop():
+            cancel()
+            over.wait()
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 def _work(jobs: SimpleQueue[Job | None]) -> None:

@@ -1,11 +1,14 @@
-"""What the picture under a map of words costs on the line. Reports, asserts nothing.
+"""What the picture under a map of words, or of attention, costs on the line. Reports, asserts
+nothing.
 
-    python -m tests.terminal.measure_words [--side N] [--layers N] [--picture FILE] [--noise]
+    python -m tests.terminal.measure_words [--attention] [--side N] [--layers N] [--picture FILE]
+        [--noise]
 
 For every row a step of the map (the median over all rows, and the largest), and steps of the cursor
 over the patches; at 120x40 over SSH in true colour, the same with exact colours as without SSH, and
 with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches,
-or with `--noise` one whose probability is drawn anew for every cell, the worst case.
+or with `--noise` one whose probability is drawn anew for every cell, the worst case. Attention is a
+hill that wanders from layer to layer.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from engine.methods.words import WordsRequest
 from engine.records import Picture, Question, Reading, Request
 from tests.terminal.measure import process_seconds
 from tests.terminal.pty_app import ROOT, PtyApp
-from tests.tui.words_stage import SIDE, WordsWorker, words_reading
+from tests.tui.attention_stage import AttentionWorker
+from tests.tui.words_stage import SIDE, words_reading
 from tui.app import run_explorer
 from tui.startup import Startup
 
@@ -40,6 +44,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--picture", default=str(ROOT / "samples" / "pictures" / "scene_1.png"))
     parser.add_argument("--noise", action="store_true")
+    parser.add_argument("--attention", action="store_true")
     parser.add_argument("--lite", action="store_true")
     parser.add_argument("--explore", action="store_true", help="be the explorer itself")
     given = parser.parse_args()
@@ -50,10 +55,11 @@ def main() -> int:
         "--side", str(given.side), "--layers", str(given.layers), "--picture", given.picture,
     ]  # fmt: skip
     command += ["--noise"] * given.noise
+    key = "4" if given.attention else "3"
     print(f"{given.side} x {given.side} patches, {given.layers + 1} rows, 120x40")
-    _report("true colour over SSH", command, {"SSH_CONNECTION": "measured"})
-    _report("true colour, not over SSH", command, {})
-    _report("--lite over SSH", [*command, "--lite"], {"SSH_CONNECTION": "measured"})
+    _report("true colour over SSH", command, key, {"SSH_CONNECTION": "measured"})
+    _report("true colour, not over SSH", command, key, {})
+    _report("--lite over SSH", [*command, "--lite"], key, {"SSH_CONNECTION": "measured"})
     return 0
 
 
@@ -71,7 +77,7 @@ def _explore(given: argparse.Namespace) -> int:
         return replace(reading, probability=Array.of(drawn, "<f4"))
 
     made = noise if given.noise else lambda _: None
-    worker = partial(WordsWorker, side=given.side, layers=given.layers, picture=size, made=made)
+    worker = partial(AttentionWorker, side=given.side, layers=given.layers, picture=size, made=made)
     return run_explorer(
         Startup(
             options=LoadOptions("samples/model"),
@@ -82,14 +88,14 @@ def _explore(given: argparse.Namespace) -> int:
     )
 
 
-def _report(name: str, command: list[str], env: dict[str, str]) -> None:
+def _report(name: str, command: list[str], key: str, env: dict[str, str]) -> None:
     with (
         tempfile.TemporaryDirectory() as state,
         PtyApp(command, env={"XDG_STATE_HOME": state, **env}) as app,
     ):
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
-        opening = _bytes(app, "3", 1.5)
+        opening = _bytes(app, key, 1.5)
         _bytes(app, "g", _QUIET)
         busy = process_seconds(app.process.pid)
         rows = [_bytes(app, "j", _QUIET) for _ in range(32)]

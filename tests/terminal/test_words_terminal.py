@@ -9,7 +9,7 @@ import pytest
 
 from tests.terminal.pty_app import ROOT, PtyApp
 from tests.terminal.test_terminal import assert_clean
-from tui.views.words.tint import FRAME
+from tui.widgets.tint import FRAME
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 FRAMED = "{:02x}{:02x}{:02x}".format(*FRAME)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,13 @@ from engine.events import (
     SpellingsFound,
     Trouble,
 )
+from engine.methods.attention import AttentionRequest
 from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
 from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
 from engine.methods.deepen import DeepenReading, DeepenRequest
+from engine.methods.geometry import GeometryRequest
 from engine.methods.grid import GridPart, GridReading, GridRequest
+from engine.methods.knockout import KnockoutRequest
 from engine.methods.seen import SeenReading, SeenRequest
 from engine.methods.track import TrackReading, TrackRequest
 from engine.methods.visit import VisitReading, VisitRequest
@@ -438,6 +442,23 @@ class FakeWorker:
             case VisitRequest():
                 others = tuple(visited(place, self.layers) for place in request.positions)
                 return VisitReading(request=request, others=others)
+        return self._reading_of_picture(run_id, request)
+
+    def _reading_of_picture(self, run_id: str, request: Request) -> Reading:
+        """What is read of a square picture that the prompt's picture tokens show, if any do."""
+        from tests.tui.attention_stage import attention_reading, knockout_reading
+        from tests.tui.words_stage import geometry
+
+        count = self._counts[run_id]
+        cells = [at for at, token in enumerate(self.tokens or ()) if token.kind == "image"]
+        match request:
+            case AttentionRequest():
+                return attention_reading(request, self.layers, count, cells)
+            case KnockoutRequest():
+                return knockout_reading(request, self.layers, count)
+            case GeometryRequest():
+                found = geometry((336, 336), isqrt(len(cells)))
+                return replace(found, tokens=Array.of(np.array(cells), "<i4"))
         raise AssertionError(request)
 
     def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import samples
 from engine.records import Picture, Question
 from tests.tui.fakes import chat_tokens
 from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
+from tui.views.attention.screen import AttentionScreen
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
@@ -89,7 +90,16 @@ async def grid(stage: Stage) -> None:
     await stage.until(lambda: stage.app.state.current.run.readings)  # type: ignore[union-attr]
 
 
-VIEWS = [plain, trajectories, large_detail, history, comparison, grid]
+async def attention(stage: Stage) -> None:
+    await stage.press("4")
+    screen = stage.app.screen
+    assert isinstance(screen, AttentionScreen)
+    await stage.until(lambda: screen.gaze.steps is not None and screen.pane.canvas.drawn)
+    await stage.press("K")
+    await stage.shows("now: red")
+
+
+VIEWS = [plain, trajectories, large_detail, history, comparison, grid, attention]
 
 
 @pytest.mark.parametrize(

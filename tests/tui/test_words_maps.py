@@ -15,10 +15,10 @@ from engine.arrays import Array
 from engine.errors import BadInput
 from engine.methods.words import WordsRequest
 from tests.tui.words_stage import BEFORE, geometry, words_reading
-from tui.views.words.maps import NO_STEP, STEPS, Cell, Map, Scale, on_patches
-from tui.views.words.marks import MARKS, UNREAD, draw_marks, mark_grid, window_of
-from tui.views.words.patches import Patches
+from tui.state.maps import NO_STEP, STEPS, Cell, Map, Scale, on_patches
+from tui.state.patches import Patches
 from tui.views.words.word_maps import word_maps
+from tui.widgets.marks import MARKS, UNREAD, draw_marks, mark_grid, window_of
 
 SHARES = arrays(np.float32, (3, 5), elements=st.floats(0, 1, width=32))
 NAN = float("nan")

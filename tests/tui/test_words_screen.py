@@ -34,13 +34,13 @@ from tests.tui.words_stage import (
     no_geometry,
     words_reading,
 )
+from tui.state.patches import Patches
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line
-from tui.views.words.canvas import Scene, _marks
 from tui.views.words.looking import Looking
-from tui.views.words.patches import Patches
 from tui.views.words.screen import WordsScreen
-from tui.views.words.tint import plan
+from tui.widgets.picture_canvas import Scene, _marks
+from tui.widgets.tint import plan
 
 at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
 
@@ -65,7 +65,7 @@ async def opened(
 
 async def mapped(stage: Stage, screen: WordsScreen) -> None:
     """Wait until the picture shows, and the map of the answer over it."""
-    await stage.until(lambda: screen.canvas.drawn or screen.mark_canvas.display)
+    await stage.until(lambda: screen.pane.canvas.drawn or screen.pane.mark_canvas.display)
     await stage.until(lambda: screen.looking.map is not None)
     await stage.pilot.pause()
 
@@ -131,10 +131,10 @@ async def test_the_cursor_walks_over_the_patches() -> None:
 async def test_a_click_picks_a_patch_and_a_row() -> None:
     async with opened() as (stage, screen):
         await mapped(stage, screen)
-        left, top = screen.canvas._corner
-        await stage.pilot.click(screen.canvas, offset=(left + 3, top + 2))
+        left, top = screen.pane.canvas._corner
+        await stage.pilot.click(screen.pane.canvas, offset=(left + 3, top + 2))
         await stage.shows("patch 1,1 of 24×24")
-        await stage.pilot.click(screen.canvas, offset=(0, 0))  # beside the picture
+        await stage.pilot.click(screen.pane.canvas, offset=(0, 0))  # beside the picture
         await stage.shows("patch 1,1 of 24×24")
         await stage.pilot.click(screen.table, offset=(4, 1 + 3 + 8))
         await stage.shows("row 8 of 10")
@@ -262,7 +262,7 @@ async def test_a_word_that_cannot_be_read_does_not_keep_others_from_it() -> None
 async def test_nothing_is_shown_in_a_width_that_has_passed(ascii_only: bool) -> None:
     async with opened(startup={"ascii": ascii_only}) as (stage, screen):
         await mapped(stage, screen)
-        for drawn in (screen.legend, screen.mark_canvas):
+        for drawn in (screen.legend, screen.pane.mark_canvas):
             drawn._strips = [Strip.blank(50)] * 4
             drawn.refresh()
         await stage.shows("q closes", "internal confidence", *["[ ]"] * ascii_only)
@@ -297,7 +297,7 @@ async def test_help_and_the_keys_that_leave() -> None:
 async def test_a_low_screen_gives_its_lines_to_the_map() -> None:
     async with opened((60, 16)) as (stage, screen):
         await mapped(stage, screen)
-        assert screen.canvas.size.height == 10
+        assert screen.pane.canvas.size.height == 10
         await stage.shows("row 5, patch 12,12: ", "576 patches")
         await stage.pilot.resize_terminal(60, 30)
         await stage.until(lambda: screen.table.size.height == 7)
@@ -547,7 +547,7 @@ async def test_a_model_without_patches_gives_its_reason() -> None:
 
     async with opened(made=made) as (stage, screen):
         await stage.shows("no map: every token sees the whole picture")
-        await stage.until(lambda: screen.canvas.drawn)
+        await stage.until(lambda: screen.pane.canvas.drawn)
         await stage.press("slash", *"sky", "enter")
         await stage.press("j", "down", "n", "f")
         assert [type(request) for _, request in stage.worker.reads] == [GeometryRequest]
@@ -602,7 +602,7 @@ async def test_without_colours_a_click_picks_a_mark(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NO_COLOR", "1")
     async with opened((120, 40)) as (stage, screen):
         await mapped(stage, screen)
-        grid = screen.mark_canvas
+        grid = screen.pane.mark_canvas
         line = next(y for y in range(40) if "x" in grid.render_line(y).text)  # the sink's
         column = grid.render_line(line).text.index("x")
         await stage.pilot.click(grid, offset=(column + 1, line + 1))
@@ -663,7 +663,7 @@ async def test_hostile_readings_are_harmless_on_the_screen(name: str) -> None:
     async with reopened(*HOSTILE[name]) as stage:
         screen = stage.app.screen
         assert isinstance(screen, WordsScreen)
-        await stage.until(lambda: screen.canvas.drawn)
+        await stage.until(lambda: screen.pane.canvas.drawn)
         await stage.press(
             "n", "j", "right", "down", "f", "X", "percent_sign", "f", "F", "V", "O", "r"
         )
@@ -753,7 +753,7 @@ async def test_twelve_thousand_patches() -> None:
     async with reopened(*readings, tokens=run.tokens, position=run.position) as stage:
         screen = stage.app.screen
         assert isinstance(screen, WordsScreen)
-        await stage.until(lambda: screen.canvas.drawn)
+        await stage.until(lambda: screen.pane.canvas.drawn)
         await stage.shows("12100 patches", "patch 55,55 of 110×110")
         await stage.press("n", "j", "right", "f", "k")
         await stage.shows("entropy over the picture")
@@ -767,6 +767,8 @@ async def test_it_fits_new_sizes() -> None:
         for width, height in ((60, 30), (40, 16), (160, 50), (80, 24)):
             await stage.pilot.resize_terminal(width, height)
             await asyncio.sleep(0.05)
-        await stage.until(lambda: screen.canvas.size.width == 42)
-        await stage.until(lambda: max(strip.cell_length for strip in screen.canvas._strips) <= 42)
+        await stage.until(lambda: screen.pane.canvas.size.width == 42)
+        await stage.until(
+            lambda: max(strip.cell_length for strip in screen.pane.canvas._strips) <= 42
+        )
         await stage.shows("patch 12,12 of 24×24")

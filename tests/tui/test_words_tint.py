@@ -12,11 +12,11 @@ from rich.style import Style
 
 from engine.arrays import Array
 from tests.tui.words_stage import BEFORE, geometry
-from tui.views.words.maps import NO_STEP, STEPS
-from tui.views.words.patches import Patches
-from tui.views.words.tint import FRAME, RAMP, Plan, plan
+from tui.state.maps import NO_STEP, STEPS
+from tui.state.patches import Patches
 from tui.widgets.evened import evened
 from tui.widgets.pixel_lines import cells_that_differ, codes_of, marked_line
+from tui.widgets.tint import FRAME, RAMP, Plan, plan
 
 PICTURE = (96, 64)
 

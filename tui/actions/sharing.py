@@ -15,10 +15,10 @@ from tui.disk.working_folder import working_folder
 from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
 from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
-from tui.views.picture.preview import open_thumb
 from tui.widgets.background import in_background
 from tui.widgets.places import title_words
 from tui.widgets.reading_view import ReadingView
+from tui.widgets.thumb import open_thumb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

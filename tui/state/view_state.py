@@ -54,7 +54,7 @@ class Note:
 
 _MOST_TYPED = 20
 CANCELLING = Note("cancelling")
-NOT_ENDED = Note("the run is on its way: its picture can be mapped once it has ended")
+NOT_ENDED = Note("the run is on its way: more can be read of it once it has ended")
 """It goes when a run ends."""
 ONLY_IN_MEMORY = "unsaved runs are only in memory"
 

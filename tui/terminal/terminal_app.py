@@ -92,6 +92,8 @@ class TerminalApp(App[int], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Redraw after a suspension: the terminal still shows the shell's output."""
+        if not self.is_running:
+            return  # left before it was there
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
         self.screen_change_signal.subscribe(self, self._follow_screen, immediate=True)
 

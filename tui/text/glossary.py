@@ -68,6 +68,16 @@ STANDARD: Final = (
         "The text that a model expects around a question: roles, markers, where the picture goes.",
     ),
     Term("KV cache", "Keys and values of earlier positions, kept so that they need not run again."),
+    Term(
+        "attention weight",
+        "How much of what a head reads at a position comes from each token before it; over all "
+        "tokens, and over learned sinks, the weights sum to 1.",
+    ),
+    Term(
+        "knockout",
+        "Forbidding some positions to look at others in some layers, and running the pass again "
+        "(Geva et al. 2023, arXiv 2304.14767): what the answer becomes then shows what it needs.",
+    ),
     Term("hook", "A function that is called whenever a module of the model runs."),
 )
 
@@ -130,6 +140,19 @@ OWN: Final = (
     Term(
         "debias",
         "A list of answers, each divided by the probability that it has without the picture.",
+    ),
+    Term(
+        "share",
+        "The attention weight on a group of tokens (first token, template, system, picture, "
+        "question, answer so far), raw and with sinks taken out and the rest scaled to 1.",
+    ),
+    Term(
+        "nowhere",
+        "The attention weight that lies on no token, because the model has learned sinks for it.",
+    ),
+    Term(
+        "reach",
+        "The first token that a layer with a sliding window may look at.",
     ),
     Term(
         "method",

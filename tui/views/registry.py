@@ -131,6 +131,16 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.words:show",
     ),
     View(
+        "attention",
+        "where it looks",
+        "Where a position looks: attention, knockout",
+        Slot.DIALOG,
+        keys=("4",),
+        hint="attention",
+        method="attention",
+        opens="tui.actions.attention:show",
+    ),
+    View(
         "history",
         "runs",
         "Runs in this session",

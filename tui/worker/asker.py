@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from engine.errors import Remedy
 from engine.events import LoadOptions, ModelReady, RunEnded, Trouble
+from engine.methods.attention import AttentionRequest
 from engine.methods.deepen import DeepenRequest
+from engine.methods.knockout import KnockoutRequest
 from engine.methods.track import TrackRequest
 from engine.records import Counterfactual, Picture, Question, Request
 from tui.actions.keymap import Keymap
@@ -21,6 +23,8 @@ from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.worker.protocol import Tell, WorkerLike
 
 _MOST_TOKENS = 100
+_OWN_PASS = (AttentionRequest, KnockoutRequest)
+"""These are answered by passes of their own over the run's inputs, at any position."""
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
 
 
@@ -41,6 +45,8 @@ class Asker:
         self._gone_everywhere: set[str] = set()
         self._everywhere: set[str] = set()
         """Ids of the requests for positions other than a run's own."""
+        self._unwanted: set[str] = set()
+        """Ids of the requests that were cancelled."""
         self.bundled = _bundled_picture(startup)
         """The picture used by default until it is known whether the model takes pictures."""
         if self.options is not None:
@@ -201,6 +207,8 @@ class Asker:
         """Note that a run's streams are no longer kept, so that nothing more is read from them: all
         of them, or those of its other positions. After any other refusal, other methods may still
         read the run."""
+        if event.request_id in self._unwanted:
+            self.is_told(event)
         if event.run_id is None:
             return
         if event.request_id is None:
@@ -260,8 +268,9 @@ class Asker:
         return made
 
     def cancel_reading(self, request_id: str) -> None:
-        """Cancel a request whose result is no longer wanted."""
+        """Cancel a request whose result is no longer wanted; that it has ended so is no trouble."""
         if self._worker is not None:
+            self._unwanted.add(request_id)
             self._worker.cancel_reading(request_id)
 
     def is_told(self, event: Trouble) -> None:
@@ -314,7 +323,9 @@ class Asker:
 
 def asks_for_positions(run: RunView, request: Request) -> bool:
     """Return whether a request needs the streams of other positions than the run's own: if it has
-    a field for positions, or one for a position that is another."""
+    a field for positions, or one for a position that is another, and no pass of its own."""
+    if isinstance(request, _OWN_PASS):
+        return False
     position = getattr(request, "position", None)
     return hasattr(request, "positions") or (
         isinstance(position, int) and run.place(position) != run.own.run.position

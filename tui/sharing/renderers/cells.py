@@ -25,7 +25,7 @@ def shown(cell: Cell, column: Column, *, ascii_only: bool = False) -> str:
         return percent(cell)
     if column.kind == "count":
         return str(int(cell))
-    return number(cell) if column.decimals is None else f"{cell:.{column.decimals}f}"
+    return number(cell) if column.decimals is None else f"{cell:z.{column.decimals}f}"
 
 
 def head(column: Column, *, ascii_only: bool = False) -> str:

@@ -11,26 +11,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.message import Message
 from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import BadInput, LenscopeError
+from engine.errors import LenscopeError
 from engine.methods.seen import SeenReading
 from engine.records import Picture, Processed
 from tui.text.show import plain_line
 from tui.widgets.background import in_thread
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import NO_TERM_IMAGE, Colours, centred, centred_words, picture_strips
+from tui.widgets.thumb import open_thumb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SETTLE_SECONDS = 0.1
-_THUMB = 512
 _MOST_KEPT = 8
 """Number of pane sizes for which strips are cached."""
 
@@ -331,24 +330,3 @@ def picture_facts(
         if cell_len(text) <= room:
             return text
     return ""
-
-
-def open_thumb(picture: Picture, *, of_run: bool) -> tuple[Image, Picture]:
-    """Open a small version of a picture, from its preview if it has one; return it with its record.
-
-    Raises BadInput if it cannot be opened, or, with `of_run`, if the file has another content than
-    the picture that was asked about.
-    """
-    from engine.pictures.addresses import local_path
-    from engine.pictures.opening import open_picture, open_preview
-
-    if picture.preview:
-        return open_preview(picture.preview), picture
-    path = str(local_path(picture.path))
-    opened = open_picture(path)
-    if of_run and picture.sha256 not in ("", opened.record.sha256):
-        raise BadInput(f"{picture.path}: the file has changed since this run was asked")
-    image = opened.image
-    image.thumbnail((_THUMB, _THUMB))
-    # The record's own path has lost the bytes of a name that are not UTF-8.
-    return image, replace(opened.record, path=path)

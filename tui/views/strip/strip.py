@@ -36,20 +36,30 @@ class PromptStrip(Widget):
         self._of: tuple[str, bool, frozenset[int], int] | None = None
         self._text: StripText | None = None
         self._position = 0
-        self._drawn: tuple[StripText | None, int, int] | None = None
+        self._reach = 0
+        self._drawn: tuple[StripText | None, int, int, int] | None = None
         """What the line was drawn from, besides the theme."""
         self._first = 0
         self._line = StripLine([], 0, ())
         self._strips: list[Strip] = []
         self._look: StripLook | None = None
 
-    def show(self, run: RunView | None, position: int, *, unfolded: bool) -> None:
-        """Show the prompt of a run, and mark a position."""
+    def show(
+        self,
+        run: RunView | None,
+        position: int,
+        *,
+        unfolded: bool,
+        sinks: frozenset[int] = frozenset(),
+        reach: int = 0,
+    ) -> None:
+        """Show the prompt of a run, and mark a position. `sinks` are marked besides those that the
+        grid knows; tokens before `reach` are struck out."""
         if run is None:
             self._of = self._text = None
         else:
             own, cells = run.own, run.cells
-            sinks = cells.sinks if cells is not None else frozenset()
+            sinks |= cells.sinks if cells is not None else frozenset()
             of = (own.run.id, unfolded, sinks, len(own.run.tokens))
             if of != self._of:
                 if self._of is None or (self._of[0], self._of[1]) != of[:2]:
@@ -62,9 +72,9 @@ class PromptStrip(Widget):
                     sinks,
                     ascii_only=self._ascii,
                 )
-        drawn = (self._text, position, self.size.width)
+        drawn = (self._text, position, reach, self.size.width)
         if drawn != self._drawn or not self._strips:
-            self._position, self._drawn = position, drawn
+            self._position, self._reach, self._drawn = position, reach, drawn
             self._draw_changes()
 
     def on_click(self, event: events.Click) -> None:
@@ -98,7 +108,9 @@ class PromptStrip(Widget):
         if self._text is None:
             self._line = StripLine([], 0, ())
         else:
-            self._line = strip_line(self._text, self._position, self._first, width, look)
+            self._line = strip_line(
+                self._text, self._position, self._first, width, look, reach=self._reach
+            )
             self._first = self._line.first
         return [strip_of(self._line.segments, width, look.text)]
 

@@ -130,10 +130,11 @@ class StripText:
 
 
 def strip_line(
-    text: StripText, position: int, first: int, width: int, look: StripLook
+    text: StripText, position: int, first: int, width: int, look: StripLook, *, reach: int = 0
 ) -> StripLine:
     """Return the line of `width` cells that shows a position; `first` is the span that was the
-    first before, and stays it as long as the position is visible."""
+    first before, and stays it as long as the position is visible. Tokens before `reach` are struck
+    out."""
     if not text.spans or width <= 2 * _EDGE + 1:
         return StripLine([], 0, ())
     here = text.spans.index(position)
@@ -150,6 +151,8 @@ def strip_line(
         style = look.of(text.spans.all[index].part)
         if text.tokens[text.spans.all[index].first].kind == "special":
             style += Style(italic=True)
+        if text.spans.all[index].last < reach:
+            style += Style(strike=True)
         marked = style + Style(reverse=True) if index == here else style
         sign = look.mark if before[:1].strip() else style
         segments += [(before[:1], sign), (before[1:], style), (shown, marked), (after, style)]

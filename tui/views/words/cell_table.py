@@ -11,13 +11,13 @@ from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
+from tui.state.maps import NO_STEP, STEPS
 from tui.text.bars import line_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
-from tui.views.words.maps import NO_STEP, STEPS
-from tui.views.words.tint import RAMP
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
+from tui.widgets.tint import step_style
 
 _VALUE: Final = 6
 _LEAST_TOKEN: Final = 8
@@ -135,11 +135,3 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
         free = width - 4 - 1 - FIGURE_WIDTH - 2 - _VALUE - 1
         token = min(max(free - _MOST_BAR, _LEAST_TOKEN), _MOST_TOKEN)
         return token, min(max(free - token, 0), _MOST_BAR)
-
-
-def step_style(step: int) -> Style:
-    """Return the style of a bar or swatch of a step. The lowest steps are lighter than in the
-    picture: alone on a dark screen they would not be seen."""
-    red, green, blue = RAMP[step]
-    lift = max(100 - max(red, green, blue), 0)
-    return Style(color=f"rgb({red + lift},{green + lift},{blue + lift})")

@@ -12,12 +12,12 @@ from engine.methods.geometry import GeometryReading
 from engine.methods.grid import GridReading
 from engine.methods.words import WordsReading
 from engine.records import Reading
+from tui.state.maps import NO_STEP, Cell, Map, Scale, Steps, Unit
+from tui.state.patches import NO_PATCHES, Patches
 from tui.state.run_view import RunView
 from tui.text.numbers import figure, number
 from tui.text.show import display_text, plain_line
 from tui.views.words.cell_table import CellRow, CellRows
-from tui.views.words.maps import NO_STEP, Cell, Map, Scale, Steps, Unit
-from tui.views.words.patches import Patches
 from tui.views.words.word_maps import WordMap, word_maps
 
 Kind = Literal["word", "entropy", "rms"]
@@ -25,8 +25,6 @@ _UNITS: Final[dict[str, Unit]] = {"entropy": "nats", "rms": "rms"}
 _FIGURES: Final = tuple((kind,) for kind in _UNITS)
 """The keys of the choices that are figures of the grid."""
 
-_NO_BOXES: Final = np.empty((0, 4))
-NO_PATCHES: Final = Patches((), _NO_BOXES, (), (), ())
 _MOST_NAME: Final = 24
 
 

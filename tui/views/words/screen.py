@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -21,17 +20,17 @@ from engine.methods.words import MOST_WORDS, WordsReading, WordsRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
-from tui.text.show import display_text, plain_line
-from tui.views.words.asking import Asking
-from tui.views.words.canvas import PictureCanvas, Scene
+from tui.text.show import plain_line
+from tui.views.words.asking import AskingWords
 from tui.views.words.cell_table import CellTable
-from tui.views.words.legend import Legend, scale_shown
 from tui.views.words.looking import Looking
-from tui.views.words.marks import MarkCanvas
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.later import draw_later
+from tui.widgets.legend import Legend, scale_shown
 from tui.widgets.line_input import LineInput
+from tui.widgets.patch_pane import PatchPane
+from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
@@ -46,17 +45,18 @@ _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w
 _HEIGHTS: Final = [(0, "-h-low"), (24, "-h-high")]
 
 
+_KEYS: Final = (
+    "arrows patch", "jk row", "n best", "/ word", "f map", "X contrast", "% log", "E words",
+    "V vl-interp", "O other tiles", "<> in order", "enter goes there", "q closes",
+)  # fmt: skip
+
+
 class WordsScreen(ModalScreen[None]):
     """Shows where in the picture words are readable."""
 
     DEFAULT_CSS = """
     WordsScreen { background: $background; }
     WordsScreen #words-body { layout: horizontal; height: 1fr; }
-    WordsScreen #words-place { width: 1fr; height: 100%; }
-    WordsScreen PictureCanvas, WordsScreen MarkCanvas {
-        width: 100%; height: 100%; border: round $primary; background: $background;
-        border-title-color: $primary; border-subtitle-color: $faint;
-    }
     WordsScreen CellTable {
         width: 46; height: 100%; border: round $frame; border-title-color: $faint;
         border-subtitle-color: $faint;
@@ -64,10 +64,9 @@ class WordsScreen(ModalScreen[None]):
     WordsScreen.-w-narrow CellTable { width: 36; }
     WordsScreen.-w-huge CellTable { width: 58; }
     WordsScreen.-w-tiny #words-body { layout: vertical; }
-    WordsScreen.-w-tiny #words-place { width: 100%; height: 1fr; }
+    WordsScreen.-w-tiny PatchPane { width: 100%; height: 1fr; }
     WordsScreen.-w-tiny CellTable { width: 100%; height: 9; }
     WordsScreen.-w-tiny.-h-low CellTable { display: none; }
-    WordsScreen.-ascii PictureCanvas, WordsScreen.-ascii MarkCanvas { border: ascii $primary; }
     WordsScreen.-ascii CellTable { border: ascii $frame; }
     """
     HORIZONTAL_BREAKPOINTS = _WIDTHS
@@ -117,11 +116,10 @@ class WordsScreen(ModalScreen[None]):
         first."""
         super().__init__()
         self.looking = Looking(run, row, position)
-        self._asking = Asking(run, context)
+        self._asking = AskingWords(run, context)
         self._shared = context
         self._ascii = context.ascii_only
         self._typing = typing
-        self._marks_only = self._ascii or "NO_COLOR" in os.environ
         self._wanted: tuple[tuple[str, ...], str] = ((), "lens")
         """Words, and the way: the first of them that is read is to be mapped."""
         self._spelled: set[str] = set()
@@ -132,27 +130,21 @@ class WordsScreen(ModalScreen[None]):
         self._rest: Timer | None = None
         self._following: Timer | None = None
         self.table = CellTable(ascii_only=self._ascii)
-        self.canvas = PictureCanvas(colours=colours)
-        self.mark_canvas = MarkCanvas(ascii_only=self._ascii)
-        self.legend = Legend(ascii_only=self._ascii, marks=self._marks_only)
+        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
+        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
         self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
         """Lay out the picture, the rows beside it and the lines below."""
         with Container(id="words-body"):
-            with Container(id="words-place"):
-                yield self.canvas
-                yield self.mark_canvas
+            yield self.pane
             yield self.table
         yield self.legend
 
     def on_mount(self) -> None:
         """Open the picture in the background, and request what is not known."""
-        self._show_canvas()
         put_title(self.table, "this patch, row by row")
-        picture = self.looking.run.run.question.picture
-        if picture is not None and not self._marks_only:
-            self.canvas.open(picture)
+        self.pane.open(self.looking.run.run.question.picture)
         self._begin()
         self.show()
         if self._typing:
@@ -315,7 +307,7 @@ class WordsScreen(ModalScreen[None]):
         """Write the best token of every patch onto it, or take the words away."""
         self._own_words = not self._own_words
         note = "each patch's best token in this row, from 1% on" if self._own_words else ""
-        if self._marks_only or not self.canvas.has_room_for_words:
+        if self.pane.marks_only or not self.pane.canvas.has_room_for_words:
             note = "no room for words here"
         self._go(note=note)
 
@@ -363,10 +355,9 @@ class WordsScreen(ModalScreen[None]):
     def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
         """Show marks in place of a picture that cannot be shown."""
         message.stop()
-        self._marks_only = True
+        self.pane.show_marks()
         self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
         self.legend.use_marks()
-        self._show_canvas()
         self.show()
 
     def on_cell_table_row_picked(self, message: CellTable.RowPicked) -> None:
@@ -442,39 +433,22 @@ class WordsScreen(ModalScreen[None]):
         self._show_captions()
         self._show_legend()
 
-    def _show_canvas(self) -> None:
-        self.canvas.display = not self._marks_only
-        self.mark_canvas.display = self._marks_only
-
     def _show_picture(self) -> None:
         looking = self.looking
         cursor = looking.patch if len(looking.patches) else None
-        if not self._marks_only:
-            words = looking.own_words if self._own_words else None
-            self.canvas.show(
-                Scene(looking.patches, looking.sheet, looking.steps, cursor, looking.sinks, words)
-            )
-        elif looking.patches.sheets:
-            self.mark_canvas.show(
-                looking.patches, looking.sheet, looking.steps, cursor, looking.sinks
-            )
-        else:
-            known = looking.geometry is not None
-            self.mark_canvas.say("no patches to show" if known else "finding the patches")
+        words = looking.own_words if self._own_words else None
+        known = looking.geometry is not None
+        self.pane.show(
+            Scene(looking.patches, looking.sheet, looking.steps, cursor, looking.sinks, words),
+            "no patches to show" if known else "finding the patches",
+        )
 
     def _show_captions(self) -> None:
-        canvas = self.mark_canvas if self._marks_only else self.canvas
-        room = max(canvas.size.width - 4, 1)
-        put_title(canvas, self._fitted(self.looking.title(ascii_only=self._ascii), room))
         put_subtitle(self.table, self.looking.proof())
         facts = self.looking.facts()
         if not self.table.display:
             facts = "; ".join(filter(None, [self.looking.where(ascii_only=self._ascii), facts]))
-        put_subtitle(canvas, self._fitted(facts, room))
-
-    def _fitted(self, words: str, room: int) -> str:
-        """Return words made safe and cut to so many cells; Textual's own ellipsis is not ASCII."""
-        return display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip()
+        self.pane.put_captions(self.looking.title(ascii_only=self._ascii), facts)
 
     def _show_legend(self) -> None:
         looking = self.looking

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.methods.words import Word, WordsReading
 from engine.records import Reading, ReadingProof
-from tui.views.words.maps import Map, on_patches
+from tui.state.maps import Map, on_patches
 
 
 @dataclass(frozen=True, eq=False)

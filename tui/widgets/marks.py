@@ -12,10 +12,10 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.views.words.canvas import PictureCanvas
-from tui.views.words.maps import NO_STEP, Steps
-from tui.views.words.patches import Patches
+from tui.state.maps import NO_STEP, Steps
+from tui.state.patches import Patches
 from tui.widgets.half_blocks import centred_words
+from tui.widgets.picture_canvas import PictureCanvas
 from tui.widgets.strips import redraw_changes
 
 MARKS: Final = " .:-=+*#"

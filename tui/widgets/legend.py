@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -9,18 +10,14 @@ from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.state.maps import FROM_ZERO, STEPS, Map, Scale
 from tui.text.show import display_text
-from tui.views.words.cell_table import step_style
-from tui.views.words.maps import STEPS, Map, Scale
-from tui.views.words.marks import MARKS
+from tui.widgets.marks import MARKS
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
+from tui.widgets.tint import step_style
 
 _SWATCH: Final = 2
-_KEYS: Final = (
-    "arrows patch", "jk row", "n best", "/ word", "f map", "X contrast", "% log", "E words",
-    "V vl-interp", "O other tiles", "<> in order", "enter goes there", "q closes",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> Scale
     if shown is None:
         return ScaleShown(name, place=place)
     low, high = shown.text(scale.low), shown.text(scale.high)
-    if (scale.log and shown.unit == "p") or shown.unit == "contrast":
+    if (scale.log and shown.unit in FROM_ZERO) or shown.unit == "contrast":
         low = f"{low} or less"
     kind = "log" if scale.log else "linear"
     return ScaleShown(
@@ -49,9 +46,9 @@ def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> Scale
     )
 
 
-def fitted_keys(width: int) -> str:
+def fitted_keys(keys: Sequence[str], width: int) -> str:
     """Return the hints of as many keys as fit; those of the last two always."""
-    *others, last, closing = _KEYS
+    *others, last, closing = keys
     kept: list[str] = []
     for hint in others:
         if len("  ".join([*kept, hint, last, closing])) > width - 2:
@@ -61,7 +58,7 @@ def fitted_keys(width: int) -> str:
 
 
 class Legend(Widget):
-    """Four lines: the scale, what is best, what it means or what is wrong, and the keys.
+    """A few lines: the scale, what is best, what it means or what is wrong, and the keys.
 
     Everything is fitted when it is drawn, to the width that the widget has then.
     """
@@ -80,8 +77,9 @@ class Legend(Widget):
     }
     """
 
-    def __init__(self, *, ascii_only: bool, marks: bool) -> None:
+    def __init__(self, keys: Sequence[str], *, ascii_only: bool, marks: bool) -> None:
         super().__init__()
+        self._keys = keys
         self._ascii = ascii_only
         self._marks = marks
         self._scale = ScaleShown()
@@ -122,7 +120,7 @@ class Legend(Widget):
         width = self.size.width
         base = self.rich_style
         lines = [strip_of(self._scale_line(width), width, base)]
-        for text, kind in (*self._lines, (fitted_keys(width), "faint")):
+        for text, kind in (*self._lines, (fitted_keys(self._keys, width), "faint")):
             shown = display_text(text, max(width - 1, 0), spaces=False, ascii_only=self._ascii)
             style = base + self.get_component_rich_style(f"legend--{kind}")
             lines.append(strip_of([(" " + shown, style)], width, base))

@@ -22,15 +22,14 @@ from textual.widget import Widget
 
 from engine.errors import LenscopeError
 from engine.records import Picture
+from tui.state.maps import NO_STEP, STEPS, Steps
+from tui.state.patches import NO_PATCHES, Patches
 from tui.text.show import display_text, show_pieces
-from tui.views.picture.preview import open_thumb
-from tui.views.words.looking import NO_PATCHES
-from tui.views.words.maps import NO_STEP, STEPS, Steps
-from tui.views.words.patches import Patches
-from tui.views.words.tint import Plan, plan
 from tui.widgets.background import in_thread
 from tui.widgets.half_blocks import Colours, centred_words
 from tui.widgets.pixel_lines import Codes, Marks, cells_that_differ, marked_line
+from tui.widgets.thumb import open_thumb
+from tui.widgets.tint import Plan, plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -24,7 +24,11 @@ _LEAST: Final = 1.2e-38
 """The smallest float32 that is not denormal stands for a probability that has vanished."""
 _MOST_RANKED: Final = 10_000
 
-Unit = Literal["p", "contrast", "nats", "rms"]
+Unit = Literal["p", "contrast", "nats", "rms", "weight", "norm", "times"]
+"""What the numbers of a map are; the last three are of attention: a weight, the norm of what
+arrives, and how many times the weight of a neutral prompt."""
+FROM_ZERO: Final = ("p", "weight", "norm", "times")
+"""Their scales begin at 0."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,16 @@ class Map:
         return {row: place for place, row in enumerate(self.rows)}
 
     def scale(self, *, log: bool) -> Scale:
-        """Return the scale for all rows: probabilities from 0 (or from a ten-thousandth of the
-        highest, logarithmically), contrasts from 0 too, all others from their lowest."""
+        """Return the scale for all rows: probabilities and attention from 0 (or from a
+        ten-thousandth of the highest, logarithmically), contrasts from 0 too, all others from their
+        lowest."""
         finite = self.values[np.isfinite(self.values)]
         if not finite.size:
             return Scale(0.0, 1.0)
         low, high = float(finite.min()), float(finite.max())
         if self.unit == "contrast":
             return Scale(0.0, max(high, 0.0))
-        if self.unit == "p":
+        if self.unit in FROM_ZERO:
             if log and high > 0:
                 return Scale(max(high / 10**_DECADES, _LEAST), high, log=True)
             return Scale(0.0, high)
@@ -129,8 +134,10 @@ class Map:
         """Return a number of this map in few characters."""
         if np.isnan(value):
             return "-"
-        if self.unit == "p":
+        if self.unit in ("p", "weight"):
             return figure(value).strip()
+        if self.unit == "times":
+            return f"{number(value)} times"
         if self.unit == "contrast":
             return f"{value:+.2f}"
         return number(value)

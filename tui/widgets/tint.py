@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+from rich.style import Style
 
-from tui.views.words.maps import NO_STEP, STEPS, Steps
-from tui.views.words.patches import Patches
+from tui.state.maps import NO_STEP, STEPS, Steps
+from tui.state.patches import Patches
 from tui.widgets.evened import MOST_OFF, evened
 from tui.widgets.pixel_lines import Codes, Pixels, codes_of
 
@@ -104,6 +105,14 @@ class Plan:
         if not (0 <= x < width and 0 <= y < height) or self.owner[y, x] < 0:
             return None
         return int(self.owner[y, x])
+
+
+def step_style(step: int) -> Style:
+    """Return the style of a bar or swatch of a step. The lowest steps are lighter than in the
+    picture: alone on a dark screen they would not be seen."""
+    red, green, blue = RAMP[step]
+    lift = max(100 - max(red, green, blue), 0)
+    return Style(color=f"rgb({red + lift},{green + lift},{blue + lift})")
 
 
 def plan(

@@ -197,3 +197,6 @@ def _shared(one: Floats, other: Floats) -> float:
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return float(np.prod(np.maximum(high - low, 0)) / max(min(areas), 1e-9))
+
+
+NO_PATCHES: Final = Patches((), np.empty((0, 4)), (), (), ())
