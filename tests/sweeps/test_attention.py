@@ -167,7 +167,7 @@ def test_sinks_are_counted_apart_and_never_in_the_padding(
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("mllama", {"tokens", "states"}),
+        pytest.param("mllama", {"tokens", "states"}, marks=pytest.mark.slow),
         pytest.param("florence2", {"tokens", "states"}, marks=pytest.mark.slow),
         pytest.param("git", {"tokens"}, marks=pytest.mark.slow),
         pytest.param("idefics3", {"tokens"}, marks=pytest.mark.slow),

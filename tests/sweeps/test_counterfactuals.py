@@ -39,7 +39,7 @@ from engine.sweeps.store import item_id, read_failures, read_items, read_sweep, 
 from samples.making.clevr import write_clevr
 from tests.folders import FOLDERS
 from tests.sweeps.conftest import Sweeper, described
-from tests.sweeps.test_running import CHILD, alike, arguments, program
+from tests.sweeps.test_running import CHILD, alike, arguments, ended, program
 
 Opened = Callable[[str], LoadedModel]
 ALL = "none,unk,unk-all,noise,noise=999,noise-pure,zero,one,black,white,blur,mean-patch"
@@ -97,7 +97,7 @@ def test_every_counterfactual_has_a_key_and_an_id_of_its_own(bundled: LoadedMode
     assert len({item_id(sweep, "ab" * 32, task) for task in tasks}) == 8
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
+@pytest.mark.parametrize("name", ["llava", pytest.param("qwen2_vl", marks=pytest.mark.slow)])
 def test_inputs_are_those_of_each_question_alone(
     opened: Opened, photographs: Source, tmp_path: Path, name: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_inputs_are_those_of_each_question_alone(
     question = Question(prompt="", prefix="It is")
     wanted = [
         PictureTasks(each.path, each.file, tuple(with_replacements(each.tasks, [*names])))
-        for each in photographs.pictures
+        for each in list(photographs.pictures)[:2]
     ]
     with closing(Preparing(loaded, question, against=asked)) as preparing:
         for made in preparing.pictures(wanted):
@@ -136,12 +136,12 @@ def test_inputs_are_those_of_each_question_alone(
 def test_lines_are_those_of_asking_one_by_one(
     bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
 ) -> None:
-    write_clevr(tmp_path / "data", 2)
-    asked = replacements("none,noise=999,black,blur", seed=5)
+    write_clevr(tmp_path / "data", 1)
+    asked = replacements("none,noise=999,blur", seed=5)
     swept = sweep(bundled, tmp_path / "data", batch_size=2, against=asked)
     names = [asked_as(each) for each in asked]
-    assert instead_of(swept.items) == dict.fromkeys(["", *names], 8)
-    assert (swept.progress.done, swept.progress.failed, swept.progress.total) == (40, 0, 40)
+    assert instead_of(swept.items) == dict.fromkeys(["", *names], 4)
+    assert (swept.progress.done, swept.progress.failed, swept.progress.total) == (16, 0, 16)
     assert swept.progress.notes["sharing"] == "prompts of a picture share its vision pass"
     for item in list(swept.items.values())[::3]:
         assert item.picture is not None
@@ -162,52 +162,48 @@ def test_lines_are_those_of_asking_one_by_one(
         assert ("against" in line) == ("counterfactual" in line) == bool(line.get("against"))
 
 
+@pytest.mark.parametrize("size", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 16))])
 def test_no_batch_and_no_shared_vision_pass_changes_a_row(
-    opened: Opened, photographs: Source, sweep: Sweeper
+    opened: Opened, photographs: Source, sweep: Sweeper, size: int
 ) -> None:
-    loaded, asked = opened("qwen2_vl"), parse_against("none,noise-pure,black,unk-all")
+    loaded, asked = opened("qwen2_vl"), parse_against("none,noise-pure,black")
     alone = sweep(loaded, photographs, "1", batch_size=1, reuse_vision=False, against=asked)
-    assert alone.progress.done == 30
+    assert alone.progress.done == 24
     for kind, different in (("", 6), ("black", 4), ("none", 2)):
         kept = {item.rows for item in alone.items.values() if item.instead == kind}
         assert len(kept) == different
-    for size in (2, 5, 16):
-        alike(
-            alone.items,
-            sweep(loaded, photographs, f"{size}", batch_size=size, against=asked).items,
-        )
+    swept = sweep(loaded, photographs, f"{size}", batch_size=size, against=asked)
+    alike(alone.items, swept.items)
 
 
-def test_what_is_missing_is_asked(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
-    data = tmp_path / "data"
-    write_clevr(data, 3)
+def test_what_is_missing_is_asked(opened: Opened, photographs: Source, sweep: Sweeper) -> None:
+    loaded = opened("llava")
     none, black = parse_against("none"), parse_against("black")
-    assert sweep(bundled, data, limit=2).progress.done == 8
-    assert sweep(bundled, data, limit=1, against=none).progress.done == 4
-    swept = sweep(bundled, data, against=(*black, *none), limit=2)
-    assert swept.progress.done == swept.progress.total == 12
-    assert instead_of(swept.items) == {"": 8, "none": 8, "black": 8}
-    swept = sweep(bundled, data)
-    assert (swept.progress.done, len(swept.items)) == (4, 28)
+    assert sweep(loaded, photographs, limit=2).progress.done == 4
+    assert sweep(loaded, photographs, limit=1, against=none).progress.done == 2
+    swept = sweep(loaded, photographs, against=(*black, *none), limit=2)
+    assert swept.progress.done == swept.progress.total == 6
+    assert instead_of(swept.items) == {"": 4, "none": 4, "black": 4}
+    swept = sweep(loaded, photographs)
+    assert (swept.progress.done, len(swept.items)) == (2, 14)
     assert [each.name for each in read_sweep(swept.folder).against] == ["none", "black"]
     (file,) = swept.folder.glob("items-*.jsonl")
     kept = [line for line in file.read_bytes().splitlines(True) if b'"black"' not in line]
     file.write_bytes(b"".join(kept[:-1]) + kept[-1][:50])
-    swept = sweep(bundled, data, against=(*none, *black))
-    assert swept.progress.done == 12 + 1 + 4
-    assert instead_of(swept.items) == {"": 12, "none": 12, "black": 12}
-    whole = sweep(bundled, data, "whole", against=(*none, *black))
+    swept = sweep(loaded, photographs, against=(*none, *black))
+    assert swept.progress.done == 6 + 1 + 2
+    assert instead_of(swept.items) == {"": 6, "none": 6, "black": 6}
+    whole = sweep(loaded, photographs, "whole", against=(*none, *black))
     alike(swept.items, whole.items)
 
 
-def test_shards_have_all_of_a_picture(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
-    write_clevr(tmp_path / "data", 3)
+def test_shards_have_all_of_a_picture(opened: Opened, photographs: Source, sweep: Sweeper) -> None:
     asked = parse_against("none,noise")
     for index in range(2):
-        swept = sweep(bundled, tmp_path / "data", shard=(index, 2), against=asked)
-    assert instead_of(swept.items) == {"": 12, "none": 12, "noise=500": 12}
+        swept = sweep(opened("llava"), photographs, shard=(index, 2), against=asked)
+    assert instead_of(swept.items) == {"": 6, "none": 6, "noise=500": 6}
     results = read_results(swept.folder)
-    assert len(results.items) == 12
+    assert len(results.items) == 6
     assert all(None not in each.items for each in results.instead.values())
 
 
@@ -233,22 +229,22 @@ def test_what_a_model_cannot_take_fails_alone(
 
 
 def test_a_pass_that_fails_with_one_counterfactual(
-    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, photographs: Source, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_clevr(tmp_path / "data", 2)
     own = Lens.read_batch
 
-    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> Any:
-        if "pixel_values" not in inputs and len(truths[0]) > 1:
+    def read_batch(self: Lens, inputs: Any, *rest: Any) -> Any:
+        if "pixel_values" not in inputs:
             raise RuntimeError("a kernel has failed")
-        return own(self, inputs, truths, *rest)
+        return own(self, inputs, *rest)
 
     monkeypatch.setattr(Lens, "read_batch", read_batch)
-    swept = sweep(bundled, tmp_path / "data", against=parse_against("none,one"), batch_size=2)
-    found = instead_of(swept.items)
-    assert found[""] == found["one"] == 8
-    assert found["none"] + swept.progress.failed == 8
-    assert {failure.against for failure in read_failures(swept.folder)} == {"none"}
+    asked = parse_against("none,one")
+    swept = sweep(opened("llava"), photographs, against=asked, batch_size=2)
+    assert instead_of(swept.items) == {"": 6, "one": 6}
+    failures = read_failures(swept.folder)
+    assert Counter(failure.against for failure in failures) == {"none": 6}
+    assert all("a kernel has failed" in failure.error for failure in failures)
 
 
 def test_a_picture_that_is_gone_fails_with_everything(
@@ -292,8 +288,9 @@ def test_a_counterfactual_that_the_sweep_has_not(
 def test_killed_and_taken_up_again(bundled: LoadedModel, tmp_path: Path, sweep: Sweeper) -> None:
     data, out = tmp_path / "data", tmp_path / "killed"
     write_clevr(data, 4)
-    given = arguments("--data", data, "--out", out, "--batch-size", "2", "--against", "none,noise")
-    whole = program(given)
+    whole = program(
+        arguments("--data", data, "--out", out, "--batch-size", "2", "--against", "none,noise")
+    )
     for _ in range(3):
         process = subprocess.Popen(whole, cwd=tmp_path, env=CHILD, stderr=subprocess.DEVNULL)
         before = sum(1 for _ in read_items(out))
@@ -304,9 +301,7 @@ def test_killed_and_taken_up_again(bundled: LoadedModel, tmp_path: Path, sweep: 
                 break
             time.sleep(0.02)
         process.wait(60)
-    done = subprocess.run(
-        whole, cwd=tmp_path, env=CHILD, capture_output=True, text=True, timeout=300
-    )
+    done = ended(whole, tmp_path)
     assert done.returncode == 0, done.stderr
     items = {item.item: item for item in read_items(out)}
     assert len(lines(out)) == len(items) == 48
