@@ -50,6 +50,7 @@ PANEL: Final = (
 GROUPS: Final = ("picture", "question", "first", "last", "all")
 """The picture's tokens; those of the prompt as it was typed, but for the position that is read; the
 first token; the position that is read; everything up to it."""
+_LEAST_WINDOW: Final = 4
 MOST_NAMES: Final = 1000
 NO_ATTENTION: Final = "these layers have no attention among the tokens that could be forbidden"
 OUT_OF_REACH: Final = "no target looks at the source in these layers anyway"
@@ -85,7 +86,8 @@ class KnockoutRequest(Request, frozen=True, rename={"sources": "from", "targets"
     targets: Names = ()
     """What may not look there, likewise; "last" if empty, but for PANEL."""
     window: NonNegative = 0
-    """How many layers a window has; 0 takes an eighth of the model's, at least one."""
+    """How many layers a window has; 0 takes an eighth of the model's, at least four: without a
+    single layer little changes, since its neighbours do the same."""
     position: int = -1
     """The position whose answer is followed; negative ones count back from the last token of the
     prompt."""
@@ -199,7 +201,7 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
             raise CannotRead(OTHER_TOKENS.format(**told))
         clean = _Clean(passes, run)
         layers = len(passes.layers)
-        window = min(request.window or max(1, layers // 8), layers)
+        window = min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
         orders = [(pair, each) for each, pair in product(windows_in_order(layers, window), pairs)]
         cells: dict[tuple[Named, range], KnockoutCell] = {}
         for pair, each in orders:

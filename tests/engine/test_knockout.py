@@ -677,10 +677,10 @@ def test_windows_tile_the_layers_and_halve_the_gaps() -> None:
             assert sorted(covered) == [*range(layers)]
 
 
-def test_the_default_window_is_an_eighth_of_the_layers(asked: AskedRun) -> None:
+def test_the_default_window_is_four_layers_of_a_small_model(asked: AskedRun) -> None:
     settings = {"from": "first", "to": "last"}
     reading = read(asked, **settings)
-    assert (reading.window, len(reading.cells)) == (1, 11)
+    assert (reading.window, len(reading.cells)) == (4, 4)
     for window in (10, 100):
         reading = read(asked, **settings, window=window)
         assert (reading.window, len(reading.cells)) == (10, 1)
