@@ -59,7 +59,11 @@ class BatchAttention:
         self._taps = [(tap.layer, tap.keys, tap.reason) for tap in taps.taps]
         self._places: list[int | None] = []
         """For each tap, its index into what is fetched."""
-        sinks = self._sinks(taps, groups)
+        absolute = taps.forward.absolute_positions
+        assert absolute is not None
+        # The last attended token is read: what follows it is padding.
+        lengths = [place + 1 for place in absolute[:, 0].tolist()]
+        sinks = self._sinks(taps, lengths)
         found: list[Tensor] = []
         known: dict[tuple[Keys, int], Tensor | None] = {}
         for tap in taps.taps:
@@ -67,7 +71,8 @@ class BatchAttention:
             if tap.row is not None:
                 key = tap.keys, tap.row.weights.shape[-1]
                 if key not in known:
-                    known[key] = _groups_of_keys(*key, groups, tap.row.weights.device)
+                    device = tap.row.weights.device
+                    known[key] = _groups_of_keys(*key, groups, lengths, device)
                 numbers = _numbers(tap.row, known[key], None if tap.keys == "states" else sinks)
             self._places.append(None if numbers is None else len(found))
             if numbers is not None:
@@ -76,12 +81,11 @@ class BatchAttention:
         values = [each.to(counts.device).flatten() for each in (counts, *found)]
         self._fetched = Fetched([torch.cat(values)])
 
-    def _sinks(self, taps: AttentionTaps, groups: Sequence[KeyGroups]) -> Tensor | None:
+    def _sinks(self, taps: AttentionTaps, lengths: Sequence[int]) -> Tensor | None:
         """bool [items, positions], without those of the padding."""
         if taps.sinks is None:
             return None
-        lengths = torch.tensor([len(each.tokens) for each in groups]).unsqueeze(1)
-        inside = torch.arange(taps.sinks.shape[1]) < lengths
+        inside = torch.arange(taps.sinks.shape[1]) < torch.tensor(lengths).unsqueeze(1)
         return taps.sinks & inside.to(taps.sinks.device)
 
     @property
@@ -140,11 +144,15 @@ def _numbers(row: AttentionRow, groups: Tensor | None, sinks: Tensor | None) -> 
 
 
 def _groups_of_keys(
-    keys: Keys, count: int, groups: Sequence[KeyGroups], device: torch.device
+    keys: Keys,
+    count: int,
+    groups: Sequence[KeyGroups],
+    lengths: Sequence[int],
+    device: torch.device,
 ) -> Tensor | None:
     """int64 [items, keys]; nothing looks at the padding, which is in the first group."""
     if keys == "tokens":
-        rows = [each.tokens for each in groups]
+        rows = [each.of_tokens(length) for each, length in zip(groups, lengths, strict=True)]
     else:
         longest = max(len(each.source or b"") for each in groups)
         whole = longest == count

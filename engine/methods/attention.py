@@ -302,7 +302,7 @@ class _Look:
         if found.weights is None or found.sink is None:
             return plain
         heads, keys = found.weights.shape
-        groups, sinks = self._groups.tokens, self.sinks
+        groups, sinks = self._groups.of_tokens(len(self._subject.run.tokens)), self.sinks
         places: Sequence[int] | slice = self._places
         if found.keys == "states":
             groups, sinks, places = self._groups.of_states(keys), (), slice(None)

@@ -22,14 +22,7 @@ _OF_PART: Final[dict[str, Group]] = {
 }
 
 
-def groups_of(tokens: Sequence[PromptToken]) -> tuple[Group, ...]:
-    """The group of every token of a sequence."""
-    return tuple(_group(place, token) for place, token in enumerate(tokens))
-
-
-def _group(place: int, token: PromptToken) -> Group:
-    if place == 0:
-        return "first"
+def _content_of(token: PromptToken) -> Group:
     return "picture" if token.kind == "image" else _OF_PART[token.part]
 
 
@@ -43,9 +36,16 @@ class KeyGroups:
     """What the keys of a question's attention count as: indices into GROUPS, a byte each."""
 
     tokens: bytes
-    """Of the tokens of the sequence."""
+    """Of the tokens of the prompt; the first one is not told apart yet."""
     source: bytes | None
     """Of the tokens of an encoder; None for a model without one."""
+
+    def of_tokens(self, length: int) -> bytes:
+        """Of the tokens of a sequence of this length: where the prompt is shorter, the picture's
+        features come first."""
+        missing = length - len(self.tokens)
+        whole = bytes([GROUPS.index("picture")]) * missing + self.tokens
+        return bytes([GROUPS.index("first")]) + whole[1:]
 
     def of_states(self, count: int) -> bytes:
         """Of the `count` states that cross-attention looks at; empty if that is not known."""
@@ -68,4 +68,4 @@ def key_groups(
     if "decoder_input_ids" in inputs and inputs.get("input_ids") is not None:
         kinds = token_kinds(model, processor, inputs["input_ids"][0].tolist())
         source = bytes(GROUPS.index("picture" if kind == "image" else "question") for kind in kinds)
-    return KeyGroups(bytes(map(GROUPS.index, groups_of(tokens))), source)
+    return KeyGroups(bytes(GROUPS.index(_content_of(token)) for token in tokens), source)
