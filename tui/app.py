@@ -164,6 +164,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        if not self.is_running:
+            return  # left before it was there
         self.dispatch.on(ModelReady, lambda event: self.remembered.note_model(event.model.name))
         self.asker.connect(self.dispatch)
         self.visits.connect(self.dispatch)

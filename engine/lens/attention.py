@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from engine.errors import Cancelled
 from engine.passes.attention_taps import AttentionTaps, Keys, OutputProjection, Tap
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
-from engine.passes.thread import submit
+from engine.passes.thread import waiting
 from engine.records import ReadingProof, finite
 
 Stop = Callable[[], bool]
@@ -35,7 +36,6 @@ NOT_PROVED: Final = (
     "its output, {limit:.2g} is allowed"
 )
 SUMMED: Final = "the contributions of all heads and tokens against the projection's own output"
-_POLL_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -163,37 +163,24 @@ class AttentionReader:
 
     def _run(self, taps: AttentionTaps, stop: Stop) -> Iterator[tuple[HeadWeights, ...]]:
         """Run the pass in the model's thread, and yield layers meanwhile."""
-        over = threading.Event()
-        errors: list[BaseException] = []
+        if stop():
+            raise Cancelled("cancelled")
         forward = taps.forward
 
         def job() -> None:
-            try:
-                with self._lock:
+            with self._lock:
+                try:
                     forward.run(lambda row, read: None, attached=[taps])
-            except BaseException as error:  # handed to the caller, whatever it is
-                errors.append(error)
-            finally:
-                give_ordinary_tensors(self._model)
-                over.set()
+                finally:
+                    give_ordinary_tensors(self._model)
 
-        submit(self._model, job)
         told = 0
-        try:
-            while not over.wait(_POLL_SECONDS):
-                if stop():
-                    forward.cancelled.set()
+        with closing(waiting(self._model, job, stop, forward.cancelled.set)) as steps:
+            for _ in steps:
                 done = len(taps.taps) - 1  # the newest layer is still running
                 if forward.parts.tail.device.type == "cpu" and done > told:
                     yield tuple(_head_weights(tap, 0) for tap in taps.taps[told:done])
                     told = done
-        finally:
-            forward.cancelled.set()
-            over.wait()
-        if errors:
-            raise errors[0]
-        if stop():
-            raise Cancelled("cancelled")
 
 
 def found_in(taps: AttentionTaps) -> tuple[AttentionFound, ...]:

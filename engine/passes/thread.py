@@ -7,10 +7,12 @@ threads, and would lose the memory that the last one had already touched.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary, finalize
+
+from engine.system.steps import finished
 
 Job = Callable[[], None]
 Found = TypeVar("Found")
@@ -41,15 +43,16 @@ def submit(model: Any, job: Job) -> None:
         jobs.put(job)
 
 
-def waited_for(
+def waiting(
     model: Any,
     job: Callable[[], Found],
     stop: Callable[[], bool] = lambda: False,
     cancel: Callable[[], None] = lambda: None,
-) -> Found:
-    """Run `job` in the model's thread, wait for it, and return or raise what it does.
+) -> Generator[None, None, Found]:
+    """Run `job` in the model's thread; yield while it runs, then return or raise what it does.
 
-    `cancel` is called once, soon after `stop()` is true; the job is waited for in any case.
+    `cancel` is called once, soon after `stop()` is true, or when this is closed; the job is waited
+    for in any case.
     """
     found: list[Found] = []
     errors: list[BaseException] = []
@@ -64,13 +67,30 @@ def waited_for(
             over.set()
 
     submit(model, run)
-    while not over.wait(_POLL):
-        if stop():
+    stopped = False
+    try:
+        while not over.wait(_POLL):
+            if not stopped and stop():
+                stopped = True
+                cancel()
+            yield
+    finally:
+        if not over.is_set():
             cancel()
             over.wait()
     if errors:
         raise errors[0]
     return found[0]
+
+
+def waited_for(
+    model: Any,
+    job: Callable[[], Found],
+    stop: Callable[[], bool] = lambda: False,
+    cancel: Callable[[], None] = lambda: None,
+) -> Found:
+    """As `waiting`, at once."""
+    return finished(waiting(model, job, stop, cancel))
 
 
 def _work(jobs: SimpleQueue[Job | None]) -> None:
