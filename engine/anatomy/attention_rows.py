@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.attention_calls import AttentionCall
+from engine.anatomy.attention_masks import allowed, is_causal
 from engine.anatomy.logit_map import errors_and_limits
 from engine.errors import CannotRead
 
@@ -106,45 +107,44 @@ def as_row(weights: Tensor, value: Tensor, output: Tensor, mask: Tensor | None) 
 def _reach(mask: Tensor | None, weights: Tensor) -> Tensor:
     if mask is None:
         return torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
-    allowed = (mask[..., : weights.shape[-1]] > torch.finfo(mask.dtype).min / 2).flatten(1, -2)
-    return allowed.any(1).float().argmax(-1).expand(len(weights))
-
-
-def is_causal(call: AttentionCall) -> bool:
-    """Whether the kernel itself keeps a query from the keys after it, since the call has no mask;
-    as transformers' kernels decide it."""
-    if call.mask is not None or call.query.shape[2] == 1:
-        return False
-    said = call.kwargs.get("is_causal")
-    return bool(getattr(call.module, "is_causal", True) if said is None else said)
+    seen = allowed(mask[..., : weights.shape[-1]]).flatten(1, -2)
+    return seen.any(1).float().argmax(-1).expand(len(weights))
 
 
 def _as_additive(call: AttentionCall, at: Sequence[int]) -> Tensor | None:
     """The mask of one query an item, as eager functions want it: additive, [batch or 1, heads or 1,
     1, keys], or None if it may see everything."""
     mask, keys, dtype = call.mask, call.key.shape[2], call.query.dtype
-    queries = call.query.shape[2]
-    places = torch.arange(keys, device=call.key.device)
     if mask is None:
         if not is_causal(call):
             return None
-        allowed = torch.stack([places <= place for place in at])[:, None, None]
+        visible = _before(call, at)
     elif isinstance(mask, Tensor) and mask.ndim == 2:
         # Of a flash kernel: which keys are padding; it applies the causal mask itself.
-        allowed = mask.bool()[:, None, None, :keys]
-        if getattr(call.module, "is_causal", True) and queries > 1:
-            before = torch.stack([places <= place for place in at])[:, None, None]
-            allowed = allowed & before
+        visible = mask.bool()[:, None, None, :keys]
+        if is_causal(call):
+            visible = visible & _before(call, at)
     elif isinstance(mask, Tensor) and mask.ndim == 4:
         one = mask if mask.shape[2] == 1 else _picked(mask, at, mask.shape[2])
         if one.dtype != torch.bool:
             additive: Tensor = one[..., :keys]
             return additive
-        allowed = one[..., :keys]
+        visible = one[..., :keys]
     else:
         raise CannotRead(f"its kernel's mask is a {type(mask).__name__}, which cannot be read")
-    nothing = torch.zeros((), dtype=dtype, device=allowed.device)
-    return torch.where(allowed, nothing, torch.finfo(dtype).min)
+    nothing = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, nothing, torch.finfo(dtype).min)
+
+
+def _before(call: AttentionCall, at: Sequence[int]) -> Tensor:
+    """Which keys a kernel with a mask of its own shows to the queries: bool [batch, 1, 1, keys]."""
+    places = torch.arange(call.key.shape[2], device=call.key.device)
+    window = call.kwargs.get("sliding_window")
+    if isinstance(window, int) and getattr(call.kernel, "__name__", "") != "sdpa_attention_forward":
+        seen = [(places <= place) & (places > place - window) for place in at]
+    else:
+        seen = [places <= place for place in at]
+    return torch.stack(seen)[:, None, None]
 
 
 def _picked(value: Any, at: Sequence[int], queries: int) -> Any:

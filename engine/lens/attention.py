@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.attention_rows import ROUTES, AttentionRow
+from engine.anatomy.columns import is_one_matrix
 from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.sinks import places
 from engine.errors import Cancelled
@@ -24,13 +25,14 @@ from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.thread import waiting
 from engine.records import ReadingProof, finite
+from engine.system.memory import is_out_of_memory
 
 Stop = Callable[[], bool]
 Kind = frozenset[str]
 """Which inputs a model gets, by their names."""
 
 PROVED: Final = "the weights times the values against the attention's own output"
-NONE_HERE: Final = "no attention here: this layer mixes positions in another way"
+NONE_HERE: Final = "no attention was seen here: this layer mixes positions in another way"
 NOT_PROVED: Final = (
     "its attention weights are not the kernel's: times the values they are {error:.2g} away from "
     "its output, {limit:.2g} is allowed"
@@ -69,6 +71,12 @@ class Contribution:
     """float32 [keys]: the norm of its sum over the heads."""
     proof: ReadingProof
     """The sum over heads and keys against the projection's own output."""
+    gated: bool = False
+    """Whether something multiplies the heads' outputs before they are projected (a gate); it is
+    taken as it is at this position."""
+    passes_through: str = ""
+    """The class of a module that changes the heads' outputs in another way, for which the proof
+    fails: a norm of all heads together."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +125,10 @@ class AttentionReader:
         self._lock = lock
         self._routes: dict[Kind, Routes] = {}
 
-    def taps(
-        self, kind: Kind, forward: Forward, projected: Collection[int] = (), firsts: Any = None
-    ) -> AttentionTaps:
-        """What to attach to a pass over inputs of this kind; see `found_in` for what it finds.
-
-        `firsts` are the first attended tokens of the items of a batch.
-        """
+    def taps(self, kind: Kind, forward: Forward, projected: Collection[int] = ()) -> AttentionTaps:
+        """What to attach to a pass over inputs of this kind; see `found_in` for what it finds."""
         known = self._routes.get(kind, Routes())
-        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected, firsts)
+        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected)
 
     def read(
         self,
@@ -133,6 +136,7 @@ class AttentionReader:
         forward: Callable[[bool], Forward],
         projected: Collection[int] = (),
         stop: Stop = lambda: False,
+        worked_with_all: Callable[[], None] = lambda: None,
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
         """Run a pass over a batch of one, yield layers as the pass gets to them, where that waits
         for no device, and return all of the attention at the position it reads.
@@ -140,26 +144,29 @@ class AttentionReader:
         `forward(alone)` makes the pass; with `alone`, the model computes no other logits than those
         of the position, if it can. `projected` are the layers whose contributions are wanted. A
         model that needs another route, or calls softmax itself, is run once more; from then on it
-        is known. Raises what `Forward.run` raises, Cancelled within one layer after `stop()` is
-        true.
+        is known. `worked_with_all` is called if a pass failed with `alone`, and not without.
+
+        Raises what `Forward.run` raises, Cancelled within one layer after `stop()` is true.
         """
         alone = True
         while True:
             taps = self.taps(kind, forward(alone), projected)
             try:
                 yield from self._run(taps, stop)
-            except Cancelled:
-                raise
-            except Exception:
-                if not taps.forward.keeps_logits:
+            except Exception as error:
+                cannot_mend = isinstance(error, Cancelled) or is_out_of_memory(error)
+                if cannot_mend or not taps.forward.keeps_logits:
                     raise
                 alone = False
                 continue
             self._routes[kind], again = self._routes.get(kind, Routes()).after(taps)
             if not again:
-                with self._lock, inferring(self._model):
-                    (found,) = found_in(taps)
-                return found
+                break
+        if not alone:
+            worked_with_all()
+        with self._lock, inferring(self._model):
+            (found,) = found_in(taps)
+        return replace(found, layers=tuple(map(_ordinary, found.layers)))
 
     def _run(self, taps: AttentionTaps, stop: Stop) -> Iterator[tuple[HeadWeights, ...]]:
         """Run the pass in the model's thread, and yield layers meanwhile."""
@@ -223,49 +230,64 @@ def _head_weights(tap: Tap, item: int) -> HeadWeights:
     )
 
 
+def _ordinary(found: HeadWeights) -> HeadWeights:
+    """The same with tensors that were not made in inference mode, for whoever goes on with them."""
+    if found.weights is None or found.sink is None:
+        return found
+    sent = found.contribution
+    if sent is not None:
+        sent = replace(sent, heads=sent.heads.clone(), together=sent.together.clone())
+    return replace(found, weights=found.weights.clone(), sink=found.sink.clone(), contribution=sent)
+
+
 def _with_contribution(found: HeadWeights, tap: Tap, item: int) -> HeadWeights:
     if found.weights is None or tap.row is None or tap.projection is None:
         return found
-    return replace(found, contribution=_contribution(tap.row, tap.projection, item))
+    return replace(found, contribution=_contribution(tap, tap.row, tap.projection, item))
 
 
-def _contribution(row: AttentionRow, projection: OutputProjection, item: int) -> Contribution:
+def _contribution(
+    tap: Tap, row: AttentionRow, projection: OutputProjection, item: int
+) -> Contribution:
     assert row.value is not None
     heads, keys = row.weights.shape[1:]
     values, weights = row.value[item].float(), row.weights[item]
     output = row.output[item]  # [heads, value width]
     entered = projection.entered[item].float().reshape(heads, -1)
-    # Some models multiply the heads' outputs by a gate on their way.
-    gate = torch.where(output == 0, 0.0, entered / output)
-    matrix, bias = _matrix_and_bias(projection.module, entered.numel())
+    both = entered.flatten().unsqueeze(0), output.flatten().unsqueeze(0)
+    error, limit = errors_and_limits(projection.entered.dtype, *both)
+    # Where something multiplies the heads' outputs on their way, it is taken as it is here.
+    gated = bool(error > limit)
+    factor = torch.where(output == 0, 0.0, entered / output) if gated else torch.ones_like(output)
+    matrix, bias = _matrix_and_bias(projection.module, entered.numel(), output.device)
     columns = matrix.reshape(len(matrix), heads, -1)  # [width, heads, value width]
     norms = []
     together = torch.zeros(keys, len(matrix), device=weights.device)
     for head in range(heads):
-        value = values[head * len(values) // heads] * gate[head]  # [keys, value width]
+        value = values[head * len(values) // heads] * factor[head]  # [keys, value width]
         sent = weights[head].unsqueeze(-1) * (value @ columns[:, head].T)  # [keys, width]
         norms.append(sent.norm(dim=-1))
         together += sent
     own = projection.left[item]
     checks = errors_and_limits(own.dtype, (together.sum(0) + bias)[None], own.float()[None])
-    error, limit = checks[:, 0].tolist()
+    apart, most = checks[:, 0].tolist()
     return Contribution(
         heads=torch.stack(norms).cpu(),
         together=together.norm(dim=-1).cpu(),
-        proof=ReadingProof(SUMMED, finite(error), limit, error <= limit),
+        gated=gated,
+        passes_through=tap.passes_through,
+        proof=ReadingProof(SUMMED, finite(apart), most, apart <= most and not tap.passes_through),
     )
 
 
-def _matrix_and_bias(module: nn.Module, width: int) -> tuple[Tensor, Tensor]:
-    """The projection as a matrix [out, width] and what it adds [out], float32: by what it does, as
-    its weight may be quantised, or stored the other way round."""
-    weight: Any = module.weight
-    device = weight.device
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    weight_is_plain = type(module) is nn.Linear and weight.is_floating_point()
-    if weight_is_plain:
-        plain: Any = module.bias
-        return weight.float(), torch.zeros((), device=device) if plain is None else plain.float()
-    probes = torch.eye(width, dtype=dtype, device=device)
+def _matrix_and_bias(module: nn.Module, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The projection as a matrix [out, width] and what it adds [out], float32: by what it does
+    where it is not plainly a matrix, but quantised, offloaded, or with an adapter."""
+    if is_one_matrix(module):
+        plain: Any = module
+        added = torch.zeros((), device=device) if plain.bias is None else plain.bias.float()
+        return plain.weight.float(), added
+    floats = [p.dtype for p in module.parameters() if p.is_floating_point()]
+    probes = torch.eye(width, dtype=floats[0] if floats else torch.float32, device=device)
     bias = module(torch.zeros_like(probes[:1]))[0].float()
     return (module(probes).float() - bias).T, bias

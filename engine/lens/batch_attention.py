@@ -73,7 +73,7 @@ class BatchAttention:
                 if key not in known:
                     device = tap.row.weights.device
                     known[key] = _groups_of_keys(*key, groups, lengths, device)
-                numbers = _numbers(tap.row, known[key], None if tap.keys == "states" else sinks)
+                numbers = _numbers(tap.row, known[key], sinks if tap.keys == "tokens" else None)
             self._places.append(None if numbers is None else len(found))
             if numbers is not None:
                 found.append(numbers)
@@ -151,6 +151,8 @@ def _groups_of_keys(
     device: torch.device,
 ) -> Tensor | None:
     """int64 [items, keys]; nothing looks at the padding, which is in the first group."""
+    if keys == "both":
+        return None
     if keys == "tokens":
         rows = [each.of_tokens(length) for each, length in zip(groups, lengths, strict=True)]
     else:

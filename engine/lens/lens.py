@@ -344,12 +344,13 @@ class Lens:
             parts = self._parts_for(moved)
 
         def forward(alone: bool) -> Forward:
-            if not alone:
-                self._logits_to_keep_agree[kind] = False
             alone = alone and self._may_keep_logits(kind, parts)
             return Forward(self.model, parts, moved, [position], attention, alone, inference=True)
 
-        return self._attention.read(kind, forward, projected, stop)
+        def worked_with_all() -> None:
+            self._logits_to_keep_agree[kind] = False
+
+        return self._attention.read(kind, forward, projected, stop, worked_with_all)
 
     def read_batch(
         self,

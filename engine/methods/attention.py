@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, check_shape
-from engine.errors import BadInput, CannotRead
+from engine.errors import BadInput, CannotRead, Remedy
 from engine.methods.everywhere import resolved
 from engine.methods.geometry import Geometry, GeometryReading, GeometryRequest
 from engine.methods.grid import Positions
@@ -32,6 +32,7 @@ from engine.tables import Cell, Column, Table
 if TYPE_CHECKING:
     import numpy as np
 
+    from engine.asking.asking import Asking
     from engine.lens.attention import AttentionFound, HeadWeights
 
 Way = Literal["weight", "contribution", "relative"]
@@ -44,6 +45,8 @@ WORST: Final = (
     "of what is allowed"
 )
 NOT_SUMMED: Final = "what arrives from its tokens does not add up to what arrives"
+CHANGED: Final = "its heads' outputs go through {name} before they are put together"
+GATED: Final = "something multiplies its heads' outputs (a gate): taken as it is at this position"
 NOT_FOUND: Final = "where its heads' outputs are put together was not found"
 NOT_TOKENS: Final = "its keys are not tokens of the prompt"
 
@@ -86,7 +89,7 @@ class LayerAttention(Struct, frozen=True):
     reach: NonNegative = 0
     """The first token that this layer may look at: later than 0 in a sliding window."""
     map_reason: Short | None = None
-    """Why there are weights, but no map."""
+    """Why there are weights, but no map; or what has to be known of the map."""
     proof: ReadingProof | None = None
 
 
@@ -190,6 +193,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
             raise BadInput("a relative map needs a picture with tokens of its own in the prompt")
         wanted = {*request.layers} or {*range(run.layers)}
         projected = wanted if request.way == "contribution" else ()
+        neutral_run = _neutral_run(subject, cells) if request.way == "relative" else None
         steps = subject.loaded.lens.read_attention(subject.inputs, position, projected, stop)
         while True:
             try:
@@ -197,13 +201,13 @@ class Attention(Method[AttentionRequest, AttentionReading]):
             except StopIteration as end:
                 found: AttentionFound = end.value
                 break
-            look = _Look(subject, request, ())
+            look = _Look(subject, request)
             layers = tuple(look.record(each) for each in grown if each.layer in wanted)
             yield AttentionPart(layers=layers, position=position, cells=look.cells, of=run.layers)
         if all(each.weights is None for each in found.layers):
             raise CannotRead(f"no layer's attention can be read: {found.layers[0].reason}")
-        neutral = _neutral(subject, cells, stop) if request.way == "relative" else None
-        look = _Look(subject, request, found.sinks, neutral)
+        neutral = None if neutral_run is None else _neutral(subject, neutral_run, stop)
+        look = _Look(subject, request, found, neutral)
         yield AttentionReading(
             request=request,
             position=position,
@@ -233,8 +237,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
                 if array is None:
                     rows.append((place, *(None for _ in columns), each.reason or NOT_TOKENS))
                     continue
-                with np.errstate(all="ignore"):
-                    values = np.nanmean(array.values, axis=0)
+                values = _mean(array.values)
                 rows.append((place, *(_number(values[index]) for index in columns), ""))
             return tuple(rows)
 
@@ -276,12 +279,15 @@ class _Look:
         self,
         subject: Subject,
         request: AttentionRequest,
-        sinks: Sequence[int],
+        whole: AttentionFound | None = None,
         neutral: dict[int, np.ndarray[Any, Any]] | None = None,
     ) -> None:
+        """Without `whole`, the records are of a part, to which maps that come later are missing."""
         import numpy as np
 
         self._subject, self._request, self._neutral = subject, request, neutral
+        self._is_whole = whole is not None
+        sinks = () if whole is None else whole.sinks
         run = subject.run
         count = len(run.tokens)
         self.sinks = tuple(place for place in sinks if place < count)
@@ -297,15 +303,19 @@ class _Look:
         from engine.lens.attention_shares import shares_of
 
         plain = LayerAttention(
-            layer=found.layer, keys=found.keys, reason=found.reason, proof=found.proof
+            layer=found.layer,
+            keys="tokens" if found.keys == "tokens" else "states",
+            reason=found.reason,
+            proof=found.proof,
         )
         if found.weights is None or found.sink is None:
             return plain
         heads, keys = found.weights.shape
         groups, sinks = self._groups.of_tokens(len(self._subject.run.tokens)), self.sinks
         places: Sequence[int] | slice = self._places
-        if found.keys == "states":
-            groups, sinks, places = self._groups.of_states(keys), (), slice(None)
+        if found.keys != "tokens":
+            groups = self._groups.of_states(keys) if found.keys == "states" else b""
+            sinks, places = (), slice(None)
         shares = without = None
         if len(groups) == keys:
             is_sink = torch.zeros(keys, dtype=torch.bool)
@@ -332,26 +342,41 @@ class _Look:
         """The map of one layer [cells] or [heads, cells], or why there is none."""
         every = self._request.heads == "all"
         assert found.weights is not None
+        if self._request.way != "weight" and not self._is_whole:
+            return None, None
         if self._request.way == "contribution":
             sent = found.contribution
             if sent is None:
                 return None, NOT_FOUND
+            if sent.passes_through:
+                return None, CHANGED.format(name=sent.passes_through)
             if not sent.proof.passed:
                 return None, NOT_SUMMED
-            return (sent.heads if every else sent.together).numpy()[..., places], None
+            shown = (sent.heads if every else sent.together).numpy()[..., places]
+            return shown, GATED if sent.gated else None
         weights = found.weights.numpy()
         shown = (weights if every else weights.mean(0))[..., places]
         if self._request.way != "relative":
             return shown, None
-        if self._neutral is None:
-            return None, None  # a part: the neutral pass comes later
-        other = self._neutral.get(found.layer) if found.keys == "tokens" else None
+        other = None
+        if self._neutral is not None and found.keys == "tokens":
+            other = self._neutral.get(found.layer)
         if other is None:
             return None, NOT_TOKENS
         import numpy as np
 
         with np.errstate(all="ignore"):
             return shown / (other if every else other.mean(0)), None
+
+
+def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The mean over heads [heads, groups] -> [groups], but for those that look at sinks alone."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    counts = known.sum(0)
+    sums = np.where(known, values, 0.0).sum(0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _number(value: Any) -> float | None:
@@ -367,20 +392,33 @@ def _worst(found: AttentionFound) -> ReadingProof:
     return ReadingProof(WORST, max(ratios), 1.0, max(ratios) <= 1.0)
 
 
-def _neutral(subject: Subject, cells: Sequence[int], stop: Stop) -> dict[int, np.ndarray[Any, Any]]:
-    """The weights [heads, cells] that a neutral prompt's last position puts on the same picture,
-    for each layer that has any."""
+def _neutral_run(subject: Subject, cells: Sequence[int]) -> Asking:
+    """The neutral prompt about the run's own picture, prepared.
+
+    Raises BadInput if the picture cannot be opened, is another by now, or has another number of
+    tokens there.
+    """
     from engine.asking.asking import Asking
-    from engine.system.steps import finished
 
     question = structs.replace(subject.run.question, prompt=NEUTRAL, prefix="", model=None, text="")
     asking = Asking(subject.loaded, question)
     run = asking.prepare()
+    before, now = subject.run.question.picture, run.question.picture
+    if before is not None and now is not None and before.sha256 != now.sha256:
+        raise BadInput(f"{now.path} is another picture by now: ask again", Remedy.RUN_AGAIN)
+    if len(picture_cells(run.tokens)) != len(cells):
+        raise BadInput("with the neutral prompt the picture has another number of tokens")
+    return asking
+
+
+def _neutral(subject: Subject, asking: Asking, stop: Stop) -> dict[int, np.ndarray[Any, Any]]:
+    """The weights [heads, cells] that a neutral prompt's last position puts on the same picture,
+    for each layer that has any."""
+    from engine.system.steps import finished
+
     assert asking.prepared is not None
     found = finished(subject.loaded.lens.read_attention(asking.prepared.inputs, -1, stop=stop))
-    places = [*picture_cells(run.tokens)]
-    if len(places) != len(cells):
-        raise BadInput("with the neutral prompt the picture has another number of tokens")
+    places = [*picture_cells(asking.begun.tokens)]
     return {
         each.layer: each.weights.numpy()[:, places]
         for each in found.layers

@@ -20,7 +20,9 @@ from engine.errors import CannotRead, typed_line
 from engine.passes.edits import Active, AttentionWatch
 from engine.passes.forward import Forward
 
-Keys = Literal["tokens", "states"]
+Keys = Literal["tokens", "states", "both"]
+"""What is looked at: the tokens of the sequence of the model's logits; in cross-attention the
+states of an encoder or of a vision tower; or both side by side."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class Tap:
 
     layer: int
     keys: Keys
-    """"tokens": of the sequence of the model's logits; "states": of an encoder or a vision tower,
-    alone or together with the tokens."""
     row: AttentionRow | None
     reason: str = ""
     """Why there is no row."""
     route: int = 0
     """The route that gave the row, an index into ROUTES."""
     module: nn.Module | None = None
-    """The attention module, if it is known."""
+    """The attention module; None where the model calls torch's functions itself."""
+    passes_through: str = ""
+    """The class of a module that changes the heads' outputs before they are projected."""
     projection: OutputProjection | None = None
 
 
@@ -63,8 +65,6 @@ class AttentionTaps:
     """Whether to watch every softmax too."""
     projected: Collection[int] = ()
     """The layers whose output projection is wanted."""
-    firsts: Sequence[int] | None = None
-    """The first attended token of each item; 0 if None."""
     taps: list[Tap] = field(default_factory=list)
     sinks: Tensor | None = None
     """bool [batch, positions]: the massive activations, see `engine.anatomy.sinks`."""
@@ -102,14 +102,24 @@ class AttentionTaps:
         after.update(dict.fromkeys(inner, self._closes))
         for index in self.projected:
             for module in layers[index].modules():
-                if next(module.children(), None) is None:
-                    after[module] = self._projects
+                after[module] = self._leaves_with(after.get(module), self._projects)
         with ExitStack() as stack:
             stack.enter_context(hooked(before, after))
             stack.enter_context(AttentionWatch(self._called).attached(active))
             if self.watches_softmax:
-                stack.enter_context(SoftmaxWatch(self._multiplied))
+                stack.enter_context(SoftmaxWatch(self._multiplied, self._attended))
             yield
+
+    @staticmethod
+    def _leaves_with(one: Any, other: Any) -> Any:
+        if one is None:
+            return other
+
+        def both(*call: Any) -> None:
+            other(*call)
+            one(*call)
+
+        return both
 
     def _positions(self) -> list[int]:
         absolute = self.forward.absolute_positions
@@ -138,7 +148,7 @@ class AttentionTaps:
 
     def _look_for_sinks(self, stream: Tensor) -> None:
         """Of [batch, positions, *rest]."""
-        firsts = self.firsts or [0] * len(stream)
+        firsts = self.forward.first_attended(len(stream))
         found = torch.stack(
             [massive(item, first) for item, first in zip(stream, firsts, strict=True)]
         )
@@ -165,7 +175,10 @@ class AttentionTaps:
             if self._inside or call.query.shape[2] != self.forward.length:
                 return
             layer = min(self._layer + 1, len(self.parts.layers) - 1)
-        keys = self._keys(call.key.shape[2]) if self._inside else "states"
+        keys: Keys = self._keys(call.key.shape[2], len(call.key)) if self._inside else "states"
+        # What the kernel calls of torch's functions has been seen, too, where those are watched.
+        while self.taps and self.taps[-1].module is None and self.taps[-1].layer == layer:
+            self.taps.pop()
         self._tap(
             Tap(layer, keys, None, module=call.module),
             queries=call.query.shape[2],
@@ -177,7 +190,8 @@ class AttentionTaps:
         if not (self._active() and self._inside) or weights.ndim not in (3, 4):
             return
         queries, count = weights.shape[-2:]
-        keys, batch = self._keys(count), len(self._positions())
+        batch = len(self._positions())
+        keys = self._keys(count, batch)
         known = any(tap.layer == self._layer and tap.keys == keys for tap in self.taps)
         if known or weights.numel() % (batch * queries * count):
             return
@@ -193,10 +207,34 @@ class AttentionTaps:
 
         self._tap(Tap(self._layer, keys, None), queries, count, row)
 
-    def _keys(self, count: int) -> Keys:
+    def _attended(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Any,
+        settings: dict[str, Any],
+        output: Tensor,
+    ) -> None:
+        if not (self._active() and self._inside) or query.ndim != 4:
+            return
+        while isinstance(mask, Tensor) and mask.ndim < 4:
+            mask = mask.unsqueeze(0)
+        said = {"scaling": settings.get("scale"), "is_causal": settings.get("is_causal", False)}
+        layer = self.parts.layers[self._layer]
+        call = AttentionCall(layer, query, key, value, mask, (), said, _torch_kernel, _no_eager)
+        keys = self._keys(key.shape[2], len(key))
+        row = partial(row_of, call, output.transpose(1, 2))
+        self._tap(Tap(self._layer, keys, None), query.shape[2], key.shape[2], row)
+
+    def _keys(self, count: int, batch: int) -> Keys:
         """Whether the module that runs looks at the sequence, or at something that the layer was
         given besides its stream and has handed on."""
-        given = [each for each in self._given if each.ndim == 3 and each.shape[1] == count]
+        given = [
+            each
+            for each in self._given
+            if each.ndim >= 3 and each.shape[:-1].numel() == count * batch
+        ]
         for module, args, kwargs in self._open:
             for each in (*args, *kwargs.values()):
                 if any(each is one for one in given) and _takes(module, each):
@@ -215,8 +253,8 @@ class AttentionTaps:
         if queries != length:
             tap.reason = f"its attention has {queries} queries for {length} tokens"
             return
-        if count != length:
-            tap.keys = "states"
+        if count != length and tap.keys == "tokens":
+            tap.keys = "both"
         for route in range(self.routes.get((tap.layer, tap.keys), 0), len(ROUTES)):
             try:
                 found = row(self._positions(), ROUTES[route])
@@ -231,27 +269,41 @@ class AttentionTaps:
                 return
 
     def _projects(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """Note the last call inside the attention module that takes all of its heads' outputs:
-        earlier ones may be gates."""
+        """Note the last call inside the attention module that takes all of its heads' outputs to
+        another width: earlier ones may be gates. An adapter's parts return before what they are
+        parts of."""
         tap = self.taps[-1] if self.taps else None
         if not self._active() or tap is None or tap.row is None or tap.module is None:
             return
         entered = args[0] if args else next(iter(kwargs.values()), None)
         width = tap.row.output[0].numel()
+        batch, length = len(self._positions()), self.forward.length
         if (
             not isinstance(entered, Tensor)
             or not isinstance(output, Tensor)
+            or entered.numel() != batch * length * width
             or entered.shape[-1] != width
-            or getattr(getattr(module, "weight", None), "ndim", 0) != 2
+            or module is tap.module
             or all(module is not each for each in tap.module.modules())
         ):
             return
-        batch, length = len(self._positions()), self.forward.length
-        if entered.numel() == batch * length * width:
-            at = [item * length + place for item, place in enumerate(self._positions())]
-            tap.projection = OutputProjection(
-                module, entered.reshape(-1, width)[at], output.reshape(-1, output.shape[-1])[at]
-            )
+        at = [item * length + place for item, place in enumerate(self._positions())]
+        taken = entered.reshape(-1, width)[at]
+        left = output.reshape(-1, output.shape[-1])[at]
+        if any(parameter.ndim == 2 for parameter in module.parameters()):
+            tap.projection = OutputProjection(module, taken, left)
+        elif tap.projection is None and left.shape == taken.shape:
+            outputs = tap.row.output.reshape(batch, width)
+            if torch.equal(taken.float(), outputs) and not torch.equal(left, taken):
+                tap.passes_through = type(module).__name__
+
+
+def _torch_kernel(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("torch's own function was called, not a kernel of transformers")
+
+
+def _no_eager(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("a model that calls torch's own function has no eager one")
 
 
 def _takes(module: nn.Module, states: Tensor) -> bool:

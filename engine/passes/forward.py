@@ -153,6 +153,14 @@ class Forward:
             on_logits(read)
             return read
 
+    def first_attended(self, batch: int) -> list[int]:
+        """The first attended token of each item, once the first layer has been entered."""
+        if self._attention is None:
+            return [0] * batch
+        uncovered = self.length - self._attention.shape[1]
+        firsts = self._attention.int().argmax(-1).tolist()
+        return [first + uncovered if first else 0 for first in firsts]
+
     @property
     def keeps_logits(self) -> bool:
         """Whether the model is asked for the logits of the positions that are read alone."""

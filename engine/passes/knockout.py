@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.attention_calls import AttentionCall
+from engine.anatomy.attention_masks import allowed, is_causal
 from engine.errors import CannotRead
 from engine.passes.edits import Active, AttentionEdit
 
-_MASKED: Final = -1e4
-"""Additive masks are written as this, -1e9, the dtype's minimum or -inf; position biases, which
-some models add to their mask, stay above it."""
 _STRANGE: Final = 2.0**15
 """Put in the place of values that must not be seen: far from all values, and finite in float16."""
 
@@ -107,22 +105,22 @@ def without(
             f"sequence of {forbidden.shape[0]} tokens: its pairs cannot be told"
         )
     mask = _mask_of(call)
-    allowed = mask if mask.dtype == torch.bool else mask > _MASKED
+    visible = allowed(mask)
     pairs = forbidden.new_zeros(queries, keys)
     pairs[:, first : first + queries] = forbidden
     itself = torch.zeros_like(pairs)
     itself.diagonal(first).fill_(True)
-    left = allowed & ~pairs
-    lost = (allowed.any(-1) & ~left.any(-1)).unsqueeze(-1) & itself
+    left = visible & ~pairs
+    lost = (visible.any(-1) & ~left.any(-1)).unsqueeze(-1) & itself
     left = left | lost
-    blocked = allowed & ~left
+    blocked = visible & ~left
     if not bool(blocked.any()):
         return None
     if mask.dtype == torch.bool:
         mask = left
     else:
         lowest = -torch.inf if bool((mask == -torch.inf).any()) else torch.finfo(mask.dtype).min
-        mask = mask.masked_fill(blocked, lowest).masked_fill(lost & ~allowed, 0.0)
+        mask = mask.masked_fill(blocked, lowest).masked_fill(lost & ~visible, 0.0)
     return replace(call, mask=mask), blocked
 
 
@@ -161,10 +159,7 @@ def _written_out(call: AttentionCall, queries: int, keys: int) -> Tensor:
             "pairs"
         )
     everything = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=call.query.device)
-    causal = call.kwargs.get("is_causal")
-    if causal is None:
-        causal = getattr(call.module, "is_causal", True)
-    return everything.tril() if causal and queries > 1 else everything
+    return everything.tril() if is_causal(call) else everything
 
 
 def _leak(call: AttentionCall, output: Tensor, blocked: Tensor) -> Tensor:

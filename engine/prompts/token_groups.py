@@ -52,8 +52,6 @@ class KeyGroups:
         picture = GROUPS.index("picture")
         if self.source is not None:
             return self.source if len(self.source) == count else b""
-        if count > len(self.tokens) and picture in self.tokens:
-            return b""  # the tokens and an encoder's states together
         return bytes([picture]) * count
 
 

@@ -36,7 +36,7 @@ def _layer(each: MeanShares) -> LayerShares:
     without = tuple(map(finite, each.without_sinks or ()))
     return LayerShares(
         layer=each.layer,
-        keys=each.keys,
+        keys="tokens" if each.keys == "tokens" else "states",
         shares=each.shares,
         on_sinks=each.on_sinks,
         without_sinks=without if any(share is not None for share in without) else None,

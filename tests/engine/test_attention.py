@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from engine.anatomy import attention_calls, attention_rows
 from engine.anatomy.attention_calls import AttentionCall
@@ -23,9 +24,10 @@ from engine.errors import Cancelled
 from engine.lens.attention import NONE_HERE, AttentionFound
 from engine.lens.lens import Lens
 from engine.lens.localising_heads import CellGrid, localising_heads
-from engine.passes import edits
+from engine.passes import attention_taps, edits
 from engine.passes.edits import AttentionWatch
 from engine.passes.forward import Forward
+from engine.prompts.token_groups import GROUPS, KeyGroups
 from engine.system.steps import finished
 from tests.families import FAMILIES, Tiny
 
@@ -46,6 +48,16 @@ ALL = [
 
 def read(tiny: Tiny, position: int = -1, **options: Any) -> AttentionFound:
     return finished(Lens(tiny.model).read_attention(tiny.inputs, position, **options))
+
+
+def in_dtype(tiny: Tiny, dtype: torch.dtype) -> Tiny:
+    """The same model, converted in place, and its inputs."""
+    tiny.model.to(dtype)
+    inputs = {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in tiny.inputs.items()
+    }
+    return replace(tiny, inputs=inputs)
 
 
 def attentions_in(output: Any, length: int) -> Iterator[Tensor]:
@@ -222,8 +234,9 @@ def test_other_positions_and_left_padding() -> None:
         assert ours.reach == pad
 
 
-def test_a_window_is_said_and_what_lies_before_it_has_no_weight() -> None:
-    tiny = FAMILIES["gemma3"]()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_window_is_said_and_what_lies_before_it_has_no_weight(dtype: torch.dtype) -> None:
+    tiny = in_dtype(FAMILIES["gemma3"](), dtype)
     tiny.model.config.get_text_config().sliding_window = 4
     for module in tiny.model.modules():
         if getattr(module, "sliding_window", None):
@@ -248,12 +261,7 @@ def test_learned_sinks_are_what_is_short_of_one() -> None:
 def test_half_precision(dtype: torch.dtype) -> None:
     tiny = FAMILIES["qwen2_vl"]()
     exact = read(tiny)
-    tiny.model.to(dtype)
-    inputs = {
-        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-        for name, value in tiny.inputs.items()
-    }
-    found = finished(Lens(tiny.model).read_attention(inputs))
+    found = read(in_dtype(tiny, dtype))
     for ours, right in zip(found.layers, exact.layers, strict=True):
         assert ours.weights is not None and right.weights is not None
         assert float((ours.weights - right.weights).abs().max()) < 0.05
@@ -367,3 +375,124 @@ def test_regions_and_their_entropy() -> None:
     assert found[1].entropy == pytest.approx(-sum(p * math.log(p) for p in parts), abs=1e-6)
     unknown = torch.full((20,), -1)
     assert localising_heads([(4, one[None])], CellGrid(unknown, unknown, unknown)) == ()
+
+
+def test_a_shuffled_value_fails_the_proof_of_contributions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = attention_rows.row_of
+
+    def shuffled(*given: Any) -> AttentionRow:
+        row = real(*given)
+        assert row.value is not None
+        return replace(row, value=row.value.flip(2))
+
+    monkeypatch.setattr(attention_taps, "row_of", shuffled)
+    found = read(FAMILIES["llava"](), projected=range(6))
+    sent = [each.contribution for each in found.layers if each.contribution is not None]
+    assert len(sent) == len(found.layers)
+    assert not any(each.proof.passed for each in sent)
+
+
+def test_an_adapter_on_the_projection_is_part_of_it() -> None:
+    """The last matrix that is called there is one of the adapter's; what is made of it counts."""
+    peft = pytest.importorskip("peft")
+    tiny = FAMILIES["llava"]()
+    plain = read(tiny, projected=[2]).layers[2].contribution
+    config = peft.LoraConfig(target_modules=r".*language_model.*o_proj", r=2)
+    adapted = peft.get_peft_model(tiny.model, config).base_model.model
+    again = finished(Lens(adapted).read_attention(tiny.inputs, projected=[2]))
+    sent = again.layers[2].contribution
+    assert plain is not None and sent is not None and sent.proof.passed and not sent.gated
+    assert torch.allclose(sent.heads, plain.heads, rtol=1e-4, atol=1e-6)
+
+
+def test_what_changes_the_heads_outputs_is_told() -> None:
+    gated = read(FAMILIES["muse_spark"](), projected=[0]).layers[0].contribution
+    assert gated is not None and gated.gated and gated.proof.passed
+    normed = read(FAMILIES["kosmos-2"](), projected=[0]).layers[0].contribution
+    assert normed is not None and normed.passes_through == "LayerNorm"
+    assert not normed.proof.passed
+
+
+def test_a_hybrid_on_the_eager_kernel_has_each_layer_once() -> None:
+    tiny = FAMILIES["qwen3_5"]()
+    usual = read(tiny)
+    tiny.model.set_attn_implementation("eager")
+    lens = Lens(tiny.model)
+    found = finished(lens.read_attention(tiny.inputs))
+    assert [each.layer for each in found.layers] == [*range(tiny.layers)]
+    assert not any(each.watches_softmax for each in lens._attention._routes.values())
+    for ours, right in zip(found.layers, usual.layers, strict=True):
+        assert (ours.weights is None) == (right.weights is None)
+        if ours.weights is not None and right.weights is not None:
+            assert torch.allclose(ours.weights, right.weights, atol=1e-5)
+
+
+def test_a_model_that_calls_torchs_attention_itself() -> None:
+    tiny = FAMILIES["llava"]()
+    usual = read(tiny)
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+
+    def own(module: Any) -> Any:
+        def forward(
+            hidden_states: Tensor, position_embeddings: Any, attention_mask: Any, **_: Any
+        ) -> tuple[Tensor, None]:
+            shape = (*hidden_states.shape[:-1], -1, module.head_dim)
+            q, k, v = (
+                each(hidden_states).view(shape).transpose(1, 2)
+                for each in (module.q_proj, module.k_proj, module.v_proj)
+            )
+            q, k = apply_rotary_pos_emb(q, k, *position_embeddings)
+            groups = module.num_key_value_groups
+            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+            out = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=attention_mask, is_causal=attention_mask is None
+            )
+            return module.o_proj(out.transpose(1, 2).reshape(*hidden_states.shape[:-1], -1)), None
+
+        return forward
+
+    for layer in lens.layers:
+        attention: Any = layer.self_attn
+        attention.forward = own(attention)
+    found = finished(lens.read_attention(tiny.inputs))
+    for ours, right in zip(found.layers, usual.layers, strict=True):
+        assert ours.weights is not None and right.weights is not None
+        assert torch.allclose(ours.weights, right.weights, atol=1e-5)
+
+
+def test_what_is_returned_can_be_worked_with() -> None:
+    for each in Lens((tiny := FAMILIES["llava"]()).model).attention(tiny.inputs):
+        assert each.weights is not None
+        each.weights[:, 0] = 0.0
+        assert not each.weights.is_inference()
+
+
+def test_memory_that_runs_out_is_not_answered_by_a_larger_pass() -> None:
+    tiny = FAMILIES["llava"]()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    passes = []
+
+    def out_of_memory(*_: Any) -> None:
+        passes.append(1)
+        raise torch.OutOfMemoryError("out of memory")
+
+    handle = lens.layers[2].register_forward_pre_hook(out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        lens.attention(tiny.inputs)
+    handle.remove()
+    assert len(passes) == 1
+    assert lens._logits_to_keep_agree == {}
+
+
+def test_cross_attention_on_more_states_than_tokens_is_on_the_picture() -> None:
+    tiny = FAMILIES["mllama"]()
+    found = read(tiny)
+    kinds = [each.keys for each in found.layers]
+    assert kinds == ["tokens", "states", "tokens", "tokens", "states", "tokens"]
+    of_picture = KeyGroups(bytes(6), None).of_states(20)
+    assert {*of_picture} == {GROUPS.index("picture")}
+    assert {each.keys for each in read(FAMILIES["t5gemma2"]()).layers} == {"both"}

@@ -42,8 +42,8 @@ class ByHand:
         self.projected: list[int] = []
         self.inside = False
 
-    def run(self, on_row: Callable[[int, RowStream], None]) -> Tensor:
-        assert self.inside
+    def run(self, on_row: Callable[[int, RowStream], None], attached: Sequence[object]) -> Tensor:
+        assert self.inside and not attached
         for row, stream in enumerate(self.streams):
             on_row(row, stream)
         return self.model_logits

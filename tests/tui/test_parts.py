@@ -56,12 +56,13 @@ def test_all_that_differs_is_in_the_span(
 
 
 def cells(strip: Strip) -> list[tuple[str, Style | None]]:
-    """A character and its style for every cell, with what combines with it; a blank has none."""
+    """A character and its style for every cell, with what combines with it, which is drawn in the
+    same style; a blank has none."""
     found: list[tuple[str, Style | None]] = []
     for text, style, _ in strip:
         for char in text:
             if char == "\u0301":
-                found[-1] = (found[-1][0] + char, style)
+                found[-1] = (found[-1][0] + char, found[-1][1])
             else:
                 found += [(char, None if char == " " else style)]
                 found += [("", style)] * (cell_len(char) - 1)
