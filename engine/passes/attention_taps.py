@@ -142,7 +142,9 @@ class AttentionTaps:
                 if is_float_tensor(each) and each is not stream
             ]
             if index in self._middle:
-                self._look_for_sinks(stream if axis == 1 else stream.movedim(axis, 1))
+                self._look_for_sinks(
+                    stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1))
+                )
 
         return enters
 
