@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import resolved
 from engine.methods.method import Method, Stop, Subject
+from engine.prompts.token_groups import picture_cells, picture_marks
 from engine.records import (
     Layer,
     NonNegative,
@@ -47,8 +48,9 @@ PANEL: Final = (
     ("first", "all"),
 )
 """The sources and targets that are read if none are named."""
-GROUPS: Final = ("picture", "question", "first", "last", "all")
-"""The picture's tokens; those of the prompt as it was typed, but for the position that is read; the
+GROUPS: Final = ("picture", "marks", "question", "first", "last", "all")
+"""The picture's tokens; the marks around and between them, which may have collected what those
+before them show; the tokens of the prompt as it was typed, but for the position that is read; the
 first token; the position that is read; everything up to it."""
 _LEAST_WINDOW: Final = 4
 MOST_NAMES: Final = 1000
@@ -362,11 +364,8 @@ def _sides(names: Sequence[str], field: str) -> tuple[str, ...]:
 def _tokens(run: Run, side: str, position: int) -> tuple[int, ...]:
     """The positions of a group, or those that are written out, ascending."""
     groups: Mapping[str, Sequence[int]] = {
-        "picture": [
-            place
-            for place, token in enumerate(run.tokens)
-            if token.kind == "image" or token.part == "picture"
-        ],
+        "picture": picture_cells(run.tokens),
+        "marks": picture_marks(run.tokens),
         "question": [
             place
             for place, token in enumerate(run.tokens)

@@ -52,6 +52,7 @@ from engine.passes.forward import Forward
 from engine.passes.knockout import Pairs, without
 from engine.passes.own_keys import KeyWatch, OwnKeys, noise, own_keys
 from engine.passes.vision_reuse import VisionCache
+from engine.prompts.token_groups import picture_cells
 from engine.records import Picture, PromptToken, Proof, Question, Run
 from engine.system.stamps import new_run_id, now
 from tests.conftest import hooks_of
@@ -693,8 +694,8 @@ def test_the_default_window_is_four_layers_of_a_small_model(asked: AskedRun) -> 
 
 
 def tokens_of(*kinds: str) -> tuple[PromptToken, ...]:
-    """Tokens by letter: template, picture, question."""
-    parts = {"t": "template", "p": "picture", "q": "prompt", "s": "system", "a": "prefix"}
+    """Tokens by letter: template, a patch of the picture, a mark beside it, question."""
+    parts = {"t": "template", "p": "picture", "m": "picture", "q": "prompt"}
     return tuple(
         PromptToken(0, "", "image" if kind == "p" else "text", parts[kind])  # type: ignore[arg-type]
         for kind in kinds
@@ -734,6 +735,10 @@ def test_what_the_names_stand_for() -> None:
         },
         [],
     )
+    marked = run_of(tokens_of(*"tmppmpmqt"))
+    found, _ = pairs_of(marked, 8, ["picture", "marks"])
+    assert found == {"picture>last": ((2, 3, 5), (8,)), "marks>last": ((1, 4, 6), (8,))}
+    assert found["picture>last"][0] == picture_cells(marked.tokens)  # where attention has its maps
     found, _ = pairs_of(run, 5, ["question", "3", "first", "4-6"], ["last", "all", "-1"])
     assert found == {
         "question>last": ((4, 6), (5,)),
@@ -767,7 +772,7 @@ def test_groups_without_tokens_are_left_out_with_a_note() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"from": "picutre"}, "from=picutre: write picture, question, first, last, all, or"),
+        ({"from": "picutre"}, "from=picutre: write picture, marks, question, first, last, all, or"),
         ({"to": "3-"}, "to=3-: write picture"),
         ({"from": "400"}, "there is no position 400"),
         ({"from": "3-400"}, "there is no position 400"),
