@@ -56,6 +56,9 @@ _LEAST_WINDOW: Final = 4
 MOST_NAMES: Final = 1000
 NO_ATTENTION: Final = "these layers have no attention among the tokens that could be forbidden"
 OUT_OF_REACH: Final = "no target looks at the source in these layers anyway"
+PLACEHOLDER: Final = (
+    "the model looks at the picture by cross-attention: its token in the sequence is a placeholder"
+)
 NOT_FINITE: Final = "the logits of this pass are not all numbers"
 ELSEWHERE: Final = (
     "what layers look at outside this sequence of tokens (cross-attention) is not forbidden"
@@ -204,13 +207,18 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         clean = _Clean(passes, run)
         layers = len(passes.layers)
         window = min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
+        placeholder = passes.looks_elsewhere and len(picture_cells(run.tokens)) < 2
         orders = [(pair, each) for each, pair in product(windows_in_order(layers, window), pairs)]
         cells: dict[tuple[Named, range], KnockoutCell] = {}
         for pair, each in orders:
-            knocked = None
-            if any(passes.attending[layer] for layer in each):
-                knocked = passes.knocked(Pairs(pair.sources, pair.targets), each)
-            cell = clean.cell(pair, each, knocked)
+            shown: Knocked | str
+            if placeholder and "picture" in (pair.source, pair.target):
+                shown = PLACEHOLDER
+            elif not any(passes.attending[layer] for layer in each):
+                shown = NO_ATTENTION
+            else:
+                shown = passes.knocked(Pairs(pair.sources, pair.targets), each)
+            cell = clean.cell(pair, each, shown)
             cells[pair, each] = cell
             yield KnockoutPart(
                 position, clean.log_probability, clean.answer, (cell,), len(cells), len(orders)
@@ -251,20 +259,20 @@ class _Clean:
         self.log_probability = self._log_probability(passes.clean, found.id)
         self._leak = 0.0
 
-    def cell(self, pair: Named, layers: range, knocked: Knocked | None) -> KnockoutCell:
-        """What one pass has shown; None stands for layers without attention."""
+    def cell(self, pair: Named, layers: range, shown: Knocked | str) -> KnockoutCell:
+        """What one pass has shown, or why there was none."""
         answer = log_probability = reason = None
-        if knocked is None:
-            reason = NO_ATTENTION
-        elif not knocked.edited:
+        if isinstance(shown, str):
+            reason = shown
+        elif not shown.edited:
             reason = OUT_OF_REACH
         else:
-            self._leak = max(self._leak, knocked.leak)
-            answer = self._best(knocked.logits)
+            self._leak = max(self._leak, shown.leak)
+            answer = self._best(shown.logits)
             if answer is None:
                 reason = NOT_FINITE
             else:
-                log_probability = self._log_probability(knocked.logits, self.answer.id)
+                log_probability = self._log_probability(shown.logits, self.answer.id)
         return KnockoutCell(
             source=pair.source,
             target=pair.target,

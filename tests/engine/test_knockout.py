@@ -34,6 +34,7 @@ from engine.methods.knockout import (
     NO_ATTENTION,
     NOT_ALL,
     OUT_OF_REACH,
+    PLACEHOLDER,
     Knockout,
     KnockoutCell,
     KnockoutPart,
@@ -58,6 +59,7 @@ from engine.system.stamps import new_run_id, now
 from tests.conftest import hooks_of
 from tests.families import FAMILIES, Tiny
 from tests.families.llava import llava
+from tests.families.parts import IMAGE_ID
 from tests.families.text import llama
 
 OWN_LOOKUP = AttentionInterface.__dict__["get_interface"]
@@ -842,12 +844,13 @@ def test_a_proof_that_fails_is_told(asked: AskedRun, monkeypatch: pytest.MonkeyP
 
 
 def subject_of(tiny: Tiny) -> Subject:
-    """A run of a tiny model; all of its tokens but the first are the question's."""
+    """A run of a tiny model; all of its tokens but the first, and the picture's, are the
+    question's."""
     lens = Lens(tiny.model)
     rows = tuple(lens.stream(tiny.inputs))
     ids = tiny.inputs.get("decoder_input_ids", tiny.inputs["input_ids"])
     run = run_of(
-        tokens_of("t", *"q" * (ids.shape[1] - 1)),
+        tokens_of("t", *("p" if each == IMAGE_ID else "q" for each in ids[0, 1:].tolist())),
         layers=tiny.layers,
         rows=rows,
         proof=Proof(0.0, 1e-4, passed=True, method="tail"),
@@ -899,6 +902,38 @@ def test_cross_attention_is_left_alone_and_said() -> None:
         "left out, for want of such tokens: picture -> last, picture -> question",
         ELSEWHERE,
     )
+
+
+def test_a_placeholder_of_a_picture_that_cross_attention_looks_at_has_no_number() -> None:
+    """Without its one token the picture is seen as before."""
+    reading = read_whole(Knockout(), subject_of(FAMILIES["mllama"]()), KnockoutRequest())
+    assert isinstance(reading, KnockoutReading)
+    assert ELSEWHERE in reading.notes
+    pictured = [cell for cell in reading.cells if cell.source == "picture"]
+    assert len(pictured) == 2 * len(windows(6, 4))  # to the last position, and to the question
+    for cell in pictured:
+        assert (cell.log_probability, cell.answer, cell.reason) == (None, None, PLACEHOLDER)
+    others = [cell for cell in reading.cells if cell.source != "picture"]
+    assert others and all(cell.reason is None for cell in others)
+    to_it = request_of(Knockout(), {"from": "first", "to": "picture", "window": 6})
+    reading = read_whole(Knockout(), subject_of(FAMILIES["mllama"]()), to_it)
+    assert isinstance(reading, KnockoutReading)
+    assert [cell.reason for cell in reading.cells] == [PLACEHOLDER]
+
+
+def test_the_only_token_of_a_picture_counts_where_nothing_else_carries_it() -> None:
+    subject = subject_of(llava())
+    place = next(i for i, token in enumerate(subject.run.tokens) if token.kind == "image")
+    tokens = tuple(
+        token if i == place or token.kind != "image" else structs.replace(token, kind="text")
+        for i, token in enumerate(subject.run.tokens)
+    )
+    subject = dataclasses.replace(subject, run=structs.replace(subject.run, tokens=tokens))
+    request = request_of(Knockout(), {"from": "picture", "to": "last", "window": 6})
+    reading = read_whole(Knockout(), subject, request)
+    assert isinstance(reading, KnockoutReading)
+    (cell,) = reading.cells
+    assert cell.reason is None and reading.effect(cell) is not None
 
 
 def test_a_single_token_has_nothing_to_look_at(asked: AskedRun) -> None:
