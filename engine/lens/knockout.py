@@ -42,7 +42,8 @@ class Knockouts:
     """Runs passes over the inputs of one run, a batch of one, with pairs forbidden in some layers.
 
     What returns before the first layer, such as the vision encoder, runs once for all passes if
-    that does not change the clean pass by a bit.
+    that does not change the clean pass by a bit. All passes compute the logits of the positions
+    alone if the model can.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Knockouts:
             raise Cancelled("cancelled")
         self._attention = attention_of(inputs)
         self._parts = lens.learn(inputs)
+        self._keeps_logits = lens.supports_logits_to_keep(inputs, stop)
         self._inputs = lens.on_device(inputs)
         self.layers = self._parts.layers
         self.length = 0
@@ -138,7 +140,14 @@ class Knockouts:
         if self._stop():
             raise Cancelled("cancelled")
         model = self.model
-        forward = Forward(model, self._parts, self._inputs, self._positions, self._attention)
+        forward = Forward(
+            model,
+            self._parts,
+            self._inputs,
+            self._positions,
+            self._attention,
+            use_logits_to_keep=self._keeps_logits,
+        )
 
         def job() -> Tensor:
             with ExitStack() as around:

@@ -49,7 +49,7 @@ from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
 from engine.passes import knockout as masks
 from engine.passes.edits import Attached, AttentionWatch
-from engine.passes.forward import Forward
+from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.knockout import Pairs, without
 from engine.passes.own_keys import KeyWatch, OwnKeys, noise, own_keys
 from engine.passes.vision_reuse import VisionCache
@@ -333,11 +333,15 @@ class Passes:
 @every_family
 def test_nothing_forbidden_changes_nothing_to_the_bit(name: str) -> None:
     tiny = FAMILIES[name]()
-    found = Knockouts(Lens(tiny.model), tiny.inputs, [-1])
+    lens = Lens(tiny.model)
+    found = Knockouts(lens, tiny.inputs, [-1])
     assert found.gap == 0.0
     assert found._vision is not None and found._vision.hits
+    inputs = lens.on_device(tiny.inputs)
+    if lens.supports_logits_to_keep(tiny.inputs):
+        inputs[LOGITS_TO_KEEP] = torch.tensor([found.length - 1])
     with torch.no_grad():
-        whole = tiny.model(**Lens(tiny.model).on_device(tiny.inputs))
+        whole = tiny.model(**inputs)
     assert torch.equal(found.clean, logits_in(whole)[:, -1].float())
     assert found.clean.isfinite().any()
     assert nothing_is_left(tiny.model)
@@ -484,7 +488,7 @@ def test_keys_that_are_not_the_tokens_are_refused() -> None:
 def test_the_vision_tower_runs_once_and_where_a_model_attends_is_remembered() -> None:
     tiny = llava()
     lens = Lens(tiny.model)
-    lens.learn(tiny.inputs)
+    lens.supports_logits_to_keep(tiny.inputs)
     seen_by: list[str] = []
     vision = tiny.model.model.vision_tower
     inner = next(module for module in vision.modules() if isinstance(module, nn.Conv2d))
@@ -497,6 +501,34 @@ def test_the_vision_tower_runs_once_and_where_a_model_attends_is_remembered() ->
     Knockouts(lens, tiny.inputs, [-1])
     assert seen_by.count("vision") == 2
     assert seen_by.count("pass") == 7
+
+
+def test_the_head_is_applied_to_the_positions_alone_where_that_is_proved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = llava()
+    lens = Lens(tiny.model)
+    lens.supports_logits_to_keep(tiny.inputs)
+    lengths: list[int] = []
+    tiny.model.lm_head.register_forward_hook(
+        lambda module, args, output: lengths.append(output.shape[1])
+    )
+
+    def passed() -> tuple[Tensor, Tensor]:
+        found = Knockouts(lens, tiny.inputs, [-1, 3, -1])
+        assert found.gap == 0.0
+        return found.clean, found.knocked(Pairs((0,), (3,)), range(6)).logits
+
+    few = passed()
+    assert len(lengths) == 5 and {*lengths} == {2}
+    lengths.clear()
+    monkeypatch.setattr(Lens, "supports_logits_to_keep", lambda *_: False)
+    every = passed()
+    assert {*lengths} == {tiny.inputs["input_ids"].shape[1]}
+    torch.testing.assert_close(few, every, atol=1e-5, rtol=1e-5)
+    for clean, knocked in (few, every):
+        assert torch.equal(clean[0], clean[2]) and not torch.allclose(clean[0], clean[1])
+        assert not torch.allclose(clean[1], knocked[1])
 
 
 def test_a_vision_pass_that_cannot_be_used_again_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,6 +594,22 @@ def test_a_pass_is_cancelled_within_one_layer() -> None:
     with pytest.raises(Cancelled):
         found.knocked(Pairs((0,), (3,)), range(6))
     assert not entered
+
+
+def test_finding_out_which_logits_can_be_kept_is_cancelled_within_one_layer() -> None:
+    tiny = llava()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    entered: list[int] = []
+    for index, layer in enumerate(lens.layers):
+        layer.register_forward_hook(lambda *_, index=index: entered.append(index))
+    for after in (2, 8):  # in the first pass, in the second
+        entered.clear()
+        with pytest.raises(Cancelled):
+            Knockouts(lens, tiny.inputs, [-1], lambda after=after: len(entered) >= after)
+        assert len(entered) in (after, after + 1)  # it is told when the next layer is entered
+        assert nothing_is_left(tiny.model)
+    assert lens.supports_logits_to_keep(tiny.inputs)
 
 
 def test_a_refusal_in_the_middle_of_a_pass_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -801,7 +849,7 @@ def test_another_position_has_its_own_answer(asked: AskedRun) -> None:
         lens = asked.subject.loaded.lens
         logits = lens.model(**lens.on_device(asked.subject.inputs)).logits[0, position]
     assert reading.answer.id == int(logits.argmax())
-    assert reading.answer.logit == float(logits.max())
+    assert reading.answer.logit == pytest.approx(float(logits.max()), rel=1e-5)
     assert reading.log_probability == pytest.approx(
         float(logits.double().log_softmax(-1).max()), abs=1e-5
     )
