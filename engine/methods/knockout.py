@@ -179,10 +179,13 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
     reading = KnockoutReading
 
     def supports(self, subject: Subject) -> str | None:
-        """A reason if there is nothing to look back at."""
+        """A reason if there is nothing to look back at, or if it has been found before that the
+        model computes attention in its own code."""
         if len(subject.run.tokens) < 2:
             return "this run has a single token, which can look at nothing else"
-        return None
+        from engine.lens.knockout import refusal
+
+        return refusal(subject.loaded.lens.model, subject.inputs)
 
     def read(
         self, subject: Subject, request: KnockoutRequest, stop: Stop

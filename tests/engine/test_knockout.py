@@ -1027,6 +1027,23 @@ def test_a_run_of_other_tokens_is_refused(asked: AskedRun) -> None:
         read_whole(Knockout(), subject, KnockoutRequest())
 
 
+def test_a_model_that_was_refused_is_not_offered_again() -> None:
+    tiny = FAMILIES["git"]()
+    subject = subject_of(tiny)
+    assert Knockout().supports(subject) is None  # that takes passes to find out
+    with pytest.raises(CannotRead) as caught:
+        Knockouts(subject.loaded.lens, tiny.inputs, [-1])
+    assert Knockout().supports(subject) == str(caught.value)
+    counted: list[int] = []
+    tiny.model.register_forward_hook(lambda *_: counted.append(1))
+    with pytest.raises(CannotRead, match="knockout: GitForCausalLM has no attention among"):
+        read_whole(Knockout(), subject, KnockoutRequest())
+    assert not counted
+    other = subject_of(llava())
+    read_whole(Knockout(), other, request_of(Knockout(), {"from": "first", "window": 6}))
+    assert Knockout().supports(other) is None
+
+
 def test_where_a_model_attends_is_forgotten_with_it() -> None:
     tiny = llama()
     found = Knockouts(Lens(tiny.model), tiny.inputs, [-1])
