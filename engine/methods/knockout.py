@@ -73,8 +73,8 @@ OTHER_TOKENS: Final = (
 )
 PROVED: Final = (
     "the logits of a pass in which nothing is forbidden against those of a plain pass, and what "
-    "attention gives a target against the same with other values at what it may not look at, both "
-    "to the bit; and the answer's log-probability against that of the run"
+    "attention gives the last target against the same with other values at what it may not look "
+    "at, both to the bit; and the answer's log-probability against that of the run"
 )
 _PLACES: Final = re.compile(r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})")
 
@@ -270,11 +270,11 @@ class _Clean:
         elif not shown.edited:
             reason = OUT_OF_REACH
         else:
-            self._leak = max(self._leak, shown.leak)
             answer = self._best(shown.logits)
             if answer is None:
-                reason = NOT_FINITE
+                reason = NOT_FINITE  # no number that would need a proof
             else:
+                self._leak = max(self._leak, shown.leak)
                 log_probability = self._log_probability(shown.logits, self.answer.id)
         return KnockoutCell(
             source=pair.source,
@@ -295,7 +295,7 @@ class _Clean:
         tolerance = 2 * self._run.proof.tolerance  # each of two logits may be off by as much
         return ReadingProof(
             what=PROVED,
-            error=finite(max(exact, differs)),
+            error=None if math.isnan(differs) else finite(max(exact, differs)),
             tolerance=tolerance,
             passed=exact == 0.0 and differs <= tolerance,
         )

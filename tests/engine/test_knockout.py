@@ -298,6 +298,20 @@ def test_a_weight_that_is_not_zero_is_noticed(heads: int) -> None:
     assert editor.leak > 1e3
 
 
+@pytest.mark.parametrize("when", [0, 1])
+def test_an_output_that_is_not_a_number_proves_nothing(when: int) -> None:
+    editor = masks.Knockout(Pairs((2,), (4,)).matrix(5), {})
+    for number in range(2):
+        call = call_of(CAUSAL)
+        editor._own = {call.module: 0}
+        changed = editor._before(call)
+        output, _ = changed.run()
+        if number == when:
+            output[0, 4, 1, 0] = math.nan
+        editor._after(changed, output)
+    assert (editor.edited, editor.leak) == (2, math.inf)
+
+
 # The passes
 
 
@@ -603,10 +617,15 @@ def test_finding_out_which_logits_can_be_kept_is_cancelled_within_one_layer() ->
     entered: list[int] = []
     for index, layer in enumerate(lens.layers):
         layer.register_forward_hook(lambda *_, index=index: entered.append(index))
+    after = 0
+
+    def stop() -> bool:
+        return len(entered) >= after
+
     for after in (2, 8):  # in the first pass, in the second
         entered.clear()
         with pytest.raises(Cancelled):
-            Knockouts(lens, tiny.inputs, [-1], lambda after=after: len(entered) >= after)
+            Knockouts(lens, tiny.inputs, [-1], stop)
         assert len(entered) in (after, after + 1)  # it is told when the next layer is entered
         assert nothing_is_left(tiny.model)
     assert lens.supports_logits_to_keep(tiny.inputs)
@@ -880,6 +899,8 @@ def test_a_proof_that_fails_is_told(asked: AskedRun, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(masks.Knockout, "leak", 1e-9)
         assert verdict()[0] is False
+        patch.setattr(masks.Knockout, "leak", math.inf)
+        assert verdict() == (False, None)
     made = Knockouts.__init__
 
     def with_gap(self: Knockouts, *args: Any) -> None:
@@ -1010,13 +1031,17 @@ def test_logits_that_are_not_numbers_have_a_reason(
 
     def broken(self: Knockouts, pairs: Pairs, layers: range) -> passes_of.Knocked:
         found = own(self, pairs, layers)
-        return found._replace(logits=found.logits * math.nan) if pairs.sources else found
+        if not pairs.sources or len(layers) != 10:
+            return found
+        return found._replace(logits=found.logits * math.nan, leak=math.inf)
 
     monkeypatch.setattr(Knockouts, "knocked", broken)
-    reading = read(asked, window=10, **{"from": "first", "to": "last"})
-    (cell,) = reading.cells
+    reading = read(asked, window=5, **{"from": "first", "to": "last"})
+    cell, *others = reading.cells
     assert (cell.log_probability, cell.answer) == (None, None)
     assert cell.reason == "the logits of this pass are not all numbers"
+    assert len(others) == 2 and all(each.reason is None for each in others)
+    assert reading.proof is not None and reading.proof.passed  # of the numbers that there are
 
 
 def test_a_run_of_other_tokens_is_refused(asked: AskedRun) -> None:
