@@ -23,8 +23,20 @@ from engine.passes.vision_reuse import VisionCache
 Stop = Callable[[], bool]
 MOST_KINDS: Final = 16
 """Kinds of inputs for which it is remembered where a model attends."""
+OWN_CODE: Final = (
+    "{model} has no attention among its tokens in which a pair can be forbidden: it computes it in "
+    "its own code"
+)
 
 _remembered: WeakKeyDictionary[Any, dict[Any, OwnKeys]] = WeakKeyDictionary()
+
+
+def refusal(model: nn.Module, inputs: Mapping[str, Any]) -> str | None:
+    """Why no pairs can be forbidden in passes over inputs of this kind, if that has been found."""
+    known = _remembered.get(model, {}).get(_kind_of(inputs))
+    if known is None or known.first:
+        return None
+    return OWN_CODE.format(model=type(model).__name__)
 
 
 class Knocked(NamedTuple):
@@ -42,7 +54,8 @@ class Knockouts:
     """Runs passes over the inputs of one run, a batch of one, with pairs forbidden in some layers.
 
     What returns before the first layer, such as the vision encoder, runs once for all passes if
-    that does not change the clean pass by a bit.
+    that does not change the clean pass by a bit. All passes compute the logits of the positions
+    alone if the model can.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class Knockouts:
             raise Cancelled("cancelled")
         self._attention = attention_of(inputs)
         self._parts = lens.learn(inputs)
+        self._keeps_logits = lens.supports_logits_to_keep(inputs, stop)
         self._inputs = lens.on_device(inputs)
         self.layers = self._parts.layers
         self.length = 0
@@ -69,11 +83,9 @@ class Knockouts:
         self._vision: VisionCache | None = VisionCache(self._parts.before)
         plain = self._run()
         self._own = self._where(inputs)
-        if not self._own.first:
-            raise CannotRead(
-                f"{type(self.model).__name__} has no attention among its tokens in which a pair "
-                "can be forbidden: it computes it in its own code"
-            )
+        refused = refusal(self.model, inputs)
+        if refused is not None:
+            raise CannotRead(refused)
         self.clean = self._unforbidden()
         """The logits of a pass with the editor attached and nothing forbidden, float32 [positions,
         vocabulary]."""
@@ -120,10 +132,7 @@ class Knockouts:
 
     def _where(self, inputs: Mapping[str, Any]) -> OwnKeys:
         """Which keys are the sequence's own; found once for each kind of inputs."""
-        kind = tuple(
-            (name, tuple(value.shape) if isinstance(value, Tensor) else repr(value))
-            for name, value in sorted(inputs.items())
-        )
+        kind = _kind_of(inputs)
         known = _remembered.setdefault(self.model, {})
         if kind not in known:
             plain, noisy = KeyWatch(self.layers), KeyWatch(self.layers)
@@ -138,7 +147,14 @@ class Knockouts:
         if self._stop():
             raise Cancelled("cancelled")
         model = self.model
-        forward = Forward(model, self._parts, self._inputs, self._positions, self._attention)
+        forward = Forward(
+            model,
+            self._parts,
+            self._inputs,
+            self._positions,
+            self._attention,
+            use_logits_to_keep=self._keeps_logits,
+        )
 
         def job() -> Tensor:
             with ExitStack() as around:
@@ -150,3 +166,10 @@ class Knockouts:
         logits = waited_for(model, job, self._stop, forward.cancelled.set)
         self.length = forward.length
         return logits
+
+
+def _kind_of(inputs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (name, tuple(value.shape) if isinstance(value, Tensor) else repr(value))
+        for name, value in sorted(inputs.items())
+    )

@@ -378,12 +378,15 @@ class Lens:
             passed = BatchedPass(forward, taps).run(around)
             return passed.numbers(truths, count, unnormed, groups or ())
 
-    def supports_logits_to_keep(self, inputs: Mapping[str, Any]) -> bool:
+    def supports_logits_to_keep(
+        self, inputs: Mapping[str, Any], stop: Callable[[], bool] = lambda: False
+    ) -> bool:
         """Whether batches of this kind can be read from the logits of one position only.
 
         It is proved once for each kind: the model must return the same logits for a position
         whether it computes them alone or together with all others. `read_batch` then uses
-        `logits_to_keep`, which saves time and memory. Raises CannotRead as `learn` does.
+        `logits_to_keep`, which saves time and memory. Raises CannotRead as `learn` does, Cancelled
+        within one layer after `stop()` is true.
         """
         kind, attention = _kind_of(inputs), attention_of(inputs)
         parts = self.learn(inputs)
@@ -392,7 +395,7 @@ class Lens:
             if self._takes_logits_to_keep and not parts.tail.replays and attention is not None:
                 moved = self.on_device(inputs)
                 with self._lock:
-                    agree = kept_logits_agree(self.model, parts, moved, attention)
+                    agree = kept_logits_agree(self.model, parts, moved, attention, stop)
             self._logits_to_keep_agree[kind] = agree
         return self._logits_to_keep_agree[kind]
 

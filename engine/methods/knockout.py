@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import resolved
 from engine.methods.method import Method, Stop, Subject
+from engine.prompts.token_groups import picture_cells, picture_marks
 from engine.records import (
     Layer,
     NonNegative,
@@ -47,13 +48,17 @@ PANEL: Final = (
     ("first", "all"),
 )
 """The sources and targets that are read if none are named."""
-GROUPS: Final = ("picture", "question", "first", "last", "all")
-"""The picture's tokens; those of the prompt as it was typed, but for the position that is read; the
+GROUPS: Final = ("picture", "marks", "question", "first", "last", "all")
+"""The picture's tokens; the marks around and between them, which may have collected what those
+before them show; the tokens of the prompt as it was typed, but for the position that is read; the
 first token; the position that is read; everything up to it."""
 _LEAST_WINDOW: Final = 4
 MOST_NAMES: Final = 1000
 NO_ATTENTION: Final = "these layers have no attention among the tokens that could be forbidden"
 OUT_OF_REACH: Final = "no target looks at the source in these layers anyway"
+PLACEHOLDER: Final = (
+    "the model looks at the picture by cross-attention: its token in the sequence is a placeholder"
+)
 NOT_FINITE: Final = "the logits of this pass are not all numbers"
 ELSEWHERE: Final = (
     "what layers look at outside this sequence of tokens (cross-attention) is not forbidden"
@@ -68,8 +73,8 @@ OTHER_TOKENS: Final = (
 )
 PROVED: Final = (
     "the logits of a pass in which nothing is forbidden against those of a plain pass, and what "
-    "attention gives a target against the same with other values at what it may not look at, both "
-    "to the bit; and the answer's log-probability against that of the run"
+    "attention gives the last target against the same with other values at what it may not look "
+    "at, both to the bit; and the answer's log-probability against that of the run"
 )
 _PLACES: Final = re.compile(r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})")
 
@@ -174,10 +179,13 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
     reading = KnockoutReading
 
     def supports(self, subject: Subject) -> str | None:
-        """A reason if there is nothing to look back at."""
+        """A reason if there is nothing to look back at, or if it has been found before that the
+        model computes attention in its own code."""
         if len(subject.run.tokens) < 2:
             return "this run has a single token, which can look at nothing else"
-        return None
+        from engine.lens.knockout import refusal
+
+        return refusal(subject.loaded.lens.model, subject.inputs)
 
     def read(
         self, subject: Subject, request: KnockoutRequest, stop: Stop
@@ -202,13 +210,18 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         clean = _Clean(passes, run)
         layers = len(passes.layers)
         window = min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
+        placeholder = passes.looks_elsewhere and len(picture_cells(run.tokens)) < 2
         orders = [(pair, each) for each, pair in product(windows_in_order(layers, window), pairs)]
         cells: dict[tuple[Named, range], KnockoutCell] = {}
         for pair, each in orders:
-            knocked = None
-            if any(passes.attending[layer] for layer in each):
-                knocked = passes.knocked(Pairs(pair.sources, pair.targets), each)
-            cell = clean.cell(pair, each, knocked)
+            shown: Knocked | str
+            if placeholder and "picture" in (pair.source, pair.target):
+                shown = PLACEHOLDER
+            elif not any(passes.attending[layer] for layer in each):
+                shown = NO_ATTENTION
+            else:
+                shown = passes.knocked(Pairs(pair.sources, pair.targets), each)
+            cell = clean.cell(pair, each, shown)
             cells[pair, each] = cell
             yield KnockoutPart(
                 position, clean.log_probability, clean.answer, (cell,), len(cells), len(orders)
@@ -249,20 +262,20 @@ class _Clean:
         self.log_probability = self._log_probability(passes.clean, found.id)
         self._leak = 0.0
 
-    def cell(self, pair: Named, layers: range, knocked: Knocked | None) -> KnockoutCell:
-        """What one pass has shown; None stands for layers without attention."""
+    def cell(self, pair: Named, layers: range, shown: Knocked | str) -> KnockoutCell:
+        """What one pass has shown, or why there was none."""
         answer = log_probability = reason = None
-        if knocked is None:
-            reason = NO_ATTENTION
-        elif not knocked.edited:
+        if isinstance(shown, str):
+            reason = shown
+        elif not shown.edited:
             reason = OUT_OF_REACH
         else:
-            self._leak = max(self._leak, knocked.leak)
-            answer = self._best(knocked.logits)
+            answer = self._best(shown.logits)
             if answer is None:
-                reason = NOT_FINITE
+                reason = NOT_FINITE  # no number that would need a proof
             else:
-                log_probability = self._log_probability(knocked.logits, self.answer.id)
+                self._leak = max(self._leak, shown.leak)
+                log_probability = self._log_probability(shown.logits, self.answer.id)
         return KnockoutCell(
             source=pair.source,
             target=pair.target,
@@ -282,7 +295,7 @@ class _Clean:
         tolerance = 2 * self._run.proof.tolerance  # each of two logits may be off by as much
         return ReadingProof(
             what=PROVED,
-            error=finite(max(exact, differs)),
+            error=None if math.isnan(differs) else finite(max(exact, differs)),
             tolerance=tolerance,
             passed=exact == 0.0 and differs <= tolerance,
         )
@@ -362,11 +375,8 @@ def _sides(names: Sequence[str], field: str) -> tuple[str, ...]:
 def _tokens(run: Run, side: str, position: int) -> tuple[int, ...]:
     """The positions of a group, or those that are written out, ascending."""
     groups: Mapping[str, Sequence[int]] = {
-        "picture": [
-            place
-            for place, token in enumerate(run.tokens)
-            if token.kind == "image" or token.part == "picture"
-        ],
+        "picture": picture_cells(run.tokens),
+        "marks": picture_marks(run.tokens),
         "question": [
             place
             for place, token in enumerate(run.tokens)

@@ -7,6 +7,7 @@ the same as taking away what the source had contributed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -59,9 +60,11 @@ class Knockout:
 
     @property
     def leak(self) -> float:
-        """How far the output of a target moves, in any edited call, if the values at its forbidden
-        sources are replaced: 0 if their weight is exactly 0."""
-        return max((float(each) for each in self._leaks), default=0.0)
+        """How far the output of the last target moves, in any edited call, if the values at its
+        forbidden sources are replaced: 0 if their weight is exactly 0, infinite if that cannot be
+        told since the output is not all numbers."""
+        moved = [float(each) for each in self._leaks]
+        return math.inf if any(map(math.isnan, moved)) else max(moved, default=0.0)
 
     def attached(self, active: Active) -> AbstractContextManager[None]:
         """See `Attached.attached`."""

@@ -31,6 +31,15 @@ def picture_cells(tokens: Sequence[PromptToken]) -> tuple[int, ...]:
     return tuple(place for place, token in enumerate(tokens) if token.kind == "image")
 
 
+def picture_marks(tokens: Sequence[PromptToken]) -> tuple[int, ...]:
+    """The positions of the tokens that stand around and between the picture's, ascending."""
+    return tuple(
+        place
+        for place, token in enumerate(tokens)
+        if token.part == "picture" and token.kind != "image"
+    )
+
+
 @dataclass(frozen=True)
 class KeyGroups:
     """What the keys of a question's attention count as: indices into GROUPS, a byte each."""

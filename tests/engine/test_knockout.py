@@ -34,6 +34,7 @@ from engine.methods.knockout import (
     NO_ATTENTION,
     NOT_ALL,
     OUT_OF_REACH,
+    PLACEHOLDER,
     Knockout,
     KnockoutCell,
     KnockoutPart,
@@ -48,15 +49,17 @@ from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
 from engine.passes import knockout as masks
 from engine.passes.edits import Attached, AttentionWatch
-from engine.passes.forward import Forward
+from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.knockout import Pairs, without
 from engine.passes.own_keys import KeyWatch, OwnKeys, noise, own_keys
 from engine.passes.vision_reuse import VisionCache
+from engine.prompts.token_groups import picture_cells
 from engine.records import Picture, PromptToken, Proof, Question, Run
 from engine.system.stamps import new_run_id, now
 from tests.conftest import hooks_of
 from tests.families import FAMILIES, Tiny
 from tests.families.llava import llava
+from tests.families.parts import IMAGE_ID
 from tests.families.text import llama
 
 OWN_LOOKUP = AttentionInterface.__dict__["get_interface"]
@@ -295,6 +298,20 @@ def test_a_weight_that_is_not_zero_is_noticed(heads: int) -> None:
     assert editor.leak > 1e3
 
 
+@pytest.mark.parametrize("when", [0, 1])
+def test_an_output_that_is_not_a_number_proves_nothing(when: int) -> None:
+    editor = masks.Knockout(Pairs((2,), (4,)).matrix(5), {})
+    for number in range(2):
+        call = call_of(CAUSAL)
+        editor._own = {call.module: 0}
+        changed = editor._before(call)
+        output, _ = changed.run()
+        if number == when:
+            output[0, 4, 1, 0] = math.nan
+        editor._after(changed, output)
+    assert (editor.edited, editor.leak) == (2, math.inf)
+
+
 # The passes
 
 
@@ -330,11 +347,15 @@ class Passes:
 @every_family
 def test_nothing_forbidden_changes_nothing_to_the_bit(name: str) -> None:
     tiny = FAMILIES[name]()
-    found = Knockouts(Lens(tiny.model), tiny.inputs, [-1])
+    lens = Lens(tiny.model)
+    found = Knockouts(lens, tiny.inputs, [-1])
     assert found.gap == 0.0
     assert found._vision is not None and found._vision.hits
+    inputs = lens.on_device(tiny.inputs)
+    if lens.supports_logits_to_keep(tiny.inputs):
+        inputs[LOGITS_TO_KEEP] = torch.tensor([found.length - 1])
     with torch.no_grad():
-        whole = tiny.model(**Lens(tiny.model).on_device(tiny.inputs))
+        whole = tiny.model(**inputs)
     assert torch.equal(found.clean, logits_in(whole)[:, -1].float())
     assert found.clean.isfinite().any()
     assert nothing_is_left(tiny.model)
@@ -481,7 +502,7 @@ def test_keys_that_are_not_the_tokens_are_refused() -> None:
 def test_the_vision_tower_runs_once_and_where_a_model_attends_is_remembered() -> None:
     tiny = llava()
     lens = Lens(tiny.model)
-    lens.learn(tiny.inputs)
+    lens.supports_logits_to_keep(tiny.inputs)
     seen_by: list[str] = []
     vision = tiny.model.model.vision_tower
     inner = next(module for module in vision.modules() if isinstance(module, nn.Conv2d))
@@ -494,6 +515,34 @@ def test_the_vision_tower_runs_once_and_where_a_model_attends_is_remembered() ->
     Knockouts(lens, tiny.inputs, [-1])
     assert seen_by.count("vision") == 2
     assert seen_by.count("pass") == 7
+
+
+def test_the_head_is_applied_to_the_positions_alone_where_that_is_proved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = llava()
+    lens = Lens(tiny.model)
+    lens.supports_logits_to_keep(tiny.inputs)
+    lengths: list[int] = []
+    tiny.model.lm_head.register_forward_hook(
+        lambda module, args, output: lengths.append(output.shape[1])
+    )
+
+    def passed() -> tuple[Tensor, Tensor]:
+        found = Knockouts(lens, tiny.inputs, [-1, 3, -1])
+        assert found.gap == 0.0
+        return found.clean, found.knocked(Pairs((0,), (3,)), range(6)).logits
+
+    few = passed()
+    assert len(lengths) == 5 and {*lengths} == {2}
+    lengths.clear()
+    monkeypatch.setattr(Lens, "supports_logits_to_keep", lambda *_: False)
+    every = passed()
+    assert {*lengths} == {tiny.inputs["input_ids"].shape[1]}
+    torch.testing.assert_close(few, every, atol=1e-5, rtol=1e-5)
+    for clean, knocked in (few, every):
+        assert torch.equal(clean[0], clean[2]) and not torch.allclose(clean[0], clean[1])
+        assert not torch.allclose(clean[1], knocked[1])
 
 
 def test_a_vision_pass_that_cannot_be_used_again_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,6 +608,27 @@ def test_a_pass_is_cancelled_within_one_layer() -> None:
     with pytest.raises(Cancelled):
         found.knocked(Pairs((0,), (3,)), range(6))
     assert not entered
+
+
+def test_finding_out_which_logits_can_be_kept_is_cancelled_within_one_layer() -> None:
+    tiny = llava()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    entered: list[int] = []
+    for index, layer in enumerate(lens.layers):
+        layer.register_forward_hook(lambda *_, index=index: entered.append(index))
+    after = 0
+
+    def stop() -> bool:
+        return len(entered) >= after
+
+    for after in (2, 8):  # in the first pass, in the second
+        entered.clear()
+        with pytest.raises(Cancelled):
+            Knockouts(lens, tiny.inputs, [-1], stop)
+        assert len(entered) in (after, after + 1)  # it is told when the next layer is entered
+        assert nothing_is_left(tiny.model)
+    assert lens.supports_logits_to_keep(tiny.inputs)
 
 
 def test_a_refusal_in_the_middle_of_a_pass_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -693,8 +763,8 @@ def test_the_default_window_is_four_layers_of_a_small_model(asked: AskedRun) -> 
 
 
 def tokens_of(*kinds: str) -> tuple[PromptToken, ...]:
-    """Tokens by letter: template, picture, question."""
-    parts = {"t": "template", "p": "picture", "q": "prompt", "s": "system", "a": "prefix"}
+    """Tokens by letter: template, a patch of the picture, a mark beside it, question."""
+    parts = {"t": "template", "p": "picture", "m": "picture", "q": "prompt"}
     return tuple(
         PromptToken(0, "", "image" if kind == "p" else "text", parts[kind])  # type: ignore[arg-type]
         for kind in kinds
@@ -734,6 +804,10 @@ def test_what_the_names_stand_for() -> None:
         },
         [],
     )
+    marked = run_of(tokens_of(*"tmppmpmqt"))
+    found, _ = pairs_of(marked, 8, ["picture", "marks"])
+    assert found == {"picture>last": ((2, 3, 5), (8,)), "marks>last": ((1, 4, 6), (8,))}
+    assert found["picture>last"][0] == picture_cells(marked.tokens)  # where attention has its maps
     found, _ = pairs_of(run, 5, ["question", "3", "first", "4-6"], ["last", "all", "-1"])
     assert found == {
         "question>last": ((4, 6), (5,)),
@@ -767,7 +841,7 @@ def test_groups_without_tokens_are_left_out_with_a_note() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"from": "picutre"}, "from=picutre: write picture, question, first, last, all, or"),
+        ({"from": "picutre"}, "from=picutre: write picture, marks, question, first, last, all, or"),
         ({"to": "3-"}, "to=3-: write picture"),
         ({"from": "400"}, "there is no position 400"),
         ({"from": "3-400"}, "there is no position 400"),
@@ -794,7 +868,7 @@ def test_another_position_has_its_own_answer(asked: AskedRun) -> None:
         lens = asked.subject.loaded.lens
         logits = lens.model(**lens.on_device(asked.subject.inputs)).logits[0, position]
     assert reading.answer.id == int(logits.argmax())
-    assert reading.answer.logit == float(logits.max())
+    assert reading.answer.logit == pytest.approx(float(logits.max()), rel=1e-5)
     assert reading.log_probability == pytest.approx(
         float(logits.double().log_softmax(-1).max()), abs=1e-5
     )
@@ -825,6 +899,8 @@ def test_a_proof_that_fails_is_told(asked: AskedRun, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(masks.Knockout, "leak", 1e-9)
         assert verdict()[0] is False
+        patch.setattr(masks.Knockout, "leak", math.inf)
+        assert verdict() == (False, None)
     made = Knockouts.__init__
 
     def with_gap(self: Knockouts, *args: Any) -> None:
@@ -837,12 +913,13 @@ def test_a_proof_that_fails_is_told(asked: AskedRun, monkeypatch: pytest.MonkeyP
 
 
 def subject_of(tiny: Tiny) -> Subject:
-    """A run of a tiny model; all of its tokens but the first are the question's."""
+    """A run of a tiny model; all of its tokens but the first, and the picture's, are the
+    question's."""
     lens = Lens(tiny.model)
     rows = tuple(lens.stream(tiny.inputs))
     ids = tiny.inputs.get("decoder_input_ids", tiny.inputs["input_ids"])
     run = run_of(
-        tokens_of("t", *"q" * (ids.shape[1] - 1)),
+        tokens_of("t", *("p" if each == IMAGE_ID else "q" for each in ids[0, 1:].tolist())),
         layers=tiny.layers,
         rows=rows,
         proof=Proof(0.0, 1e-4, passed=True, method="tail"),
@@ -896,6 +973,38 @@ def test_cross_attention_is_left_alone_and_said() -> None:
     )
 
 
+def test_a_placeholder_of_a_picture_that_cross_attention_looks_at_has_no_number() -> None:
+    """Without its one token the picture is seen as before."""
+    reading = read_whole(Knockout(), subject_of(FAMILIES["mllama"]()), KnockoutRequest())
+    assert isinstance(reading, KnockoutReading)
+    assert ELSEWHERE in reading.notes
+    pictured = [cell for cell in reading.cells if cell.source == "picture"]
+    assert len(pictured) == 2 * len(windows(6, 4))  # to the last position, and to the question
+    for cell in pictured:
+        assert (cell.log_probability, cell.answer, cell.reason) == (None, None, PLACEHOLDER)
+    others = [cell for cell in reading.cells if cell.source != "picture"]
+    assert others and all(cell.reason is None for cell in others)
+    to_it = request_of(Knockout(), {"from": "first", "to": "picture", "window": 6})
+    reading = read_whole(Knockout(), subject_of(FAMILIES["mllama"]()), to_it)
+    assert isinstance(reading, KnockoutReading)
+    assert [cell.reason for cell in reading.cells] == [PLACEHOLDER]
+
+
+def test_the_only_token_of_a_picture_counts_where_nothing_else_carries_it() -> None:
+    subject = subject_of(llava())
+    place = next(i for i, token in enumerate(subject.run.tokens) if token.kind == "image")
+    tokens = tuple(
+        token if i == place or token.kind != "image" else structs.replace(token, kind="text")
+        for i, token in enumerate(subject.run.tokens)
+    )
+    subject = dataclasses.replace(subject, run=structs.replace(subject.run, tokens=tokens))
+    request = request_of(Knockout(), {"from": "picture", "to": "last", "window": 6})
+    reading = read_whole(Knockout(), subject, request)
+    assert isinstance(reading, KnockoutReading)
+    (cell,) = reading.cells
+    assert cell.reason is None and reading.effect(cell) is not None
+
+
 def test_a_single_token_has_nothing_to_look_at(asked: AskedRun) -> None:
     assert Knockout().supports(asked.subject) is None
     alone = structs.replace(asked.run, tokens=asked.run.tokens[:1])
@@ -922,13 +1031,17 @@ def test_logits_that_are_not_numbers_have_a_reason(
 
     def broken(self: Knockouts, pairs: Pairs, layers: range) -> passes_of.Knocked:
         found = own(self, pairs, layers)
-        return found._replace(logits=found.logits * math.nan) if pairs.sources else found
+        if not pairs.sources or len(layers) != 10:
+            return found
+        return found._replace(logits=found.logits * math.nan, leak=math.inf)
 
     monkeypatch.setattr(Knockouts, "knocked", broken)
-    reading = read(asked, window=10, **{"from": "first", "to": "last"})
-    (cell,) = reading.cells
+    reading = read(asked, window=5, **{"from": "first", "to": "last"})
+    cell, *others = reading.cells
     assert (cell.log_probability, cell.answer) == (None, None)
     assert cell.reason == "the logits of this pass are not all numbers"
+    assert len(others) == 2 and all(each.reason is None for each in others)
+    assert reading.proof is not None and reading.proof.passed  # of the numbers that there are
 
 
 def test_a_run_of_other_tokens_is_refused(asked: AskedRun) -> None:
@@ -937,6 +1050,23 @@ def test_a_run_of_other_tokens_is_refused(asked: AskedRun) -> None:
     subject = dataclasses.replace(asked.subject, run=run)
     with pytest.raises(CannotRead, match=f"{length} positions, and the run has {length - 1} "):
         read_whole(Knockout(), subject, KnockoutRequest())
+
+
+def test_a_model_that_was_refused_is_not_offered_again() -> None:
+    tiny = FAMILIES["git"]()
+    subject = subject_of(tiny)
+    assert Knockout().supports(subject) is None  # that takes passes to find out
+    with pytest.raises(CannotRead) as caught:
+        Knockouts(subject.loaded.lens, tiny.inputs, [-1])
+    assert Knockout().supports(subject) == str(caught.value)
+    counted: list[int] = []
+    tiny.model.register_forward_hook(lambda *_: counted.append(1))
+    with pytest.raises(CannotRead, match="knockout: GitForCausalLM has no attention among"):
+        read_whole(Knockout(), subject, KnockoutRequest())
+    assert not counted
+    other = subject_of(llava())
+    read_whole(Knockout(), other, request_of(Knockout(), {"from": "first", "window": 6}))
+    assert Knockout().supports(other) is None
 
 
 def test_where_a_model_attends_is_forgotten_with_it() -> None:
