@@ -201,7 +201,7 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
             raise CannotRead(OTHER_TOKENS.format(**told))
         clean = _Clean(passes, run)
         layers = len(passes.layers)
-        window = min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
+        window = window_of(request, layers)
         orders = [(pair, each) for each, pair in product(windows_in_order(layers, window), pairs)]
         cells: dict[tuple[Named, range], KnockoutCell] = {}
         for pair, each in orders:
@@ -296,6 +296,11 @@ class _Clean:
 
     def _log_probability(self, logits: Tensor, token: int) -> float | None:
         return finite(float(logits[0].log_softmax(-1)[token]))
+
+
+def window_of(request: KnockoutRequest, layers: int) -> int:
+    """How many layers a window has, if the model has so many."""
+    return min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
 
 
 def windows(layers: int, window: int) -> tuple[range, ...]:

@@ -17,7 +17,7 @@ from engine.events import ReadingDropped, Trouble
 from engine.methods.attention import AttentionRequest, LayerAttention
 from engine.methods.geometry import GeometryRequest
 from engine.methods.knockout import KnockoutRequest
-from engine.records import Picture, Reading, Request, Session, Token
+from engine.records import Picture, Reading, ReadingProof, Request, Session, Token
 from tests.tui.attention_stage import (
     REACH,
     RECURRENT,
@@ -289,6 +289,32 @@ async def test_knockout_is_asked_for_and_shown(size: tuple[int, int]) -> None:
         await stage.press(">")
         await stage.shows("still the answer")  # the run holds it
         assert_harmless(stage)
+
+
+@in_loop
+async def test_a_knockout_that_failed_its_proof_is_told() -> None:
+    failed = ReadingProof("a pass in which nothing is forbidden", 0.5, 1e-3, passed=False)
+
+    def made(request: Request) -> Reading | None:
+        if not isinstance(request, KnockoutRequest) or sound:
+            return None
+        return replace(knockout_reading(request, LAYERS, COUNT), proof=failed)
+
+    sound: list[bool] = []
+    async with opened(made=made) as (stage, screen):
+        await read(stage, screen)
+        await stage.press("K")
+        await stage.shows("the proof of knockout failed (0.5): its effects are not shown")
+        assert "log p(cylinder)" not in stage.text
+        await stage.press("<")
+        await stage.until(lambda: "proof of knockout" not in stage.text)
+        await stage.press(">")
+        await stage.shows("the proof of knockout failed (0.5)")  # the run holds it, unsaved
+        sound.append(True)
+        await stage.press("K")
+        await stage.shows("log p(cylinder) -0.50", "proof 1.0e-6")
+        assert "proof of knockout" not in stage.text
+        assert len(asked(stage, KnockoutRequest)) == 2
 
 
 @in_loop

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from engine.arrays import Array
 from engine.errors import BadInput
 from engine.methods.attention import AttentionRequest, LayerAttention
-from engine.methods.knockout import KnockoutRequest
-from engine.records import ReadingProof
+from engine.methods.knockout import PANEL, KnockoutRequest
+from engine.records import Reading, ReadingProof
 from tests.tui.attention_stage import (
     HEADS,
     REACH,
@@ -22,6 +22,7 @@ from tests.tui.attention_stage import (
     attention_part,
     attention_reading,
     knocked_cells,
+    knockout_part,
     knockout_reading,
     map_of,
     shares_of,
@@ -33,7 +34,7 @@ from tui.state.run_view import RunView
 from tui.views.attention.bars import cells_of, group_looks, stacked_bar
 from tui.views.attention.effects import Clean, Effect, Effects, pair_names
 from tui.views.attention.gaze import Gaze
-from tui.views.attention.knocked import take
+from tui.views.attention.knocked import KnownKnockout, patch_request
 from tui.views.attention.known import KnownAttention
 from tui.views.attention.matrix import steps_of, window_of
 from tui.views.attention.share_list import label_in, name_in, number_columns, numbers_in
@@ -41,6 +42,8 @@ from tui.views.attention.share_list import label_in, name_in, number_columns, nu
 LAYERS = 10
 COUNT = BEFORE + SIDE * SIDE + 2
 LAST = COUNT - 1
+CLEAN = Clean(17, "x", -0.5)
+UNPROVED = ReadingProof("a pass in which nothing is forbidden", 0.5, 1e-3, passed=False)
 
 
 def known_of(*requests: AttentionRequest, **changes: Any) -> KnownAttention:
@@ -343,9 +346,11 @@ def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:
 
 
 def effects_of(request: KnockoutRequest = KnockoutRequest()) -> Effects:  # noqa: B008
-    effects = Effects(LAYERS)
-    take(effects, knockout_reading(request, LAYERS, COUNT))
-    return effects
+    return knocked_of(knockout_reading(request, LAYERS, COUNT)).effects
+
+
+def knocked_of(*readings: Reading) -> KnownKnockout:
+    return KnownKnockout(LAYERS, LAST, readings)
 
 
 def test_the_narrowest_window_around_a_layer_counts() -> None:
@@ -354,12 +359,38 @@ def test_the_narrowest_window_around_a_layer_counts() -> None:
     at = effects.at(pair, 5)
     assert at is not None
     assert (at.first, at.last) == (4, 5)
-    few = Effects(LAYERS, Clean(17, "x", -0.5))
-    few.add(Effect(pair, 0, 9, -2.0))
-    at = few.at(pair, 5)
-    assert at is not None
-    assert (at.first, at.last) == (0, 9)
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(pair, 2, 8, -2.0))
+    few.add(Effect(pair, 4, 6, -3.0))
+    few.add(Effect(pair, 5, 7, -4.0))
+    few.add(Effect(pair, 4, 6, -5.0))
+    found = [few.at(pair, layer) for layer in (2, 4, 5, 6, 7, 8)]
+    assert [each and each.log_probability for each in found] == [-2, -5, -5, -4, -4, -2]
     assert few.at(("first", "all"), 5) is None
+
+
+def test_all_layers_at_once_are_no_layers_window() -> None:
+    pair = ("picture", "last")
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(pair, 0, 9, -7.5, "y", 5, 0.25))
+    assert few.whole(pair) is not None
+    assert few.at(pair, 5) is None
+    assert few.row(pair, 30) == [(None, 3)] * LAYERS
+    assert few.short(pair, 5, ascii_only=False) == ""
+    assert few.sentence(5, ascii_only=True).startswith("without picture -> last in all layers: ")
+    few.add(Effect(pair, 4, 5, -0.6))
+    assert "in layers 4-5: " in few.sentence(5, ascii_only=True)
+
+
+@pytest.mark.parametrize(("window", "is_only"), [(0, False), (5, False), (10, True), (64, True)])
+def test_a_window_of_all_layers_is_that_of_each(window: int, is_only: bool) -> None:
+    request = KnockoutRequest(window=window)
+    made = knockout_reading(request, LAYERS, COUNT)
+    whole = tuple(cell for cell in made.cells if cell.layers == (0, LAYERS - 1))
+    for known in (knocked_of(replace(made, cells=whole)), KnownKnockout(LAYERS, LAST)):
+        if not known.effects:
+            known.take_part(request, replace(knockout_part(request, LAYERS, COUNT), cells=whole))
+        assert (known.effects.at(("picture", "last"), 5) is not None) is is_only
 
 
 def test_effects_are_changes_of_the_answers_log_probability() -> None:
@@ -371,12 +402,17 @@ def test_effects_are_changes_of_the_answers_log_probability() -> None:
     ]
     most = max(-0.5 - (cell.log_probability or 0) for cell in cells)
     assert np.isclose(effects.most, most)
-    few = Effects(LAYERS, Clean(17, "x", -0.5))
-    few.add(Effect(("picture", "last"), 0, LAYERS - 1, -2.0))
-    assert few.most == 1.5
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(("picture", "last"), 2, 3, -0.501))
+    assert few.step(few.at(("picture", "last"), 2)) == 0  # next to nothing is lost
     few.add(Effect(("picture", "last"), 2, 3, -1.0))
-    assert few.most == 0.5  # the scale is that of windows
+    assert few.most == 0.5
+    few.add(Effect(("picture", "last"), 0, LAYERS - 1, -7.5))
+    assert few.most == 7  # the scale is that of windows and of all layers at once
     assert few.step(few.whole(("picture", "last"))) == 7
+    assert few.step(few.at(("picture", "last"), 2)) == 0
+    few.clean = Clean(17, "x", -1.5)
+    assert few.most == 6
     steps = [effects.step(effects.at(("picture", "last"), layer)) for layer in range(LAYERS)]
     assert max(steps) == steps[5] == 7
     assert steps[0] == 0
@@ -405,6 +441,28 @@ def test_every_layer_has_its_cells(width: int) -> None:
     assert len(row) == min(LAYERS, width)
     if width < LAYERS:  # the layer at which most was lost is not left out
         assert min(effects.change(effect) or 0 for effect, _ in row) == -effects.most
+
+
+def test_a_knockout_that_failed_its_proof_is_not_shown() -> None:
+    sound = knockout_reading(KnockoutRequest(), LAYERS, COUNT)
+    patch = patch_request(-1, 27)
+    failed = replace(knockout_reading(patch, LAYERS, COUNT), proof=UNPROVED)
+    known = knocked_of(sound)
+    assert known.caption == "proof 1.0e-6; the last window has no attention"
+    known.take_part(patch, knockout_part(patch, LAYERS, COUNT))
+    assert ("token 27", "last") in known.effects.pairs
+    assert known.caption.startswith("not proved yet; ")
+    known.take(failed)
+    assert ("token 27", "last") not in known.effects.pairs
+    assert {*known.effects.pairs} == {*PANEL}
+    assert known.failed == "the proof of knockout failed (0.5): its effects are not shown"
+    assert known.caption == "proof 1.0e-6; the last window has no attention"
+    assert known.answer(patch) is None  # it may be asked for again
+    known.take(replace(failed, proof=sound.proof))
+    assert known.failed == ""
+    assert ("token 27", "last") in known.effects.pairs
+    assert not knocked_of(failed).effects
+    assert not knocked_of(replace(failed, proof=sound.proof), failed).failed
 
 
 def test_pairs_are_named_in_the_room_that_there_is() -> None:

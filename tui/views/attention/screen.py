@@ -26,9 +26,8 @@ from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
 from tui.views.attention.asking import AskingAttention
 from tui.views.attention.effect_panel import EffectPanel
-from tui.views.attention.effects import Effects
 from tui.views.attention.gaze import Gaze
-from tui.views.attention.knocked import panel_request, patch_request, take
+from tui.views.attention.knocked import KnownKnockout, panel_request, patch_request
 from tui.views.attention.matrix import HeadMatrix, MatrixShown
 from tui.views.attention.share_list import ShareList, SharesShown
 from tui.views.strip.strip import PromptStrip
@@ -134,8 +133,7 @@ class AttentionScreen(ModalScreen[None]):
         self._shared = context
         self._ascii = context.ascii_only
         self._unfolded = unfolded
-        self._effects = Effects(run.run.layers)
-        self._effect_notes = ""
+        self._knocked = KnownKnockout(run.run.layers, self.gaze.position)
         self._all_heads = False
         self._note = ""
         self._damage = ""
@@ -214,10 +212,12 @@ class AttentionScreen(ModalScreen[None]):
         if self._asking.trouble != before:
             self._note = ""
         for request, grown in self._asking.take_parts():
-            self._take_effect(grown.part)
-            if isinstance(request, AttentionRequest) and isinstance(grown.part, AttentionPart):
+            part = grown.part
+            if isinstance(request, KnockoutRequest) and isinstance(part, KnockoutPart):
+                self._knocked.take_part(request, part)
+            if isinstance(request, AttentionRequest) and isinstance(part, AttentionPart):
                 with self._undamaged():
-                    self.gaze.take_part(request, grown.part)
+                    self.gaze.take_part(request, part)
         for each in made:
             self._take(each.reading)
         if made:
@@ -232,22 +232,14 @@ class AttentionScreen(ModalScreen[None]):
                 case AttentionReading():
                     self.gaze.take(reading)
                 case KnockoutReading():
-                    self._take_effect(reading)
+                    self._knocked.take(reading)
 
     def _take_effects(self) -> None:
         """Take the effects of knockout that the run holds for the position."""
-        self._effects, self._effect_notes = Effects(self.gaze.run.run.layers), ""
         own = self.gaze.run.own
         shown = own.unsaved_readings.get("knockout")
-        for reading in (*own.run.readings, *([shown] if shown is not None else [])):
-            self._take_effect(reading)
-
-    def _take_effect(self, found: object) -> None:
-        here = self.gaze.position
-        if isinstance(found, KnockoutReading | KnockoutPart) and found.position == here:
-            take(self._effects, found)
-            if isinstance(found, KnockoutReading):
-                self._effect_notes = "; ".join(found.notes)
+        readings = (*own.run.readings, *([shown] if shown is not None else []))
+        self._knocked = KnownKnockout(own.run.layers, self.gaze.position, readings)
 
     @contextmanager
     def _undamaged(self) -> Iterator[None]:
@@ -346,6 +338,7 @@ class AttentionScreen(ModalScreen[None]):
             self._moved("knockout was stopped")
             return
         self._asking.forget_trouble(KnockoutRequest)
+        self._knocked.failed = ""
         self._asking.ask(request)
         self._moved()
 
@@ -465,13 +458,13 @@ class AttentionScreen(ModalScreen[None]):
     def _show_effects(self) -> None:
         on_its_way = self._asking.waits_for(KnockoutRequest)
         high = self.size.height
-        is_wanted = bool(self._effects) or on_its_way or high >= _HIGH
+        effects = self._knocked.effects
+        is_wanted = bool(effects or self._knocked.failed) or on_its_way or high >= _HIGH
         self.panel.display = is_wanted and high >= _LOW
-        words = "the first pass runs" if on_its_way else _HINT
-        self.panel.show(self._effects, self.gaze.layer, words)
-        self._put_captions(
-            self.panel, self._effects.title(ascii_only=self._ascii), self._effect_notes
-        )
+        words = "the first pass runs" if on_its_way else self._knocked.failed or _HINT
+        self.panel.show(effects, self.gaze.layer, words)
+        title = effects.title(ascii_only=self._ascii)
+        self._put_captions(self.panel, title, self._knocked.caption)
         height = self.panel.wanted_height + 2
         if self.panel.styles.height is None or self.panel.styles.height.value != height:
             self.panel.styles.height = height
@@ -496,12 +489,12 @@ class AttentionScreen(ModalScreen[None]):
 
     def _last_line(self) -> tuple[str, str]:
         gaze = self.gaze
-        wrong = self._damage or self._asking.trouble
+        wrong = self._damage or self._asking.trouble or self._knocked.failed
         if self._note:
             return (self._note, "good")
         if wrong:
             return (wrong, "error")
-        effect = self._effects.sentence(gaze.layer, ascii_only=self._ascii)
+        effect = self._knocked.effects.sentence(gaze.layer, ascii_only=self._ascii)
         if effect:
             return (effect, "strong")
         return (plain_line(gaze.no_map(), ascii_only=self._ascii) or _MEANING, "faint")
