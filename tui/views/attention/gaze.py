@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Final, get_args
 
 import numpy as np
@@ -326,9 +325,3 @@ class Gaze:
         if self.way != "relative" or not self.known.neutral:
             return ""
         return plain_line(f'relative to "{self.known.neutral}"', ascii_only=ascii_only)
-
-    @cached_property
-    def answer(self) -> str:
-        """The text of the run's answer; empty if there is none. Untrusted."""
-        answer = self.run.own.answer
-        return "" if answer is None else answer.text
