@@ -12,6 +12,7 @@ from engine.arrays import Array
 from engine.errors import BadInput
 from engine.methods.attention import AttentionRequest, LayerAttention
 from engine.methods.knockout import PANEL, KnockoutRequest
+from engine.prompts.token_groups import GROUPS
 from engine.records import Reading, ReadingProof
 from tests.tui.attention_stage import (
     HEADS,
@@ -35,9 +36,16 @@ from tui.views.attention.bars import cells_of, group_looks, stacked_bar
 from tui.views.attention.effects import Clean, Effect, Effects, pair_names
 from tui.views.attention.gaze import Gaze
 from tui.views.attention.knocked import KnownKnockout, patch_request
-from tui.views.attention.known import KnownAttention
+from tui.views.attention.known import KnownAttention, LayerShares
 from tui.views.attention.matrix import steps_of, window_of
-from tui.views.attention.share_list import label_in, name_in, number_columns, numbers_in
+from tui.views.attention.share_list import (
+    ShareList,
+    SharesShown,
+    label_in,
+    name_in,
+    number_columns,
+    numbers_in,
+)
 
 LAYERS = 10
 COUNT = BEFORE + SIDE * SIDE + 2
@@ -116,10 +124,23 @@ def test_numbers_fit_their_columns() -> None:
     wide = [text.strip() for text in numbers_in(shares, 7, 7)]
     assert wide == ["100%", "50.0%", "5.1%", "<.01%", "0%", "-", "99.9%"]
     assert numbers_in(None, 5, 3) == [" " * 5] * 3
-    labels = [label_in(12, 3, width) for width in (20, 11, 5)]
-    assert labels == ["layer 12 head 3", "12 head 3", "12.3"]
+
+
+def test_no_number_of_a_head_or_layer_is_cut() -> None:
+    labels = [label_in(12, 3, width) for width in (20, 11, 5, 3)]
+    assert labels == ["layer 12 head 3", "12 head 3", "12.3", ".3"]
     labels = [label_in(12, None, width) for width in (20, 9, 3)]
     assert labels == ["layer 12 mean", "12 mean", "12"]
+    assert [label_in(1000, None, 3), label_in(1000, 1234, 3)] == ["", ""]
+    drawn = ShareList(ascii_only=True, letters=True)
+    for layer, head in ((3, 15), (31, 127), (120, 9)):
+        lines = (LayerShares(layer, heads=head + 1),)
+        drawn._shown = SharesShown(lines, GROUPS, head)
+        for width in range(32, 90):
+            segments = drawn.draw_head(0, width, PLAIN)
+            assert sum(len(text) for text, _ in segments) <= width
+            label = segments[0][0].strip()
+            assert label.endswith(str(head)) or (not label and head == 127), (width, label)
 
 
 # ---------------------------------------------------------------------- what is known
