@@ -51,6 +51,8 @@ NOT_TOKENS: Final = "its keys are not tokens of the prompt"
 class AttentionRequest(Request, frozen=True):
     """Which attention to read."""
 
+    own_pass: ClassVar[bool] = True
+
     position: int = -1
     """The position whose row is read; negative ones count back from the last token of the prompt.
     """

@@ -79,6 +79,8 @@ Names = Annotated[tuple[Annotated[str, Meta(max_length=100)], ...], Meta(max_len
 class KnockoutRequest(Request, frozen=True, rename={"sources": "from", "targets": "to"}):
     """Which tokens may not look at which, and in how many layers at a time."""
 
+    own_pass: ClassVar[bool] = True
+
     sources: Names = ()
     """What must not be looked at: names of GROUPS, each by itself, and positions ("7", "12-20"),
     which are one source together. If `targets` is empty, too, the pairs of PANEL; else "picture"

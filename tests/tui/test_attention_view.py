@@ -13,7 +13,7 @@ from engine.errors import BadInput
 from engine.methods.attention import AttentionRequest, LayerAttention
 from engine.methods.knockout import PANEL, KnockoutRequest
 from engine.prompts.token_groups import GROUPS
-from engine.records import Reading, ReadingProof
+from engine.records import Reading, ReadingProof, Request
 from tests.tui.attention_stage import (
     HEADS,
     REACH,
@@ -46,6 +46,7 @@ from tui.views.attention.share_list import (
     number_columns,
     numbers_in,
 )
+from tui.worker.asker import asks_for_positions
 
 LAYERS = 10
 COUNT = BEFORE + SIDE * SIDE + 2
@@ -338,6 +339,22 @@ def test_sinks_are_listed_with_their_positions_or_none() -> None:
     many = attention_reading(AttentionRequest(), LAYERS, COUNT, sinks=tuple(range(20)))
     assert gaze_at(5, many).sinks() == "sinks: 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"
     assert Gaze(RunView.of(finished_run()), 0, LAST).sinks() == ""
+
+
+def test_only_what_has_no_pass_of_its_own_needs_the_streams_of_other_positions() -> None:
+    run = RunView.of(finished_run())
+
+    class Streams(Request, frozen=True):
+        position: int = -1
+
+    class Pass(Streams, frozen=True):
+        own_pass = True
+
+    assert asks_for_positions(run, Streams(3))
+    assert not asks_for_positions(run, Streams())
+    assert not asks_for_positions(run, Pass(3))
+    assert not asks_for_positions(run, AttentionRequest(position=3))
+    assert not asks_for_positions(run, KnockoutRequest(position=3))
 
 
 # ---------------------------------------------------------------------- all heads
