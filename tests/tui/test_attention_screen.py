@@ -332,6 +332,78 @@ async def test_effects_show_as_they_come_and_k_again_stops() -> None:
 
 
 @in_loop
+async def test_only_the_same_knockout_is_stopped() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("K", "Z")
+        await stage.shows("token 278 → last", "picture → last")
+        assert len(asked(stage, KnockoutRequest)) == 2
+        assert not stage.worker.cancelled_readings
+        await stage.press("Z")
+        await stage.shows("knockout was stopped")
+        assert stage.worker.cancelled_readings == [stage.worker.read_ids[-1]]
+
+
+@in_loop
+async def test_a_knockout_that_is_known_is_not_asked_for_again() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        await stage.press("Z")
+        await stage.shows("token 278 → last")
+        await stage.press("K")
+        await stage.shows("first → all", "proof 1.0e-6")
+        assert next(iter(screen._knocked.effects.pairs)) == ("token 278", "last")
+        await stage.press("Z")
+        await stage.shows("this has been read")
+        assert [*screen._knocked.effects.pairs][-1] == ("token 278", "last")
+        assert len(asked(stage, KnockoutRequest)) == 2
+
+
+@in_loop
+async def test_a_knockout_that_was_interrupted_is_read_again() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("K")
+        await stage.shows("3 of 24 passes")
+        run_id, request = stage.worker.reads[-1]
+        for key in ("r", "K"):  # either asks again
+            stage.worker.tell(ReadingDropped(run_id, stage.worker.read_ids[-1]))
+            await stage.shows("the reading was interrupted: r reads on")
+            stage.worker.holds_attention = key == "r"  # type: ignore[attr-defined]
+            await stage.press(key)
+            await stage.until(lambda: "interrupted" not in stage.text)
+        await stage.shows("first → all", "proof 1.0e-6")
+        assert asked(stage, KnockoutRequest) == [request] * 3
+        await stage.press("r")
+        await stage.pilot.pause()
+        assert len(asked(stage, KnockoutRequest)) == 3  # it has been read
+
+
+@in_loop
+async def test_attention_that_cannot_be_read_is_asked_for_once() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("f")
+        await stage.until(lambda: len(asked(stage)) == 2)
+        run_id, request = stage.worker.reads[-1]
+        stage.worker.tell(Trouble("no memory", run_id, request_id=stage.worker.read_ids[-1]))
+        await stage.shows("no memory")
+        for key in ("j", "k", "F", "f"):
+            await stage.press(key)
+            await stage.pilot.pause(0.4)  # longer than the cursor must rest
+        assert asked(stage) == [AttentionRequest(), request]
+        await stage.shows("no memory")
+        stage.worker.holds_attention = False  # type: ignore[attr-defined]
+        await stage.press("r")
+        await stage.until(lambda: screen.gaze.map is not None)
+        assert asked(stage) == [AttentionRequest(), request, request]
+        await stage.until(lambda: "no memory" not in stage.text)
+
+
+@in_loop
 async def test_the_patch_under_the_cursor_is_forbidden() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)

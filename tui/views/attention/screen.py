@@ -319,7 +319,7 @@ class AttentionScreen(ModalScreen[None]):
         self._moved()
 
     def action_knockout(self) -> None:
-        """Ask what the answer becomes where it may not look; pressed again, stop asking."""
+        """Ask what the answer becomes where it may not look; pressed again, stop asking this."""
         self._knock(panel_request(self.gaze.asked_position))
 
     def action_without_patch(self) -> None:
@@ -333,14 +333,16 @@ class AttentionScreen(ModalScreen[None]):
             self._knock(patch_request(self.gaze.asked_position, patch))
 
     def _knock(self, request: KnockoutRequest) -> None:
-        if self._asking.waits_for(KnockoutRequest):
-            self._asking.stop(KnockoutRequest)
+        if self._asking.is_open(request):
+            self._asking.stop_one(request)
             self._moved("knockout was stopped")
-            return
-        self._asking.forget_trouble(KnockoutRequest)
-        self._knocked.failed = ""
-        self._asking.ask(request)
-        self._moved()
+        elif self._knocked.bring_back(request):
+            self._moved("this has been read")
+        else:
+            self._asking.forget_trouble(KnockoutRequest)
+            self._knocked.failed = ""
+            self._asking.ask(request)
+            self._moved()
 
     def action_help(self) -> None:
         """Show the help."""
@@ -355,9 +357,13 @@ class AttentionScreen(ModalScreen[None]):
 
     def action_read_again(self) -> None:
         """Request again what was interrupted or refused."""
-        self._asking.forget_trouble()
+        lost = self._asking.forget_lost()
         self._damage = ""
         self._begin()
+        for request in lost:
+            here = self.gaze.asked_position
+            if isinstance(request, KnockoutRequest) and request.position == here:
+                self._asking.ask(request)
         self._moved()
 
     @on(PlaceChosen)
