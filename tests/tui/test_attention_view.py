@@ -13,7 +13,7 @@ from engine.errors import BadInput
 from engine.methods.attention import AttentionRequest, LayerAttention
 from engine.methods.knockout import PANEL, KnockoutRequest
 from engine.prompts.token_groups import GROUPS
-from engine.records import Reading, ReadingProof, Request
+from engine.records import Picture, Reading, ReadingProof, Request
 from tests.tui.attention_stage import (
     HEADS,
     REACH,
@@ -64,7 +64,8 @@ def known_of(*requests: AttentionRequest, **changes: Any) -> KnownAttention:
 
 def gaze_at(layer: int = 5, *readings: Any) -> Gaze:
     run = replace(
-        finished_run(), readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),)
+        finished_run(picture=Picture("a.png", "", 336, 336)),
+        readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),),
     )
     gaze = Gaze(RunView.of(run), layer, LAST)
     gaze.place(geometry((336, 336)))
@@ -330,6 +331,47 @@ def test_the_scale_is_that_of_all_layers_and_leaves_sinks_out() -> None:
     assert (steps[: REACH - BEFORE] == NO_STEP).all()
     gaze.go_to_patch(0)
     assert "out of this layer's reach" in gaze.at_patch()
+
+
+def test_why_a_layer_has_no_map_is_told_of_each_way() -> None:
+    request = AttentionRequest(way="contribution")
+    made = attention_reading(request, LAYERS, COUNT)
+    why = "what arrives from its tokens does not add up"
+    layers = [
+        replace(each, map=None, map_reason=why) if each.layer == 5 else each for each in made.layers
+    ]
+    gaze = gaze_at(
+        5, replace(made, layers=tuple(layers)), attention_reading(AttentionRequest(), LAYERS, COUNT)
+    )
+    assert gaze.steps is not None
+    assert gaze.no_map() == ""
+    gaze.next_way(1)
+    assert gaze.steps is None
+    assert gaze.map is not None  # of other layers
+    assert gaze.no_map() == f"layer 5: no map: {why}"
+    gaze.step_head(1)
+    assert gaze.missing() is None  # its heads have none either
+    gaze.go_to_line(6)
+    assert gaze.missing() == AttentionRequest(layers=(6,), heads="all", way="contribution")
+
+
+def test_a_patch_without_weight_is_in_reach() -> None:
+    request = AttentionRequest(way="relative")
+    made = attention_reading(request, LAYERS, COUNT)
+    layers = []
+    for each in made.layers:
+        assert each.map is not None or each.layer == RECURRENT
+        if each.map is not None:
+            values = np.array(each.map.values)
+            values[REACH - BEFORE + 3] = np.nan  # 0 / 0
+            each = replace(each, map=Array.of(values, "<f4"))
+        layers.append(each)
+    gaze = gaze_at(WINDOWED, replace(made, layers=tuple(layers)))
+    gaze.next_way(-1)
+    gaze.go_to_patch(REACH - BEFORE + 3)
+    assert gaze.at_patch().endswith(": no weight here, nor with the neutral prompt")
+    gaze.go_to_patch(REACH - BEFORE - 1)
+    assert gaze.at_patch().endswith(": out of this layer's reach")
 
 
 def test_sinks_are_listed_with_their_positions_or_none() -> None:

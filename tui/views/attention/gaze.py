@@ -29,6 +29,12 @@ _WAY_NAMES: Final[dict[Way, str]] = {
     "contribution": "what arrives, |a W_O v|",
     "relative": "weight relative to a neutral prompt",
 }
+_NUMBERS: Final[dict[Way, str]] = {
+    "weight": "weight",
+    "contribution": "contribution",
+    "relative": "weight",
+}
+"""What a patch without a number has none of."""
 _MOST_LISTED: Final = 8
 _MOST_BEST: Final = 6
 
@@ -287,8 +293,9 @@ class Gaze:
             return "this run has no picture"
         if self.geometry is not None and not len(self.patches):
             return self.geometry.reason or "no token shows a part of the picture"
-        if line.map_reason and self.map is None:
-            return f"layer {line.layer}: no map: {line.map_reason}"
+        reason = self.known.map_reason(self.way, line.key)
+        if reason and self.steps is None:
+            return f"layer {line.layer}: no map: {reason}"
         if line.keys == "states":
             return f"layer {line.layer} looks at {line.states} states, which are no tokens"
         return ""
@@ -304,8 +311,11 @@ class Gaze:
         name = f"{self.patches.short_name(self.patch)} (position {position})"
         if self.patch in self.sink_patches:
             name += ", a sink"
-        if np.isnan(value):
+        if np.isnan(value) and position < self.line.reach:
             return f"{name}: out of this layer's reach"
+        if np.isnan(value):
+            also = ", nor with the neutral prompt" if self.way == "relative" else ""
+            return f"{name}: no {_NUMBERS[self.way]} here{also}"
         place = int((row > value).sum()) + 1
         return f"{name}: {shown.text(value)}, rank {place} of {int((~np.isnan(row)).sum())}"
 

@@ -43,8 +43,6 @@ class LayerShares:
     """float32 [heads, groups + 1]; the last is the weight on learned sinks."""
     without: Floats | None = None
     """float32 [heads, groups]: without the weight on sinks; None until sinks are known."""
-    map_reason: str = ""
-    """Why there are shares and no map; untrusted."""
     reach: int = 0
     """The first token that the layer may look at."""
     states: int = 0
@@ -88,6 +86,8 @@ class KnownAttention:
         self._cells: tuple[int, ...] = ()
         self._maps: dict[tuple[Way, int | None], dict[int, Floats]] = {}
         """Way and head (None is the mean) -> layer -> float32 [cells]."""
+        self._map_reasons: dict[tuple[Way, Key], str] = {}
+        """Why there are shares of a layer and no map; untrusted."""
         self._asked: list[AttentionRequest] = []
 
     def take_all(self, readings: Iterable[Reading]) -> None:
@@ -131,10 +131,11 @@ class KnownAttention:
             reason=reason,
             raw=before.raw if raw is None else raw,
             without=before.without if without is None else np.asarray(without.values),
-            map_reason=each.map_reason or "",
             reach=each.reach,
             is_read=True,
         )
+        if each.map_reason:
+            self._map_reasons[way, key] = each.map_reason
         if each.map is not None and not reason and (is_whole or way != "relative"):
             values = np.asarray(each.map.values)
             if each.keys == "states":
@@ -181,7 +182,12 @@ class KnownAttention:
         line = self._lines.get((layer, "tokens"))
         if line is not None and (line.reason or (self.has_shares and not self._cells)):
             return True
-        return layer in self._maps.get((way, head), {})
+        known = self._maps.get((way, head), {})
+        return layer in known or bool(self.map_reason(way, (layer, "tokens")))
+
+    def map_reason(self, way: Way, key: Key) -> str:
+        """Return why there is no map of a layer, though it has shares; untrusted."""
+        return self._map_reasons.get((way, key), "")
 
     def map(self, way: Way, head: int | None, patches: Sequence[int]) -> Map | None:
         """Return the map of a head, or the mean of all, of the layers that are known for the
