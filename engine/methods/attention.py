@@ -150,6 +150,10 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
             return f"a position beyond {count} tokens"
         if any(each.layer >= run.layers for each in self.layers):
             return f"layers beyond {run.layers}"
+        if any(each.layer >= run.layers for each in self.best):
+            return f"heads in layers beyond {run.layers}"
+        if self.cells.integers != picture_cells(run.tokens):
+            return "its cells are not the tokens of the picture"
         return None
 
 

@@ -30,7 +30,15 @@ from tests.tui.attention_stage import (
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
-from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, no_geometry, tokens_of
+from tests.tui.words_stage import (
+    BEFORE,
+    SIDE,
+    finished_run,
+    geometry,
+    no_geometry,
+    positions_of,
+    tokens_of,
+)
 from tui.views.attention.screen import AttentionScreen
 
 LAYERS = 10
@@ -610,6 +618,30 @@ async def test_damaged_arrays_are_told() -> None:
         await stage.shows("damaged array")
         await stage.press("j", "D", "n")
         assert_harmless(stage)
+
+
+@in_loop
+async def test_readings_that_do_not_fit_each_other_are_told() -> None:
+    request = AttentionRequest(way="contribution")
+    odd = attention_reading(request, LAYERS, COUNT, positions_of(16), sinks=(), best=())
+
+    def made(asked: Request) -> Reading | None:
+        return odd if asked == request else None
+
+    why = "two readings of this position's attention do not fit"
+    async with reopened(attention_reading(AttentionRequest(), LAYERS, COUNT), odd) as stage:
+        await stage.shows(why, "without sinks")
+        await stage.press("D", "f", "j", "n", "S")
+        assert_harmless(stage)
+    async with opened(made=made) as (stage, screen):
+        await read(stage, screen)
+        await stage.press("f")
+        await stage.shows(why)
+        for key in ("j", "k"):
+            await stage.press(key)
+            await stage.pilot.pause(0.4)  # longer than the cursor must rest
+        await stage.shows(why)
+        assert asked(stage) == [AttentionRequest(), request]
 
 
 # ---------------------------------------------------------------------- looks

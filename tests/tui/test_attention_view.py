@@ -29,7 +29,7 @@ from tests.tui.attention_stage import (
     shares_of,
 )
 from tests.tui.dialog_stage import HOSTILE, PLAIN
-from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry
+from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, positions_of
 from tui.state.maps import NO_STEP
 from tui.state.run_view import RunView
 from tui.views.attention.bars import cells_of, group_looks, stacked_bar
@@ -212,6 +212,64 @@ def test_what_failed_its_proof_is_not_shown() -> None:
     assert known.map("weight", None, [BEFORE]) is None
 
 
+def test_readings_that_do_not_fit_each_other_are_refused() -> None:
+    request = AttentionRequest()
+    made = attention_reading(request, LAYERS, COUNT)
+    fewer = attention_reading(request, LAYERS, COUNT, positions_of(16), sinks=(), best=())
+    groups = ("a", "picture")
+    other = [
+        replace(
+            each,
+            shares=each.shares and Array.of(np.array(each.shares.values)[:, :3], "<f4"),
+            shares_without_sinks=each.shares
+            and Array.of(np.array(each.shares.values)[:, :2], "<f4"),
+        )
+        for each in made.layers
+    ]
+    one_head = LayerAttention(5, heads=1, shares=Array.of(np.zeros((1, 7)), "<f4"))
+    for odd, what in (
+        (fewer, "tokens of the picture"),
+        (replace(made, groups=groups, layers=tuple(other)), "groups of tokens"),
+        (replace(made, groups=groups, layers=()), "groups of tokens"),
+        (replace(made, layers=(one_head,)), "heads"),
+        (replace(made, layers=(made.layers[5], one_head)), "heads"),
+    ):
+        known = known_of(request)
+        before = known.lines
+        with pytest.raises(BadInput, match=f"do not fit: they have other {what}"):
+            known.take(request, odd)
+        assert known.lines == before
+        assert known.groups == GROUPS
+        assert known.picture_shares() is not None
+        assert known.map("weight", None, positions_of(SIDE * SIDE)) is not None
+    alone = KnownAttention(LAYERS, LAST)
+    alone.take(request, replace(made, groups=groups, layers=tuple(other)))
+    assert alone.groups == groups
+    with pytest.raises(BadInput, match="groups"):
+        alone.take(request, attention_part(request, range(4), LAYERS, COUNT))
+    both = KnownAttention(LAYERS, LAST)
+    relative = AttentionRequest(way="relative")
+    with pytest.raises(BadInput, match="groups"):  # the others are taken all the same
+        odd = replace(made, groups=groups, layers=tuple(other))
+        both.take_all((made, odd, attention_reading(relative, LAYERS, COUNT)))
+    assert both.has_answer(relative)
+
+
+def test_a_layer_that_is_not_proved_again_shows_nothing() -> None:
+    known = known_of(AttentionRequest())
+    request = AttentionRequest(way="contribution")
+    unread = (LayerAttention(5, reason="its proof failed"),)
+    known.take(request, attention_reading(request, LAYERS, COUNT, layers=unread))
+    line = known.lines[5]
+    assert (line.reason, line.raw, line.without) == ("its proof failed", None, None)
+    found = known.map("weight", None, positions_of(SIDE * SIDE))
+    assert found is not None
+    assert 5 not in found.rows
+    shares = known.picture_shares()
+    assert shares is not None
+    assert np.isnan(shares[0][5]).all()
+
+
 def test_cross_attention_is_a_line_of_its_own() -> None:
     states = Array.of(np.full(50, 0.02), "<f4")
     crossed = LayerAttention(4, keys="states", heads=HEADS, map=states)
@@ -260,6 +318,18 @@ def test_a_damaged_array_is_an_error() -> None:
     broken = replace(made.layers[0], shares=damaged)
     with pytest.raises(BadInput):
         known_of(AttentionRequest(), layers=(broken,))
+
+
+def test_a_reading_of_another_run_does_not_fit() -> None:
+    made, run = attention_reading(AttentionRequest(), LAYERS, COUNT), finished_run()
+    assert made.misfit(run) is None
+    few = replace(run, tokens=run.tokens[:LAST])
+    assert made.misfit(few) == f"a position beyond {LAST} tokens"
+    shorter = replace(run, layers=9)
+    assert made.misfit(shorter) == "layers beyond 9"
+    assert replace(made, layers=()).misfit(shorter) == "heads in layers beyond 9"
+    words = replace(run, tokens=(*run.tokens[:BEFORE], *reversed(run.tokens[BEFORE:])))
+    assert made.misfit(words) == "its cells are not the tokens of the picture"
 
 
 # ---------------------------------------------------------------------- what is looked at

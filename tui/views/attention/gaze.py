@@ -55,7 +55,7 @@ class Gaze:
         self.rank = -1
         """The place of the head that was gone to last, among the best; -1 for none."""
         self._key: Key = (min(max(layer, 0), max(run.run.layers - 1, 0)), "tokens")
-        self._heard: list[tuple[AttentionRequest, AttentionReading]] = []
+        self._heard: list[AttentionReading] = []
         """Readings of this visit, also those that the session does not keep."""
         self._made: dict[tuple[object, ...], Map | None] = {}
         self._scale: tuple[tuple[object, ...], Scale] | None = None
@@ -83,13 +83,13 @@ class Gaze:
         own = self.run.own
         shown = own.unsaved_readings.get("attention")
         stored: Iterable[Reading] = (*own.run.readings, *([shown] if shown is not None else []))
-        self.known.take_all(stored)
-        self.known.take_all(reading for _, reading in self._heard)
+        self.known.take_all((*stored, *self._heard))
 
     def take(self, reading: AttentionReading) -> None:
-        """Take a reading that was made. Raises BadInput if it is damaged."""
-        self._heard.append((reading.request, reading))
+        """Take a reading that was made. Raises BadInput if it is damaged, or does not fit what is
+        known."""
         self.known.take(reading.request, reading)
+        self._heard.append(reading)
 
     def take_part(self, request: AttentionRequest, part: AttentionPart) -> None:
         """Take the layers that have been read so far. Raises BadInput if they are damaged."""

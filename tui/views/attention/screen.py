@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import LenscopeError
+from engine.errors import BadInput, LenscopeError
 from engine.events import Event
 from engine.methods.attention import AttentionPart, AttentionReading, AttentionRequest
 from engine.methods.geometry import GeometryReading, GeometryRequest
@@ -230,9 +230,17 @@ class AttentionScreen(ModalScreen[None]):
                 case GeometryReading():
                     self.gaze.place(reading)
                 case AttentionReading():
-                    self.gaze.take(reading)
+                    self._take_attention(reading)
                 case KnockoutReading():
                     self._knocked.take(reading)
+
+    def _take_attention(self, reading: AttentionReading) -> None:
+        """Take it; one that cannot be taken is not asked for again, as it would be the same."""
+        try:
+            self.gaze.take(reading)
+        except BadInput as error:
+            why = plain_line(str(error), ascii_only=self._ascii)
+            self._asking.lose(reading.request, why)
 
     def _take_effects(self) -> None:
         """Take the effects of knockout that the run holds for the position."""
