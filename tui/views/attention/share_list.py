@@ -169,9 +169,8 @@ def number_columns(width: int, count: int) -> tuple[int, int]:
 def label_in(layer: int, head: int | None, width: int) -> str:
     """Return a layer and a head in at most so many cells; the head alone where both do not fit, and
     nothing where a number would be cut."""
-    if head is None:
-        words = (f"layer {layer} mean", f"{layer} mean", f"{layer}")
-    else:
+    words: tuple[str, ...] = (f"layer {layer} mean", f"{layer} mean", f"{layer}")
+    if head is not None:
         words = (
             f"layer {layer} head {head}",
             f"{layer} head {head}",
