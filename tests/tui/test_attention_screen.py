@@ -368,6 +368,25 @@ async def test_a_knockout_that_is_known_is_not_asked_for_again() -> None:
         assert len(asked(stage, KnockoutRequest)) == 2
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 30)])
+@in_loop
+async def test_knockouts_of_many_patches_leave_room_for_the_shares(size: tuple[int, int]) -> None:
+    async with opened(size) as (stage, screen):
+        await read(stage, screen)
+        body = screen.query_one("#attention-body").size.height
+        for count in range(1, 12):
+            await stage.press("left", "Z")
+            await stage.until(lambda count=count: len(screen._knocked.effects.pairs) == count)
+        names = [pair[0].removeprefix("token ") for pair in screen._knocked.effects.pairs]
+        shown = body // 2 - 3  # the border, and a line above
+        await stage.shows(*names[-shown:], f"without {11 - shown} older")
+        await stage.until(lambda: screen.panel.region.height == body // 2)
+        assert names[-shown - 1] not in stage.text
+        assert screen.shares.region.height == body - body // 2
+        lines = [screen.shares.render_line(y).text for y in range(screen.shares.size.height)]
+        assert any(line.startswith("▌  5") for line in lines), lines
+
+
 @in_loop
 async def test_a_knockout_that_was_interrupted_is_read_again() -> None:
     async with opened() as (stage, screen):

@@ -19,7 +19,7 @@ from engine.errors import BadInput, LenscopeError
 from engine.events import Event
 from engine.methods.attention import AttentionPart, AttentionReading, AttentionRequest
 from engine.methods.geometry import GeometryReading, GeometryRequest
-from engine.methods.knockout import KnockoutPart, KnockoutReading, KnockoutRequest
+from engine.methods.knockout import PANEL, KnockoutPart, KnockoutReading, KnockoutRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
@@ -46,6 +46,9 @@ _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
+_LEAST_PANEL: Final = 3 + len(PANEL)
+"""Lines of the panel of effects, with its border, that it has in a body of any height: those of the
+usual pairs. More of them it has up to half of the body."""
 _HIGH: Final = 30
 _LOW: Final = 20
 _NARROW: Final = 70
@@ -477,9 +480,12 @@ class AttentionScreen(ModalScreen[None]):
         self.panel.display = is_wanted and high >= _LOW
         words = "the first pass runs" if on_its_way else self._knocked.failed or _HINT
         self.panel.show(effects, self.gaze.layer, words)
+        body = self.query_one("#attention-body").size.height
+        height = min(self.panel.wanted_height + 2, max(body // 2, _LEAST_PANEL))
+        older = self.panel.wanted_height + 2 - height
+        caption = (f"without {older} older" if older else "", self._knocked.caption)
         title = effects.title(ascii_only=self._ascii)
-        self._put_captions(self.panel, title, self._knocked.caption)
-        height = self.panel.wanted_height + 2
+        self._put_captions(self.panel, title, "; ".join(filter(None, caption)))
         if self.panel.styles.height is None or self.panel.styles.height.value != height:
             self.panel.styles.height = height
 
