@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -371,12 +372,15 @@ async def test_a_knockout_that_is_known_is_not_asked_for_again() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 30)])
 @in_loop
 async def test_knockouts_of_many_patches_leave_room_for_the_shares(size: tuple[int, int]) -> None:
+    def has_pairs(count: int) -> bool:
+        return len(screen._knocked.effects.pairs) == count
+
     async with opened(size) as (stage, screen):
         await read(stage, screen)
         body = screen.query_one("#attention-body").size.height
         for count in range(1, 12):
             await stage.press("left", "Z")
-            await stage.until(lambda count=count: len(screen._knocked.effects.pairs) == count)
+            await stage.until(partial(has_pairs, count))
         names = [pair[0].removeprefix("token ") for pair in screen._knocked.effects.pairs]
         shown = body // 2 - 3  # the border, and a line above
         await stage.shows(*names[-shown:], f"without {11 - shown} older")
@@ -589,6 +593,8 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
         await stage.press("right_parenthesis")
         await stage.shows("more attention is not known: this needs the model: L loads it")
         await stage.press("left_parenthesis", "K")
+        await stage.shows("this has been read")
+        await stage.press("Z")
         await stage.shows("what the answer becomes without is not known: this needs the model")
 
 
