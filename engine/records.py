@@ -187,6 +187,10 @@ class Request(Struct, frozen=True):
     """A request to a method; every method has its own subtype, whose fields are set by
     `--read METHOD:field=value`."""
 
+    own_pass: ClassVar[bool] = False
+    """Whether it is answered by passes of its own over the run's inputs, at any position, so that
+    no streams of other positions than the run's own need to be kept."""
+
 
 class Part(Struct, frozen=True):
     """A part of a reading, found before the whole; every method that yields parts has its own

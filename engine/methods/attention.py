@@ -54,6 +54,8 @@ NOT_TOKENS: Final = "its keys are not tokens of the prompt"
 class AttentionRequest(Request, frozen=True):
     """Which attention to read."""
 
+    own_pass: ClassVar[bool] = True
+
     position: int = -1
     """The position whose row is read; negative ones count back from the last token of the prompt.
     """
@@ -151,6 +153,10 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
             return f"a position beyond {count} tokens"
         if any(each.layer >= run.layers for each in self.layers):
             return f"layers beyond {run.layers}"
+        if any(each.layer >= run.layers for each in self.best):
+            return f"heads in layers beyond {run.layers}"
+        if self.cells.integers != picture_cells(run.tokens):
+            return "its cells are not the tokens of the picture"
         return None
 
 

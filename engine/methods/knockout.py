@@ -84,6 +84,8 @@ Names = Annotated[tuple[Annotated[str, Meta(max_length=100)], ...], Meta(max_len
 class KnockoutRequest(Request, frozen=True, rename={"sources": "from", "targets": "to"}):
     """Which tokens may not look at which, and in how many layers at a time."""
 
+    own_pass: ClassVar[bool] = True
+
     sources: Names = ()
     """What must not be looked at: names of GROUPS, each by itself, and positions ("7", "12-20"),
     which are one source together. If `targets` is empty, too, the pairs of PANEL; else "picture"
@@ -209,7 +211,7 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
             raise CannotRead(OTHER_TOKENS.format(**told))
         clean = _Clean(passes, run)
         layers = len(passes.layers)
-        window = min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
+        window = window_of(request, layers)
         placeholder = passes.looks_elsewhere and len(picture_cells(run.tokens)) < 2
         orders = [(pair, each) for each, pair in product(windows_in_order(layers, window), pairs)]
         cells: dict[tuple[Named, range], KnockoutCell] = {}
@@ -309,6 +311,11 @@ class _Clean:
 
     def _log_probability(self, logits: Tensor, token: int) -> float | None:
         return finite(float(logits[0].log_softmax(-1)[token]))
+
+
+def window_of(request: KnockoutRequest, layers: int) -> int:
+    """How many layers a window has, if the model has so many."""
+    return min(request.window or max(_LEAST_WINDOW, layers // 8), layers)
 
 
 def windows(layers: int, window: int) -> tuple[range, ...]:

@@ -158,6 +158,7 @@ def knockout_reading(request: KnockoutRequest, layers: int, count: int) -> Knock
         answer=Token(*ANSWER, 0.6, 5.0),
         cells=knocked_cells(request, layers),
         notes=("the last window has no attention",),
+        proof=ReadingProof("a pass in which nothing is forbidden", 1e-6, 1e-3, True),
     )
 
 

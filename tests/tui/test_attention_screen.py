@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from engine.events import ReadingDropped, Trouble
 from engine.methods.attention import AttentionRequest, LayerAttention
 from engine.methods.geometry import GeometryRequest
 from engine.methods.knockout import KnockoutRequest
-from engine.records import Picture, Reading, Request, Session, Token
+from engine.records import Picture, Reading, ReadingProof, Request, Session, Token
 from tests.tui.attention_stage import (
     REACH,
     RECURRENT,
@@ -30,7 +31,15 @@ from tests.tui.attention_stage import (
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
-from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, no_geometry, tokens_of
+from tests.tui.words_stage import (
+    BEFORE,
+    SIDE,
+    finished_run,
+    geometry,
+    no_geometry,
+    positions_of,
+    tokens_of,
+)
 from tui.views.attention.screen import AttentionScreen
 
 LAYERS = 10
@@ -292,6 +301,32 @@ async def test_knockout_is_asked_for_and_shown(size: tuple[int, int]) -> None:
 
 
 @in_loop
+async def test_a_knockout_that_failed_its_proof_is_told() -> None:
+    failed = ReadingProof("a pass in which nothing is forbidden", 0.5, 1e-3, passed=False)
+
+    def made(request: Request) -> Reading | None:
+        if not isinstance(request, KnockoutRequest) or sound:
+            return None
+        return replace(knockout_reading(request, LAYERS, COUNT), proof=failed)
+
+    sound: list[bool] = []
+    async with opened(made=made) as (stage, screen):
+        await read(stage, screen)
+        await stage.press("K")
+        await stage.shows("the proof of knockout failed (0.5): its effects are not shown")
+        assert "log p(cylinder)" not in stage.text
+        await stage.press("<")
+        await stage.until(lambda: "proof of knockout" not in stage.text)
+        await stage.press(">")
+        await stage.shows("the proof of knockout failed (0.5)")  # the run holds it, unsaved
+        sound.append(True)
+        await stage.press("K")
+        await stage.shows("log p(cylinder) -0.50", "proof 1.0e-6")
+        assert "proof of knockout" not in stage.text
+        assert len(asked(stage, KnockoutRequest)) == 2
+
+
+@in_loop
 async def test_effects_show_as_they_come_and_k_again_stops() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
@@ -303,6 +338,100 @@ async def test_effects_show_as_they_come_and_k_again_stops() -> None:
         await stage.press("K")
         await stage.shows("knockout was stopped")
         assert stage.worker.read_ids[-1] in stage.worker.cancelled_readings
+
+
+@in_loop
+async def test_only_the_same_knockout_is_stopped() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("K", "Z")
+        await stage.shows("token 278 → last", "picture → last")
+        assert len(asked(stage, KnockoutRequest)) == 2
+        assert not stage.worker.cancelled_readings
+        await stage.press("Z")
+        await stage.shows("knockout was stopped")
+        assert stage.worker.cancelled_readings == [stage.worker.read_ids[-1]]
+
+
+@in_loop
+async def test_a_knockout_that_is_known_is_not_asked_for_again() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        await stage.press("Z")
+        await stage.shows("token 278 → last")
+        await stage.press("K")
+        await stage.shows("first → all", "proof 1.0e-6")
+        assert next(iter(screen._knocked.effects.pairs)) == ("token 278", "last")
+        await stage.press("Z")
+        await stage.shows("this has been read")
+        assert [*screen._knocked.effects.pairs][-1] == ("token 278", "last")
+        assert len(asked(stage, KnockoutRequest)) == 2
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 30)])
+@in_loop
+async def test_knockouts_of_many_patches_leave_room_for_the_shares(size: tuple[int, int]) -> None:
+    def has_pairs(count: int) -> bool:
+        return len(screen._knocked.effects.pairs) == count
+
+    async with opened(size) as (stage, screen):
+        await read(stage, screen)
+        body = screen.query_one("#attention-body").size.height
+        for count in range(1, 12):
+            await stage.press("left", "Z")
+            await stage.until(partial(has_pairs, count))
+        names = [pair[0].removeprefix("token ") for pair in screen._knocked.effects.pairs]
+        shown = body // 2 - 3  # the border, and a line above
+        await stage.shows(*names[-shown:], f"without {11 - shown} older")
+        await stage.until(lambda: screen.panel.region.height == body // 2)
+        assert names[-shown - 1] not in stage.text
+        assert screen.shares.region.height == body - body // 2
+        lines = [screen.shares.render_line(y).text for y in range(screen.shares.size.height)]
+        assert any(line.startswith("▌  5") for line in lines), lines
+
+
+@in_loop
+async def test_a_knockout_that_was_interrupted_is_read_again() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("K")
+        await stage.shows("3 of 24 passes")
+        run_id, request = stage.worker.reads[-1]
+        for key in ("r", "K"):  # either asks again
+            stage.worker.tell(ReadingDropped(run_id, stage.worker.read_ids[-1]))
+            await stage.shows("the reading was interrupted: r reads on")
+            stage.worker.holds_attention = key == "r"  # type: ignore[attr-defined]
+            await stage.press(key)
+            await stage.until(lambda: "interrupted" not in stage.text)
+        await stage.shows("first → all", "proof 1.0e-6")
+        assert asked(stage, KnockoutRequest) == [request] * 3
+        await stage.press("r")
+        await stage.pilot.pause()
+        assert len(asked(stage, KnockoutRequest)) == 3  # it has been read
+
+
+@in_loop
+async def test_attention_that_cannot_be_read_is_asked_for_once() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_attention = True  # type: ignore[attr-defined]
+        await stage.press("f")
+        await stage.until(lambda: len(asked(stage)) == 2)
+        run_id, request = stage.worker.reads[-1]
+        stage.worker.tell(Trouble("no memory", run_id, request_id=stage.worker.read_ids[-1]))
+        await stage.shows("no memory")
+        for key in ("j", "k", "F", "f"):
+            await stage.press(key)
+            await stage.pilot.pause(0.4)  # longer than the cursor must rest
+        assert asked(stage) == [AttentionRequest(), request]
+        await stage.shows("no memory")
+        stage.worker.holds_attention = False  # type: ignore[attr-defined]
+        await stage.press("r")
+        await stage.until(lambda: screen.gaze.map is not None)
+        assert asked(stage) == [AttentionRequest(), request, request]
+        await stage.until(lambda: "no memory" not in stage.text)
 
 
 @in_loop
@@ -402,11 +531,11 @@ async def test_it_closes_and_cancels_what_it_waits_for(key: str) -> None:
         await stage.until(lambda: not stage.app.has_dialog)
         assert number in stage.worker.cancelled_readings
         cancelled = Trouble("reading was cancelled", stage.worker.reads[0][0], request_id=number)
-        stage.worker.tell(cancelled)
         stage.worker.tell(Trouble("something else"))
         await stage.shows("something else")
         stage.worker.tell(cancelled)
         await stage.until(lambda: stage.app.state.note is None)  # that it was cancelled is no news
+        assert not stage.app.asker._unwanted
 
 
 @in_loop
@@ -464,6 +593,8 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
         await stage.press("right_parenthesis")
         await stage.shows("more attention is not known: this needs the model: L loads it")
         await stage.press("left_parenthesis", "K")
+        await stage.shows("this has been read")
+        await stage.press("Z")
         await stage.shows("what the answer becomes without is not known: this needs the model")
 
 
@@ -512,6 +643,30 @@ async def test_damaged_arrays_are_told() -> None:
         await stage.shows("damaged array")
         await stage.press("j", "D", "n")
         assert_harmless(stage)
+
+
+@in_loop
+async def test_readings_that_do_not_fit_each_other_are_told() -> None:
+    request = AttentionRequest(way="contribution")
+    odd = attention_reading(request, LAYERS, COUNT, positions_of(16), sinks=(), best=())
+
+    def made(asked: Request) -> Reading | None:
+        return odd if asked == request else None
+
+    why = "two readings of this position's attention do not fit"
+    async with reopened(attention_reading(AttentionRequest(), LAYERS, COUNT), odd) as stage:
+        await stage.shows(why, "without sinks")
+        await stage.press("D", "f", "j", "n", "S")
+        assert_harmless(stage)
+    async with opened(made=made) as (stage, screen):
+        await read(stage, screen)
+        await stage.press("f")
+        await stage.shows(why)
+        for key in ("j", "k"):
+            await stage.press(key)
+            await stage.pilot.pause(0.4)  # longer than the cursor must rest
+        await stage.shows(why)
+        assert asked(stage) == [AttentionRequest(), request]
 
 
 # ---------------------------------------------------------------------- looks

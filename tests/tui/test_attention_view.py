@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from engine.arrays import Array
 from engine.errors import BadInput
 from engine.methods.attention import AttentionRequest, LayerAttention
-from engine.methods.knockout import KnockoutRequest
-from engine.records import ReadingProof
+from engine.methods.knockout import PANEL, KnockoutRequest
+from engine.prompts.token_groups import GROUPS
+from engine.records import Picture, Reading, ReadingProof, Request
 from tests.tui.attention_stage import (
     HEADS,
     REACH,
@@ -22,25 +23,36 @@ from tests.tui.attention_stage import (
     attention_part,
     attention_reading,
     knocked_cells,
+    knockout_part,
     knockout_reading,
     map_of,
     shares_of,
 )
 from tests.tui.dialog_stage import HOSTILE, PLAIN
-from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry
+from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, positions_of
 from tui.state.maps import NO_STEP
 from tui.state.run_view import RunView
 from tui.views.attention.bars import cells_of, group_looks, stacked_bar
 from tui.views.attention.effects import Clean, Effect, Effects, pair_names
 from tui.views.attention.gaze import Gaze
-from tui.views.attention.knocked import take
-from tui.views.attention.known import KnownAttention
+from tui.views.attention.knocked import KnownKnockout, patch_request
+from tui.views.attention.known import KnownAttention, LayerShares
 from tui.views.attention.matrix import steps_of, window_of
-from tui.views.attention.share_list import label_in, name_in, number_columns, numbers_in
+from tui.views.attention.share_list import (
+    ShareList,
+    SharesShown,
+    label_in,
+    name_in,
+    number_columns,
+    numbers_in,
+)
+from tui.worker.asker import asks_for_positions
 
 LAYERS = 10
 COUNT = BEFORE + SIDE * SIDE + 2
 LAST = COUNT - 1
+CLEAN = Clean(17, "x", -0.5)
+UNPROVED = ReadingProof("a pass in which nothing is forbidden", 0.5, 1e-3, passed=False)
 
 
 def known_of(*requests: AttentionRequest, **changes: Any) -> KnownAttention:
@@ -52,7 +64,8 @@ def known_of(*requests: AttentionRequest, **changes: Any) -> KnownAttention:
 
 def gaze_at(layer: int = 5, *readings: Any) -> Gaze:
     run = replace(
-        finished_run(), readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),)
+        finished_run(picture=Picture("a.png", "", 336, 336)),
+        readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),),
     )
     gaze = Gaze(RunView.of(run), layer, LAST)
     gaze.place(geometry((336, 336)))
@@ -113,10 +126,23 @@ def test_numbers_fit_their_columns() -> None:
     wide = [text.strip() for text in numbers_in(shares, 7, 7)]
     assert wide == ["100%", "50.0%", "5.1%", "<.01%", "0%", "-", "99.9%"]
     assert numbers_in(None, 5, 3) == [" " * 5] * 3
-    labels = [label_in(12, 3, width) for width in (20, 11, 5)]
-    assert labels == ["layer 12 head 3", "12 head 3", "12.3"]
+
+
+def test_no_number_of_a_head_or_layer_is_cut() -> None:
+    labels = [label_in(12, 3, width) for width in (20, 11, 5, 3)]
+    assert labels == ["layer 12 head 3", "12 head 3", "12.3", ".3"]
     labels = [label_in(12, None, width) for width in (20, 9, 3)]
     assert labels == ["layer 12 mean", "12 mean", "12"]
+    assert [label_in(1000, None, 3), label_in(1000, 1234, 3)] == ["", ""]
+    drawn = ShareList(ascii_only=True, letters=True)
+    for layer, head in ((3, 15), (31, 127), (120, 9)):
+        lines = (LayerShares(layer, heads=head + 1),)
+        drawn._shown = SharesShown(lines, GROUPS, head)
+        for width in range(32, 90):
+            segments = drawn.draw_head(0, width, PLAIN)
+            assert sum(len(text) for text, _ in segments) <= width
+            label = segments[0][0].strip()
+            assert label.endswith(str(head)) or (not label and head == 127), (width, label)
 
 
 # ---------------------------------------------------------------------- what is known
@@ -186,6 +212,64 @@ def test_what_failed_its_proof_is_not_shown() -> None:
     assert known.map("weight", None, [BEFORE]) is None
 
 
+def test_readings_that_do_not_fit_each_other_are_refused() -> None:
+    request = AttentionRequest()
+    made = attention_reading(request, LAYERS, COUNT)
+    fewer = attention_reading(request, LAYERS, COUNT, positions_of(16), sinks=(), best=())
+    groups = ("a", "picture")
+    other = [
+        replace(
+            each,
+            shares=each.shares and Array.of(np.array(each.shares.values)[:, :3], "<f4"),
+            shares_without_sinks=each.shares
+            and Array.of(np.array(each.shares.values)[:, :2], "<f4"),
+        )
+        for each in made.layers
+    ]
+    one_head = LayerAttention(5, heads=1, shares=Array.of(np.zeros((1, 7)), "<f4"))
+    for odd, what in (
+        (fewer, "tokens of the picture"),
+        (replace(made, groups=groups, layers=tuple(other)), "groups of tokens"),
+        (replace(made, groups=groups, layers=()), "groups of tokens"),
+        (replace(made, layers=(one_head,)), "heads"),
+        (replace(made, layers=(made.layers[5], one_head)), "heads"),
+    ):
+        known = known_of(request)
+        before = known.lines
+        with pytest.raises(BadInput, match=f"do not fit: they have other {what}"):
+            known.take(request, odd)
+        assert known.lines == before
+        assert known.groups == GROUPS
+        assert known.picture_shares() is not None
+        assert known.map("weight", None, positions_of(SIDE * SIDE)) is not None
+    alone = KnownAttention(LAYERS, LAST)
+    alone.take(request, replace(made, groups=groups, layers=tuple(other)))
+    assert alone.groups == groups
+    with pytest.raises(BadInput, match="groups"):
+        alone.take(request, attention_part(request, range(4), LAYERS, COUNT))
+    both = KnownAttention(LAYERS, LAST)
+    relative = AttentionRequest(way="relative")
+    with pytest.raises(BadInput, match="groups"):  # the others are taken all the same
+        odd = replace(made, groups=groups, layers=tuple(other))
+        both.take_all((made, odd, attention_reading(relative, LAYERS, COUNT)))
+    assert both.has_answer(relative)
+
+
+def test_a_layer_that_is_not_proved_again_shows_nothing() -> None:
+    known = known_of(AttentionRequest())
+    request = AttentionRequest(way="contribution")
+    unread = (LayerAttention(5, reason="its proof failed"),)
+    known.take(request, attention_reading(request, LAYERS, COUNT, layers=unread))
+    line = known.lines[5]
+    assert (line.reason, line.raw, line.without) == ("its proof failed", None, None)
+    found = known.map("weight", None, positions_of(SIDE * SIDE))
+    assert found is not None
+    assert 5 not in found.rows
+    shares = known.picture_shares()
+    assert shares is not None
+    assert np.isnan(shares[0][5]).all()
+
+
 def test_cross_attention_is_a_line_of_its_own() -> None:
     states = Array.of(np.full(50, 0.02), "<f4")
     crossed = LayerAttention(4, keys="states", heads=HEADS, map=states)
@@ -234,6 +318,18 @@ def test_a_damaged_array_is_an_error() -> None:
     broken = replace(made.layers[0], shares=damaged)
     with pytest.raises(BadInput):
         known_of(AttentionRequest(), layers=(broken,))
+
+
+def test_a_reading_of_another_run_does_not_fit() -> None:
+    made, run = attention_reading(AttentionRequest(), LAYERS, COUNT), finished_run()
+    assert made.misfit(run) is None
+    few = replace(run, tokens=run.tokens[:LAST])
+    assert made.misfit(few) == f"a position beyond {LAST} tokens"
+    shorter = replace(run, layers=9)
+    assert made.misfit(shorter) == "layers beyond 9"
+    assert replace(made, layers=()).misfit(shorter) == "heads in layers beyond 9"
+    words = replace(run, tokens=(*run.tokens[:BEFORE], *reversed(run.tokens[BEFORE:])))
+    assert made.misfit(words) == "its cells are not the tokens of the picture"
 
 
 # ---------------------------------------------------------------------- what is looked at
@@ -307,6 +403,47 @@ def test_the_scale_is_that_of_all_layers_and_leaves_sinks_out() -> None:
     assert "out of this layer's reach" in gaze.at_patch()
 
 
+def test_why_a_layer_has_no_map_is_told_of_each_way() -> None:
+    request = AttentionRequest(way="contribution")
+    made = attention_reading(request, LAYERS, COUNT)
+    why = "what arrives from its tokens does not add up"
+    layers = [
+        replace(each, map=None, map_reason=why) if each.layer == 5 else each for each in made.layers
+    ]
+    gaze = gaze_at(
+        5, replace(made, layers=tuple(layers)), attention_reading(AttentionRequest(), LAYERS, COUNT)
+    )
+    assert gaze.steps is not None
+    assert gaze.no_map() == ""
+    gaze.next_way(1)
+    assert gaze.steps is None
+    assert gaze.map is not None  # of other layers
+    assert gaze.no_map() == f"layer 5: no map: {why}"
+    gaze.step_head(1)
+    assert gaze.missing() is None  # its heads have none either
+    gaze.go_to_line(6)
+    assert gaze.missing() == AttentionRequest(layers=(6,), heads="all", way="contribution")
+
+
+def test_a_patch_without_weight_is_in_reach() -> None:
+    request = AttentionRequest(way="relative")
+    made = attention_reading(request, LAYERS, COUNT)
+    layers = []
+    for each in made.layers:
+        assert each.map is not None or each.layer == RECURRENT
+        if each.map is not None:
+            values = np.array(each.map.values)
+            values[REACH - BEFORE + 3] = np.nan  # 0 / 0
+            each = replace(each, map=Array.of(values, "<f4"))
+        layers.append(each)
+    gaze = gaze_at(WINDOWED, replace(made, layers=tuple(layers)))
+    gaze.next_way(-1)
+    gaze.go_to_patch(REACH - BEFORE + 3)
+    assert gaze.at_patch().endswith(": no weight here, nor with the neutral prompt")
+    gaze.go_to_patch(REACH - BEFORE - 1)
+    assert gaze.at_patch().endswith(": out of this layer's reach")
+
+
 def test_sinks_are_listed_with_their_positions_or_none() -> None:
     assert gaze_at().sinks() == f"sinks: 0, {SINK}"
     none = attention_reading(AttentionRequest(), LAYERS, COUNT, sinks=())
@@ -314,6 +451,22 @@ def test_sinks_are_listed_with_their_positions_or_none() -> None:
     many = attention_reading(AttentionRequest(), LAYERS, COUNT, sinks=tuple(range(20)))
     assert gaze_at(5, many).sinks() == "sinks: 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"
     assert Gaze(RunView.of(finished_run()), 0, LAST).sinks() == ""
+
+
+def test_only_what_has_no_pass_of_its_own_needs_the_streams_of_other_positions() -> None:
+    run = RunView.of(finished_run())
+
+    class Streams(Request, frozen=True):
+        position: int = -1
+
+    class Pass(Streams, frozen=True):
+        own_pass = True
+
+    assert asks_for_positions(run, Streams(3))
+    assert not asks_for_positions(run, Streams())
+    assert not asks_for_positions(run, Pass(3))
+    assert not asks_for_positions(run, AttentionRequest(position=3))
+    assert not asks_for_positions(run, KnockoutRequest(position=3))
 
 
 # ---------------------------------------------------------------------- all heads
@@ -343,9 +496,11 @@ def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:
 
 
 def effects_of(request: KnockoutRequest = KnockoutRequest()) -> Effects:  # noqa: B008
-    effects = Effects(LAYERS)
-    take(effects, knockout_reading(request, LAYERS, COUNT))
-    return effects
+    return knocked_of(knockout_reading(request, LAYERS, COUNT)).effects
+
+
+def knocked_of(*readings: Reading) -> KnownKnockout:
+    return KnownKnockout(LAYERS, LAST, readings)
 
 
 def test_the_narrowest_window_around_a_layer_counts() -> None:
@@ -354,12 +509,38 @@ def test_the_narrowest_window_around_a_layer_counts() -> None:
     at = effects.at(pair, 5)
     assert at is not None
     assert (at.first, at.last) == (4, 5)
-    few = Effects(LAYERS, Clean(17, "x", -0.5))
-    few.add(Effect(pair, 0, 9, -2.0))
-    at = few.at(pair, 5)
-    assert at is not None
-    assert (at.first, at.last) == (0, 9)
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(pair, 2, 8, -2.0))
+    few.add(Effect(pair, 4, 6, -3.0))
+    few.add(Effect(pair, 5, 7, -4.0))
+    few.add(Effect(pair, 4, 6, -5.0))
+    found = [few.at(pair, layer) for layer in (2, 4, 5, 6, 7, 8)]
+    assert [each and each.log_probability for each in found] == [-2, -5, -5, -4, -4, -2]
     assert few.at(("first", "all"), 5) is None
+
+
+def test_all_layers_at_once_are_no_layers_window() -> None:
+    pair = ("picture", "last")
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(pair, 0, 9, -7.5, "y", 5, 0.25))
+    assert few.whole(pair) is not None
+    assert few.at(pair, 5) is None
+    assert few.row(pair, 30) == [(None, 3)] * LAYERS
+    assert few.short(pair, 5, ascii_only=False) == ""
+    assert few.sentence(5, ascii_only=True).startswith("without picture -> last in all layers: ")
+    few.add(Effect(pair, 4, 5, -0.6))
+    assert "in layers 4-5: " in few.sentence(5, ascii_only=True)
+
+
+@pytest.mark.parametrize(("window", "is_only"), [(0, False), (5, False), (10, True), (64, True)])
+def test_a_window_of_all_layers_is_that_of_each(window: int, is_only: bool) -> None:
+    request = KnockoutRequest(window=window)
+    made = knockout_reading(request, LAYERS, COUNT)
+    whole = tuple(cell for cell in made.cells if cell.layers == (0, LAYERS - 1))
+    for known in (knocked_of(replace(made, cells=whole)), KnownKnockout(LAYERS, LAST)):
+        if not known.effects:
+            known.take_part(request, replace(knockout_part(request, LAYERS, COUNT), cells=whole))
+        assert (known.effects.at(("picture", "last"), 5) is not None) is is_only
 
 
 def test_effects_are_changes_of_the_answers_log_probability() -> None:
@@ -371,12 +552,17 @@ def test_effects_are_changes_of_the_answers_log_probability() -> None:
     ]
     most = max(-0.5 - (cell.log_probability or 0) for cell in cells)
     assert np.isclose(effects.most, most)
-    few = Effects(LAYERS, Clean(17, "x", -0.5))
-    few.add(Effect(("picture", "last"), 0, LAYERS - 1, -2.0))
-    assert few.most == 1.5
+    few = Effects(LAYERS, CLEAN)
+    few.add(Effect(("picture", "last"), 2, 3, -0.501))
+    assert few.step(few.at(("picture", "last"), 2)) == 0  # next to nothing is lost
     few.add(Effect(("picture", "last"), 2, 3, -1.0))
-    assert few.most == 0.5  # the scale is that of windows
+    assert few.most == 0.5
+    few.add(Effect(("picture", "last"), 0, LAYERS - 1, -7.5))
+    assert few.most == 7  # the scale is that of windows and of all layers at once
     assert few.step(few.whole(("picture", "last"))) == 7
+    assert few.step(few.at(("picture", "last"), 2)) == 0
+    few.clean = Clean(17, "x", -1.5)
+    assert few.most == 6
     steps = [effects.step(effects.at(("picture", "last"), layer)) for layer in range(LAYERS)]
     assert max(steps) == steps[5] == 7
     assert steps[0] == 0
@@ -405,6 +591,28 @@ def test_every_layer_has_its_cells(width: int) -> None:
     assert len(row) == min(LAYERS, width)
     if width < LAYERS:  # the layer at which most was lost is not left out
         assert min(effects.change(effect) or 0 for effect, _ in row) == -effects.most
+
+
+def test_a_knockout_that_failed_its_proof_is_not_shown() -> None:
+    sound = knockout_reading(KnockoutRequest(), LAYERS, COUNT)
+    patch = patch_request(-1, 27)
+    failed = replace(knockout_reading(patch, LAYERS, COUNT), proof=UNPROVED)
+    known = knocked_of(sound)
+    assert known.caption == "proof 1.0e-6; the last window has no attention"
+    known.take_part(patch, knockout_part(patch, LAYERS, COUNT))
+    assert ("token 27", "last") in known.effects.pairs
+    assert known.caption.startswith("not proved yet; ")
+    known.take(failed)
+    assert ("token 27", "last") not in known.effects.pairs
+    assert {*known.effects.pairs} == {*PANEL}
+    assert known.failed == "the proof of knockout failed (0.5): its effects are not shown"
+    assert known.caption == "proof 1.0e-6; the last window has no attention"
+    assert known.answer(patch) is None  # it may be asked for again
+    known.take(replace(failed, proof=sound.proof))
+    assert known.failed == ""
+    assert ("token 27", "last") in known.effects.pairs
+    assert not knocked_of(failed).effects
+    assert not knocked_of(replace(failed, proof=sound.proof), failed).failed
 
 
 def test_pairs_are_named_in_the_room_that_there_is() -> None:

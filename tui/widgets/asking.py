@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.events import Event, ReadingDropped, ReadingGrew, ReadingMade, Trouble
 from engine.records import Request
@@ -48,7 +48,7 @@ class Asking:
 
     def ask(self, request: Request) -> bool:
         """Request a reading; return whether it is on its way, or else set `trouble`."""
-        if any(self.same(request, known) for known in self._open.values()):
+        if self.is_open(request):
             return True
         made = self._asker.read(self._run, request)
         if made is None:
@@ -64,10 +64,21 @@ class Asking:
         """Return whether a request of a kind has not been answered."""
         return any(isinstance(request, kind) for request in self._open.values())
 
+    def is_open(self, request: Request) -> bool:
+        """Return whether this very request has not been answered."""
+        return any(self.same(request, known) for known in self._open.values())
+
     def stop(self, *kinds: type[Request]) -> None:
         """Cancel what has not been answered: requests of these kinds, of all kinds without any."""
+        self._cancel(lambda request: not kinds or isinstance(request, kinds))
+
+    def stop_one(self, request: Request) -> None:
+        """Cancel this very request, if it has not been answered."""
+        self._cancel(lambda known: self.same(request, known))
+
+    def _cancel(self, is_meant: Callable[[Request], bool]) -> None:
         for request_id, request in [*self._open.items()]:
-            if not kinds or isinstance(request, kinds):
+            if is_meant(request):
                 self._asker.cancel_reading(request_id)
                 del self._open[request_id]
         if not self._open:
@@ -86,7 +97,7 @@ class Asking:
                     made.append(event)
                 case ReadingDropped() if event.request_id in self._open:
                     request = self._open.pop(event.request_id)
-                    self.fail(request, "the reading was interrupted: r reads on")
+                    self.lose(request, "the reading was interrupted: r reads on")
                 case Trouble() if event.request_id in self._open:
                     request = self._open.pop(event.request_id)
                     self._asker.is_told(event)
@@ -100,6 +111,10 @@ class Asking:
         self._troubles.pop(type(request), None)  # the newest one comes last
         self._troubles[type(request)] = why
 
+    def lose(self, request: Request, why: str) -> None:
+        """Note why a request that was on its way has not been answered."""
+        self.fail(request, why)
+
     def same(self, one: Request, other: Request) -> bool:
         """Return whether two requests get the same reading."""
         return one == other
@@ -109,4 +124,4 @@ class Asking:
 
     def take_trouble(self, request: Request, event: Trouble) -> None:
         """Note what went wrong."""
-        self.fail(request, self._shared.said(event))
+        self.lose(request, self._shared.said(event))

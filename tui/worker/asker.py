@@ -9,10 +9,15 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.errors import Remedy
-from engine.events import LoadOptions, ModelReady, RunEnded, Trouble
-from engine.methods.attention import AttentionRequest
+from engine.events import (
+    LoadOptions,
+    ModelReady,
+    ReadingDropped,
+    ReadingMade,
+    RunEnded,
+    Trouble,
+)
 from engine.methods.deepen import DeepenRequest
-from engine.methods.knockout import KnockoutRequest
 from engine.methods.track import TrackRequest
 from engine.records import Counterfactual, Picture, Question, Request
 from tui.actions.keymap import Keymap
@@ -23,8 +28,6 @@ from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.worker.protocol import Tell, WorkerLike
 
 _MOST_TOKENS = 100
-_OWN_PASS = (AttentionRequest, KnockoutRequest)
-"""These are answered by passes of their own over the run's inputs, at any position."""
 _NO_MODEL = "no model is loaded: L loads the one of this run, M chooses another"
 
 
@@ -46,7 +49,7 @@ class Asker:
         self._everywhere: set[str] = set()
         """Ids of the requests for positions other than a run's own."""
         self._unwanted: set[str] = set()
-        """Ids of the requests that were cancelled."""
+        """Ids of the requests that were cancelled and have not ended yet."""
         self.bundled = _bundled_picture(startup)
         """The picture used by default until it is known whether the model takes pictures."""
         if self.options is not None:
@@ -57,6 +60,8 @@ class Asker:
         dispatch.on(ModelReady, self._model_ready)
         dispatch.on(RunEnded, lambda _: self.ask_next())
         dispatch.on(Trouble, self._trouble)
+        dispatch.on(ReadingMade, self._reading_ended)
+        dispatch.on(ReadingDropped, self._reading_ended)
 
     def start(self, question: Callable[[], Question]) -> None:
         """Load the model, then ask the question once."""
@@ -208,6 +213,7 @@ class Asker:
         of them, or those of its other positions. After any other refusal, other methods may still
         read the run."""
         if event.request_id in self._unwanted:
+            self._unwanted.remove(event.request_id)
             self.is_told(event)
         if event.run_id is None:
             return
@@ -216,6 +222,9 @@ class Asker:
         elif Remedy.RUN_AGAIN in event.remedies:
             everywhere = event.request_id in self._everywhere
             (self._gone_everywhere if everywhere else self._gone).add(event.run_id)
+
+    def _reading_ended(self, event: ReadingMade | ReadingDropped) -> None:
+        self._unwanted.discard(event.request_id)
 
     def ask_spellings(self, typed: str) -> None:
         """Ask which tokens can spell a typed word."""
@@ -324,7 +333,7 @@ class Asker:
 def asks_for_positions(run: RunView, request: Request) -> bool:
     """Return whether a request needs the streams of other positions than the run's own: if it has
     a field for positions, or one for a position that is another, and no pass of its own."""
-    if isinstance(request, _OWN_PASS):
+    if request.own_pass:
         return False
     position = getattr(request, "position", None)
     return hasattr(request, "positions") or (

@@ -17,6 +17,8 @@ from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.tint import step_style
 
+_HEAD: Final = 1
+"""Lines above the pairs."""
 _WIDE: Final = 56
 _NAME: Final = 19
 _SHORT_NAME: Final = 12
@@ -58,8 +60,8 @@ class EffectPanel(Widget):
 
     @property
     def wanted_height(self) -> int:
-        """How many lines there are to show."""
-        return 1 + max(len(self._effects.pairs), 1)
+        """How many lines there are to show; in fewer, the newest pairs are shown."""
+        return _HEAD + max(len(self._effects.pairs), 1)
 
     def on_resize(self) -> None:
         """Fit the new size."""
@@ -87,16 +89,17 @@ class EffectPanel(Widget):
             words = display_text(self._words, max(width - 1, 0), spaces=False)
             return [strip_of([(f" {words}", faint)], width, base)]
         most = _NAME if width >= _WIDE else _SHORT_NAME
-        shown = pair_names([*effects.pairs], most, ascii_only=self._ascii)
+        pairs = [*effects.pairs][-max(self.size.height - _HEAD, 1) :]
+        shown = pair_names(pairs, most, ascii_only=self._ascii)
         names = max(cell_len(name) for name in shown)
         few = width < _WIDE
         room = max(width - names - 3 - _ALL - (_FEW_WORDS if few else _WORDS), 1)
-        used = sum(cells for _, cells in effects.row(next(iter(effects.pairs)), room))
+        used = sum(cells for _, cells in effects.row(pairs[0], room))
         rest = max(width - names - 3 - _ALL - used, 0)
         scale = f"0 to -{effects.most:.2f}"[:used]
         heading = f" {'without'[:names]:<{names}} all {scale:<{used}} at layer {self._layer}"
         lines: list[Segments] = [[(heading, faint)]]
-        for name, pair in zip(shown, effects.pairs, strict=True):
+        for name, pair in zip(shown, pairs, strict=True):
             line: Segments = [(f" {name}{' ' * (names - cell_len(name))} ", base)]
             line += [self._cell(effects.whole(pair), _ALL - 1, base), (" ", base)]
             line += [self._cell(*each, base) for each in effects.row(pair, room)]

@@ -3,7 +3,7 @@ plain data, and how they are laid out over the layers. Without Textual."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,8 +17,13 @@ _CUT_NAME: Final = 4
 _NAME: Final = 40
 """Cells of a pair's name in a sentence."""
 _MOST_TOKEN: Final = 16
-_MORE_LIKELY: Final = 0.05
-"""In nats: a smaller rise of the answer's log probability is none."""
+_CHANGE: Final = 0.05
+"""In nats: a smaller change of the answer's log probability is none."""
+_LEAST_SCALE: Final = STEPS * _CHANGE
+"""In nats: where the scale of colours ends at least, so that a loss that is none has no colour."""
+
+Window = tuple[int, int]
+"""The first and the last of its layers."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,14 @@ class Effect:
     """Why it could not be read; untrusted."""
 
     @property
-    def middle(self) -> float:
-        """The middle of the window."""
-        return (self.first + self.last) / 2
+    def window(self) -> Window:
+        """The window, by which effects of a pair are told apart."""
+        return (self.first, self.last)
+
+    def distance(self, layer: int) -> tuple[int, float]:
+        """Return how far the effect is from being that of a layer: the narrower its window, and the
+        nearer the window's middle, the closer it is."""
+        return (self.last - self.first, abs((self.first + self.last) / 2 - layer))
 
 
 @dataclass(frozen=True)
@@ -56,32 +66,47 @@ class Clean:
 
 @dataclass
 class Effects:
-    """All effects that are known of one position, by pair, in the order in which they came."""
+    """All effects that are known of one position, by pair, the newest pair last."""
 
     layers: int
     """How many layers the model has."""
     clean: Clean | None = None
-    pairs: dict[tuple[str, str], list[Effect]] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], dict[Window, Effect]] = field(default_factory=dict)
+    _nearest: dict[tuple[str, str], dict[int, Effect]] = field(default_factory=dict)
+    """What `at` returns, by pair and layer."""
+    _most: tuple[Clean | None, float] | None = None
+    """The largest loss, and the answer with which it was found; None if it is to be found."""
 
-    def add(self, effect: Effect) -> None:
-        """Take one more effect; a window that is known already is replaced."""
-        known = self.pairs.setdefault(effect.pair, [])
-        window = (effect.first, effect.last)
-        known[:] = [each for each in known if (each.first, each.last) != window]
-        known.append(effect)
+    def add(self, effect: Effect, *, only: bool = False) -> None:
+        """Take one more effect; a window that is known already is replaced. With `only`, all layers
+        are the only window that there is, and so also that of each layer."""
+        self.pairs.setdefault(effect.pair, {})[effect.window] = effect
+        self._most = None
+        if self._is_whole(effect) and not only:
+            return
+        nearest = self._nearest.setdefault(effect.pair, {})
+        for layer in range(effect.first, effect.last + 1):
+            known = nearest.get(layer)
+            if (
+                known is None
+                or known.window == effect.window
+                or effect.distance(layer) < known.distance(layer)
+            ):
+                nearest[layer] = effect
+
+    def renew(self, pair: tuple[str, str]) -> None:
+        """Make a pair the newest."""
+        if pair in self.pairs:
+            self.pairs[pair] = self.pairs.pop(pair)
 
     def __bool__(self) -> bool:
         return bool(self.pairs)
 
     def at(self, pair: tuple[str, str], layer: int) -> Effect | None:
         """Return the narrowest window around a layer, of several the one whose middle is nearest;
-        None where there is none."""
-        around = [each for each in self.pairs.get(pair, ()) if each.first <= layer <= each.last]
-        return min(
-            around,
-            key=lambda each: (each.last - each.first, abs(each.middle - layer)),
-            default=None,
-        )
+        None where none is known. All layers at once are no layer's window, unless they are the only
+        one that there is."""
+        return self._nearest.get(pair, {}).get(layer)
 
     def change(self, effect: Effect | None) -> float | None:
         """Return by how many nats the answer's log probability changed; None if that is not
@@ -92,35 +117,34 @@ class Effects:
 
     @property
     def most(self) -> float:
-        """The largest loss of log probability in a window of some layers, at which the scale of
-        colours ends, in nats; as long as only all layers at once are known, that in them."""
-        whole: list[float] = []
-        windows: list[float] = []
-        for effect in (each for known in self.pairs.values() for each in known):
-            change = self.change(effect)
-            if change is not None:
-                (whole if self._is_whole(effect) else windows).append(-change)
-        return max([0.0, *(windows or whole)])
+        """Where the scale of colours ends, in nats: at the largest loss of log probability in any
+        window, or in all layers at once; no less than what makes every step a change."""
+        if self._most is None or self._most[0] is not self.clean:
+            changes = (
+                self.change(effect) for known in self.pairs.values() for effect in known.values()
+            )
+            losses = [-change for change in changes if change is not None]
+            self._most = (self.clean, max([_LEAST_SCALE, *losses]))
+        return self._most[1]
 
     def _is_whole(self, effect: Effect) -> bool:
-        return (effect.first, effect.last) == (0, self.layers - 1)
+        return effect.window == (0, self.layers - 1)
 
     def whole(self, pair: tuple[str, str]) -> Effect | None:
         """Return the effect in all layers at once; None where it is not known."""
-        return next(filter(self._is_whole, self.pairs.get(pair, ())), None)
+        return self.pairs.get(pair, {}).get((0, self.layers - 1))
 
     def step(self, effect: Effect | None) -> int:
         """Return the step of a loss, 0 to 7; NO_STEP where it is not known."""
         change, most = self.change(effect), self.most
         if change is None:
             return NO_STEP
-        share = max(-change, 0.0) / most if most > 0 else 0.0
-        return min(int(share * STEPS), STEPS - 1)
+        return min(int(max(-change, 0.0) / most * STEPS), STEPS - 1)
 
     def is_rise(self, effect: Effect | None) -> bool:
         """Whether the answer became more probable."""
         change = self.change(effect)
-        return change is not None and change > _MORE_LIKELY
+        return change is not None and change > _CHANGE
 
     def row(self, pair: tuple[str, str], width: int) -> list[tuple[Effect | None, int]]:
         """Return the effects of a pair over the layers as (effect, cells): every layer has the
@@ -164,20 +188,22 @@ class Effects:
         return f"if it may not: log p({answer}) {_nats(self.clean.log_probability)}"
 
     def sentence(self, layer: int, *, ascii_only: bool) -> str:
-        """Return what became of the answer at a layer, for the pair at which most was lost; empty
-        where nothing is known. Safe for display."""
+        """Return what became of the answer at a layer, for the pair at which most was lost; in all
+        layers as long as that is all that is known, and empty where nothing is. Safe for display.
+        """
         clean = self.clean
-        around = [self.at(pair, layer) for pair in self.pairs]
-        known = [each for each in around if each is not None and self.change(each) is not None]
+        around = self._changed(self.at(pair, layer) for pair in self.pairs)
+        known = around or self._changed(self.whole(pair) for pair in self.pairs)
         if clean is None or not known:
             return ""
         effect = min(known, key=self._order)
         arrow = "->" if ascii_only else "→"
-        layers = (
-            f"layer {effect.first}"
-            if effect.first == effect.last
-            else f"layers {effect.first}-{effect.last}"
-        )
+        if self._is_whole(effect):
+            layers = "all layers"
+        elif effect.first == effect.last:
+            layers = f"layer {effect.first}"
+        else:
+            layers = f"layers {effect.first}-{effect.last}"
         now = self._now(effect, ascii_only)
         whole = self.whole(effect.pair)
         if whole is not None and whole is not effect and self.change(whole) is not None:
@@ -189,6 +215,10 @@ class Effects:
             f"{_token(clean.text, ascii_only)} {_nats(clean.log_probability)} {arrow} "
             f"{_nats(after)}, {now}"
         )
+
+    def _changed(self, effects: Iterable[Effect | None]) -> list[Effect]:
+        """Return those of them whose change is known."""
+        return [each for each in effects if each is not None and self.change(each) is not None]
 
     def _now(self, effect: Effect, ascii_only: bool) -> str:
         if self.clean is not None and effect.token == self.clean.token:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Final, get_args
 
 import numpy as np
@@ -30,6 +29,12 @@ _WAY_NAMES: Final[dict[Way, str]] = {
     "contribution": "what arrives, |a W_O v|",
     "relative": "weight relative to a neutral prompt",
 }
+_NUMBERS: Final[dict[Way, str]] = {
+    "weight": "weight",
+    "contribution": "contribution",
+    "relative": "weight",
+}
+"""What a patch without a number has none of."""
 _MOST_LISTED: Final = 8
 _MOST_BEST: Final = 6
 
@@ -50,7 +55,7 @@ class Gaze:
         self.rank = -1
         """The place of the head that was gone to last, among the best; -1 for none."""
         self._key: Key = (min(max(layer, 0), max(run.run.layers - 1, 0)), "tokens")
-        self._heard: list[tuple[AttentionRequest, AttentionReading]] = []
+        self._heard: list[AttentionReading] = []
         """Readings of this visit, also those that the session does not keep."""
         self._made: dict[tuple[object, ...], Map | None] = {}
         self._scale: tuple[tuple[object, ...], Scale] | None = None
@@ -78,13 +83,13 @@ class Gaze:
         own = self.run.own
         shown = own.unsaved_readings.get("attention")
         stored: Iterable[Reading] = (*own.run.readings, *([shown] if shown is not None else []))
-        self.known.take_all(stored)
-        self.known.take_all(reading for _, reading in self._heard)
+        self.known.take_all((*stored, *self._heard))
 
     def take(self, reading: AttentionReading) -> None:
-        """Take a reading that was made. Raises BadInput if it is damaged."""
-        self._heard.append((reading.request, reading))
+        """Take a reading that was made. Raises BadInput if it is damaged, or does not fit what is
+        known."""
         self.known.take(reading.request, reading)
+        self._heard.append(reading)
 
     def take_part(self, request: AttentionRequest, part: AttentionPart) -> None:
         """Take the layers that have been read so far. Raises BadInput if they are damaged."""
@@ -288,8 +293,9 @@ class Gaze:
             return "this run has no picture"
         if self.geometry is not None and not len(self.patches):
             return self.geometry.reason or "no token shows a part of the picture"
-        if line.map_reason and self.map is None:
-            return f"layer {line.layer}: no map: {line.map_reason}"
+        reason = self.known.map_reason(self.way, line.key)
+        if reason and self.steps is None:
+            return f"layer {line.layer}: no map: {reason}"
         if line.keys == "states":
             return f"layer {line.layer} looks at {line.states} states, which are no tokens"
         return ""
@@ -305,8 +311,11 @@ class Gaze:
         name = f"{self.patches.short_name(self.patch)} (position {position})"
         if self.patch in self.sink_patches:
             name += ", a sink"
-        if np.isnan(value):
+        if np.isnan(value) and position < self.line.reach:
             return f"{name}: out of this layer's reach"
+        if np.isnan(value):
+            also = ", nor with the neutral prompt" if self.way == "relative" else ""
+            return f"{name}: no {_NUMBERS[self.way]} here{also}"
         place = int((row > value).sum()) + 1
         return f"{name}: {shown.text(value)}, rank {place} of {int((~np.isnan(row)).sum())}"
 
@@ -326,9 +335,3 @@ class Gaze:
         if self.way != "relative" or not self.known.neutral:
             return ""
         return plain_line(f'relative to "{self.known.neutral}"', ascii_only=ascii_only)
-
-    @cached_property
-    def answer(self) -> str:
-        """The text of the run's answer; empty if there is none. Untrusted."""
-        answer = self.run.own.answer
-        return "" if answer is None else answer.text

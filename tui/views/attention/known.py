@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import BadInput
 from engine.methods.attention import (
     AttentionPart,
     AttentionReading,
@@ -21,6 +22,8 @@ from engine.prompts.token_groups import GROUPS
 from engine.records import Reading
 from tui.state.maps import Map, Unit, on_patches
 from tui.text.numbers import number
+
+_MISFIT: Final = "two readings of this position's attention do not fit: they have other {what}"
 
 Floats = npt.NDArray[np.float32]
 Keys = Literal["tokens", "states"]
@@ -43,8 +46,6 @@ class LayerShares:
     """float32 [heads, groups + 1]; the last is the weight on learned sinks."""
     without: Floats | None = None
     """float32 [heads, groups]: without the weight on sinks; None until sinks are known."""
-    map_reason: str = ""
-    """Why there are shares and no map; untrusted."""
     reach: int = 0
     """The first token that the layer may look at."""
     states: int = 0
@@ -88,25 +89,40 @@ class KnownAttention:
         self._cells: tuple[int, ...] = ()
         self._maps: dict[tuple[Way, int | None], dict[int, Floats]] = {}
         """Way and head (None is the mean) -> layer -> float32 [cells]."""
+        self._map_reasons: dict[tuple[Way, Key], str] = {}
+        """Why there are shares of a layer and no map; untrusted."""
         self._asked: list[AttentionRequest] = []
 
     def take_all(self, readings: Iterable[Reading]) -> None:
-        """Take the readings of this position. Raises BadInput if one is damaged."""
+        """Take the readings of this position. Raises BadInput, once the others have been taken, if
+        one is damaged or does not fit those before it."""
+        refused: list[BadInput] = []
         for reading in readings:
             if isinstance(reading, AttentionReading) and reading.position == self.position:
-                self.take(reading.request, reading)
+                try:
+                    self.take(reading.request, reading)
+                except BadInput as error:
+                    refused.append(error)
+        if refused:
+            raise refused[0]
 
     def take(self, request: AttentionRequest, found: AttentionReading | AttentionPart) -> None:
-        """Take what was found on a request. Raises BadInput if it is damaged."""
+        """Take what was found on a request. Raises BadInput if it is damaged or does not fit what
+        has been taken before."""
         if found.position != self.position:
             return
+        self._check(found)
+        self.version += 1
+        self._ordered = None
         self._cells = found.cells.integers
         is_whole = isinstance(found, AttentionReading)
+        if isinstance(found, AttentionReading):
+            self.groups = found.groups
         for each in found.layers:
             self._take_layer(each, request.way, is_whole=is_whole)
         if isinstance(found, AttentionReading):
             self._asked.append(request)
-            self.groups, self.sinks = found.groups, found.sinks
+            self.sinks = found.sinks
             if found.best:
                 self.best = found.best
             if found.neutral:
@@ -114,8 +130,20 @@ class KnownAttention:
             if found.proof is not None:
                 words = "proof" if found.proof.passed else "proof failed"
                 self.proof = f"{words} {number(found.proof.error)}"
-        self.version += 1
-        self._ordered = None
+
+    def _check(self, found: AttentionReading | AttentionPart) -> None:
+        """Raise BadInput where what was found cannot be shown beside what has been taken."""
+        groups = found.groups if isinstance(found, AttentionReading) else self.groups
+        heads = {key: line.heads for key, line in self._lines.items() if line.heads}
+        for each in found.layers:
+            if each.shares is not None and each.shares.shape[-1] != len(groups) + 1:
+                raise BadInput(_MISFIT.format(what="groups of tokens"))
+            if each.heads and heads.setdefault((each.layer, each.keys), each.heads) != each.heads:
+                raise BadInput(_MISFIT.format(what="heads"))
+        if self._lines and groups != self.groups:
+            raise BadInput(_MISFIT.format(what="groups of tokens"))
+        if self._lines and found.cells.integers != self._cells:
+            raise BadInput(_MISFIT.format(what="tokens of the picture"))
 
     def _take_layer(self, each: LayerAttention, way: Way, *, is_whole: bool) -> None:
         """Take a layer. In a part sinks are not known yet, nor the neutral prompt's weights."""
@@ -125,16 +153,22 @@ class KnownAttention:
         reason = each.reason or ("its proof failed: do not believe it" if failed else "")
         raw = None if each.shares is None or reason else np.asarray(each.shares.values)
         without = each.shares_without_sinks if is_whole and not reason else None
+        if reason:
+            before = LayerShares(each.layer, each.keys)
+            if each.keys == "tokens":
+                for known in self._maps.values():
+                    known.pop(each.layer, None)
         line = replace(
             before,
-            heads=each.heads,
+            heads=each.heads or before.heads,
             reason=reason,
             raw=before.raw if raw is None else raw,
             without=before.without if without is None else np.asarray(without.values),
-            map_reason=each.map_reason or "",
             reach=each.reach,
             is_read=True,
         )
+        if each.map_reason:
+            self._map_reasons[way, key] = each.map_reason
         if each.map is not None and not reason and (is_whole or way != "relative"):
             values = np.asarray(each.map.values)
             if each.keys == "states":
@@ -181,7 +215,12 @@ class KnownAttention:
         line = self._lines.get((layer, "tokens"))
         if line is not None and (line.reason or (self.has_shares and not self._cells)):
             return True
-        return layer in self._maps.get((way, head), {})
+        known = self._maps.get((way, head), {})
+        return layer in known or bool(self.map_reason(way, (layer, "tokens")))
+
+    def map_reason(self, way: Way, key: Key) -> str:
+        """Return why there is no map of a layer, though it has shares; untrusted."""
+        return self._map_reasons.get((way, key), "")
 
     def map(self, way: Way, head: int | None, patches: Sequence[int]) -> Map | None:
         """Return the map of a head, or the mean of all, of the layers that are known for the

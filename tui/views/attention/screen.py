@@ -15,20 +15,19 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import LenscopeError
+from engine.errors import BadInput, LenscopeError
 from engine.events import Event
 from engine.methods.attention import AttentionPart, AttentionReading, AttentionRequest
 from engine.methods.geometry import GeometryReading, GeometryRequest
-from engine.methods.knockout import KnockoutPart, KnockoutReading, KnockoutRequest
+from engine.methods.knockout import PANEL, KnockoutPart, KnockoutReading, KnockoutRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
 from tui.views.attention.asking import AskingAttention
 from tui.views.attention.effect_panel import EffectPanel
-from tui.views.attention.effects import Effects
 from tui.views.attention.gaze import Gaze
-from tui.views.attention.knocked import panel_request, patch_request, take
+from tui.views.attention.knocked import KnownKnockout, panel_request, patch_request
 from tui.views.attention.matrix import HeadMatrix, MatrixShown
 from tui.views.attention.share_list import ShareList, SharesShown
 from tui.views.strip.strip import PromptStrip
@@ -47,6 +46,9 @@ _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
+_LEAST_PANEL: Final = 3 + len(PANEL)
+"""Lines of the panel of effects, with its border, that it has in a body of any height: those of the
+usual pairs. More of them it has up to half of the body."""
 _HIGH: Final = 30
 _LOW: Final = 20
 _NARROW: Final = 70
@@ -134,8 +136,7 @@ class AttentionScreen(ModalScreen[None]):
         self._shared = context
         self._ascii = context.ascii_only
         self._unfolded = unfolded
-        self._effects = Effects(run.run.layers)
-        self._effect_notes = ""
+        self._knocked = KnownKnockout(run.run.layers, self.gaze.position)
         self._all_heads = False
         self._note = ""
         self._damage = ""
@@ -214,10 +215,12 @@ class AttentionScreen(ModalScreen[None]):
         if self._asking.trouble != before:
             self._note = ""
         for request, grown in self._asking.take_parts():
-            self._take_effect(grown.part)
-            if isinstance(request, AttentionRequest) and isinstance(grown.part, AttentionPart):
+            part = grown.part
+            if isinstance(request, KnockoutRequest) and isinstance(part, KnockoutPart):
+                self._knocked.take_part(request, part)
+            if isinstance(request, AttentionRequest) and isinstance(part, AttentionPart):
                 with self._undamaged():
-                    self.gaze.take_part(request, grown.part)
+                    self.gaze.take_part(request, part)
         for each in made:
             self._take(each.reading)
         if made:
@@ -230,24 +233,24 @@ class AttentionScreen(ModalScreen[None]):
                 case GeometryReading():
                     self.gaze.place(reading)
                 case AttentionReading():
-                    self.gaze.take(reading)
+                    self._take_attention(reading)
                 case KnockoutReading():
-                    self._take_effect(reading)
+                    self._knocked.take(reading)
+
+    def _take_attention(self, reading: AttentionReading) -> None:
+        """Take it; one that cannot be taken is not asked for again, as it would be the same."""
+        try:
+            self.gaze.take(reading)
+        except BadInput as error:
+            why = plain_line(str(error), ascii_only=self._ascii)
+            self._asking.lose(reading.request, why)
 
     def _take_effects(self) -> None:
         """Take the effects of knockout that the run holds for the position."""
-        self._effects, self._effect_notes = Effects(self.gaze.run.run.layers), ""
         own = self.gaze.run.own
         shown = own.unsaved_readings.get("knockout")
-        for reading in (*own.run.readings, *([shown] if shown is not None else [])):
-            self._take_effect(reading)
-
-    def _take_effect(self, found: object) -> None:
-        here = self.gaze.position
-        if isinstance(found, KnockoutReading | KnockoutPart) and found.position == here:
-            take(self._effects, found)
-            if isinstance(found, KnockoutReading):
-                self._effect_notes = "; ".join(found.notes)
+        readings = (*own.run.readings, *([shown] if shown is not None else []))
+        self._knocked = KnownKnockout(own.run.layers, self.gaze.position, readings)
 
     @contextmanager
     def _undamaged(self) -> Iterator[None]:
@@ -327,7 +330,7 @@ class AttentionScreen(ModalScreen[None]):
         self._moved()
 
     def action_knockout(self) -> None:
-        """Ask what the answer becomes where it may not look; pressed again, stop asking."""
+        """Ask what the answer becomes where it may not look; pressed again, stop asking this."""
         self._knock(panel_request(self.gaze.asked_position))
 
     def action_without_patch(self) -> None:
@@ -341,13 +344,16 @@ class AttentionScreen(ModalScreen[None]):
             self._knock(patch_request(self.gaze.asked_position, patch))
 
     def _knock(self, request: KnockoutRequest) -> None:
-        if self._asking.waits_for(KnockoutRequest):
-            self._asking.stop(KnockoutRequest)
+        if self._asking.is_open(request):
+            self._asking.stop_one(request)
             self._moved("knockout was stopped")
-            return
-        self._asking.forget_trouble(KnockoutRequest)
-        self._asking.ask(request)
-        self._moved()
+        elif self._knocked.bring_back(request):
+            self._moved("this has been read")
+        else:
+            self._asking.forget_trouble(KnockoutRequest)
+            self._knocked.failed = ""
+            self._asking.ask(request)
+            self._moved()
 
     def action_help(self) -> None:
         """Show the help."""
@@ -362,9 +368,13 @@ class AttentionScreen(ModalScreen[None]):
 
     def action_read_again(self) -> None:
         """Request again what was interrupted or refused."""
-        self._asking.forget_trouble()
+        lost = self._asking.forget_lost()
         self._damage = ""
         self._begin()
+        for request in lost:
+            here = self.gaze.asked_position
+            if isinstance(request, KnockoutRequest) and request.position == here:
+                self._asking.ask(request)
         self._moved()
 
     @on(PlaceChosen)
@@ -465,14 +475,17 @@ class AttentionScreen(ModalScreen[None]):
     def _show_effects(self) -> None:
         on_its_way = self._asking.waits_for(KnockoutRequest)
         high = self.size.height
-        is_wanted = bool(self._effects) or on_its_way or high >= _HIGH
+        effects = self._knocked.effects
+        is_wanted = bool(effects or self._knocked.failed) or on_its_way or high >= _HIGH
         self.panel.display = is_wanted and high >= _LOW
-        words = "the first pass runs" if on_its_way else _HINT
-        self.panel.show(self._effects, self.gaze.layer, words)
-        self._put_captions(
-            self.panel, self._effects.title(ascii_only=self._ascii), self._effect_notes
-        )
-        height = self.panel.wanted_height + 2
+        words = "the first pass runs" if on_its_way else self._knocked.failed or _HINT
+        self.panel.show(effects, self.gaze.layer, words)
+        body = self.query_one("#attention-body").size.height
+        height = min(self.panel.wanted_height + 2, max(body // 2, _LEAST_PANEL))
+        older = self.panel.wanted_height + 2 - height
+        caption = (f"without {older} older" if older else "", self._knocked.caption)
+        title = effects.title(ascii_only=self._ascii)
+        self._put_captions(self.panel, title, "; ".join(filter(None, caption)))
         if self.panel.styles.height is None or self.panel.styles.height.value != height:
             self.panel.styles.height = height
 
@@ -496,12 +509,12 @@ class AttentionScreen(ModalScreen[None]):
 
     def _last_line(self) -> tuple[str, str]:
         gaze = self.gaze
-        wrong = self._damage or self._asking.trouble
+        wrong = self._damage or self._asking.trouble or self._knocked.failed
         if self._note:
             return (self._note, "good")
         if wrong:
             return (wrong, "error")
-        effect = self._effects.sentence(gaze.layer, ascii_only=self._ascii)
+        effect = self._knocked.effects.sentence(gaze.layer, ascii_only=self._ascii)
         if effect:
             return (effect, "strong")
         return (plain_line(gaze.no_map(), ascii_only=self._ascii) or _MEANING, "faint")

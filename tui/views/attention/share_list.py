@@ -107,15 +107,9 @@ class ShareList(RowList, can_focus=False, inherit_bindings=False):
         names, column = number_columns(width, len(looks))
         here = shown.lines[shown.cursor] if shown.cursor < len(shown.lines) else None
         if line == 0:
-            head = "mean" if shown.head is None else f"head {shown.head}"
-            label = "" if here is None else f"{here.layer} {head}"
-            label = (
-                f"{here.layer}.{shown.head}"
-                if here and names < 8 and shown.head is not None
-                else label
-            )
+            label = "" if here is None else label_in(here.layer, shown.head, names)
             cells = [(name_in(look, column), look.word) for look in looks]
-            return [(f" {label:<{names}.{names}}", styles.text), *cells]
+            return [(f" {label:<{names}}", styles.text), *cells]
         labels = next(
             labels for labels in _LABELS if len(labels[1]) < names or labels is _LABELS[-1]
         )
@@ -173,12 +167,17 @@ def number_columns(width: int, count: int) -> tuple[int, int]:
 
 
 def label_in(layer: int, head: int | None, width: int) -> str:
-    """Return a layer and a head in at most so many cells."""
-    if head is None:
-        words = (f"layer {layer} mean", f"{layer} mean", f"{layer}")
-    else:
-        words = (f"layer {layer} head {head}", f"{layer} head {head}", f"{layer}.{head}")
-    return next((each for each in words if len(each) < width), words[-1])
+    """Return a layer and a head in at most so many cells; the head alone where both do not fit, and
+    nothing where a number would be cut."""
+    words: tuple[str, ...] = (f"layer {layer} mean", f"{layer} mean", f"{layer}")
+    if head is not None:
+        words = (
+            f"layer {layer} head {head}",
+            f"{layer} head {head}",
+            f"{layer}.{head}",
+            f".{head}",
+        )
+    return next((each for each in words if len(each) <= width), "")
 
 
 def name_in(look: GroupLook, column: int) -> str:
