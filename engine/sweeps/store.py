@@ -23,7 +23,7 @@ from engine.errors import BadInput, LenscopeError, Remedy, one_line
 from engine.records import Counterfactual
 from engine.sweeps.checking import Damaged, check_sweep
 from engine.sweeps.names import unquoted
-from engine.sweeps.records import MOST_TEXT, VERSION, Failure, Sweep, SweepItem
+from engine.sweeps.records import MOST_AGAINST, MOST_TEXT, VERSION, Failure, Sweep, SweepItem
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.sources.tasks import Source, Task
 from engine.system.file_locks import lock, unlock
@@ -81,7 +81,8 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
     """Raise BadInput where results are not those of `sweep`, saying what differs; with `model` off,
     only what is known without a model is compared.
 
-    Models are told apart by their weights, not by the spelling of their names.
+    Models are told apart by their weights, not by the spelling of their names. Raises it, too,
+    where there would be more counterfactuals than a sweep can have.
     """
     asked, now = known.question, sweep.question
     before = {asked_as(each): each for each in known.against}
@@ -122,6 +123,17 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
                 f"and is {_short(new)}; choose another folder",
                 Remedy.OTHER_FOLDER,
             )
+    if (count := len(_together(known, sweep))) > MOST_AGAINST:
+        raise BadInput(
+            f"{folder} would hold results of {count:,} counterfactuals; the limit is "
+            f"{MOST_AGAINST}; choose another folder",
+            Remedy.OTHER_FOLDER,
+        )
+
+
+def _together(known: Sweep, sweep: Sweep) -> tuple[Counterfactual, ...]:
+    """The counterfactuals of what is stored, and those that are new."""
+    return (*known.against, *(each for each in sweep.against if each not in known.against))
 
 
 def _content(counterfactual: Counterfactual) -> object:
@@ -322,8 +334,7 @@ class Store:
             data = msgspec.structs.replace(
                 known.data, path=sweep.data.path, folder=sweep.data.folder
             )
-            more = tuple(each for each in sweep.against if each not in known.against)
-            now = msgspec.structs.replace(known, data=data, against=(*known.against, *more))
+            now = msgspec.structs.replace(known, data=data, against=_together(known, sweep))
             if now != known:
                 self._write_sweep(now)
         return now
