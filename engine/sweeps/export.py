@@ -23,7 +23,9 @@ from engine.tables import harmless
 
 Line = dict[str, Any]
 
-NUMBERS = ("finding", "group", "measure", "normed", "row", "value", "low", "high", "n", "detail")
+NUMBERS = (
+    "finding", "group", "measure", "normed", "row", "layer", "value", "low", "high", "n", "detail",
+)  # fmt: skip
 ROWS_AT_ONCE = 20_000
 
 _TOP = tuple(f"{name}_{rank}" for rank in range(1, 6) for name in ("id", "text", "probability"))
@@ -120,7 +122,7 @@ def _looking_lines(each: Looking) -> Iterator[Line]:
     for finding, curves in sides:
         for name, curve in curves.items():
             for layer, interval in enumerate(_intervals(curve)):
-                yield _line(finding, each.which, name, interval, row=layer)
+                yield _line(finding, each.which, name, interval, layer=layer)
     yield _line("attention", each.which, "sinks", each.sinks)
     worst = Interval(each.worst, math.nan, math.nan, each.sinks.n)
     yield _line("attention", each.which, "worst proof", worst)
@@ -249,11 +251,13 @@ def _line(
     normed: bool | None = None,
     row: int | None = None,
     detail: str = "",
+    layer: int | None = None,
 ) -> Line:
+    """A number of a row, or of a layer: layer l takes row l to row l + 1."""
     value, low, high, n = (None if each != each else each for each in interval)
     return {
         "finding": finding, "group": group, "measure": measure, "normed": normed, "row": row,
-        "value": value, "low": low, "high": high, "n": n, "detail": detail,
+        "layer": layer, "value": value, "low": low, "high": high, "n": n, "detail": detail,
     }  # fmt: skip
 
 

@@ -143,6 +143,9 @@ def test_it_is_shown_drawn_and_exported(items: list[SweepItem], tmp_path: Path) 
     lines = [line for line in numbers(findings) if str(line["finding"]).startswith("attention")]
     curves = 4 * ((3 + 5) + (3 + 4))  # of each: raw and without sinks, kinds and groups
     assert len(lines) == curves * 4 + 4 * 2
+    assert all(line["row"] is None for line in lines)  # layer l is not row l
+    assert [line["layer"] for line in lines[:5]] == [0, 1, 2, 3, 0]
+    assert {line["layer"] for line in numbers(findings) if line["row"] is not None} == {None}
     exported = [*attention_rows(items)]
     assert len(exported) == 9 * 5
     picture = next(line for line in exported if line["layer"] == 1 and line["tokens"] == "picture")
