@@ -7,7 +7,8 @@ whether they count: every share is given with them and with the sinks taken out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,25 +48,60 @@ class Looking:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A layer that has no shares in all or some of the lines whose attention was read."""
+
+    lines: int
+    """How many lines lack it, with the picture or with something else instead."""
+    of: int
+    reason: str
+    """Why the first of them does; empty where the layer only looks at other things than tokens."""
+
+
+@dataclass(frozen=True)
 class Looks:
     """Where the heads look, of all items, and of some of them."""
 
     of: tuple[Looking, ...]
-    reasons: Mapping[int, str]
-    """For layers without shares, why not."""
+    unread: Mapping[int, Unread]
+    """By layer, ascending."""
+    elsewhere: tuple[int, ...]
+    """The layers that look at the states of an encoder or of a vision tower, alone or besides the
+    tokens, ascending: shares are of the tokens alone."""
 
 
 def where_it_looks(results: Results, bootstrap: Bootstrap) -> Looks | None:
     """All items, right and wrong answers apart, and the items with each counterfactual; None if
     attention was not read."""
-    found: list[Looking] = []
+    found = [
+        _looking(which, attention, chosen, bootstrap)
+        for which, attention, chosen in _subjects(results)
+        if chosen.any()
+    ]
+    if not found:
+        return None
+    each = [results.attention, *(instead.attention for instead in results.instead.values())]
+    read = [attention for attention in each if attention is not None]
+    elsewhere = frozenset[int]().union(*(attention.elsewhere for attention in read))
+    return Looks(tuple(found), _unread(read), tuple(sorted(elsewhere)))
+
+
+def _unread(read: Iterable[Attention]) -> dict[int, Unread]:
+    lacking: Counter[int] = Counter()
     reasons: dict[int, str] = {}
-    for which, attention, chosen in _subjects(results):
-        if chosen.any():
-            found.append(_looking(which, attention, chosen, bootstrap))
-            if not reasons:
-                reasons = attention.reasons
-    return Looks(tuple(found), reasons) if found else None
+    lines = 0
+    for attention in read:
+        known = ~np.isnan(attention.sinks)
+        missing = known[:, None] & np.isnan(attention.shares).all(-1)
+        lacking.update(dict(enumerate(missing.sum(0).tolist())))
+        lines += int(known.sum())
+        for layer, reason in attention.reasons.items():
+            reasons.setdefault(layer, reason)
+    return {
+        layer: Unread(count, lines, reasons.get(layer, ""))
+        for layer, count in sorted(lacking.items())
+        if count
+    }
 
 
 def _subjects(results: Results) -> Iterator[tuple[str, Attention, Bools]]:

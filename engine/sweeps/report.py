@@ -6,7 +6,7 @@ The terminal, Markdown and the explorer show the same sections.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from engine.sweeps.findings import (
     Lost,
     Measure,
 )
+from engine.sweeps.looking import Unread
 from engine.sweeps.statistics import Curve, Interval
 from engine.sweeps.words import counted, shortened
 from engine.tables import Table, figures_table
@@ -320,14 +321,20 @@ def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
             for kind, curve in getattr(each, field).items()
         )
         tables.append(figures_table(("items", on, *heads), lines))
+    layers = "the layers that look at tokens" if looks.unread or looks.elsewhere else "all layers"
     for each in looks.of:
         raw, without = (_overall(side["picture"]) for side in (each.raw, each.without_sinks))
         notes.append(
-            f"{each.which}: over all layers {percent(raw)} on the picture, {percent(without)} "
+            f"{each.which}: over {layers} {percent(raw)} on the picture, {percent(without)} "
             f"with sinks taken out ({_sinks(each.sinks)}); worst proof {each.worst:.2g} of what "
             "is allowed"
         )
-    notes += _without_attention(looks.reasons)
+    notes += _unread(looks.unread)
+    if looks.elsewhere:
+        notes.append(
+            f"{_layers(looks.elsewhere)}: attention on the states of an encoder or of a vision "
+            "tower, where the picture may be, is not in these shares; the exported ones have it"
+        )
     section = Section(
         "Where it looks, by depth",
         "Of the position that answers: the attention of all heads of a layer, on average, on text, "
@@ -346,21 +353,25 @@ def _overall(curve: Curve) -> float:
 
 
 def _count(curve: Curve) -> str:
-    return f"{int(curve.n.max()):,}"
+    """How many items there are of the layer that has fewest, but some."""
+    return f"{int(curve.n[curve.n > 0].min(initial=curve.n.max())):,}"
 
 
 def _sinks(sinks: Interval) -> str:
     return f"{sinks.value:.1f} of them" if sinks.value else "there are none"
 
 
-def _without_attention(reasons: Mapping[int, str]) -> list[str]:
-    by_reason: dict[str, list[int]] = {}
-    for layer, reason in reasons.items():
-        by_reason.setdefault(shortened(reason), []).append(layer)
-    return [
-        f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}: {reason}"
-        for reason, layers in by_reason.items()
-    ]
+def _unread(unread: Mapping[int, Unread]) -> list[str]:
+    alike: dict[str, list[int]] = {}
+    for layer, each in unread.items():
+        if each.reason:
+            some = "" if each.lines == each.of else f", in {each.lines:,} of {each.of:,} lines"
+            alike.setdefault(f"{some}: {shortened(each.reason)}", []).append(layer)
+    return [f"{_layers(layers)}{reason}" for reason, layers in alike.items()]
+
+
+def _layers(layers: Sequence[int]) -> str:
+    return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
 
 
 def _of(interval: Interval) -> str:

@@ -30,7 +30,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Kept = TypeVar("Kept")
-LOOKS_ELSEWHERE = "it looks at the states of an encoder or of a vision tower"
 
 _Key = tuple[str, str, str, str | None]
 """What an item with its picture has in common with the one without it: digest, prompt, group,
@@ -67,7 +66,10 @@ class Attention:
     proofs: Floats
     """[n]: the worst error, as a share of its tolerance."""
     reasons: dict[int, str]
-    """For layers of which no item has shares, why not."""
+    """For layers of which some item has no shares, why not, as the first of these says."""
+    elsewhere: frozenset[int]
+    """The layers that look at the states of an encoder or of a vision tower, alone or besides the
+    tokens: `shares` leave these out."""
 
     def only(self, kept: Bools) -> Attention:
         """Of these items alone."""
@@ -396,6 +398,7 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
     on_sinks, without = (np.full((len(readings), layers, count), np.nan) for _ in range(2))
     sinks, proofs = (np.full(len(readings), np.nan) for _ in range(2))
     reasons: dict[int, str] = {}
+    elsewhere: set[int] = set()
     for index, each in enumerate(readings):
         if each is None:
             continue
@@ -406,7 +409,7 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
             if layer.reason is not None:
                 reasons.setdefault(layer.layer, layer.reason)
             if layer.keys != "tokens":
-                reasons.setdefault(layer.layer, LOOKS_ELSEWHERE)
+                elsewhere.add(layer.layer)
                 continue
             for array, values, at in (
                 (shares, layer.shares, [*places, count]),
@@ -415,9 +418,9 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
             ):
                 if values is not None:
                     array[index, layer.layer, at] = [*map(_float, values)]
-    seen = ~np.isnan(shares).all((0, 2))
-    reasons = {layer: why for layer, why in sorted(reasons.items()) if not seen[layer]}
-    return Attention(groups, shares, on_sinks, without, sinks, proofs, reasons)
+    return Attention(
+        groups, shares, on_sinks, without, sinks, proofs, reasons, frozenset(elsewhere)
+    )
 
 
 def _shares_of(item: SweepItem) -> AttentionShares | None:

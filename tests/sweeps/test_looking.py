@@ -17,7 +17,7 @@ from engine.records import Counterfactual, ReadingProof
 from engine.sweeps.export import attention_rows, numbers
 from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
-from engine.sweeps.looking import EVERYTHING, PICTURE, RIGHT, SPECIAL, TEXT, WRONG, Looking
+from engine.sweeps.looking import EVERYTHING, PICTURE, RIGHT, SPECIAL, TEXT, WRONG, Looking, Unread
 from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
 from engine.sweeps.report import sections
 from tests.sweeps import test_findings as by_hand
@@ -106,7 +106,11 @@ def test_every_share_can_be_counted(items: list[SweepItem]) -> None:
         np.testing.assert_allclose(curve.value, wanted, atol=1e-12)
     assert everything.raw[PICTURE].n.tolist() == [2, 2, 0, 1]
     assert (everything.sinks.value, everything.worst, right.worst) == (1.5, 0.75, 0.5)
-    assert findings.looks.reasons == {2: "no attention here"}
+    # The line without its picture has layer 0 alone, and one of the others looks elsewhere in 3.
+    assert findings.looks.unread == {
+        1: Unread(1, 3, ""), 2: Unread(3, 3, "no attention here"), 3: Unread(2, 3, ""),
+    }  # fmt: skip
+    assert findings.looks.elsewhere == (3,)
     for each in findings.looks.of:
         for side in (each.raw, each.without_sinks):
             total = np.sum([curve.value for curve in side.values()], axis=0)
@@ -125,6 +129,47 @@ def test_some_items_without_attention_do_not_count(items: list[SweepItem]) -> No
     assert of(findings, EVERYTHING).raw[PICTURE].n.tolist() == [2, 2, 0, 1]
     some = findings.results.only({findings.results.digests[0]})
     assert some.attention is not None and some.attention.shares.shape == (1, 4, 5)
+
+
+def notes_of(*lines: SweepItem) -> str:
+    (each,) = [one for one in sections(found(*lines)) if one.title.startswith("Where it looks")]
+    return "\n".join(each.notes)
+
+
+def test_what_layers_look_at_besides_tokens_is_not_silently_missing() -> None:
+    """An encoder-decoder: the picture is among the encoder's states, never among the tokens."""
+    both = [
+        made
+        for number in range(4)
+        for made in (
+            layer(number, 0.5, 0.0, 0.0, 0.5, 0.0),
+            LayerShares(layer=number, keys="states", shares=(0.0, 0.0, 1.0, 0.0, 0.0)),
+        )
+    ]
+    own = structs.replace(by_hand.item(1, [0] * 5), readings=(shares(*both),))
+    notes = notes_of(own)
+    assert "over the layers that look at tokens 0.0% on the picture" in notes
+    assert "layers 0, 1, 2, 3: attention on the states of an encoder" in notes
+    plain = shares(*(layer(number, 0.5, 0.0, 0.5, 0.0, 0.0) for number in range(4)))
+    notes = notes_of(structs.replace(own, readings=(plain,)))
+    assert "over all layers 50.0% on the picture" in notes and "states" not in notes
+
+
+def test_a_layer_that_could_be_read_of_few_items_says_so() -> None:
+    whole = [layer(number, 0.5, 0.0, 0.5, 0.0, 0.0) for number in range(4)]
+    torn = [*whole[:1], LayerShares(layer=1, reason="not proved"), *whole[2:]]
+    lines = [
+        structs.replace(by_hand.item(n, [0] * 5), readings=(shares(*(torn if n > 1 else whole)),))
+        for n in range(1, 6)
+    ]
+    assert "layer 1, in 4 of 5 lines: not proved" in notes_of(*lines)
+    (each,) = [one for one in sections(found(*lines)) if one.title.startswith("Where it looks")]
+    assert {row[-1] for table in each.tables for row in table.rows} == {"1"}
+    nothing = [*whole[:1], LayerShares(layer=1, reason="none here"), *whole[2:]]
+    lines = [structs.replace(line, readings=(shares(*nothing),)) for line in lines]
+    (each,) = [one for one in sections(found(*lines)) if one.title.startswith("Where it looks")]
+    assert {row[-1] for table in each.tables for row in table.rows} == {"5"}
+    assert "layer 1: none here" in each.notes
 
 
 def test_it_is_shown_drawn_and_exported(items: list[SweepItem], tmp_path: Path) -> None:
