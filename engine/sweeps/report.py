@@ -21,6 +21,7 @@ from engine.sweeps.findings import (
     Lost,
     Measure,
 )
+from engine.sweeps.instead import of_the_same_items
 from engine.sweeps.looking import Unread
 from engine.sweeps.statistics import Curve, Interval
 from engine.sweeps.words import counted, shortened
@@ -272,33 +273,43 @@ def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
         each for group in _groups(findings) for each in findings.instead if each.group == group
     ]
     compared = figures_table(
-        ("group", "instead", "same answer, 95 %", "right with it", "without", "lost, 95 %", "n"),
+        (
+            "group",
+            "instead",
+            "same answer, 95 %",
+            "n",
+            "right with it",
+            "without",
+            "lost, 95 %",
+            "n with a truth",
+        ),
         tuple(
             (
                 each.group,
                 each.against,
                 _of(each.same),
+                f"{each.same.n:,}",
                 percent(each.right.value),
                 percent(each.right_without.value),
                 _apart("accuracy", each.right_lost),
-                f"{each.same.n:,}",
+                f"{each.right.n:,}",
             )
             for each in by_group
         ),
     )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for group in _groups(findings):
-        own = findings.curve(group, "truth probability")
-        others = [each for each in by_group if each.group == group]
-        curves = [(each.against, each.truth_without) for each in others]
-        if own is not None and others:
-            for name, curve in (("the picture", own), *curves):
+        others = [each for each in by_group if each.group == group and each.truth.n.any()]
+        for alike in of_the_same_items(others):
+            curves = [(each.against, each.truth_without) for each in alike]
+            for name, curve in (("the picture", alike[0].truth), *curves):
                 rows.append((group, name, *_cells(curve, shown), *_last(curve)))
     heads = ("group", "shown", *(f"row {row}" for row in shown), "95 % of the last", "n")
     section = Section(
         "What it says without the picture",
         "The same questions with something else instead of the picture, beside those with it. What "
-        "is left of the truth's mean probability, row by row, is what language alone suggests. "
+        "is left of the truth's mean probability, row by row, is what language alone suggests; "
+        "above it is that of the same items with the picture. "
         "* marks a loss whose interval excludes 0.",
         (compared, *([figures_table(heads, tuple(rows))] if rows else [])),
         "instead" if rows else None,
