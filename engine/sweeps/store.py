@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from engine.errors import BadInput, LenscopeError, Remedy, one_line
 from engine.records import Counterfactual
 from engine.sweeps.checking import Damaged, check_sweep
+from engine.sweeps.decoding import item_of
 from engine.sweeps.names import unquoted
 from engine.sweeps.records import MOST_AGAINST, MOST_TEXT, VERSION, Failure, Sweep, SweepItem
 from engine.sweeps.replacing import asked_as
@@ -52,7 +53,6 @@ _NOT_A_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Damage
 _TEMPORARY = re.compile(r"\.lenscope-[0-9a-f]{12}\.tmp")
 """What `write_file` makes, and leaves where it is killed."""
 
-_ITEMS = msgspec.json.Decoder(SweepItem)
 _FAILURES = msgspec.json.Decoder(Failure)
 
 
@@ -211,7 +211,7 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
     """
     known: set[str] = set()
     for file in sorted(folder.glob(ITEMS)):
-        for item in decoded_lines(file, _ITEMS, "an item"):
+        for item in decoded_lines(file, item_of, "an item"):
             if item.item not in known:
                 known.add(item.item)
                 yield item
@@ -248,7 +248,7 @@ def count_failures(folder: Path) -> tuple[int, int]:
 def _failures(folder: Path) -> Iterator[Failure]:
     file = folder / FAILURES
     if file.exists():
-        yield from decoded_lines(file, _FAILURES, "a failure")
+        yield from decoded_lines(file, _FAILURES.decode, "a failure")
 
 
 def remove_stale(folder: Path) -> None:
@@ -360,7 +360,7 @@ class Store:
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
         for file in sorted(self.folder.glob(ITEMS)):
-            for asked in decoded_lines(file, decoder, "an item"):
+            for asked in decoded_lines(file, decoder.decode, "an item"):
                 self._ids.add(asked.item)
                 if isinstance(asked.picture, _Picture):
                     task = Task(asked.prompt, asked.group, asked.truth, asked.against)
@@ -544,7 +544,7 @@ def _line(record: SweepItem | Failure) -> bytes:
 
 
 def decoded_lines(
-    file: Path, decoder: msgspec.json.Decoder[Record], what: str, holding: bytes = b""
+    file: Path, decode: Callable[[bytes], Record], what: str, holding: bytes = b""
 ) -> Iterator[Record]:
     """The records in a file's whole lines, or only in those that have `holding` in their beginning.
 
@@ -554,7 +554,7 @@ def decoded_lines(
         if holding not in line[:64]:
             continue
         try:
-            yield decoder.decode(line)
+            yield decode(line)
         except _NOT_A_RECORD as error:
             raise damaged_line(file, number, what, error) from None
 

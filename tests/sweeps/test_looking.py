@@ -19,7 +19,10 @@ from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
 from engine.sweeps.looking import EVERYTHING, PICTURE, RIGHT, SPECIAL, TEXT, WRONG, Looking, Unread
 from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
+from engine.sweeps.reopening import open_item
 from engine.sweeps.report import sections
+from engine.sweeps.results import read_results
+from engine.sweeps.store import SWEEP, read_items
 from tests.sweeps import test_findings as by_hand
 
 GROUPS = ("first", "template", "picture", "question")
@@ -215,6 +218,27 @@ def test_what_no_sweep_has_written(changes: dict[str, Any], says: str) -> None:
     damaged = structs.replace(own, readings=(structs.replace(shares(*EARLY), **changes),))
     with pytest.raises(BadInput, match=says):
         by_hand.results(damaged)
+
+
+def test_readings_of_later_versions_are_passed_over(items: list[SweepItem], tmp_path: Path) -> None:
+    begin = by_hand.results(*items, against=parse_against("none")).sweep
+    (tmp_path / SWEEP).write_bytes(msgspec.json.encode(begin))
+    file = tmp_path / "items-00000-of-00001.jsonl"
+    later = {"method": "gradients", "of": [1, 2, 3]}
+    lines = msgspec.json.decode(msgspec.json.encode(items))
+    lines[0]["readings"].append(later)
+    lines[1]["readings"] = [later, *lines[1]["readings"]]
+    lines.append(msgspec.to_builtins(by_hand.item(7, [0] * 5, "cube")) | {"readings": [later]})
+    file.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    *same, last = read_items(tmp_path)
+    assert same == items and last.readings == ()
+    assert read_results(tmp_path).attention is not None
+    assert open_item(tmp_path, last.item).rows
+    for wrong in ({"of": 1}, {"method": 3}, 5, {"method": "attention"}):
+        lines[0]["readings"][-1] = wrong
+        file.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+        with pytest.raises(BadInput, match="line 1: not an item"):
+            list(read_items(tmp_path))
 
 
 def test_a_line_is_read_as_it_was_written(items: list[SweepItem]) -> None:
