@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.lens.attention import why_nothing_is_read
 from engine.lens.batch_attention import ItemAttention, MeanShares
 from engine.prompts.token_groups import GROUPS
 from engine.records import ReadingProof, finite
@@ -23,7 +24,7 @@ def attention_shares(found: ItemAttention | None) -> AttentionShares | str:
         if each.shares is not None and each.proof is not None and each.proof.error is not None
     ]
     if not ratios:
-        return f"no layer's attention can be read: {found.layers[0].reason}"
+        return why_nothing_is_read(found.layers)
     return AttentionShares(
         groups=GROUPS,
         layers=tuple(map(_layer, found.layers)),

@@ -19,6 +19,8 @@ from engine.anatomy.attention_rows import AttentionRow, row_of
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.errors import BadInput
+from engine.lens.attention import NONE_HERE
+from engine.lens.batch_attention import ItemAttention, MeanShares
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
 from engine.passes import attention_taps
@@ -26,7 +28,8 @@ from engine.passes.attention_taps import AttentionTaps
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.prompts.token_groups import GROUPS
-from engine.records import Question
+from engine.records import Question, ReadingProof
+from engine.sweeps.attention import attention_shares
 from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
 from engine.sweeps.results import read_results
 from engine.sweeps.sources.opening import open_source
@@ -249,6 +252,17 @@ def test_a_model_whose_attention_cannot_be_read(
     assert swept.progress.done == 6 and "no such kernel" in swept.progress.notes["attention"]
     assert len(read_failures(swept.folder)) == 6
     assert read_results(swept.folder).attention is None
+
+
+def test_a_hybrid_says_what_went_wrong() -> None:
+    failed = ReadingProof("p V", 2.0, 1.0, False)
+    layers = (
+        MeanShares(0, "tokens", reason=NONE_HERE),
+        MeanShares(1, "tokens", reason="not the kernel's", proof=failed),
+    )
+    assert attention_shares(ItemAttention(layers, 0)) == (
+        "no layer's attention can be read: not the kernel's"
+    )
 
 
 def test_results_with_other_readings_are_refused(
