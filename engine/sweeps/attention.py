@@ -11,13 +11,10 @@ from engine.records import ReadingProof, finite
 from engine.sweeps.records import AttentionShares, LayerShares
 
 WORST: Final = "the worst layer's error, as a share of its tolerance"
-NOT_READ: Final = "its attention could not be read"
 
 
-def attention_shares(found: ItemAttention | None) -> AttentionShares | str:
+def attention_shares(found: ItemAttention) -> AttentionShares | str:
     """The reading of one item, or the reason why there is none."""
-    if found is None:
-        return NOT_READ
     ratios = [
         each.proof.error / each.proof.tolerance
         for each in found.layers
