@@ -274,19 +274,26 @@ def _looks(findings: Findings) -> Figure | None:
         return None
     from matplotlib.figure import Figure
 
+    sides = [
+        ("attention", [each.raw for each in looks.of]),
+        ("sinks taken out", [each.without_sinks for each in looks.of]),
+    ]
+    if looks.on_states is not None:
+        by_name = {each.which: each.raw for each in looks.on_states.of}
+        sides.append(("on states", [by_name.get(each.which, {}) for each in looks.of]))
     shown = looks.of[:MOST_COLUMNS]
-    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 5.0), layout="constrained")
-    grid = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
-    for column, each in enumerate(shown):
-        for axes, curves in zip(grid[:, column], (each.raw, each.without_sinks), strict=True):
+    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 2.5 * len(sides)), layout="constrained")
+    grid = figure.subplots(len(sides), len(shown), squeeze=False, sharex=True, sharey=True)
+    for row, (name, columns) in zip(grid, sides, strict=True):
+        for axes, curves in zip(row, columns, strict=False):
             for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
                 _with_interval(axes, curve, kind, colour)
-        grid[0, column].set_title(_short(each.which), loc="left")
-        grid[1, column].set_xlabel("layer")
-    for axes, name in zip(grid[:, 0], ("attention", "sinks taken out"), strict=True):
-        axes.set_ylabel(name)
-        axes.set_ylim(-0.02, 1.02)
-        axes.yaxis.set_major_formatter(_percent)
+        row[0].set_ylabel(name)
+        row[0].set_ylim(-0.02, 1.02)
+        row[0].yaxis.set_major_formatter(_percent)
+    for first, last, each in zip(grid[0], grid[-1], shown, strict=True):
+        first.set_title(_short(each.which), loc="left")
+        last.set_xlabel("layer")
     _legend(figure, grid[0])
     _say_what_is_left_out(figure, counted(len(looks.of) - len(shown), "counterfactual"))
     return figure

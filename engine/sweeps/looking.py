@@ -8,8 +8,8 @@ whether they count: every share is given with them and with the sinks taken out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,10 @@ SPECIAL: Final = "special tokens"
 EVERYTHING: Final = "all items"
 RIGHT: Final = "right answers"
 WRONG: Final = "wrong answers"
+
+
+_Subject = tuple[str, Attention, Bools]
+"""Which lines, their attention, and [n] whether they count."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Unread:
     """How many lines lack it, with the picture or with something else instead."""
     of: int
     reason: str
-    """Why the first of them does; empty where the layer only looks at other things than tokens."""
+    """Why the first of them does."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +67,43 @@ class Looks:
     """Where the heads look, of all items, and of some of them."""
 
     of: tuple[Looking, ...]
+    layers: tuple[int, ...]
+    """The layers with such attention, whether it was read or not, ascending."""
     unread: Mapping[int, Unread]
     """By layer, ascending."""
-    elsewhere: tuple[int, ...]
-    """The layers that look at the states of an encoder or of a vision tower, alone or besides the
-    tokens, ascending: shares are of the tokens alone."""
+    on_states: Looks | None = None
+    """The same on the states of an encoder or of a vision tower: all else is on the tokens of the
+    sequence. None if no layer looks at such states."""
 
 
 def where_it_looks(results: Results, bootstrap: Bootstrap) -> Looks | None:
     """All items, right and wrong answers apart, and the items with each counterfactual; None if
     attention was not read."""
+    subjects = list(_subjects(results))
+    on_tokens = _looks(subjects, bootstrap)
+    on_states = _looks(
+        [
+            (which, attention.states, chosen)
+            for which, attention, chosen in subjects
+            if attention.states is not None
+        ],
+        bootstrap,
+    )
+    return None if on_tokens is None else replace(on_tokens, on_states=on_states)
+
+
+def _looks(subjects: Sequence[_Subject], bootstrap: Bootstrap) -> Looks | None:
     found = [
         _looking(which, attention, chosen, bootstrap)
-        for which, attention, chosen in _subjects(results)
+        for which, attention, chosen in subjects
         if chosen.any()
     ]
     if not found:
         return None
-    each = [results.attention, *(instead.attention for instead in results.instead.values())]
-    read = [attention for attention in each if attention is not None]
-    elsewhere = frozenset[int]().union(*(attention.elsewhere for attention in read))
-    return Looks(tuple(found), _unread(read), tuple(sorted(elsewhere)))
+    # Right and wrong answers are among all items.
+    read = [attention for which, attention, _ in subjects if which not in (RIGHT, WRONG)]
+    layers = frozenset[int]().union(*(attention.layers for attention in read))
+    return Looks(tuple(found), tuple(sorted(layers)), _unread(read))
 
 
 def _unread(read: Iterable[Attention]) -> dict[int, Unread]:
@@ -98,13 +118,13 @@ def _unread(read: Iterable[Attention]) -> dict[int, Unread]:
         for layer, reason in attention.reasons.items():
             reasons.setdefault(layer, reason)
     return {
-        layer: Unread(count, lines, reasons.get(layer, ""))
-        for layer, count in sorted(lacking.items())
-        if count
+        layer: Unread(lacking[layer], lines, reason)
+        for layer, reason in sorted(reasons.items())
+        if lacking[layer]
     }
 
 
-def _subjects(results: Results) -> Iterator[tuple[str, Attention, Bools]]:
+def _subjects(results: Results) -> Iterator[_Subject]:
     own = results.attention
     if own is not None:
         known = ~np.isnan(own.sinks)

@@ -95,7 +95,7 @@ class BatchReader:
             except Exception as error:
                 if not came_from_the_model(error) or is_out_of_memory(error):
                     raise
-                reasons.append(str(explain(error)))
+                reasons.append(str(error if isinstance(error, CannotRead) else explain(error)))
             else:
                 self._reads_attention.add(kind)
                 return ""

@@ -324,15 +324,25 @@ def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
     count = findings.results.layers
     shown = sorted({min(row, count - 1) for row in rows})
     heads = (*(f"layer {layer}" for layer in shown), "mean", "n")
-    tables, notes = [], []
-    for field, on in (("raw", "attention on"), ("without_sinks", "sinks taken out, on")):
-        lines = tuple(
-            (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
-            for each in looks.of
-            for kind, curve in getattr(each, field).items()
+    tables = [
+        figures_table(
+            ("items", on, *heads),
+            tuple(
+                (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
+                for each in of.of
+                for kind, curve in getattr(each, field).items()
+            ),
         )
-        tables.append(figures_table(("items", on, *heads), lines))
-    layers = "the layers that look at tokens" if looks.unread or looks.elsewhere else "all layers"
+        for field, on, of in (
+            ("raw", "attention on", looks),
+            ("without_sinks", "sinks taken out, on", looks),
+            ("raw", "on states of", looks.on_states),
+        )
+        if of is not None
+    ]
+    notes = []
+    all_alike = not looks.unread and looks.on_states is None
+    layers = "all layers" if all_alike else "the layers that look at tokens"
     for each in looks.of:
         raw, without = (_overall(side["picture"]) for side in (each.raw, each.without_sinks))
         notes.append(
@@ -341,11 +351,14 @@ def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
             "is allowed"
         )
     notes += _unread(looks.unread)
-    if looks.elsewhere:
-        notes.append(
-            f"{_layers(looks.elsewhere)}: attention on the states of an encoder or of a vision "
-            "tower, where the picture may be, is not in these shares; the exported ones have it"
-        )
+    if looks.on_states is not None:
+        some = _layers(looks.on_states.layers)
+        notes += [
+            f"{each.which}: over the layers that look at states of an encoder or of a vision tower "
+            f"({some}) {percent(_overall(each.raw['picture']))} on the picture"
+            for each in looks.on_states.of
+        ]
+        notes += _unread(looks.on_states.unread)
     section = Section(
         "Where it looks, by depth",
         "Of the position that answers: the attention of all heads of a layer, on average, on text, "

@@ -54,7 +54,7 @@ LATE = (
     layer(0, 0.3, 0.1, 0.4, 0.2, 0.0, on_sinks=(0.3, 0.0, 0.0, 0.0)),
     layer(1, 1.0, 0.0, 0.0, 0.0, 0.0, on_sinks=(1.0, 0.0, 0.0, 0.0)),
     LayerShares(layer=2, reason="no attention here"),
-    LayerShares(layer=3, keys="states", shares=(0.0, 0.0, 1.0, 0.0, 0.0)),
+    structs.replace(layer(3, 0.0, 0.0, 1.0, 0.0, 0.0), keys="states"),
 )
 
 
@@ -109,11 +109,13 @@ def test_every_share_can_be_counted(items: list[SweepItem]) -> None:
         np.testing.assert_allclose(curve.value, wanted, atol=1e-12)
     assert everything.raw[PICTURE].n.tolist() == [2, 2, 0, 1]
     assert (everything.sinks.value, everything.worst, right.worst) == (1.5, 0.75, 0.5)
-    # The line without its picture has layer 0 alone, and one of the others looks elsewhere in 3.
-    assert findings.looks.unread == {
-        1: Unread(1, 3, ""), 2: Unread(3, 3, "no attention here"), 3: Unread(2, 3, ""),
-    }  # fmt: skip
-    assert findings.looks.elsewhere == (3,)
+    assert findings.looks.unread == {2: Unread(3, 3, "no attention here")}
+    assert findings.looks.layers == (0, 1, 2, 3)
+    on_states = findings.looks.on_states
+    assert on_states is not None and (on_states.layers, on_states.unread) == ((3,), {})
+    assert [each.which for each in on_states.of] == [EVERYTHING, RIGHT, WRONG]
+    for each, wanted in zip(on_states.of, [1.0, nan, 1.0], strict=True):
+        np.testing.assert_allclose(each.raw[PICTURE].value, [nan, nan, nan, wanted])
     for each in findings.looks.of:
         for side in (each.raw, each.without_sinks):
             total = np.sum([curve.value for curve in side.values()], axis=0)
@@ -146,13 +148,16 @@ def test_what_layers_look_at_besides_tokens_is_not_silently_missing() -> None:
         for number in range(4)
         for made in (
             layer(number, 0.5, 0.0, 0.0, 0.5, 0.0),
-            LayerShares(layer=number, keys="states", shares=(0.0, 0.0, 1.0, 0.0, 0.0)),
+            structs.replace(layer(number, 0.0, 0.0, 1.0, 0.0, 0.0), keys="states"),
         )
     ]
     own = structs.replace(by_hand.item(1, [0] * 5), readings=(shares(*both),))
     notes = notes_of(own)
     assert "over the layers that look at tokens 0.0% on the picture" in notes
-    assert "layers 0, 1, 2, 3: attention on the states of an encoder" in notes
+    assert (
+        "over the layers that look at states of an encoder or of a vision tower "
+        "(layers 0, 1, 2, 3) 100.0% on the picture"
+    ) in notes
     plain = shares(*(layer(number, 0.5, 0.0, 0.5, 0.0, 0.0) for number in range(4)))
     notes = notes_of(structs.replace(own, readings=(plain,)))
     assert "over all layers 50.0% on the picture" in notes and "states" not in notes
@@ -179,18 +184,19 @@ def test_it_is_shown_drawn_and_exported(items: list[SweepItem], tmp_path: Path) 
     pytest.importorskip("matplotlib")
     findings = found(*items)
     (section,) = [each for each in sections(findings) if each.title.startswith("Where it looks")]
-    raw, without = section.tables
+    raw, without, on_states = section.tables
     assert [row[:2] for row in raw.rows[:3]] == [
         (EVERYTHING, kind) for kind in (TEXT, PICTURE, SPECIAL)
     ]
-    assert len(raw.rows) == len(without.rows) == 12
+    assert len(raw.rows) == len(without.rows) == 12 and len(on_states.rows) == 9
     text = "\n".join(section.notes)
     assert "layer 2: no attention here" in text and "worst proof 0.75" in text
     assert "11.7% on the picture" in text  # (30 + 5 + 0) / 3
     assert "looks" in draw(findings, tmp_path) and (tmp_path / "looks.svg").stat().st_size > 1000
     lines = [line for line in numbers(findings) if str(line["finding"]).startswith("attention")]
     curves = 4 * ((3 + 5) + (3 + 4))  # of each: raw and without sinks, kinds and groups
-    assert len(lines) == curves * 4 + 4 * 2
+    on_states_curves = 3 * ((3 + 5) + (3 + 4))
+    assert len(lines) == (curves + on_states_curves) * 4 + 4 * 2
     assert all(line["row"] is None for line in lines)  # layer l is not row l
     assert [line["layer"] for line in lines[:5]] == [0, 1, 2, 3, 0]
     assert {line["layer"] for line in numbers(findings) if line["row"] is not None} == {None}
