@@ -24,7 +24,7 @@ from engine.tables import harmless
 Line = dict[str, Any]
 
 NUMBERS = (
-    "finding", "group", "measure", "normed", "row", "layer", "value", "low", "high", "n", "detail",
+    "finding", "group", "measure", "normed", "row", "value", "low", "high", "n", "detail", "layer",
 )  # fmt: skip
 ROWS_AT_ONCE = 20_000
 
@@ -260,7 +260,7 @@ def _line(
     value, low, high, n = (None if each != each else each for each in interval)
     return {
         "finding": finding, "group": group, "measure": measure, "normed": normed, "row": row,
-        "layer": layer, "value": value, "low": low, "high": high, "n": n, "detail": detail,
+        "value": value, "low": low, "high": high, "n": n, "detail": detail, "layer": layer,
     }  # fmt: skip
 
 
