@@ -73,8 +73,7 @@ def written(counterfactual: Counterfactual) -> str | None:
     value = {"noise": "step", "blur": "radius", "other": "file"}.get(name)
     text = name
     if value in parameters:
-        number = parameters[value]
-        text += f"={number:g}" if isinstance(number, float) else f"={number}"
+        text += f"={_shortest(parameters[value])}"
     try:
         (again,) = parse_against(text, counterfactual.seed or 0)
     except (BadInput, ValueError):
@@ -90,12 +89,19 @@ def label(counterfactual: Counterfactual) -> str:
     if name == "noise" and "step" in parameters:
         name += f"={parameters['step']}"
     elif name == "blur" and "radius" in parameters:
-        radius = parameters["radius"]
-        name += f"={radius:g}" if isinstance(radius, float) else f"={radius}"
+        name += f"={_shortest(parameters['radius'])}"
     elif name == "other" and "file" in parameters:
         name += f"={PurePath(str(parameters['file'])).name}"
     note = parameters.get("note")
     return f"{name} ({note})" if note else name
+
+
+def _shortest(value: object) -> str:
+    """A value so that no other one is written alike: 3 for 3.0, and every digit where needed."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _parse_item(item: str, seed: int, previous: str) -> Counterfactual:

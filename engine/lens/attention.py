@@ -7,10 +7,10 @@ function's own output at the position.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -188,6 +188,24 @@ class AttentionReader:
                 if forward.parts.tail.device.type == "cpu" and done > told:
                     yield tuple(_head_weights(tap, 0) for tap in taps.taps[told:done])
                     told = done
+
+
+class Unread(Protocol):
+    """A layer's attention that has not been read."""
+
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def proof(self) -> ReadingProof | None: ...
+
+
+def why_nothing_is_read(layers: Sequence[Unread]) -> str:
+    """Why no layer of a pass has attention that can be read. In a hybrid, most layers have none at
+    all: what went wrong in one that has some tells more."""
+    proofs_failed = [each.reason for each in layers if each.proof is not None]
+    others = [each.reason for each in layers if each.reason != NONE_HERE]
+    reason = next((each for each in (*proofs_failed, *others) if each), NONE_HERE)
+    return f"no layer's attention can be read: {reason}"
 
 
 def found_in(taps: AttentionTaps) -> tuple[AttentionFound, ...]:

@@ -189,6 +189,8 @@ class Attention(Method[AttentionRequest, AttentionReading]):
         Raises BadInput for a position or layer out of range, or if a relative map is asked for
         without a picture; CannotRead if no layer has attention that can be read.
         """
+        from engine.lens.attention import why_nothing_is_read
+
         run = subject.run
         (position,) = resolved(run, [request.position])
         for layer in request.layers:
@@ -211,7 +213,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
             layers = tuple(look.record(each) for each in grown if each.layer in wanted)
             yield AttentionPart(layers=layers, position=position, cells=look.cells, of=run.layers)
         if all(each.weights is None for each in found.layers):
-            raise CannotRead(f"no layer's attention can be read: {found.layers[0].reason}")
+            raise CannotRead(why_nothing_is_read(found.layers))
         neutral = None if neutral_run is None else _neutral(subject, neutral_run, stop)
         look = _Look(subject, request, found, neutral)
         yield AttentionReading(

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.lens.attention import why_nothing_is_read
 from engine.lens.batch_attention import ItemAttention, MeanShares
 from engine.prompts.token_groups import GROUPS
 from engine.records import ReadingProof, finite
 from engine.sweeps.records import AttentionShares, LayerShares
 
 WORST: Final = "the worst layer's error, as a share of its tolerance"
-NOT_READ: Final = "its attention could not be read"
 
 
-def attention_shares(found: ItemAttention | None) -> AttentionShares | str:
+def attention_shares(found: ItemAttention) -> AttentionShares | str:
     """The reading of one item, or the reason why there is none."""
-    if found is None:
-        return NOT_READ
     ratios = [
         each.proof.error / each.proof.tolerance
         for each in found.layers
         if each.shares is not None and each.proof is not None and each.proof.error is not None
     ]
     if not ratios:
-        return f"no layer's attention can be read: {found.layers[0].reason}"
+        return why_nothing_is_read(found.layers)
     return AttentionShares(
         groups=GROUPS,
         layers=tuple(map(_layer, found.layers)),

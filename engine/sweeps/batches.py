@@ -23,6 +23,8 @@ class _Queued(NamedTuple):
     batch: Sequence[Item]
     numbers: BatchNumbers
     began: float
+    unread: str
+    """Why its attention is not read, if it was wanted."""
 
 
 class _Trouble(NamedTuple):
@@ -73,7 +75,7 @@ class Batches:
         failed, and CannotWrite."""
         if self._queued is None:
             return
-        (batch, numbers, began), self._queued = self._queued, None
+        (batch, numbers, began, unread), self._queued = self._queued, None
         try:
             found = numbers.items()
         except RuntimeError as error:
@@ -83,12 +85,12 @@ class Batches:
         # Batches overlap: a batch's time begins when it has the device to itself.
         seconds = (now - max(began, self._finished)) / len(batch)
         self._finished = now
-        self._lines.keep(batch, found, seconds)
+        self._lines.keep(batch, found, seconds, unread)
 
     def _queue(self, batch: Sequence[Item], shares_pixels: bool) -> _Trouble | None:
         began = time.perf_counter()
         try:
-            numbers = self._reader.read(batch, shares_pixels)
+            numbers, unread = self._reader.read(batch, shares_pixels)
         except Exception as error:
             if not came_from_the_model(error):
                 raise
@@ -99,7 +101,7 @@ class Batches:
         self._size.went_well(len(batch), time.perf_counter() - began)
         self._progress.batch_size = self._size.now
         self.finish()
-        self._queued = _Queued(batch, numbers, began)
+        self._queued = _Queued(batch, numbers, began, unread)
         if numbers.are_ready:
             self.finish()
         return None

@@ -16,6 +16,7 @@ from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import CannotRead
 from engine.sweeps.items import came_from_the_model
 from engine.sweeps.preparing import PreparedPicture, PreparedTask
+from engine.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from engine.lens.lens import Lens
@@ -76,5 +77,7 @@ class WithoutPictures:
             except Exception as error:
                 if not came_from_the_model(error):
                     raise
-                return None  # the question's own pass will report it
+                if is_out_of_memory(error):
+                    return None  # another time there may be enough
+                self._known[key] = None  # the question's own pass will report it
         return self._known[key]

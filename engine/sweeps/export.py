@@ -23,7 +23,9 @@ from engine.tables import harmless
 
 Line = dict[str, Any]
 
-NUMBERS = ("finding", "group", "measure", "normed", "row", "value", "low", "high", "n", "detail")
+NUMBERS = (
+    "finding", "group", "measure", "normed", "row", "value", "low", "high", "n", "detail", "layer",
+)  # fmt: skip
 ROWS_AT_ONCE = 20_000
 
 _TOP = tuple(f"{name}_{rank}" for rank in range(1, 6) for name in ("id", "text", "probability"))
@@ -83,8 +85,14 @@ def numbers(findings: Findings, comparison: SweepComparison | None = None) -> It
             yield _line("script", "", script, interval, True, row)
     for instead in findings.instead:
         yield from _instead_lines(instead)
-    for looking in () if findings.looks is None else findings.looks.of:
-        yield from _looking_lines(looking)
+    looks = findings.looks
+    for looking in () if looks is None else looks.of:
+        yield from _looking_lines(looking, "attention")
+        yield _line("attention", looking.which, "sinks", looking.sinks)
+        worst = Interval(looking.worst, math.nan, math.nan, looking.sinks.n)
+        yield _line("attention", looking.which, "worst proof", worst)
+    for looking in () if looks is None or looks.on_states is None else looks.on_states.of:
+        yield from _looking_lines(looking, "attention on states")
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
@@ -112,18 +120,15 @@ def _instead_lines(each: InsteadOfPicture) -> Iterator[Line]:
             )
 
 
-def _looking_lines(each: Looking) -> Iterator[Line]:
+def _looking_lines(each: Looking, what: str) -> Iterator[Line]:
     sides: tuple[tuple[str, Mapping[str, Curve]], ...] = (
-        ("attention", {**each.raw, **_named(each.groups)}),
-        ("attention without sinks", {**each.without_sinks, **_named(each.groups_without_sinks)}),
+        (what, {**each.raw, **_named(each.groups)}),
+        (f"{what} without sinks", {**each.without_sinks, **_named(each.groups_without_sinks)}),
     )
     for finding, curves in sides:
         for name, curve in curves.items():
             for layer, interval in enumerate(_intervals(curve)):
-                yield _line(finding, each.which, name, interval, row=layer)
-    yield _line("attention", each.which, "sinks", each.sinks)
-    worst = Interval(each.worst, math.nan, math.nan, each.sinks.n)
-    yield _line("attention", each.which, "worst proof", worst)
+                yield _line(finding, each.which, name, interval, layer=layer)
 
 
 def _named(groups: Mapping[str, Curve]) -> dict[str, Curve]:
@@ -249,11 +254,13 @@ def _line(
     normed: bool | None = None,
     row: int | None = None,
     detail: str = "",
+    layer: int | None = None,
 ) -> Line:
+    """A number of a row, or of a layer: layer l takes row l to row l + 1."""
     value, low, high, n = (None if each != each else each for each in interval)
     return {
         "finding": finding, "group": group, "measure": measure, "normed": normed, "row": row,
-        "value": value, "low": low, "high": high, "n": n, "detail": detail,
+        "value": value, "low": low, "high": high, "n": n, "detail": detail, "layer": layer,
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,12 @@ import numpy as np
 
 from engine.errors import BadInput
 from engine.sweeps.findings import ALL, Confusion, Findings
+from engine.sweeps.instead import of_the_same_items
+from engine.sweeps.statistics import Curve
+from engine.sweeps.words import counted
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -22,6 +26,12 @@ MOST_GROUPS = 8
 MOST_ANSWERS = 24
 MOST_PANELS = 4
 MOST_COLUMNS = 6
+LONGEST_NAME = 48
+"""Characters in the legend of a figure."""
+MOST_REPLACED = 6
+"""Counterfactuals in a figure; black is the picture's own."""
+LINES = ("-", "--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
+"""Of the picture's own curves: one for all counterfactuals that were asked about the same items."""
 
 
 def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]:
@@ -226,30 +236,35 @@ def _scripts(findings: Findings) -> Figure | None:
 
 def _instead(findings: Findings) -> Figure | None:
     known = [each for each in findings.instead if not np.isnan(each.truth.value).all()]
-    names = [*dict.fromkeys(each.group for each in known)]
     # All groups together first.
-    names = sorted(names, key=lambda name: name != ALL)[:MOST_PANELS]
-    if not names:
+    groups = sorted(dict.fromkeys(each.group for each in known), key=lambda name: name != ALL)
+    against = list(dict.fromkeys(each.against for each in known))
+    if not groups:
         return None
-    figure, axes = _figure(3.2 * len(names) + 0.6, 3.2, columns=len(names), sharey=True)
-    for panel, name in zip(axes, names, strict=True):
-        shown = [each for each in known if each.group == name][: len(COLOURS) - 2]
-        rows = np.arange(len(shown[0].truth.value))
-        curves = [("the picture", shown[0].truth, "#000000")]
-        curves += [
-            (_short(each.against), each.truth_without, COLOURS[index])
-            for index, each in enumerate(shown)
-        ]
-        for label, curve, colour in curves:
-            panel.plot(rows, curve.value, color=colour, linewidth=1.6, label=label)
-            panel.fill_between(rows, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    # One colour for a counterfactual in all panels, whichever of them it is missing from.
+    colours = dict(zip(against, COLOURS[:MOST_REPLACED], strict=False))
+    panels = groups[:MOST_PANELS]
+    figure, axes = _figure(3.2 * len(panels) + 0.6, 3.4, columns=len(panels), sharey=True)
+    for panel, name in zip(axes, panels, strict=True):
+        shown = [each for each in known if each.group == name and each.against in colours]
+        of_each = of_the_same_items(shown)
+        for alike, line in zip(of_each, LINES, strict=False):
+            beside = f", beside {alike[0].against}" if len(of_each) > 1 else ""
+            _with_interval(panel, alike[0].truth, f"the picture{beside}", "#000000", line)
+        for each in shown:
+            _with_interval(panel, each.truth_without, each.against, colours[each.against])
         panel.set_title(_short(name), loc="left")
         panel.set_xlabel("row (0 = embedding)")
         panel.margins(x=0.01)
     axes[0].set_ylabel("probability of the truth")
     axes[0].set_ylim(-0.02, 1.02)
     axes[0].yaxis.set_major_formatter(_percent)
-    axes[0].legend(frameon=False)
+    _legend(figure, axes)
+    _say_what_is_left_out(
+        figure,
+        counted(len(groups) - len(panels), "group"),
+        counted(len(against) - len(colours), "counterfactual"),
+    )
     return figure
 
 
@@ -259,33 +274,61 @@ def _looks(findings: Findings) -> Figure | None:
         return None
     from matplotlib.figure import Figure
 
+    sides = [
+        ("attention", [each.raw for each in looks.of]),
+        ("sinks taken out", [each.without_sinks for each in looks.of]),
+    ]
+    if looks.on_states is not None:
+        by_name = {each.which: each.raw for each in looks.on_states.of}
+        sides.append(("on states", [by_name.get(each.which, {}) for each in looks.of]))
     shown = looks.of[:MOST_COLUMNS]
-    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 5.0), layout="constrained")
-    grid = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
-    for column, each in enumerate(shown):
-        for axes, curves in zip(grid[:, column], (each.raw, each.without_sinks), strict=True):
+    figure = Figure(figsize=(2.4 * len(shown) + 1.0, 2.5 * len(sides)), layout="constrained")
+    grid = figure.subplots(len(sides), len(shown), squeeze=False, sharex=True, sharey=True)
+    for row, (name, columns) in zip(grid, sides, strict=True):
+        for axes, curves in zip(row, columns, strict=False):
             for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
-                layers = np.arange(len(curve.value))
-                axes.plot(layers, curve.value, color=colour, linewidth=1.6, label=kind)
-                axes.fill_between(
-                    layers, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0
-                )
-        grid[0, column].set_title(_short(each.which), loc="left")
-        grid[1, column].set_xlabel("layer")
-    for axes, name in zip(grid[:, 0], ("attention", "sinks taken out"), strict=True):
-        axes.set_ylabel(name)
-        axes.set_ylim(-0.02, 1.02)
-        axes.yaxis.set_major_formatter(_percent)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
+                _with_interval(axes, curve, kind, colour)
+        row[0].set_ylabel(name)
+        row[0].set_ylim(-0.02, 1.02)
+        row[0].yaxis.set_major_formatter(_percent)
+    for first, last, each in zip(grid[0], grid[-1], shown, strict=True):
+        first.set_title(_short(each.which), loc="left")
+        last.set_xlabel("layer")
+    _legend(figure, grid[0])
+    _say_what_is_left_out(figure, counted(len(looks.of) - len(shown), "counterfactual"))
     return figure
+
+
+def _with_interval(axes: Axes, curve: Curve, label: str, colour: str, line: Any = "-") -> None:
+    places = np.arange(len(curve.value))
+    axes.plot(places, curve.value, color=colour, linestyle=line, linewidth=1.6, label=label)
+    axes.fill_between(places, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """One legend above all panels, with every name once."""
+    known: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+    names = [_short(name, LONGEST_NAME) for name in known]
+    figure.legend(known.values(), names, loc="outside upper left", ncols=3, frameon=False)
+
+
+def _say_what_is_left_out(figure: Figure, *counts: str) -> None:
+    left_out = [count for count in counts if not count.startswith("0 ")]
+    if left_out:
+        figure.supxlabel(
+            f"not drawn: {' and '.join(left_out)}, which the tables have", x=0.01, ha="left",
+            fontsize=7,
+        )  # fmt: skip
 
 
 def _percent(value: float, _: object = None) -> str:
     return f"{value:.0%}" if abs(value * 100 - round(value * 100)) < 0.05 else f"{value:.1%}"
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = 28) -> str:
     """A name from the data as one printable line."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return shown if len(shown) <= 28 else f"{shown[:27]}…"
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -4,7 +4,7 @@ the truth's probability is what language alone suggests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,26 @@ def instead_of_pictures(
             )
             found.append(each)
     return tuple(found)
+
+
+def of_the_same_items(
+    found: Iterable[InsteadOfPicture],
+) -> tuple[tuple[InsteadOfPicture, ...], ...]:
+    """The counterfactuals of one group, divided into those that have one curve with the picture to
+    be compared with: they were asked about the same items."""
+    known: list[list[InsteadOfPicture]] = []
+    for each in found:
+        some = next((some for some in known if _have_one_curve(some[0], each)), None)
+        if some is None:
+            known.append([each])
+        else:
+            some.append(each)
+    return tuple(map(tuple, known))
+
+
+def _have_one_curve(one: InsteadOfPicture, other: InsteadOfPicture) -> bool:
+    parts = zip(one.truth, other.truth, strict=True)
+    return all(np.array_equal(*both, equal_nan=True) for both in parts)
 
 
 def _same(rows: Rows, instead: Rows) -> Floats:

@@ -45,10 +45,12 @@ class Lines:
         self._spellings = spellings
         self._progress = progress
 
-    def keep(self, batch: Sequence[Item], numbers: ItemNumbers, seconds: float) -> None:
-        """Store the items of a batch, of which each took `seconds`; a failure where its proof
-        failed, or where the same question about the same picture is stored already. Raises
-        CannotWrite."""
+    def keep(
+        self, batch: Sequence[Item], numbers: ItemNumbers, seconds: float, unread: str
+    ) -> None:
+        """Store the items of a batch, of which each took `seconds`, and beside them why attention
+        is `unread` that was wanted; a failure where its proof failed, or where the same question
+        about the same picture is stored already. Raises CannotWrite."""
         spelled = [self._spellings.of(item.task.task.truth) for item in batch]
         known = [bool(each.ids) for each in spelled]
         rows = rows_of(numbers.rows, numbers, known, self._text_of)
@@ -62,10 +64,7 @@ class Lines:
                 self.fail(item.picture, item.task.task, describe_failure(proof))
                 continue
             record = self._record(item, spelling, normed, unnormed, proof, seconds)
-            if item.task.groups is None:
-                self._store_one(item, record)
-                continue
-            found = attention_shares(look)
+            found = unread if look is None else attention_shares(look)
             if isinstance(found, str):
                 self._store_one(item, record, found)
             else:

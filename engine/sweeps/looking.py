@@ -7,8 +7,9 @@ whether they count: every share is given with them and with the sinks taken out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,10 @@ SPECIAL: Final = "special tokens"
 EVERYTHING: Final = "all items"
 RIGHT: Final = "right answers"
 WRONG: Final = "wrong answers"
+
+
+_Subject = tuple[str, Attention, Bools]
+"""Which lines, their attention, and [n] whether they count."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +52,79 @@ class Looking:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A layer that has no shares in all or some of the lines whose attention was read."""
+
+    lines: int
+    """How many lines lack it, with the picture or with something else instead."""
+    of: int
+    reason: str
+    """Why the first of them does."""
+
+
+@dataclass(frozen=True)
 class Looks:
     """Where the heads look, of all items, and of some of them."""
 
     of: tuple[Looking, ...]
-    reasons: Mapping[int, str]
-    """For layers without shares, why not."""
+    layers: tuple[int, ...]
+    """The layers with such attention, whether it was read or not, ascending."""
+    unread: Mapping[int, Unread]
+    """By layer, ascending."""
+    on_states: Looks | None = None
+    """The same on the states of an encoder or of a vision tower: all else is on the tokens of the
+    sequence. None if no layer looks at such states."""
 
 
 def where_it_looks(results: Results, bootstrap: Bootstrap) -> Looks | None:
     """All items, right and wrong answers apart, and the items with each counterfactual; None if
     attention was not read."""
-    found: list[Looking] = []
+    subjects = list(_subjects(results))
+    on_tokens = _looks(subjects, bootstrap)
+    on_states = _looks(
+        [
+            (which, attention.states, chosen)
+            for which, attention, chosen in subjects
+            if attention.states is not None
+        ],
+        bootstrap,
+    )
+    return None if on_tokens is None else replace(on_tokens, on_states=on_states)
+
+
+def _looks(subjects: Sequence[_Subject], bootstrap: Bootstrap) -> Looks | None:
+    found = [
+        _looking(which, attention, chosen, bootstrap)
+        for which, attention, chosen in subjects
+        if chosen.any()
+    ]
+    if not found:
+        return None
+    # Right and wrong answers are among all items.
+    read = [attention for which, attention, _ in subjects if which not in (RIGHT, WRONG)]
+    layers = frozenset[int]().union(*(attention.layers for attention in read))
+    return Looks(tuple(found), tuple(sorted(layers)), _unread(read))
+
+
+def _unread(read: Iterable[Attention]) -> dict[int, Unread]:
+    lacking: Counter[int] = Counter()
     reasons: dict[int, str] = {}
-    for which, attention, chosen in _subjects(results):
-        if chosen.any():
-            found.append(_looking(which, attention, chosen, bootstrap))
-            if not reasons:
-                reasons = attention.reasons
-    return Looks(tuple(found), reasons) if found else None
+    lines = 0
+    for attention in read:
+        known = ~np.isnan(attention.sinks)
+        missing = known[:, None] & np.isnan(attention.shares).all(-1)
+        lacking.update(dict(enumerate(missing.sum(0).tolist())))
+        lines += int(known.sum())
+        for layer, reason in attention.reasons.items():
+            reasons.setdefault(layer, reason)
+    return {
+        layer: Unread(lacking[layer], lines, reason)
+        for layer, reason in sorted(reasons.items())
+        if lacking[layer]
+    }
 
 
-def _subjects(results: Results) -> Iterator[tuple[str, Attention, Bools]]:
+def _subjects(results: Results) -> Iterator[_Subject]:
     own = results.attention
     if own is not None:
         known = ~np.isnan(own.sinks)

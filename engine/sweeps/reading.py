@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from torch import Tensor
 
@@ -11,7 +11,6 @@ from engine.anatomy.parts import ModelParts
 from engine.asking.asking import explain
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
-from engine.prompts.token_groups import KeyGroups
 from engine.sweeps.items import Item, came_from_the_model
 from engine.sweeps.pixels import DevicePixels
 from engine.sweeps.records import STORED_TOP
@@ -26,6 +25,19 @@ if TYPE_CHECKING:
     from engine.lens.lens import Lens
 
 
+MOST_TRIES: Final = 3
+"""Questions of one kind whose attention fails to be read before that of others is not tried."""
+
+
+class BatchRead(NamedTuple):
+    """What a pass gives."""
+
+    numbers: BatchNumbers
+    """Perhaps still being computed."""
+    unread: str
+    """Why attention was wanted, but is not read; empty otherwise."""
+
+
 class BatchReader:
     """Gives batches to the device, reusing what it has for the same pictures."""
 
@@ -35,8 +47,10 @@ class BatchReader:
         """With `reuse_vision`, prompts of a picture share its vision pass; `notes` are told what
         the model does not allow."""
         self._lens = lens
-        self._reads_attention: dict[frozenset[str], bool] = {}
-        """Per kind of inputs, whether the attention of a question alone could be read."""
+        self._reads_attention: set[frozenset[str]] = set()
+        """The kinds of inputs of which the attention of a question alone could be read."""
+        self._unread: dict[frozenset[str], list[str]] = {}
+        """For the others, why not, for each question that was tried."""
         self._spellings = spellings
         self._notes = notes
         self._vision = ReusedVision(reuse_vision, notes)
@@ -44,10 +58,9 @@ class BatchReader:
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
 
-    def read(self, batch: Sequence[Item], shares_pixels: bool) -> BatchNumbers:
-        """The numbers of a batch, perhaps still being computed. The vision pass is reused and kept
-        where it `shares_pixels` with the batch before or after it. Raises CannotRead, and whatever
-        the model raises."""
+    def read(self, batch: Sequence[Item], shares_pixels: bool) -> BatchRead:
+        """Give a batch to the device. The vision pass is reused and kept where it `shares_pixels`
+        with the batch before or after it. Raises CannotRead, and whatever the model raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
         kind = frozenset(first)
@@ -56,34 +69,37 @@ class BatchReader:
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         inputs = self._pixels.collated(batch)
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
-        groups = self._groups(batch)
+        wanted = [each.task.groups for each in batch if each.task.groups is not None]
+        unread = self._why_unread(first) if wanted else ""
+        groups = wanted if wanted and not unread else None
 
         def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
             bare = self._reads_unnormed[kind]
             return lens.read_batch(inputs, truths, STORED_TOP, bare, around, groups)
 
         if not shares_pixels or not _has_pixels(first):
-            return read(None)
-        return self._vision.read(tuple(item.pixels for item in batch), read, parts)
+            return BatchRead(read(None), unread)
+        pixels = tuple(item.pixels for item in batch)
+        return BatchRead(self._vision.read(pixels, read, parts), unread)
 
-    def _groups(self, batch: Sequence[Item]) -> list[KeyGroups] | None:
-        """What the tokens of the items count as, if their attention is to be read and can be."""
-        groups = [each.task.groups for each in batch if each.task.groups is not None]
-        if len(groups) < len(batch):
-            return None
-        first = batch[0].inputs
-        kind = frozenset(first)
-        if kind not in self._reads_attention:
+    def _why_unread(self, inputs: Mapping[str, Any]) -> str:
+        """Why the attention of such inputs cannot be read; empty if it can."""
+        kind = frozenset(inputs)
+        if kind in self._reads_attention:
+            return ""
+        reasons = self._unread.setdefault(kind, [])
+        if len(reasons) < MOST_TRIES:
             # How the model's weights are reached is found out on a question alone.
             try:
-                finished(self._lens.read_attention(first))
-                self._reads_attention[kind] = True
+                finished(self._lens.read_attention(inputs))
             except Exception as error:
                 if not came_from_the_model(error) or is_out_of_memory(error):
                     raise
-                self._notes["attention"] = f"not read: {explain(error)}"
-                self._reads_attention[kind] = False
-        return groups if self._reads_attention[kind] else None
+                reasons.append(str(error if isinstance(error, CannotRead) else explain(error)))
+            else:
+                self._reads_attention.add(kind)
+                return ""
+        return reasons[-1]
 
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""

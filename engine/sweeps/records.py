@@ -145,7 +145,7 @@ class SweepItem(Struct, frozen=True):
     """The same with everything needed to repeat it; absent, too, for the picture itself."""
 
     readings: Annotated[tuple[AttentionShares, ...], Meta(max_length=10)] | UnsetType = UNSET
-    """What else was read in the same pass."""
+    """What else was read in the same pass; what other versions have read is only in the file."""
 
     @property
     def instead(self) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 from msgspec import UNSET, structs
 
 from engine.errors import BadInput
@@ -22,13 +21,12 @@ from engine.records import (
     Tracked,
 )
 from engine.sweeps.checking import Damaged, check_item
+from engine.sweeps.decoding import item_of
 from engine.sweeps.names import unquoted
 from engine.sweeps.records import Sweep, SweepData, SweepItem, SweepRow
 from engine.sweeps.sources.embedded import KINDS, embedded_picture
 from engine.sweeps.store import ITEMS, decoded_lines, read_sweep
 from engine.system.files import read_file, storable, user_path
-
-_ITEM = msgspec.json.Decoder(SweepItem)
 
 
 def find_item(folder: str | Path, item: str) -> SweepItem:
@@ -37,7 +35,7 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
     wanted = f'"{item}"'.encode("utf-8", "replace")
     for file in sorted(path.glob(ITEMS)):
         # The id comes first in a line.
-        for found in decoded_lines(file, _ITEM, "an item", wanted):
+        for found in decoded_lines(file, item_of, "an item", wanted):
             if found.item == item:
                 return found
     raise BadInput(f"{folder}: no item {item!r}; `lenscope {folder}` lists them")

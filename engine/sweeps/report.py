@@ -6,7 +6,7 @@ The terminal, Markdown and the explorer show the same sections.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from engine.sweeps.findings import (
     Lost,
     Measure,
 )
+from engine.sweeps.instead import of_the_same_items
+from engine.sweeps.looking import Unread
 from engine.sweeps.statistics import Curve, Interval
 from engine.sweeps.words import counted, shortened
 from engine.tables import Table, figures_table
@@ -271,33 +273,43 @@ def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
         each for group in _groups(findings) for each in findings.instead if each.group == group
     ]
     compared = figures_table(
-        ("group", "instead", "same answer, 95 %", "right with it", "without", "lost, 95 %", "n"),
+        (
+            "group",
+            "instead",
+            "same answer, 95 %",
+            "n",
+            "right with it",
+            "without",
+            "lost, 95 %",
+            "n with a truth",
+        ),
         tuple(
             (
                 each.group,
                 each.against,
                 _of(each.same),
+                f"{each.same.n:,}",
                 percent(each.right.value),
                 percent(each.right_without.value),
                 _apart("accuracy", each.right_lost),
-                f"{each.same.n:,}",
+                f"{each.right.n:,}",
             )
             for each in by_group
         ),
     )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for group in _groups(findings):
-        own = findings.curve(group, "truth probability")
-        others = [each for each in by_group if each.group == group]
-        curves = [(each.against, each.truth_without) for each in others]
-        if own is not None and others:
-            for name, curve in (("the picture", own), *curves):
+        others = [each for each in by_group if each.group == group and each.truth.n.any()]
+        for alike in of_the_same_items(others):
+            curves = [(each.against, each.truth_without) for each in alike]
+            for name, curve in (("the picture", alike[0].truth), *curves):
                 rows.append((group, name, *_cells(curve, shown), *_last(curve)))
     heads = ("group", "shown", *(f"row {row}" for row in shown), "95 % of the last", "n")
     section = Section(
         "What it says without the picture",
         "The same questions with something else instead of the picture, beside those with it. What "
-        "is left of the truth's mean probability, row by row, is what language alone suggests. "
+        "is left of the truth's mean probability, row by row, is what language alone suggests; "
+        "above it is that of the same items with the picture. "
         "* marks a loss whose interval excludes 0.",
         (compared, *([figures_table(heads, tuple(rows))] if rows else [])),
         "instead" if rows else None,
@@ -312,22 +324,41 @@ def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
     count = findings.results.layers
     shown = sorted({min(row, count - 1) for row in rows})
     heads = (*(f"layer {layer}" for layer in shown), "mean", "n")
-    tables, notes = [], []
-    for field, on in (("raw", "attention on"), ("without_sinks", "sinks taken out, on")):
-        lines = tuple(
-            (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
-            for each in looks.of
-            for kind, curve in getattr(each, field).items()
+    tables = [
+        figures_table(
+            ("items", on, *heads),
+            tuple(
+                (each.which, kind, *_cells(curve, shown), percent(_overall(curve)), _count(curve))
+                for each in of.of
+                for kind, curve in getattr(each, field).items()
+            ),
         )
-        tables.append(figures_table(("items", on, *heads), lines))
+        for field, on, of in (
+            ("raw", "attention on", looks),
+            ("without_sinks", "sinks taken out, on", looks),
+            ("raw", "on states of", looks.on_states),
+        )
+        if of is not None
+    ]
+    notes = []
+    all_alike = not looks.unread and looks.on_states is None
+    layers = "all layers" if all_alike else "the layers that look at tokens"
     for each in looks.of:
         raw, without = (_overall(side["picture"]) for side in (each.raw, each.without_sinks))
         notes.append(
-            f"{each.which}: over all layers {percent(raw)} on the picture, {percent(without)} "
+            f"{each.which}: over {layers} {percent(raw)} on the picture, {percent(without)} "
             f"with sinks taken out ({_sinks(each.sinks)}); worst proof {each.worst:.2g} of what "
             "is allowed"
         )
-    notes += _without_attention(looks.reasons)
+    notes += _unread(looks.unread)
+    if looks.on_states is not None:
+        some = _layers(looks.on_states.layers)
+        notes += [
+            f"{each.which}: over the layers that look at states of an encoder or of a vision tower "
+            f"({some}) {percent(_overall(each.raw['picture']))} on the picture"
+            for each in looks.on_states.of
+        ]
+        notes += _unread(looks.on_states.unread)
     section = Section(
         "Where it looks, by depth",
         "Of the position that answers: the attention of all heads of a layer, on average, on text, "
@@ -346,21 +377,25 @@ def _overall(curve: Curve) -> float:
 
 
 def _count(curve: Curve) -> str:
-    return f"{int(curve.n.max()):,}"
+    """How many items there are of the layer that has fewest, but some."""
+    return f"{int(curve.n[curve.n > 0].min(initial=curve.n.max())):,}"
 
 
 def _sinks(sinks: Interval) -> str:
     return f"{sinks.value:.1f} of them" if sinks.value else "there are none"
 
 
-def _without_attention(reasons: Mapping[int, str]) -> list[str]:
-    by_reason: dict[str, list[int]] = {}
-    for layer, reason in reasons.items():
-        by_reason.setdefault(shortened(reason), []).append(layer)
-    return [
-        f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}: {reason}"
-        for reason, layers in by_reason.items()
-    ]
+def _unread(unread: Mapping[int, Unread]) -> list[str]:
+    alike: dict[str, list[int]] = {}
+    for layer, each in unread.items():
+        if each.reason:
+            some = "" if each.lines == each.of else f", in {each.lines:,} of {each.of:,} lines"
+            alike.setdefault(f"{some}: {shortened(each.reason)}", []).append(layer)
+    return [f"{_layers(layers)}{reason}" for reason, layers in alike.items()]
+
+
+def _layers(layers: Sequence[int]) -> str:
+    return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
 
 
 def _of(interval: Interval) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import UNSET
@@ -30,7 +30,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Kept = TypeVar("Kept")
-LOOKS_ELSEWHERE = "it looks at the states of an encoder or of a vision tower"
 
 _Key = tuple[str, str, str, str | None]
 """What an item with its picture has in common with the one without it: digest, prompt, group,
@@ -53,7 +52,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Attention:
-    """Where the heads of n items look, on the tokens of the sequence; NaN where it was not read."""
+    """Where the heads of n items look, on the tokens of the sequence or on other states; NaN where
+    it was not read."""
 
     groups: tuple[str, ...]
     shares: Floats
@@ -67,7 +67,12 @@ class Attention:
     proofs: Floats
     """[n]: the worst error, as a share of its tolerance."""
     reasons: dict[int, str]
-    """For layers of which no item has shares, why not."""
+    """For layers of which some item has no shares, why not, as the first of these says."""
+    layers: frozenset[int]
+    """The layers with such attention, whether it was read or not."""
+    states: Attention | None = None
+    """That on the states of an encoder or of a vision tower, which layers can look at besides the
+    tokens or instead; None if there is none."""
 
     def only(self, kept: Bools) -> Attention:
         """Of these items alone."""
@@ -78,6 +83,7 @@ class Attention:
             without_sinks=self.without_sinks[kept],
             sinks=self.sinks[kept],
             proofs=self.proofs[kept],
+            states=None if self.states is None else self.states.only(kept),
         )
 
 
@@ -390,12 +396,23 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
     known = [each for each in readings if each is not None]
     if not known:
         return None
+    states = _attention_on("states", readings, layers)
+    return replace(
+        _attention_on("tokens", readings, layers), states=states if states.layers else None
+    )
+
+
+def _attention_on(
+    keys: Literal["tokens", "states"], readings: Sequence[AttentionShares | None], layers: int
+) -> Attention:
+    known = [each for each in readings if each is not None]
     groups = tuple(dict.fromkeys(name for each in known for name in each.groups))
     count = len(groups)
     shares = np.full((len(readings), layers, count + 1), np.nan)
     on_sinks, without = (np.full((len(readings), layers, count), np.nan) for _ in range(2))
     sinks, proofs = (np.full(len(readings), np.nan) for _ in range(2))
     reasons: dict[int, str] = {}
+    found: set[int] = set()
     for index, each in enumerate(readings):
         if each is None:
             continue
@@ -403,11 +420,11 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
         sinks[index] = each.sinks
         proofs[index] = _float(each.proof.error) / each.proof.tolerance
         for layer in each.layers:
+            if layer.keys != keys:
+                continue
+            found.add(layer.layer)
             if layer.reason is not None:
                 reasons.setdefault(layer.layer, layer.reason)
-            if layer.keys != "tokens":
-                reasons.setdefault(layer.layer, LOOKS_ELSEWHERE)
-                continue
             for array, values, at in (
                 (shares, layer.shares, [*places, count]),
                 (on_sinks, layer.on_sinks, places),
@@ -415,9 +432,7 @@ def attention_of(readings: Sequence[AttentionShares | None], layers: int) -> Att
             ):
                 if values is not None:
                     array[index, layer.layer, at] = [*map(_float, values)]
-    seen = ~np.isnan(shares).all((0, 2))
-    reasons = {layer: why for layer, why in sorted(reasons.items()) if not seen[layer]}
-    return Attention(groups, shares, on_sinks, without, sinks, proofs, reasons)
+    return Attention(groups, shares, on_sinks, without, sinks, proofs, reasons, frozenset(found))
 
 
 def _shares_of(item: SweepItem) -> AttentionShares | None:

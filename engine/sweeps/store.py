@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -22,8 +22,9 @@ from msgspec import UNSET, UnsetType
 from engine.errors import BadInput, LenscopeError, Remedy, one_line
 from engine.records import Counterfactual
 from engine.sweeps.checking import Damaged, check_sweep
+from engine.sweeps.decoding import item_of
 from engine.sweeps.names import unquoted
-from engine.sweeps.records import MOST_TEXT, VERSION, Failure, Sweep, SweepItem
+from engine.sweeps.records import MOST_AGAINST, MOST_TEXT, VERSION, Failure, Sweep, SweepItem
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.sources.tasks import Source, Task
 from engine.system.file_locks import lock, unlock
@@ -52,7 +53,6 @@ _NOT_A_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Damage
 _TEMPORARY = re.compile(r"\.lenscope-[0-9a-f]{12}\.tmp")
 """What `write_file` makes, and leaves where it is killed."""
 
-_ITEMS = msgspec.json.Decoder(SweepItem)
 _FAILURES = msgspec.json.Decoder(Failure)
 
 
@@ -81,7 +81,8 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
     """Raise BadInput where results are not those of `sweep`, saying what differs; with `model` off,
     only what is known without a model is compared.
 
-    Models are told apart by their weights, not by the spelling of their names.
+    Models are told apart by their weights, not by the spelling of their names. Raises it, too,
+    where there would be more counterfactuals than a sweep can have.
     """
     asked, now = known.question, sweep.question
     before = {asked_as(each): each for each in known.against}
@@ -122,6 +123,17 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
                 f"and is {_short(new)}; choose another folder",
                 Remedy.OTHER_FOLDER,
             )
+    if (count := len(_together(known, sweep))) > MOST_AGAINST:
+        raise BadInput(
+            f"{folder} would hold results of {count:,} counterfactuals; the limit is "
+            f"{MOST_AGAINST}; choose another folder",
+            Remedy.OTHER_FOLDER,
+        )
+
+
+def _together(known: Sweep, sweep: Sweep) -> tuple[Counterfactual, ...]:
+    """The counterfactuals of what is stored, and those that are new."""
+    return (*known.against, *(each for each in sweep.against if each not in known.against))
 
 
 def _content(counterfactual: Counterfactual) -> object:
@@ -199,7 +211,7 @@ def read_items(folder: Path) -> Iterator[SweepItem]:
     """
     known: set[str] = set()
     for file in sorted(folder.glob(ITEMS)):
-        for item in decoded_lines(file, _ITEMS, "an item"):
+        for item in decoded_lines(file, item_of, "an item"):
             if item.item not in known:
                 known.add(item.item)
                 yield item
@@ -236,7 +248,7 @@ def count_failures(folder: Path) -> tuple[int, int]:
 def _failures(folder: Path) -> Iterator[Failure]:
     file = folder / FAILURES
     if file.exists():
-        yield from decoded_lines(file, _FAILURES, "a failure")
+        yield from decoded_lines(file, _FAILURES.decode, "a failure")
 
 
 def remove_stale(folder: Path) -> None:
@@ -322,8 +334,7 @@ class Store:
             data = msgspec.structs.replace(
                 known.data, path=sweep.data.path, folder=sweep.data.folder
             )
-            more = tuple(each for each in sweep.against if each not in known.against)
-            now = msgspec.structs.replace(known, data=data, against=(*known.against, *more))
+            now = msgspec.structs.replace(known, data=data, against=_together(known, sweep))
             if now != known:
                 self._write_sweep(now)
         return now
@@ -349,7 +360,7 @@ class Store:
         self._drop_torn(self._handle)
         decoder = msgspec.json.Decoder(_Asked)
         for file in sorted(self.folder.glob(ITEMS)):
-            for asked in decoded_lines(file, decoder, "an item"):
+            for asked in decoded_lines(file, decoder.decode, "an item"):
                 self._ids.add(asked.item)
                 if isinstance(asked.picture, _Picture):
                     task = Task(asked.prompt, asked.group, asked.truth, asked.against)
@@ -533,7 +544,7 @@ def _line(record: SweepItem | Failure) -> bytes:
 
 
 def decoded_lines(
-    file: Path, decoder: msgspec.json.Decoder[Record], what: str, holding: bytes = b""
+    file: Path, decode: Callable[[bytes], Record], what: str, holding: bytes = b""
 ) -> Iterator[Record]:
     """The records in a file's whole lines, or only in those that have `holding` in their beginning.
 
@@ -543,7 +554,7 @@ def decoded_lines(
         if holding not in line[:64]:
             continue
         try:
-            yield decoder.decode(line)
+            yield decode(line)
         except _NOT_A_RECORD as error:
             raise damaged_line(file, number, what, error) from None
 

@@ -21,7 +21,7 @@ from engine.anatomy.attention_calls import AttentionCall
 from engine.anatomy.attention_rows import AttentionRow
 from engine.anatomy.sinks import massive, places
 from engine.errors import Cancelled
-from engine.lens.attention import NONE_HERE, AttentionFound
+from engine.lens.attention import NONE_HERE, AttentionFound, why_nothing_is_read
 from engine.lens.lens import Lens
 from engine.lens.localising_heads import CellGrid, localising_heads
 from engine.passes import attention_taps, edits
@@ -145,6 +145,23 @@ def test_a_shuffled_value_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(each.weights is None for each in found.layers)
     assert all(each.proof is not None and not each.proof.passed for each in found.layers)
     assert all("not the kernel's" in (each.reason or "") for each in found.layers)
+
+
+def test_what_went_wrong_is_said_and_not_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer of a hybrid has no attention, which is no reason why others are not read."""
+    real = attention_rows.as_row
+
+    def shuffled(weights: Tensor, value: Tensor, *rest: Any) -> AttentionRow:
+        return real(weights, value.flip(2), *rest)
+
+    monkeypatch.setattr(attention_rows, "as_row", shuffled)
+    layers = read(FAMILIES["qwen3_5"]()).layers
+    assert layers[0].reason == NONE_HERE and all(each.weights is None for each in layers)
+    assert "not the kernel's" in why_nothing_is_read(layers)
+    without_a_proof = replace(layers[-1], reason="it cannot be computed", proof=None)
+    assert why_nothing_is_read([*layers[:1], without_a_proof]).endswith("it cannot be computed")
+    assert why_nothing_is_read([without_a_proof, *layers]) == why_nothing_is_read(layers)
+    assert why_nothing_is_read(layers[:1]).endswith(NONE_HERE)
 
 
 def test_a_wrong_route_is_replaced_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

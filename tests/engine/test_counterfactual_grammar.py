@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from engine.counterfactuals.grammar import MEANINGS, label, parse_against
+from engine.counterfactuals.grammar import MEANINGS, label, parse_against, written
 from engine.errors import BadInput
 from engine.records import Counterfactual
 
@@ -97,6 +97,15 @@ def test_labels_say_what_must_be_said() -> None:
     assert label(Counterfactual("gray", {"color": 3})) == "gray"
     assert label(Counterfactual("noise")) == "noise"
     assert label(Counterfactual("unk", {"note": "pad token"})) == "unk (pad token)"
+
+
+@pytest.mark.parametrize("radius", ["3", "3.0", "0.1", "1e-5", "1.2345671", "1.2345672", "1000"])
+def test_two_values_are_never_written_alike(radius: str) -> None:
+    (made,) = parse_against(f"blur={radius}")
+    shown = written(made)
+    assert shown == label(made) and shown is not None
+    assert parse_against(shown) == (made,)
+    assert shown in ("blur=3", "blur=0.1", "blur=1e-05", "blur=1000", f"blur={radius}")
 
 
 @pytest.mark.parametrize("value", [None, "9", [1], {"a": 1}, True, 10**400, -1, 1e300])

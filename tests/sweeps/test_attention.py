@@ -19,6 +19,8 @@ from engine.anatomy.attention_rows import AttentionRow, row_of
 from engine.counterfactuals.grammar import parse_against
 from engine.counterfactuals.inputs import counterfactual_inputs
 from engine.errors import BadInput
+from engine.lens.attention import NONE_HERE
+from engine.lens.batch_attention import ItemAttention, MeanShares
 from engine.lens.lens import Lens
 from engine.models.loading import LoadedModel
 from engine.passes import attention_taps
@@ -26,7 +28,8 @@ from engine.passes.attention_taps import AttentionTaps
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
 from engine.prompts.token_groups import GROUPS
-from engine.records import Question
+from engine.records import Question, ReadingProof
+from engine.sweeps.attention import attention_shares
 from engine.sweeps.records import AttentionShares, LayerShares, SweepItem
 from engine.sweeps.results import read_results
 from engine.sweeps.sources.opening import open_source
@@ -247,8 +250,47 @@ def test_a_model_whose_attention_cannot_be_read(
     monkeypatch.setattr(Lens, "read_attention", fail)
     swept = sweep(opened("llava"), photographs, reads=ATTENTION)
     assert swept.progress.done == 6 and "no such kernel" in swept.progress.notes["attention"]
-    assert len(read_failures(swept.folder)) == 6
+    failures = read_failures(swept.folder)
+    assert len(failures) == 6 and all("no such kernel" in each.error for each in failures)
     assert read_results(swept.folder).attention is None
+
+
+@pytest.mark.parametrize("bad", [1, 2, 100])
+def test_a_question_whose_attention_fails_does_not_end_that_of_others(
+    opened: Opened,
+    photographs: Source,
+    sweep: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: int,
+) -> None:
+    """Unless three in a row fail: each costs a pass."""
+    own, tries = Lens.read_attention, []
+
+    def read_attention(self: Lens, *given: Any, **named: Any) -> Any:
+        tries.append(given)
+        if len(tries) <= bad:
+            raise RuntimeError(f"failed {len(tries)} times")
+        return own(self, *given, **named)
+
+    monkeypatch.setattr(Lens, "read_attention", read_attention)
+    swept = sweep(opened("llava"), photographs, reads=ATTENTION, batch_size=1)
+    assert swept.progress.done == 6 and len(tries) == min(3, bad + 1)
+    read = sum(item.readings is not UNSET for item in swept.items.values())
+    errors = [each.error for each in read_failures(swept.folder)]
+    assert (read, len(errors)) == ((0, 6) if bad == 100 else (6 - bad, bad))
+    assert [error.split()[-2] for error in errors] == ["1", "2", "3", "3", "3", "3"][: len(errors)]
+    assert "not read of every item" in swept.progress.notes["attention"]
+
+
+def test_a_hybrid_says_what_went_wrong() -> None:
+    failed = ReadingProof("p V", 2.0, 1.0, False)
+    layers = (
+        MeanShares(0, "tokens", reason=NONE_HERE),
+        MeanShares(1, "tokens", reason="not the kernel's", proof=failed),
+    )
+    assert attention_shares(ItemAttention(layers, 0)) == (
+        "no layer's attention can be read: not the kernel's"
+    )
 
 
 def test_results_with_other_readings_are_refused(

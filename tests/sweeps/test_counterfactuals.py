@@ -28,6 +28,7 @@ from engine.models.loading import LoadedModel
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import prepare
 from engine.records import Picture, Question
+from engine.sweeps import dividing
 from engine.sweeps.preparing import Preparing
 from engine.sweeps.records import SweepItem
 from engine.sweeps.reopening import open_item
@@ -226,6 +227,30 @@ def test_what_a_model_cannot_take_fails_alone(
     assert sweep(loaded, photographs, against=asked).progress.total == 0
     again = sweep(loaded, photographs, against=asked, retry=True)
     assert again.progress.failed == 12 and again.progress.done == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "tries"), [("a kernel has failed", 1), ("CUDA out of memory", 6)]
+)
+def test_what_fails_unexpectedly_is_not_tried_for_every_question(
+    opened: Opened,
+    photographs: Source,
+    sweep: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+    tries: int,
+) -> None:
+    """Memory alone may be there the next time."""
+    tried = []
+
+    def fail(*given: Any) -> None:
+        tried.append(given)
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(dividing, "refuse_where_a_picture_is_needed", fail)
+    swept = sweep(opened("llava"), photographs, against=parse_against("none"), batch_size=2)
+    assert instead_of(swept.items) == {"": 6, "none": 6} and not read_failures(swept.folder)
+    assert len(tried) == tries
 
 
 def test_a_pass_that_fails_with_one_counterfactual(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from msgspec import structs
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput
 from engine.records import Counterfactual
+from engine.sweeps import figures
 from engine.sweeps.export import item_rows, numbers, replaced_rows
 from engine.sweeps.findings import ALL, Findings, find
 from engine.sweeps.instead import InsteadOfPicture
@@ -19,6 +21,9 @@ from engine.sweeps.records import SweepItem
 from engine.sweeps.report import sections
 from engine.sweeps.results import Results
 from tests.sweeps import test_findings as by_hand
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CUBE, SPHERE, RED, COLON = 0, 1, 6, 7
 AGAINST = parse_against("none,noise")
@@ -135,7 +140,86 @@ def test_without_truths_answers_are_still_compared() -> None:
     assert np.isnan(each.truth.value).all()
     (section,) = [s for s in sections(findings) if s.title == "What it says without the picture"]
     assert len(section.tables) == 1 and section.figure is None
-    assert section.tables[0].rows[0][2:6] == ("100.0% [100.0%, 100.0%]", "-", "-", "-")
+    assert section.tables[0].rows[0][2:] == (
+        "100.0% [100.0%, 100.0%]", "1", "-", "-", "-", "0",
+    )  # fmt: skip
+
+
+def test_the_picture_is_shown_of_the_items_that_have_both(four: list[SweepItem]) -> None:
+    """Of one item that is wrong, of another that is right, and never of those not asked about."""
+    own, others = four[:4], four[4:]
+    noisy = without(own[0], [COLON] * 5, "noise=500", 0.9)
+    (section,) = [
+        each
+        for each in sections(found(*own, *others[1:], noisy))
+        if each.title == "What it says without the picture"
+    ]
+    shape = [row[1:] for row in section.tables[1].rows if row[0] == "shape"]
+    assert [(row[0], row[5], row[-1]) for row in shape] == [
+        ("the picture", "5.7%", "1"), ("none", "60.0%", "1"),
+        ("the picture", "60.0%", "1"), ("noise=500", "1.4%", "1"),
+    ]  # fmt: skip
+    colour = [row[1] for row in section.tables[1].rows if row[0] == "colour"]
+    assert colour == ["the picture", "none"]
+
+
+def test_how_many_have_a_truth_is_shown_of_what_needs_one(four: list[SweepItem]) -> None:
+    unknown = by_hand.item(9, [COLON] * 5)
+    findings = found(*four, unknown, without(unknown, [COLON] * 5, "none"))
+    (section,) = [s for s in sections(findings) if s.title == "What it says without the picture"]
+    compared = section.tables[0]
+    places = [compared.heads.index(head) for head in ("n", "n with a truth")]
+    assert [tuple(row[place] for place in places) for row in compared.rows] == [
+        ("3", "2"), ("2", "2"), ("5", "4"),
+    ]  # fmt: skip
+
+
+def drawn(findings: Findings) -> Figure:
+    figure = figures._instead(findings)
+    assert figure is not None
+    return figure
+
+
+def test_a_counterfactual_has_one_colour_in_all_panels(four: list[SweepItem]) -> None:
+    pytest.importorskip("matplotlib")
+    noisy = [without(each, [COLON] * 5, "noise=500") for each in four[2:4]]
+    figure = drawn(found(*four, *noisy))  # of shape, there is only "none"
+    everything, shape, colour = (
+        {str(line.get_label()): line.get_color() for line in axes.get_lines()}
+        for axes in figure.axes
+    )
+    assert shape.keys() == {"the picture", "none"}
+    assert colour.keys() == {"the picture", "none", "noise=500"}
+    assert everything["none"] == shape["none"] == colour["none"] != colour["noise=500"]
+    # All items were asked with "none", and only some of them with noise.
+    assert {*everything} == {
+        "the picture, beside none", "the picture, beside noise=500", "none", "noise=500",
+    }  # fmt: skip
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert {*names} == {*everything, *shape} and len(names) == 5
+    assert figure.get_supxlabel() == ""
+
+
+def test_a_figure_says_what_it_leaves_out() -> None:
+    pytest.importorskip("matplotlib")
+    asked = parse_against(",".join(f"noise={step}" for step in range(8)))
+    own = [by_hand.item(n, [RED] * 5, "red", f"group {n}") for n in range(1, 7)]
+    others = [
+        structs.replace(
+            by_hand.item(100 * n + step, [COLON] * 5, "red", each.group),
+            picture=each.picture,
+            against=f"noise={step}",
+            counterfactual=asked[step],
+        )
+        for n, each in enumerate(own, 1)
+        for step in range(8)
+    ]
+    figure = drawn(find(by_hand.results(*own, *others, against=asked), samples=20))
+    assert [len(axes.get_lines()) for axes in figure.axes] == [1 + 6] * 4
+    assert figure.get_supxlabel() == (
+        "not drawn: 3 groups and 2 counterfactuals, which the tables have"
+    )
 
 
 def test_a_last_row_that_is_no_number_is_unknown_and_not_another(four: list[SweepItem]) -> None:

@@ -17,9 +17,9 @@ from msgspec import UNSET, structs
 
 from engine.errors import BadInput
 from engine.models.fingerprints import files_digest
-from engine.records import MOST_LAYERS
+from engine.records import MOST_LAYERS, Counterfactual
 from engine.sweeps.names import exact_name, quoted, unquoted
-from engine.sweeps.records import MOST_TEXT, Failure, Sweep
+from engine.sweeps.records import MOST_AGAINST, MOST_TEXT, Failure, Sweep
 from engine.sweeps.reopening import open_item
 from engine.sweeps.sources.tasks import NO_GROUP, PictureTasks, Source, Task
 from engine.sweeps.store import (
@@ -47,6 +47,16 @@ def begin(folder: Path, sweep: Sweep = SWEPT) -> Sweep:
         return store.belongs_to(sweep)
     finally:
         store.close()
+
+
+def test_more_counterfactuals_than_a_sweep_can_have(tmp_path: Path) -> None:
+    steps = [Counterfactual("noise", {"step": step}, seed=0) for step in range(MOST_AGAINST + 1)]
+    begin(tmp_path, structs.replace(SWEPT, against=tuple(steps[:60])))
+    with pytest.raises(BadInput, match="results of 101 counterfactuals; the limit is 100"):
+        begin(tmp_path, structs.replace(SWEPT, against=tuple(steps[50:])))
+    assert read_sweep(tmp_path).against == tuple(steps[:60])
+    begin(tmp_path, structs.replace(SWEPT, against=tuple(steps[50:-1])))
+    assert read_sweep(tmp_path).against == tuple(steps[:-1])
 
 
 # Locks
