@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -261,7 +262,11 @@ def test_a_hundred_runs_leave_memory_where_it_was() -> None:
     before, threads = tensors(), threading.active_count()
     for _ in range(100):
         list(lens.stream(tiny.inputs))
-    assert tensors() <= before + 2
+    # While another thread of this process collects garbage, a call that asks for it does nothing.
+    end = time.monotonic() + 15
+    while tensors() > before + 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
     assert threading.active_count() <= threads
     assert hooks_of(tiny.model) == 0
 
