@@ -8,12 +8,12 @@ from typing import ClassVar, Final
 
 from rich.cells import cell_len
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.state.maps import FROM_ZERO, STEPS, Map, Scale
 from tui.text.show import display_text
+from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.marks import MARKS
-from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.tint import step_style
 
@@ -57,13 +57,12 @@ def fitted_keys(keys: Sequence[str], width: int) -> str:
     return "  ".join([*kept, last, closing])
 
 
-class Legend(Widget):
+class Legend(DrawnLines):
     """A few lines: the scale, what is best, what it means or what is wrong, and the keys.
 
     Everything is fitted when it is drawn, to the width that the widget has then.
     """
 
-    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"legend--{kind}" for kind in ("faint", "strong", "error", "good")
     }
@@ -84,7 +83,6 @@ class Legend(Widget):
         self._marks = marks
         self._scale = ScaleShown()
         self._lines: tuple[tuple[str, str], ...] = ()
-        self._strips: list[Strip] = []
 
     def use_marks(self) -> None:
         """Draw the scale in marks from now on."""
@@ -94,29 +92,10 @@ class Legend(Widget):
         """Show the scale, lines of (text, kind), and the keys below them; a kind is faint, strong,
         good or error."""
         self._scale, self._lines = scale, lines
-        if self.size.width:
-            old, self._strips = self._strips, self._draw()
-            redraw_changes(self, old, self._strips)
+        self.redraw()
 
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        self._strips = self._draw()
-        self.refresh()
-
-    def notify_style_update(self) -> None:
-        """Redraw with the colours of the new theme."""
-        super().notify_style_update()
-        self._strips = []
-
-    def render_line(self, y: int) -> Strip:
-        """Draw a line."""
-        if not self._strips or self._strips[0].cell_length != self.size.width:
-            self._strips = self._draw()
-        if y < len(self._strips):
-            return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """See `DrawnLines.draw`."""
         width = self.size.width
         base = self.rich_style
         lines = [strip_of(self._scale_line(width), width, base)]

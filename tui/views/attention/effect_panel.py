@@ -7,13 +7,13 @@ from typing import ClassVar, Final
 from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.state.maps import NO_STEP
 from tui.text.show import display_text
 from tui.views.attention.effects import Effect, Effects, pair_names
+from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.marks import MARKS
-from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.tint import step_style
 
@@ -29,10 +29,9 @@ _ALL: Final = 4
 """Cells for all layers at once, and a blank."""
 
 
-class EffectPanel(Widget):
+class EffectPanel(DrawnLines):
     """Shows what becomes of the answer where some tokens may not be looked at."""
 
-    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"effects--{kind}" for kind in ("faint", "good")}
     DEFAULT_CSS = """
     EffectPanel {
@@ -48,40 +47,20 @@ class EffectPanel(Widget):
         self._effects = Effects(0)
         self._layer = 0
         self._words = ""
-        self._strips: list[Strip] = []
 
     def show(self, effects: Effects, layer: int, words: str) -> None:
         """Show effects, and in words those at a layer; `words` are shown in place of them as long
         as there are none. They must be safe for display."""
         self._effects, self._layer, self._words = effects, layer, words
-        if self.size.width:
-            old, self._strips = self._strips, self._draw()
-            redraw_changes(self, old, self._strips)
+        self.redraw()
 
     @property
     def wanted_height(self) -> int:
         """How many lines there are to show; in fewer, the newest pairs are shown."""
         return _HEAD + max(len(self._effects.pairs), 1)
 
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        self._strips = self._draw()
-        self.refresh()
-
-    def notify_style_update(self) -> None:
-        """Redraw with the colours of the new theme."""
-        super().notify_style_update()
-        self._strips = []
-
-    def render_line(self, y: int) -> Strip:
-        """Draw a line."""
-        if not self._strips or self._strips[0].cell_length != self.size.width:
-            self._strips = self._draw()
-        if y < len(self._strips):
-            return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """See `DrawnLines.draw`."""
         width, base = self.size.width, self.rich_style
         faint = base + self.get_component_rich_style("effects--faint")
         effects = self._effects

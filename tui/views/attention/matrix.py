@@ -14,16 +14,15 @@ from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.state.maps import NO_STEP, STEPS, Scale, Steps
 from tui.text.numbers import figure
 from tui.text.show import display_text
 from tui.views.attention.known import Floats
+from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import MARKS
 from tui.widgets.pixel_lines import Codes, codes_of, half_block_line
-from tui.widgets.strips import redraw_changes
 from tui.widgets.tint import FRAME, RAMP
 
 _LABEL: Final = 4
@@ -83,10 +82,9 @@ def steps_of(shares: Floats) -> tuple[Steps, float]:
     return Scale(0.0, high).steps(shares), high
 
 
-class HeadMatrix(Widget):
+class HeadMatrix(DrawnLines):
     """Shows the picture's share of the weight of every head in every layer."""
 
-    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"matrix--faint", "matrix--here"}
     DEFAULT_CSS = """
     HeadMatrix {
@@ -108,32 +106,11 @@ class HeadMatrix(Widget):
         self._ascii, self._letters = ascii_only, letters
         self._indexed = colours is Colours.INDEXED
         self._shown: MatrixShown | None = None
-        self._strips: list[Strip] = []
 
     def show(self, shown: MatrixShown | None) -> None:
         """Show these shares; None says that nothing is known."""
         self._shown = shown
-        if self.size.width:
-            old, self._strips = self._strips, self._draw()
-            redraw_changes(self, old, self._strips)
-
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        self._strips = self._draw()
-        self.refresh()
-
-    def notify_style_update(self) -> None:
-        """Redraw with the colours of the new theme."""
-        super().notify_style_update()
-        self._strips = []
-
-    def render_line(self, y: int) -> Strip:
-        """Draw a line."""
-        if not self._strips or self._strips[0].cell_length != self.size.width:
-            self._strips = self._draw()
-        if y < len(self._strips):
-            return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
+        self.redraw()
 
     def on_click(self, event: events.Click) -> None:
         """Pick the clicked head."""
@@ -156,7 +133,8 @@ class HeadMatrix(Widget):
         room = (self.size.width, self.size.height)
         return window_of(shape, here, room, halves=not self._letters)
 
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """See `DrawnLines.draw`."""
         width, shown = self.size.width, self._shown
         blank = self.rich_style
         faint = blank + self.get_component_rich_style("matrix--faint")
