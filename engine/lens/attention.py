@@ -190,8 +190,8 @@ class AttentionReader:
                     told = done
 
 
-class Unread(Protocol):
-    """A layer's attention that has not been read."""
+class LayerFound(Protocol):
+    """A layer, and why its attention has not been read, if it has not."""
 
     @property
     def reason(self) -> str | None: ...
@@ -199,7 +199,18 @@ class Unread(Protocol):
     def proof(self) -> ReadingProof | None: ...
 
 
-def why_nothing_is_read(layers: Sequence[Unread]) -> str:
+def worst_proof(layers: Sequence[LayerFound], what: str) -> ReadingProof | None:
+    """The largest error of the layers that could be read, as a share of what is allowed there; None
+    if there are none. `what` says in words what was compared."""
+    ratios = [
+        each.proof.error / each.proof.tolerance
+        for each in layers
+        if each.reason is None and each.proof is not None and each.proof.error is not None
+    ]
+    return ReadingProof(what, max(ratios), 1.0, max(ratios) <= 1.0) if ratios else None
+
+
+def why_nothing_is_read(layers: Sequence[LayerFound]) -> str:
     """Why no layer of a pass has attention that can be read. In a hybrid, most layers have none at
     all: what went wrong in one that has some tells more."""
     proofs_failed = [each.reason for each in layers if each.proof is not None]

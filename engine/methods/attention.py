@@ -189,7 +189,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
         Raises BadInput for a position or layer out of range, or if a relative map is asked for
         without a picture; CannotRead if no layer has attention that can be read.
         """
-        from engine.lens.attention import why_nothing_is_read
+        from engine.lens.attention import why_nothing_is_read, worst_proof
 
         run = subject.run
         (position,) = resolved(run, [request.position])
@@ -224,7 +224,7 @@ class Attention(Method[AttentionRequest, AttentionReading]):
             cells=look.cells,
             best=_best(subject, found, cells, stop),
             neutral=None if neutral is None else NEUTRAL,
-            proof=_worst(found),
+            proof=worst_proof(found.layers, WORST),
         )
 
     def tables(self, reading: AttentionReading) -> tuple[Table, ...]:
@@ -389,15 +389,6 @@ def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _number(value: Any) -> float | None:
     return None if value != value else float(value)
-
-
-def _worst(found: AttentionFound) -> ReadingProof:
-    ratios = [
-        each.proof.error / each.proof.tolerance
-        for each in found.layers
-        if each.weights is not None and each.proof is not None and each.proof.error is not None
-    ]
-    return ReadingProof(WORST, max(ratios), 1.0, max(ratios) <= 1.0)
 
 
 def _neutral_run(subject: Subject, cells: Sequence[int]) -> Asking:

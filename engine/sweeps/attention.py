@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.lens.attention import why_nothing_is_read
+from engine.lens.attention import why_nothing_is_read, worst_proof
 from engine.lens.batch_attention import ItemAttention, MeanShares
 from engine.prompts.token_groups import GROUPS
-from engine.records import ReadingProof, finite
+from engine.records import finite
 from engine.sweeps.records import AttentionShares, LayerShares
 
 WORST: Final = "the worst layer's error, as a share of its tolerance"
@@ -15,18 +15,14 @@ WORST: Final = "the worst layer's error, as a share of its tolerance"
 
 def attention_shares(found: ItemAttention) -> AttentionShares | str:
     """The reading of one item, or the reason why there is none."""
-    ratios = [
-        each.proof.error / each.proof.tolerance
-        for each in found.layers
-        if each.shares is not None and each.proof is not None and each.proof.error is not None
-    ]
-    if not ratios:
+    proof = worst_proof(found.layers, WORST)
+    if proof is None:
         return why_nothing_is_read(found.layers)
     return AttentionShares(
         groups=GROUPS,
         layers=tuple(map(_layer, found.layers)),
         sinks=found.sinks,
-        proof=ReadingProof(WORST, max(ratios), 1.0, max(ratios) <= 1.0),
+        proof=proof,
     )
 
 
