@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+from tui.actions.looking import run_to_look_at
 from tui.app import Explorer
-from tui.state.run_view import Phase
-from tui.state.view_state import NOT_ENDED
 
 
 def show(app: Explorer) -> None:
     """Show where the position under the cursor looks."""
-    run = app.state.current
-    if run is None and app.state.asked:
-        app.say("the first run is on its way")
-        return
+    run = run_to_look_at(app, "attention", "shown")
     if run is None:
-        app.say("no run yet whose attention could be read: r runs the question")
-        return
-    if run.phase is Phase.RUNNING:
-        app.say(NOT_ENDED.text)
-        return
-    if run.refused:
-        app.say("the proof of this run failed: its attention is not shown", "error")
         return
     from tui.views.attention.screen import AttentionScreen
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tui.actions.looking import run_to_look_at
 from tui.app import Explorer
-from tui.state.run_view import Phase
-from tui.state.view_state import NOT_ENDED
+from tui.state.run_view import RunView
 
 
 def show(app: Explorer) -> None:
@@ -18,21 +18,8 @@ def where(app: Explorer) -> None:
 
 
 def _open(app: Explorer, *, typing: bool) -> None:
-    run = app.state.current
-    if run is None and app.state.asked:
-        app.say("the first run is on its way")
-        return
+    run = run_to_look_at(app, "picture", "mapped", _no_picture)
     if run is None:
-        app.say("no run yet whose picture could be read: r runs the question")
-        return
-    if not run.has_picture or not any(token.kind == "image" for token in run.run.tokens):
-        app.say("no token of this run's prompt holds a picture: there is nothing to map")
-        return
-    if run.phase is Phase.RUNNING:
-        app.say(NOT_ENDED.text)
-        return
-    if run.refused:
-        app.say("the proof of this run failed: its picture is not mapped", "error")
         return
     from tui.views.words.screen import WordsScreen
 
@@ -46,3 +33,9 @@ def _open(app: Explorer, *, typing: bool) -> None:
             typing=typing,
         )
     )
+
+
+def _no_picture(run: RunView) -> str:
+    if run.has_picture and any(token.kind == "image" for token in run.run.tokens):
+        return ""
+    return "no token of this run's prompt holds a picture: there is nothing to map"
