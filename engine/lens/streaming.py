@@ -274,8 +274,14 @@ class StreamedPass:
 
     def _finish(self) -> tuple[ItemResult, ...]:
         """Collect what is only known at the end. Raises the error of the pass."""
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            # The thread of the pass, which still refers to this, must not keep alive what the
+            # error's frames hold, nor these frames the error.
+            try:
+                raise error
+            finally:
+                del error
         places = self._forward.absolute_positions
         assert places is not None
         found = [item.finish(each) for item, each in zip(self._items, self._ends, strict=True)]

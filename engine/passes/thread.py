@@ -78,9 +78,10 @@ def waiting(
         if not over.is_set():
             cancel()
             over.wait()
+    # Taken out: the thread still refers to both lists for a moment, and an error's frames hold tensors.
     if errors:
-        raise errors[0]
-    return found[0]
+        raise errors.pop()
+    return found.pop()
 
 
 def waited_for(

@@ -4,7 +4,7 @@ memory and disk, bitsandbytes on the CPU. Not run on real hardware."""
 
 from __future__ import annotations
 
-import time
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +19,7 @@ from engine import CannotLoad, Lens, load
 from engine.asking.asking import Asking
 from engine.errors import Remedy
 from engine.events import LoadOptions, ModelFailed, ModelReady, RunEnded
+from engine.lens import streaming
 from engine.records import Picture, Question
 from engine.system.memory import is_out_of_memory
 from engine.worker import Worker
@@ -50,11 +51,7 @@ class FullGPU:
 
     @property
     def given_back(self) -> bool:
-        """Whether nothing that the failing layer made is left, perhaps after a moment: a collection
-        that another thread of this process has begun ends first."""
-        end = time.monotonic() + 10
-        while any(tensor() is not None for tensor in self.held) and time.monotonic() < end:
-            time.sleep(0.05)
+        """Whether nothing that the failing layer made is left."""
         return bool(self.held) and all(tensor() is None for tensor in self.held)
 
 
@@ -80,6 +77,26 @@ def test_a_pass_that_runs_out_of_memory_gives_it_back_and_the_next_one_works(
     gpu.full = False
     worker.ask(Question(prompt="What?"))
     assert ears.wait_for(RunEnded).run.status == "done"
+
+
+def test_memory_is_given_back_while_the_thread_of_the_pass_is_still_busy(
+    gpu: FullGPU,
+    worker: Worker,
+    ears: Ears,
+    saved: Copied,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That thread refers to the pass, and has things to do after it: nothing collects what it lets
+    go of only then."""
+    worker.load(LoadOptions(str(saved("llama"))))
+    ears.wait_for(ModelReady)
+    gpu.full, told = True, threading.Event()
+    monkeypatch.setattr(streaming, "give_ordinary_tensors", lambda model: told.wait(10))
+    worker.ask(Question(prompt="What?"))
+    assert ears.wait_for(RunEnded).run.status == "failed"
+    given_back = gpu.given_back
+    told.set()
+    assert given_back
 
 
 def test_a_model_that_does_not_fit_is_let_go_and_the_next_one_loads(
