@@ -78,7 +78,7 @@ def waiting(
         if not over.is_set():
             cancel()
             over.wait()
-    # Taken out: the thread still refers to both lists for a moment, and an error's frames hold tensors.
+    # Taken out, since the thread still refers to both for a moment: an error's frames hold tensors.
     if errors:
         raise errors.pop()
     return found.pop()
