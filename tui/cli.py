@@ -6,21 +6,13 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BadInput, CannotLoad, CannotRead, LenscopeError
 from tui.commands.exits import Exit
-from tui.commands.parsers import (
-    DEFAULT_PROMPT,
-    check_parser,
-    explorer_parser,
-    report_parser,
-    run_parser,
-    settings_parser,
-    sweep_parser,
-)
+from tui.commands.parsers import COMMANDS, DEFAULT_PROMPT, STDIN, explorer_parser
 from tui.commands.streams import OutputFailed, guard_streams, silence
 from tui.terminal.surroundings import is_dumb, prefer_the_terminals_size
 
@@ -68,17 +60,34 @@ def _printed(given: list[str]) -> int:
 
 
 def _command(given: list[str]) -> int:
-    if given[:1] == ["run"]:
-        return _run(run_parser().parse_args(given[1:]))
-    if given[:1] == ["check"]:
-        return _check(check_parser().parse_args(given[1:]))
-    if given[:1] == ["sweep"]:
-        return _sweep(sweep_parser().parse_args(given[1:]))
-    if given[:1] == ["report"]:
-        return _report(report_parser().parse_args(given[1:]))
-    if given[:1] in (["config"], ["paths"]):
-        return _show_settings(given[0], given[1:])
+    name = given[0] if given else ""
+    if name in COMMANDS:
+        carry_out: dict[str, Callable[[argparse.Namespace], int]] = {
+            "run": _run,
+            "sweep": _sweep,
+            "report": _report,
+            "check": _check,
+            "config": _config,
+            "paths": _paths,
+            "completion": _completion,
+        }
+        return carry_out[name](COMMANDS[name].parser().parse_args(given[1:]))
+    _refuse_mistyped(name)
     return _explore(explorer_parser().parse_args(given))
+
+
+def _refuse_mistyped(word: str) -> None:
+    """Raise BadInput if the first word is no file, but almost the name of a command."""
+    if not word.isalpha() or os.path.lexists(word):
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), COMMANDS, n=1)
+    if close:
+        raise BadInput(
+            f"there is no command, session file or folder {word!r}: did you mean "
+            f"`lenscope {close[0]}`?"
+        )
 
 
 def script() -> None:
@@ -122,6 +131,10 @@ def _explore(options: argparse.Namespace) -> int:
 
     if options.resume and options.session is not None:
         raise BadInput("--resume finds its session by itself: leave out either it or the file")
+    if options.prompt == STDIN:
+        raise BadInput(
+            "--prompt - reads stdin, which the explorer needs for the keyboard; use `lenscope run`"
+        )
     settings = load_settings(themes=_themes).settings
     session, session_path, load_options = None, None, None
     sweep = _sweep_folder(options)
@@ -225,11 +238,23 @@ def _resumed() -> Session:
     return read_session(kept)
 
 
-def _show_settings(name: str, given: list[str]) -> int:
-    settings_parser(name).parse_args(given)
-    from tui.commands.settings import run_config, run_paths
+def _config(options: argparse.Namespace) -> int:
+    from tui.commands.settings import run_config
 
-    return run_config(_themes) if name == "config" else run_paths()
+    return run_config(_themes)
+
+
+def _paths(options: argparse.Namespace) -> int:
+    from tui.commands.settings import run_paths
+
+    return run_paths()
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from tui.commands.completion import completion_script
+
+    print(completion_script(options.shell), end="")
+    return Exit.DONE
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -372,6 +397,23 @@ def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptio
     return load_options, question
 
 
+def _piped_prompt() -> str:
+    """Return what stdin holds, without the line break at its end."""
+    from engine.records import MOST_LONG
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise BadInput("--prompt - reads the prompt from stdin, which is a terminal: pipe it in")
+    data = sys.stdin.buffer.read(4 * MOST_LONG + 1)
+    try:
+        # What is left may end inside a character: then it is too long anyway.
+        text = data.decode("utf-8", "ignore" if len(data) > 4 * MOST_LONG else "strict")
+    except UnicodeDecodeError:
+        raise BadInput("--prompt -: what stdin holds is no UTF-8 text") from None
+    if len(text) > MOST_LONG or len(data) > 4 * MOST_LONG:
+        raise BadInput(f"--prompt -: more than {MOST_LONG:,} characters")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
 def _themes() -> list[str]:
     from tui.theme import theme_names
 
@@ -423,6 +465,8 @@ def _question(options: argparse.Namespace, settings: Settings) -> Question:
     from engine.records import Question
 
     prompt = settings.prompt if options.prompt is None else options.prompt
+    if options.prompt == STDIN:
+        prompt = _piped_prompt()
     return Question(
         prompt=DEFAULT_PROMPT if prompt is None else prompt,
         chat=not options.raw,

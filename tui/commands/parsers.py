@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tui.commands.exits import Exit
@@ -12,25 +14,41 @@ from tui.commands.exits import Exit
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 DEFAULT_PROMPT = "Color of the main object:"
+STDIN = "-"
+"""What stands for stdin in `--prompt`."""
+
+EXAMPLES = (
+    ("lenscope", "the bundled model and picture"),
+    ("lenscope --model Qwen/Qwen2-VL-2B-Instruct --image cat.jpg", "a model of the hub"),
+    ("lenscope session.json", "a saved session; no model is loaded"),
+    ("lenscope run --image cat.jpg --prompt 'Animal:' --json -", "one run as JSON"),
+    ("lenscope sweep --data pictures --prompts coco --out found", "many pictures"),
+    ("lenscope report found --write", "what the sweep found"),
+)
 
 
-def explorer_parser() -> argparse.ArgumentParser:
-    """Return the parser of `lenscope`."""
+def explorer_parser(reopens: bool = True) -> argparse.ArgumentParser:
+    """Return the parser of `lenscope`; without `reopens`, of its flags alone."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {each.what}" for name, each in COMMANDS.items())
+    examples = "\n".join(f"  {line}\n      {what}" for line, what in EXAMPLES)
     parser = argparse.ArgumentParser(
         prog="lenscope",
+        usage="lenscope [options] [SESSION.json | SWEEP_DIR]\n       lenscope COMMAND ...",
         description="See what a vision-language model believes after every layer.",
-        epilog="`lenscope run` does the same without the explorer; `lenscope check` shows how a "
-        "model is read, and proves it; `lenscope config` and `lenscope paths` show the settings "
-        "and where all files are. Each has its own --help.",
+        epilog=f"commands (each has its own --help; a file of such a name: ./run):\n{commands}\n\n"
+        f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
-    parser.add_argument(
-        "session",
-        nargs="?",
-        metavar="SESSION.json|SWEEP_DIR",
-        help="reopen a session, or open the results of a sweep; no model is loaded",
-    )
+    if reopens:
+        parser.add_argument(
+            "session",
+            nargs="?",
+            metavar="SESSION.json|SWEEP_DIR",
+            help="reopen a session, or open the results of a sweep; no model is loaded",
+        )
     parser.add_argument("--item", metavar="ID", help="open this item of the sweep")
     _add_question(parser)
     _add_shared(parser)
@@ -231,7 +249,9 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument("--image", metavar="FILE", help="the picture (a bundled one)")
     picture.add_argument("--no-image", action="store_true", help="ask without a picture")
-    parser.add_argument("--prompt", metavar="TEXT", help=f"({DEFAULT_PROMPT!r})")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help=f"({DEFAULT_PROMPT!r}; {STDIN} reads it from stdin)"
+    )
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -282,16 +302,62 @@ def _add_loading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_parser(name: str) -> argparse.ArgumentParser:
-    """Return the parser of `lenscope config` or `lenscope paths`, which take no arguments."""
-    what = {
-        "config": "Print every setting, its value and its source, as TOML that can be put "
-        "into config.toml.",
-        "paths": "Print where configuration, sessions, models and samples are, and what is there.",
-    }
+def config_parser() -> argparse.ArgumentParser:
+    """Return the parser of `lenscope config`, which takes no arguments."""
     return argparse.ArgumentParser(
-        prog=f"lenscope {name}", description=what[name], allow_abbrev=False
+        prog="lenscope config",
+        description="Print every setting, its value and its source, as TOML that can be put "
+        "into config.toml.",
+        allow_abbrev=False,
     )
+
+
+def paths_parser() -> argparse.ArgumentParser:
+    """Return the parser of `lenscope paths`, which takes no arguments."""
+    return argparse.ArgumentParser(
+        prog="lenscope paths",
+        description="Print where configuration, sessions, models and samples are, and what is "
+        "there.",
+        allow_abbrev=False,
+    )
+
+
+def completion_parser() -> argparse.ArgumentParser:
+    """Return the parser of `lenscope completion`."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope completion",
+        description="Print a script that lets a shell complete commands, flags and files.",
+        epilog="bash: lenscope completion bash > "
+        "~/.local/share/bash-completion/completions/lenscope; zsh: into a file _lenscope in a "
+        "folder of $fpath; fish: into ~/.config/fish/completions/lenscope.fish.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
+    return parser
+
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of the commands after `lenscope`."""
+
+    what: str
+    """What it does, in a few words."""
+    parser: Callable[[], argparse.ArgumentParser]
+
+
+COMMANDS = {
+    "run": Command("ask one question, and print every layer or the session", run_parser),
+    "sweep": Command("ask about every picture of a data set", sweep_parser),
+    "report": Command("show what a sweep found", report_parser),
+    "check": Command("show how a model is read, and prove it", check_parser),
+    "config": Command("print every setting and where it comes from", config_parser),
+    "paths": Command("print where all files are", paths_parser),
+    "completion": Command("print completions for bash, zsh or fish", completion_parser),
+}
+"""Every command by its name; without one, `lenscope` opens the explorer."""
 
 
 class _Version(argparse.Action):

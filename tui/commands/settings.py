@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from engine.errors import BadInput
 from engine.system.files import reason_of, user_path
 from tui.commands.exits import Exit
 from tui.commands.parsers import DEFAULT_PROMPT
+from tui.disk.journal import SUFFIX
 from tui.disk.paths import config_file, journals_folder, sessions_folder, state_folder
 from tui.disk.remembered import Remembered
 from tui.disk.settings import (
@@ -73,20 +75,33 @@ def run_paths() -> Exit:
     import samples
 
     _never_fail_to_print()
-    places: dict[str, Callable[[], Path]] = {
-        "config": config_file,
-        "state": state_folder,
-        "kept sessions": sessions_folder,
-        "journals": journals_folder,
-        "model cache": _model_cache,
-        "bundled model": lambda: Path(samples.MODEL),
-        "bundled pictures": lambda: Path(samples.DEFAULT_PICTURE).parent,
-        "prompts": lambda: Path(samples.PROMPTS),
+    places: dict[str, tuple[Callable[[], Path], _Holds]] = {
+        "config": (config_file, _Holds()),
+        "state": (state_folder, _Holds()),
+        "kept sessions": (sessions_folder, _Holds("session", ("*.json",))),
+        "journals": (journals_folder, _Holds("journal", (f"*{SUFFIX}", "*.json"))),
+        "model cache": (_model_cache, _Holds("model", ("models--*",), sized=False)),
+        "bundled model": (lambda: Path(samples.MODEL), _Holds("file", ("*",))),
+        "bundled pictures": (
+            lambda: Path(samples.DEFAULT_PICTURE).parent,
+            _Holds("picture", ("*.png",)),
+        ),
+        "prompts": (lambda: Path(samples.PROMPTS), _Holds()),
     }
     width = max(map(len, places)) + 2
-    for name, place in places.items():
-        print(f"{name:<{width}}{_place(place)}")
+    for name, (place, holds) in places.items():
+        print(f"{name:<{width}}{_place(place, holds)}")
     return Exit.DONE
+
+
+@dataclass(frozen=True)
+class _Holds:
+    """What is counted in a folder."""
+
+    what: str = ""
+    patterns: tuple[str, ...] = ()
+    sized: bool = True
+    """Whether they are files, whose sizes are added up."""
 
 
 def _model_cache() -> Path:
@@ -100,24 +115,27 @@ def _model_cache() -> Path:
     return cache_folder()
 
 
-def _place(place: Callable[[], Path]) -> str:
+def _place(place: Callable[[], Path], holds: _Holds | None = None) -> str:
     """Return a path and what is there, or why there is none."""
     try:
         path = place()
     except FileNotFoundError as error:  # no home
         return f"none: {reason_of(error)}"
-    return plain_line(str(path)) + _what_is_there(path)
+    return plain_line(str(path)) + _what_is_there(path, holds or _Holds())
 
 
-def _what_is_there(path: Path) -> str:
+def _what_is_there(path: Path, holds: _Holds) -> str:
     try:
         if not path.exists():
             return "  (not there yet)"
-        if path.is_dir():
-            sizes = [file.stat().st_size for file in path.glob("*.json")]
-            if sizes:
-                files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
-                return f"  ({files}, {sum(sizes) / 1e6:.1f} MB)"
+        if path.is_dir() and holds.what:
+            found = {each for pattern in holds.patterns for each in path.glob(pattern)}
+            if holds.sized:
+                found = {each for each in found if each.is_file()}
+            count = f"{len(found)} {holds.what}{'' if len(found) == 1 else 's'}"
+            if not found or not holds.sized:
+                return f"  ({count})"
+            return f"  ({count}, {sum(each.stat().st_size for each in found) / 1e6:.1f} MB)"
     except (OSError, ValueError) as error:
         return f"  ({plain_line(reason_of(error))})"
     return ""
