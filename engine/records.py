@@ -283,6 +283,20 @@ class Processed(Struct, frozen=True):
     """In words for the user: "resized to 336x336, cropped"."""
 
 
+class Made(Struct, frozen=True):
+    """How a run's pass was made: what of it was taken from earlier passes over the same picture."""
+
+    vision: Literal["computed", "reused"] = "computed"
+    """Whether the picture's features were taken from an earlier pass; "computed" without a picture,
+    too."""
+    prefix: NonNegative = 0
+    """How many tokens at the start of the sequence were not run, because their keys and values were
+    taken from a cache."""
+    reason: Short | None = None
+    """Why nothing, or less than the common beginning, was taken from earlier passes, where there
+    was something to take."""
+
+
 class Run(Struct, frozen=True):
     """A question with all its rows and its proof."""
 
@@ -309,6 +323,7 @@ class Run(Struct, frozen=True):
     """None without a picture, or if it is unknown."""
     formation: Layer | None = None
     """The first row from which the answer stays top-1 to the end; None unless the run is done."""
+    made: Made = Made()
     readings: tuple[Reading, ...] = ()
     """What methods found about the run: one reading for each method and request."""
 
