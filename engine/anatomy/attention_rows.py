@@ -31,8 +31,8 @@ ROUNDING_OF_HALVES: Final = 2.0**-6
 
 @dataclass(frozen=True)
 class AttentionRow:
-    """The weights of one query of each item of a batch, in one attention call; or of several queries
-    of one item, which then stand where the items would."""
+    """The weights of one query of each item of a batch, in one attention call; or of several
+    queries of one item, which then stand where the items would."""
 
     weights: Tensor
     """float32 [batch, heads, keys]"""
@@ -83,8 +83,8 @@ def row_of(call: AttentionCall, output: Tensor, at: Sequence[int], route: Route)
 
 
 def outputs_at(output: Tensor, at: Sequence[int]) -> Tensor:
-    """Of [batch, queries, ...], what belongs to the query `at[item]` of each item, or to the queries
-    `at` of the only one: [len(at), ...]."""
+    """Of [batch, queries, ...], what belongs to the query `at[item]` of each item, or to the
+    queries `at` of the only one: [len(at), ...]."""
     if len(output) == 1:
         return output[0, [*at]]
     return torch.stack([output[item, place] for item, place in enumerate(at)])
