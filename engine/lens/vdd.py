@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,20 +19,13 @@ class Vdd(LogitsProcessor):  # type: ignore[misc]
     """z = (1 + alpha) z_picture - alpha z_prior, where z_prior is the mean of the priors' logits;
     then tokens with z_picture < ln(beta) + max z_picture are ruled out.
 
-    For one `generate`; it comes before all other processors.
+    For one `generate`; it comes before all other processors. See `vdd`.
     """
 
-    def __init__(
-        self, lens: Lens, priors: Sequence[Mapping[str, Any]], alpha: float = 1.0, beta: float = 0.1
-    ) -> None:
-        """`priors` are inputs without the picture, a batch of one each. Raises CannotRead if the
-        lens cannot read such inputs."""
+    def __init__(self, priors: Sequence[InStep], alpha: float, beta: float) -> None:
         self._alpha, self._beta = alpha, beta
         # Nothing is taken off with 0, not even an infinite logit.
-        self._priors = [
-            InStep(lens.model, lens.on_device(each), lens.learn(each).dtype)
-            for each in (priors if alpha else ())
-        ]
+        self._priors = priors if alpha else ()
         self._prompt: int | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -50,3 +43,17 @@ class Vdd(LogitsProcessor):  # type: ignore[misc]
             most = scores.amax(-1, keepdim=True)
             ruled_out = ruled_out | (scores < math.log(self._beta) + most)
         return left.masked_fill(ruled_out, -torch.inf)
+
+
+def vdd(
+    lens: Lens, priors: Sequence[Mapping[str, Any]], alpha: float = 1.0, beta: float = 0.1
+) -> Callable[[], Vdd]:
+    """What makes a processor for each `generate`; `priors` are inputs without the picture, a batch
+    of one each. Raises CannotRead if the lens cannot read such inputs."""
+    learned = [(lens.on_device(each), lens.learn(each).dtype) for each in priors]
+
+    def make() -> Vdd:
+        in_step = [InStep(lens.model, inputs, dtype) for inputs, dtype in learned]
+        return Vdd(in_step, alpha, beta)
+
+    return make

@@ -41,7 +41,7 @@ class InStep:
         self._states: list[Any] = [None] * len(self._holders)
 
     def logits(self, taken: Tensor) -> Tensor:
-        """The model's logits after these tokens, int64 [batch, tokens]: float32 [batch, vocabulary].
+        """The model's logits after `taken`, int64 [batch, tokens]: float32 [batch, vocabulary].
 
         To be called for no tokens, then for one more each time, by whoever holds the model's lock,
         without gradients and in eval mode.
