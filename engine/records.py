@@ -223,6 +223,11 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
         return ()
 
     @property
+    def reaches(self) -> int:
+        """The largest position that it was read at; -1 if it is no matter of single positions."""
+        return -1
+
+    @property
     def worth_keeping(self) -> bool:
         """Whether the session file gets it; a reading that failed its proof is never saved."""
         return self.stored and (self.proof is None or self.proof.passed)
@@ -265,7 +270,8 @@ class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
 
 
 class OtherPosition(Struct, frozen=True):
-    """The rows at one more position of the same pass."""
+    """The rows at one more position: of the same pass, or, from the number of the run's tokens on,
+    at a token of its newest answer."""
 
     position: NonNegative
     rows: tuple[LayerReading, ...]
@@ -281,6 +287,20 @@ class Processed(Struct, frozen=True):
     tiles: Annotated[int, Meta(ge=1, le=MOST_TILES)] = 1
     how: Short = ""
     """In words for the user: "resized to 336x336, cropped"."""
+
+
+class Made(Struct, frozen=True):
+    """How a run's pass was made: what of it was taken from earlier passes over the same picture."""
+
+    vision: Literal["computed", "reused"] = "computed"
+    """Whether the picture's features were taken from an earlier pass; "computed" without a picture,
+    too."""
+    prefix: NonNegative = 0
+    """How many tokens at the start of the sequence were not run, because their keys and values were
+    taken from a cache."""
+    reason: Short | None = None
+    """Why nothing, or less than the common beginning, was taken from earlier passes, where there
+    was something to take."""
 
 
 class Run(Struct, frozen=True):
@@ -309,6 +329,7 @@ class Run(Struct, frozen=True):
     """None without a picture, or if it is unknown."""
     formation: Layer | None = None
     """The first row from which the answer stays top-1 to the end; None unless the run is done."""
+    made: Made = Made()
     readings: tuple[Reading, ...] = ()
     """What methods found about the run: one reading for each method and request."""
 

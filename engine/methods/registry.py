@@ -14,6 +14,7 @@ from engine.records import Reading, Request
 from engine.tables import Table
 
 _HOMES: Final = {
+    "answer": "engine.methods.answer:Answer",
     "attention": "engine.methods.attention:Attention",
     "contrast": "engine.methods.contrast:Contrast",
     "debias": "engine.methods.debias:Debias",
