@@ -45,10 +45,10 @@ def _sampling(settings: Mapping[str, bool | float]) -> Sequence[str]:
 
 
 def checkpoint_words(reading: AnswerReading, *, ascii_only: bool) -> list[str]:
-    """Return what of the checkpoint's own settings was not used, and what was, a line each; safe
-    for display."""
+    """Return which of the checkpoint's own settings were not used, and which were, a line each;
+    safe for display."""
     lines = []
-    for what, of in (("the checkpoint's, not used", reading.left_out), ("kept", reading.kept)):
+    for what, of in (("not used", reading.left_out), ("kept", reading.kept)):
         if of:
             words = ", ".join(of)
             lines.append(plain_line(f"{what}: {words}", ascii_only=ascii_only))

@@ -4,7 +4,7 @@ was decoded."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from msgspec.structs import replace
 from textual.app import ComposeResult
@@ -91,7 +91,7 @@ class AnswerScreen(ModalScreen[None]):
         Binding("e", "settings", show=False),
         Binding("c", "more", show=False),
         Binding("r", "read_again", show=False),
-        Binding("Y", "app.do('copy-table')", show=False),
+        Binding("Y", "copy", show=False),
         Binding("enter", "choose", show=False),
         Binding("question_mark", "help", show=False),
     ]
@@ -313,6 +313,11 @@ class AnswerScreen(ModalScreen[None]):
         self.app.post_message(PlaceChosen(self.along.position, self.along.row))
         self.dismiss()
 
+    def action_copy(self) -> None:
+        """Copy the answer's tables."""
+        app: Any = self.app
+        app.do("copy-table")
+
     def action_help(self) -> None:
         """Show the help."""
         from tui.views.help.help import Help
@@ -388,7 +393,9 @@ class AnswerScreen(ModalScreen[None]):
         used = reading.settings if reading is not None else None
         request = reading.request if reading is not None else self.request
         lines = [f"decoding: {decoding_words(request, used, ascii_only=self._ascii)}"]
-        return lines + (checkpoint_words(reading, ascii_only=self._ascii) if reading else [])
+        if reading is not None:
+            lines += checkpoint_words(reading, ascii_only=self._ascii)
+        return lines
 
     def _show_legend(self) -> None:
         tint, steps = self.along.tint, self.along.steps

@@ -168,12 +168,12 @@ class TokenPanel(DrawnLines):
         removed = round(steps.figure("removed", step) or 0)
         last = steps.top(steps.rows - 1, step)
         place = next((at for at, top in enumerate(last) if top.id == steps.token(step)), None)
-        words = "the settings rule out no token"
-        if removed:
-            words = f"the settings rule out {removed:,} token{'s' * (removed > 1)}"
+        words = (
+            f"{removed:,} token{'s' * (removed != 1)} ruled out" if removed else "none ruled out"
+        )
         if place is None:
-            return f"{words}; it is not in the model's top {len(last)}"
-        return words if place == 0 else f"{words}; it is the model's {ordinal(place + 1)}"
+            return f"{words}; not in the model's top {len(last)}"
+        return words if place == 0 else f"{words}; the model's {ordinal(place + 1)}"
 
     def _bar(self, share: float, width: int) -> str:
         return probability_bar(share, width, ascii_only=self._ascii) if width else ""
