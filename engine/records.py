@@ -223,6 +223,11 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
         return ()
 
     @property
+    def reaches(self) -> int:
+        """The largest position that it was read at; -1 if it is no matter of single positions."""
+        return -1
+
+    @property
     def worth_keeping(self) -> bool:
         """Whether the session file gets it; a reading that failed its proof is never saved."""
         return self.stored and (self.proof is None or self.proof.passed)
@@ -265,7 +270,8 @@ class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
 
 
 class OtherPosition(Struct, frozen=True):
-    """The rows at one more position of the same pass."""
+    """The rows at one more position: of the same pass, or, from the number of the run's tokens on,
+    at a token of its newest answer."""
 
     position: NonNegative
     rows: tuple[LayerReading, ...]

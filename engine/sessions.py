@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
 
 from engine.arrays import Array, arrays_in
 from engine.errors import BadInput, LenscopeError
+from engine.methods.everywhere import last_position
 from engine.methods.registry import is_known, method_of
 from engine.records import (
     MOST_LAYERS,
@@ -330,9 +331,11 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"run {run.id}: its counterfactual is nested too deeply")
     if counterfactual is not None and len(_dumped(counterfactual.parameters)) > MOST_SHORT:
         raise ValueError(f"run {run.id}: the parameters of its counterfactual are too large")
-    positions = [run.position, *(other.position for other in run.others)]
-    if any(position >= max(1, len(run.tokens)) for position in positions):
-        raise ValueError(f"run {run.id}: position {max(positions)} of {len(run.tokens)} tokens")
+    if run.position >= max(1, len(run.tokens)):
+        raise ValueError(f"run {run.id}: position {run.position} of {len(run.tokens)} tokens")
+    last = max((other.position for other in run.others), default=0)
+    if last > max(0, last_position(run)):
+        raise ValueError(f"run {run.id}: position {last}, and the last one is {last_position(run)}")
     if run.status == "done" and run.proof is None:
         raise ValueError(f"run {run.id}: it is done but has no proof")
     if run.formation is not None and run.formation >= len(run.rows):

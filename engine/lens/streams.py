@@ -176,6 +176,29 @@ class Streams:
         return tuple(self.positions[place] for place in places(found))
 
 
+def joined(one: Streams, other: Streams) -> Streams:
+    """The streams of two passes with different positions, those of `one` before those of `other`;
+    not where rows are read by replay, which needs what its own pass has remembered."""
+    return replace(
+        one,
+        positions=(*one.positions, *other.positions),
+        rows=tuple(map(_row_of_both, one.rows, other.rows)),
+        own=torch.cat([one.own, other.own]),
+        _visited=OrderedDict(),
+    )
+
+
+def _row_of_both(one: RowStream, other: RowStream) -> RowStream:
+    befores = [
+        each.before_addition for each in (one, other) if each.before_addition is not None
+    ]
+    return RowStream(
+        torch.cat([one.stream, other.stream]),
+        tuple(torch.cat(both) for both in zip(one.companions, other.companions, strict=True)),
+        torch.cat(befores) if befores else None,
+    )
+
+
 def streams_of(
     forward: Forward,
     whole: WholeStreams,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, Kind, check_shape
 from engine.lens.decoding_settings import MOST_NEW_TOKENS, DecodingSettings
@@ -174,6 +174,24 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
             if isinstance(array, Array):
                 check_shape(name, array, kind, shape)
 
+    def merged(self, run: Run) -> Run:
+        """The run with this answer. What was read at tokens of the answer before stays where this
+        one begins with the same tokens."""
+        before, now = answer_tokens(run), self.tokens.integers if self.worth_keeping else ()
+        same = next(
+            (place for place, pair in enumerate(zip(before, now, strict=False)) if len({*pair}) > 1),
+            min(len(before), len(now)),
+        )
+        end = len(run.tokens) + same
+        return Reading.merged(
+            self,
+            structs.replace(
+                run,
+                others=tuple(other for other in run.others if other.position < end),
+                readings=tuple(each for each in run.readings if each.reaches < end),
+            ),
+        )
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
         if self.tokens.shape[0] < 1:
@@ -209,6 +227,7 @@ def newest_answer(run: Run) -> AnswerReading | None:
 
 
 def answer_tokens(run: Run) -> tuple[int, ...]:
-    """The ids of the newest answer's tokens; none if the run has no answer."""
+    """The ids of the newest answer's tokens; none if the run has no answer, or if the newest one
+    failed its proof."""
     answer = newest_answer(run)
-    return () if answer is None else answer.tokens.integers
+    return () if answer is None or not answer.worth_keeping else answer.tokens.integers

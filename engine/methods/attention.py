@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, check_shape
 from engine.errors import BadInput, CannotRead, Remedy
-from engine.methods.everywhere import resolved
+from engine.methods.everywhere import last_position, resolved
 from engine.methods.geometry import Geometry, GeometryReading, GeometryRequest
 from engine.methods.grid import Positions
 from engine.methods.method import Method, Stop, Subject
@@ -57,8 +57,8 @@ class AttentionRequest(Request, frozen=True):
     own_pass: ClassVar[bool] = True
 
     position: int = -1
-    """The position whose row is read; negative ones count back from the last token of the prompt.
-    """
+    """The position whose row is read; negative ones count back from the last token of the prompt,
+    and those from its length on are the tokens of the newest answer."""
     layers: Annotated[tuple[Layer, ...], Meta(max_length=MOST_LAYERS)] = ()
     """All if empty. Layer l takes row l to row l + 1."""
     heads: Literal["mean", "all"] = "mean"
@@ -122,7 +122,7 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
 
     request: AttentionRequest
     position: NonNegative
-    """Index into the run's tokens."""
+    """Index into the run's tokens, followed by those of its newest answer."""
     groups: Annotated[tuple[Short, ...], Meta(max_length=100)] = GROUPS
     layers: Annotated[tuple[LayerAttention, ...], Meta(max_length=2 * MOST_LAYERS)]
     """Ascending."""
@@ -145,12 +145,16 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
         for each in self.layers:
             check_layer(each, len(self.groups), cells)
 
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        return self.position
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
-        count = len(run.tokens)
         places = [self.position, *self.sinks, *self.cells.integers]
-        if any(not 0 <= place < count for place in places):
-            return f"a position beyond {count} tokens"
+        if any(not 0 <= place <= last_position(run) for place in places):
+            return f"a position beyond the last one, {last_position(run)}"
         if any(each.layer >= run.layers for each in self.layers):
             return f"layers beyond {run.layers}"
         if any(each.layer >= run.layers for each in self.best):
@@ -202,20 +206,21 @@ class Attention(Method[AttentionRequest, AttentionReading]):
         wanted = {*request.layers} or {*range(run.layers)}
         projected = wanted if request.way == "contribution" else ()
         neutral_run = _neutral_run(subject, cells) if request.way == "relative" else None
-        steps = subject.loaded.lens.read_attention(subject.inputs, position, projected, stop)
+        reached = subject.reaching([position])
+        steps = subject.loaded.lens.read_attention(reached.inputs, position, projected, stop)
         while True:
             try:
                 grown = next(steps)
             except StopIteration as end:
                 found: AttentionFound = end.value
                 break
-            look = _Look(subject, request)
+            look = _Look(reached, request)
             layers = tuple(look.record(each) for each in grown if each.layer in wanted)
             yield AttentionPart(layers=layers, position=position, cells=look.cells, of=run.layers)
         if all(each.weights is None for each in found.layers):
             raise CannotRead(why_nothing_is_read(found.layers))
         neutral = None if neutral_run is None else _neutral(subject, neutral_run, stop)
-        look = _Look(subject, request, found, neutral)
+        look = _Look(reached, request, found, neutral)
         yield AttentionReading(
             request=request,
             position=position,

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, structs
 
 from engine.arrays import MOST_BYTES, Array, check_shape
 from engine.errors import BadInput, Remedy
+from engine.methods.everywhere import last_position
 from engine.methods.method import Method, Stop, Subject
 from engine.records import (
     MOST_LAYERS,
@@ -45,7 +46,8 @@ class GridRequest(Request, frozen=True):
     rows: Rows = ()
     """All if empty. The last row is always read too, since the proof needs it."""
     positions: Annotated[tuple[int, ...], Meta(max_length=2**20)] = ()
-    """All if empty; negative ones count back from the last token of the prompt."""
+    """All those of the prompt if empty; negative ones count back from its last token, and those
+    from its length on are the tokens of the newest answer."""
     top: Annotated[int, Meta(ge=1, le=MOST_TOP)] = 1
     kl: bool = False
     """Whether to read also how far each cell is from the last row at its position."""
@@ -85,7 +87,7 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
     rows: Rows
     """Ascending; the last one is L."""
     positions: Positions
-    """Ascending; indices into the run's tokens."""
+    """Ascending; indices into the run's tokens, followed by those of its newest answer."""
     ids: Array
     """int32 [R, P, top]: the best tokens, the best one first."""
     logits: Array
@@ -123,11 +125,16 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
         odd = misfit(run, self.rows, self.positions)
-        if odd is None and any(not 0 <= place < len(run.tokens) for place in self.sinks):
-            return f"sinks beyond {len(run.tokens)} tokens"
+        if odd is None and any(not 0 <= place <= last_position(run) for place in self.sinks):
+            return f"sinks beyond position {last_position(run)}"
         if odd is None and any(each.row > run.layers for each in self.approximate):
             return f"approximate rows beyond {run.layers}"
         return odd
+
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        return max(self.positions, default=-1)
 
     def fulfils(self, request: Request) -> bool:
         """Whether this is what a request asks for, whichever row it wanted first."""
@@ -141,8 +148,8 @@ def misfit(run: Run, rows: Sequence[int], positions: Sequence[int]) -> str | Non
     """Why cells with these rows and positions, both ascending, cannot be a run's; or None."""
     if rows[-1:] != (run.layers,):
         return f"its rows end with {[*rows[-1:]]}, not with {run.layers}"
-    if positions and positions[-1] >= len(run.tokens):
-        return f"position {positions[-1]} of {len(run.tokens)} tokens"
+    if positions and positions[-1] > last_position(run):
+        return f"position {positions[-1]} beyond the last one, {last_position(run)}"
     return None
 
 

@@ -6,7 +6,9 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from engine.errors import BadInput, Remedy
+from engine.methods.answer import AnswerReading
 from engine.methods.method import NOT_KEPT, Subject
+from engine.records import Reading
 
 REMEMBERED = 16
 """How many runs are kept, with their inputs and their streams."""
@@ -62,6 +64,13 @@ class KeptRuns:
         for run_id in holders[:-EVERYWHERE_REMEMBERED]:
             if run_id != reading:
                 self._subjects[run_id].everywhere.drop()
+
+    def learn(self, run_id: str, reading: Reading) -> None:
+        """Add to a run, if it is kept, what later requests rest on: its answer, and what was read
+        at other positions. Other readings would only take memory here."""
+        known = self._subjects.get(run_id)
+        if known is not None and (isinstance(reading, AnswerReading) or not reading.stored):
+            self._subjects[run_id] = replace(known, run=reading.merged(known.run))
 
     def renew(self, run_id: str) -> None:
         """Make this run the newest, so that it is dropped last."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from msgspec import Meta, Struct
 
 from engine.errors import BadInput, CannotRead
-from engine.methods.everywhere import resolved
+from engine.methods.everywhere import last_position, resolved
 from engine.methods.method import Method, Stop, Subject
 from engine.prompts.token_groups import picture_cells, picture_marks
 from engine.records import (
@@ -97,7 +97,7 @@ class KnockoutRequest(Request, frozen=True, rename={"sources": "from", "targets"
     single layer little changes, since its neighbours do the same."""
     position: int = -1
     """The position whose answer is followed; negative ones count back from the last token of the
-    prompt."""
+    prompt, and those from its length on are the tokens of the newest answer."""
 
 
 class KnockoutCell(Struct, frozen=True, rename={"source": "from", "target": "to"}):
@@ -132,7 +132,7 @@ class KnockoutReading(Reading, frozen=True, kw_only=True, tag="knockout"):
 
     request: KnockoutRequest
     position: NonNegative
-    """Index into the run's tokens."""
+    """Index into the run's tokens, followed by those of its newest answer."""
     window: Positive
     """How many layers a window has; the last may have fewer."""
     log_probability: Number | None
@@ -153,10 +153,16 @@ class KnockoutReading(Reading, frozen=True, kw_only=True, tag="knockout"):
             return None
         return cell.log_probability - self.log_probability
 
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        sides = " ".join({side for cell in self.cells for side in (cell.source, cell.target)})
+        return max(self.position, *map(int, re.findall(r"\d{1,9}", sides)), 0)
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
-        if self.position >= len(run.tokens):
-            return f"position {self.position} of {len(run.tokens)} tokens"
+        if self.position > last_position(run):
+            return f"position {self.position} beyond the last one, {last_position(run)}"
         if any(cell.layers[1] >= run.layers for cell in self.cells):
             return f"layers beyond {run.layers}"
         return None
@@ -205,9 +211,13 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         run = subject.run
         (position,) = resolved(run, [request.position])
         pairs, notes = named_pairs(run, request, position)
-        passes = Knockouts(subject.loaded.lens, subject.inputs, (position, run.position), stop)
-        if passes.length != len(run.tokens):
-            told = {"length": passes.length, "tokens": len(run.tokens)}
+        reached = subject.reaching(
+            [position, *(place for pair in pairs for place in (*pair.sources, *pair.targets))]
+        )
+        tokens = len(reached.run.tokens)
+        passes = Knockouts(subject.loaded.lens, reached.inputs, (position, run.position), stop)
+        if passes.length != tokens:
+            told = {"length": passes.length, "tokens": tokens}
             raise CannotRead(OTHER_TOKENS.format(**told))
         clean = _Clean(passes, run)
         layers = len(passes.layers)

@@ -11,14 +11,14 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from msgspec import structs
 
 from engine.counterfactuals.grammar import label, written
 from engine.errors import BadInput, CannotRead, Remedy
-from engine.methods.everywhere import Everywhere, resolved
+from engine.methods.everywhere import Everywhere, answer_up_to, resolved
 from engine.records import Part, Reading, Request, Run
 from engine.tables import Table
 
@@ -77,8 +77,26 @@ class Subject:
         """See `Everywhere.fill`."""
         return self.everywhere.fill(self.loaded.lens, self.run, self.inputs, positions, **wanted)
 
+    def reaching(self, positions: Sequence[int]) -> Subject:
+        """The same run with the tokens of its answer up to the largest of these positions (indices)
+        as the last ones of its inputs and tokens, for a pass of its own; itself if all of the
+        positions are in the prompt. Only what it received and its tokens differ."""
+        ids = answer_up_to(self.run, max(positions))
+        if not ids:
+            return self
+        from engine.prompts.extended import answer_prompt_tokens, extended
+
+        model, processor = self.loaded.model, self.loaded.processor
+        added = answer_prompt_tokens(model, processor, ids)
+        return replace(
+            self,
+            run=structs.replace(self.run, tokens=(*self.run.tokens, *added)),
+            inputs=extended(model, self.inputs, ids),
+        )
+
     def place(self, position: int | None) -> int | None:
-        """A position as an index into the run's tokens; None if it is the run's own.
+        """A position as an index into the run's tokens and those of its answer; None if it is the
+        run's own.
 
         Raises BadInput if it is out of range.
         """

@@ -75,6 +75,7 @@ class ReadingJob:
             return True
         self._found, self._ended = None, True
         if isinstance(found, Reading):
+            runs.learn(self.run_id, found)
             tell(ReadingMade(self.run_id, self.id, found))
             return False
         # Only here have the error and the tensors in its frames been freed.

@@ -18,7 +18,8 @@ class VisitRequest(Request, frozen=True):
     """Which positions to read."""
 
     positions: Annotated[tuple[int, ...], Meta(min_length=1, max_length=10_000)]
-    """Negative ones count back from the last token of the prompt."""
+    """Negative ones count back from the last token of the prompt; those from its length on are the
+    tokens of the newest answer."""
 
 
 class VisitReading(Reading, frozen=True, kw_only=True, tag="visit"):

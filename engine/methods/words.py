@@ -81,6 +81,11 @@ class WordsReading(Reading, frozen=True, kw_only=True, tag="words"):
         if isinstance(self.probability, Array):
             check_shape("probability", self.probability, "<f4", shape)
 
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        return max(self.positions, default=-1)
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
         return misfit(run, self.rows, self.positions)
