@@ -189,9 +189,7 @@ def joined(one: Streams, other: Streams) -> Streams:
 
 
 def _row_of_both(one: RowStream, other: RowStream) -> RowStream:
-    befores = [
-        each.before_addition for each in (one, other) if each.before_addition is not None
-    ]
+    befores = [each.before_addition for each in (one, other) if each.before_addition is not None]
     return RowStream(
         torch.cat([one.stream, other.stream]),
         tuple(torch.cat(both) for both in zip(one.companions, other.companions, strict=True)),

@@ -179,7 +179,11 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
         one begins with the same tokens."""
         before, now = answer_tokens(run), self.tokens.integers if self.worth_keeping else ()
         same = next(
-            (place for place, pair in enumerate(zip(before, now, strict=False)) if len({*pair}) > 1),
+            (
+                place
+                for place, pair in enumerate(zip(before, now, strict=False))
+                if len({*pair}) > 1
+            ),
             min(len(before), len(now)),
         )
         end = len(run.tokens) + same

@@ -82,9 +82,7 @@ class Everywhere:
             return self._of_the_prompt(lens, run, inputs, places)
         # What a replay remembers belongs to one pass.
         replays = lens.learn(inputs).tail.replays
-        after = self._of_the_answer(
-            lens, run, inputs, places if replays else places[len(before) :]
-        )
+        after = self._of_the_answer(lens, run, inputs, places if replays else places[len(before) :])
         if replays or not before:
             return after
         from engine.lens.streams import joined
