@@ -297,6 +297,7 @@ class FakeWorker:
         forms_at: int = 5,
         hold_at: int | None = None,
         row_seconds: float = 0.0,
+        token_seconds: float = 0.0,
         name: str = "run",
         hold_loading: bool = False,
         failing_loads: int = 0,
@@ -308,7 +309,7 @@ class FakeWorker:
     ) -> None:
         self.tell = tell
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
-        self.row_seconds, self.name = row_seconds, name
+        self.row_seconds, self.token_seconds, self.name = row_seconds, token_seconds, name
         self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
         self.go_on, self.loaded = threading.Event(), threading.Event()
         if not hold_loading:
@@ -538,5 +539,7 @@ class FakeWorker:
             if request_id in self.cancelled_readings or self.cancelled.is_set():
                 self.tell(ReadingDropped(run_id, request_id))
                 return
+            if self.token_seconds:
+                time.sleep(self.token_seconds)
             self.tell(ReadingGrew(run_id, request_id, answer_part(made, step)))
         self.tell(ReadingMade(run_id, request_id, made))

@@ -93,7 +93,9 @@ class AnswerGrid(RowList, can_focus=False, inherit_bindings=False):
     def _facts_now(self) -> AnswerFacts:
         along, count = self._along, columns_in(self.size.width)
         steps = along.steps
-        self._first = first_visible(self._first, along.step, count, steps.count)
+        # A growing answer scrolls by half of the columns at once, since each scroll draws them all.
+        room = count // 2 if steps.count > count else 0
+        self._first = first_visible(self._first, along.step, count, steps.count + room)
         return AnswerFacts(
             tokens=(),
             spans=columns_of(steps.count),
