@@ -41,7 +41,7 @@ def main() -> None:
 def _measure(app: PtyApp, seconds: float) -> None:
     app.wait_for("top-1 for good", 120)
     app.settle(1.0)
-    _say(app, "opening it, before the first token", "c", 0.8 * seconds)
+    _say(app, "opening it, before the first token", "c")
     app.send("\x1b")
     app.settle(_QUIET)
     app.send("e")
@@ -61,21 +61,22 @@ def _measure(app: PtyApp, seconds: float) -> None:
     app.wait_for(f"answer, {_TOKENS} tokens", 60)
     app.settle(_QUIET)
     for what, keys in (("a token", "hhhlll"), ("a row", "kkkjjj")):
-        steps = [_bytes(app, key, 0.1) for key in keys]
+        steps = [_bytes(app, key) for key in keys]
         print(f"  a step of {what}: {statistics.median(steps):,.0f} bytes, at most {max(steps):,}")
-    _say(app, "the first tint", "f", _QUIET)
-    _say(app, "the next panel", "\t", _QUIET)
-    _say(app, "closing it", "q", 1.0)
+    _say(app, "the first tint", "f")
+    _say(app, "the next panel", "\t")
+    _say(app, "closing it", "q")
 
 
-def _say(app: PtyApp, what: str, keys: str, wait: float) -> None:
-    print(f"  {what}: {_bytes(app, keys, wait):,} bytes")
+def _say(app: PtyApp, what: str, keys: str) -> None:
+    print(f"  {what}: {_bytes(app, keys):,} bytes")
 
 
-def _bytes(app: PtyApp, keys: str, wait: float) -> int:
+def _bytes(app: PtyApp, keys: str) -> int:
     before = app.count
     app.send(keys)
-    time.sleep(wait)
+    app.wait_for(lambda: app.count > before)
+    app.settle(_QUIET)
     return app.count - before
 
 

@@ -288,10 +288,8 @@ async def test_the_settings_are_changed_in_a_line(size: tuple[int, int]) -> None
         await stage.press("tab")
         await stage.shows("20 draws, 2 different texts", "15 75.0%", "5 25.0%", "A cube.\\x1b[31m")
         assert_harmless(stage)
-        await stage.press("escape", "e")  # on the main screen it edits the prompt
         assert stage.app.state.decoding.top_p == 0.9
-        await stage.press("escape")
-        await stage.press("c", "e")
+        await stage.press("e")
         await stage.shows("temperature=0.7,top_p=0.9,seed=1,draws=20")
 
 
@@ -327,7 +325,7 @@ def test_a_line_of_settings_is_what_it_was_made_from() -> None:
 
 
 @in_loop
-async def test_enter_opens_the_token_s_own_table() -> None:
+async def test_enter_opens_the_token_s_own_table_and_a_session_keeps_it() -> None:
     async with opened() as (stage, screen):
         count = len(screen.run.run.tokens)
         await stage.press("left", "left", "up")
@@ -345,15 +343,9 @@ async def test_enter_opens_the_token_s_own_table() -> None:
         await stage.until(lambda: stage.app.state.place is None)
         await stage.press("5", "home", *["left"] * 9, "enter")
         assert stage.app.state.place is None  # the first token's rows are the run's own
-
-
-@in_loop
-async def test_a_session_shows_the_answer_without_a_model() -> None:
-    async with opened() as (stage, _):
         session: Session = stage.app.state.session(row=0, with_live=False)
-    reopened = {"session": session, "options": None}
-    async with explorer(startup=reopened) as stage:
-        await stage.shows("The main object is a")
+    async with explorer(startup={"session": session, "options": None}) as stage:  # without a model
+        await stage.shows("The main object is a", "[␣The ␣main ␣object")
         await stage.press("5")
         await stage.shows("answer, 8 tokens", "The main object is a cylinder.", "row 10 of 0-10")
         await stage.press("e")
