@@ -31,7 +31,8 @@ ROUNDING_OF_HALVES: Final = 2.0**-6
 
 @dataclass(frozen=True)
 class AttentionRow:
-    """The weights of one query of each item of a batch, in one attention call."""
+    """The weights of one query of each item of a batch, in one attention call; or of several
+    queries of one item, which then stand where the items would."""
 
     weights: Tensor
     """float32 [batch, heads, keys]"""
@@ -50,7 +51,8 @@ class AttentionRow:
 
 
 def row_of(call: AttentionCall, output: Tensor, at: Sequence[int], route: Route) -> AttentionRow:
-    """The weights of the query at index `at[item]` of each item.
+    """The weights of the query at index `at[item]` of each item; in a batch of one, of all the
+    queries at the indices `at`.
 
     `output` [batch, queries, heads, value width] is what the kernel has returned. Raises CannotRead
     if the mask is of a kind that only the kernel understands, and whatever the eager function
@@ -58,10 +60,10 @@ def row_of(call: AttentionCall, output: Tensor, at: Sequence[int], route: Route)
     """
     batch, heads, queries, _ = call.query.shape
     one = _as_additive(call, at)
-    query = _picked(call.query, at, queries)
+    query = _picked(call.query, at, queries, batch)
     key, value = call.key, call.value
-    args = tuple(_picked(each, at, queries) for each in call.args)
-    kwargs = {name: _picked(each, at, queries) for name, each in call.kwargs.items()}
+    args = tuple(_picked(each, at, queries, batch) for each in call.args)
+    kwargs = {name: _picked(each, at, queries, batch) for name, each in call.kwargs.items()}
     if route == "formula":
         weights = _formula(query, key, one, kwargs)
     else:
@@ -74,8 +76,35 @@ def row_of(call: AttentionCall, output: Tensor, at: Sequence[int], route: Route)
         if found is None:
             raise CannotRead("its eager function returns no attention weights")
         weights = found
-    own = torch.stack([output[item, place] for item, place in enumerate(at)])
-    return as_row(weights.reshape(batch, heads, -1), call.value, own, one)
+    if batch == 1:
+        weights = weights.reshape(heads, len(at), -1).transpose(0, 1)
+        one = _queries_as_items(one)
+    return as_row(weights.reshape(len(at), heads, -1), call.value, outputs_at(output, at), one)
+
+
+def outputs_at(output: Tensor, at: Sequence[int]) -> Tensor:
+    """Of [batch, queries, ...], what belongs to the query `at[item]` of each item, or to the
+    queries `at` of the only one: [len(at), ...]."""
+    if len(output) == 1:
+        return output[0, [*at]]
+    return torch.stack([output[item, place] for item, place in enumerate(at)])
+
+
+def joined_rows(parts: Sequence[AttentionRow]) -> AttentionRow:
+    """The rows of further queries of one item after those of the first; without the values."""
+    return AttentionRow(
+        weights=torch.cat([each.weights for each in parts]),
+        sink=torch.cat([each.sink for each in parts]),
+        value=None,
+        output=torch.cat([each.output for each in parts]),
+        reach=torch.cat([each.reach for each in parts]),
+        checks=torch.cat([each.checks for each in parts], dim=1),
+    )
+
+
+def _queries_as_items(mask: Tensor | None) -> Tensor | None:
+    """[1, heads or 1, queries, keys] -> [queries, heads or 1, 1, keys]."""
+    return None if mask is None else mask.permute(2, 1, 0, 3)
 
 
 def as_row(weights: Tensor, value: Tensor, output: Tensor, mask: Tensor | None) -> AttentionRow:
@@ -83,7 +112,8 @@ def as_row(weights: Tensor, value: Tensor, output: Tensor, mask: Tensor | None) 
     and what they are compared with.
 
     `output` is [batch, heads, value width] or [batch, heads * value width], `mask` additive
-    [batch or 1, heads or 1, 1, keys] or None.
+    [batch or 1, heads or 1, 1, keys] or None. `value` is of every item, or of the one that all
+    queries belong to.
     """
     batch, heads, keys = weights.shape
     rounding = ROUNDING if weights.dtype == torch.float32 else ROUNDING_OF_HALVES
@@ -93,7 +123,12 @@ def as_row(weights: Tensor, value: Tensor, output: Tensor, mask: Tensor | None) 
     own = output.reshape(batch, heads, -1).float()
     # Several heads may share one value head.
     shared = weights.reshape(batch, value_heads, heads // value_heads, keys)
-    made = (shared @ value.float()).reshape(batch, heads, -1)
+    if len(value) == batch:
+        made = (shared @ value.float()).reshape(batch, heads, -1)
+    else:
+        # All queries of one item in one product: the values are not repeated for each.
+        of_one = shared.permute(1, 2, 0, 3).flatten(1, 2)  # [value heads, shared * queries, keys]
+        made = (of_one @ value[0].float()).reshape(heads, batch, -1).transpose(0, 1)
     return AttentionRow(
         weights=weights,
         sink=torch.where(short > rounding, short, 0.0),
@@ -113,7 +148,8 @@ def _reach(mask: Tensor | None, weights: Tensor) -> Tensor:
 
 def _as_additive(call: AttentionCall, at: Sequence[int]) -> Tensor | None:
     """The mask of one query an item, as eager functions want it: additive, [batch or 1, heads or 1,
-    1, keys], or None if it may see everything."""
+    1, keys], or None if it may see everything; with several queries of one item on the third axis.
+    """
     mask, keys, dtype = call.mask, call.key.shape[2], call.query.dtype
     if mask is None:
         if not is_causal(call):
@@ -125,7 +161,7 @@ def _as_additive(call: AttentionCall, at: Sequence[int]) -> Tensor | None:
         if is_causal(call):
             visible = visible & _before(call, at)
     elif isinstance(mask, Tensor) and mask.ndim == 4:
-        one = mask if mask.shape[2] == 1 else _picked(mask, at, mask.shape[2])
+        one = mask if mask.shape[2] == 1 else _picked(mask, at, mask.shape[2], len(call.query))
         if one.dtype != torch.bool:
             additive: Tensor = one[..., :keys]
             return additive
@@ -137,24 +173,29 @@ def _as_additive(call: AttentionCall, at: Sequence[int]) -> Tensor | None:
 
 
 def _before(call: AttentionCall, at: Sequence[int]) -> Tensor:
-    """Which keys a kernel with a mask of its own shows to the queries: bool [batch, 1, 1, keys]."""
+    """Which keys a kernel with a mask of its own shows to the queries: bool [batch, 1, 1, keys], or
+    [1, 1, queries, keys]."""
     places = torch.arange(call.key.shape[2], device=call.key.device)
     window = call.kwargs.get("sliding_window")
     if isinstance(window, int) and getattr(call.kernel, "__name__", "") != "sdpa_attention_forward":
         seen = [(places <= place) & (places > place - window) for place in at]
     else:
         seen = [places <= place for place in at]
-    return torch.stack(seen)[:, None, None]
+    together = torch.stack(seen)
+    return together[None, None] if len(call.query) == 1 else together[:, None, None]
 
 
-def _picked(value: Any, at: Sequence[int], queries: int) -> Any:
-    """An argument with one query an item, if it is a tensor with a query axis before its last."""
+def _picked(value: Any, at: Sequence[int], queries: int, batch: int) -> Any:
+    """An argument with one query an item, or the queries `at` of one, if it is a tensor with a
+    query axis before its last."""
     if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[-2] != queries:
         return value
     if value.ndim == 2 and not value.is_floating_point():
         return value  # positions, or sequence numbers: [batch, tokens]
     if len({*at}) == 1:
         return value.narrow(-2, at[0], 1)
+    if batch == 1:
+        return value[..., [*at], :]
     if value.ndim == 2:
         raise CannotRead("an argument of its attention is shared by all items of a batch")
     items = value.expand(len(at), *value.shape[1:])

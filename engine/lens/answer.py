@@ -198,7 +198,7 @@ class DecodedAnswer:
             with self._lock, evaluating(model):
                 self._drawing = Drawing(settings, [settings.seed], forward.parts.tail.device)
                 steps = processors(
-                    model, self._inputs, settings, self._seen, self._take, self._first
+                    model, self._inputs, settings, self._seen, self._take, self._unwatched_first()
                 )
                 with nothing_of_its_own(model, settings.max_new_tokens), forward.watching():
                     if forward.cancelled.is_set():
@@ -213,6 +213,10 @@ class DecodedAnswer:
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+
+    def _unwatched_first(self) -> list[LogitsProcessor]:
+        """The processors before the settings, whose own passes are none of the answer's."""
+        return [_Unwatched(self._forward, each) for each in self._first]
 
     def _told(self, error: BaseException) -> BaseException:
         """The error as the reader is to meet it."""
@@ -278,6 +282,19 @@ class DecodedAnswer:
             self._launched.append(launched)
             self._changed.notify_all()
         return chosen
+
+
+class _Unwatched(LogitsProcessor):  # type: ignore[misc]
+    """Calls a processor unseen by the hooks of the generation."""
+
+    def __init__(self, forward: Stepping, processor: LogitsProcessor) -> None:
+        self._forward, self._processor = forward, processor
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """See `LogitsProcessor`."""
+        with self._forward.reading():
+            found: Tensor = self._processor(input_ids, scores)
+        return found
 
 
 def worse(one: Proof | None, other: Proof) -> Proof:

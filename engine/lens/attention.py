@@ -1,4 +1,5 @@
-"""The attention of one position on all others, in every layer, read from the model's own kernels.
+"""The attention of one position on all others, or of several, in every layer, read from the model's
+own kernels.
 
 What is found of a pass is proved layer by layer: the weights times the values must be the attention
 function's own output at the position.
@@ -20,12 +21,20 @@ from engine.anatomy.columns import is_one_matrix
 from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.sinks import places
 from engine.errors import Cancelled
-from engine.passes.attention_taps import AttentionTaps, Keys, OutputProjection, Tap
+from engine.passes.attention_taps import (
+    AttentionTaps,
+    Keep,
+    Keys,
+    OutputProjection,
+    Tap,
+    whole_row,
+)
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.thread import waiting
 from engine.records import ReadingProof, finite
 from engine.system.memory import is_out_of_memory
+from engine.system.steps import finished
 
 Stop = Callable[[], bool]
 Kind = frozenset[str]
@@ -125,10 +134,12 @@ class AttentionReader:
         self._lock = lock
         self._routes: dict[Kind, Routes] = {}
 
-    def taps(self, kind: Kind, forward: Forward, projected: Collection[int] = ()) -> AttentionTaps:
+    def taps(
+        self, kind: Kind, forward: Forward, projected: Collection[int] = (), keep: Keep = whole_row
+    ) -> AttentionTaps:
         """What to attach to a pass over inputs of this kind; see `found_in` for what it finds."""
         known = self._routes.get(kind, Routes())
-        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected)
+        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected, keep)
 
     def read(
         self,
@@ -148,9 +159,38 @@ class AttentionReader:
 
         Raises what `Forward.run` raises, Cancelled within one layer after `stop()` is true.
         """
+        taps = yield from self._taps_of_a_pass(
+            kind, forward, projected, whole_row, stop, worked_with_all
+        )
+        with self._lock, inferring(self._model):
+            (found,) = found_in(taps)
+        return replace(found, layers=tuple(map(_ordinary, found.layers)))
+
+    def read_several(
+        self,
+        kind: Kind,
+        forward: Callable[[bool], Forward],
+        keep: Keep,
+        stop: Stop = lambda: False,
+        worked_with_all: Callable[[], None] = lambda: None,
+    ) -> tuple[Tap, ...]:
+        """As `read`, at several positions of a batch of one, at once: what `keep` keeps of the rows
+        of all attention calls, in the order of the layers."""
+        taps = finished(self._taps_of_a_pass(kind, forward, (), keep, stop, worked_with_all))
+        return tuple(taps.taps)
+
+    def _taps_of_a_pass(
+        self,
+        kind: Kind,
+        forward: Callable[[bool], Forward],
+        projected: Collection[int],
+        keep: Keep,
+        stop: Stop,
+        worked_with_all: Callable[[], None],
+    ) -> Generator[tuple[HeadWeights, ...], None, AttentionTaps]:
         alone = True
         while True:
-            taps = self.taps(kind, forward(alone), projected)
+            taps = self.taps(kind, forward(alone), projected, keep)
             try:
                 yield from self._run(taps, stop)
             except Exception as error:
@@ -164,9 +204,7 @@ class AttentionReader:
                 break
         if not alone:
             worked_with_all()
-        with self._lock, inferring(self._model):
-            (found,) = found_in(taps)
-        return replace(found, layers=tuple(map(_ordinary, found.layers)))
+        return taps
 
     def _run(self, taps: AttentionTaps, stop: Stop) -> Iterator[tuple[HeadWeights, ...]]:
         """Run the pass in the model's thread, and yield layers meanwhile."""

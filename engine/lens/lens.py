@@ -34,6 +34,7 @@ from engine.lens.pace import Pace, measured
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import Beside, Instead, StreamedPass
 from engine.lens.streams import Streams, streams_of
+from engine.passes.attention_taps import Keep, Tap
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
@@ -329,9 +330,11 @@ class Lens:
         norm: bool = True,
         top_k: int = 10,
         track: tuple[int, ...] = (),
+        stop: Callable[[], bool] = lambda: False,
     ) -> Streams:
         """Run a pass and keep its streams at these positions, or at all; `top_k` and `track` are
-        for what is read at one of them. Raises as `grid` does."""
+        for what is read at one of them. Raises as `grid` does, and Cancelled within one layer after
+        `stop()` is true."""
         attention = attention_of(inputs)
         moved = self.on_device(inputs)
         _refuse_batches(moved)
@@ -349,6 +352,8 @@ class Lens:
             def check(row: int, read: RowStream) -> None:
                 if whole.refusal is not None:
                     raise _refused(whole)
+                if stop():
+                    forward.cancelled.set()
 
             try:
                 forward.run(check)
@@ -387,20 +392,42 @@ class Lens:
         stop: Callable[[], bool] = lambda: False,
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
         """As `attention`, step by step; see `AttentionReader.read`."""
+        forward, worked_with_all = self._attention_pass(inputs, [position])
+        return self._attention.read(_kind_of(inputs), forward, projected, stop, worked_with_all)
+
+    def read_attention_along(
+        self,
+        inputs: Mapping[str, Any],
+        positions: Sequence[int],
+        keep: Keep,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[Tap, ...]:
+        """The attention of several positions of a batch of one, in one pass; see
+        `AttentionReader.read_several`. Raises as `attention` does."""
+        forward, worked_with_all = self._attention_pass(inputs, positions)
+        return self._attention.read_several(_kind_of(inputs), forward, keep, stop, worked_with_all)
+
+    def _attention_pass(
+        self, inputs: Mapping[str, Any], positions: Sequence[int]
+    ) -> tuple[Callable[[bool], Forward], Callable[[], None]]:
+        """What makes a pass, and what to call where it worked only with all logits."""
         moved = self.on_device(inputs)
         _refuse_batches(moved)
         kind, attention = _kind_of(inputs), attention_of(inputs)
         with self._lock:
             parts = self._parts_for(moved)
 
+        # The mask does not cover features that a model puts in front of the tokens.
+        covered = attention is not None and max(positions) < attention.shape[1]
+
         def forward(alone: bool) -> Forward:
-            alone = alone and self._may_keep_logits(kind, parts)
-            return Forward(self.model, parts, moved, [position], attention, alone, inference=True)
+            alone = alone and covered and self._may_keep_logits(kind, parts)
+            return Forward(self.model, parts, moved, positions, attention, alone, inference=True)
 
         def worked_with_all() -> None:
             self._logits_to_keep_agree[kind] = False
 
-        return self._attention.read(kind, forward, projected, stop, worked_with_all)
+        return forward, worked_with_all
 
     def read_batch(
         self,

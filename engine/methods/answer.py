@@ -182,6 +182,14 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
             if isinstance(array, Array):
                 check_shape(name, array, kind, shape)
 
+    @property
+    def formation(self) -> tuple[int | None, ...]:
+        """For each step, the first row from which the model's best token stays the best."""
+        return tuple(
+            first_that_stays([best == row_ids[-1] for best in row_ids])
+            for row_ids in self.ids.values[:, :, 0].tolist()
+        )
+
     def merged(self, run: Run) -> Run:
         """The run with this answer. What was read at tokens of the answer before stays where this
         one begins with the same tokens."""
@@ -202,14 +210,6 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
                 others=tuple(other for other in run.others if other.position < end),
                 readings=tuple(each for each in run.readings if each.reaches < end),
             ),
-        )
-
-    @property
-    def formation(self) -> tuple[int | None, ...]:
-        """For each step, the first row from which the model's best token stays the best."""
-        return tuple(
-            first_that_stays([best == row_ids[-1] for best in row_ids])
-            for row_ids in self.ids.values[:, :, 0].tolist()
         )
 
     def misfit(self, run: Run) -> str | None:
@@ -240,17 +240,27 @@ class Answer(Method[AnswerRequest, AnswerReading]):
 
         return why_no_answer(subject.loaded.model)
 
+    def needs(self, request: AnswerRequest) -> tuple[str, ...]:
+        """The counterfactuals that give the priors, and the one that steps are compared with."""
+        compared = (request.against,) if request.against else ()
+        return tuple(dict.fromkeys((*priors_of(request.vdd), *compared)))
+
     def read(
         self, subject: Subject, request: AnswerRequest, stop: Stop
     ) -> Iterator[AnswerPart | AnswerReading]:
-        """Decode, and hand out the steps as they come."""
-        from engine.asking.drawing import drawing_answers
+        """Decode, and hand out the steps as they come; then find out what else is asked for.
+
+        Raises BadInput if the run has not been asked without its picture where that is needed.
+        """
+        from engine.asking.drawing import draw_answers, drawing_answers
         from engine.lens.decoding import own_settings
+        from engine.methods.answer_extras import divergence_of, picture_of, processors_of
         from engine.methods.answer_steps import StepsFound
 
         loaded, settings = subject.loaded, request.settings
         found = StepsFound(loaded, settings.max_new_tokens)
-        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN)
+        first = processors_of(subject, request)
+        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN, first(1))
         told, told_at = 0, 0.0
         try:
             for steps in decoded:
@@ -268,12 +278,23 @@ class Answer(Method[AnswerRequest, AnswerReading]):
         if settings.samples and request.draws > 1:
             others = structs.replace(settings, seed=settings.seed + 1)
             drawn = 0
-            for batch in drawing_answers(loaded, subject.inputs, others, request.draws - 1, stop):
+            for batch in drawing_answers(
+                loaded, subject.inputs, others, request.draws - 1, stop, first
+            ):
                 tally.update(each.text for each in batch)
                 drawn += len(batch)
                 yield found.part(len(found), drawn)
         else:
             tally[found.text] = request.draws
+        plain = None
+        if request.vdd is not None:
+            (alone,) = draw_answers(loaded, subject.inputs, settings, stop=stop)
+            plain = alone.text
+        picture = picture_reason = js = None
+        if request.attention:
+            picture, picture_reason = picture_of(subject, found.tokens, stop)
+        if request.against:
+            js = divergence_of(subject, request.against, found.tokens, stop)
         own = own_settings(loaded.model, settings)
         yield AnswerReading(
             request=request,
@@ -285,6 +306,10 @@ class Answer(Method[AnswerRequest, AnswerReading]):
             kept=own.kept,
             left_out=own.left_out,
             draws=tuple(Draw(text, count) for text, count in tally.most_common()),
+            plain=plain,
+            picture=picture,
+            picture_reason=picture_reason,
+            js=js,
             approximate=found.approximate,
             proof=found.proof,
         )
@@ -372,6 +397,11 @@ def _written(value: bool | int | float) -> str:
 
 def _floats(array: Array) -> list[float | None]:
     return [finite(value) for value in array.values.tolist()]
+
+
+def priors_of(vdd: Prior | None) -> tuple[str, ...]:
+    """The counterfactuals that give the priors."""
+    return ("none", "unk") if vdd == "both" else () if vdd is None else (vdd,)
 
 
 def newest_answer(run: Run) -> AnswerReading | None:

@@ -1,4 +1,5 @@
-"""Reads the attention of one position in every layer while a pass runs."""
+"""Reads the attention of one position, or of several of one item, in every layer while a pass
+runs."""
 
 from __future__ import annotations
 
@@ -6,19 +7,30 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from engine.anatomy.attention_calls import AttentionCall
-from engine.anatomy.attention_rows import ROUTES, AttentionRow, Route, as_row, row_of
+from engine.anatomy.attention_rows import (
+    ROUTES,
+    AttentionRow,
+    Route,
+    as_row,
+    joined_rows,
+    outputs_at,
+    row_of,
+)
 from engine.anatomy.hooks import hooked, is_float_tensor
 from engine.anatomy.sinks import massive, middle_rows
 from engine.anatomy.softmax_calls import SoftmaxWatch
 from engine.errors import CannotRead, typed_line
 from engine.passes.edits import Active, AttentionWatch
 from engine.passes.forward import Forward
+
+AT_ONCE: Final = 16
+"""Of how many positions of one item the weights of a layer are in memory at once."""
 
 Keys = Literal["tokens", "states", "both"]
 """What is looked at: the tokens of the sequence of the model's logits; in cross-attention the
@@ -54,9 +66,19 @@ class Tap:
     projection: OutputProjection | None = None
 
 
+Keep = Callable[[AttentionRow], AttentionRow]
+"""What is kept of a row: of many positions, all weights of all layers would take too much."""
+
+
+def whole_row(row: AttentionRow) -> AttentionRow:
+    """Keep all of it."""
+    return row
+
+
 @dataclass
 class AttentionTaps:
-    """Attach it to a `Forward` that reads one position of each item; then see `taps`."""
+    """Attach it to a `Forward` that reads one position of each item, or several of a batch of one;
+    then see `taps`."""
 
     forward: Forward
     routes: Mapping[tuple[int, Keys], int] = field(default_factory=dict)
@@ -64,7 +86,8 @@ class AttentionTaps:
     watches_softmax: bool = False
     """Whether to watch every softmax too."""
     projected: Collection[int] = ()
-    """The layers whose output projection is wanted."""
+    """The layers whose output projection is wanted; only for one position of each item."""
+    keep: Keep = whole_row
     taps: list[Tap] = field(default_factory=list)
     sinks: Tensor | None = None
     """bool [batch, positions]: the massive activations, see `engine.anatomy.sinks`."""
@@ -122,10 +145,17 @@ class AttentionTaps:
         return both
 
     def _positions(self) -> list[int]:
+        """The position of each item, or all those of the only one."""
         absolute = self.forward.absolute_positions
         assert absolute is not None
-        places: list[int] = absolute[:, 0].tolist()
+        places: list[int] = absolute[:, 0].tolist() if len(absolute) > 1 else absolute[0].tolist()
         return places
+
+    @property
+    def _batch(self) -> int:
+        absolute = self.forward.absolute_positions
+        assert absolute is not None
+        return len(absolute)
 
     def _enters(self, index: int) -> Callable[..., None]:
         slot, axis = self.parts.stream_slot, self.parts.tail.position_axis
@@ -192,7 +222,7 @@ class AttentionTaps:
         if not (self._active() and self._inside) or weights.ndim not in (3, 4):
             return
         queries, count = weights.shape[-2:]
-        batch = len(self._positions())
+        batch = self._batch
         keys = self._keys(count, batch)
         known = any(tap.layer == self._layer and tap.keys == keys for tap in self.taps)
         if known or weights.numel() % (batch * queries * count):
@@ -202,8 +232,8 @@ class AttentionTaps:
             p, v, out = (
                 each.reshape(batch, -1, *each.shape[-2:]) for each in (weights, value, output)
             )
-            own = torch.stack([out[item, :, place] for item, place in enumerate(at)])
-            found = torch.stack([p[item, :, place] for item, place in enumerate(at)])
+            own = outputs_at(out.transpose(1, 2), at)
+            found = outputs_at(p.transpose(1, 2), at)
             # The mask is not known here: what it forbids has no weight.
             return as_row(found, v, own, None)
 
@@ -259,7 +289,7 @@ class AttentionTaps:
             tap.keys = "both"
         for route in range(self.routes.get((tap.layer, tap.keys), 0), len(ROUTES)):
             try:
-                found = row(self._positions(), ROUTES[route])
+                found = self._row(row, ROUTES[route])
             except CannotRead as error:
                 tap.reason = str(error)
             except (RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -270,6 +300,19 @@ class AttentionTaps:
                 tap.row, tap.route = replace(found, value=kept), route
                 return
 
+    def _row(
+        self, row: Callable[[Sequence[int], Route], AttentionRow], route: Route
+    ) -> AttentionRow:
+        """What is kept of the row at all positions, some of them at a time."""
+        places = self._positions()
+        if self._batch > 1 or len(places) == 1:
+            return self.keep(row(places, route))
+        parts = [
+            self.keep(row(places[start : start + AT_ONCE], route))
+            for start in range(0, len(places), AT_ONCE)
+        ]
+        return joined_rows(parts)
+
     def _projects(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Note the last call inside the attention module that takes all of its heads' outputs to
         another width: earlier ones may be gates. An adapter's parts return before what they are
@@ -279,7 +322,7 @@ class AttentionTaps:
             return
         entered = args[0] if args else next(iter(kwargs.values()), None)
         width = tap.row.output[0].numel()
-        batch, length = len(self._positions()), self.forward.length
+        batch, length = self._batch, self.forward.length
         if (
             not isinstance(entered, Tensor)
             or not isinstance(output, Tensor)
