@@ -85,15 +85,6 @@ class RunEnded(Struct, frozen=True):
     """What the user can do about `run.error`."""
 
 
-class AnswerGrew(Struct, frozen=True):
-    """The next piece of the greedy continuation of a run's answer; with `ended`, there are no
-    more."""
-
-    run_id: str
-    text: str
-    ended: bool
-
-
 class Trouble(Struct, frozen=True):
     """Something that the user asked for could not be done; `error` is one line."""
 
@@ -166,7 +157,6 @@ Event = (
     | RunStarted
     | RowsRead
     | RunEnded
-    | AnswerGrew
     | SpellingsFound
     | ReadingGrew
     | ReadingMade

@@ -12,7 +12,6 @@ from msgspec import structs
 
 from engine.errors import Cancelled, LenscopeError, Remedy, typed_line
 from engine.events import (
-    AnswerGrew,
     ComparisonGrew,
     Event,
     LoadOptions,
@@ -69,7 +68,6 @@ class Worker:
         self._runs = KeptRuns()
         self._readings: dict[str, ReadingJob] = {}
         """Request id -> a reading that was ordered and has not ended."""
-        self._cancelled = threading.Event()
         self._generation = 0
         """Increased by every cancel; orders of an earlier generation are not carried out."""
 
@@ -98,15 +96,6 @@ class Worker:
             lambda line: Trouble(line, run_id),
         )
         return run_id
-
-    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
-        """Continue the answer of a kept run greedily, for at most `max_tokens` tokens."""
-        generation = self._generation
-        self._order(
-            lambda: self._continue(run_id, max_tokens, generation),
-            lambda line: Trouble(line, run_id),
-            lambda line: AnswerGrew(run_id, "", ended=True),
-        )
 
     def spellings(self, typed: str) -> None:
         """Find the tokens that a typed word can be; tells `SpellingsFound`."""
@@ -157,7 +146,6 @@ class Worker:
     def cancel(self) -> None:
         """End what runs now, within one layer or one token, and drop what was ordered before."""
         self._generation += 1
-        self._cancelled.set()
         for asking in self._asking:
             asking.cancel()
 
@@ -194,7 +182,6 @@ class Worker:
 
     def _work(self) -> None:
         while (order := self._lanes.take()) is not None:
-            self._cancelled.clear()
             order()
 
     def _load(self, options: LoadOptions, generation: int) -> None:
@@ -338,33 +325,6 @@ class Worker:
         if run.status == "failed":
             give_memory_back()
         self._tell(RunEnded(run, asking.remedies))
-
-    def _continue(self, run_id: str, max_tokens: int, generation: int) -> None:
-        if generation < self._generation:
-            self._tell(AnswerGrew(run_id, "", ended=True))
-            return
-        subject = self._runs.get(run_id)
-        if self._loaded is None or subject is None:
-            gone = "this run's inputs are no longer kept: run it again first"
-            self._tell(Trouble(gone, run_id, (Remedy.RUN_AGAIN,)))
-            return
-        from engine.asking.asking import explain
-        from engine.asking.continuing import continue_greedily
-
-        try:
-            continue_greedily(
-                self._loaded,
-                dict(subject.inputs),
-                lambda text: self._tell(AnswerGrew(run_id, text, ended=False)),
-                self._cancelled.is_set,
-                max_tokens,
-            )
-        except Cancelled:
-            pass
-        except BaseException as error:
-            give_memory_back()
-            self._tell(Trouble.of(explain(error), run_id))
-        self._tell(AnswerGrew(run_id, "", ended=True))
 
     def _spell(self, typed: str) -> None:
         if self._loaded is None:

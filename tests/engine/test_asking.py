@@ -12,7 +12,6 @@ import pytest
 from msgspec import structs
 
 from engine.asking.asking import STORED_TOP, Asking
-from engine.asking.continuing import continue_greedily
 from engine.errors import BadInput, CannotRead
 from engine.lens import row_reader
 from engine.models.loading import LoadedModel
@@ -271,42 +270,6 @@ def test_cancelled_on_the_way(opened: Opened, tmp_path: Path) -> None:
     path = tmp_path / "session.json"
     write_session(Session(created=now(), saved=now(), runs=(run,)), path)
     assert read_session(path).runs == (run,)
-
-
-# Going on with the answer
-
-
-def test_the_answer_goes_on_as_the_model_generates_it(opened: Opened, picture: Picture) -> None:
-    for name in ("llava", "qwen2_vl"):
-        loaded = opened(name)
-        asking = Asking(loaded, Question(prompt="What?", picture=picture))
-        run = asking.run()
-        assert asking.prepared is not None
-        pieces: list[str] = []
-        text = continue_greedily(
-            loaded, asking.prepared.inputs, pieces.append, lambda: False, max_tokens=6
-        )
-        assert "".join(pieces) == text
-        made = loaded.model.generate(**asking.prepared.inputs, max_new_tokens=6, do_sample=False)
-        new = made[0, len(run.tokens) :].tolist()
-        assert new[0] == run.rows[-1].top[0].id
-        tokenizer = loaded.processor.tokenizer
-        assert tokenizer.decode(new, skip_special_tokens=True).startswith(text)
-
-
-def test_the_answer_stops_within_one_token(opened: Opened) -> None:
-    loaded = opened("llama")
-    asking = Asking(loaded, Question(prompt="What?"))
-    asking.run()
-    assert asking.prepared is not None
-    calls: list[int] = []
-
-    def stop() -> bool:
-        calls.append(1)
-        return True
-
-    continue_greedily(loaded, asking.prepared.inputs, lambda text: None, stop)
-    assert len(calls) == 1
 
 
 def test_runs_leave_no_hooks(opened: Opened) -> None:

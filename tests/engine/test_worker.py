@@ -16,7 +16,6 @@ import engine.models.loading
 import engine.prompts.preparing
 from engine.errors import Remedy
 from engine.events import (
-    AnswerGrew,
     Event,
     LoadOptions,
     ModelFailed,
@@ -293,60 +292,6 @@ def test_a_listener_that_fails_once(ready: Worker, ears: Ears) -> None:
             break
 
 
-# Going on with the answer
-
-
-def test_an_answer_goes_on_to_its_end(ready: Worker, ears: Ears) -> None:
-    run_id = ready.ask(QUESTION)
-    ears.wait_for(RunEnded)
-    ready.continue_answer(run_id, max_tokens=5)
-    pieces = []
-    while not (grown := ears.wait_for(AnswerGrew)).ended:
-        pieces.append(grown)
-    assert len(pieces) <= 5
-    assert {event.run_id for event in [*pieces, grown]} == {run_id}
-    assert all(event.text for event in pieces)
-    assert grown.text == ""
-
-
-def test_an_answer_can_be_cancelled(ready: Worker, ears: Ears) -> None:
-    run_id = ready.ask(QUESTION)
-    ears.wait_for(RunEnded)
-    ears.react = lambda event: ready.cancel() if isinstance(event, AnswerGrew) else None
-    ready.continue_answer(run_id, max_tokens=400)
-    grown = 0
-    while not ears.wait_for(AnswerGrew).ended:
-        grown += 1
-    assert grown <= 2
-
-
-def test_the_answer_of_a_run_that_is_forgotten(ready: Worker, ears: Ears) -> None:
-    ready.continue_answer("0123456789abcdef")
-    assert ears.wait_for(Trouble).run_id == "0123456789abcdef"
-    first = ready.ask(QUESTION)
-    for _ in range(REMEMBERED):
-        ready.ask(QUESTION)
-    ready.continue_answer(first)
-    assert ears.wait_for(Trouble).run_id == first
-
-
-def test_an_error_while_the_answer_goes_on(
-    ready: Worker, ears: Ears, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = ready.ask(QUESTION)
-    ears.wait_for(RunEnded)
-
-    def fail(**_: Any) -> None:
-        raise RuntimeError("boom")
-
-    monkeypatch.setattr(tiny.model, "generate", fail, raising=False)
-    ready.continue_answer(run_id)
-    assert "boom" in ears.wait_for(Trouble).error
-    assert ears.wait_for(AnswerGrew).ended
-    ready.ask(QUESTION)
-    assert ears.wait_for(RunEnded).run.status == "done"
-
-
 # More of a run, without a new pass
 
 
@@ -468,8 +413,6 @@ def test_fewer_runs_are_kept_of_a_model_that_is_replayed(
         ready.read(run_id, TrackRequest(ids=(3,)))
     told = [ears.wait_for(Trouble, ReadingMade) for _ in ids]
     assert [type(event) for event in told] == [Trouble] * 2 + [ReadingMade] * REPLAYS_REMEMBERED
-    ready.continue_answer(ids[0], max_tokens=1)
-    assert ears.wait_for(AnswerGrew).run_id == ids[0]
 
 
 def test_a_new_model_frees_the_old_one_and_all_that_was_kept(
@@ -609,11 +552,6 @@ def test_whatever_a_job_raises_ends_that_job(
         patch.setattr("engine.methods.reading_job.carry_out", fail)
         request = worker.read(run, DeepenRequest(layer=1, count=20))
         assert ears.wait_for(Trouble).request_id == request
-    with monkeypatch.context() as patch:
-        patch.setattr("engine.asking.continuing.continue_greedily", fail)
-        worker.continue_answer(run)
-        assert ears.wait_for(Trouble).run_id == run
-        assert ears.wait_for(AnswerGrew).ended
     with monkeypatch.context() as patch:
         patch.setattr("engine.prompts.spellings.speller_of", fail)
         worker.spellings("red")

@@ -1,7 +1,7 @@
 """The explorer on a worker with fixed data: what pty tests run where no model is wanted.
 
 python -m tests.terminal.fake_entry [--layers N] [--hold-at ROW]
-        [--row-seconds S] [--deaf] [--fails] [--hostile]
+        [--row-seconds S] [--token-seconds S] [--deaf] [--fails] [--hostile]
         [--chat PATCHES] [--crashes] [--theme NAME] [--ascii] [--lite] [--no-mouse]
         [--picture FILE] [--worker NAME]
 """
@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--hold-at", type=int)
     parser.add_argument("--row-seconds", type=float, default=0.0)
+    parser.add_argument("--token-seconds", type=float, default=0.0)
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--fails", action="store_true")
     parser.add_argument("--theme")
@@ -67,6 +68,7 @@ def main() -> int:
         forms_at=given.layers // 2,
         hold_at=given.hold_at,
         row_seconds=given.row_seconds,
+        token_seconds=given.token_seconds,
         name=given.worker,
         deaf=given.deaf,
         passed=not given.fails,

@@ -45,6 +45,10 @@ VIEWS = {
     "grid": View(("2", "2", *["wait"] * 4, *["less_than_sign"] * 6)),
     "words": View(("3", *["wait"] * 8, "slash", *"sphere", "enter", *["wait"] * 3, "n")),
     "attention": View(("4", *["wait"] * 6, "K", *["wait"] * 20, "n", "n", *["wait"] * 3)),
+    "answer": View(
+        ("c", *["wait"] * 6, "F", "r", *["wait"] * 12, *["left"] * 3),
+        prompt="Describe the image.",
+    ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
     "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),

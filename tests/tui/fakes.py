@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from engine.arrays import Array
 from engine.errors import BadInput, Remedy
 from engine.events import (
-    AnswerGrew,
     ComparisonGrew,
     Event,
     LoadOptions,
@@ -34,6 +33,7 @@ from engine.events import (
     SpellingsFound,
     Trouble,
 )
+from engine.methods.answer import AnswerRequest
 from engine.methods.attention import AttentionRequest
 from engine.methods.contrast import ContrastReading, ContrastRequest, ContrastRow
 from engine.methods.debias import DebiasedAnswer, DebiasReading, DebiasRequest
@@ -297,6 +297,7 @@ class FakeWorker:
         forms_at: int = 5,
         hold_at: int | None = None,
         row_seconds: float = 0.0,
+        token_seconds: float = 0.0,
         name: str = "run",
         hold_loading: bool = False,
         failing_loads: int = 0,
@@ -308,7 +309,7 @@ class FakeWorker:
     ) -> None:
         self.tell = tell
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
-        self.row_seconds, self.name = row_seconds, name
+        self.row_seconds, self.token_seconds, self.name = row_seconds, token_seconds, name
         self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
         self.go_on, self.loaded = threading.Event(), threading.Event()
         if not hold_loading:
@@ -331,7 +332,8 @@ class FakeWorker:
         """Until `answer_reads` is called."""
         self._unanswered: list[Callable[[], None]] = []
         self.cancelled_readings: list[str] = []
-        self.continued: list[str] = []
+        self.holds_answers = False
+        """Until it is unset an answer waits after its third token."""
         self.cancelled = threading.Event()
         self.cancels = 0
         self.stopped = False
@@ -359,10 +361,6 @@ class FakeWorker:
         self._counts[run_id] = len(run.tokens)
         return run
 
-    def continue_answer(self, run_id: str, max_tokens: int = 20) -> None:
-        self.continued.append(run_id)
-        self._jobs.put(lambda: self._continue(run_id))
-
     def spellings(self, typed: str) -> None:
         found = tuple(
             Spelling(index, text, text, True)
@@ -376,6 +374,9 @@ class FakeWorker:
         self.read_ids.append(request_id)
         if isinstance(request, GridRequest):
             self._jobs.put(partial(self._grid, run_id, request_id, request))
+            return request_id
+        if isinstance(request, AnswerRequest):
+            self._jobs.put(partial(self._decode, run_id, request_id, request))
             return request_id
         try:
             answer: Event = ReadingMade(run_id, request_id, self._reading(run_id, request))
@@ -528,9 +529,17 @@ class FakeWorker:
         while not self.go_on.is_set() and (self.deaf or not self.cancelled.is_set()):
             self.go_on.wait(0.01)
 
-    def _continue(self, run_id: str) -> None:
-        for piece in (" cylinder", " of", " glass", "\x1b[31m"):
-            if self.cancelled.is_set():
-                break
-            self.tell(AnswerGrew(run_id, piece, False))
-        self.tell(AnswerGrew(run_id, "", True))
+    def _decode(self, run_id: str, request_id: str, request: AnswerRequest) -> None:
+        from tests.tui.answer_stage import answer_part, answer_reading
+
+        made = answer_reading(request, self.layers)
+        for step in range(made.tokens.shape[0]):
+            while self.holds_answers and step == 3 and request_id not in self.cancelled_readings:
+                time.sleep(0.005)
+            if request_id in self.cancelled_readings or self.cancelled.is_set():
+                self.tell(ReadingDropped(run_id, request_id))
+                return
+            if self.token_seconds:
+                time.sleep(self.token_seconds)
+            self.tell(ReadingGrew(run_id, request_id, answer_part(made, step)))
+        self.tell(ReadingMade(run_id, request_id, made))

@@ -247,20 +247,6 @@ async def test_detail_follows_the_cursor(size: tuple[int, int]) -> None:
         await stage.until(lambda: "rms" not in stage.text)
 
 
-@at_every_size
-@in_loop
-async def test_continue(size: tuple[int, int]) -> None:
-    async with explorer(size) as stage:
-        await stage.run_done()
-        await stage.shows("c continues")
-        await stage.press("c")
-        await stage.shows("cylinder of glass\\x1b[31m")
-        run = stage.app.state.current
-        assert run is not None
-        await stage.until(lambda: not run.continuing)
-        assert stage.worker.continued == [run.run.id]
-
-
 @in_loop
 async def test_a_failed_proof_strikes_the_rows_out(tmp_path: Path) -> None:
     async with explorer(passed=False) as stage:
@@ -271,7 +257,7 @@ async def test_a_failed_proof_strikes_the_rows_out(tmp_path: Path) -> None:
         await stage.press("ctrl+s")
         await stage.shows("nothing to save")
         await stage.press("c")
-        await stage.shows("no answer to continue")
+        await stage.shows("its answer is not continued")
         await stage.press("q")
     assert not (tmp_path / "state" / "lenscope" / "sessions").exists()
 

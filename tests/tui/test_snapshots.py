@@ -14,9 +14,11 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 import samples
+from engine.methods.answer import AnswerRequest
 from engine.records import Picture, Question
 from tests.tui.fakes import chat_tokens
 from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
+from tui.views.answer.screen import AnswerScreen
 from tui.views.attention.screen import AttentionScreen
 
 THEMES = ["lenscope", "lenscope-light"]
@@ -99,7 +101,16 @@ async def attention(stage: Stage) -> None:
     await stage.shows("now: red")
 
 
-VIEWS = [plain, trajectories, large_detail, history, comparison, grid, attention]
+async def answer(stage: Stage) -> None:
+    stage.app.state.decode_with(AnswerRequest(temperature=0.7, seed=1, attention=True))
+    await stage.press("c")
+    screen = stage.app.screen
+    assert isinstance(screen, AnswerScreen)
+    await stage.until(lambda: screen.reading is not None)
+    await stage.press("f", "f", "left", "left")
+
+
+VIEWS = [plain, trajectories, large_detail, history, comparison, grid, attention, answer]
 
 
 @pytest.mark.parametrize(

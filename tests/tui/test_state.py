@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from engine import sessions
 from engine.events import (
-    AnswerGrew,
     ModelFailed,
     ReadingMade,
     RowsRead,
@@ -117,19 +116,6 @@ def test_late_rows_of_a_finished_run_are_ignored() -> None:
     assert state.current is not None
     assert len(state.current.rows) == 4
     assert state.current.answer is None
-
-
-def test_the_continuation_grows() -> None:
-    state, run = started()
-    state.apply(RunEnded(finish(run, make_rows(10, 5))))
-    view = state.current
-    assert view is not None
-    view.continuing = True
-    state.apply(AnswerGrew(run.id, " cylinder", False))
-    state.apply(AnswerGrew(run.id, " of", False))
-    assert (view.continuation, state.busy) == (" cylinder of", True)
-    state.apply(AnswerGrew(run.id, "", True))
-    assert not state.busy
 
 
 def test_a_session_comes_back_as_it_was() -> None:

@@ -15,7 +15,7 @@ from tui.state.prompt_spans import Spans
 from tui.views.strip.strip_line import StripLine, StripLook, StripText, strip_line
 
 _NONE = Style()
-LOOK = StripLook(_NONE, Style(dim=True), Style(color="red"), _NONE, _NONE, Style(bold=True))
+LOOK = StripLook(_NONE, Style(dim=True), Style(color="red"), _NONE, _NONE, Style(bold=True), _NONE)
 WORDS = ["Shape", "of", "it"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from msgspec.structs import replace
 from textual.widgets import Input, TextArea
@@ -14,6 +15,15 @@ from tui.state.presets import Preset, step_preset
 from tui.state.view_state import CANCELLING
 
 
+@runtime_checkable
+class Cancels(Protocol):
+    """A screen that may have something on its way."""
+
+    def cancel(self) -> bool:
+        """Cancel it; return whether there was anything."""
+        ...
+
+
 def run(app: Explorer) -> None:
     """Run the question, cancelling a running pass."""
     app.asker.run(app.presenter.question)
@@ -22,6 +32,8 @@ def run(app: Explorer) -> None:
 
 def cancel(app: Explorer) -> None:
     """Cancel what is running, else copy the selected text, else say how to quit."""
+    if isinstance(app.screen, Cancels) and app.screen.cancel():
+        return
     if app.asker.cancel():
         app.state.note = CANCELLING
         app.presenter.show_lines()
@@ -114,12 +126,6 @@ def norm(app: Explorer) -> None:
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
     app.asker.more(step, app.presenter.question)
-    app.presenter.show_all()
-
-
-def proceed(app: Explorer) -> None:
-    """Continue the answer greedily."""
-    app.asker.continue_answer()
     app.presenter.show_all()
 
 

@@ -123,7 +123,7 @@ _OWN: Final = (
         _ASK, "more", "asking:more", "One more token per layer", "plus", "=", hint="top-k", step=1
     ),
     _action(_ASK, "less", "asking:more", "One fewer token per layer", "minus", step=-1),
-    _action(_ASK, "continue", "asking:proceed", "Continue the answer, up to 20 tokens", "c"),
+    _action(_ASK, "continue", "answer:proceed", "Continue the answer: rows at every token", "c"),
     _table("down", "cursor", "Down a layer", "j", "down", step=1),
     _table("up", "cursor", "Up a layer", "k", "up", step=-1),
     _table("page-down", "page", "Down a page", "pagedown", "ctrl+f", pages=1),

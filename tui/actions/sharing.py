@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.errors import LenscopeError
-from engine.records import Run
+from engine.records import Reading, Run
 from tui.actions.runs import show_run
 from tui.app import Explorer
 from tui.disk.paths import short_path
@@ -22,6 +22,14 @@ from tui.widgets.thumb import open_thumb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@runtime_checkable
+class HasReading(Protocol):
+    """A view or a screen that shows a reading, once it has arrived."""
+
+    @property
+    def reading(self) -> Reading | None: ...
 
 
 def copy_row(app: Explorer) -> None:
@@ -47,10 +55,10 @@ def copy_row(app: Explorer) -> None:
 
 def copy_table(app: Explorer) -> None:
     """Copy all tables of the focused reading, or else the whole run."""
-    view, form = app.main.focused, _format(app)
-    if isinstance(view, ReadingView) and view.reading is not None:
+    view, form = app.screen if app.has_dialog else app.main.focused, _format(app)
+    if isinstance(view, HasReading) and view.reading is not None:
         text = reading_text(view.reading, form, raw=app.startup.raw_cells)
-        app.copy_text(text, f"{view.method.name} as {form}")
+        app.copy_text(text, f"{view.reading.method} as {form}")
         return
     run = _readable(app)
     if run is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.errors import BadInput
 from engine.methods.grid import GridPart, GridReading
@@ -28,6 +28,28 @@ class GridCell:
     entropy: float
     rms: float
     kl: float | None = None
+
+
+class Cells(Protocol):
+    """What a grid is drawn from: a cell for every row and column that is known."""
+
+    @property
+    def sinks(self) -> frozenset[int]:
+        """Positions with massive activations."""
+        ...
+
+    def cell(self, row: int, position: int) -> GridCell | None:
+        """Return a cell; None where it is not known."""
+        ...
+
+    def common(self, row: int, first: int, last: int) -> tuple[GridCell, int, int] | None:
+        """Return the cell of the token that is best at most of some columns, at how many of them,
+        and of how many known ones; None where none is known."""
+        ...
+
+    def word(self, token: int, row: int, position: int) -> float | None:
+        """Return the probability of a token in a cell; None where it is not known."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,10 +85,14 @@ class GridCells:
         self._words: dict[int, dict[int, list[_Line]]] = {}
         self._common: dict[int, dict[tuple[int, int], tuple[int, int, int]]] = {}
         self._texts: dict[int, str] = {}
-        self.sinks: frozenset[int] = frozenset()
-        """Positions with massive activations."""
+        self._sinks: frozenset[int] = frozenset()
         self.failed: str | None = None
         """Why the cells cannot be trusted, or cannot be read, or None."""
+
+    @property
+    def sinks(self) -> frozenset[int]:
+        """Positions with massive activations."""
+        return self._sinks
 
     @property
     def rows(self) -> int:
@@ -207,7 +233,7 @@ class GridCells:
             lines[:] = [line for line in lines if not _covers(block, line[0])]
             lines.append((block, index))
         self._texts |= found.texts
-        self.sinks |= frozenset(found.sinks)
+        self._sinks |= frozenset(found.sinks)
         if isinstance(found, GridReading) and found.proof is not None and not found.proof.passed:
             self.failed = "the grid's proof failed, do not believe it"
 

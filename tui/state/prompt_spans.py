@@ -1,14 +1,19 @@
-"""The prompt as it is walked: one span per token, and the picture's tokens folded to one."""
+"""The prompt, and the answer after it, as they are walked: one span per token, and the picture's
+tokens folded to one."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.records import PromptToken, TokenPart
 
 _LEAST_FOLDED = 2
+
+SpanPart = TokenPart | Literal["answer"]
+"""The part of the prompt that a span belongs to, or the answer after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class Span:
     first: int
     last: int
     """The same as `first` for a token of its own."""
-    part: TokenPart
+    part: SpanPart
 
     @property
     def count(self) -> int:
@@ -39,8 +44,9 @@ class Spans:
     firsts: tuple[int, ...]
 
     @classmethod
-    def of(cls, tokens: Sequence[PromptToken], *, unfolded: bool) -> Spans:
-        """Return the spans of a prompt; each run of picture tokens is one unless `unfolded`."""
+    def of(cls, tokens: Sequence[PromptToken], *, unfolded: bool, answer: int = 0) -> Spans:
+        """Return the spans of a prompt; each run of picture tokens is one unless `unfolded`. After
+        the prompt come the spans of an answer of so many tokens."""
         spans: list[Span] = []
         start = 0
         while start < len(tokens):
@@ -52,6 +58,7 @@ class Spans:
                 end = start
             spans.append(Span(start, end, tokens[start].part))
             start = end + 1
+        spans += [Span(at, at, "answer") for at in range(start, start + answer)]
         return cls(tuple(spans), tuple(span.first for span in spans))
 
     def __len__(self) -> int:
@@ -69,7 +76,7 @@ class Spans:
 
     def next_part(self, position: int, by: int) -> int:
         """Return where the next (or this or the previous) part of the prompt begins: template,
-        system prompt, picture, prompt or prefix."""
+        system prompt, picture, prompt, prefix or answer."""
         if not self.all:
             return position
         here = self.index(position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -10,11 +11,22 @@ from typing import Final
 from msgspec.structs import replace
 
 from engine.counterfactuals.grammar import label
+from engine.errors import BadInput
+from engine.methods.answer import AnswerReading, answer_tokens, newest_answer
 from engine.methods.deepen import DeepenReading
 from engine.methods.grid import GridPart, GridReading
 from engine.methods.seen import SeenReading
 from engine.methods.words import WordsReading
-from engine.records import LayerReading, OtherPosition, Part, Reading, Request, Run, Token
+from engine.records import (
+    LayerReading,
+    OtherPosition,
+    Part,
+    PromptToken,
+    Reading,
+    Request,
+    Run,
+    Token,
+)
 from engine.stays import formation_row
 from tui.state.grid_cells import GridCells
 from tui.state.prompt_spans import Spans
@@ -40,9 +52,6 @@ class RunView:
     run: Run
     rows: list[LayerReading] = field(default_factory=list)
     phase: Phase = Phase.RUNNING
-    continuation: str = ""
-    """The answer's text as generated so far, beginning with the answer's token."""
-    continuing: bool = False
     saved: bool = False
     not_kept: str | None = None
     """Why the run, too large for a session file, is only shown; None if it is kept."""
@@ -56,7 +65,9 @@ class RunView:
     """Of a view of another position, the view of the whole run."""
     _deepened_at: dict[int, dict[int, LayerReading]] = field(default_factory=dict, compare=False)
     _more_hues: dict[int, int] = field(default_factory=dict, compare=False)
-    _spans: dict[bool, Spans] = field(default_factory=dict, compare=False)
+    _spans: dict[tuple[bool, int], Spans] = field(default_factory=dict, compare=False)
+    _answered: tuple[Run, tuple[PromptToken, ...]] | None = field(default=None, compare=False)
+    """The run whose newest answer's tokens are known, and these."""
     _cells: GridCells | None = field(default=None, compare=False)
 
     @classmethod
@@ -75,7 +86,38 @@ class RunView:
     def place(self, wanted: int | None) -> int:
         """Return the position that is wanted, or the run's own if it is None or out of range."""
         own = self.own.run
-        return wanted if wanted is not None and 0 <= wanted < len(own.tokens) else own.position
+        last = len(own.tokens) + len(self.answer_tokens) - 1
+        return wanted if wanted is not None and 0 <= wanted <= last else own.position
+
+    @property
+    def whole_answer(self) -> AnswerReading | None:
+        """The newest answer; its tokens stand at the positions after the prompt. None without
+        one."""
+        return newest_answer(self.own.run)
+
+    @property
+    def answer_tokens(self) -> tuple[PromptToken, ...]:
+        """The tokens of the newest answer; none without one, or where it is damaged."""
+        own = self.own
+        if own._answered is None or own._answered[0] is not own.run:
+            found = newest_answer(own.run)
+            tokens: tuple[int, ...] = ()
+            with suppress(BadInput):
+                tokens = answer_tokens(own.run)
+            texts = {} if found is None else found.texts
+            made = tuple(
+                PromptToken(token, texts.get(token, ""), "text", "prefix") for token in tokens
+            )
+            own._answered = (own.run, made)
+        return own._answered[1]
+
+    def token(self, position: int) -> PromptToken | None:
+        """Return the token at a position of the prompt or of the answer; None beyond them."""
+        prompt, answer = self.own.run.tokens, self.answer_tokens
+        if 0 <= position < len(prompt):
+            return prompt[position]
+        index = position - len(prompt)
+        return answer[index] if 0 <= index < len(answer) else None
 
     def at(self, position: int) -> RunView | None:
         """Return this run at one of its positions, with the rows and the tracked tokens there;
@@ -110,11 +152,18 @@ class RunView:
         return view
 
     def spans(self, *, unfolded: bool) -> Spans:
-        """Return the prompt as it is walked."""
-        own = self.own
-        if unfolded not in own._spans:
-            own._spans[unfolded] = Spans.of(own.run.tokens, unfolded=unfolded)
-        return own._spans[unfolded]
+        """Return the prompt and the answer as they are walked."""
+        return self._spans_with(len(self.answer_tokens), unfolded)
+
+    def prompt_spans(self, *, unfolded: bool) -> Spans:
+        """Return the prompt alone as it is walked."""
+        return self._spans_with(0, unfolded)
+
+    def _spans_with(self, answer: int, unfolded: bool) -> Spans:
+        own, key = self.own, (unfolded, answer)
+        if key not in own._spans:
+            own._spans[key] = Spans.of(own.run.tokens, unfolded=unfolded, answer=answer)
+        return own._spans[key]
 
     @property
     def cells(self) -> GridCells | None:

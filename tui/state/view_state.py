@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from engine.errors import Remedy
 from engine.events import (
-    AnswerGrew,
     ComparisonGrew,
     Event,
     ModelFailed,
@@ -24,6 +23,7 @@ from engine.events import (
     RunStarted,
     Trouble,
 )
+from engine.methods.answer import AnswerRequest
 from engine.records import LayerReading, Question, Run, Session
 from tui.state.run_view import Phase, RunView
 from tui.state.session_state import SessionState
@@ -95,20 +95,17 @@ class ViewState(SessionState):
         self.pinned: dict[int, str] = {}
         """Tokens that the user tracks, id -> text; later runs of the same model track them too."""
         self._pinned_for = ""
+        self.decoding = AnswerRequest()
+        """How the next answer is decoded."""
         self.typed: tuple[str, ...] = ()
         """Prompts that were typed and not asked, the newest first."""
         if session is not None:
             self.reopen(session, path)
 
     @property
-    def continuing(self) -> RunView | None:
-        """The run whose answer is being continued, or None."""
-        return next((run for run in reversed(self.runs) if run.continuing), None)
-
-    @property
     def busy(self) -> bool:
         """Whether the worker is doing something that can be cancelled."""
-        return bool(self.asked or self.live or self.continuing)
+        return bool(self.asked or self.live)
 
     @property
     def waiting(self) -> bool:
@@ -127,6 +124,10 @@ class ViewState(SessionState):
         """Keep a prompt that was typed and not asked, since another takes its place."""
         others = tuple(known for known in self.typed if known != prompt)
         self.typed = (prompt, *others)[:_MOST_TYPED]
+
+    def decode_with(self, request: AnswerRequest) -> None:
+        """Decode further answers with these settings."""
+        self.decoding = request
 
     def say(self, text: str, kind: str = "info") -> None:
         """Show the user a one-line message."""
@@ -186,8 +187,6 @@ class ViewState(SessionState):
                 self._read(event.run_id, event.rows)
             case RunEnded():
                 self._end(event.run, event.remedies)
-            case AnswerGrew():
-                self._grow(event)
             case ReadingGrew():
                 self._grow_reading(event)
             case ReadingMade():
@@ -245,14 +244,6 @@ class ViewState(SessionState):
         elif run.question.picture is not None and run.question.picture.note:
             self.note = Note(f"the picture: {run.question.picture.note}")
 
-    def _grow(self, event: AnswerGrew) -> None:
-        view = self.find(event.run_id)
-        if view is not None:
-            view.continuation += event.text
-            view.continuing = not event.ended
-            if event.ended and self.note == CANCELLING:
-                self.note = Note("the continuation was cancelled")
-
     def _grow_reading(self, event: ReadingGrew) -> None:
         view = self.find(event.run_id)
         if view is not None:
@@ -274,11 +265,7 @@ class ViewState(SessionState):
         if event.run_id is None or event.run_id == self.asked:
             self.asked = None
         view = self.find(event.run_id)
-        if view is not None:
-            view.continuing = False
-            if view.phase is Phase.RUNNING:
-                view.phase = Phase.FAILED
-                view.run = replace(
-                    view.run, status="failed", error=event.error, rows=tuple(view.rows)
-                )
-                self.revise()
+        if view is not None and view.phase is Phase.RUNNING:
+            view.phase = Phase.FAILED
+            view.run = replace(view.run, status="failed", error=event.error, rows=tuple(view.rows))
+            self.revise()

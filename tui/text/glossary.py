@@ -78,6 +78,11 @@ STANDARD: Final = (
         "Forbidding some positions to look at others in some layers, and running the pass again "
         "(Geva et al. 2023, arXiv 2304.14767): what the answer becomes then shows what it needs.",
     ),
+    Term(
+        "greedy decoding",
+        "Taking the most probable token at each step; sampling draws it at random, after "
+        "temperature, top-k, top-p and min-p have changed the distribution.",
+    ),
     Term("hook", "A function that is called whenever a module of the model runs."),
 )
 
@@ -116,6 +121,16 @@ OWN: Final = (
         "answer",
         "The most probable token of the last row: the one that the model says next. At another "
         "position than the run's own this token is called next here.",
+    ),
+    Term(
+        "whole answer",
+        "The tokens that the model says one after the other (c). Token k of it stands k positions "
+        "after the first one beyond the prompt; a session keeps it with all rows at each token.",
+    ),
+    Term(
+        "taken",
+        "The probability with which a token of the answer was drawn, after all settings; on the "
+        "screen it is called after settings. 100% where decoding is greedy.",
     ),
     Term(
         "formation row",

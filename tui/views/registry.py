@@ -141,6 +141,16 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.attention:show",
     ),
     View(
+        "answer",
+        "answer",
+        "The answer: rows at every token, settings",
+        Slot.DIALOG,
+        keys=("5",),
+        hint="answer",
+        method="answer",
+        opens="tui.actions.answer:show",
+    ),
+    View(
         "history",
         "runs",
         "Runs in this session",

@@ -105,6 +105,12 @@ class Legend(DrawnLines):
             lines.append(strip_of([(" " + shown, style)], width, base))
         return lines
 
+    def swatches(self) -> Segments:
+        """Return what stands for the eight steps between the two ends of the scale."""
+        if self._marks:
+            return [(f"[{MARKS}]", self.rich_style)]
+        return [("█" * _SWATCH, self.rich_style + step_style(step)) for step in range(STEPS)]
+
     def _scale_line(self, width: int) -> Segments:
         base, shown = self.rich_style, self._scale
         faint = base + self.get_component_rich_style("legend--faint")
@@ -112,10 +118,7 @@ class Legend(DrawnLines):
         segments: Segments = [(f" {shown.name}", strong)]
         if shown.low:
             segments.append((f"  {shown.low} ", base))
-            if self._marks:
-                segments.append((f"[{MARKS}]", base))
-            else:
-                segments += [("█" * _SWATCH, base + step_style(step)) for step in range(STEPS)]
+            segments += self.swatches()
             segments.append((f" {shown.high}", base))
         place = shown.place
         room = width - 1 - cell_len(place) - sum(cell_len(text) for text, _ in segments)

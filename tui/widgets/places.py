@@ -39,13 +39,13 @@ class FollowsPlace(Protocol):
 
 
 def place_words(run: RunView, position: int, row: int, *, ascii_only: bool) -> str:
-    """Return what stands at a position of the prompt, and what its row says there, in one line of
-    at most 78 cells."""
+    """Return what stands at a position of the prompt or of the answer, and what its row says there,
+    in one line of at most 78 cells."""
     own = run.own
     tokens = own.run.tokens
-    if not 0 <= position < len(tokens):
+    token, patch = run.token(position), patch_of(tokens, position)
+    if token is None:
         return ""
-    token, patch = tokens[position], patch_of(tokens, position)
     where = position_words(run, position)
     cells = own.cells
     # What changes from one position to the next comes last, so that little must be sent.
@@ -59,6 +59,8 @@ def place_words(run: RunView, position: int, row: int, *, ascii_only: bool) -> s
     text = display_text(token.text, ascii_only=ascii_only)
     if cell_len(text) > _MOST_TOKEN:
         text = display_text(token.text, _MOST_TOKEN, ascii_only=ascii_only).rstrip()
+    if position >= len(tokens):
+        return f"a row says the next token; {where}, after {text}"
     part = token.part if token.kind != "special" else f"{token.part}, special"
     return f"a row says the next token; {where}, {part}, after {text}"
 
@@ -70,5 +72,10 @@ def title_words(run: RunView, position: int) -> str:
 
 
 def position_words(run: RunView, position: int) -> str:
-    """Return a position, counted from 0, and which ones the run has: "position 75 (0-76)"."""
-    return f"position {position} (0-{len(run.own.run.tokens) - 1})"
+    """Return a position, counted from 0, and which ones the run has: "position 75 (0-76)"; or a
+    token of the answer, "position 79, token 2 of the answer (0-11)"."""
+    prompt = len(run.own.run.tokens)
+    if position >= prompt:
+        last = len(run.answer_tokens) - 1
+        return f"position {position}, token {position - prompt} of the answer (0-{last})"
+    return f"position {position} (0-{prompt - 1})"

@@ -129,7 +129,7 @@ def message_line(
 
 
 def answer_text(run: RunView | None, *, ascii_only: bool) -> Content:
-    """Return the answer and its continuation, for the answer pane."""
+    """Return the answer's token, or all of the newest answer, for the answer pane."""
     if run is None:
         return Content.styled("no answer yet", "$faint")
     answer = run.answer
@@ -138,16 +138,15 @@ def answer_text(run: RunView | None, *, ascii_only: bool) -> Content:
         return Content.styled(word.get(run.phase, "no answer"), "$faint")
     if run.refused:
         return Content.styled("refused: the proof failed", "$error")
-    first, more = answer.text, ""
-    if run.continuation.startswith(first):
-        more = run.continuation[len(first) :]
-    elif run.continuation:
-        first, more = "", run.continuation
-    cursor = ("_" if ascii_only else "▏") if run.continuing else ""
-    hint = "" if run.continuation or run.continuing else "   c continues"
+    whole = run.whole_answer
+    first, more, hint = answer.text, "", "   c continues"
+    if whole is not None:
+        text = plain_line(whole.text, ascii_only=ascii_only).lstrip()
+        begin, hint = _word(first, ascii_only), ""
+        first, more = (first, text[len(begin) :]) if text.startswith(begin) else ("", text)
     return Content.assemble(
         (_word(first, ascii_only), "bold $answer"),
-        (plain_line(more, ascii_only=ascii_only) + cursor, "$foreground"),
+        (more, "$foreground"),
         (hint, "$faint"),
     )
 
@@ -229,8 +228,6 @@ def _progress(state: ViewState, ascii_only: bool) -> Content | None:
     if state.asked:
         text = f"{_queue(state)}reading the picture and the prompt{_elapsed(state.asked_at)}"
         return _bar(text + _CANCELS, None, ascii_only)
-    if state.continuing:
-        return _bar("continuing the answer" + _CANCELS, None, ascii_only)
     return None
 
 

@@ -159,20 +159,6 @@ class Asker:
         if wanted > held:
             self.run(question)
 
-    def continue_answer(self) -> None:
-        """Continue the shown run's answer greedily."""
-        state, run = self._state, self._state.current
-        if run is None or run.answer is None or run.refused:
-            state.say("no answer to continue yet")
-        elif self._worker is None or run.run.id not in self._asked:
-            state.say("only an answer of the loaded model can be continued: r asks it")
-        elif state.busy:
-            state.say("the model is busy; ctrl+c cancels")
-        else:
-            run.continuation, run.continuing = "", True
-            state.note = None
-            self._worker.continue_answer(run.run.id)
-
     def keeps_stream_of(self, run: RunView) -> bool:
         """Return whether the worker can read more from this run without a new pass."""
         ready = self._state.model.ready
@@ -205,7 +191,7 @@ class Asker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a question is being asked, or the answer continued."""
+        """Whether a question is being asked."""
         return self._state.busy
 
     def _trouble(self, event: Trouble) -> None:

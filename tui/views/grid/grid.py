@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from engine.events import Event
 from tui.state.grid_cells import GridCell
-from tui.state.heats import STEPS, Heat
+from tui.state.heats import Heat
 from tui.state.run_view import RunView
 from tui.text.numbers import figure, number
 from tui.text.show import display_text
@@ -23,21 +21,20 @@ from tui.views.grid.grid_rows import (
     EACH,
     LEFT,
     GridFacts,
-    GridLook,
     columns_in,
+    first_visible,
     head_segments,
     heat_of,
     row_segments,
 )
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.heat_look import SHADE_CLASSES, HeatLook, heat_look, shades_css
 from tui.widgets.places import PlaceChosen
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.view_context import ViewContext
 
 _HEAD = 2
-_SHADES = (0, 4, 9, 14, 19, 24, 30, 36)
-"""How much of the theme's colour each step has, in per cent."""
 _MOST_TOKEN = 16
 
 
@@ -49,16 +46,12 @@ class GridView(RowList):
         Binding("h,left", "column(-1)", show=False),
         Binding("enter", "app.do('unfold')", show=False),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"grid--heat-{step}" for step in range(1, STEPS)}
-    DEFAULT_CSS = "".join(
-        f"GridView > .grid--heat-{step} {{ background: $primary {_SHADES[step]}%; }}\n"
-        for step in range(1, STEPS)
-    )
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*SHADE_CLASSES}
+    DEFAULT_CSS = shades_css("GridView")
 
     def __init__(self, context: ViewContext, method: str) -> None:
         super().__init__(ascii_only=context.ascii_only)
         self._filling = Filling(context)
-        self._colourless = context.ascii_only or "NO_COLOR" in os.environ
         self.heat = Heat.PROBABILITY
         self._unfolded = False
         self._run: RunView | None = None
@@ -67,7 +60,7 @@ class GridView(RowList):
         """The last place that the user has gone to here."""
         self._first = 0
         self._facts: GridFacts | None = None
-        self._look: GridLook | None = None
+        self._look: HeatLook | None = None
         self._due: Timer | None = None
 
     # ------------------------------------------------------------------ what is shown
@@ -233,9 +226,9 @@ class GridView(RowList):
 
     def _facts_of(self, run: RunView) -> GridFacts:
         own = run.own
-        spans = own.spans(unfolded=self._unfolded)
+        spans = own.prompt_spans(unfolded=self._unfolded)
         count = columns_in(self.size.width)
-        self._first = _scrolled(self._first, spans.index(self._place), count, len(spans))
+        self._first = first_visible(self._first, spans.index(self._place), count, len(spans))
         cells, word = own.cells, self.word
         return GridFacts(
             tokens=own.run.tokens,
@@ -287,7 +280,7 @@ class GridView(RowList):
         caption, word = self.heat.caption, self.word
         if self.heat is Heat.WORD and word is not None:
             caption = f"{display_text(word[1], ascii_only=self._ascii)[:_MOST_TOKEN]}: {caption}"
-        filling, cells = self._filling, facts.cells
+        filling, cells = self._filling, run.own.cells
         cell = cells.cell(self.cursor, self._place) if cells is not None else None
         name = "grid" if run.run.question.norm else "grid, norm off"
         title = f"{name}, {caption}"
@@ -325,24 +318,7 @@ class GridView(RowList):
         words = [f"row {self.cursor:<2}", shown, figure(cell.probability)]
         return "  ".join([*words, *(f"{name} {number(of):<7}" for name, of in figures.items())])
 
-    def _heat_look(self) -> GridLook:
+    def _heat_look(self) -> HeatLook:
         if self._look is None:
-            shades: tuple[Style, ...] = ()
-            if not self._colourless and not self.app.current_theme.ansi:
-                base = Style()
-                found = [
-                    self.get_component_rich_style(f"grid--heat-{step}") for step in range(1, STEPS)
-                ]
-                shades = (base, *(Style(bgcolor=each.bgcolor) for each in found))
-            self._look = GridLook(shades, self._ascii)
+            self._look = heat_look(self, ascii_only=self._ascii)
         return self._look
-
-
-def _scrolled(first: int, here: int, count: int, total: int) -> int:
-    """Return the first visible column such that the cursor's is visible: it stays as it is while
-    that holds, since every scroll draws all of the grid."""
-    first = min(max(first, 0), max(total - count, 0))
-    if first <= here < first + count:
-        return first
-    wanted = here - count + 1 if here < first else here
-    return min(max(wanted, 0), max(total - count, 0))

@@ -9,10 +9,11 @@ from typing import Final
 from rich.style import Style
 
 from engine.records import PromptToken
-from tui.state.grid_cells import GridCell, GridCells
+from tui.state.grid_cells import Cells, GridCell
 from tui.state.heats import Heat
 from tui.state.prompt_spans import Span, Spans
 from tui.text.show import display_text
+from tui.widgets.heat_look import HeatLook
 from tui.widgets.places import PICTURE, READ, READ_ASCII, SINK, SINK_ASCII
 from tui.widgets.styles import GUTTER, Segments, Styles
 
@@ -23,24 +24,7 @@ _LAYER: Final = 4  # "12  "
 LEFT: Final = _LAYER + GUTTER
 """Cells before the first column."""
 
-_GLYPHS: Final = " ▁▂▃▄▅▆▇"
-_CURSOR, _CURSOR_ASCII = "▌", ">"
-
-
-@dataclass(frozen=True)
-class GridLook:
-    """How heat is drawn: as the background of a cell, or as a sign before it where there are no
-    colours to shade with."""
-
-    backgrounds: tuple[Style, ...]
-    """One for each step; empty where a sign is drawn."""
-    ascii_only: bool = False
-
-    def sign(self, step: int) -> str:
-        """Return the sign of a step; a blank where the background shows it."""
-        if self.backgrounds:
-            return " "
-        return (str(step) if step else " ") if self.ascii_only else _GLYPHS[step]
+CURSOR, CURSOR_ASCII = "▌", ">"
 
 
 @dataclass(frozen=True)
@@ -58,7 +42,7 @@ class GridFacts:
     read: int
     """The run's own position."""
     rows: int
-    cells: GridCells | None = None
+    cells: Cells | None = None
     hues: Mapping[int, int] = field(default_factory=dict)
     answer: int | None = None
     heat: Heat = Heat.PROBABILITY
@@ -83,13 +67,17 @@ class GridFacts:
             return (found[0], 0) if found is not None else (None, 0)
         return cells.cell(row, position), self.step(row, position)
 
+    def answer_at(self, position: int) -> int | None:
+        """Return the token that is drawn in the answer's colour at a position."""
+        return self.answer
+
     def step(self, row: int, position: int) -> int:
         """Return the step of a cell's heat."""
         return self.heat.step(heat_of(self.cells, self.heat, self.word, row, position))
 
 
 def heat_of(
-    cells: GridCells | None, heat: Heat, word: int | None, row: int, position: int
+    cells: Cells | None, heat: Heat, word: int | None, row: int, position: int
 ) -> float | None:
     """Return the value that a cell's colour shows; None where it is not known."""
     cell = cells.cell(row, position) if cells is not None else None
@@ -111,6 +99,16 @@ def columns_in(width: int) -> int:
     return max((width - LEFT) // EACH, 1)
 
 
+def first_visible(first: int, here: int, count: int, total: int) -> int:
+    """Return the first visible column such that the cursor's is visible: it stays as it is while
+    that holds, since every scroll draws all of the grid."""
+    first = min(max(first, 0), max(total - count, 0))
+    if first <= here < first + count:
+        return first
+    wanted = here - count + 1 if here < first else here
+    return min(max(wanted, 0), max(total - count, 0))
+
+
 def head_segments(
     facts: GridFacts, line: int, width: int, styles: Styles, *, ascii_only: bool
 ) -> Segments:
@@ -119,7 +117,7 @@ def head_segments(
     segments: Segments = [(" " * GUTTER + name.rjust(3) + " ", styles.faint)]
     for span in facts.visible:
         here = span.first <= facts.place <= span.last
-        mark = (_CURSOR_ASCII if ascii_only else _CURSOR) if here else " "
+        mark = (CURSOR_ASCII if ascii_only else CURSOR) if here else " "
         segments.append((mark, styles.cursor))
         text = _position(facts, span, ascii_only) if line == 0 else _token(facts, span, ascii_only)
         style = styles.text if line else styles.faint
@@ -157,7 +155,7 @@ def _token(facts: GridFacts, span: Span, ascii_only: bool) -> str:
 
 
 def row_segments(
-    facts: GridFacts, row: int, cursor: bool, styles: Styles, look: GridLook, *, ascii_only: bool
+    facts: GridFacts, row: int, cursor: bool, styles: Styles, look: HeatLook, *, ascii_only: bool
 ) -> Segments:
     """Return a row without its gutter; `cursor` says whether it is the cursor's."""
     segments: Segments = [(f"{row:>3} ", styles.faint)]
@@ -166,26 +164,27 @@ def row_segments(
         here = cursor and span.first <= facts.place <= span.last
         mark, style = look.sign(step if cell is not None else 0), styles.faint
         if here:
-            mark, style = _CURSOR_ASCII if ascii_only else _CURSOR, styles.cursor
+            mark, style = CURSOR_ASCII if ascii_only else CURSOR, styles.cursor
         segments.append((mark, style))
-        segments.append(_cell(facts, cell, step, styles, look, ascii_only))
+        segments.append(_cell(facts, span, cell, step, styles, look, ascii_only))
     return segments
 
 
 def _cell(
     facts: GridFacts,
+    span: Span,
     cell: GridCell | None,
     step: int,
     styles: Styles,
-    look: GridLook,
+    look: HeatLook,
     ascii_only: bool,
 ) -> tuple[str, Style]:
     if cell is None:
         return " " * CELL, styles.text
     text = display_text(cell.text, CELL, ascii_only=ascii_only)
-    style = styles.answer if cell.id == facts.answer else styles.of_hue(facts.hues.get(cell.id))[0]
+    style = styles.of_hue(facts.hues.get(cell.id))[0]
+    if cell.id == facts.answer_at(span.first):
+        style = styles.answer
     if facts.struck:
         style = styles.struck
-    if look.backgrounds and step:
-        style = style + look.backgrounds[step]
-    return text, style
+    return text, style + look.background(step)

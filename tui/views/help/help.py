@@ -35,6 +35,12 @@ _READING = (
     "many tasks (arXiv 2605.05668). Knockout (K there) stands beside it: what the answer becomes "
     "if tokens may not be looked at. Shares are shown raw and without sinks, always both: the same "
     "pass of LLaVA-1.5 gives the picture 5% or 45% by that choice.",
+    "The answer (c, 5): a column for every token that the model says, with the rows at the "
+    "position before it; gold where that token is the best. Nothing of the checkpoint's own "
+    "sampling settings is used: the screen names what was left out. Before settings is the model's "
+    "own probability of the token, after settings that with which it was drawn. The text can be "
+    "tinted (f) by the probability, by the picture's share of attention, or by the JS against a "
+    "counterfactual.",
     "Proof: the lens computes the last row by the same code as all others and compares it with "
     "the logits that the model returned. If they differ, the run is struck out.",
 )

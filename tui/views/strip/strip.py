@@ -8,12 +8,13 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
+from engine.records import PromptToken
 from tui.state.run_view import RunView
 from tui.views.strip.strip_line import StripLine, StripLook, StripText, strip_line
 from tui.widgets.places import PlaceChosen
 from tui.widgets.strips import redraw_changes, strip_of
 
-_PARTS = ("faint", "system", "picture", "prefix", "mark")
+_PARTS = ("faint", "system", "picture", "prefix", "mark", "answer")
 
 
 class PromptStrip(Widget):
@@ -27,13 +28,14 @@ class PromptStrip(Widget):
     PromptStrip > .strip--system { color: $hue-3; }
     PromptStrip > .strip--picture { color: $primary; }
     PromptStrip > .strip--prefix { color: $hue-2; }
+    PromptStrip > .strip--answer { color: $answer; }
     PromptStrip > .strip--mark { color: $answer; text-style: bold; }
     """
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(id="strip")
         self._ascii = ascii_only
-        self._of: tuple[str, bool, frozenset[int], int] | None = None
+        self._of: tuple[str, bool, frozenset[int], tuple[PromptToken, ...]] | None = None
         self._text: StripText | None = None
         self._position = 0
         self._reach = 0
@@ -60,13 +62,14 @@ class PromptStrip(Widget):
         else:
             own, cells = run.own, run.cells
             sinks |= cells.sinks if cells is not None else frozenset()
-            of = (own.run.id, unfolded, sinks, len(own.run.tokens))
+            tokens = own.run.tokens + run.answer_tokens
+            of = (own.run.id, unfolded, sinks, tokens)
             if of != self._of:
                 if self._of is None or (self._of[0], self._of[1]) != of[:2]:
                     self._first = 0
                 self._of = of
                 self._text = StripText(
-                    own.run.tokens,
+                    tokens,
                     own.spans(unfolded=unfolded),
                     own.run.position,
                     sinks,

@@ -26,6 +26,7 @@ _SIGNS: Final = {
     "picture": ("", ""),
     "prompt": ("«", "»"),
     "prefix": ("(", ")"),
+    "answer": ("[", "]"),
 }
 """What stands around the tokens of a part, so that parts can be told apart without colours."""
 _SIGNS_ASCII: Final = {**_SIGNS, "prompt": ("<<", ">>")}
@@ -41,6 +42,7 @@ class StripLook:
     picture: Style
     prefix: Style
     mark: Style
+    answer: Style
 
     def of(self, part: str) -> Style:
         """Return the style of a part of the prompt."""
@@ -49,6 +51,7 @@ class StripLook:
             "system": self.system,
             "picture": self.picture,
             "prefix": self.prefix,
+            "answer": self.answer,
         }.get(part, self.text)
 
 

@@ -1,0 +1,1 @@
+"""The lens along the answer: every row at every generated token."""
