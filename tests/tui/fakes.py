@@ -332,6 +332,7 @@ class FakeWorker:
         self._unanswered: list[Callable[[], None]] = []
         self.cancelled_readings: list[str] = []
         self.continued: list[str] = []
+        self.forgotten: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
         self.stopped = False
@@ -476,6 +477,9 @@ class FakeWorker:
         self.cancels += 1
         self.cancelled.set()
 
+    def forget(self, run_id: str) -> None:
+        self.forgotten.append(run_id)
+
     def stop(self) -> None:
         self.stopped = True
 
@@ -503,10 +507,10 @@ class FakeWorker:
         rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
         for index, row in enumerate(rows):
             if index == self.hold_at:
-                self._hold()
+                self._hold(run.id)
             if self.row_seconds:
                 time.sleep(self.row_seconds)
-            if self.cancelled.is_set():
+            if self._is_cancelled(run.id):
                 self.tell(RunEnded(finish(run, rows[:index], "cancelled")))
                 return
             self.tell(RowsRead(run.id, (row,)))
@@ -524,9 +528,12 @@ class FakeWorker:
         rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
         return finish(run, rows, passed=self.passed)
 
-    def _hold(self) -> None:
-        while not self.go_on.is_set() and (self.deaf or not self.cancelled.is_set()):
+    def _hold(self, run_id: str) -> None:
+        while not self.go_on.is_set() and (self.deaf or not self._is_cancelled(run_id)):
             self.go_on.wait(0.01)
+
+    def _is_cancelled(self, run_id: str) -> bool:
+        return self.cancelled.is_set() or run_id in self.forgotten
 
     def _continue(self, run_id: str) -> None:
         for piece in (" cylinder", " of", " glass", "\x1b[31m"):

@@ -102,7 +102,8 @@ class Presenter:
         self._go_to_formation(shown)
         main.table.put_notes(self._state.notes)
         self.show_captions()
-        main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
+        if not self._awaits_answer():
+            main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
         self.follow_cursor()
         if self._clock is not None:
             (self._clock.resume if self._state.waiting else self._clock.pause)()
@@ -132,6 +133,17 @@ class Presenter:
         self.show_lines()
         if self._clock is not None:
             self._clock.resume()
+
+    def show_draft_asked(self) -> None:
+        """Show that a half-typed text has been asked: nothing is drawn, unless it takes long."""
+        if self.is_showing and self._clock is not None:
+            self._clock.resume()
+
+    def _awaits_answer(self) -> bool:
+        """Whether the answer of an earlier text stays on the screen, because the draft that is
+        shown has none yet."""
+        run = self._state.current
+        return run is not None and self._state.is_draft and bool(run.before) and run.answer is None
 
     def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""
@@ -210,9 +222,10 @@ class Presenter:
         return found
 
     def follow_live(self) -> None:
-        """Scroll to the newest row until the user has moved the cursor."""
-        live = self._state.live
-        if live is not None and not self._main.table.touched:
+        """Scroll to the newest row until the user has moved the cursor; not in a draft, whose rows
+        take the place of others."""
+        live, state = self._state.live, self._state
+        if live is not None and not (self._main.table.touched or live is state.drafts.view):
             self._main.table.reveal_row(len(live.rows) - 1)
 
     def show_captions(self) -> None:
@@ -226,21 +239,42 @@ class Presenter:
         place = next(
             (preset.place for preset in self.presets if preset.prompt == question.prompt), ""
         )
-        unasked = _UNASKED * ("prompt" in self.changed)
+        unasked = self._fate_of_prompt()
         # Beside a place in a set there is no room for the word in the narrowest column.
         name = "" if place and unasked else "prompt"
         title = ", ".join(part for part in (name, place, unasked) if part)
         put_title(main.editor, plain_line(title, ascii_only=self._ascii))
-        put_title(main.line("answer"), "earlier answer" if self.changed else "answer")
+        is_earlier = self.changed or self._awaits_answer()
+        put_title(main.line("answer"), "earlier answer" if is_earlier else "answer")
+        main.editor.instead = "run" if self._state.drafts.on else ""
         main.preview.remark(self._remark(run))
+
+    def _fate_of_prompt(self) -> str:
+        """Return whether the prompt in the editor has been asked, in words."""
+        drafts = self._state.drafts
+        if drafts.on:
+            return "live: cannot be asked" if drafts.refused else "live"
+        return _UNASKED * ("prompt" in self.changed)
 
     def _caption_table(self, changed: tuple[str, ...]) -> None:
         table, run, runs = self._main.table, self._state.current, self._state.runs
         place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
         at = title_words(run, self._at[1]) if run is not None and self._at is not None else ""
+        if self._state.is_draft:
+            place = f"not kept ({self._keymap.first('run') or 'the palette'} keeps it)"
         place = ", ".join(part for part in (at, place) if part)
-        title = run_title(run, place, changed, table.size.width - 4, ascii_only=self._ascii)
-        table.put_caption(title, changed=bool(changed))
+        before = run.still_before if run is not None else ()
+        title = run_title(
+            run,
+            place,
+            changed,
+            table.size.width - 4,
+            live=self._state.drafts.on or bool(before),
+            before=before,
+            ascii_only=self._ascii,
+        )
+        first = before[0][0] if before else None
+        table.put_caption(title, changed_from=0 if changed else first)
 
     def _remark(self, run: RunView | None) -> str:
         """Return what must be known about the picture beside the table."""

@@ -11,6 +11,9 @@ from engine.counterfactuals.grammar import label
 from tui.state.run_view import Phase, RunView
 from tui.text.show import display_text, plain_line
 
+Before = Sequence[tuple[int, str]]
+"""Rows of earlier texts: the first of them, and the prompt."""
+
 _LEAST_QUESTION = 30
 """Cells for the question of the rows, before words in front of it are left out."""
 _MOST_PICTURE = 24
@@ -22,14 +25,26 @@ def run_title(
     changed: Sequence[str] = (),
     room: int = 0,
     *,
+    live: bool = False,
+    before: Before = (),
     ascii_only: bool = False,
 ) -> str:
     """Return the caption for a run at a place among the others, such as "run 2/5".
 
     `changed` names what the next question has different; then the caption fits into `room` cells.
+    In live mode (`live`) that needs no words, since it will be asked by itself: the caption says of
+    which text the rows are. `before` are rows below the run's own that belong to earlier texts.
     """
     if run is None:
         return "layers"
+    if live and (changed or before):
+        head = ", ".join(part for part in ("layers", place) if part)
+        texts = [f"of: {_question(run, changed, ascii_only)}"] if changed and run.rows else []
+        texts += [
+            f"{f'from {row} ' if row else ''}of: {_quoted(prompt, ascii_only)}"
+            for row, prompt in before
+        ]
+        return _cut(f"{head}; {', '.join(texts)}", room, ascii_only)
     if not changed:
         return ", ".join(part for part in ("layers", place, *_settings(run), *_fate(run)) if part)
     mark = f"not asked yet: {', '.join(changed)}"
