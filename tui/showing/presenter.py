@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _UNASKED: Final = "not asked yet"
+_LIVE: Final = "live"
 REST_SECONDS: Final = 0.1
 """Seconds that the cursor must rest before the views that follow it are drawn."""
 GRACE_SECONDS: Final = 0.1
@@ -239,10 +240,10 @@ class Presenter:
         place = next(
             (preset.place for preset in self.presets if preset.prompt == question.prompt), ""
         )
-        unasked = self._fate_of_prompt()
+        fate = self._fate_of_prompt()
         # Beside a place in a set there is no room for the word in the narrowest column.
-        name = "" if place and unasked else "prompt"
-        title = ", ".join(part for part in (name, place, unasked) if part)
+        name = "" if place and fate not in ("", _LIVE) else "prompt"
+        title = ", ".join(part for part in (name, place, fate) if part)
         put_title(main.editor, plain_line(title, ascii_only=self._ascii))
         is_earlier = self.changed or self._awaits_answer()
         put_title(main.line("answer"), "earlier answer" if is_earlier else "answer")
@@ -253,7 +254,7 @@ class Presenter:
         """Return whether the prompt in the editor has been asked, in words."""
         drafts = self._state.drafts
         if drafts.on:
-            return "live: cannot be asked" if drafts.refused else "live"
+            return f"{_LIVE}: cannot be asked" if drafts.refused else _LIVE
         return _UNASKED * ("prompt" in self.changed)
 
     def _caption_table(self, changed: tuple[str, ...]) -> None:
