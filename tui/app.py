@@ -290,7 +290,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         """Ask the text in live mode, and update the captions, which say what the prompt is and
         whether it has been asked."""
         self.live.edited()
-        self.presenter.show_captions()
+        self.presenter.show_captions_after_edit()
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:

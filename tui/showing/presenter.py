@@ -39,6 +39,10 @@ GRACE_SECONDS: Final = 0.1
 """Seconds for which the table keeps its rows, and says of which position they are, while those of
 another position are read: most arrive within them, and nothing flickers."""
 
+AFTER_LETTER_SECONDS: Final = 0.05
+"""Seconds after a letter in live mode until the rows are marked as of the text before: the letter
+is not to wait for it, and nobody has read them by then."""
+
 
 class _Waiting(Enum):
     """What keeps the table at the position that it shows."""
@@ -70,6 +74,7 @@ class Presenter:
         self._at: tuple[str, int] | None = None
         """The run and the position that the table shows."""
         self._clock: Timer | None = None
+        self._captions_are_due = False
         self.presets: tuple[Preset, ...] = ()
         self._followed = 0
         """The row that the views that follow the cursor show."""
@@ -249,6 +254,19 @@ class Presenter:
         put_title(main.line("answer"), "earlier answer" if is_earlier else "answer")
         main.editor.instead = "run" if self._state.drafts.on else ""
         main.preview.remark(self._remark(run))
+
+    def show_captions_after_edit(self) -> None:
+        """Show what the panes hold after the text in the editor has been changed: in live mode,
+        where every letter may change all of it, after the frame that shows the letter."""
+        if not self._state.drafts.on:
+            self.show_captions()
+        elif not self._captions_are_due:
+            self._captions_are_due = True
+            self._app.set_timer(AFTER_LETTER_SECONDS, self._show_due_captions)
+
+    def _show_due_captions(self) -> None:
+        self._captions_are_due = False
+        self.show_captions()
 
     def _fate_of_prompt(self) -> str:
         """Return whether the prompt in the editor has been asked, in words."""
