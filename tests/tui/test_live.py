@@ -183,17 +183,17 @@ def test_whose_rows_are_below_those_that_have_come() -> None:
     desk = Desk()
     desk.ask("Size")
     desk.hear_rows(4)
-    assert desk.shown.still_before == ((4, PROMPT),)
+    assert list(desk.shown.still_before) == [(4, PROMPT)]
     desk.ask("Size of")
     desk.hear_rows(2)
-    assert desk.shown.still_before == ((2, "Size"), (4, PROMPT))
+    assert list(desk.shown.still_before) == [(2, "Size"), (4, PROMPT)]
     desk.hear()
-    assert desk.shown.still_before == ()
+    assert not desk.shown.still_before
     desk.ask("Size of the")
     desk.hear_rows(1)
-    assert desk.shown.still_before == ((1, "Size of"),)
+    assert list(desk.shown.still_before) == [(1, "Size of")]
     desk.state.place = 0
-    assert desk.shown.still_before == (), "the table shows another position"
+    assert not desk.shown.still_before, "the table shows another position"
 
 
 def test_rows_that_are_not_to_be_believed_do_not_stay() -> None:
@@ -482,7 +482,7 @@ async def test_what_was_taken_from_a_cache_is_said() -> None:
 @pytest.mark.slow
 @in_loop
 async def test_two_hundred_edits_at_twenty_a_second_end_at_what_a_cold_run_gives() -> None:
-    from engine.models.loading import load
+    from engine import load
 
     question = Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))
     started: dict[str, Any] = {"live": "on", "worker": None, "question": question}
