@@ -52,9 +52,10 @@ _LEAST_FRAME: Final = 0.02
 """Seconds; what arrives closer together is seen together."""
 _REST_AT_END: Final = 1.0
 
-CELL: Final = (8.43, 18.0)
-"""Width and height of a cell in pixels."""
-_FONT: Final = 14
+CELL: Final = (9.0, 20.0)
+"""Width and height of a cell in pixels: whole numbers and an even height, so that neither the
+patches of the picture nor the lines have seams."""
+_FONT: Final = 15
 _PAD: Final = 10
 _STROKE: Final = 1.0
 
@@ -306,7 +307,7 @@ def _text(
         shown = word.strip(" ")
         if shown:
             yield (
-                f'<text x="{(x + start) * CELL[0]:.1f}" y="{top + 13.5:g}" '
+                f'<text x="{(x + start) * CELL[0]:.1f}" y="{top + 15:g}" '
                 f'textLength="{len(shown) * CELL[0]:.1f}" class="{" ".join(classes)}">'
                 f"{escape(shown, quote=False)}</text>"
             )

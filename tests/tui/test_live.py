@@ -387,6 +387,11 @@ def test_the_title_says_of_which_text_rows_are() -> None:
     below = [(4, "Si"), (6, "S")]
     title = run_title(run, "not kept", (), 80, live=True, before=below)
     assert title == 'layers, not kept; from 4 of: "Si", from 6 of: "S"'
+    about = replace(run.run, question=replace(run.run.question, picture=Picture("dir/a.png")))
+    title = run_title(RunView.of(about), "", ("prompt",), 80, live=True)
+    assert title == 'layers; of: "Size"', "the picture is still the same"
+    title = run_title(RunView.of(about), "", ("picture", "prompt"), 80, live=True)
+    assert title == 'layers; of: a.png, "Size"'
     title = run_title(run, "", ("prompt",), 30, live=True, before=below)
     assert title.startswith('layers; of: "Size", from 4')
     assert len(title) <= 30

@@ -279,7 +279,7 @@ class Presenter:
         table, run, runs = self._main.table, self._state.current, self._state.runs
         place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
         at = title_words(run, self._at[1]) if run is not None and self._at is not None else ""
-        if self._state.is_draft:
+        if self._state.is_draft and self._state.drafts.stands:
             place = f"not kept ({self._keymap.first('run') or 'the palette'} keeps it)"
         place = ", ".join(part for part in (at, place) if part)
         before = run.still_before if run is not None else ()

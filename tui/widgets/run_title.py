@@ -39,7 +39,8 @@ def run_title(
         return "layers"
     if live and (changed or before):
         head = ", ".join(part for part in ("layers", place) if part)
-        texts = [f"of: {_question(run, changed, ascii_only)}"] if changed and run.rows else []
+        asked = _question(run, changed, ascii_only, picture="picture" in changed)
+        texts = [f"of: {asked}"] if changed and run.rows else []
         texts += [
             f"{f'from {row} ' if row else ''}of: {_quoted(prompt, ascii_only)}"
             for row, prompt in before
@@ -78,8 +79,10 @@ def _fate(run: RunView) -> list[str]:
     return parts
 
 
-def _question(run: RunView, changed: Sequence[str], ascii_only: bool) -> str:
-    """Return what the rows belong to: model, settings, picture and prompt."""
+def _question(
+    run: RunView, changed: Sequence[str], ascii_only: bool, *, picture: bool = True
+) -> str:
+    """Return what the rows belong to: model, settings, picture (if wanted) and prompt."""
     question = run.run.question
     parts = []
     if "model" in changed and question.model is not None:
@@ -91,7 +94,7 @@ def _question(run: RunView, changed: Sequence[str], ascii_only: bool) -> str:
     for name, value in (("system prompt", question.system), ("prefix", question.prefix)):
         if name in changed:
             parts.append(f"{name} {_quoted(value, ascii_only)}" if value else f"no {name}")
-    if question.picture is not None:
+    if question.picture is not None and picture:
         name = _safe(question.picture.path.rsplit("/", 1)[-1], ascii_only)
         parts.append(_cut(name, _MOST_PICTURE, ascii_only))
     elif "picture" in changed:
