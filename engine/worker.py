@@ -68,6 +68,8 @@ class Worker:
         self._runs = KeptRuns()
         self._readings: dict[str, ReadingJob] = {}
         """Request id -> a reading that was ordered and has not ended."""
+        self._forgotten: set[str] = set()
+        """Ids of runs that are forgotten as soon as what was ordered before has been done."""
         self._generation = 0
         """Increased by every cancel; orders of an earlier generation are not carried out."""
 
@@ -149,6 +151,24 @@ class Worker:
         for asking in self._asking:
             asking.cancel()
 
+    def forget(self, run_id: str) -> None:
+        """Cancel one run and whatever reads it, and keep nothing of it; all other orders stay.
+
+        It ends within one layer, as a cancelled run; if its pass has not begun, it never does.
+        """
+        self._forgotten.add(run_id)
+        for asking in self._asking:
+            if asking.run_id == run_id:
+                asking.cancel()
+        for reading in list(self._readings.values()):
+            reading.cancelled = reading.cancelled or reading.run_id == run_id
+
+        def drop() -> None:
+            self._runs.drop(run_id)
+            self._forgotten.discard(run_id)
+
+        self._order(drop)
+
     def stop(self) -> None:
         """Cancel everything and let the thread end by itself; does not wait for it."""
         self.cancel()
@@ -220,7 +240,7 @@ class Worker:
     def _ask(
         self, question: Question, run_id: str, track: tuple[int, ...], generation: int
     ) -> None:
-        if generation < self._generation:
+        if generation < self._generation or run_id in self._forgotten:
             self._tell(RunEnded(_never_begun(question, run_id)))
             return
         if self._loaded is None:
@@ -297,9 +317,9 @@ class Worker:
     ) -> Found | None:
         """Call `run` while `cancel` can end the askings; tells errors, and then returns None."""
         self._asking = asking
-        if generation < self._generation:  # cancelled a moment ago
-            for each in asking:
-                each.cancel()
+        for each in asking:
+            if generation < self._generation or each.run_id in self._forgotten:
+                each.cancel()  # cancelled a moment ago
         try:
             return run()
         except LenscopeError as error:

@@ -30,6 +30,7 @@ from tui.disk.remembered import Remembered
 from tui.main_screen import MainScreen
 from tui.sharing import clipboard
 from tui.showing.beside_table import BesideTable
+from tui.showing.live_typing import LiveTyping
 from tui.showing.picture_shown import PictureShown
 from tui.showing.presenter import Presenter
 from tui.showing.search import Search
@@ -106,6 +107,15 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.walking = Walking(self.main, self.state, self.presenter, self.visits)
         self.picture = PictureShown(self.main, self.state, self.asker, self.remembered)
         self.beside = BesideTable(self.main, self.state, self.presenter, self.picture)
+        self.live = LiveTyping(
+            self.state,
+            self.asker,
+            self.presenter.question,
+            self.set_timer,
+            asked=self.presenter.show_draft_asked,
+            turned=self.presenter.show_captions,
+            wanted=startup.live,
+        )
         self.search = Search(self.main, self.state, self.say)
         self.journal = JournalKeeper(
             self.state,
@@ -172,6 +182,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.presenter.connect(self.dispatch)
         self.picture.connect(self.dispatch)
         self.beside.connect(self.dispatch)
+        self.live.connect(self.dispatch)
         try:
             self.presenter.presets = read_presets(self.startup.presets_file)
         except LenscopeError as error:
@@ -276,8 +287,10 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.presenter.cursor_moved()
 
     def on_text_area_changed(self) -> None:
-        """Update the captions, which say what the prompt is and whether it has been asked."""
-        self.presenter.show_captions()
+        """Ask the text in live mode, and update the captions, which say what the prompt is and
+        whether it has been asked."""
+        self.live.edited()
+        self.presenter.show_captions_after_edit()
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:
@@ -304,6 +317,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def on_preview_opened(self, message: Preview.Opened) -> None:
         """Use the picture that has been opened in the next run."""
         self.picture.opened(message, self.say)
+        self.live.edited()
         self.presenter.show_captions()
 
 

@@ -159,6 +159,7 @@ def _explore(options: argparse.Namespace) -> int:
         session = _resumed()
     from tui.app import run_explorer
 
+    lite = options.lite or settings.lite
     return run_explorer(
         Startup(
             options=load_options,
@@ -166,7 +167,7 @@ def _explore(options: argparse.Namespace) -> int:
             session=session,
             session_path=session_path,
             sweep=sweep,
-            lite=options.lite or settings.lite,
+            lite=lite,
             ascii=options.ascii or settings.ascii,
             mouse=settings.mouse and not options.no_mouse,
             diff=not options.no_diff,
@@ -179,6 +180,7 @@ def _explore(options: argparse.Namespace) -> int:
             copy_format=settings.copy_format,
             raw_cells=options.raw_cells or settings.raw_cells,
             keys=settings.keys,
+            live="off" if lite and settings.live == "auto" else settings.live,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
             remember=settings.remember,
             autosave=settings.autosave,

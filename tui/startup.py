@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.events import LoadOptions
 from engine.records import Question, Session
@@ -43,6 +44,8 @@ class Startup:
     copy_format: str | None = None
     raw_cells: bool = False
     """Whether CSV and TSV hold texts exactly, also those that a spreadsheet takes for formulas."""
+    live: Literal["auto", "on", "off"] = "auto"
+    """Whether what is typed is asked by itself; "auto" leaves it to how long a pass takes."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """The user's own keymap: an action's id -> its keys."""
     presets_file: Path | None = None

@@ -67,7 +67,7 @@ class Asking:
         self.loaded = loaded
         self.wanted = Wanted(tuple(track), on_logits)
         self._question = question
-        self._id = run_id or new_run_id()
+        self.run_id = run_id or new_run_id()
         self._began = 0.0
         self._pass: StreamedPass | None = None
         self.cancelled = False
@@ -117,7 +117,7 @@ class Asking:
             chat=question.chat and loaded.has_chat_template,
         )
         self._run = Run(
-            id=self._id,
+            id=self.run_id,
             created=now(),
             status="cancelled",
             layers=len(loaded.lens.layers),

@@ -76,6 +76,10 @@ class KeptRuns:
         """Make this run the newest, so that it is dropped last."""
         self._subjects.move_to_end(run_id)
 
+    def drop(self, run_id: str) -> None:
+        """Keep nothing of this run any more."""
+        self._subjects.pop(run_id, None)
+
     def clear(self) -> None:
         """Drop all runs."""
         self._subjects.clear()

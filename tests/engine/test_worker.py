@@ -189,6 +189,45 @@ def test_a_cancel_as_the_question_is_taken_up_is_not_lost(
     assert ears.wait_for(RunEnded).run.status == "cancelled"
 
 
+def test_a_run_that_is_forgotten_ends_and_nothing_else_does(
+    ready: Worker, ears: Ears, gate: Gate, tiny: LoadedModel
+) -> None:
+    ids = [ready.ask(QUESTION), ready.ask(QUESTION), ready.ask(QUESTION)]
+    assert gate.reached.wait(PATIENCE)
+    ready.forget(ids[0])
+    ready.forget(ids[1])
+    gate.open.set()
+    ended = [ears.wait_for(RunEnded).run for _ in ids]
+    assert [run.id for run in ended] == ids
+    assert [run.status for run in ended] == ["cancelled", "cancelled", "done"]
+    assert len(ended[0].rows) <= 4
+    assert ended[1].rows == ()
+    assert hooks_of(tiny.model) == 0
+
+
+def test_nothing_is_kept_of_a_run_that_is_forgotten(ready: Worker, ears: Ears) -> None:
+    ids = [ready.ask(QUESTION), ready.ask(QUESTION)]
+    for _ in ids:
+        ears.wait_for(RunEnded)
+    ready.forget(ids[0])
+    ready.read(ids[0], TrackRequest(ids=(1,)))
+    refused = ears.wait_for(Trouble)
+    assert (refused.run_id, refused.remedies) == (ids[0], (Remedy.RUN_AGAIN,))
+    ready.read(ids[1], TrackRequest(ids=(1,)))
+    assert ears.wait_for(ReadingMade).run_id == ids[1]
+
+
+def test_what_reads_a_run_that_is_forgotten_is_cancelled(ready: Worker, ears: Ears) -> None:
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    ears.react = lambda event: ready.forget(run_id) if isinstance(event, ReadingGrew) else None
+    ready.read(run_id, AnswerRequest(max_new_tokens=400))
+    grown = 0
+    while not isinstance(ears.wait_for(ReadingGrew, ReadingMade, Trouble), Trouble):
+        grown += 1
+    assert grown <= 2
+
+
 def test_a_cancel_with_nothing_to_cancel(ready: Worker, ears: Ears) -> None:
     ready.cancel()
     ready.ask(QUESTION)

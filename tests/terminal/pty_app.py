@@ -40,6 +40,8 @@ class PtyApp:
         self._stream = pyte.ByteStream(self.screen)
         self._lock = threading.Lock()
         self.output = bytearray()
+        self.arrivals: list[tuple[float, int]] = []
+        """When something arrived, in seconds of the monotonic clock, and `count` then."""
         self.first_paint: float | None = None
         self.last_output = 0.0
         self.stuck = False
@@ -168,6 +170,7 @@ class PtyApp:
             now = time.monotonic()
             with self._lock:
                 self.output += data
+                self.arrivals.append((now, len(self.output)))
                 self.last_output = now
                 self._stream.feed(data)
             if self.first_paint is None and "lenscope" in self.text:

@@ -334,6 +334,7 @@ class FakeWorker:
         self.cancelled_readings: list[str] = []
         self.holds_answers = False
         """Until it is unset an answer waits after its third token."""
+        self.forgotten: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
         self.stopped = False
@@ -477,6 +478,9 @@ class FakeWorker:
         self.cancels += 1
         self.cancelled.set()
 
+    def forget(self, run_id: str) -> None:
+        self.forgotten.append(run_id)
+
     def stop(self) -> None:
         self.stopped = True
 
@@ -504,10 +508,10 @@ class FakeWorker:
         rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
         for index, row in enumerate(rows):
             if index == self.hold_at:
-                self._hold()
+                self._hold(run.id)
             if self.row_seconds:
                 time.sleep(self.row_seconds)
-            if self.cancelled.is_set():
+            if self._is_cancelled(run.id):
                 self.tell(RunEnded(finish(run, rows[:index], "cancelled")))
                 return
             self.tell(RowsRead(run.id, (row,)))
@@ -525,9 +529,12 @@ class FakeWorker:
         rows = make_rows(self.layers, self.forms_at, run.question.top_k, self.words)
         return finish(run, rows, passed=self.passed)
 
-    def _hold(self) -> None:
-        while not self.go_on.is_set() and (self.deaf or not self.cancelled.is_set()):
+    def _hold(self, run_id: str) -> None:
+        while not self.go_on.is_set() and (self.deaf or not self._is_cancelled(run_id)):
             self.go_on.wait(0.01)
+
+    def _is_cancelled(self, run_id: str) -> bool:
+        return self.cancelled.is_set() or run_id in self.forgotten
 
     def _decode(self, run_id: str, request_id: str, request: AnswerRequest) -> None:
         from tests.tui.answer_stage import answer_part, answer_reading

@@ -44,8 +44,8 @@ def test_every_field_is_documented_and_read() -> None:
         'model = "org/model"\nprompt = "Place:"\ndevice = "cpu"\ndtype = "bfloat16"\n'
         'cache_dir = "/c"\ntop_k = 5\ntheme = "nord"\ncolumns = ["kl", "rms"]\nplot = "rank"\n'
         'copy_format = "json"\nraw_cells = true\nlite = true\nascii = true\nmouse = false\n'
-        'picture = false\nremember = false\nautosave = false\npresets_file = "/p.toml"\n\n[keys]\n'
-        'run = "f9"\n'
+        'picture = false\nremember = false\nautosave = false\nlive = "on"\n'
+        'presets_file = "/p.toml"\n\n[keys]\nrun = "f9"\n'
     )
     loaded = load_settings({})
     assert set(loaded.sources) == {setting.name for setting in fields()}

@@ -12,7 +12,7 @@ from engine.events import LoadOptions
 from engine.records import ModelCard
 from tui.app import Explorer
 from tui.state.presets import Preset, step_preset
-from tui.state.view_state import CANCELLING
+from tui.state.view_state import CANCELLING, ModelPhase
 
 
 @runtime_checkable
@@ -25,9 +25,25 @@ class Cancels(Protocol):
 
 
 def run(app: Explorer) -> None:
-    """Run the question, cancelling a running pass."""
+    """Run the question, cancelling a running pass; in live mode keep the run that is shown if it
+    is the question's."""
+    if app.live.keep():
+        app.presenter.show_all()
+        app.say(f"kept as run {len(app.state.runs)}", "good")
+        return
     app.asker.run(app.presenter.question)
     app.presenter.show_asked()
+
+
+def live(app: Explorer) -> None:
+    """Turn live mode on or off."""
+    if not app.live.toggle():
+        app.say("live mode is off: what is typed waits to be run")
+    elif app.state.model.phase in (ModelPhase.NONE, ModelPhase.FAILED):
+        app.say("live mode is on, but no model is loaded: L loads the one of this run")
+    else:
+        app.say("live mode is on: what is typed is asked as it is typed; enter keeps a run")
+    app.presenter.show_captions()
 
 
 def cancel(app: Explorer) -> None:

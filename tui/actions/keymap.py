@@ -24,7 +24,7 @@ _BAR: Final = (
 )  # fmt: skip
 _WALK_AT: Final = 4
 """Where the keys that walk stand: behind those that a screen of 60 columns has room for."""
-_EDITING_BAR: Final = ("run", "next-preset", "prompts", "open", "save", "help", "leave")
+_EDITING_BAR: Final = ("run", "live", "next-preset", "prompts", "open", "save", "help", "leave")
 """Ids of the hints in the key bar, most useful first; how many fit depends on the width. All
 other actions with a hint come before the last two."""
 

@@ -103,6 +103,9 @@ def _of_view(view: View) -> Action:
 _OWN: Final = (
     _action(_ASK, "run", "asking:run", "Run the question", "r", "ctrl+r", "f5", hint="run"),
     _action(
+        _ASK, "live", "asking:live", "Live mode: ask while you type", "E", "ctrl+t", hint="live"
+    ),
+    _action(
         _ASK, "cancel", "asking:cancel", "Cancel what is running, or copy the selection", "ctrl+c"
     ),
     _action(_ASK, "edit", "asking:edit", "Edit the prompt", "e", "i", hint="edit"),

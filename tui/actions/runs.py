@@ -35,7 +35,8 @@ def _where(app: Explorer, unasked: Sequence[str]) -> str:
     """Say where a prompt or a picture that was not asked is now."""
     lists = {"prompt": "prompts", "picture": "open"}
     keys = {word: app.keymap.first(lists[word]) or "the palette" for word in unasked}
-    return "not asked: " + " and ".join(f"the {word} ({keys[word]} lists it)" for word in unasked)
+    fate = "not kept" if app.state.drafts.on else "not asked"
+    return f"{fate}: " + " and ".join(f"the {word} ({keys[word]} lists it)" for word in unasked)
 
 
 def history(app: Explorer) -> None:
@@ -63,7 +64,7 @@ def compare(app: Explorer) -> None:
     if run is None or not others:
         app.say("comparing needs two runs: r runs another question")
         return
-    index = app.state.runs.index(run)
+    index = len(others) if app.state.is_draft else app.state.runs.index(run)
     left, right = (run, others[0]) if index == 0 else (app.state.runs[index - 1], run)
     app.push_screen(Compare(left, right, ascii_only=app.startup.ascii))
 
@@ -73,8 +74,8 @@ def rename(app: Explorer) -> None:
     from tui.widgets.line_input import LineInput
 
     run = app.state.current
-    if run is None:
-        app.say("no run to rename")
+    if run is None or app.state.is_draft:
+        app.say("no run to rename" if run is None else _not_kept(app))
         return
     app.push_screen(
         LineInput("title of this run", run.run.title or "", ascii_only=app.startup.ascii),
@@ -93,11 +94,17 @@ def delete(app: Explorer) -> None:
     run = app.state.current
     if run is None:
         app.say("no run to delete")
+    elif app.state.is_draft:
+        app.say(_not_kept(app))
     elif not app.state.delete(run):
         app.say("this run is still running; ctrl+c cancels it")
     else:
         show_run(app, run)
         app.say(f"deleted; {app.keymap.first('undo') or 'undo'} brings it back")
+
+
+def _not_kept(app: Explorer) -> str:
+    return f"this run is not kept: {app.keymap.first('run') or 'the palette'} keeps it"
 
 
 def undo_delete(app: Explorer) -> None:

@@ -88,6 +88,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     autosave: Annotated[
         bool, Doc(description="keep the session on the disk while the explorer runs")
     ] = True
+    live: Annotated[
+        Literal["auto", "on", "off"],
+        Doc(description="ask while you type: auto (where a pass takes less than 0.3 s), on or off"),
+    ] = "auto"
     presets_file: Annotated[
         str | None, Doc(description="a TOML file of more prompts, like samples/prompts.toml")
     ] = None

@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _UNASKED: Final = "not asked yet"
+_LIVE: Final = "live"
 REST_SECONDS: Final = 0.1
 """Seconds that the cursor must rest before the views that follow it are drawn."""
 GRACE_SECONDS: Final = 0.1
 """Seconds for which the table keeps its rows, and says of which position they are, while those of
 another position are read: most arrive within them, and nothing flickers."""
+
+AFTER_LETTER_SECONDS: Final = 0.05
+"""Seconds after a letter in live mode until the rows are marked as of the text before: the letter
+is not to wait for it, and nobody has read them by then."""
 
 
 class _Waiting(Enum):
@@ -69,6 +74,7 @@ class Presenter:
         self._at: tuple[str, int] | None = None
         """The run and the position that the table shows."""
         self._clock: Timer | None = None
+        self._captions_are_due = False
         self.presets: tuple[Preset, ...] = ()
         self._followed = 0
         """The row that the views that follow the cursor show."""
@@ -102,7 +108,8 @@ class Presenter:
         self._go_to_formation(shown)
         main.table.put_notes(self._state.notes)
         self.show_captions()
-        main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
+        if not self._awaits_answer():
+            main.line("answer").put(status.answer_text(run, ascii_only=self._ascii))
         self.follow_cursor()
         if self._clock is not None:
             (self._clock.resume if self._state.waiting else self._clock.pause)()
@@ -132,6 +139,17 @@ class Presenter:
         self.show_lines()
         if self._clock is not None:
             self._clock.resume()
+
+    def show_draft_asked(self) -> None:
+        """Show that a half-typed text has been asked: nothing is drawn, unless it takes long."""
+        if self.is_showing and self._clock is not None:
+            self._clock.resume()
+
+    def _awaits_answer(self) -> bool:
+        """Whether the answer of an earlier text stays on the screen, because the draft that is
+        shown has none yet."""
+        run = self._state.current
+        return run is not None and self._state.is_draft and bool(run.before) and run.answer is None
 
     def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""
@@ -210,9 +228,10 @@ class Presenter:
         return found
 
     def follow_live(self) -> None:
-        """Scroll to the newest row until the user has moved the cursor."""
-        live = self._state.live
-        if live is not None and not self._main.table.touched:
+        """Scroll to the newest row until the user has moved the cursor; not in a draft, whose rows
+        take the place of others."""
+        live, state = self._state.live, self._state
+        if live is not None and not (self._main.table.touched or live is state.drafts.view):
             self._main.table.reveal_row(len(live.rows) - 1)
 
     def show_captions(self) -> None:
@@ -226,21 +245,55 @@ class Presenter:
         place = next(
             (preset.place for preset in self.presets if preset.prompt == question.prompt), ""
         )
-        unasked = _UNASKED * ("prompt" in self.changed)
+        fate = self._fate_of_prompt()
         # Beside a place in a set there is no room for the word in the narrowest column.
-        name = "" if place and unasked else "prompt"
-        title = ", ".join(part for part in (name, place, unasked) if part)
+        name = "" if place and fate not in ("", _LIVE) else "prompt"
+        title = ", ".join(part for part in (name, place, fate) if part)
         put_title(main.editor, plain_line(title, ascii_only=self._ascii))
-        put_title(main.line("answer"), "earlier answer" if self.changed else "answer")
+        is_earlier = self.changed or self._awaits_answer()
+        put_title(main.line("answer"), "earlier answer" if is_earlier else "answer")
+        main.editor.instead = "run" if self._state.drafts.on else ""
         main.preview.remark(self._remark(run))
+
+    def show_captions_after_edit(self) -> None:
+        """Show what the panes hold after the text in the editor has been changed: in live mode,
+        where every letter may change all of it, after the frame that shows the letter."""
+        if not self._state.drafts.on:
+            self.show_captions()
+        elif not self._captions_are_due:
+            self._captions_are_due = True
+            self._app.set_timer(AFTER_LETTER_SECONDS, self._show_due_captions)
+
+    def _show_due_captions(self) -> None:
+        self._captions_are_due = False
+        self.show_captions()
+
+    def _fate_of_prompt(self) -> str:
+        """Return whether the prompt in the editor has been asked, in words."""
+        drafts = self._state.drafts
+        if drafts.on:
+            return f"{_LIVE}: cannot be asked" if drafts.refused else _LIVE
+        return _UNASKED * ("prompt" in self.changed)
 
     def _caption_table(self, changed: tuple[str, ...]) -> None:
         table, run, runs = self._main.table, self._state.current, self._state.runs
         place = f"run {runs.index(run) + 1}/{len(runs)}" if run in runs and len(runs) > 1 else ""
         at = title_words(run, self._at[1]) if run is not None and self._at is not None else ""
+        if self._state.is_draft and self._state.drafts.stands:
+            place = f"not kept ({self._keymap.first('run') or 'the palette'} keeps it)"
         place = ", ".join(part for part in (at, place) if part)
-        title = run_title(run, place, changed, table.size.width - 4, ascii_only=self._ascii)
-        table.put_caption(title, changed=bool(changed))
+        before = run.still_before if run is not None else ()
+        title = run_title(
+            run,
+            place,
+            changed,
+            table.size.width - 4,
+            live=self._state.drafts.on or bool(before),
+            before=before,
+            ascii_only=self._ascii,
+        )
+        first = before[0][0] if before else None
+        table.put_caption(title, changed_from=0 if changed else first)
 
     def _remark(self, run: RunView | None) -> str:
         """Return what must be known about the picture beside the table."""

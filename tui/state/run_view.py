@@ -36,6 +36,11 @@ NEXT_HERE: Final = "next here"
 """What the best token of the last row is called at a position that is not the run's own."""
 
 
+RowsBefore = tuple[tuple[int, str], ...]
+"""Whose rows stand in the table until a run's own come, from the top: up to which row (itself not
+included), and the prompt that they belong to."""
+
+
 class Phase(Enum):
     """The stages of a run."""
 
@@ -61,6 +66,8 @@ class RunView:
     """Method -> its newest reading, for methods whose readings are not saved."""
     blank: str = ""
     """Why there are no rows at this position, or what is being done about it."""
+    before: RowsBefore = field(default=(), compare=False)
+    """Whose rows stay on the screen until those of this run come; empty where none do."""
     base: RunView | None = field(default=None, repr=False, compare=False)
     """Of a view of another position, the view of the whole run."""
     _deepened_at: dict[int, dict[int, LayerReading]] = field(default_factory=dict, compare=False)
@@ -205,6 +212,17 @@ class RunView:
     def complete(self) -> bool:
         """Whether the last row has been read."""
         return len(self.rows) == self.run.layers + 1
+
+    @property
+    def still_before(self) -> tuple[tuple[int, str], ...]:
+        """The rows in the table that belong to an earlier text, from the top: the first of them,
+        and the prompt."""
+        found, first = [], len(self.rows)
+        for end, prompt in self.before:
+            if end > first:
+                found.append((first, prompt))
+                first = end
+        return tuple(found)
 
     @property
     def refused(self) -> str | None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from engine.errors import LenscopeError
 from engine.records import Comparison, Question, Run, Session
 from engine.system.stamps import now
+from tui.state.drafts import Drafts
 from tui.state.run_view import Phase, RunView
 from tui.state.session_file import KnownFile, combined
 from tui.state.table_look import TableLook
@@ -24,6 +25,7 @@ class SessionState:
         self.question = question
         self.runs: list[RunView] = []
         self.current: RunView | None = None
+        self.drafts = Drafts()
         self.comparisons: dict[str, Comparison] = {}
         """Id of the counterfactual run -> its comparison with the picture's run."""
         self.look = TableLook(top_k=question.top_k)
@@ -52,6 +54,7 @@ class SessionState:
         if self.current is None:
             return
         own = self.current.run.position
+        self.current.before = ()  # of another position these rows would be
         if position is None or self.current.place(position) == own:
             self._places.pop(self.current.run.id, None)
         else:
@@ -79,7 +82,17 @@ class SessionState:
     @property
     def live(self) -> RunView | None:
         """The run whose pass is running, or None."""
-        return next((run for run in reversed(self.runs) if run.phase is Phase.RUNNING), None)
+        return next((run for run in reversed(self.shown) if run.phase is Phase.RUNNING), None)
+
+    @property
+    def shown(self) -> list[RunView]:
+        """All runs that can be on the screen: those of the session, and the draft."""
+        return self.runs if self.drafts.view is None else [*self.runs, self.drafts.view]
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the run that is shown is not a part of the session."""
+        return self.current is not None and self.current is self.drafts.view
 
     @property
     def unsaved(self) -> bool:
@@ -91,7 +104,7 @@ class SessionState:
     @property
     def unsaved_or_live(self) -> bool:
         """Whether anything, including a running run, belongs into a journal."""
-        return self.unsaved or self.live is not None
+        return self.unsaved or any(run.phase is Phase.RUNNING for run in self.runs)
 
     @property
     def top_k(self) -> int:
@@ -104,7 +117,7 @@ class SessionState:
 
     def find(self, run_id: str | None) -> RunView | None:
         """Return a run by its id, or None."""
-        return next((view for view in self.runs if view.run.id == run_id), None)
+        return next((view for view in self.shown if view.run.id == run_id), None)
 
     def why_not_kept(self, run: Run) -> str | None:
         """Return why a run, as it is now, cannot be a part of the session, or None if it can:
@@ -122,8 +135,11 @@ class SessionState:
         return None
 
     def switch(self, step: int) -> None:
-        """Show the next or the previous run."""
-        if self.current is None:
+        """Show the next or the previous run; a draft comes after all others."""
+        if self.current is None or not self.runs:
+            return
+        if self.is_draft:
+            self.current = self.current if step > 0 else self.runs[-1]
             return
         index = self.runs.index(self.current) + step
         self.current = self.runs[min(max(index, 0), len(self.runs) - 1)]
@@ -195,6 +211,8 @@ class SessionState:
         last = self.runs[-1] if self.runs else None
         self.current = by_id.get(chosen, last) if isinstance(chosen, str) else last
         self._places = {}
+        self.drafts.drop()
+        self.drafts.view = None
         place = self._view.get("place")
         if isinstance(place, int) and not isinstance(place, bool):
             self.place = place
@@ -217,10 +235,10 @@ class SessionState:
         ]
         ids = {view.run.id for view in kept}
         view = dict(self._view, row=row)
-        if self.current is not None:
+        if self.current is not None and not self.is_draft:
             view["run"] = self.current.run.id
         view.pop("place", None)
-        if self.place is not None:
+        if self.place is not None and not self.is_draft:
             view["place"] = self.place
         return Session(
             created=self._created,

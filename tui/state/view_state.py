@@ -25,6 +25,7 @@ from engine.events import (
 )
 from engine.methods.answer import AnswerRequest
 from engine.records import LayerReading, Question, Run, Session
+from tui.state.drafts import rows_before
 from tui.state.run_view import Phase, RunView
 from tui.state.session_state import SessionState
 from tui.text.loading_times import loaded_line
@@ -114,11 +115,14 @@ class ViewState(SessionState):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes on the model of the shown run, or else on the one that is loaded."""
-        card = self.current.run.question.model if self.current is not None else None
-        if self.current is None and self.model.ready is not None:
+        """The notes on the model of the shown run, or else on the one that is loaded; and why
+        nothing was taken from earlier passes over the picture."""
+        run = self.current.run if self.current is not None else None
+        card = run.question.model if run is not None else None
+        if run is None and self.model.ready is not None:
             card = self.model.ready.model
-        return card.notes if card is not None else ()
+        notes = card.notes if card is not None else ()
+        return notes if run is None or run.made.reason is None else (*notes, run.made.reason)
 
     def keep_typed(self, prompt: str) -> None:
         """Keep a prompt that was typed and not asked, since another takes its place."""
@@ -153,6 +157,35 @@ class ViewState(SessionState):
         self.asked, self.asked_at = run_id, monotonic()
         self.note = None
 
+    def ask_draft(self, run_id: str) -> None:
+        """Note that the run of a half-typed text has been asked for."""
+        self.ask(run_id)
+        self.drafts.asked(run_id)
+
+    def drop_draft(self) -> str | None:
+        """Drop the draft, whose rows stay on the screen; return its id, or None if there is
+        none that has not been dropped."""
+        view, dropped = self.drafts.view, self.drafts.drop()
+        if dropped is not None and self.asked == dropped:
+            self.asked = None
+        if (
+            view is not None
+            and dropped is not None
+            and view.run.id == dropped
+            and view.phase is Phase.RUNNING
+        ):
+            view.phase = Phase.CANCELLED
+        return dropped
+
+    def keep_draft(self) -> RunView:
+        """Make the draft that is shown a run of the session."""
+        view = self.drafts.release()
+        self.runs.append(view)
+        if view.phase is not Phase.RUNNING:
+            self._check_kept(view)
+        self.revise()
+        return view
+
     def include(self, run: Run) -> None:
         """Add a finished run that is stored elsewhere to the session, and show it."""
         view = self.find(run.id)
@@ -165,6 +198,8 @@ class ViewState(SessionState):
 
     def apply(self, event: Event) -> None:
         """Apply an event of the worker."""
+        if self.drafts.ignores(event):
+            return
         match event:
             case ModelLoading():
                 self.model.phase = ModelPhase.LOADING
@@ -201,19 +236,34 @@ class ViewState(SessionState):
         view = self.find(run.id)
         if view is None:
             view = RunView(run)
-            self.runs.append(view)
+            if self.drafts.is_newest(run.id):
+                self._start_draft(view)
+            else:
+                self.runs.append(view)
         else:  # restarted automatically: memory ran out over several at once
             view.start_again(run)
         self.current = view
         self.asked = None
         self.note = None
-        self.revise()
+        self._revise(view)
+
+    def _start_draft(self, view: RunView) -> None:
+        if self.place is None:
+            view.before = rows_before(self.current, view.run)
+        if self.drafts.view is not None:
+            self._places.pop(self.drafts.view.run.id, None)
+        self.drafts.view = view
+
+    def _revise(self, view: RunView) -> None:
+        """Note a change of a run, unless it is the draft, which no journal holds."""
+        if view is not self.drafts.view:
+            self.revise()
 
     def _read(self, run_id: str, rows: tuple[LayerReading, ...]) -> None:
         view = self.find(run_id)
         if view is not None and view.phase is Phase.RUNNING:
             view.rows.extend(rows)
-            self.revise()
+            self._revise(view)
 
     def _end(self, run: Run, remedies: tuple[Remedy, ...]) -> None:
         if self.asked == run.id:
@@ -227,13 +277,12 @@ class ViewState(SessionState):
         view.phase = Phase(run.status)
         if self.note == NOT_ENDED:
             self.note = None
-        view.not_kept = None if view.refused else self.why_not_kept(view.frozen())
-        self.revise()
+        if view is not self.drafts.view:
+            self._check_kept(view)
+        self._revise(view)
         if view.not_kept:
-            self.note = Note(
-                f"this run is only shown, not kept in the session: {view.not_kept}", "error"
-            )
-        elif view.refused:
+            return
+        if view.refused:
             self.note = Note(
                 f"the proof failed, do not believe these rows: {view.refused}", "error"
             )
@@ -243,6 +292,14 @@ class ViewState(SessionState):
             self.note = Note(run.error, "error", remedies=remedies)
         elif run.question.picture is not None and run.question.picture.note:
             self.note = Note(f"the picture: {run.question.picture.note}")
+
+    def _check_kept(self, view: RunView) -> None:
+        """Find out whether a run that has ended can be a part of the session, and say if not."""
+        view.not_kept = None if view.refused else self.why_not_kept(view.frozen())
+        if view.not_kept:
+            self.note = Note(
+                f"this run is only shown, not kept in the session: {view.not_kept}", "error"
+            )
 
     def _grow_reading(self, event: ReadingGrew) -> None:
         view = self.find(event.run_id)
@@ -254,6 +311,9 @@ class ViewState(SessionState):
         if view is None:
             return
         before = view.run
+        if view is self.drafts.view:
+            view.take(event.reading)
+            return
         reason = view.take(event.reading, self.why_not_kept)
         if reason is not None:
             self.note = Note(f"only shown, not kept in the session: {reason}", "error")
@@ -262,10 +322,14 @@ class ViewState(SessionState):
 
     def _trouble(self, event: Trouble) -> None:
         self.note = Note(event.error, "error", remedies=event.remedies)
+        if self.drafts.is_newest(event.run_id) and event.request_id is None:
+            # A text on its way to another cannot always be asked; that is no error of the user's.
+            self.note = Note(event.error, remedies=event.remedies)
+            self.drafts.refused = True
         if event.run_id is None or event.run_id == self.asked:
             self.asked = None
         view = self.find(event.run_id)
         if view is not None and view.phase is Phase.RUNNING:
             view.phase = Phase.FAILED
             view.run = replace(view.run, status="failed", error=event.error, rows=tuple(view.rows))
-            self.revise()
+            self._revise(view)

@@ -138,6 +138,11 @@ OWN: Final = (
         "called the saturation layer.",
     ),
     Term(
+        "live mode",
+        "What is typed is asked by itself once the typing rests. Such a run is shown but not kept "
+        "until Enter keeps it; rows marked ? are of the text before.",
+    ),
+    Term(
         "tracked token",
         "A token whose probability, logit and rank are kept for every row: the answer, every token "
         "that is top-1 somewhere, and what you type.",

@@ -27,7 +27,15 @@ class KeysInOrder(_Widget):
     TYPES_ITSELF: frozenset[str] = frozenset()
     """Keys that type something although they are not printable."""
 
+    instead: str = ""
+    """The id of an action of the app that keys of `TYPES_ITSELF` perform instead of typing."""
+
     async def _on_key(self, event: events.Key) -> None:
+        if self.instead and event.key in self.TYPES_ITSELF:
+            event.stop()
+            event.prevent_default()
+            await self.app.run_action(f"do({self.instead!r})")
+            return
         if event.is_printable or event.key in self.TYPES_ITSELF:
             return
         app: Any = self.app

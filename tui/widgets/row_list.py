@@ -84,8 +84,8 @@ class RowList(ScrollView, can_focus=True):
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__()
         self.cursor = 0
-        self.gutter_mark = " "
-        """What stands in the gutter of every row but the cursor's."""
+        self._gutter = (" ", 0)
+        """What stands in the gutter of every row but the cursor's, and from which row on."""
         self._ascii = ascii_only
         self._strips: dict[int, Strip] = {}
         """Row -> its strip; the lines of the head are numbered from -1 downwards."""
@@ -159,11 +159,17 @@ class RowList(ScrollView, can_focus=True):
         self._forget_strips()
         self.refresh()
 
-    def mark_gutter(self, mark: str) -> None:
-        """Put a mark of one cell into the gutter of every row; only the gutter is redrawn."""
-        if mark != self.gutter_mark:
-            self.gutter_mark = mark
+    def mark_gutter(self, mark: str, first: int = 0) -> None:
+        """Put a mark of one cell into the gutter of every row from `first` on; only the gutter is
+        redrawn."""
+        if (mark, first) != self._gutter:
+            self._gutter = (mark, first)
             self.refresh(Region(0, self.head_height, GUTTER, self._visible_rows))
+
+    def mark_of(self, row: int) -> str:
+        """Return what stands in the gutter of a row if the cursor is not there."""
+        mark, first = self._gutter
+        return mark if first <= row < self.count else " "
 
     def put_cursor(self, row: int) -> None:
         """Move the cursor to a row, scrolling without animation if necessary."""
@@ -227,7 +233,7 @@ class RowList(ScrollView, can_focus=True):
         if key == self.cursor and key < self.count:
             gutter = Segment(">" if self._ascii else "▌", self._colours().cursor)
         else:
-            gutter = Segment(self.gutter_mark if key < self.count else " ", self._colours().faint)
+            gutter = Segment(self.mark_of(key), self._colours().faint)
         return Strip([gutter, *strip], self.size.width)
 
     def _settle(self) -> None:

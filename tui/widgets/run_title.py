@@ -11,6 +11,9 @@ from engine.counterfactuals.grammar import label
 from tui.state.run_view import Phase, RunView
 from tui.text.show import display_text, plain_line
 
+Before = Sequence[tuple[int, str]]
+"""Rows of earlier texts: the first of them, and the prompt."""
+
 _LEAST_QUESTION = 30
 """Cells for the question of the rows, before words in front of it are left out."""
 _MOST_PICTURE = 24
@@ -22,14 +25,27 @@ def run_title(
     changed: Sequence[str] = (),
     room: int = 0,
     *,
+    live: bool = False,
+    before: Before = (),
     ascii_only: bool = False,
 ) -> str:
     """Return the caption for a run at a place among the others, such as "run 2/5".
 
     `changed` names what the next question has different; then the caption fits into `room` cells.
+    In live mode (`live`) that needs no words, since it will be asked by itself: the caption says of
+    which text the rows are. `before` are rows below the run's own that belong to earlier texts.
     """
     if run is None:
         return "layers"
+    if live and (changed or before):
+        head = ", ".join(part for part in ("layers", place) if part)
+        asked = _question(run, changed, ascii_only, picture="picture" in changed)
+        texts = [f"of: {asked}"] if changed and run.rows else []
+        texts += [
+            f"{f'from {row} ' if row else ''}of: {_quoted(prompt, ascii_only)}"
+            for row, prompt in before
+        ]
+        return _cut(f"{head}; {', '.join(texts)}", room, ascii_only)
     if not changed:
         return ", ".join(part for part in ("layers", place, *_settings(run), *_fate(run)) if part)
     mark = f"not asked yet: {', '.join(changed)}"
@@ -63,8 +79,10 @@ def _fate(run: RunView) -> list[str]:
     return parts
 
 
-def _question(run: RunView, changed: Sequence[str], ascii_only: bool) -> str:
-    """Return what the rows belong to: model, settings, picture and prompt."""
+def _question(
+    run: RunView, changed: Sequence[str], ascii_only: bool, *, picture: bool = True
+) -> str:
+    """Return what the rows belong to: model, settings, picture (if wanted) and prompt."""
     question = run.run.question
     parts = []
     if "model" in changed and question.model is not None:
@@ -76,7 +94,7 @@ def _question(run: RunView, changed: Sequence[str], ascii_only: bool) -> str:
     for name, value in (("system prompt", question.system), ("prefix", question.prefix)):
         if name in changed:
             parts.append(f"{name} {_quoted(value, ascii_only)}" if value else f"no {name}")
-    if question.picture is not None:
+    if question.picture is not None and picture:
         name = _safe(question.picture.path.rsplit("/", 1)[-1], ascii_only)
         parts.append(_cut(name, _MOST_PICTURE, ascii_only))
     elif "picture" in changed:

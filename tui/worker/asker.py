@@ -78,6 +78,7 @@ class Asker:
         elif state.waiting:
             self._worker.cancel()
         self._forget_queue()
+        self.drop_draft()
         self._asked.clear()
         self._waiting = question
         self.options = options
@@ -117,6 +118,7 @@ class Asker:
             if state.busy:
                 self._worker.cancel()
             self._forget_queue()
+            self.drop_draft()
             self._waiting = None
             self._ask(question())
 
@@ -127,6 +129,7 @@ class Asker:
             return False
         if state.busy and self._worker is not None:
             self._worker.cancel()
+        self.drop_draft()
         state.queued = list(questions)
         state.queue_length = len(questions)
         self.ask_next()
@@ -137,6 +140,22 @@ class Asker:
         state = self._state
         if state.queued and not state.live and state.model.phase is ModelPhase.READY:
             self._ask(state.queued.pop(0))
+
+    def ask_draft(self, question: Question) -> None:
+        """Ask a half-typed question, whose run is shown and not kept, instead of the one before.
+        The model must be ready."""
+        assert self._worker is not None
+        self.drop_draft()
+        run_id = self._worker.ask(question, tuple(self._state.pinned))
+        self._asked.append(run_id)
+        self._state.ask_draft(run_id)
+
+    def drop_draft(self) -> None:
+        """Cancel the draft and whatever reads it; nothing else is cancelled."""
+        dropped = self._state.drop_draft()
+        if dropped is not None and self._worker is not None:
+            self._worker.forget(dropped)
+            self._asked = [run_id for run_id in self._asked if run_id != dropped]
 
     def cancel(self) -> bool:
         """Cancel what the worker is doing; return whether it was doing anything."""
@@ -246,6 +265,8 @@ class Asker:
         elif not self.keeps_stream_of(run):
             state.say("this run's stream is not kept: r runs it again")
         else:
+            if run is state.drafts.view:  # the comparison would refer to a run that is gone
+                state.keep_draft()
             run_ids = self._worker.ask_against(run.run.id, counterfactuals)
             self._asked.extend(run_ids)
             state.ask(run_ids[-1])
@@ -277,7 +298,7 @@ class Asker:
     @property
     def run_ids(self) -> frozenset[str]:
         """The ids of the runs in the session."""
-        return frozenset(view.run.id for view in self._state.runs)
+        return frozenset(view.run.id for view in self._state.shown)
 
     def why_not(self, run: RunView, request: Request | None = None) -> str:
         """Return why `read` cannot read a run, or cannot answer this request about it; empty where

@@ -31,7 +31,7 @@ from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 
 CHANGED = "?"
-"""The mark in the gutter of a table whose question has been changed since."""
+"""The mark in the gutter of rows whose question has been changed since."""
 
 _EMPTY = (
     "",
@@ -96,17 +96,28 @@ class LensTable(RowList, inherit_bindings=False):
             self._columns = None
         self._chosen, self._followed = look, _followed(run) if run else None
         self._answer_name = run.answer_name if run else "answer"
-        self._facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
+        facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
+        if run is not None and run.before and len(facts) == len(self._facts):
+            # Until a row comes, that of the text before stays, looking as it did.
+            facts = [
+                old if new.reading is None else new
+                for new, old in zip(facts, self._facts, strict=True)
+            ]
+        self._facts = facts
         self.refresh_rows()
         self.place_changed()
 
-    def put_caption(self, title: str, *, changed: bool) -> None:
-        """Set the title, and mark the gutter if the question beside the table has been changed
-        since its run; of the table, only these cells are redrawn."""
+    def put_caption(self, title: str, *, changed_from: int | None) -> None:
+        """Set the title, and mark the gutter of the rows from `changed_from` on, which are not of
+        the question beside the table; None where all are. Of the table, only these cells are
+        redrawn."""
         before, self._only_edge = self._only_edge, True
         put_title(self, title)
         self._only_edge = before
-        self.mark_gutter(CHANGED if changed else " ")
+        if changed_from is None:
+            self.mark_gutter(" ")
+        else:
+            self.mark_gutter(CHANGED, changed_from)
 
     def put_notes(self, notes: tuple[str, ...]) -> None:
         """Show notes on the model in the lower border."""
