@@ -148,9 +148,7 @@ class Choices:
 
 def choices_of(source: Source) -> Choices:
     """Those of all data, whatever of it is asked about."""
-    return Choices(
-        (task.group, task.truth) for picture in source.listing for task in picture.tasks
-    )
+    return Choices((task.group, task.truth) for picture in source.listing for task in picture.tasks)
 
 
 def soft_score(text: str, given: tuple[str, ...]) -> float:

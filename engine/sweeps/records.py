@@ -232,9 +232,7 @@ class SweepData(Struct, frozen=True):
 class Decoding(Struct, frozen=True):
     """How whole answers are decoded."""
 
-    settings: Annotated[
-        tuple[DecodingSettings, ...], Meta(min_length=1, max_length=MOST_SETTINGS)
-    ]
+    settings: Annotated[tuple[DecodingSettings, ...], Meta(min_length=1, max_length=MOST_SETTINGS)]
     """The first is greedy, with which the others are compared. Seeds are those that were asked for;
     every item has one of its own made from it (`engine.sweeps.answering.seed_of`)."""
     draws: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] = 1

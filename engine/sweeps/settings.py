@@ -80,9 +80,7 @@ def normalised(settings: DecodingSettings) -> DecodingSettings:
     """The same without what changes nothing, so that settings that decode alike are equal."""
     penalty = None if settings.repetition_penalty == 1 else settings.repetition_penalty
     if not settings.samples:
-        return DecodingSettings(
-            max_new_tokens=settings.max_new_tokens, repetition_penalty=penalty
-        )
+        return DecodingSettings(max_new_tokens=settings.max_new_tokens, repetition_penalty=penalty)
     return structs.replace(
         settings,
         temperature=1.0 if settings.temperature is None else settings.temperature,
