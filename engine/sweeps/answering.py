@@ -92,4 +92,4 @@ def seed_of(item_id: str, seed: int) -> int:
     tokens in all items, and intervals would be too narrow. It depends on nothing else, so that
     shards and sweeps that are resumed draw the same."""
     digest = hashlib.sha256(f"{seed} {item_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(digest[:8], "big") >> 2

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from engine.sweeps.decoded import Decoded
 from engine.sweeps.results import Bools, Floats, Results
-from engine.sweeps.statistics import FLIPS, Bootstrap, Interval, holm, sign_flip_test
-
-MOST_FLIPS = 20_000_000
-"""Signs that one test draws at most."""
+from engine.sweeps.statistics import Bootstrap, Curve, Interval
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,9 @@ class BySetting:
     setting: str
     draws: int
     right: Interval
-    """Wilson's interval; NaN where no truth is known, like the next four."""
+    """Wilson's interval; NaN where no truth is known, like the next three."""
     apart: Interval
     """How much more often than with greedy decoding, of the same items; NaN for that."""
-    p: float
-    """Of the hypothesis that there is no difference, corrected by Holm's method for all settings."""
     matched: Interval
     """How often it says any of the answers that it is compared with."""
     first_token: Interval
@@ -60,7 +55,7 @@ class BySetting:
 
 
 def by_setting(
-    results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap, seed: int = 0
+    results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap
 ) -> tuple[BySetting, ...]:
     """All settings of every group, with the picture and then with each counterfactual."""
     found: list[BySetting] = []
@@ -73,73 +68,67 @@ def by_setting(
         for group, chosen in groups.items():
             asked = chosen & ~np.isnan(decoded.tokens[:, 0])
             if asked.any():
-                some = _of_group(decoded, first, asked, bootstrap, seed)
-                found += [replace(each, group=group, against=against) for each in some]
+                found += _of_group(group, against, decoded, first, asked, bootstrap)
     return tuple(found)
 
 
 def _of_group(
-    decoded: Decoded, first: Floats, chosen: Bools, bootstrap: Bootstrap, seed: int
-) -> tuple[BySetting, ...]:
+    group: str, against: str, decoded: Decoded, first: Floats, asked: Bools, bootstrap: Bootstrap
+) -> list[BySetting]:
     def only(values: Floats) -> Floats:
-        return np.where(chosen, values, np.nan)
+        return np.where(asked[:, None], values, np.nan)
 
-    greedy = decoded.right[:, 0]
-    first_token = bootstrap.share_of(np.where(np.isnan(greedy), np.nan, only(first)))
-    found: list[BySetting] = []
-    for place, setting in enumerate(decoded.settings):
-        draws = decoded.draws[place]
-        right = only(decoded.right[:, place])
-        apart, p = Interval(np.nan, np.nan, np.nan, 0), np.nan
-        if place:
-            differences = right - greedy
-            apart = bootstrap.mean_of(differences)
-            by_picture = bootstrap.by_cluster(differences)
-            flips = min(FLIPS, max(1000, MOST_FLIPS // max(1, len(by_picture))))
-            p = sign_flip_test(by_picture, flips, seed)
-        found.append(
-            BySetting(
-                group="",
-                against="",
-                setting=setting,
-                draws=draws,
-                right=bootstrap.share_of(right, draws),
-                apart=apart,
-                p=p,
-                matched=bootstrap.share_of(only(decoded.matched[:, place]), draws),
-                first_token=first_token,
-                soft=bootstrap.mean_of(only(decoded.soft[:, place])),
-                ended=bootstrap.share_of(only(decoded.ended[:, place]), draws),
-                tokens=bootstrap.mean_of(only(decoded.tokens[:, place])),
-                yes_or_no=_yes_or_no(decoded, place, chosen, bootstrap),
-            )
+    right, matched, ended = map(only, (decoded.right, decoded.matched, decoded.ended))
+    first_token = bootstrap.share_of(np.where(np.isnan(right[:, 0]), np.nan, first))
+    apart = bootstrap.mean(right - right[:, :1])
+    soft = bootstrap.mean(only(decoded.soft))
+    tokens = bootstrap.mean(only(decoded.tokens))
+    yes_or_no = _yes_or_no(decoded, asked, bootstrap)
+    return [
+        BySetting(
+            group=group,
+            against=against,
+            setting=setting,
+            draws=draws,
+            right=bootstrap.share_of(right[:, place], draws),
+            apart=_at(apart, place) if place else Interval(np.nan, np.nan, np.nan, 0),
+            matched=bootstrap.share_of(matched[:, place], draws),
+            first_token=first_token,
+            soft=_at(soft, place),
+            ended=bootstrap.share_of(ended[:, place], draws),
+            tokens=_at(tokens, place),
+            yes_or_no=yes_or_no[place] if yes_or_no else None,
         )
-    return tuple(_corrected(found))
+        for place, (setting, draws) in enumerate(zip(decoded.settings, decoded.draws, strict=True))
+    ]
 
 
-def _corrected(found: list[BySetting]) -> Iterator[BySetting]:
-    known = [each.p for each in found if not np.isnan(each.p)]
-    corrected = iter(holm(known).tolist())
-    for each in found:
-        yield each if np.isnan(each.p) else replace(each, p=next(corrected))
-
-
-def _yes_or_no(decoded: Decoded, place: int, chosen: Bools, bootstrap: Bootstrap) -> YesOrNo | None:
-    draws = decoded.draws[place]
-    is_yes = np.where(chosen, decoded.is_yes, np.nan)
+def _yes_or_no(decoded: Decoded, asked: Bools, bootstrap: Bootstrap) -> list[YesOrNo]:
+    """One for each setting; none where no such question was asked."""
+    is_yes = np.where(asked, decoded.is_yes, np.nan)[:, None]
     if np.isnan(is_yes).all():
-        return None
-    asked = ~np.isnan(is_yes)
+        return []
     said, rightly, right, matched = (
-        np.where(asked, each[:, place], np.nan)
+        np.where(np.isnan(is_yes), np.nan, each)
         for each in (decoded.said_yes, decoded.said_yes_rightly, decoded.right, decoded.matched)
     )
-    return YesOrNo(
-        accuracy=bootstrap.share_of(right, draws),
-        precision=bootstrap.ratio_of(rightly, said),
-        recall=bootstrap.ratio_of(rightly, is_yes),
-        f1=bootstrap.ratio_of(2 * rightly, said + is_yes),
-        said_yes=bootstrap.share_of(said, draws),
-        is_yes=bootstrap.share_of(is_yes),
-        neither=bootstrap.share_of(1 - matched, draws),
-    )
+    precision, recall = bootstrap.ratio(rightly, said), bootstrap.ratio(rightly, is_yes)
+    f1 = bootstrap.ratio(2 * rightly, said + is_yes)
+    true = bootstrap.share_of(is_yes[:, 0])
+    return [
+        YesOrNo(
+            accuracy=bootstrap.share_of(right[:, place], draws),
+            precision=_at(precision, place),
+            recall=_at(recall, place),
+            f1=_at(f1, place),
+            said_yes=bootstrap.share_of(said[:, place], draws),
+            is_yes=true,
+            neither=bootstrap.share_of(1 - matched[:, place], draws),
+        )
+        for place, draws in enumerate(decoded.draws)
+    ]
+
+
+def _at(curve: Curve, place: int) -> Interval:
+    value, low, high, n = (part.tolist()[place] for part in curve)
+    return Interval(value, low, high, n)

@@ -117,7 +117,6 @@ def _setting_lines(each: BySetting) -> Iterator[Line]:
     found = {
         "right": each.right,
         "right, minus greedy": each.apart,
-        "p (Holm)": Interval(each.p, math.nan, math.nan, each.apart.n),
         "matched": each.matched,
         "first token right": each.first_token,
         "by ten people": each.soft,

@@ -212,7 +212,7 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         scripts=_scripts(results, bootstrap),
         instead=instead_of_pictures(results, groups, bootstrap),
         looks=where_it_looks(results, bootstrap),
-        by_setting=by_setting(results, groups, bootstrap, seed),
+        by_setting=by_setting(results, groups, bootstrap),
     )
 
 

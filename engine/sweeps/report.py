@@ -173,7 +173,6 @@ def _by_setting(findings: Findings) -> tuple[Section, ...]:
             "setting",
             "right, 95 %",
             "minus greedy, 95 %",
-            "p (Holm)",
             "first token",
             *(["by ten people, 95 %"] if soft else []),
             "says none",
@@ -186,7 +185,6 @@ def _by_setting(findings: Findings) -> tuple[Section, ...]:
                 *_whose(each, replaced),
                 _of(each.right),
                 _apart("accuracy", each.apart),
-                _p(each.p),
                 percent(each.first_token.value),
                 *([_of(each.soft)] if soft else []),
                 percent(1 - each.matched.value),
@@ -221,8 +219,8 @@ def _by_setting(findings: Findings) -> tuple[Section, ...]:
         "How often whole answers are right, with each setting of decoding",
         "Matched as whole words: the first of the answers that are compared with decides. Shares "
         f"are means over draws ({_draws(known)}) and items. Shares that were counted have Wilson's "
-        "interval, differences, ratios and scores that of resampled pictures; p is that of "
-        "flipped signs. * marks a difference to greedy decoding whose interval excludes 0.",
+        "interval, differences, ratios and scores that of resampled pictures. "
+        "* marks a difference to greedy decoding whose interval excludes 0.",
         (answers, *([figures_table(heads, yes_or_no)] if yes_or_no else [])),
         "settings",
         () if any(each.right.n for each in known) else ("no truths are known",),

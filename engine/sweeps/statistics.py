@@ -97,29 +97,29 @@ class Bootstrap:
             float(curve.value[0]), float(curve.low[0]), float(curve.high[0]), int(curve.n[0])
         )
 
-    def ratio_of(self, over: ArrayLike, under: ArrayLike) -> Interval:
-        """The sum of `over` [n] divided by that of `under` [n], over the items that have both, and
-        its interval; undefined where the latter is 0."""
-        both = np.stack(np.broadcast_arrays(over, under), 1).astype(np.float64)
-        both[np.isnan(both).any(1)] = np.nan
-        means, samples = self.mean(both), self.means(both)
+    def ratio(self, over: ArrayLike, under: ArrayLike) -> Curve:
+        """The sum of `over` [n, rows] divided by that of `under` [n, rows], over the items that
+        have both, and its interval: [rows] each; undefined where the latter is 0."""
+        both = np.stack(np.broadcast_arrays(over, under)).astype(np.float64)
+        both[:, np.isnan(both).any(0)] = np.nan
+        (first, counts), (second, _) = map(self._sums, both)
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = float(means.value[0] / means.value[1])
-            low, high = bounds(_finite(samples[:, 0] / samples[:, 1]))
-        return Interval(value if np.isfinite(value) else np.nan, low, high, int(means.n[0]))
+            value = _finite(first.sum(0) / second.sum(0))
+        low, high = _bounds(_finite(self._ratios(first, second)))
+        return Curve(value, low, high, counts.sum(0).astype(np.int64))
 
     def share_of(self, values: ArrayLike, draws: int = 1) -> Interval:
         """Mean of shares [n] from 0 to 1, without NaN, each of which was counted in so many draws,
         and Wilson's interval for the number of independent draws that it is worth."""
-        wanted = np.asarray(values, dtype=np.float64)
-        sums, counts = (each[:, 0] for each in self._sums(wanted[:, None]))
+        sums, counts = (
+            each[:, 0] for each in self._sums(np.asarray(values, dtype=np.float64)[:, None])
+        )
         asked = counts > 0
-        total, pictures = counts.sum(), int(asked.sum())
-        if not pictures:
+        if not asked.any():
             return Interval(np.nan, np.nan, np.nan, 0)
-        share = float(sums.sum() / total)
+        share = float(sums.sum() / counts.sum())
         low, high = wilson(share, _worth(sums[asked], counts[asked], draws))
-        return Interval(share, low, high, int(total))
+        return Interval(share, low, high, int(counts.sum()))
 
     def median_of(self, values: ArrayLike) -> Interval:
         """Lower median, always an observed value, of whole numbers [n] without NaN, and its
@@ -208,7 +208,8 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     middle = share + z * z / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, float((middle - half) / scale)), min(1.0, float((middle + half) / scale))
+    low, high = float((middle - half) / scale), float((middle + half) / scale)
+    return low if share > 0 else 0.0, high if share < 1 else 1.0  # not what rounding leaves of it
 
 
 def _worth(sums: Floats, counts: Floats, draws: int) -> float:
