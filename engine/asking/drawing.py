@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+import torch
+from torch import Tensor
+
+from engine.anatomy.hooks import evaluating
+from engine.anatomy.logit_map import difference, tolerance
+from engine.errors import Cancelled
+from engine.lens.decoding import (
+    Drawing,
+    end_tokens,
+    for_generate,
+    nothing_of_its_own,
+    processors,
+)
 from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.lens import model_lock
 from engine.models.loading import LoadedModel
+from engine.passes.shared_prefill import CannotShare, shared_prefill
+from engine.passes.thread import waited_for
+from engine.prompts.processors import tokenizer_of
+from engine.system.memory import free_memory, is_out_of_memory
+
+MOST_TOGETHER: Final = 32
+"""Answers of one batch; more are hardly faster, and one that is cancelled is lost as a whole."""
+_PROOF_TOKENS: Final = 3
+"""How many steps two answers of a batch are compared with one alone: the first is the shared pass
+itself, the others read its repeated cache."""
+
+_sharing: WeakKeyDictionary[Any, dict[frozenset[str], bool]] = WeakKeyDictionary()
+"""Model -> kind of inputs -> whether answers may share their first pass."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +60,141 @@ def draw_answers(
 ) -> tuple[DrawnAnswer, ...]:
     """Draw this many answers with these settings and nothing of the checkpoint's own.
 
+    Answer i is drawn with the seed `settings.seed + i`, whatever the number of draws; torch's
+    global generator is neither used nor changed. Greedy answers are all the same: one is decoded.
+
     `inputs` are a batch of one, as `Prepared.inputs`. `drawn` is called with how many have been
-    drawn. Raises Cancelled within one token after `stop()` is true.
+    drawn. Raises Cancelled within one token after `stop()` is true, CannotRead if the model cannot
+    decode step by step.
     """
-    raise NotImplementedError
+    batches = _Batches(loaded, inputs, settings, stop)
+    if not settings.samples:
+        found = batches.draw([settings.seed]) * draws
+        drawn(draws)
+        return tuple(found)
+    made: list[DrawnAnswer] = []
+    together = batches.most if draws > 1 else 1
+    while len(made) < draws:
+        first, count = settings.seed + len(made), min(together, draws - len(made))
+        try:
+            made += batches.draw(range(first, first + count))
+        except Exception as error:
+            if count == 1 or not (isinstance(error, CannotShare) or is_out_of_memory(error)):
+                raise
+            together = 1 if isinstance(error, CannotShare) else count // 2
+            continue
+        drawn(len(made))
+    return tuple(made)
+
+
+class _Batches:
+    """Answers to one question, decoded several at a time."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        inputs: Mapping[str, Any],
+        settings: DecodingSettings,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._loaded = loaded
+        self._model: Any = loaded.model
+        self._kind = frozenset(inputs)
+        self._inputs = for_generate(self._model, inputs, loaded.lens.device)
+        self._settings = settings
+        self._stop = stop
+        self._ends = end_tokens(self._model)
+
+    @property
+    def most(self) -> int:
+        """How many answers to decode at once: one where sharing the first pass is not exact."""
+        known = _sharing.setdefault(self._model, {})
+        if self._settings.max_new_tokens == 1:
+            return MOST_TOGETHER
+        if self._kind not in known:
+            known[self._kind] = self._shares_exactly()
+        return min(MOST_TOGETHER, self._that_fit()) if known[self._kind] else 1
+
+    def draw(self, seeds: Sequence[int]) -> list[DrawnAnswer]:
+        """An answer for each seed, in one batch."""
+        tokens, _ = self._generate(self._settings, seeds)
+        return [self._answer(each) for each in tokens]
+
+    def _answer(self, tokens: list[int]) -> DrawnAnswer:
+        end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+        ids = tokens if end is None else tokens[: end + 1]
+        text = tokenizer_of(self._loaded.processor).decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        ended = end is not None or len(ids) < self._settings.max_new_tokens
+        return DrawnAnswer(tuple(ids), str(text), ended)
+
+    def _generate(
+        self, settings: DecodingSettings, seeds: Sequence[int]
+    ) -> tuple[list[list[int]], list[Tensor]]:
+        """The tokens of each answer, and the model's logits of each step, [batch, vocabulary] each.
+
+        Tokens after the end token are meaningless.
+        """
+        found: list[Tensor] = []
+        logits: list[Tensor] = []
+        count = len(seeds)
+        keeps = settings.max_new_tokens <= _PROOF_TOKENS
+
+        def look(ids: Tensor, scores: Tensor) -> None:
+            if self._stop():
+                raise Cancelled("cancelled")
+            if keeps:
+                logits.append(scores.clone())
+
+        def run() -> None:
+            with model_lock(self._model), evaluating(self._model):
+                choose = Drawing(settings, seeds, self._loaded.lens.device)
+
+                def take(ids: Tensor, scores: Tensor) -> Tensor:
+                    found.append(choose(ids, scores))
+                    return found[-1]
+
+                steps = processors(self._model, self._inputs, settings, look, take)
+                with nothing_of_its_own(self._model, settings.max_new_tokens, count):
+                    if count == 1:
+                        self._model.generate(**self._inputs, logits_processor=steps)
+                        return
+                    with shared_prefill(self._model, count):
+                        self._model.generate(**self._inputs, logits_processor=steps)
+
+        waited_for(self._model, run)
+        return torch.stack(found, 1).tolist(), logits
+
+    def _shares_exactly(self) -> bool:
+        """Whether two answers that share their first pass are those that are decoded alone.
+
+        Raises Cancelled as `_generate` does.
+        """
+        settings = DecodingSettings(max_new_tokens=_PROOF_TOKENS)
+        tokens, alone = self._generate(settings, [0])
+        try:
+            both, shared = self._generate(settings, [0, 0])
+        except CannotShare:
+            return False
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            return False  # whatever a model's own code does with a batch that it did not begin
+        dtype = self._loaded.lens.learn(self._inputs).dtype
+        steps = len(tokens[0]) if self._answer(tokens[0]).ended else len(alone)
+        return both == [tokens[0]] * 2 and all(
+            difference(one.expand_as(two), two) <= tolerance(dtype, one)
+            for one, two in zip(alone[:steps], shared[:steps], strict=True)
+        )
+
+    def _that_fit(self) -> int:
+        """How many answers' caches take at most a quarter of the free memory, if every layer keeps
+        keys and values as wide as the residual stream, and every step its scores."""
+        parts = self._loaded.lens.learn(self._inputs)
+        length = parts.stream_shape[parts.tail.position_axis] + self._settings.max_new_tokens
+        width = parts.stream_shape[-1]
+        each = 2 * len(parts.layers) * length * width * parts.dtype.itemsize
+        device = self._loaded.lens.device
+        free = free_memory(device if device.type == "cuda" else None)
+        return max(1, free // 4 // max(1, each))
