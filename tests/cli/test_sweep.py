@@ -290,7 +290,7 @@ def test_whole_answers_with_settings(lenscope: Lenscope) -> None:
     )
     ended = lenscope("report", "out", "--samples", 20, "--export", "csv", "--figures", "none")
     assert ended.code == 0 and "How often whole answers are right" in ended.out
-    with open("out/report/answers.csv", newline="") as stream:
+    with Path("out/report/answers.csv").open(newline="") as stream:
         lines = [*csv.DictReader(stream)]
     assert [line["setting"] for line in lines[:3]] == [
         "greedy", "temperature=0.5", "temperature=1,top_k=1",
