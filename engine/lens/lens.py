@@ -14,13 +14,17 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessor
 
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
 from engine.errors import BadInput, CannotRead, Remedy
+from engine.lens.answer import AnswerStep, DecodedAnswer, worse
 from engine.lens.attention import AttentionFound, AttentionReader, HeadWeights
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
+from engine.lens.decoding import for_generate
+from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.group_readout import GroupGraphs
@@ -34,10 +38,11 @@ from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
 from engine.passes.positions import Positions, attention_of
+from engine.passes.stepping import Stepping
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_groups import KeyGroups
 from engine.prompts.token_texts import texts_for
-from engine.records import LayerReading
+from engine.records import LayerReading, Proof
 from engine.system.side_streams import SideStream, side_stream_of
 from engine.system.steps import finished
 from engine.system.transfers import sent
@@ -222,6 +227,55 @@ class Lens:
             instead=Instead(plainly, worked) if alone else None,
         )
 
+    def answer(
+        self, inputs: Mapping[str, Any], max_new_tokens: int = 20, **settings: Any
+    ) -> Iterator[AnswerStep]:
+        """Yield the steps of an answer of a batch of one, each with rows 0..L, while later steps
+        are still decoded.
+
+        `settings` are those of `DecodingSettings`, by `generate`'s own names; the answer is the one
+        that `generate` gives with them, and with nothing of the checkpoint's own generation config.
+        Closing the iterator cancels the generation within one layer.
+
+        Raises TypeError for another setting and ValueError for a batch of more than one item,
+        CannotRead if the model cannot be read, cannot decode token by token, or its proof fails.
+        """
+        decoded = self.start_answer(inputs, DecodingSettings(max_new_tokens, **settings))
+        worst: Proof | None = None
+        try:
+            for steps in decoded:
+                for step in steps:
+                    worst = worse(worst, step.proof)
+                    yield step
+        finally:
+            decoded.close()
+        if worst is not None and not worst.passed:
+            raise CannotRead(describe_failure(worst))
+
+    def start_answer(
+        self,
+        inputs: Mapping[str, Any],
+        settings: DecodingSettings,
+        shown: int = 3,
+        first: Sequence[LogitsProcessor] = (),
+    ) -> DecodedAnswer:
+        """Prepare an answer; iterate over it to decode it. See `DecodedAnswer`; raises as `answer`
+        does."""
+        taken = for_generate(self.model, inputs, self.device)
+        moved = self.on_device(inputs)
+        _refuse_batches(moved)
+        with self._lock:
+            parts = self._parts_for(moved)
+        return DecodedAnswer(
+            Stepping(self.model, parts, moved),
+            self._lock,
+            taken,
+            settings,
+            shown,
+            texts_for(self.model),
+            first,
+        )
+
     def _may_keep_logits(self, kind: frozenset[str], parts: ModelParts) -> bool:
         """Whether to let the model compute only the logits that are read. What it returns is proved
         in every pass, and a pass that fails so is run again without."""
@@ -280,9 +334,7 @@ class Lens:
         for what is read at one of them. Raises as `grid` does."""
         attention = attention_of(inputs)
         moved = self.on_device(inputs)
-        ids = moved.get("decoder_input_ids", moved.get("input_ids"))
-        if isinstance(ids, Tensor) and ids.shape[0] != 1:
-            raise ValueError(f"a batch of one is needed, not one of {ids.shape[0]}")
+        _refuse_batches(moved)
         with self._lock:
             parts = self._parts_for(moved, norm)
             whole = WholeStreams(parts.overwrites, takes_all=positions is None)
@@ -336,9 +388,7 @@ class Lens:
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
         """As `attention`, step by step; see `AttentionReader.read`."""
         moved = self.on_device(inputs)
-        ids = moved.get("decoder_input_ids", moved.get("input_ids"))
-        if isinstance(ids, Tensor) and ids.shape[0] != 1:
-            raise ValueError(f"a batch of one is needed, not one of {ids.shape[0]}")
+        _refuse_batches(moved)
         kind, attention = _kind_of(inputs), attention_of(inputs)
         with self._lock:
             parts = self._parts_for(moved)
@@ -440,6 +490,12 @@ class Lens:
         if self._takes_use_cache:
             moved.setdefault("use_cache", False)
         return moved
+
+
+def _refuse_batches(inputs: Mapping[str, Any]) -> None:
+    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    if isinstance(ids, Tensor) and ids.shape[0] != 1:
+        raise ValueError(f"a batch of one is needed, not one of {ids.shape[0]}")
 
 
 def _refused(whole: WholeStreams) -> BadInput:

@@ -113,18 +113,7 @@ class Forward:
         self._thread = threading.get_ident()
         self._on_row, self._on_tail = on_row, on_tail
         self._gradients = gradients
-        before: dict[nn.Module, Any] = {}
-        after: dict[nn.Module, Any] = {}
-        for index, layer in enumerate(self._layers):
-            before[layer] = self._layer_watch(index)
-            if any(self.parts.notes[index + 1 :]):
-                after[layer] = self._after_layer
-        entry = self._tail.entry
-        if entry.slot is None:
-            after[entry.module] = self._after_last_layer
-        else:
-            before[entry.module] = self._tail_watch
-        after.update(dict.fromkeys(self._tail.remembered, self._remember))
+        before, after = self._watches()
         inputs = self.inputs
         if self._logits_to_keep is not None:
             # The model indexes the head's input, which may be on another device than the inputs.
@@ -207,6 +196,22 @@ class Forward:
 
     def _of_the_pass(self) -> bool:
         return threading.get_ident() == self._thread and not self._reading
+
+    def _watches(self) -> tuple[dict[nn.Module, Any], dict[nn.Module, Any]]:
+        """What to call before, and what after, every call of which module."""
+        before: dict[nn.Module, Any] = {}
+        after: dict[nn.Module, Any] = {}
+        for index, layer in enumerate(self._layers):
+            before[layer] = self._layer_watch(index)
+            if any(self.parts.notes[index + 1 :]):
+                after[layer] = self._after_layer
+        entry = self._tail.entry
+        if entry.slot is None:
+            after[entry.module] = self._after_last_layer
+        else:
+            before[entry.module] = self._tail_watch
+        after.update(dict.fromkeys(self._tail.remembered, self._remember))
+        return before, after
 
     def _layer_watch(self, index: int) -> Any:
         # This runs before every layer: on an accelerator the pass waits for each of its lines.

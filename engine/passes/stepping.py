@@ -1,0 +1,82 @@
+"""The passes of a generation, each read at its last position: first the pass over the question,
+then one for each token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.hooks import hooked
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.tail import PassMemory, RowStream
+from engine.errors import Cancelled
+from engine.passes.forward import Forward
+
+
+class Stepping(Forward):
+    """The passes that `generate` runs, whatever it calls the model with.
+
+    Somebody else runs them, and says when one has ended by taking its rows.
+    """
+
+    def __init__(self, model: nn.Module, parts: ModelParts, inputs: Mapping[str, Any]) -> None:
+        """`inputs` are those of a pass over the question alone, without a KV cache."""
+        super().__init__(model, parts, inputs, [-1])
+        # What `generate` reads is the last position of a batch of one, which is never padded.
+        self._attention = None
+        self._first: PassMemory | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """A context in which the passes of the calling thread are watched.
+
+        Each raises Cancelled within one layer after `cancelled` is set.
+        """
+        self._thread = threading.get_ident()
+        self._on_row, self._on_tail = self._keep, lambda: None
+        self._begin()
+        with hooked(*self._watches()):
+            yield
+
+    def take(self) -> tuple[RowStream, ...]:
+        """Rows 0..L of the pass that has just ended, [1, *rest] each; the next one may begin.
+
+        Raises Cancelled if it was cancelled after its last layer.
+        """
+        if self.cancelled.is_set():
+            raise Cancelled("cancelled")
+        if self._last is None:
+            raise RuntimeError("the pass never reached the layers that were found before")
+        while self._next_row <= len(self._layers):
+            self._hand_out(self._next_row, self._last, self._whole_last)
+        rows = tuple(self._rows)
+        if self._first is None:
+            self._first = self._memory
+        self._begin()
+        return rows
+
+    def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
+        """See `Forward.project`; to be called between two passes.
+
+        A model that is read by replay repeats the pass over the question, with these rows in the
+        places of its positions: what follows the layers treats each by itself.
+        """
+        with self.reading():
+            return self._tail.logits(rows, norm, self._first)
+
+    def _begin(self) -> None:
+        self._next_row = 0
+        self._rows: list[RowStream] = []
+        self._last, self._whole_last = None, RowStream(torch.empty(0))
+        self._output_before = None
+        self.absolute_positions, self._position = None, None
+        if self._first is not None:
+            self._memory = PassMemory({})  # of no use to anyone
+
+    def _keep(self, row: int, read: RowStream) -> None:
+        self._rows.append(read)
