@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.logit_map import difference, tolerance
@@ -34,6 +35,9 @@ _PROOF_TOKENS: Final = 3
 """How many steps two answers of a batch are compared with one alone: the first is the shared pass
 itself, the others read its repeated cache."""
 
+ProcessorsFor = Callable[[int], Sequence[LogitsProcessor]]
+"""f(how many answers are decoded at once) -> processors to put before those of the settings."""
+
 _sharing: WeakKeyDictionary[Any, dict[frozenset[str], bool]] = WeakKeyDictionary()
 """Model -> kind of inputs -> whether answers may share their first pass."""
 
@@ -58,33 +62,56 @@ def draw_answers(
     stop: Callable[[], bool] = lambda: False,
     drawn: Callable[[int], None] = lambda count: None,
 ) -> tuple[DrawnAnswer, ...]:
-    """Draw this many answers with these settings and nothing of the checkpoint's own.
+    """Draw this many answers; see `drawing_answers`. `drawn` is called with how many have been
+    drawn."""
+    found: list[DrawnAnswer] = []
+    for batch in drawing_answers(loaded, inputs, settings, draws, stop):
+        found += batch
+        drawn(len(found))
+    return tuple(found)
+
+
+def drawing_answers(
+    loaded: LoadedModel,
+    inputs: Mapping[str, Any],
+    settings: DecodingSettings,
+    draws: int,
+    stop: Callable[[], bool] = lambda: False,
+    first: ProcessorsFor = lambda count: (),
+) -> Iterator[tuple[DrawnAnswer, ...]]:
+    """Yield this many answers, batch by batch, with these settings and nothing of the checkpoint's
+    own.
 
     Answer i is drawn with the seed `settings.seed + i`, whatever the number of draws; torch's
-    global generator is neither used nor changed. Greedy answers are all the same: one is decoded.
+    global generator is left as it was. Greedy answers are all the same: one is decoded.
 
-    `inputs` are a batch of one, as `Prepared.inputs`. `drawn` is called with how many have been
-    drawn. Raises Cancelled within one token after `stop()` is true, CannotRead if the model cannot
-    decode step by step.
+    `inputs` are a batch of one, as `Prepared.inputs`. Raises Cancelled within one token after
+    `stop()` is true, CannotRead if the model cannot decode token by token.
     """
-    batches = _Batches(loaded, inputs, settings, stop)
+    batches = _Batches(loaded, inputs, settings, stop, first)
     if not settings.samples:
-        found = batches.draw([settings.seed]) * draws
-        drawn(draws)
-        return tuple(found)
-    made: list[DrawnAnswer] = []
-    together = batches.most if draws > 1 else 1
-    while len(made) < draws:
-        first, count = settings.seed + len(made), min(together, draws - len(made))
+        yield tuple(batches.draw([settings.seed]) * draws)
+        return
+    made, together = 0, batches.most if draws > 1 else 1
+    while made < draws:
+        count = min(together, draws - made)
         try:
-            made += batches.draw(range(first, first + count))
+            batch = batches.draw(range(settings.seed + made, settings.seed + made + count))
         except Exception as error:
             if count == 1 or not (isinstance(error, CannotShare) or is_out_of_memory(error)):
                 raise
             together = 1 if isinstance(error, CannotShare) else count // 2
             continue
-        drawn(len(made))
-    return tuple(made)
+        made += count
+        yield tuple(batch)
+
+
+def answer_text(loaded: LoadedModel, ids: Sequence[int]) -> str:
+    """The text of an answer, without special tokens."""
+    tokenizer = tokenizer_of(loaded.processor)
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
 
 
 class _Batches:
@@ -96,6 +123,7 @@ class _Batches:
         inputs: Mapping[str, Any],
         settings: DecodingSettings,
         stop: Callable[[], bool],
+        first: ProcessorsFor,
     ) -> None:
         self._loaded = loaded
         self._model: Any = loaded.model
@@ -103,6 +131,7 @@ class _Batches:
         self._inputs = for_generate(self._model, inputs, loaded.lens.device)
         self._settings = settings
         self._stop = stop
+        self._first = first
         self._ends = end_tokens(self._model)
 
     @property
@@ -123,11 +152,8 @@ class _Batches:
     def _answer(self, tokens: list[int]) -> DrawnAnswer:
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         ids = tokens if end is None else tokens[: end + 1]
-        text = tokenizer_of(self._loaded.processor).decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
         ended = end is not None or len(ids) < self._settings.max_new_tokens
-        return DrawnAnswer(tuple(ids), str(text), ended)
+        return DrawnAnswer(tuple(ids), answer_text(self._loaded, ids), ended)
 
     def _generate(
         self, settings: DecodingSettings, seeds: Sequence[int]
@@ -155,7 +181,9 @@ class _Batches:
                     found.append(choose(ids, scores))
                     return found[-1]
 
-                steps = processors(self._model, self._inputs, settings, look, take)
+                steps = processors(
+                    self._model, self._inputs, settings, look, take, self._first(count)
+                )
                 with nothing_of_its_own(self._model, settings.max_new_tokens, count):
                     if count == 1:
                         self._model.generate(**self._inputs, logits_processor=steps)

@@ -125,14 +125,22 @@ def end_tokens(model: nn.Module) -> frozenset[int]:
     return frozenset(ends) if isinstance(ends, (list, tuple)) else frozenset(_no_nones(ends))
 
 
+def why_no_answer(model: nn.Module) -> str | None:
+    """Why a model cannot decode an answer; None if it has a `generate`."""
+    able = getattr(model, "can_generate", None)
+    if hasattr(model, "generate") and not (callable(able) and not able()):
+        return None
+    return f"{type(model).__name__} has no `generate`, which decodes an answer token by token"
+
+
 def for_generate(model: nn.Module, inputs: Mapping[str, Any], device: Any) -> dict[str, Any]:
     """The inputs of a pass as `generate` takes them, on the model's device.
 
     Raises CannotRead if the model cannot decode an answer token by token.
     """
-    able = getattr(model, "can_generate", None)
-    if not hasattr(model, "generate") or (callable(able) and not able()):
-        raise CannotRead(f"{type(model).__name__} does not decode an answer token by token")
+    reason = why_no_answer(model)
+    if reason is not None:
+        raise CannotRead(reason)
     return {
         name: sent(value, device) if isinstance(value, Tensor) else value
         for name, value in inputs.items()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, Kind, check_shape
+from engine.errors import Cancelled
 from engine.lens.decoding_settings import MOST_NEW_TOKENS, DecodingSettings
 from engine.methods.grid import Approximate
 from engine.methods.method import Method, Stop, Subject
@@ -20,12 +24,16 @@ from engine.records import (
     Request,
     Run,
     Short,
+    finite,
 )
-from engine.tables import Table
+from engine.stays import first_that_stays
+from engine.tables import Candidate, Cell, Column, Table
 
 SHOWN: Final = 3
 """Top tokens of a row that are kept of each step; a step that is opened has more."""
 MOST_DRAWS: Final = 10_000
+_BETWEEN_PARTS: Final = 0.03
+"""Seconds between two parts, so that who draws them is not flooded."""
 
 Prior = Literal["none", "unk", "both"]
 
@@ -174,12 +182,25 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
             if isinstance(array, Array):
                 check_shape(name, array, kind, shape)
 
+    @property
+    def formation(self) -> tuple[int | None, ...]:
+        """For each step, the first row from which the model's best token stays the best."""
+        return tuple(
+            first_that_stays([best == row_ids[-1] for best in row_ids])
+            for row_ids in self.ids.values[:, :, 0].tolist()
+        )
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
-        if self.tokens.shape[0] < 1:
-            return "an answer without tokens"
+        steps = self.tokens.shape[0]
+        if not 1 <= steps <= self.request.max_new_tokens:
+            return (
+                f"an answer of {steps} tokens, where {self.request.max_new_tokens} were asked for"
+            )
         if self.lse.shape[1] != run.layers + 1:
             return f"rows beyond {run.layers}"
+        if any(each.row > run.layers for each in self.approximate):
+            return f"approximate rows beyond {run.layers}"
         return None
 
 
@@ -191,15 +212,144 @@ class Answer(Method[AnswerRequest, AnswerReading]):
     request = AnswerRequest
     reading = AnswerReading
 
+    def supports(self, subject: Subject) -> str | None:
+        """A reason where the model cannot decode an answer."""
+        from engine.lens.decoding import why_no_answer
+
+        return why_no_answer(subject.loaded.model)
+
     def read(
         self, subject: Subject, request: AnswerRequest, stop: Stop
     ) -> Iterator[AnswerPart | AnswerReading]:
         """Decode, and hand out the steps as they come."""
-        raise NotImplementedError
+        from engine.asking.drawing import drawing_answers
+        from engine.lens.decoding import own_settings
+        from engine.methods.answer_steps import StepsFound
+
+        loaded, settings = subject.loaded, request.settings
+        found = StepsFound(loaded, settings.max_new_tokens)
+        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN)
+        told, told_at = 0, 0.0
+        try:
+            for steps in decoded:
+                if stop():
+                    raise Cancelled("cancelled")
+                found.add(steps, subject)
+                if len(found) > told and time.perf_counter() - told_at >= _BETWEEN_PARTS:
+                    yield found.part(told)
+                    told, told_at = len(found), time.perf_counter()
+        finally:
+            decoded.close()
+        if len(found) > told:
+            yield found.part(told)
+        tally = Counter({found.text: 1})
+        if settings.samples and request.draws > 1:
+            others = structs.replace(settings, seed=settings.seed + 1)
+            drawn = 0
+            for batch in drawing_answers(loaded, subject.inputs, others, request.draws - 1, stop):
+                tally.update(each.text for each in batch)
+                drawn += len(batch)
+                yield found.part(len(found), drawn)
+        else:
+            tally[found.text] = request.draws
+        own = own_settings(loaded.model, settings)
+        yield AnswerReading(
+            request=request,
+            **found.arrays(0),
+            texts=found.texts(0),
+            text=found.text,
+            ended=decoded.ended,
+            settings=settings.explicit,
+            kept=own.kept,
+            left_out=own.left_out,
+            draws=tuple(Draw(text, count) for text, count in tally.most_common()),
+            approximate=found.approximate,
+            proof=found.proof,
+        )
 
     def tables(self, reading: AnswerReading) -> tuple[Table, ...]:
-        """The tokens with the model's top tokens; the tally of the draws; the settings."""
-        raise NotImplementedError
+        """The tokens with the model's best ones; the tally of the draws; the settings."""
+        return (*_tokens_table(reading), *_tally(reading), _settings_table(reading))
+
+
+def _tokens_table(reading: AnswerReading) -> tuple[Table, ...]:
+    columns = [
+        Column("step", "count"),
+        Column("token", "token"),
+        Column("formation", "count", "formation row"),
+        Column("probability", "share", "model's own"),
+        Column("taken", "share", "drawn with"),
+        Column("removed", "count", "ruled out"),
+    ]
+    tokens = reading.tokens.integers
+    numbers: list[Sequence[Cell]] = [
+        range(len(tokens)),
+        [reading.texts.get(token, "") for token in tokens],
+        reading.formation,
+        _floats(reading.probability),
+        _floats(reading.taken),
+        reading.removed.integers,
+    ]
+    if reading.picture is not None:
+        columns.append(Column("picture", "share", "attention on the picture"))
+        numbers.append(_floats(reading.picture))
+    if reading.js is not None:
+        columns.append(Column("js", "number", f"JS {reading.request.against}", decimals=4))
+        numbers.append(_floats(reading.js))
+    logits, lse = reading.logits.values[:, -1], reading.lse.values[:, -1]
+    for rank in range(SHOWN):
+        columns.append(Column(f"top_{rank + 1}", "candidate", f"model's {rank + 1}."))
+        numbers.append(
+            [
+                Candidate(reading.texts.get(token, ""), math.exp(logit - total))
+                if math.isfinite(total)
+                else None
+                for token, logit, total in zip(
+                    reading.ids.values[:, -1, rank].tolist(),
+                    logits[:, rank].tolist(),
+                    lse.tolist(),
+                    strict=True,
+                )
+            ]
+        )
+    notes = [f"answer: {reading.text.strip()}"]
+    if not reading.ended:
+        notes.append("The limit of new tokens ended it, not the model.")
+    if reading.plain is not None:
+        notes.append(f"without the prior taken off: {reading.plain.strip()}")
+    notes += [f"row {each.row} is approximate: {each.reason}" for each in reading.approximate]
+    return (Table("answer", tuple(columns), tuple(zip(*numbers, strict=True)), tuple(notes)),)
+
+
+def _tally(reading: AnswerReading) -> tuple[Table, ...]:
+    if reading.request.draws == 1:
+        return ()
+    columns = (Column("answer"), Column("count", "count"), Column("share", "share"))
+    total = sum(each.count for each in reading.draws)
+    rows = tuple((each.text.strip(), each.count, each.count / total) for each in reading.draws)
+    return (Table(f"{total} draws", columns, rows),)
+
+
+def _settings_table(reading: AnswerReading) -> Table:
+    columns = (Column("setting"), Column("value", "figure"))
+    rows = tuple((name, _written(value)) for name, value in reading.settings.items())
+    notes = [f"kept of the checkpoint's own: {line}" for line in reading.kept]
+    notes += [f"left out of the checkpoint's own: {line}" for line in reading.left_out]
+    return Table("decoding", columns, rows, tuple(notes))
+
+
+def _written(value: bool | int | float) -> str:
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _floats(array: Array) -> list[float | None]:
+    return [finite(value) for value in array.values.tolist()]
 
 
 def newest_answer(run: Run) -> AnswerReading | None:
