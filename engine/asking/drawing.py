@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -18,7 +19,7 @@ from engine.lens.decoding import (
     Drawing,
     end_tokens,
     for_generate,
-    nothing_of_its_own,
+    generate,
     processors,
 )
 from engine.lens.decoding_settings import DecodingSettings
@@ -184,12 +185,8 @@ class _Batches:
                 steps = processors(
                     self._model, self._inputs, settings, look, take, self._first(count)
                 )
-                with nothing_of_its_own(self._model, settings.max_new_tokens, count):
-                    if count == 1:
-                        self._model.generate(**self._inputs, logits_processor=steps)
-                        return
-                    with shared_prefill(self._model, count):
-                        self._model.generate(**self._inputs, logits_processor=steps)
+                with shared_prefill(self._model, count) if count > 1 else nullcontext():
+                    generate(self._model, self._inputs, steps, settings.max_new_tokens, count)
 
         waited_for(self._model, run)
         return torch.stack(found, 1).tolist(), logits

@@ -25,7 +25,7 @@ from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled, CannotRead, LenscopeError, typed_line
 from engine.lens.as_records import answer_readings, layer_readings
-from engine.lens.decoding import Drawing, end_tokens, nothing_of_its_own, processors
+from engine.lens.decoding import Drawing, end_tokens, generate, processors
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.readout import Block, Numbers, read
 from engine.passes.stepping import Stepping
@@ -200,10 +200,10 @@ class DecodedAnswer:
                 steps = processors(
                     model, self._inputs, settings, self._seen, self._take, self._first
                 )
-                with nothing_of_its_own(model, settings.max_new_tokens), forward.watching():
+                with forward.watching():
                     if forward.cancelled.is_set():
                         raise Cancelled("cancelled")
-                    model.generate(**self._inputs, logits_processor=steps)
+                    generate(model, self._inputs, steps, settings.max_new_tokens)
             if not self._steps:
                 raise CannotRead("`generate` does not decode this model's answers token by token")
         except BaseException as error:  # handed to the reader, whatever it is

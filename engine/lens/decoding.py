@@ -148,14 +148,19 @@ def for_generate(model: nn.Module, inputs: Mapping[str, Any], device: Any) -> di
     }
 
 
-@contextmanager
-def nothing_of_its_own(model: nn.Module, max_new_tokens: int, draws: int = 1) -> Iterator[None]:
-    """A context in which `model.generate` takes the token with the largest score at each step,
-    whatever the checkpoint's own generation config says.
+def generate(
+    model: Any,
+    inputs: Mapping[str, Any],
+    steps: LogitsProcessorList,
+    max_new_tokens: int,
+    draws: int = 1,
+) -> None:
+    """Run `model.generate` with these `processors`, whatever the checkpoint's own generation config
+    says; `inputs` are `for_generate`.
 
-    To be entered by whoever holds the model's lock. Every module gets its own config back, and
-    torch its random numbers: `generate` returns several answers only where it samples, which with
-    one token left to draw takes that token.
+    To be called by whoever holds the model's lock. Every module gets its own config back, and torch
+    its random numbers: `generate` returns several answers only where it samples, which with one
+    token left to draw takes that token.
     """
     with ExitStack() as undo:
         if draws > 1:
@@ -165,7 +170,26 @@ def nothing_of_its_own(model: nn.Module, max_new_tokens: int, draws: int = 1) ->
             if isinstance(own, GenerationConfig):
                 undo.callback(setattr, module, "generation_config", own)
                 module.generation_config = _neutral(own, max_new_tokens, draws)
+                undo.enter_context(_not_losing(module, steps))
+        model.generate(**inputs, logits_processor=steps)
+
+
+@contextmanager
+def _not_losing(module: Any, steps: LogitsProcessorList) -> Iterator[None]:
+    """A context in which `generate` gets its processors, also where a model's own version of it
+    does not hand them on."""
+    prepared = module._get_logits_processor
+
+    def with_steps(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("logits_processor"):
+            kwargs["logits_processor"] = steps
+        return prepared(*args, **kwargs)
+
+    module._get_logits_processor = with_steps
+    try:
         yield
+    finally:
+        del module._get_logits_processor
 
 
 def processors(
@@ -263,12 +287,12 @@ class _Take(LogitsProcessor):  # type: ignore[misc]
 def _neutral(own: GenerationConfig, max_new_tokens: int, draws: int) -> GenerationConfig:
     """A config that changes no token: with the ids of the checkpoint's own, and with its entries
     that transformers does not know, which are for the model's own code."""
-    known = vars(GenerationConfig())
+    known = vars(type(own)())
     kept = {name: getattr(own, name, None) for name in _IDS}
     sampling = (
         {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if draws > 1 else {}
     )
-    fresh = GenerationConfig(
+    fresh = type(own)(
         max_new_tokens=max_new_tokens,
         num_return_sequences=draws,
         num_beams=1,

@@ -160,6 +160,11 @@ class Forward:
         """Whether rows are read by running the model again."""
         return self._tail.replays
 
+    @property
+    def memory(self) -> PassMemory:
+        """What a replay needs of this pass, once it has run."""
+        return self._memory
+
     def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
         """The float32 logits of `rows`, [positions of all rows, vocabulary]; also mid-pass."""
         with self.reading():

@@ -29,14 +29,21 @@ class Stepping(Forward):
         super().__init__(model, parts, inputs, [-1])
         # What `generate` reads is the last position of a batch of one, which is never padded.
         self._attention = None
-        self._first: PassMemory | None = None
+        self._question: PassMemory | None = None
+        """Of a plain pass over the question, for replays."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """A context in which the passes of the calling thread are watched.
 
-        Each raises Cancelled within one layer after `cancelled` is set.
+        Each raises Cancelled within one layer after `cancelled` is set. A model that is read by
+        replay runs a plain pass over the question first: `generate` may call it with other inputs.
         """
+        if self.replays:
+            plain = Forward(self.model, self.parts, self.inputs, [-1])
+            plain.cancelled = self.cancelled
+            plain.run(lambda row, read: None)
+            self._question = plain.memory
         self._thread = threading.get_ident()
         self._on_row, self._on_tail = self._keep, lambda: None
         self._begin()
@@ -55,19 +62,21 @@ class Stepping(Forward):
         while self._next_row <= len(self._layers):
             self._hand_out(self._next_row, self._last, self._whole_last)
         rows = tuple(self._rows)
-        if self._first is None:
-            self._first = self._memory
         self._begin()
         return rows
 
     def project(self, rows: Sequence[RowStream], norm: bool = True) -> Tensor:
         """See `Forward.project`; to be called between two passes.
 
-        A model that is read by replay repeats the pass over the question, with these rows in the
-        places of its positions: what follows the layers treats each by itself.
+        A replay repeats the pass over the question, with these rows in the places of its positions:
+        what follows the layers treats each by itself.
         """
         with self.reading():
-            return self._tail.logits(rows, norm, self._first)
+            return self._tail.logits(rows, norm, self._question)
+
+    def _index(self, rows: Tensor) -> Tensor:
+        # At once the last position only, where the model goes on with that alone.
+        return rows[0, -1:].clone()
 
     def _begin(self) -> None:
         self._next_row = 0
@@ -75,8 +84,7 @@ class Stepping(Forward):
         self._last, self._whole_last = None, RowStream(torch.empty(0))
         self._output_before = None
         self.absolute_positions, self._position = None, None
-        if self._first is not None:
-            self._memory = PassMemory({})  # of no use to anyone
+        self._memory = PassMemory({})
 
     def _keep(self, row: int, read: RowStream) -> None:
         self._rows.append(read)
