@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from threading import Event
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -73,18 +72,12 @@ class Answering:
     def _draw(
         self, item: Item, item_id: str, settings: DecodingSettings
     ) -> tuple[DrawnAnswer, ...]:
-        # Whatever ends the wait for an answer ends its pass at the next token.
-        over = Event()
-        try:
-            return draw_answers(
-                self._loaded,
-                item.inputs,
-                structs.replace(settings, seed=seed_of(item_id, settings.seed)),
-                self._decoding.draws_of(settings),
-                stop=over.is_set,
-            )
-        finally:
-            over.set()
+        return draw_answers(
+            self._loaded,
+            item.inputs,
+            structs.replace(settings, seed=seed_of(item_id, settings.seed)),
+            self._decoding.draws_of(settings),
+        )
 
 
 def seed_of(item_id: str, seed: int) -> int:

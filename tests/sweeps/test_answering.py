@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -50,9 +51,7 @@ def drawn(
     loaded: LoadedModel,
     inputs: dict[str, Any],
     settings: DecodingSettings,
-    draws: int = 1,
-    stop: Callable[[], bool] = lambda: False,
-    told: Callable[[int], None] = lambda count: None,
+    draws: int,
 ) -> tuple[DrawnAnswer, ...]:
     """Answers that depend on nothing but the settings, as quick as can be."""
     chosen = [random.Random(settings.seed + n).choice(WORDS) for n in range(draws)]
@@ -106,12 +105,42 @@ def test_answers_are_those_of_each_question_alone(
     assert item.picture is not None
     image = open_picture(data / item.picture.path).image
     inputs = prepare(bundled.model, bundled.processor, Question(prompt=item.prompt), image).inputs
-    for settings, found in zip(DECODING.settings, answers(item).settings, strict=True):
+    for settings, of in zip(DECODING.settings, answers(item).settings, strict=True):
         seeded = structs.replace(settings, seed=seed_of(item.item, settings.seed))
-        alone = draw_answers(bundled, inputs, seeded, len(found.answers))
+        alone = draw_answers(bundled, inputs, seeded, len(of.answers))
         assert [(each.text, len(each.ids), each.ended) for each in alone] == [
-            (each.text, each.tokens, each.ended) for each in found.answers
+            (each.text, each.tokens, each.ended) for each in of.answers
         ]
+
+
+def test_an_answer_that_is_interrupted_ends_at_its_next_token(
+    bundled: LoadedModel, red_picture: Path
+) -> None:
+    """Whoever waits for it is interrupted while it is being decoded, in another thread."""
+    image = open_picture(red_picture).image
+    inputs = prepare(bundled.model, bundled.processor, Question(prompt="A?"), image).inputs
+    took: list[int] = []
+    handled = Event()
+
+    def interrupt(*_: object) -> None:
+        took.append(len(took))
+        if len(took) == 3:
+            signal.raise_signal(signal.SIGALRM)
+            assert handled.wait(60)
+
+    def interrupted(*_: object) -> None:
+        handled.set()
+        raise KeyboardInterrupt
+
+    hook = bundled.model.get_output_embeddings().register_forward_hook(interrupt)
+    before = signal.signal(signal.SIGALRM, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            draw_answers(bundled, inputs, DecodingSettings(max_new_tokens=200, temperature=500.0))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        hook.remove()
+    assert 3 <= len(took) < 50  # and not 200
 
 
 def test_rows_are_those_without_answers(
@@ -148,21 +177,17 @@ def test_interrupted_and_taken_up_again(
     """In the middle of a question: what it has so far is lost, and no other question."""
     whole = sweep(bundled, few, "whole", reads=READS, decoding=DECODING)
     asked = 0
-    ends: list[Callable[[], bool]] = []
 
-    def ended(*given: Any, stop: Callable[[], bool], **named: Any) -> tuple[DrawnAnswer, ...]:
+    def ended(*given: Any) -> tuple[DrawnAnswer, ...]:
         nonlocal asked
         asked += 1
         if asked == 3 * 5 + 2:  # the second answer of the sixth question
-            ends.append(stop)
-            assert not stop()
             raise KeyboardInterrupt
-        return drawn(*given, stop=stop, **named)
+        return drawn(*given)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(answering, "draw_answers", ended)
         sweep(bundled, few, reads=READS, decoding=DECODING, batch_size=4)
-    assert ends[0]()  # whoever still decodes it is told to stop
     folder = whole.folder.parent / "out"
     (file,) = folder.glob("items-*.jsonl")
     assert len([*read_items(folder)]) == 5 and asked == 17
@@ -192,14 +217,14 @@ def test_a_failed_answer_is_a_failure_of_its_question(
 ) -> None:
     asked = 0
 
-    def failing(*given: Any, **named: Any) -> tuple[DrawnAnswer, ...]:
+    def failing(*given: Any) -> tuple[DrawnAnswer, ...]:
         nonlocal asked
         asked += 1
         if asked == 4:
             raise torch.OutOfMemoryError("once")  # there is enough the second time
         if asked in (6, 9):
             raise ValueError("a model may raise anything")
-        return drawn(*given, **named)
+        return drawn(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(answering, "draw_answers", failing)
@@ -228,9 +253,9 @@ def test_pictures_of_one_content_are_answered_once(
     table.write_text("".join(json.dumps(line) + "\n" for line in lines))
     asked = []
 
-    def counted(*given: Any, **named: Any) -> tuple[DrawnAnswer, ...]:
+    def counted(*given: Any) -> tuple[DrawnAnswer, ...]:
         asked.append(given)
-        return drawn(*given, **named)
+        return drawn(*given)
 
     monkeypatch.setattr(answering, "draw_answers", counted)
     swept = sweep(bundled, table, reads=READS, decoding=DECODING)
