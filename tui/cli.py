@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from engine.events import LoadOptions
     from engine.records import Counterfactual, Question, Request, Session
+    from engine.sweeps.records import Decoding
     from tui.disk.settings import Settings
 
 
@@ -322,7 +323,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
     against = replacements(options.against, options.seed) if options.against else ()
-    reads = _readings_of_sweeps(options.read or ())
+    reads, decoding = _readings_of_sweeps(options.read or (), options.settings or ())
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     local_checkpoint(load_options)
@@ -343,22 +344,38 @@ def _sweep(options: argparse.Namespace) -> int:
             reuse_vision=not options.no_sharing,
             against=against,
             reads=reads,
+            decoding=decoding,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )
 
 
-def _readings_of_sweeps(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of `--read`. Raises BadInput for what a sweep does not read."""
-    from engine.sweeps.reads import READS
+def _readings_of_sweeps(
+    given: Sequence[str], varied: Sequence[str]
+) -> tuple[tuple[str, ...], Decoding | None]:
+    """Return the names of `--read`, and how answers are decoded if they are read. Raises BadInput
+    for what a sweep does not read."""
+    from engine.methods.requests import parse_read
+    from engine.sweeps.reads import ANSWER, READS
+    from engine.sweeps.settings import decoding_of
 
-    for name in given:
-        if name not in READS:
+    found: dict[str, dict[str, str]] = {}
+    for text in given:
+        name, settings = parse_read(text)
+        if name not in READS or (settings and name != ANSWER):
             raise BadInput(
-                f"--read {name}: a sweep reads {', '.join(READS)}, at the position that answers; "
-                "`lenscope run` reads more"
+                f"--read {text}: a sweep reads {', '.join(READS)}, at the position that answers, "
+                "and takes settings for answer; `lenscope run` reads more"
             )
-    return tuple(dict.fromkeys(given))
+        if settings and found.get(name):
+            raise BadInput(f"--read {text}: {name} is given twice")
+        found[name] = settings or found.get(name, {})
+    names = tuple(name for name in READS if name in found)
+    if ANSWER in found:
+        return names, decoding_of(found[ANSWER], varied)
+    if varied:
+        raise BadInput("--settings is about whole answers: add --read answer")
+    return names, None
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Event
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -87,7 +88,8 @@ def drawing_answers(
     global generator is left as it was. Greedy answers are all the same: one is decoded.
 
     `inputs` are a batch of one, as `Prepared.inputs`. Raises Cancelled within one token after
-    `stop()` is true, CannotRead if the model cannot decode token by token.
+    `stop()` is true, CannotRead if the model cannot decode token by token, and just as soon
+    whatever interrupts the caller, such as KeyboardInterrupt.
     """
     batches = _Batches(loaded, inputs, settings, stop, first)
     if not settings.samples:
@@ -167,9 +169,11 @@ class _Batches:
         logits: list[Tensor] = []
         count = len(seeds)
         keeps = settings.max_new_tokens <= _PROOF_TOKENS
+        # Whoever waits may be interrupted from the keyboard, and still waits for the thread to end.
+        interrupted = Event()
 
         def look(ids: Tensor, scores: Tensor) -> None:
-            if self._stop():
+            if self._stop() or interrupted.is_set():
                 raise Cancelled("cancelled")
             if keeps:
                 logits.append(scores.clone())
@@ -188,7 +192,7 @@ class _Batches:
                 with shared_prefill(self._model, count) if count > 1 else nullcontext():
                     generate(self._model, self._inputs, steps, settings.max_new_tokens, count)
 
-        waited_for(self._model, run)
+        waited_for(self._model, run, cancel=interrupted.set)
         return torch.stack(found, 1).tolist(), logits
 
     def _shares_exactly(self) -> bool:

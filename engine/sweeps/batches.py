@@ -102,6 +102,7 @@ class Batches:
         self._progress.batch_size = self._size.now
         self.finish()
         self._queued = _Queued(batch, numbers, began, unread)
-        if numbers.are_ready:
+        # With passes of its own, storing a batch gains nothing from one that is queued beside it.
+        if numbers.are_ready or self._lines.answers_in_full:
             self.finish()
         return None

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
-from engine.sweeps.records import MOST_NAME, AttentionShares, Standing, Sweep, SweepItem, SweepRow
+from engine.sweeps.records import (
+    MOST_NAME,
+    AttentionShares,
+    DecodedAnswers,
+    Standing,
+    Sweep,
+    SweepItem,
+    SweepRow,
+)
+from engine.sweeps.settings import GREEDY, names_of
 
 MOST_ID = 2**31 - 1
 """The largest token id and rank; vocabularies are far smaller."""
@@ -29,6 +38,10 @@ def check_sweep(sweep: Sweep) -> None:
         raise Damaged(f"a name of more than {MOST_NAME:,} characters")
     if max(sweep.data.pictures, sweep.data.items) > 2**53:
         raise Damaged("more pictures than there can be")
+    if sweep.decoding is not None:
+        settings = names_of(sweep.decoding)
+        if settings[0] != GREEDY or len({*settings}) < len(settings):
+            raise Damaged("settings of decoding that are not greedy first, and each once")
 
 
 def check_item(sweep: Sweep, item: SweepItem) -> None:
@@ -42,7 +55,10 @@ def check_item(sweep: Sweep, item: SweepItem) -> None:
     for row in (*item.rows, *(bare or ())):
         _check_row(row, item.item)
     for reading in () if item.readings is UNSET else item.readings:
-        _check_shares(sweep, reading, item.item)
+        if isinstance(reading, DecodedAnswers):
+            _check_answers(sweep, reading, item.item)
+        else:
+            _check_shares(sweep, reading, item.item)
     _check_numbers((item.proof.max_abs_difference, item.proof.tolerance), item.item)
     _check_numbers(item.seconds.values(), item.item)
 
@@ -69,6 +85,16 @@ def _check_shares(sweep: Sweep, reading: AttentionShares, item: str) -> None:
     _check_numbers((reading.proof.error, reading.proof.tolerance), item)
     if not reading.proof.tolerance:
         raise Damaged(f"item {item} has a proof without a tolerance")
+
+
+def _check_answers(sweep: Sweep, reading: DecodedAnswers, item: str) -> None:
+    decoding = sweep.decoding
+    names = () if decoding is None else names_of(decoding)
+    if tuple(each.setting for each in reading.settings) != names:
+        raise Damaged(f"item {item} has answers with other settings than the sweep")
+    for each, settings in zip(reading.settings, decoding.settings if decoding else (), strict=True):
+        if decoding is not None and len(each.answers) != decoding.draws_of(settings):
+            raise Damaged(f"item {item} has another number of answers than the sweep")
 
 
 def _check_row(row: SweepRow, item: str) -> None:

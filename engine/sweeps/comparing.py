@@ -98,6 +98,9 @@ class _Side:
             "entropy in the last row": rows.entropy[:, -1],
             "entropy in the middle row": rows.entropy[:, layers // 2],
             "KL to last in the middle row": rows.kl_to_last[:, layers // 2],
+            "accuracy of whole greedy answers": np.full(len(results.items), np.nan)
+            if results.decoded is None
+            else results.decoded.right[:, 0],
         }
 
     def measures(self, group: str) -> dict[str, _Measured]:

@@ -6,16 +6,20 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
 
 from engine.errors import BadInput
+from engine.sweeps.by_setting import BySetting
 from engine.sweeps.comparing import SweepComparison
+from engine.sweeps.decoded import answers_of, is_right
 from engine.sweeps.findings import Findings
 from engine.sweeps.instead import InsteadOfPicture
 from engine.sweeps.looking import NOWHERE, Looking
+from engine.sweeps.matching import soft_score
 from engine.sweeps.records import AttentionShares, SweepItem, SweepRow
 from engine.sweeps.statistics import Curve, Interval
 from engine.system.files import replacing
@@ -38,7 +42,13 @@ REPLACED = ("against", *ITEMS)
 ATTENTION = (
     "item", "against", "layer", "keys", "tokens", "share", "on_sinks", "without_sinks", "reason",
 )  # fmt: skip
-TEXTS = (*NUMBERS[:3], "detail", *REPLACED[:7], "keys", "tokens", "reason")
+ANSWERS = (
+    "item", "against", "picture", "prompt", "group", "truth", "setting", "draw", "text",
+    "token_count", "ended", "matched", "right", "soft",
+)  # fmt: skip
+TEXTS = (
+    *NUMBERS[:3], "detail", *REPLACED[:7], "keys", "tokens", "reason", "setting", "text", "matched",
+)  # fmt: skip
 
 
 def numbers(findings: Findings, comparison: SweepComparison | None = None) -> Iterator[Line]:
@@ -93,10 +103,33 @@ def numbers(findings: Findings, comparison: SweepComparison | None = None) -> It
         yield _line("attention", looking.which, "worst proof", worst)
     for looking in () if looks is None or looks.on_states is None else looks.on_states.of:
         yield from _looking_lines(looking, "attention on states")
+    for setting in findings.by_setting:
+        yield from _setting_lines(setting)
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
             yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def _setting_lines(each: BySetting) -> Iterator[Line]:
+    finding = "answers instead of the picture" if each.against else "answers"
+    detail = f"{each.setting} ({each.against})" if each.against else each.setting
+    found = {
+        "right": each.right,
+        "right, minus greedy": each.apart,
+        "matched": each.matched,
+        "first token right": each.first_token,
+        "by ten people": each.soft,
+        "ended": each.ended,
+        "tokens": each.tokens,
+    }
+    if each.yes_or_no is not None:
+        found |= {
+            f"yes or no: {field.name.replace('_', ' ')}": getattr(each.yes_or_no, field.name)
+            for field in fields(each.yes_or_no)
+        }
+    for measure, interval in found.items():
+        yield _line(finding, each.group, measure, interval, detail=detail)
 
 
 def _instead_lines(each: InsteadOfPicture) -> Iterator[Line]:
@@ -158,7 +191,8 @@ def attention_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
     """The attention of every layer of every line, as one table: a line per group of tokens."""
     for item in items:
         for reading in () if item.readings is UNSET else item.readings:
-            yield from _attention_of(item, reading)
+            if isinstance(reading, AttentionShares):
+                yield from _attention_of(item, reading)
 
 
 def _attention_of(item: SweepItem, reading: AttentionShares) -> Iterator[Line]:
@@ -179,6 +213,32 @@ def _attention_of(item: SweepItem, reading: AttentionShares) -> Iterator[Line]:
                 "without_sinks": without[index],
                 "reason": layer.reason,
             }
+
+
+def answer_rows(items: Iterable[SweepItem]) -> Iterator[Line]:
+    """Every decoded answer of every line, as one table."""
+    for item in items:
+        answers = answers_of(item)
+        for of in () if answers is None else answers.settings:
+            for draw, answer in enumerate(of.answers):
+                yield {
+                    "item": item.item,
+                    "against": item.instead,
+                    "picture": item.picture.path if item.picture else None,
+                    "prompt": item.prompt,
+                    "group": item.group,
+                    "truth": item.truth,
+                    "setting": of.setting,
+                    "draw": draw,
+                    "text": answer.text,
+                    "token_count": answer.tokens,
+                    "ended": answer.ended,
+                    "matched": answer.matched,
+                    "right": None if item.truth is None else is_right(answer, item.truth),
+                    "soft": soft_score(answer.text, answers.given)
+                    if answers is not None and answers.given
+                    else None,
+                }
 
 
 def _rows_of(items: Iterable[SweepItem]) -> Iterator[Line]:
@@ -228,9 +288,13 @@ def _write_parquet(lines: Iterable[Line], columns: tuple[str, ...], file: Path) 
 
 
 def _kind(name: str, pyarrow: Any) -> Any:
-    if name in ("row", "n", "layer") or name.endswith("_rank") or name.startswith("id_"):
+    if (
+        name in ("row", "n", "layer", "draw", "token_count")
+        or name.endswith("_rank")
+        or name.startswith("id_")
+    ):
         return pyarrow.int64()
-    if name == "normed":
+    if name in ("normed", "ended", "right"):
         return pyarrow.bool_()
     return pyarrow.string() if name in TEXTS or name.startswith("text_") else pyarrow.float64()
 

@@ -46,6 +46,7 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         raise BadInput("figures need matplotlib: pip install 'lenscope[report]'") from None
     drawn: dict[str, Callable[[Findings], Figure | None]] = {
         "accuracy": _accuracy,
+        "settings": _settings,
         "formation": _formation,
         "certainty": _certainty,
         "last-step": _last_step,
@@ -122,6 +123,33 @@ def _accuracy(findings: Findings) -> Figure | None:
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(_percent)
     axes.set_title("Accuracy" + (" (dashed: without the final norm)" if bare else ""), loc="left")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _settings(findings: Findings) -> Figure | None:
+    known = [each for each in findings.by_setting if not each.against and each.right.n]
+    names = list(dict.fromkeys(each.setting for each in known))
+    groups = [name for name in _groups(findings) if any(each.group == name for each in known)]
+    if not groups:
+        return None
+    figure, (axes,) = _figure(max(4.0, 1.6 + 0.32 * len(names)), 3.6)
+    for index, group in enumerate(groups):
+        some = [each for each in known if each.group == group]
+        # Beside one another, so that intervals of several groups can be told apart.
+        beside = 0.5 * (index - (len(groups) - 1) / 2) / len(groups)
+        places = [names.index(each.setting) + beside for each in some]
+        colour = COLOURS[index % len(COLOURS)]
+        for place, each in zip(places, some, strict=True):
+            axes.plot([place, place], [each.right.low, each.right.high], color=colour)
+        values = [each.right.value for each in some]
+        axes.plot(places, values, "o", color=colour, markersize=4, label=_short(group))
+        axes.axhline(values[0], color=colour, linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=60, ha="right")
+    axes.set_ylabel("right")
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.set_title("Whole answers (dotted: greedy)", loc="left")
     axes.legend(frameon=False)
     return figure
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.stays import first_that_stays
+from engine.sweeps.by_setting import BySetting, by_setting
 from engine.sweeps.instead import InsteadOfPicture, instead_of_pictures
 from engine.sweeps.looking import Looks, where_it_looks
 from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
@@ -176,6 +177,13 @@ class Findings:
     instead: tuple[InsteadOfPicture, ...] = ()
     looks: Looks | None = None
     """Where the heads look, if that was read."""
+    by_setting: tuple[BySetting, ...] = ()
+    """How right whole answers are, if they were decoded."""
+
+    def greedy(self, group: str) -> BySetting | None:
+        """The greedy answers of a group's items with their pictures."""
+        found = (each for each in self.by_setting if (each.group, each.against) == (group, ""))
+        return next(found, None)
 
     def curve(self, group: str, measure: Measure, normed: bool = True) -> Curve | None:
         """The curve of a measure of a group; None where there is none."""
@@ -204,6 +212,7 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         scripts=_scripts(results, bootstrap),
         instead=instead_of_pictures(results, groups, bootstrap),
         looks=where_it_looks(results, bootstrap),
+        by_setting=by_setting(results, groups, bootstrap),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, structs
 
@@ -17,12 +19,22 @@ from engine.sweeps.names import quoted
 from engine.sweeps.preparing import PreparedPicture
 from engine.sweeps.progress import Progress
 from engine.sweeps.reads import ATTENTION
-from engine.sweeps.records import Failure, ItemPicture, Sweep, SweepItem
+from engine.sweeps.records import (
+    AttentionShares,
+    DecodedAnswers,
+    Failure,
+    ItemPicture,
+    Sweep,
+    SweepItem,
+)
 from engine.sweeps.rows import Rows, rows_of
 from engine.sweeps.sources.tasks import Task
 from engine.sweeps.store import SAME_AS, UNREAD, Store, item_id
 from engine.sweeps.truths import TruthSpellings
 from engine.system.files import storable
+
+if TYPE_CHECKING:
+    from engine.sweeps.answering import Answering
 
 LONGEST_REASON = 2000
 """Characters of a reason why a question could not be asked."""
@@ -38,12 +50,23 @@ class Lines:
         text_of: TextOf,
         spellings: TruthSpellings,
         progress: Progress,
+        answering: Answering | None = None,
+        stored: Callable[[], None] = lambda: None,
     ) -> None:
+        """With `answering`, every item is also answered in full, just before it is stored; `stored`
+        is called after each item."""
         self._store = store
         self._sweep = sweep
         self._text_of = text_of
         self._spellings = spellings
         self._progress = progress
+        self._answering = answering
+        self._stored = stored
+
+    @property
+    def answers_in_full(self) -> bool:
+        """Whether storing an item takes passes of its own."""
+        return self._answering is not None
 
     def keep(
         self, batch: Sequence[Item], numbers: ItemNumbers, seconds: float, unread: str
@@ -65,12 +88,33 @@ class Lines:
                 continue
             record = self._record(item, spelling, normed, unnormed, proof, seconds)
             found = unread if look is None else attention_shares(look)
-            if isinstance(found, str):
-                self._store_one(item, record, found)
-            else:
-                self._store_one(item, structs.replace(record, readings=(found,)))
+            self._answer_and_store(item, record, found)
 
-    def _store_one(self, item: Item, record: SweepItem, unread: str = "") -> None:
+    def _answer_and_store(
+        self, item: Item, record: SweepItem, attention: AttentionShares | str
+    ) -> None:
+        """Store an item with its readings; a failure if its answers cannot be decoded. `attention`
+        is a text if it was not read: why not, or empty if it was not wanted."""
+        unread = attention if isinstance(attention, str) else ""
+        readings: list[AttentionShares | DecodedAnswers] = []
+        if not isinstance(attention, str):
+            readings.append(attention)
+        if self._answering is not None and not self._store.holds(record.item):
+            began = time.perf_counter()
+            answers = self._answering.answers(item, record.item)
+            if isinstance(answers, str):
+                self.fail(item.picture, item.task.task, answers)
+                self._stored()
+                return
+            took = time.perf_counter() - began
+            record = structs.replace(record, seconds={**record.seconds, "answers": took})
+            readings.append(answers)
+        if readings:
+            record = structs.replace(record, readings=tuple(readings))
+        self._store_one(item, record, unread)
+        self._stored()
+
+    def _store_one(self, item: Item, record: SweepItem, unread: str) -> None:
         """Store an item; a failure beside it with the reason why its attention is `unread`."""
         if self._store.add(record):
             self._progress.done += 1

@@ -5,4 +5,5 @@ from __future__ import annotations
 from typing import Final
 
 ATTENTION: Final = "attention"
-READS: Final = (ATTENTION,)
+ANSWER: Final = "answer"
+READS: Final = (ATTENTION, ANSWER)

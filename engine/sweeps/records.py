@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from engine.lens.decoding_settings import MOST_NEW_TOKENS, DecodingSettings
 from engine.records import (
     MOST_LAYERS,
     Counterfactual,
@@ -39,6 +40,10 @@ MOST_NAME = 2**12
 
 MOST_AGAINST = 100
 """Counterfactuals of one sweep."""
+MOST_SETTINGS = 100
+"""Settings with which one sweep decodes answers."""
+MOST_ANSWERS = 1000
+"""Answers that are decoded to one question, with all settings together."""
 
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
@@ -121,6 +126,36 @@ class AttentionShares(Struct, frozen=True, tag_field="method", tag="attention"):
     """The worst of all layers' that have shares."""
 
 
+class DecodedAnswer(Struct, frozen=True, omit_defaults=True):
+    """One answer in full."""
+
+    text: Text
+    """Without special tokens."""
+    tokens: Annotated[int, Meta(ge=1, le=MOST_NEW_TOKENS)]
+    """With the end token."""
+    ended: bool
+    """Whether the model ended it, rather than the limit of new tokens."""
+    matched: Text | None = None
+    """What it says, of the answers that it is compared with (see `engine.sweeps.matching`); None
+    for none of them, and where no truth is known. It is right if this is the item's truth."""
+
+
+class SettingAnswers(Struct, frozen=True):
+    """The answers to one question with one setting."""
+
+    setting: Name
+    """Its name in reports: `greedy`, `temperature=0.7`."""
+    answers: Annotated[tuple[DecodedAnswer, ...], Meta(min_length=1, max_length=MOST_ANSWERS)]
+
+
+class DecodedAnswers(Struct, frozen=True, omit_defaults=True, tag_field="method", tag="answer"):
+    """An item's answers with every setting of the sweep, in its order."""
+
+    settings: Annotated[tuple[SettingAnswers, ...], Meta(max_length=MOST_SETTINGS)]
+    given: Annotated[tuple[Text, ...], Meta(max_length=100)] = ()
+    """What each of ten people answered, if the data has that."""
+
+
 class SweepItem(Struct, frozen=True):
     """One question about one picture, and all its rows."""
 
@@ -144,8 +179,10 @@ class SweepItem(Struct, frozen=True):
     counterfactual: Counterfactual | UnsetType | None = UNSET
     """The same with everything needed to repeat it; absent, too, for the picture itself."""
 
-    readings: Annotated[tuple[AttentionShares, ...], Meta(max_length=10)] | UnsetType = UNSET
-    """What else was read in the same pass; what other versions have read is only in the file."""
+    readings: (
+        Annotated[tuple[AttentionShares | DecodedAnswers, ...], Meta(max_length=10)] | UnsetType
+    ) = UNSET
+    """What else was read; what other versions have read is only in the file."""
 
     @property
     def instead(self) -> str:
@@ -192,6 +229,20 @@ class SweepData(Struct, frozen=True):
     """Where pictures are looked for by their names; empty in sweeps of older versions."""
 
 
+class Decoding(Struct, frozen=True):
+    """How whole answers are decoded."""
+
+    settings: Annotated[tuple[DecodingSettings, ...], Meta(min_length=1, max_length=MOST_SETTINGS)]
+    """The first is greedy, with which the others are compared. Seeds are those that were asked for;
+    every item has one of its own made from it (`engine.sweeps.answering.seed_of`)."""
+    draws: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] = 1
+    """How many answers to an item are drawn with each setting that draws at random."""
+
+    def draws_of(self, settings: DecodingSettings) -> int:
+        """How many answers to an item are decoded with one of these settings."""
+        return self.draws if settings.samples else 1
+
+
 class Sweep(Struct, frozen=True):
     """What a folder of results belongs to; the same for all its shards."""
 
@@ -211,6 +262,8 @@ class Sweep(Struct, frozen=True):
     """What every question was also asked with instead of its picture."""
     reads: Annotated[tuple[Name, ...], Meta(max_length=10)] = ()
     """What is read of every item besides its rows, by the names of methods."""
+    decoding: Decoding | None = None
+    """With which settings every item is answered in full; None where answers are not read."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""

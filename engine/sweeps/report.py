@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.sweeps.by_setting import BySetting
 from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.findings import (
     ALL,
@@ -61,6 +62,7 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
     return (
         _subject(findings),
         _accuracy(findings, rows),
+        *_by_setting(findings),
         _formation(findings),
         _certainty(findings, rows),
         _last_step(findings),
@@ -138,17 +140,101 @@ def _accuracy(findings: Findings, shown: list[int]) -> Section:
             curve = findings.curve(group, "accuracy", normed)
             if curve is not None:
                 name = group if normed else f"{group}, no norm"
-                rows.append((name, *_cells(curve, shown), *_last(curve)))
-    heads = ("group", *(f"row {row}" for row in shown), "95 % of the last", "n")
+                whole = (_of(greedy.right),) if (greedy := findings.greedy(group)) else ()
+                rows.append((name, *_cells(curve, shown), *_last(curve), *whole))
+    beside = ("greedy answer, 95 %",) if findings.by_setting else ()
+    heads = ("group", *(f"row {row}" for row in shown), "95 % of the last", "n", *beside)
+    words = "A row is right if its top-1 token begins the truth and no other answer of the group."
+    if beside:
+        words += " Beside it: how often the whole answer is right that was decoded greedily."
     return Section(
         "How often it is right, row by row",
-        "A row is right if its top-1 token begins the truth and no other answer of the group.",
+        words,
         (figures_table(heads, tuple(rows)),) if rows else (),
         "accuracy",
         _not_all(findings.results.layers, shown)
         if rows
         else ("no truths are known: nothing can be right or wrong",),
     )
+
+
+def _by_setting(findings: Findings) -> tuple[Section, ...]:
+    known = [
+        each for group in _groups(findings) for each in findings.by_setting if each.group == group
+    ]
+    if not known:
+        return ()
+    replaced = any(each.against for each in known)
+    soft = any(each.soft.n for each in known)
+    answers = figures_table(
+        (
+            "group",
+            *(["shown"] if replaced else []),
+            "setting",
+            "right, 95 %",
+            "minus greedy, 95 %",
+            "first token",
+            *(["by ten people, 95 %"] if soft else []),
+            "says none",
+            "ended",
+            "tokens",
+            "n",
+        ),
+        tuple(
+            (
+                *_whose(each, replaced),
+                _of(each.right),
+                _apart("accuracy", each.apart),
+                percent(each.first_token.value),
+                *([_of(each.soft)] if soft else []),
+                percent(1 - each.matched.value),
+                percent(each.ended.value),
+                _figure(each.tokens.value),
+                f"{each.right.n or each.tokens.n:,}",
+            )
+            for each in known
+        ),
+    )
+    yes_or_no = tuple(
+        (
+            *_whose(each, replaced),
+            _of(found.accuracy),
+            _of(found.precision),
+            _of(found.recall),
+            _of(found.f1),
+            _of(found.said_yes),
+            percent(found.is_yes.value),
+            percent(found.neither.value),
+            f"{found.accuracy.n:,}",
+        )
+        for each in known
+        if (found := each.yes_or_no) is not None
+    )
+    heads = (
+        *("group", *(["shown"] if replaced else []), "setting", "accuracy, 95 %"),
+        *("precision, 95 %", "recall, 95 %", "F1, 95 %", "says yes, 95 %"),
+        *("yes is true", "says neither", "n"),
+    )
+    section = Section(
+        "How often whole answers are right, with each setting of decoding",
+        "Matched as whole words: the first of the answers that are compared with decides. Shares "
+        f"are means over draws ({_draws(known)}) and items. Shares that were counted have Wilson's "
+        "interval, differences, ratios and scores that of resampled pictures. "
+        "* marks a difference to greedy decoding whose interval excludes 0.",
+        (answers, *([figures_table(heads, yes_or_no)] if yes_or_no else [])),
+        "settings",
+        () if any(each.right.n for each in known) else ("no truths are known",),
+    )
+    return (section,)
+
+
+def _whose(each: BySetting, replaced: bool) -> tuple[str, ...]:
+    return (each.group, *([each.against or "the picture"] if replaced else []), each.setting)
+
+
+def _draws(known: Sequence[BySetting]) -> str:
+    most = max(each.draws for each in known)
+    return f"{most:,} where they are random" if most > 1 else "one for each"
 
 
 def _not_all(layers: int, shown: list[int]) -> tuple[str, ...]:

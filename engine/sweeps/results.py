@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from engine.errors import BadInput
 from engine.sweeps.checking import Damaged, check_item
-from engine.sweeps.records import AttentionShares, Sweep, SweepItem, SweepRow
+from engine.sweeps.decoded import Decoded, answers_of, decoded_of
+from engine.sweeps.records import (
+    AttentionShares,
+    DecodedAnswers,
+    Decoding,
+    Sweep,
+    SweepItem,
+    SweepRow,
+)
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.store import read_items, read_sweep
 from engine.sweeps.words import shortened
@@ -96,6 +104,7 @@ class Instead:
     items: tuple[str | None, ...]
     """The ids of the lines; None where there is none."""
     attention: Attention | None = None
+    decoded: Decoded | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,8 @@ class Results:
     """The items with each counterfactual, by its name in the sweep's files."""
     attention: Attention | None = None
     """None if it was not read."""
+    decoded: Decoded | None = None
+    """The whole answers; None if none was decoded."""
 
     @property
     def layers(self) -> int:
@@ -232,14 +243,20 @@ class Results:
         def looked(found: Attention | None) -> Attention | None:
             return None if found is None else found.only(kept)
 
+        def answered(found: Decoded | None) -> Decoded | None:
+            return None if found is None else found.only(kept)
+
         instead = {
-            name: Instead(cut(each.rows), some(each.items), looked(each.attention))
+            name: Instead(
+                cut(each.rows), some(each.items), looked(each.attention), answered(each.decoded)
+            )
             for name, each in self.instead.items()
         }
         return replace(
             self,
             instead=instead,
             attention=looked(self.attention),
+            decoded=answered(self.decoded),
             items=some(self.items),
             pictures=some(self.pictures),
             picture=places[self.picture[kept]],
@@ -297,8 +314,13 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
             )
             for group, answers in columns.answers.items()
         },
-        instead={each: columns.instead_of(each) for each in against if each in columns.instead},
+        instead={
+            each: columns.instead_of(each, sweep.decoding)
+            for each in against
+            if each in columns.instead
+        },
         attention=attention_of(columns.looked, sweep.layers),
+        decoded=decoded_of(sweep.decoding, columns.answered, columns.truths),
     )
 
 
@@ -308,6 +330,7 @@ class _Line(NamedTuple):
     item: str | None
     rows: Floats
     looked: AttentionShares | None
+    answered: DecodedAnswers | None
 
 
 class _Columns:
@@ -329,6 +352,7 @@ class _Columns:
         self.instead: dict[str, dict[_Key, _Line]] = {}
         """By counterfactual and item."""
         self.looked: list[AttentionShares | None] = []
+        self.answered: list[DecodedAnswers | None] = []
         self._keys: list[_Key] = []
         self._token_groups: set[str] = set()
 
@@ -344,19 +368,20 @@ class _Columns:
             self._add(item)
 
     def _add_instead(self, item: SweepItem) -> None:
-        line = _Line(item.item, _numbers(item.rows), _shares_of(item))
+        line = _Line(item.item, _numbers(item.rows), _shares_of(item), answers_of(item))
         self.instead.setdefault(item.instead, {})[_key(item)] = line
         self._keep_texts(item.rows)
 
-    def instead_of(self, against: str) -> Instead:
+    def instead_of(self, against: str, decoding: Decoding | None) -> Instead:
         """The items with one counterfactual, in the order of the items with their pictures."""
         found = self.instead[against]
-        missing = _Line(None, _nothing(self._count), None)
+        missing = _Line(None, _nothing(self._count), None, None)
         both = [found.get(key, missing) for key in self._keys]
         return Instead(
             _stacked([line.rows for line in both]),
             tuple(line.item for line in both),
             attention_of([line.looked for line in both], self._count - 1),
+            decoded_of(decoding, [line.answered for line in both], self.truths),
         )
 
     def _keep_texts(self, rows: Iterable[SweepRow]) -> None:
@@ -367,6 +392,7 @@ class _Columns:
     def _add(self, item: SweepItem) -> None:
         self._keys.append(_key(item))
         self.looked.append(_shares_of(item))
+        self.answered.append(answers_of(item))
         bare = item.rows_unnormed
         group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""

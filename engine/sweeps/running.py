@@ -17,11 +17,13 @@ from torch import Tensor
 from engine.errors import LenscopeError
 from engine.passes.collating import length_of
 from engine.prompts.token_texts import texts_for
+from engine.sweeps.answering import Answering
 from engine.sweeps.batches import Batches
 from engine.sweeps.dividing import WithoutPictures, parts
 from engine.sweeps.grouping import Grouping
 from engine.sweeps.items import Item
 from engine.sweeps.lines import Lines
+from engine.sweeps.matching import Choices, choices_of
 from engine.sweeps.preparing import PreparedPicture, Preparing, worker_count
 from engine.sweeps.progress import Progress
 from engine.sweeps.reading import BatchReader
@@ -57,11 +59,13 @@ class Sweeping:
         retry: bool = False,
         reuse_vision: bool = True,
         against: Sequence[Counterfactual] = (),
+        choices: Choices | None = None,
     ) -> None:
         """`sweep` is what the store belongs to; `batch_size` is fixed, or None to find one; `limit`
         counts the pictures of all shards; with `retry`, questions that failed are asked again; with
         `reuse_vision`, prompts of a picture share its vision pass; every question is also asked
-        with each of `against` instead of the picture.
+        with each of `against` instead of the picture; whole answers are compared with `choices`,
+        which are those of the source if they are None.
 
         Raises BadInput where a picture that has results has changed.
         """
@@ -81,13 +85,21 @@ class Sweeping:
         notes = self.progress.notes
         self._without = WithoutPictures(loaded.lens)
         self._grouping = Grouping(loaded.lens, self._size, notes)
-        self._lines = Lines(store, sweep, text_of, spellings, self.progress)
+        self._told: Told = lambda progress: None
+        answering = None
+        if sweep.decoding is not None:
+            answering = Answering(loaded, sweep.decoding, choices or choices_of(source))
+        self._lines = Lines(
+            store, sweep, text_of, spellings, self.progress, answering,
+            stored=lambda: self._told(self.progress),
+        )  # fmt: skip
         self._reader = BatchReader(loaded.lens, spellings, reuse_vision, notes)
         self._batches = Batches(self._reader, self._size, self._lines, self.progress)
 
     def run(self, told: Told = lambda progress: None) -> Progress:
         """Ask all that remains, telling the progress after every picture and batch. Raises
         CannotWrite, CannotRead, and BadInput where the source breaks."""
+        self._told = told
         workers = worker_count(self._loaded.lens.device)
         made = Preparing(
             self._loaded, self._question, workers, self._against, self._reads_attention

@@ -3,6 +3,10 @@
 Questions about one picture are not independent: pictures are resampled, together with all their
 questions (cluster bootstrap; Davison and Hinkley 1997, section 3.8), and intervals are percentiles.
 Paired differences are tested by flipping their signs (Fisher's randomisation test).
+
+A share that stands alone has Wilson's interval, which does not shrink to nothing where all items
+are right or all are wrong, for as many independent items as its variance between pictures is worth
+(Franco et al. 2019, doi 10.1093/jssam/smy019).
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ SAMPLES = 1000
 FLIPS = 10_000
 """How many patterns of signs a test draws."""
 LEVEL = 0.95
+_NORMAL = 1.959963984540054
+"""The quantile of the normal distribution for `LEVEL`."""
 _KEPT = 20_000_000
 """Up to so many weights are kept as float64, as they are multiplied; more are kept as uint16."""
 _CHUNK = 100
@@ -90,6 +96,30 @@ class Bootstrap:
         return Interval(
             float(curve.value[0]), float(curve.low[0]), float(curve.high[0]), int(curve.n[0])
         )
+
+    def ratio(self, over: ArrayLike, under: ArrayLike) -> Curve:
+        """The sum of `over` [n, rows] divided by that of `under` [n, rows], over the items that
+        have both, and its interval: [rows] each; undefined where the latter is 0."""
+        both = np.stack(np.broadcast_arrays(over, under)).astype(np.float64)
+        both[:, np.isnan(both).any(0)] = np.nan
+        (first, counts), (second, _) = map(self._sums, both)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = _finite(first.sum(0) / second.sum(0))
+        low, high = _bounds(_finite(self._ratios(first, second)))
+        return Curve(value, low, high, counts.sum(0).astype(np.int64))
+
+    def share_of(self, values: ArrayLike, draws: int = 1) -> Interval:
+        """Mean of shares [n] from 0 to 1, without NaN, each of which was counted in so many draws,
+        and Wilson's interval for the number of independent draws that it is worth."""
+        sums, counts = (
+            each[:, 0] for each in self._sums(np.asarray(values, dtype=np.float64)[:, None])
+        )
+        asked = counts > 0
+        if not asked.any():
+            return Interval(np.nan, np.nan, np.nan, 0)
+        share = float(sums.sum() / counts.sum())
+        low, high = wilson(share, _worth(sums[asked], counts[asked], draws))
+        return Interval(share, low, high, int(counts.sum()))
 
     def median_of(self, values: ArrayLike) -> Interval:
         """Lower median, always an observed value, of whole numbers [n] without NaN, and its
@@ -170,6 +200,34 @@ def holm(p_values: ArrayLike) -> Floats:
         highest = max(highest, float(p[index]) * (len(p) - rank))
         corrected[index] = min(1.0, highest)
     return corrected
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's (1927) score interval of a share that was found in n independent trials."""
+    z = _NORMAL
+    middle = share + z * z / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low, high = float((middle - half) / scale), float((middle + half) / scale)
+    return low if share > 0 else 0.0, high if share < 1 else 1.0  # not what rounding leaves of it
+
+
+def _worth(sums: Floats, counts: Floats, draws: int) -> float:
+    """As how many independent trials a share is worth, from the sums and numbers of items of each
+    picture: all draws divided by the design effect, which is the variance between pictures divided
+    by that of independent draws. At most all draws. One for a picture where all are right, or all
+    wrong: nothing varies, so questions about a picture may depend on one another entirely."""
+    share, pictures, total = sums.sum() / counts.sum(), len(sums), counts.sum()
+    spread, most = share * (1 - share), float(total * draws)
+    if pictures < 2 or spread <= 0:
+        return float(pictures)
+    apart = sums - share * counts
+    variance = pictures / (pictures - 1) * (apart**2).sum() / total**2
+    return float(most / max(1.0, variance * (most - 1) / spread))
+
+
+def _finite(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def bounds(samples: ArrayLike) -> tuple[float, float]:

@@ -24,8 +24,17 @@ from engine.records import Counterfactual
 from engine.sweeps.checking import Damaged, check_sweep
 from engine.sweeps.decoding import item_of
 from engine.sweeps.names import unquoted
-from engine.sweeps.records import MOST_AGAINST, MOST_TEXT, VERSION, Failure, Sweep, SweepItem
+from engine.sweeps.records import (
+    MOST_AGAINST,
+    MOST_TEXT,
+    VERSION,
+    Decoding,
+    Failure,
+    Sweep,
+    SweepItem,
+)
 from engine.sweeps.replacing import asked_as
+from engine.sweeps.settings import names_of
 from engine.sweeps.sources.tasks import Source, Task
 from engine.system.file_locks import lock, unlock
 from engine.system.files import read_file, reason_of, storable, user_path, write_file
@@ -99,6 +108,7 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
         ("set of prompts", "; ".join(known.prompts), "; ".join(sweep.prompts)),
         ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
     ]
+    differing += _decoding(known.decoding, sweep.decoding)
     if model and not _same_weights(known, sweep):
         differing += [
             ("model", known.model.name, sweep.model.name),
@@ -134,6 +144,23 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
 def _together(known: Sweep, sweep: Sweep) -> tuple[Counterfactual, ...]:
     """The counterfactuals of what is stored, and those that are new."""
     return (*known.against, *(each for each in sweep.against if each not in known.against))
+
+
+def _decoding(known: Decoding | None, now: Decoding | None) -> list[tuple[str, object, object]]:
+    """What may differ in how answers are decoded, in words."""
+    if known is None or now is None:
+        return []  # the sets of readings differ
+    names = names_of(known), names_of(now)
+    only = [
+        ", ".join(f"[{name}]" for name in one if name not in other) or "without these"
+        for one, other in (names, names[::-1])
+    ]
+    limits = [each.settings[0].max_new_tokens for each in (known, now)]
+    return [
+        ("set of decoding settings", *(only if names[0] != names[1] else ("", ""))),
+        ("limit of new tokens", *limits),
+        ("number of draws", known.draws, now.draws),
+    ]
 
 
 def _content(counterfactual: Counterfactual) -> object:
@@ -377,12 +404,16 @@ class Store:
             }
         return found
 
+    def holds(self, item: str) -> bool:
+        """Whether the item with this id is stored already."""
+        return item in self._ids
+
     def add(self, item: SweepItem) -> bool:
         """Write one item; returns False where this question about this picture is already stored.
 
         Raises CannotWrite.
         """
-        if item.item in self._ids:
+        if self.holds(item.item):
             return False
         self._append(self._handle, _line(item))
         self._ids.add(item.item)

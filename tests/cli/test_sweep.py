@@ -261,6 +261,10 @@ def test_a_folder_with_prompts_from_a_file(
         (("--data", "pictures", "--prompts", "clevr", "--batch-size", "0"), "from 1 up"),
         (("--data", "pictures", "--prompts", "clevr", "--against", "grey"), "no counterfactual"),
         (("--data", "pictures", "--prompts", "clevr", "--read", "grid"), "a sweep reads attention"),
+        (("--data", "pictures", "--prompts", "clevr", "--read", "attention:layer=1"), "for answer"),
+        (("--data", "pictures", "--settings", "temperature=1"), "add --read answer"),
+        (("--data", "pictures", "--read", "answer", "--settings", "heat=1"), "name is temperature"),
+        (("--data", "pictures", "--read", "answer:vdd=unk"), "they take max_new_tokens="),
         (("--data", "pictures", "--prompts", "clevr", "--against", "other=no"), "no such picture"),
         (("--data", "pictures", "--prompts", "clevr", "--model", "nowhere"), "nowhere"),
     ],
@@ -274,6 +278,27 @@ def test_refusals(lenscope: Lenscope, arguments: tuple[str, ...], says: str) -> 
     assert ended.code in (2, 3)
     assert says in ended.err
     assert ended.out == "" and "Traceback" not in ended.err
+
+
+def test_whole_answers_with_settings(lenscope: Lenscope) -> None:
+    write_clevr(Path("data"), 1)
+    given = ("sweep", "--data", "data", "--out", "out", "--read", "answer:max_new_tokens=3")
+    ended = lenscope(*given, "--settings", "temperature=0|0.5", "--settings", "top_k=1")
+    assert ended.code == 0
+    assert (
+        "greedy, then with temperature=0.5; temperature=1,top_k=1, of up to 3 tokens" in ended.err
+    )
+    ended = lenscope("report", "out", "--samples", 20, "--export", "csv", "--figures", "none")
+    assert ended.code == 0 and "How often whole answers are right" in ended.out
+    with Path("out/report/answers.csv").open(newline="") as stream:
+        lines = [*csv.DictReader(stream)]
+    assert [line["setting"] for line in lines[:3]] == [
+        "greedy", "temperature=0.5", "temperature=1,top_k=1",
+    ]  # fmt: skip
+    greedy, _, best = lines[:3]  # drawn from one token: the best one
+    assert greedy["text"] == best["text"] and greedy["right"] == "True"
+    ended = lenscope(*given)
+    assert ended.code == 2 and "another set of decoding settings" in last_line(ended)
 
 
 def test_a_model_without_pictures(lenscope: Lenscope, saved: Saved) -> None:

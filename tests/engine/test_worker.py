@@ -21,6 +21,7 @@ from engine.events import (
     ModelFailed,
     ModelLoading,
     ModelReady,
+    ReadingGrew,
     ReadingMade,
     RowsRead,
     RunEnded,
@@ -29,6 +30,7 @@ from engine.events import (
     Trouble,
 )
 from engine.lens.streaming import StreamedPass
+from engine.methods.answer import AnswerRequest
 from engine.methods.deepen import DeepenReading, DeepenRequest
 from engine.methods.kept_runs import REMEMBERED, REPLAYS_REMEMBERED
 from engine.methods.seen import SeenReading, SeenRequest

@@ -71,7 +71,10 @@ def sweep(tmp_path: Path) -> Sweeper:
         try:
             against = settings.get("against", ())
             reads = settings.pop("reads", ())
-            record = store.belongs_to(described(loaded, source, against=against, reads=reads))
+            decoding = settings.pop("decoding", None)
+            record = store.belongs_to(
+                described(loaded, source, against=against, reads=reads, decoding=decoding)
+            )
             progress = Sweeping(
                 loaded, source, store, Question(prompt=""), record, **settings
             ).run()

@@ -46,6 +46,7 @@ ATTENTION = ("attention",)
 def reading(item: SweepItem) -> AttentionShares:
     assert item.readings is not UNSET
     (found,) = item.readings
+    assert isinstance(found, AttentionShares)
     return found
 
 

@@ -314,6 +314,21 @@ def test_vqa(tmp_path: Path, file: str) -> None:
     assert any("most frequent" in note for note in source.notes)
 
 
+def test_what_ten_people_answered_is_kept(tmp_path: Path) -> None:
+    """Beside the truth that VQA makes of it, or that is found here."""
+    file = vqa(tmp_path) / "v2_annotations.json"
+    mine = json.loads(file.read_text())
+    people = [{"answer": "2", "answer_id": n} for n in range(7)] + [{"answer": "two"}] * 3
+    for number, known in enumerate(({}, {"multiple_choice_answer": None})):
+        mine["annotations"][number] |= {"answers": people, **known}
+    file.write_text(json.dumps(mine))
+    (tasks,) = asked(open_source(tmp_path)).values()
+    given = ("2",) * 7 + ("two",) * 3
+    assert [(task.truth, task.given) for task in tasks] == [("2", given), ("2", given)]
+    (tasks,) = asked(open_source(tmp_path, [WHAT])).values()
+    assert [(task.truth, task.given) for task in tasks] == [(None, ())]
+
+
 def test_answers_of_another_set_are_none_of_these(tmp_path: Path) -> None:
     """Ids of other sets can be the same: only those about the same picture count."""
     vqa(tmp_path)

@@ -213,3 +213,63 @@ def test_a_p_value_is_holms_where_it_is_tied_or_beyond_1() -> None:
     assert holm([0.5]).tolist() == [0.5]
     assert holm([0.01, 0.01, 0.6]).tolist() == pytest.approx([0.03, 0.03, 0.6])
     assert holm([0.03, 0.001, 0.02, 0.2]).tolist() == pytest.approx([0.06, 0.004, 0.06, 0.2])
+
+
+# Shares
+
+
+@given(st.integers(1, 60), st.integers(0, 60))
+def test_a_share_of_independent_items_has_scipys_wilson_interval(n: int, right: int) -> None:
+    right = min(right, n)
+    values = np.array([1.0] * right + [0.0] * (n - right))
+    found = Bootstrap(np.arange(n), samples=2).share_of(values)
+    wanted = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert found.value == pytest.approx(right / n) and found.n == n
+    assert found.low == pytest.approx(wanted.low, abs=1e-9)
+    assert found.high == pytest.approx(wanted.high, abs=1e-9)
+
+
+def test_items_of_one_picture_that_are_alike_are_worth_one() -> None:
+    pictures = np.array([1.0] * 12 + [0.0] * 8)
+    alone = Bootstrap(np.arange(20), samples=2).share_of(pictures)
+    six = Bootstrap(np.repeat(np.arange(20), 6), samples=2).share_of(np.repeat(pictures, 6))
+    assert (six.low, six.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    assert six.n == 120
+    for value in (0.0, 1.0):
+        few = Bootstrap(np.repeat(np.arange(5), 6), samples=2).share_of(np.full(30, value))
+        wanted = stats.binomtest(int(5 * value), 5).proportion_ci(method="wilson")
+        assert (few.low, few.high) == pytest.approx((wanted.low, wanted.high))
+    one = Bootstrap(np.zeros(9, dtype=int), samples=2).share_of([1.0] * 6 + [0.0] * 3)
+    assert one.high - one.low > 0.7
+
+
+def test_shares_of_clustered_items_are_in_their_intervals() -> None:
+    inside = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        chances = rng.beta(1.6, 0.4, size=40)  # 0.8 on average, with questions that are alike
+        values = rng.random((40, 6)) < chances[:, None]
+        found = Bootstrap(np.repeat(np.arange(40), 6), samples=2).share_of(values.flatten())
+        inside += found.low <= 0.8 <= found.high
+    assert 0.91 <= inside / 300 <= 0.99
+
+
+def test_draws_make_a_share_more_certain_as_far_as_they_differ() -> None:
+    rng = np.random.default_rng(3)
+    chances = rng.choice([0.2, 0.8], size=200)
+    one = Bootstrap(np.arange(200), samples=2).share_of(rng.random(200) < chances)
+    means = (rng.random((200, 50)) < chances[:, None]).mean(1)
+    many = Bootstrap(np.arange(200), samples=2).share_of(means, 50)
+    assert many.high - many.low < 0.7 * (one.high - one.low)
+    fixed = Bootstrap(np.arange(200), samples=2).share_of((chances > 0.5).astype(float), 50)
+    assert fixed.high - fixed.low == pytest.approx(one.high - one.low, rel=0.1)
+
+
+def test_a_ratio_of_sums_by_hand() -> None:
+    over = np.array([[1.0], [0.0], [2.0], [np.nan], [5.0]])
+    under = np.array([[1.0], [2.0], [1.0], [1.0], [np.nan]])
+    found = Bootstrap(np.array([0, 0, 1, 1, 2]), samples=500).ratio(over, under)
+    assert found.value.tolist() == [pytest.approx(3 / 4)] and found.n.tolist() == [3]
+    assert found.low[0] == pytest.approx(1 / 3) and found.high[0] == pytest.approx(2.0)
+    nothing = Bootstrap(np.arange(2), samples=5).ratio([[0.0], [0.0]], [[0.0], [0.0]])
+    assert np.isnan(nothing.value).all() and np.isnan(nothing.low).all()

@@ -201,6 +201,29 @@ def test_what_an_answer_is(tmp_path: Path, row: dict[str, Any], truth: str | Non
     assert tasks == (Task("Which?", NO_GROUP, truth),)
 
 
+@pytest.mark.parametrize(
+    ("answers", "given"),
+    [
+        (["yes"] * 8 + ["no", "maybe"], ("yes",) * 8 + ("no", "maybe")),
+        ([{"answer": "yes", "answer_confidence": "no"}] * 10, ("yes",) * 10),
+        (["yes"] * 3, ()),  # other spellings of one answer, perhaps
+        (["yes"] * 9 + [""], ()),
+        ("yes", ()),
+        (None, ()),
+    ],
+)
+def test_what_ten_people_answered(tmp_path: Path, answers: Any, given: tuple[str, ...]) -> None:
+    row = {"image": "a.png", "question": "Is it?", "multiple_choice_answer": "yes",
+           "answers": answers}  # fmt: skip
+    source = opened(tmp_path, "t.jsonl", json.dumps(row))
+    ((task,),) = asked(source).values()
+    assert (task.truth, task.given) == ("yes", given)
+    assert "not read" not in said(source)
+    replaced = opened(tmp_path, "t.jsonl", json.dumps(row), Prompt("Else?"), Prompt("Is it?"))
+    (tasks,) = asked(replaced).values()
+    assert [(task.truth, task.given) for task in tasks] == [(None, ()), ("yes", given)]
+
+
 @pytest.mark.parametrize("key", ["from", "role"])
 def test_conversations(tmp_path: Path, key: str) -> None:
     said_by = {"from": ("human", "gpt", "value"), "role": ("user", "assistant", "content")}

@@ -186,9 +186,19 @@ def sweep_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--read",
-        metavar="METHOD",
+        metavar="METHOD[:field=value,...]",
         action="append",
-        help="read more of every question in the same pass: attention",
+        help="read more of every question: attention in the same pass, or answer to decode the "
+        "whole answer greedily (answer:max_new_tokens=40; of the settings below draws=5 answers "
+        "each)",
+    )
+    parser.add_argument(
+        "--settings",
+        metavar="NAME=RANGE,...",
+        action="append",
+        help="decode every answer with these settings, too: temperature=0.1..1.0 are ten values, "
+        "temperature=0..2/0.5 five, top_p=0.5|0.9 two; all combinations of those between commas; "
+        "repeatable",
     )
     _add_seed(_add_asking(parser))
     _add_loading(parser)

@@ -14,10 +14,12 @@ from pathlib import Path
 from engine.errors import BadInput
 from engine.sweeps.comparing import SweepComparison, compare_sweeps
 from engine.sweeps.export import (
+    ANSWERS,
     ATTENTION,
     ITEMS,
     NUMBERS,
     REPLACED,
+    answer_rows,
     attention_rows,
     item_rows,
     numbers,
@@ -145,6 +147,9 @@ def _write(
         if order.export is not None and findings.looks is not None:
             names.append(f"attention.{kind}")
             write_lines(attention_rows(read_items(source)), ATTENTION, folder / names[-1], raw)
+        if order.export is not None and findings.by_setting:
+            names.append(f"answers.{kind}")
+            write_lines(answer_rows(read_items(source)), ANSWERS, folder / names[-1], raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT

@@ -22,8 +22,9 @@ from engine.events import LoadOptions
 from engine.records import Counterfactual, ModelCard, Question
 from engine.sweeps.processes import Process, this_process
 from engine.sweeps.progress import NOTE_REMEDIES
-from engine.sweeps.records import Sweep, SweepData, SweepQuestion
+from engine.sweeps.records import Decoding, Sweep, SweepData, SweepQuestion
 from engine.sweeps.replacing import asked_as
+from engine.sweeps.settings import names_of
 from engine.sweeps.sources.clevr import Main
 from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.presence import Presence, only_present
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from engine.sweeps.progress import Progress
 
 OWN_QUESTIONS = "questions"
+SHOWN_SETTINGS = 12
+"""Of more settings, the others are counted."""
 QUIET_SECONDS = 10.0
 """Seconds between two lines where stderr is no terminal."""
 _MOST_BYTES = 2**20
@@ -67,6 +70,8 @@ class SweepOrder:
     """What every question is also asked with instead of its picture."""
     reads: tuple[str, ...] = ()
     """What is read besides the rows, by the names of methods."""
+    decoding: Decoding | None = None
+    """With which settings whole answers are decoded, if they are read."""
 
 
 def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
@@ -104,6 +109,18 @@ def _tell_of(source: Source, present: Presence, order: SweepOrder) -> None:
     if order.against:
         names = ", ".join(map(asked_as, order.against))
         say(f"each is also asked with something else instead of the picture: {names}")
+    if order.decoding is not None:
+        say(f"each is also answered in full: {_decoded(order.decoding)}")
+
+
+def _decoded(decoding: Decoding) -> str:
+    """Return how answers are decoded, in words."""
+    names = names_of(decoding)
+    shown = ", then with ".join((names[0], "; ".join(names[1:SHOWN_SETTINGS]))) if names[1:] else ""
+    more = f" and {len(names) - SHOWN_SETTINGS} more" if len(names) > SHOWN_SETTINGS else ""
+    draws = f", {decoding.draws:,} draws of each" if decoding.draws > 1 else ""
+    limit = decoding.settings[0].max_new_tokens
+    return f"{shown or names[0]}{more}{draws}, of up to {counted(limit, 'token')}"
 
 
 def read_prompts(name: str, order: SweepOrder) -> tuple[Prompt, ...]:
@@ -141,6 +158,7 @@ def _run(
     process: Process,
 ) -> int:
     from engine.models.importing import import_and_load
+    from engine.sweeps.matching import choices_of
     from engine.sweeps.running import Sweeping
     from engine.sweeps.store import Store, refuse_long_texts
     from engine.system.quiet import quiet
@@ -148,7 +166,10 @@ def _run(
     index, count = order.shard
     shard, shards = index * process.count + process.index, count * process.count
     described = structs.replace(
-        _described(question, source), against=order.against, reads=order.reads
+        _described(question, source),
+        against=order.against,
+        reads=order.reads,
+        decoding=order.decoding,
     )
     refuse_long_texts(source)
     _refuse_early(order.out, described)
@@ -181,6 +202,7 @@ def _run(
             retry=order.retry,
             reuse_vision=order.reuse_vision,
             against=order.against,
+            choices=choices_of(source) if order.decoding is not None else None,
         )
         name = f"{shard + 1}/{shards} " if shards > 1 else ""
         if not sweeping.progress.total:

@@ -33,6 +33,8 @@ ANSWER: Final = (
     "reference_answer", "target", "response", "output", "completion", "solution", "answers",
     "direct_answers", "gt_answers", "labels", "correct_choice_idx", "answer_idx", "answer_index",
 )  # fmt: skip
+PEOPLE: Final = ("answers", "direct_answers", "gt_answers")
+"""Columns that can have what each of ten people answered."""
 GROUP: Final = ("group", "category", "question_type")
 CHOICES: Final = ("choices", "options", "multiple_choices")
 CONVERSATION: Final = ("conversations", "conversation", "messages", "dialog", "dialogue", "texts")
@@ -43,6 +45,8 @@ EVIDENT: Final = (*COLUMNS, "image", "question")
 """Names of which nobody needs to be told what they are read as."""
 ANSWER_FIELDS: Final = ("answer", "raw_answer", "text")
 """Where a record that is an answer has its text."""
+PEOPLE_ASKED: Final = 10
+"""How many people answered each question of VQA, and of data made like it."""
 LETTERS: Final = "ABCDEFGHIJ"
 MOST_NAMED: Final = 12
 """Columns that a message names; the others are counted."""
@@ -64,6 +68,8 @@ class Row:
     answer: str | None
     group: str
     """Empty where the row has none."""
+    given: tuple[str, ...] = ()
+    """What each of ten people answered, if the row has that."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class _Roles:
     pictures: tuple[str, ...]
     prompt: str | None
     answer: str | None
+    people: str | None
     group: str | None
     choices: str | None
     conversation: str | None
@@ -169,6 +176,7 @@ class ColumnReader:
             prompt,
             answer,
             str(group).strip() if isinstance(group, (str, int, float)) and group == group else "",
+            () if roles.people is None else _given(values[roles.people]),
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -299,16 +307,26 @@ def _roles_of(names: tuple[str, ...], held: Sequence[str]) -> _Roles:
 
     # A column of bytes under another name is the picture's only where there is no doubt.
     pictures = present(PICTURE) or [name for name in held if name in names and len(held) == 1]
-    prompt, answer, group = (next(iter(present(each)), None) for each in (PROMPT, ANSWER, GROUP))
+    prompt, answer, people, group = (
+        next(iter(present(each)), None) for each in (PROMPT, ANSWER, PEOPLE, GROUP)
+    )
     choices, conversation = (next(iter(present(each)), None) for each in (CHOICES, CONVERSATION))
     if prompt is not None:
         conversation = None
     letters = [name for letter in LETTERS for name in names if name.strip() == letter]
-    read = {prompt, answer, group, choices, conversation, *pictures, *letters}
+    read = {prompt, answer, people, group, choices, conversation, *pictures, *letters}
     unread = [name for name in names if name not in read and name.strip()]
     # Of several columns for pictures, the others are read where the first is empty.
     return _Roles(
-        tuple(pictures), prompt, answer, group, choices, conversation, tuple(letters), tuple(unread)
+        tuple(pictures),
+        prompt,
+        answer,
+        people,
+        group,
+        choices,
+        conversation,
+        tuple(letters),
+        tuple(unread),
     )
 
 
@@ -327,6 +345,15 @@ def _options(roles: _Roles, values: Mapping[str, Any]) -> list[str]:
     if len(roles.letters) < 2 or roles.letters[0].strip() != "A":
         return []
     return ["" if _is_empty(values[name]) else str(values[name]).strip() for name in roles.letters]
+
+
+def _given(value: Any) -> tuple[str, ...]:
+    """What ten people answered; nothing where a cell is something else, such as other spellings of
+    one answer."""
+    if not isinstance(value, (list, tuple)) or len(value) != PEOPLE_ASKED:
+        return ()
+    found = tuple(map(_answer_text, value))
+    return found if all(found) else ()
 
 
 def _answer_text(value: Any) -> str:

@@ -61,20 +61,22 @@ class RowTasks:
 
     def tasks_of(self, row: Row) -> tuple[Task, ...]:
         """The questions about one row's picture. Raises BadInput, saying where the row is."""
-        truth = row.answer
+        truth, given = row.answer, row.given
         if self.replaced:
             own = _plain(row.prompt)
             return tuple(
-                Task(prompt.text, prompt.group, truth if _plain(prompt.text) == own else None)
+                Task(prompt.text, prompt.group, truth, given=given)
+                if _plain(prompt.text) == own
+                else Task(prompt.text, prompt.group)
                 for prompt in self.prompts
             )
         if row.prompt:
-            return (Task(row.prompt, row.group or NO_GROUP, truth),)
+            return (Task(row.prompt, row.group or NO_GROUP, truth, given=given),)
         if self.unread_question:
-            truth = None
+            truth, given = None, ()
         if len(self.prompts) == 1:
             prompt = self.prompts[0]
-            return (Task(prompt.text, row.group or prompt.group, truth),)
+            return (Task(prompt.text, row.group or prompt.group, truth, given=given),)
         if truth is not None and self.prompts:
             raise BadInput(
                 f"{row.where}: this answer belongs to one of {len(self.prompts)} prompts: "

@@ -31,6 +31,8 @@ class Task:
     against: str = ""
     """What stands in the place of the picture, as `engine.sweeps.replacing` names it; empty for the
     picture itself."""
+    given: tuple[str, ...] = field(default=(), compare=False)
+    """What each of ten people answered, if the data has that."""
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,9 @@ def read_vqa(
             row["question"] = each.question
             answer = known.get(_id(each.question_id))
             if answer is not None:
-                said = "multiple_choice_answer" if answer.multiple_choice_answer else "answers"
-                row[said] = getattr(answer, said)
+                if answer.multiple_choice_answer:
+                    row["multiple_choice_answer"] = answer.multiple_choice_answer
+                row["answers"] = answer.answers
                 row["question_type"] = answer.question_type
             rows.append((number, row, f"{file}, question {number}"))
 
