@@ -27,7 +27,7 @@ from engine.lens.kept import KeptStream
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
 from engine.passes.inference import inferring
-from engine.passes.whole_streams import WholeStreams
+from engine.passes.prefix_cache import Kept
 from engine.prompts.token_texts import TextOf
 from engine.records import OtherPosition
 
@@ -178,7 +178,8 @@ class Streams:
 
 def streams_of(
     forward: Forward,
-    whole: WholeStreams,
+    kept: Kept,
+    positions: tuple[int, ...],
     *,
     lock: threading.Lock,
     groups: tuple[tuple[int, ...], ...],
@@ -187,15 +188,14 @@ def streams_of(
     text_of: TextOf,
     track: tuple[int, ...] = (),
 ) -> Streams:
-    """What `whole` has kept of a pass that has ended."""
-    assert whole.logits is not None
+    """What has been kept of a pass that has ended, and how it is read; `positions` ascend."""
     return Streams(
         model=forward.model,
         lock=lock,
         parts=forward.parts,
-        positions=whole.positions,
-        rows=whole.rows,
-        own=whole.logits,
+        positions=positions,
+        rows=kept.rows,
+        own=kept.logits,
         project=forward.projecting_later(norm),
         project_last=forward.projecting_later(),
         normed_columns=forward.columns_later(),
