@@ -35,9 +35,8 @@ from engine.lens.streams import Streams, streams_of
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
-from engine.passes.model_state import ModelState
 from engine.passes.positions import Positions, attention_of
-from engine.passes.prefix_cache import GoingOn, Kept
+from engine.passes.prefix_cache import GoingOn, Kept, Leaving
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_groups import KeyGroups
 from engine.prompts.token_texts import texts_for
@@ -258,7 +257,7 @@ class Lens:
         *,
         cut: Mapping[str, Any] | None = None,
         whole: WholeStreams | None = None,
-        state: ModelState | None = None,
+        leaving: Leaving | None = None,
         going_on: GoingOn | None = None,
     ) -> Forward:
         """A pass over inputs that are on the device, or over others."""
@@ -271,7 +270,7 @@ class Lens:
             mask,
             whole=whole,
             inference=True,
-            state=state,
+            leaving=leaving,
             going_on=going_on,
         )
 

@@ -34,9 +34,12 @@ from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.model_state import ModelState
 from engine.passes.prefix_cache import (
     IDS,
+    PASSED,
     Beginning,
     GoingOn,
     Kept,
+    Leaving,
+    Passed,
     can_be_cut,
     least_after,
     together,
@@ -82,7 +85,7 @@ class MakesForward(Protocol):
         *,
         cut: Mapping[str, Any] | None = None,
         whole: WholeStreams | None = None,
-        state: ModelState | None = None,
+        leaving: Leaving | None = None,
         going_on: GoingOn | None = None,
     ) -> Forward: ...
 
@@ -96,6 +99,10 @@ class _Kind:
     proved: set[Way] = field(default_factory=set)
     uses: int = 0
     """How often something has been reused since the last proof."""
+    passed: Passed = PASSED[0]
+    """What the model is given when it goes on."""
+    has_running_state: bool = False
+    """Whether its cache cannot be cut."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ class Asked:
     """Those that do, on the CPU."""
     picture_end: int
     """The number of tokens up to the end of the picture; 0 without one."""
-    has_floats: bool
-    """Whether there are pixels or the like among the inputs."""
+    has_others: bool
+    """Whether there are pixels or the like among the inputs: what does not run along."""
     refusal: str | None
     """Why nothing of them can be gone on from."""
 
@@ -143,7 +150,7 @@ class Asked:
             key=_digest(others),
             sequences={name: value.cpu() for name, value in along.items()},
             picture_end=picture_end,
-            has_floats=any(
+            has_others=any(
                 isinstance(value, Tensor) and value.is_floating_point() for value in others.values()
             ),
             refusal=refusal,
@@ -269,7 +276,7 @@ class ReusingPass:
         if self._way == "prefix":
             assert self.forward.going_on is not None
             vision: Literal["computed", "reused"] = "computed"
-            if self._asked.has_floats:
+            if self._asked.has_others:
                 vision = "reused"
             return Made(vision=vision, prefix=self.forward.going_on.count, reason=self.reason)
         reused = self._way == "vision" and self._vision is not None and self._vision.hits > 0
@@ -281,7 +288,7 @@ class ReusingPass:
         if why is None:
             self._store.drop()
         elif self._way is not None:
-            self._kind.refused[self._way] = why[:MOST_SHORT]
+            self._refuse(self._way, why)
         self.reason = (MEMORY if why is None else why)[:MOST_SHORT]
         self._way = self._proves = self._entry = self._vision = None
         self._keeps = False
@@ -318,7 +325,7 @@ class ReusingPass:
             if is_out_of_memory(error):
                 self._store.drop()
             else:
-                self._kind.refused["prefix"] = typed_line(error)[:MOST_SHORT]
+                self._refuse("prefix", typed_line(error))
             del error
             give_memory_back()
             return None
@@ -333,16 +340,17 @@ class ReusingPass:
             return "prefix"
         early = CHANGED_EARLY if self._asked.picture_end and entry.beginning is not None else None
         self.reason = refused.get("prefix") or self._asked.refusal or early
-        if "vision" in refused or entry.vision is None or not self._asked.has_floats:
+        if "vision" in refused or entry.vision is None or not self._asked.has_others:
             return None
         return "vision"
 
     def _vision_for(self, way: Way | None) -> VisionCache | None:
         """What remembers the outputs of the modules before the first layer in a pass."""
-        if way == "vision":
+        if way is not None:
             assert self._entry is not None
-            return self._entry.vision
-        if way == "prefix" or "vision" in self._kind.refused or not self._asked.has_floats:
+            given = way == "vision" or self._kind.passed == "all"
+            return self._entry.vision if given else None
+        if "vision" in self._kind.refused or not self._asked.has_others:
             return None
         return VisionCache(self._parts.before)
 
@@ -350,58 +358,69 @@ class ReusingPass:
         going_on = None
         if way == "prefix":
             assert self._entry is not None and self._entry.beginning is not None
-            going_on = GoingOn(self._entry.beginning, _shared(self._asked, self._entry))
+            count = _shared(self._asked, self._entry)
+            going_on = GoingOn(self._entry.beginning, count, self._kind.passed)
         keeps = "prefix" not in self._kind.refused
         return self._make(
             whole=WholeStreams(self._parts.overwrites),
-            state=self._store.state if keeps else None,
+            leaving=Leaving(self._store.state, not self._kind.has_running_state) if keeps else None,
             going_on=going_on,
         )
 
     def _prove(self, rows: Mapping[int, RowStream]) -> Proof | None:
         """Run the same question the other way, and compare all rows."""
-        way, plain_first = self._proves, self._way is None
+        way = self._proves
         assert way is not None
-        other_way = way if plain_first else None
-        other, vision = self._forward(other_way), self._vision_for(other_way)
-        try:
-            others = self._run(other, vision)
-        except (Cancelled, MemoryError):
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            self._kind.refused[way] = f"the model does not allow it: {typed_line(error)}"[
-                :MOST_SHORT
-            ]
+        if self._way is None:
+            self._prove_first(way, rows)
             return None
-        if way == "vision" and plain_first and (vision is None or not vision.hits):
-            self._kind.refused[way] = NOTHING_TWICE
-            return None
-        plain, reused = (rows, others) if plain_first else (others, rows)
-        gap, limit = self._gap(plain, reused)
-        if gap <= limit:
-            self._kind.proved.add(way)
-            self._kind.uses = 0
-        else:
-            told = f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
-            whole = (self.forward if plain_first else other).whole
-            ahead = way == "prefix" and whole is not None and self._looks_ahead(whole)
-            self._kind.refused[way] = LOOKS_AHEAD if ahead else told
-            self._kind.proved.discard(way)
-        if plain_first:
-            return None
+        forward, vision = self._forward(None), self._vision_for(None)
+        gap, limit = self._gap(self._run(forward, vision), rows)
         # The plain pass is the one to go on from; what it left takes the other's place.
-        self._left = other, vision
+        self._left = forward, vision
+        self._kind.uses = 0
         if gap <= limit:
             return None
-        self.reason = self._kind.refused[way]
+        self.reason = _told(gap, limit)
+        self._refuse(way, self.reason)
         return Proof(
             max_abs_difference=finite(gap),
             tolerance=limit,
             passed=False,
             method=self._parts.tail.method,
         )
+
+    def _prove_first(self, way: Way, rows: Mapping[int, RowStream]) -> None:
+        """The rows have been read by a plain pass; run one that reuses something."""
+        why = ""
+        for passed in PASSED if way == "prefix" else (self._kind.passed,):
+            self._kind.passed = passed
+            vision = self._vision_for(way)
+            try:
+                others = self._run(self._forward(way), vision)
+            except Cancelled:
+                raise
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                why = why or f"the model does not go on from its cache: {typed_line(error)}"
+                continue
+            if way == "vision" and (vision is None or not vision.hits):
+                why = NOTHING_TWICE
+                break
+            gap, limit = self._gap(rows, others)
+            if gap <= limit:
+                self._kind.proved.add(way)
+                return
+            why = _told(gap, limit)
+            if way == "prefix" and self._looks_ahead():
+                why = LOOKS_AHEAD
+                break
+        self._refuse(way, why)
+
+    def _refuse(self, way: Way, why: str) -> None:
+        self._kind.refused[way] = why[:MOST_SHORT]
+        self._kind.proved.discard(way)
 
     def _run(self, forward: Forward, vision: VisionCache | None) -> dict[int, RowStream]:
         """Run a pass without reading its rows; their streams at the position."""
@@ -434,12 +453,14 @@ class ReusingPass:
         worst = int((errors / limits).argmax())
         return float(errors[worst]), float(limits[worst])
 
-    def _looks_ahead(self, plain: WholeStreams) -> bool:
-        """Whether the streams of the common beginning were others in the earlier pass."""
+    def _looks_ahead(self) -> bool:
+        """Whether the streams of the common beginning were others in the earlier pass than in this
+        one, which is plain."""
+        plain = self.forward.whole
         assert self._entry is not None and self._entry.beginning is not None
         count = _shared(self._asked, self._entry)
         kept = GoingOn(self._entry.beginning, count).streams
-        if isinstance(kept, str) or plain.refusal is not None:
+        if isinstance(kept, str) or plain is None or plain.refusal is not None:
             return False
         pairs = [
             (now.stream[:count], before.stream)
@@ -481,7 +502,7 @@ class ReusingPass:
             return going_on.beginning
         if can_be_cut(cache):
             return Beginning(sequences, cache, forward.left, kept)
-        end = self._asked.picture_end
+        end, self._kind.has_running_state = self._asked.picture_end, True
         if not end:
             self._kind.refused["prefix"] = RUNNING_STATE
             return None
@@ -491,13 +512,17 @@ class ReusingPass:
             name: value[:, :end] if name in first else value
             for name, value in forward.inputs.items()
         }
-        up_to_there = self._make(cut=inputs, state=self._store.state)
+        up_to_there = self._make(cut=inputs, leaving=Leaving(self._store.state, past=False))
         self._run(up_to_there, vision)
         if up_to_there.cache is None:
             self._kind.refused["prefix"] = NO_CACHE
             return None
         streams = kept if isinstance(kept, str) else kept.first(end)
         return Beginning(first, up_to_there.cache, up_to_there.left, streams, least=end)
+
+
+def _told(gap: float, limit: float) -> str:
+    return f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
 
 
 def _shared(asked: Asked, entry: _Entry) -> int:

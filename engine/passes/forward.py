@@ -20,7 +20,7 @@ from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Attached
 from engine.passes.model_state import ModelState, Place
 from engine.passes.positions import Positions, attention_of, resolve
-from engine.passes.prefix_cache import CACHE, IDS, USE_CACHE, GoingOn, is_cache, record_past
+from engine.passes.prefix_cache import CACHE, USE_CACHE, GoingOn, Leaving, is_cache, record_past
 from engine.passes.whole_streams import WholeStreams
 from engine.system.transfers import sent
 
@@ -48,15 +48,14 @@ class Forward:
         use_logits_to_keep: bool = False,
         whole: WholeStreams | None = None,
         inference: bool = False,
-        state: ModelState | None = None,
+        leaving: Leaving | None = None,
         going_on: GoingOn | None = None,
     ) -> None:
         """`whole` gets the streams of a batch of one, at all positions or at those that are read.
 
-        With `state`, the pass leaves its keys and values in `cache`, and what it changes on the
-        model is noted there. With `going_on`, which needs it, the tokens at the start of a batch of
-        one are taken from a cache, and only the ids that follow are run; `positions` count along
-        the whole sequence, and `whole` gets those that are run.
+        With `leaving`, the pass leaves its keys and values in `cache`. With `going_on`, which needs
+        it, the tokens at the start of a batch of one are taken from a cache, and only those that
+        follow are run; `positions` count along the whole sequence, and `whole` gets what is run.
 
         `attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
 
@@ -81,7 +80,7 @@ class Forward:
         self._reading = False
         self.whole = whole
         self._inference = inference
-        self._state = state
+        self._leaving = leaving
         self.going_on = going_on
         self.cache: Any = None
         """The keys and values of the whole sequence once the pass has ended, if it was to leave
@@ -144,13 +143,7 @@ class Forward:
             before[entry.module] = self._tail_watch
         after.update(dict.fromkeys(self._tail.remembered, self._remember))
         inputs = self.inputs
-        if self.going_on is not None:
-            inputs = {
-                name: value[:, self._skipped :] if name == IDS else value
-                for name, value in inputs.items()
-                if name in (IDS, USE_CACHE)
-            }
-        if self._state is not None and USE_CACHE in inputs:
+        if self._leaving is not None and USE_CACHE in inputs:
             inputs = {**inputs, USE_CACHE: True}
         if self._logits_to_keep is not None:
             # The model indexes the head's input, which may be on another device than the inputs.
@@ -161,13 +154,12 @@ class Forward:
                     stack.enter_context(each.attached(self._of_the_pass))
                 # The hooks of rows run after those of editors, so that rows show edited streams.
                 stack.enter_context(hooked(before, after))
-                if self._state is not None:
-                    stack.enter_context(self._leaving(self._state))
+                if self._leaving is not None:
+                    stack.enter_context(self._in_state(self._leaving.state))
                 if self.going_on is not None:
-                    # No mask: with a full one, some models count positions wrongly.
-                    inputs[CACHE] = self.going_on.beginning.cut(self._skipped)
+                    inputs = self.going_on.inputs(inputs)
                 output = self.model(**inputs)
-                if self._state is not None:
+                if self._leaving is not None:
                     self._take_cache(output)
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
@@ -193,7 +185,7 @@ class Forward:
         return 0 if self.going_on is None else self.going_on.count
 
     @contextmanager
-    def _leaving(self, state: ModelState) -> Iterator[None]:
+    def _in_state(self, state: ModelState) -> Iterator[None]:
         """A context for the pass in which the model's state is that of the prompt that is read."""
         if self.going_on is None:
             with state.observed():
@@ -283,7 +275,7 @@ class Forward:
                 self._places = self.absolute_positions - self._skipped
                 if self._places.numel() == 1:
                     self._position = int(self._places)
-                if self._state is not None:
+                if self._leaving is not None and self._leaving.past:
                     record_past(args, kwargs)
             if replays:
                 self._memory.stream = stream

@@ -10,20 +10,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
-from engine.passes.model_state import Place
+from engine.passes.model_state import ModelState, Place
 from engine.passes.whole_streams import MOST_BYTES, WholeStreams, too_much
 
 CACHE: Final = "past_key_values"
 """transformers' name for the keys and values of earlier tokens, as an argument and in outputs."""
 IDS: Final = "input_ids"
+MASK: Final = "attention_mask"
 USE_CACHE: Final = "use_cache"
 """transformers' name for the argument that lets a model return them."""
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What a pass leaves so that others can go on from it."""
+
+    state: ModelState
+    """Knows what is left on the model's modules."""
+    past: bool = True
+    """Whether the cache keeps what lies before its windows, without which it cannot be cut."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,14 @@ class Beginning:
         return cache
 
 
+Passed = Literal["ids", "sequences", "all"]
+"""Which inputs a model that goes on from a cache is given: the new ids; what else runs along the
+sequence for the new tokens, too; or all inputs, which some models need at every step. Never the
+mask of the whole sequence: with one, some models count positions wrongly."""
+PASSED: Final[tuple[Passed, ...]] = ("ids", "sequences", "all")
+"""In the order in which they are tried: the fewest first."""
+
+
 @dataclass(frozen=True)
 class GoingOn:
     """How a pass goes on from a beginning."""
@@ -113,6 +132,19 @@ class GoingOn:
     beginning: Beginning
     count: int
     """How many of its tokens are taken from the cache."""
+    passed: Passed = "ids"
+
+    def inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is given of the `inputs` of the whole sequence, with a copy of the
+        cache."""
+        along = self.beginning.sequences.keys() - {MASK}
+        names = {"ids": {IDS}, "sequences": along, "all": inputs.keys() - {MASK}}[self.passed]
+        given = {
+            name: value[:, self.count :] if name in along else value
+            for name, value in inputs.items()
+            if name in names or name == USE_CACHE
+        }
+        return {**given, CACHE: self.beginning.cut(self.count)}
 
     @property
     def streams(self) -> Kept | str:
