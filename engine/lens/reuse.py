@@ -55,6 +55,10 @@ MOST_PICTURES: Final = 8
 quarter of the free memory, but always of one."""
 PROVED_AGAIN: Final = 32
 """A proof costs a whole pass, so one in so many adds three per cent of what is saved to each."""
+MORE: Final = 2
+"""How much longer than what has been proved a sequence may be, or what is new of it."""
+FEW: Final = 16
+"""So few new tokens need no further proof."""
 LONG: Final = 64
 """After so many new tokens a pass takes the place of the one that it went on from: running a few
 again costs next to nothing, since the weights are read once for all of them, and a cache that has
@@ -103,6 +107,23 @@ class _Kind:
     """What the model is given when it goes on."""
     has_running_state: bool = False
     """Whether its cache cannot be cut."""
+    longest: int = 0
+    """The longest sequence, in tokens, and ..."""
+    most_new: int = 0
+    """... the most new tokens that the reuse of keys and values has been proved with."""
+
+    def covers(self, way: Way, length: int, new: int) -> bool:
+        """Whether it has been proved that something can be reused in a sequence of this length with
+        so many new tokens: longer ones may fill a window that shorter ones do not."""
+        if way not in self.proved:
+            return False
+        fits = length <= MORE * self.longest and new <= max(FEW, MORE * self.most_new)
+        return fits or way == "vision"
+
+    def proved_with(self, length: int, new: int) -> None:
+        """Note that the reuse of keys and values has been proved."""
+        self.longest = max(self.longest, length)
+        self.most_new = max(self.most_new, new)
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,11 @@ class Asked:
     """Whether there are pixels or the like among the inputs: what does not run along."""
     refusal: str | None
     """Why nothing of them can be gone on from."""
+
+    @property
+    def length(self) -> int:
+        """The number of tokens; 0 if it is not known."""
+        return int(self.sequences[IDS].shape[1]) if IDS in self.sequences else 0
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], kind: frozenset[str], picture_end: int) -> Asked:
@@ -245,6 +271,8 @@ class ReusingPass:
         self._store, self._asked, self._parts, self._make = store, asked, parts, make
         self._kind, self._entry = kind, entry
         self._keeps = True
+        self._shared = 0 if entry is None else _shared(asked, entry)
+        """How many tokens can be taken from the cache that is kept."""
         self.reason: str | None = None
         """Why nothing, or less than the common beginning, is reused where there is something."""
         usable = self._usable()
@@ -252,7 +280,9 @@ class ReusingPass:
         """What is reused by the pass whose rows are read."""
         self._proves: Way | None = None
         """What is to be proved after it."""
-        if usable is not None and usable not in kind.proved:
+        if usable is not None and not kind.covers(
+            usable, asked.length, asked.length - self._shared
+        ):
             self._way, self._proves, self.reason = None, usable, PROVING
         elif usable is not None:
             kind.uses += 1
@@ -336,7 +366,7 @@ class ReusingPass:
         entry, refused = self._entry, self._kind.refused
         if entry is None:
             return None
-        if "prefix" not in refused and _shared(self._asked, entry) > 0:
+        if "prefix" not in refused and self._shared > 0:
             return "prefix"
         early = CHANGED_EARLY if self._asked.picture_end and entry.beginning is not None else None
         self.reason = refused.get("prefix") or self._asked.refusal or early
@@ -354,12 +384,15 @@ class ReusingPass:
             return None
         return VisionCache(self._parts.before)
 
-    def _forward(self, way: Way | None) -> Forward:
+    def _forward(self, way: Way | None, least: bool = False) -> Forward:
+        """A pass that reuses this; with `least`, as little as is useful of the common beginning."""
         going_on = None
         if way == "prefix":
             assert self._entry is not None and self._entry.beginning is not None
-            count = _shared(self._asked, self._entry)
-            going_on = GoingOn(self._entry.beginning, count, self._kind.passed)
+            beginning, count = self._entry.beginning, self._shared
+            if least:
+                count = max(1, beginning.least, self._asked.picture_end)
+            going_on = GoingOn(beginning, count, self._kind.passed)
         keeps = "prefix" not in self._kind.refused
         return self._make(
             whole=WholeStreams(self._parts.overwrites),
@@ -396,8 +429,9 @@ class ReusingPass:
         for passed in PASSED if way == "prefix" else (self._kind.passed,):
             self._kind.passed = passed
             vision = self._vision_for(way)
+            forward = self._forward(way, least=True)
             try:
-                others = self._run(self._forward(way), vision)
+                others = self._run(forward, vision)
             except Cancelled:
                 raise
             except Exception as error:
@@ -411,6 +445,8 @@ class ReusingPass:
             gap, limit = self._gap(rows, others)
             if gap <= limit:
                 self._kind.proved.add(way)
+                if forward.going_on is not None:
+                    self._kind.proved_with(forward.length, forward.length - forward.going_on.count)
                 return
             why = _told(gap, limit)
             if way == "prefix" and self._looks_ahead():
@@ -458,7 +494,7 @@ class ReusingPass:
         one, which is plain."""
         plain = self.forward.whole
         assert self._entry is not None and self._entry.beginning is not None
-        count = _shared(self._asked, self._entry)
+        count = self._shared
         kept = GoingOn(self._entry.beginning, count).streams
         if isinstance(kept, str) or plain is None or plain.refusal is not None:
             return False

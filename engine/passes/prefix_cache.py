@@ -103,8 +103,9 @@ class Beginning:
         shared = min(
             _same_at_start(mine[0], sequences[name][0]) for name, mine in self.sequences.items()
         )
-        # The last token must be run: the rows are read there.
-        shared = min(shared, int(sequences[IDS].shape[1]) - 1)
+        # The last token must be run, since the rows are read there; and one more, since many models
+        # treat a single token in a way of its own.
+        shared = min(shared, int(sequences[IDS].shape[1]) - 2)
         return shared if shared >= max(self.least, 1) else 0
 
     def cut(self, count: int) -> Any:
