@@ -176,9 +176,7 @@ class Asked:
             key=_digest(others),
             sequences={name: value.cpu() for name, value in along.items()},
             picture_end=picture_end,
-            has_others=any(
-                isinstance(value, Tensor) and value.is_floating_point() for value in others.values()
-            ),
+            has_others=any(isinstance(value, Tensor) for value in others.values()),
             refusal=refusal,
         )
 
@@ -303,14 +301,17 @@ class ReusingPass:
     @property
     def made(self) -> Made:
         """How the pass was made, once it has ended."""
-        if self._way == "prefix":
-            assert self.forward.going_on is not None
-            vision: Literal["computed", "reused"] = "computed"
-            if self._asked.has_others:
-                vision = "reused"
-            return Made(vision=vision, prefix=self.forward.going_on.count, reason=self.reason)
-        reused = self._way == "vision" and self._vision is not None and self._vision.hits > 0
-        return Made(vision="reused" if reused else "computed", reason=self.reason)
+        going_on = self.forward.going_on
+        # A model that is given all inputs at every step answers from memory what it can.
+        hit = self._vision is not None and self._vision.hits > 0
+        reused = self._way is not None and self._asked.has_others
+        if going_on is None or going_on.passed == "all":
+            reused = reused and hit
+        return Made(
+            vision="reused" if reused else "computed",
+            prefix=0 if going_on is None else going_on.count,
+            reason=self.reason,
+        )
 
     def plainly(self, why: str | None) -> Forward:
         """The pass that runs where this one has failed: as a whole, leaving nothing. With `why`,

@@ -27,10 +27,10 @@ from engine.lens.kept import KeptStream
 from engine.lens.pace import MAX_WAIT, Pace
 from engine.lens.reuse import ReusingPass
 from engine.lens.row_reader import LaunchedEnd, LaunchedGroup, RowReader, Wanted
-from engine.lens.streams import Streams, streams_of
+from engine.lens.streams import Streams, streams_after, streams_of
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors
-from engine.passes.prefix_cache import Kept, together
+from engine.passes.prefix_cache import Kept
 from engine.passes.thread import submit
 from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Made, Proof, Tracked
@@ -199,18 +199,21 @@ class StreamedPass:
     def keep_everywhere(self) -> Streams | str:
         """The streams at all positions, once the pass has ended and its proof has passed; or why
         they are not kept."""
+        return self.everywhere_later()()
+
+    def everywhere_later(self) -> Callable[[], Streams | str]:
+        """A function that returns the same. Those of a pass that went on from another one are put
+        together with that one's when it is called, since most are never looked at."""
         forward = self._forward
         if forward.whole is None:
-            return ASKED_TOGETHER
+            return lambda: ASKED_TOGETHER
         kept = Kept.of(forward.whole)
-        if forward.going_on is not None:
-            kept = together(forward.going_on.streams, kept)
         if isinstance(kept, str):
-            return kept
-        return streams_of(
+            return lambda: kept
+        streams = streams_of(
             forward,
             kept,
-            tuple(range(len(kept.logits))),
+            forward.whole.positions,
             lock=self._lock,
             groups=self._items[0].groups,
             norm=self._norm,
@@ -218,6 +221,9 @@ class StreamedPass:
             text_of=self._text_of,
             track=self._track,
         )
+        if forward.going_on is None:
+            return lambda: streams
+        return partial(streams_after, forward.going_on.streams, streams)
 
     def _run_once(self) -> Iterator[Groups]:
         self._over.clear()

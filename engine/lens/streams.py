@@ -27,7 +27,7 @@ from engine.lens.kept import KeptStream
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
 from engine.passes.inference import inferring
-from engine.passes.prefix_cache import Kept
+from engine.passes.prefix_cache import Kept, together
 from engine.prompts.token_texts import TextOf
 from engine.records import OtherPosition
 
@@ -205,3 +205,13 @@ def streams_of(
         text_of=text_of,
         track=track,
     )
+
+
+def streams_after(beginning: Kept | str, streams: Streams) -> Streams | str:
+    """The streams of a pass that went on from a beginning, together with those of the beginning; or
+    why they are not kept."""
+    kept = together(beginning, Kept(streams.rows, streams.own))
+    if isinstance(kept, str):
+        return kept
+    positions = tuple(range(len(kept.logits)))
+    return replace(streams, positions=positions, rows=kept.rows, own=kept.logits)
