@@ -50,14 +50,16 @@ class Loaded(LoadedModel):
         """Ask one question and wait for the whole run.
 
         `image` is the path of a picture. `question` are further fields of `Question`: `chat`,
-        `system`, `prefix`, `top_k`, `norm`, `counterfactual`. `reuse` allows results of earlier
-        questions to be reused where that is exact; at present nothing is reused.
+        `system`, `prefix`, `top_k`, `norm`, `counterfactual`. `reuse` lets a question
+        about a picture that was asked about before go on from what the earlier pass left, where it
+        is proved that this changes no row; `run.made` says what was reused. It keeps the memory of
+        a few passes, which `lens.reuse.drop()` frees.
 
         A run whose pass or proof fails has the status "failed" and a reason. Raises BadInput if the
         question cannot be asked, CannotRead if the lens cannot be used in this way.
         """
         picture = None if image is None else Picture(path=str(image))
-        asking = Asking(self, Question(prompt, picture=picture, **question))
+        asking = Asking(self, Question(prompt, picture=picture, **question), reuse=reuse)
         return Asked(AskedRun(asking, asking.run()))
 
 

@@ -249,7 +249,7 @@ class Worker:
         self._end_background()
         from engine.asking.asking import Asking
 
-        asking = Asking(self._loaded, question, run_id, track)
+        asking = Asking(self._loaded, question, run_id, track, reuse=True)
         run = self._carry_out(
             [asking],
             generation,
@@ -339,7 +339,7 @@ class Worker:
                     run,
                     asking.prepared.inputs,
                     asking.kept,
-                    everywhere=Everywhere(asking.streams),
+                    everywhere=Everywhere(asking.everywhere),
                 )
             )
         if run.status == "failed":

@@ -62,11 +62,14 @@ class Asking:
         run_id: str | None = None,
         track: Sequence[int] = (),
         on_logits: OnLogits | None = None,
+        reuse: bool = False,
     ) -> None:
-        """For `track` and `on_logits` see `Wanted`."""
+        """For `track` and `on_logits` see `Wanted`. With `reuse`, the pass uses what earlier ones
+        about the same picture have left, and leaves the same: see `engine.lens.reuse`."""
         self.loaded = loaded
         self.wanted = Wanted(tuple(track), on_logits)
         self._question = question
+        self._reuse = reuse
         self.run_id = run_id or new_run_id()
         self._began = 0.0
         self._pass: StreamedPass | None = None
@@ -75,8 +78,9 @@ class Asking:
         self.prepared: Prepared | None = None
         self.kept: KeptStream | None = None
         """The kept stream, from which more can be read; None unless the run is done."""
-        self.streams: Streams | str = NOT_RUN
-        """The streams at all positions of a run that is done; or why they are not kept."""
+        self.everywhere: Callable[[], Streams | str] | Streams | str = NOT_RUN
+        """The streams at all positions of a run that is done, or a function that puts them
+        together; or why they are not kept."""
         self.remedies: tuple[Remedy, ...] = ()
         """What the user can do about the run's error."""
 
@@ -134,6 +138,22 @@ class Asking:
         return self._run
 
     @property
+    def streams(self) -> Streams | str:
+        """The streams at all positions of a run that is done; or why they are not kept."""
+        if callable(self.everywhere):
+            self.everywhere = self.everywhere()
+        return self.everywhere
+
+    @property
+    def reuse_from(self) -> int | None:
+        """The number of tokens that the pass must have in common with an earlier one to go on from
+        it: those up to the end of the picture. None if nothing is to be reused."""
+        if not self._reuse or self.prepared is None:
+            return None
+        tokens = self.prepared.tokens
+        return max((i + 1 for i, token in enumerate(tokens) if token.kind == "image"), default=0)
+
+    @property
     def begun(self) -> Run:
         """The run without rows, once it is prepared."""
         assert self._run is not None
@@ -150,13 +170,15 @@ class Asking:
         self,
         result: ItemResult,
         kept: Callable[[], KeptStream],
-        everywhere: Callable[[], Streams | str],
+        everywhere: Callable[[], Callable[[], Streams | str]],
     ) -> Run:
         """The finished run: "done" if its proof has passed, else "failed". `kept` makes its kept
-        stream, `everywhere` the streams at all positions."""
+        stream, `everywhere` what makes the streams at all positions."""
         run = self.begun
         if result.proof.passed:
-            self.kept, self.streams = kept(), everywhere()
+            self.kept, self.everywhere = kept(), everywhere()
+            if not result.made.prefix:
+                self.everywhere = self.everywhere()  # nothing has to be put together
         return structs.replace(
             run,
             status="done" if result.proof.passed else "failed",
@@ -166,6 +188,7 @@ class Asking:
             position=result.position,
             tokens=_with_picture_features_first(run.tokens, result.position + 1),
             proof=result.proof,
+            made=result.made,
             formation=formation_row(result.rows) if result.proof.passed else None,
             seconds={
                 **run.seconds,
@@ -221,7 +244,7 @@ def ask_together(
         for asking in askings:
             asking.passes(None)
     return tuple(
-        asking.finish(result, partial(passing.keep, index), passing.keep_everywhere)
+        asking.finish(result, partial(passing.keep, index), passing.everywhere_later)
         for index, (asking, result) in enumerate(zip(askings, passing.results, strict=True))
     )
 
@@ -236,6 +259,7 @@ def _start(askings: Sequence[Asking]) -> StreamedPass:
             norm=first.norm,
             wanted=[asking.wanted for asking in askings],
             everywhere=len(askings) == 1,
+            reuse_from=askings[0].reuse_from if len(askings) == 1 else None,
         )
     except (TypeError, ValueError) as error:
         # The first pass with inputs of this kind runs in here, and some models need a picture.

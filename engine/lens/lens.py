@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,6 +32,7 @@ from engine.lens.group_readout import GroupGraphs
 from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.pace import Pace, measured
+from engine.lens.reuse import Asked, Reuse
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import Beside, Instead, StreamedPass
 from engine.lens.streams import Streams, streams_of
@@ -39,6 +41,7 @@ from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
 from engine.passes.positions import Positions, attention_of
+from engine.passes.prefix_cache import GoingOn, Kept, Leaving
 from engine.passes.stepping import Stepping
 from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_groups import KeyGroups
@@ -75,6 +78,8 @@ class Lens:
         self.batches = BatchProofs(self)
         """Which inputs can be batched into one pass."""
         self._lock = model_lock(model)
+        self.reuse = Reuse(model, self._lock)
+        """What passes that were started with `reuse_from` have left."""
         # Without use_cache=False a model would fill a KV cache that nobody reads. A model with
         # **kwargs passes it on to its decoder.
         parameters = inspect.signature(model.forward).parameters.values()
@@ -187,14 +192,23 @@ class Lens:
         norm: bool = True,
         wanted: Sequence[Wanted] = (Wanted(),),
         everywhere: bool = False,
+        reuse_from: int | None = None,
     ) -> StreamedPass:
         """Prepare a pass; iterate over it to run it and to get groups of readings as they come.
 
         With `everywhere`, the streams of all positions are kept of a batch of one, and the model's
         own logits there; without, the model computes only the logits that are read, if it can.
-        `wanted` has one entry for every item of the batch. Raises ValueError if their numbers
-        differ, CannotRead if a model that is read by replay gets a batch.
+        `wanted` has one entry for every item of the batch.
+
+        With `reuse_from`, which goes with `everywhere` and the last position, the pass of a batch
+        of one uses what earlier ones have left where it is proved that this changes no row, and
+        leaves the same to later ones: see `engine.lens.reuse`. At least so many tokens at the start
+        must then be those of an earlier pass: those up to the end of the picture, 0 without one.
+
+        Raises ValueError if the numbers of items differ, CannotRead if a model that is read by
+        replay gets a batch.
         """
+        given = inputs
         kind, attention = _kind_of(inputs), attention_of(inputs)
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
@@ -205,6 +219,20 @@ class Lens:
             parts = self._parts_for(inputs, norm)
         if len(wanted) > 1 and not parts.tail.takes_batches:
             raise CannotRead(REPLAYS_ALONE)
+        beside = self._beside(kind, parts.tail, norm, top_k)
+        if reuse_from is not None and everywhere and len(wanted) == 1 and position == -1:
+            make = partial(self._forward, parts, inputs, attention)
+            reusing = self.reuse.plan(Asked.of(given, kind, reuse_from), parts, make)
+            return StreamedPass(
+                forward=reusing.forward,
+                lock=self._lock,
+                top_k=top_k,
+                norm=norm,
+                wanted=wanted,
+                text_of=texts_for(self.model),
+                beside=beside,
+                reusing=reusing,
+            )
         whole = WholeStreams(parts.overwrites) if everywhere and len(wanted) == 1 else None
         alone = whole is None and self._may_keep_logits(kind, parts) and attention is not None
 
@@ -223,8 +251,7 @@ class Lens:
             norm=norm,
             wanted=wanted,
             text_of=texts_for(self.model),
-            beside=self._beside(kind, parts.tail, norm, top_k),
-            whole=whole,
+            beside=beside,
             instead=Instead(plainly, worked) if alone else None,
         )
 
@@ -275,6 +302,31 @@ class Lens:
             shown,
             texts_for(self.model),
             first,
+        )
+
+    def _forward(
+        self,
+        parts: ModelParts,
+        inputs: Mapping[str, Any],
+        attention: Tensor | None,
+        *,
+        cut: Mapping[str, Any] | None = None,
+        whole: WholeStreams | None = None,
+        leaving: Leaving | None = None,
+        going_on: GoingOn | None = None,
+    ) -> Forward:
+        """A pass over inputs that are on the device, or over others."""
+        mask = attention if cut is None else None
+        return Forward(
+            self.model,
+            parts,
+            inputs if cut is None else cut,
+            [-1],
+            mask,
+            whole=whole,
+            inference=True,
+            leaving=leaving,
+            going_on=going_on,
         )
 
     def _may_keep_logits(self, kind: frozenset[str], parts: ModelParts) -> bool:
@@ -364,9 +416,12 @@ class Lens:
         layers = len(parts.layers)
         size = self._paces[_kind_of(inputs)].rows(layers, len(whole.positions))
         groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
+        kept = Kept.of(whole)
+        assert not isinstance(kept, str)
         return streams_of(
             forward,
-            whole,
+            kept,
+            whole.positions,
             lock=self._lock,
             groups=groups,
             norm=norm,

@@ -8,7 +8,7 @@ main memory, by the thread that reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -153,6 +153,11 @@ class RowReader:
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Rows 0..L-1 in the groups in which they were read."""
         return tuple(sorted(self._groups))
+
+    @property
+    def streams(self) -> Mapping[int, RowStream]:
+        """Row -> its stream [1, *rest], of the rows that have been launched."""
+        return self._streams
 
     def launch_end(self, last: RowStream, own: Tensor, computed: Tensor) -> LaunchedEnd:
         """Read what is only known once rows 0..L-1 have been launched and the pass has ended.

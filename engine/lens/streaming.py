@@ -15,27 +15,34 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
 from engine.anatomy.tail import RowStream
-from engine.errors import Cancelled
+from engine.errors import Cancelled, typed_line
 from engine.lens.group_readout import GroupGraphs, group_reader
 from engine.lens.kept import KeptStream
 from engine.lens.pace import MAX_WAIT, Pace
+from engine.lens.reuse import ReusingPass
 from engine.lens.row_reader import LaunchedEnd, LaunchedGroup, RowReader, Wanted
-from engine.lens.streams import Streams, streams_of
+from engine.lens.streams import Streams, streams_after, streams_of
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors
+from engine.passes.prefix_cache import Kept
 from engine.passes.thread import submit
-from engine.passes.whole_streams import WholeStreams
 from engine.prompts.token_texts import TextOf
-from engine.records import LayerReading, Proof, Tracked
+from engine.records import LayerReading, Made, Proof, Tracked
 from engine.system.memory import is_out_of_memory
 from engine.system.side_streams import SideStream
 
 ASKED_TOGETHER = "this run was asked together with others"
+UNPROVED = "the last row of a pass that goes on from another one fails its proof"
+
+
+class RanOut(Exception):
+    """Memory ran out in a pass, and there is something to drop before it is run again."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class ItemResult:
     """The absolute position that was read."""
     seconds: dict[str, float]
     """"pass": the whole forward pass; "lens": what the reading of rows took of it, and after it."""
+    made: Made = field(default_factory=Made)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Instead:
 
     forward: Callable[[], Forward]
     """Another pass over the same inputs."""
-    worked: Callable[[], None]
+    worked: Callable[[], None] = lambda: None
     """Called once it has been read and proved."""
 
 
@@ -98,17 +106,17 @@ class StreamedPass:
         wanted: Sequence[Wanted],
         text_of: TextOf,
         beside: Beside,
-        whole: WholeStreams | None = None,
         instead: Instead | None = None,
+        reusing: ReusingPass | None = None,
     ) -> None:
-        """`wanted` has an entry for every item of the batch; `whole` is what `forward` keeps of a
-        batch of one. `instead` is for where `forward` fails, or its proof does."""
+        """`wanted` has an entry for every item of the batch. `instead` is for where `forward`
+        fails, or its proof does. With `reusing`, `forward` is its own."""
         self.results: tuple[ItemResult, ...] = ()
         self._forward = forward
         self._instead = instead
         self._instead_worked: Callable[[], None] = lambda: None
         self._ran_instead = False
-        self._whole = whole
+        self._reusing = reusing
         self._top_k = top_k
         self._text_of = text_of
         self._track = tuple(wanted[0].track)
@@ -153,7 +161,7 @@ class StreamedPass:
 
     def __iter__(self) -> Iterator[Groups]:
         yield from self._run_once()
-        instead = self._instead
+        instead = self._instead_of()
         if instead is not None and self._error is not None and self._may_run_instead(self._error):
             yield from self._run_instead(instead)
             instead = None
@@ -167,6 +175,12 @@ class StreamedPass:
             item.forget_logits()
         self.results = results
         yield tuple((result.rows[-1],) for result in results)
+        if self._reusing is not None and results[0].proof.passed:
+            failed = self._reusing.end(self._items[0].streams)
+            made = self._reusing.made
+            self.results = tuple(
+                replace(each, made=made, proof=failed or each.proof) for each in results
+            )
 
     def cancel(self) -> None:
         """End the pass at its next layer; the iteration then raises Cancelled."""
@@ -185,14 +199,21 @@ class StreamedPass:
     def keep_everywhere(self) -> Streams | str:
         """The streams at all positions, once the pass has ended and its proof has passed; or why
         they are not kept."""
-        whole, forward = self._whole, self._forward
-        if whole is None:
-            return ASKED_TOGETHER
-        if whole.refusal is not None:
-            return whole.refusal
-        return streams_of(
+        return self.everywhere_later()()
+
+    def everywhere_later(self) -> Callable[[], Streams | str]:
+        """A function that returns the same. Those of a pass that went on from another one are put
+        together with that one's when it is called, since most are never looked at."""
+        forward = self._forward
+        if forward.whole is None:
+            return lambda: ASKED_TOGETHER
+        kept = Kept.of(forward.whole)
+        if isinstance(kept, str):
+            return lambda: kept
+        streams = streams_of(
             forward,
-            whole,
+            kept,
+            forward.whole.positions,
             lock=self._lock,
             groups=self._items[0].groups,
             norm=self._norm,
@@ -200,6 +221,9 @@ class StreamedPass:
             text_of=self._text_of,
             track=self._track,
         )
+        if forward.going_on is None:
+            return lambda: streams
+        return partial(streams_after, forward.going_on.streams, streams)
 
     def _run_once(self) -> Iterator[Groups]:
         self._over.clear()
@@ -261,9 +285,29 @@ class StreamedPass:
         """Whether an error can come from what the model was told not to do: at the call of the
         model, or after all layers."""
         at_the_edge = self._launched in (0, self._layers)
+        if isinstance(error, RanOut):
+            return True
         expected = isinstance(error, Exception) and not isinstance(error, Cancelled)
         of_the_model = not self._failed_to_read and not is_out_of_memory(error)
         return at_the_edge and expected and of_the_model
+
+    def _instead_of(self) -> Instead | None:
+        """What to do where the pass has failed, or its proof does."""
+        error, reusing = self._error, self._reusing
+        if reusing is None:
+            return self._instead
+        if error is not None and is_out_of_memory(error):
+            if not reusing.may_free_memory:
+                return None
+            # Its frames hold tensors of the failed pass, and what was not launched is lost.
+            self._error = error = RanOut("memory ran out")
+            self._waiting.clear()
+            self._launched, self._failed_to_read = self._given, False
+            return Instead(partial(reusing.plainly, None))
+        if not reusing.reuses:
+            return None
+        why = UNPROVED if error is None else typed_line(error)
+        return Instead(partial(reusing.plainly, why))
 
     def _run_instead(self, instead: Instead) -> Iterator[Groups]:
         forward = instead.forward()
@@ -306,7 +350,12 @@ class StreamedPass:
             ends: tuple[LaunchedEnd, ...] = ()
             try:
                 self._began = self._last_entry = time.perf_counter()
-                forward.run(self._on_row, self._on_tail, on_logits=self._launch_end)
+                forward.run(
+                    self._on_row,
+                    self._on_tail,
+                    attached=() if self._reusing is None else self._reusing.attached,
+                    on_logits=self._launch_end,
+                )
                 ends = self._ends
             except BaseException as error:  # handed to the reader, whatever it is
                 self._error = error.with_traceback(None) if isinstance(error, Cancelled) else error
@@ -328,7 +377,8 @@ class StreamedPass:
                 for each in ends:
                     each.fetched.wait()  # this thread was ahead of the device
             self._passing = time.perf_counter() - self._began
-            self._beside.pace.passed(self._layers, self._forward.length, self._passing)
+            if self._forward.going_on is None:  # the few tokens of others take as long as many
+                self._beside.pace.passed(self._layers, self._forward.length, self._passing)
         self._timed.set()
 
     def _on_row(self, row: int, read: RowStream) -> None:

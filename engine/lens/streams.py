@@ -27,7 +27,7 @@ from engine.lens.kept import KeptStream
 from engine.lens.row_reader import RowReader, Wanted
 from engine.passes.forward import Forward, Project, ReadColumns
 from engine.passes.inference import inferring
-from engine.passes.whole_streams import WholeStreams
+from engine.passes.prefix_cache import Kept, together
 from engine.prompts.token_texts import TextOf
 from engine.records import OtherPosition
 
@@ -199,7 +199,8 @@ def _row_of_both(one: RowStream, other: RowStream) -> RowStream:
 
 def streams_of(
     forward: Forward,
-    whole: WholeStreams,
+    kept: Kept,
+    positions: tuple[int, ...],
     *,
     lock: threading.Lock,
     groups: tuple[tuple[int, ...], ...],
@@ -208,15 +209,14 @@ def streams_of(
     text_of: TextOf,
     track: tuple[int, ...] = (),
 ) -> Streams:
-    """What `whole` has kept of a pass that has ended."""
-    assert whole.logits is not None
+    """What has been kept of a pass that has ended, and how it is read; `positions` ascend."""
     return Streams(
         model=forward.model,
         lock=lock,
         parts=forward.parts,
-        positions=whole.positions,
-        rows=whole.rows,
-        own=whole.logits,
+        positions=positions,
+        rows=kept.rows,
+        own=kept.logits,
         project=forward.projecting_later(norm),
         project_last=forward.projecting_later(),
         normed_columns=forward.columns_later(),
@@ -226,3 +226,13 @@ def streams_of(
         text_of=text_of,
         track=track,
     )
+
+
+def streams_after(beginning: Kept | str, streams: Streams) -> Streams | str:
+    """The streams of a pass that went on from a beginning, together with those of the beginning; or
+    why they are not kept."""
+    kept = together(beginning, Kept(streams.rows, streams.own))
+    if isinstance(kept, str):
+        return kept
+    positions = tuple(range(len(kept.logits)))
+    return replace(streams, positions=positions, rows=kept.rows, own=kept.logits)

@@ -31,7 +31,7 @@ class AskedRun:
         self._seed = seed
         self._asked: list[Counterfactual] = []
         self._subjects: dict[str, Subject] = {}
-        self._everywhere = Everywhere(asking.streams)
+        self._everywhere = Everywhere(asking.everywhere)
 
     @property
     def subject(self) -> Subject:

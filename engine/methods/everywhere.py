@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -40,9 +40,15 @@ _FILLS: Final = 6
 class Everywhere:
     """The streams of one run at all positions, and the grids that are being filled from them."""
 
-    def __init__(self, found: Streams | str) -> None:
-        """`found` are the streams that the run's own pass kept, or why it did not keep them."""
-        self._streams = None if isinstance(found, str) else found
+    def __init__(self, found: Streams | str | Callable[[], Streams | str]) -> None:
+        """`found` are the streams that the run's own pass kept, or why it did not keep them; or a
+        function that returns either, called when they are first needed."""
+        self._found: Callable[[], Streams | str] | None = None
+        self._streams: Streams | None = None
+        if callable(found):
+            self._found = found
+        elif not isinstance(found, str):
+            self._streams = found
         self._refused: BadInput | None = None
         """Why all positions cannot be kept, once that is known."""
         self._dropped = False
@@ -55,11 +61,11 @@ class Everywhere:
     @property
     def holds(self) -> bool:
         """Whether streams are kept."""
-        return any(each is not None for each in (self._streams, self._some, self._after))
+        return any(each is not None for each in (self._found, self._streams, self._some, self._after))
 
     def drop(self) -> None:
         """Free the streams, because newer runs need the memory."""
-        self._streams, self._some, self._after, self._own = None, None, None, None
+        self._found = self._streams = self._some = self._after = self._own = None
         self._dropped = True
         self._fills.clear()
 
@@ -93,6 +99,9 @@ class Everywhere:
     def _of_the_prompt(
         self, lens: Lens, run: Run, inputs: Mapping[str, Any], places: tuple[int, ...]
     ) -> Streams:
+        if self._found is not None:
+            found, self._found = self._found(), None
+            self._streams = None if isinstance(found, str) else found
         if self._streams is None and self._refused is None:
             try:
                 self._streams = lens.streams(inputs, None, *_how_read(run))

@@ -18,7 +18,9 @@ from engine.anatomy.tail import PassMemory, RowStream
 from engine.anatomy.watching import logits_in, output_stream
 from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Attached
+from engine.passes.model_state import ModelState, Place
 from engine.passes.positions import Positions, attention_of, resolve
+from engine.passes.prefix_cache import CACHE, USE_CACHE, GoingOn, Leaving, is_cache, record_past
 from engine.passes.whole_streams import WholeStreams
 from engine.system.transfers import sent
 
@@ -46,8 +48,14 @@ class Forward:
         use_logits_to_keep: bool = False,
         whole: WholeStreams | None = None,
         inference: bool = False,
+        leaving: Leaving | None = None,
+        going_on: GoingOn | None = None,
     ) -> None:
         """`whole` gets the streams of a batch of one, at all positions or at those that are read.
+
+        With `leaving`, the pass leaves its keys and values in `cache`. With `going_on`, which needs
+        it, the tokens at the start of a batch of one are taken from a cache, and only those that
+        follow are run; `positions` count along the whole sequence, and `whole` gets what is run.
 
         `attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
 
@@ -70,14 +78,23 @@ class Forward:
         self._next_row = 0
         self._thread = 0
         self._reading = False
-        self._whole = whole
+        self.whole = whole
         self._inference = inference
+        self._leaving = leaving
+        self.going_on = going_on
+        self.cache: Any = None
+        """The keys and values of the whole sequence once the pass has ended, if it was to leave
+        them and the model returns them."""
+        self.left: dict[Place, Tensor | None] = {}
+        """What the pass has left on the model's modules beside them."""
         self._output_before: Tensor | None = None
         """The output of the previous layer, where the next row may have an addition to it."""
         self._last: RowStream | None = None
         self._whole_last = RowStream(torch.empty(0))
+        self._places = torch.empty(0, dtype=torch.int64)
+        """Where the positions are among those that are run, int64 [batch, n]."""
         self._position: int | None = None
-        """The position that is read, if it is the only one of a batch of one."""
+        """The place that is read, if it is the only one of a batch of one."""
         self._memory = PassMemory(self.inputs)
         self._gradients = False
         self.cancelled = threading.Event()
@@ -115,6 +132,8 @@ class Forward:
         self._gradients = gradients
         before, after = self._watches()
         inputs = self.inputs
+        if self._leaving is not None and USE_CACHE in inputs:
+            inputs = {**inputs, USE_CACHE: True}
         if self._logits_to_keep is not None:
             # The model indexes the head's input, which may be on another device than the inputs.
             inputs = {**inputs, LOGITS_TO_KEEP: sent(self._logits_to_keep, self._tail.device)}
@@ -124,7 +143,13 @@ class Forward:
                     stack.enter_context(each.attached(self._of_the_pass))
                 # The hooks of rows run after those of editors, so that rows show edited streams.
                 stack.enter_context(hooked(before, after))
+                if self._leaving is not None:
+                    stack.enter_context(self._in_state(self._leaving.state))
+                if self.going_on is not None:
+                    inputs = self.going_on.inputs(inputs)
                 output = self.model(**inputs)
+                if self._leaving is not None:
+                    self._take_cache(output)
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
             logits = logits_in(output)
@@ -133,14 +158,36 @@ class Forward:
             while self._next_row <= len(self._layers):
                 self._hand_out(self._next_row, self._last, self._whole_last)
             read = self._at_positions(logits)
-            if self._whole is not None:
-                if self._whole.takes_all:
-                    self._whole.end(logits[0], torch.arange(logits.shape[1]))
+            if self.whole is not None:
+                if self.whole.takes_all:
+                    places = torch.arange(logits.shape[1]) + self._skipped
+                    self.whole.end(logits[0], places)
                 else:
-                    self._whole.end(read, self.absolute_positions[0])
+                    self.whole.end(read, self.absolute_positions[0])
             read = read.float()
             on_logits(read)
             return read
+
+    @property
+    def _skipped(self) -> int:
+        """How many tokens at the start are not run."""
+        return 0 if self.going_on is None else self.going_on.count
+
+    @contextmanager
+    def _in_state(self, state: ModelState) -> Iterator[None]:
+        """A context for the pass in which the model's state is that of the prompt that is read."""
+        if self.going_on is None:
+            with state.observed():
+                yield
+            self.left = state.now()
+        else:
+            self.left = dict(self.going_on.beginning.state)
+            with state.put_back(self.left):
+                yield
+
+    def _take_cache(self, output: Any) -> None:
+        found = output.get(CACHE) if isinstance(output, Mapping) else None
+        self.cache = found if is_cache(found) else None
 
     def first_attended(self, batch: int) -> list[int]:
         """The first attended token of each item, once the first layer has been entered."""
@@ -231,20 +278,23 @@ class Forward:
             stream = stream_slot.get(args, kwargs)
             if self.absolute_positions is None:
                 axis = self._tail.position_axis
-                batch, self.length = stream.shape[axis - 1], stream.shape[axis]
+                batch, self.length = stream.shape[axis - 1], stream.shape[axis] + self._skipped
                 self.absolute_positions = resolve(
                     self._positions, self._attention, batch, self.length
                 )
-                if self.absolute_positions.numel() == 1:
-                    self._position = int(self.absolute_positions)
+                self._places = self.absolute_positions - self._skipped
+                if self._places.numel() == 1:
+                    self._position = int(self._places)
+                if self._leaving is not None and self._leaving.past:
+                    record_past(args, kwargs)
             if replays:
                 self._memory.stream = stream
             before = self._output_before if note else None
             read = self._all_positions(stream, companion_slots, args, kwargs, before)
             picked = self._picked(read)
-            if self._whole is not None and self._next_row == 0:
-                kept = read.stream[0] if self._whole.takes_all else picked.stream
-                self._whole.begin(kept, len(self._layers), self._bytes_of_logits)
+            if self.whole is not None and self._next_row == 0:
+                kept = read.stream[0] if self.whole.takes_all else picked.stream
+                self.whole.begin(kept, len(self._layers), self._bytes_of_logits)
             # Layers that this pass skipped left the stream unchanged: their rows are this one.
             while self._next_row <= index:
                 self._hand_out(self._next_row, picked, read)
@@ -326,12 +376,11 @@ class Forward:
 
     def _index(self, rows: Tensor) -> Tensor:
         """[batch, positions, *rest] -> [batch * n, *rest]."""
-        assert self.absolute_positions is not None
         if self._position is not None:
             # A plain slice needs no index tensor on the device, so nothing waits for a copy.
             return rows[0, self._position : self._position + 1].clone()
         if rows.device not in self._indices:
-            self._indices[rows.device] = _indices(self.absolute_positions, rows.device)
+            self._indices[rows.device] = _indices(self._places, rows.device)
         return rows[self._indices[rows.device]].flatten(0, 1)
 
     def _at_positions(self, logits: Tensor) -> Tensor:
@@ -350,8 +399,8 @@ class Forward:
 
     def _hand_out(self, row: int, read: RowStream, everywhere: RowStream) -> None:
         self._next_row = row + 1
-        if self._whole is not None:
-            self._whole.take(_of_one(everywhere) if self._whole.takes_all else read)
+        if self.whole is not None:
+            self.whole.take(_of_one(everywhere) if self.whole.takes_all else read)
         self._on_row(row, read)
 
 

@@ -8,7 +8,7 @@ with another prompt. What a module is for is not known; only its arguments decid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.hooks import answering, shallow_copy
+from engine.passes.edits import Active
+from engine.passes.prefix_cache import bytes_in
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,14 @@ class _Known:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Any
+    """A copy where the output's tensors have no versions, made in inference mode."""
     versions: tuple[int, ...]
     """Version counters of the output's tensors: once changed in place, it cannot be reused."""
+
+    @property
+    def answer(self) -> Any:
+        """The output for another pass, whose code may change it."""
+        return _copied(self.output) if _has_inference(self.output) else shallow_copy(self.output)
 
 
 class VisionCache:
@@ -39,6 +47,20 @@ class VisionCache:
         self._hit: set[nn.Module] = set()
         self.hits = 0
         """How many calls of the last pass were answered from memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the outputs in memory, and of the arguments that they are the answers to."""
+        seen: set[int] = set()
+        return sum(
+            bytes_in([known.args, known.kwargs, known.output], seen)
+            for all_known in self._memory.values()
+            for known in all_known
+        )
+
+    def attached(self, active: Active) -> AbstractContextManager[None]:
+        """See `Attached.attached`: as `remembering`."""
+        return self.remembering()
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
@@ -76,10 +98,11 @@ class VisionCache:
                     self.hits += 1
                     self._hit.add(module)
                     fresh.setdefault(module, []).append(known)
-                    return shallow_copy(known.output)
+                    return known.answer
             output = forward(*args, **kwargs)
             if _is_comparable((args, kwargs)):
-                found = _Known(args, kwargs, output, _versions(output))
+                kept = _copied(output) if _has_inference(output) else output
+                found = _Known(args, kwargs, kept, _versions(kept))
                 fresh.setdefault(module, []).append(found)
             return shallow_copy(output)
 
@@ -112,11 +135,33 @@ def _is_comparable(value: Any) -> bool:
 
 
 def _versions(output: Any) -> tuple[int, ...]:
+    return tuple(each._version for each in _tensors(output) if not each.is_inference())
+
+
+def _has_inference(output: Any) -> bool:
+    return any(each.is_inference() for each in _tensors(output))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
-        return (output._version,)
+        yield output
+        return
     inner: Sequence[Any] = ()
     if isinstance(output, Mapping):
         inner = list(output.values())
     elif isinstance(output, (list, tuple)):
         inner = output
-    return tuple(version for item in inner for version in _versions(item))
+    for item in inner:
+        yield from _tensors(item)
+
+
+def _copied(output: Any) -> Any:
+    """The output with copies of its tensors."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    if isinstance(output, Mapping):
+        return type(output)(**{key: _copied(value) for key, value in output.items()})
+    if isinstance(output, (list, tuple)):
+        copies = [_copied(item) for item in output]
+        return type(output)(*copies) if hasattr(output, "_fields") else type(output)(copies)
+    return output

@@ -122,10 +122,15 @@ class WholeStreams:
     def _check(self, size: int, positions: int) -> None:
         if size > self._most:
             self.is_too_much = True
-            self._refusal = (
-                f"all {positions:,} positions would take {size / 2**30:.1f} GB of memory "
-                f"(at most {self._most / 2**30:.0f} GB are used)"
-            )
+            self._refusal = too_much(positions, size, self._most)
+
+
+def too_much(positions: int, size: int, most: int) -> str:
+    """What to say where the streams of so many positions, of `size` bytes, are not kept."""
+    return (
+        f"all {positions:,} positions would take {size / 2**30:.1f} GB of memory "
+        f"(at most {most / 2**30:.0f} GB are used)"
+    )
 
 
 def _reordered(read: RowStream, order: Tensor) -> RowStream:

@@ -98,7 +98,7 @@ def test_kept_streams_wait_for_nothing_in_the_pass(everywhere: bool) -> None:
     lens, side = learned(tiny), FakeSideStream()
     with without_device(lens, side):
         streamed = run(lens, tiny.inputs, everywhere=everywhere)
-    assert (streamed._whole is not None) == everywhere
+    assert (streamed._forward.whole is not None) == everywhere
     assert streamed.results[0].proof.passed
 
 

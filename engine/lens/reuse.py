@@ -1,0 +1,602 @@
+"""What passes leave for later questions about the same picture, and when it may be used.
+
+A pass leaves the keys and values of its tokens and the outputs of the modules that ran before the
+first layer. A question that begins like an earlier one about the same picture goes on from these
+keys and values; where it does not, or the model does not allow that, the vision encoder's output is
+used again. Entries are told apart by all inputs that do not run along the sequence, above all the
+pixels: the ids of a picture's tokens are the same for every picture.
+
+Nothing is known of any family. For each kind of inputs (their names) the first question that could
+go on also runs as a whole, and all rows must agree; so does one of every `PROVED_AGAIN` after that.
+What differs is not reused from then on, and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.anatomy.logit_map import difference, errors_and_limits, tolerance
+from engine.anatomy.parts import ModelParts
+from engine.anatomy.tail import RowStream
+from engine.errors import Cancelled, typed_line
+from engine.lens.batch_proofs import MOST_ROUNDING
+from engine.passes.edits import Attached
+from engine.passes.forward import Forward
+from engine.passes.inference import give_ordinary_tensors, inferring
+from engine.passes.model_state import ModelState
+from engine.passes.prefix_cache import (
+    IDS,
+    PASSED,
+    Beginning,
+    GoingOn,
+    Kept,
+    Leaving,
+    Passed,
+    can_be_cut,
+    least_after,
+    together,
+)
+from engine.passes.thread import waited_for
+from engine.passes.vision_reuse import VisionCache
+from engine.passes.whole_streams import WholeStreams
+from engine.records import MOST_SHORT, Made, Proof, finite
+from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
+
+MOST_PICTURES: Final = 8
+"""Of how many pictures at most something is kept; of fewer where that would take more than a
+quarter of the free memory, but always of one."""
+PROVED_AGAIN: Final = 32
+"""A proof costs a whole pass, so one in so many adds three per cent of what is saved to each."""
+MORE: Final = 2
+"""How much longer than what has been proved a sequence may be, or what is new of it."""
+FEW: Final = 16
+"""So few new tokens need no further proof."""
+LONG: Final = 64
+"""After so many new tokens a pass takes the place of the one that it went on from: running a few
+again costs next to nothing, since the weights are read once for all of them, and a cache that has
+never been gone on from has no rounding of others in it."""
+
+Way = Literal["prefix", "vision"]
+"""What is reused: the keys and values of the common beginning, or the vision encoder's output."""
+
+ENCODED: Final = "an encoder reads the whole prompt at once"
+REPLAYED: Final = "its rows are read by running the model again"
+PADDED: Final = "a part of the sequence is masked"
+NO_IDS: Final = "its inputs are no token ids"
+NO_CACHE: Final = "the model returns no keys and values that can be kept"
+FEATURES_FIRST: Final = "the model puts other positions before those of its tokens"
+LOOKS_AHEAD: Final = "the beginning of its sequence depends on what follows"
+NOTHING_TWICE: Final = "nothing before the first layer is computed twice"
+CHANGED_EARLY: Final = "the text before the end of the picture is another"
+RUNNING_STATE: Final = "its layers keep a running state, which cannot go back to an earlier token"
+PROVING: Final = "computed as a whole, to prove that an earlier pass can be gone on from"
+MEMORY: Final = "memory ran out with what earlier passes had left"
+
+
+class MakesForward(Protocol):
+    """Makes a pass over the inputs that are asked about, or over the beginning of them."""
+
+    def __call__(
+        self,
+        *,
+        cut: Mapping[str, Any] | None = None,
+        whole: WholeStreams | None = None,
+        leaving: Leaving | None = None,
+        going_on: GoingOn | None = None,
+    ) -> Forward: ...
+
+
+@dataclass
+class _Kind:
+    """What has been found about inputs of the same names."""
+
+    refused: dict[Way, str] = field(default_factory=dict)
+    """Why something is not reused."""
+    proved: set[Way] = field(default_factory=set)
+    uses: int = 0
+    """How often something has been reused since the last proof."""
+    passed: Passed = PASSED[0]
+    """What the model is given when it goes on."""
+    has_running_state: bool = False
+    """Whether its cache cannot be cut."""
+    longest: int = 0
+    """The longest sequence, in tokens, and ..."""
+    most_new: int = 0
+    """... the most new tokens that the reuse of keys and values has been proved with."""
+
+    def covers(self, way: Way, length: int, new: int) -> bool:
+        """Whether it has been proved that something can be reused in a sequence of this length with
+        so many new tokens: longer ones may fill a window that shorter ones do not."""
+        if way not in self.proved:
+            return False
+        fits = length <= MORE * self.longest and new <= max(FEW, MORE * self.most_new)
+        return fits or way == "vision"
+
+    def proved_with(self, length: int, new: int) -> None:
+        """Note that the reuse of keys and values has been proved."""
+        self.longest = max(self.longest, length)
+        self.most_new = max(self.most_new, new)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the last pass about one picture has left."""
+
+    beginning: Beginning | None
+    vision: VisionCache | None
+
+    @property
+    def nbytes(self) -> int:
+        beginning = 0 if self.beginning is None else self.beginning.nbytes
+        return beginning + (0 if self.vision is None else self.vision.nbytes)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Inputs that are asked about, a batch of one."""
+
+    kind: frozenset[str]
+    """Their names."""
+    key: bytes
+    """A digest of all that do not run along the sequence."""
+    sequences: Mapping[str, Tensor]
+    """Those that do, on the CPU."""
+    picture_end: int
+    """The number of tokens up to the end of the picture; 0 without one."""
+    has_others: bool
+    """Whether there are pixels or the like among the inputs: what does not run along."""
+    refusal: str | None
+    """Why nothing of them can be gone on from."""
+
+    @property
+    def length(self) -> int:
+        """The number of tokens; 0 if it is not known."""
+        return int(self.sequences[IDS].shape[1]) if IDS in self.sequences else 0
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], kind: frozenset[str], picture_end: int) -> Asked:
+        """Tell inputs that run along the sequence from others, and digest these."""
+        ids = inputs.get(IDS)
+        along = _sequences(inputs, ids) if isinstance(ids, Tensor) and ids.ndim == 2 else {}
+        others = {name: value for name, value in inputs.items() if name not in along}
+        mask = along.get("attention_mask")
+        refusal = None if along else NO_IDS
+        if mask is not None and not bool((mask != 0).all()):
+            refusal = PADDED
+        return cls(
+            kind=kind,
+            key=_digest(others),
+            sequences={name: value.cpu() for name, value in along.items()},
+            picture_end=picture_end,
+            has_others=any(isinstance(value, Tensor) for value in others.values()),
+            refusal=refusal,
+        )
+
+
+class Reuse:
+    """What the passes of one model have left."""
+
+    def __init__(self, model: nn.Module, lock: threading.Lock) -> None:
+        """`lock` is the model's."""
+        self.model = model
+        self.lock = lock
+        self.state = ModelState(model)
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._kinds: dict[frozenset[str], _Kind] = {}
+        self._guard = threading.Lock()
+
+    def __len__(self) -> int:
+        """Of how many pictures something is kept; a prompt without one counts as a picture."""
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept."""
+        with self._guard:
+            return sum(entry.nbytes for entry in self._entries.values())
+
+    def drop(self) -> bool:
+        """Free everything that is kept; whether there was anything. What has been proved of kinds
+        of inputs stays known."""
+        with self._guard:
+            held = bool(self._entries)
+            self._entries.clear()
+        return held
+
+    def refusal(self, kind: frozenset[str], way: Way) -> str | None:
+        """Why something is not reused for inputs of these names; None if it is, or if that has not
+        been tried."""
+        return self._kind(kind).refused.get(way)
+
+    def is_proved(self, kind: frozenset[str], way: Way) -> bool:
+        """Whether something has been proved to change no row for inputs of these names."""
+        return way in self._kind(kind).proved
+
+    def can_go_on(self, asked: Asked) -> bool:
+        """Whether a question would be read from an earlier one's keys and values."""
+        kind, entry = self._kind(asked.kind), self._entries.get(asked.key)
+        return "prefix" in kind.proved and entry is not None and _shared(asked, entry) > 0
+
+    def plan(self, asked: Asked, parts: ModelParts, make: MakesForward) -> ReusingPass:
+        """How a question is read, and what is done with the pass afterwards."""
+        kind = self._kind(asked.kind)
+        if _is_encoder_decoder(self.model):
+            kind.refused.setdefault("prefix", ENCODED)
+        if parts.tail.replays:
+            kind.refused = {"prefix": REPLAYED, "vision": REPLAYED}
+        with self._guard:
+            entry = self._entries.get(asked.key)
+            if entry is not None:
+                self._entries.move_to_end(asked.key)
+        return ReusingPass(self, asked, parts, make, kind, entry)
+
+    def keep(self, key: bytes, entry: _Entry, device: torch.device) -> None:
+        """Keep what a pass has left, in place of what the last one about this picture had; what
+        was used longest ago goes."""
+        with self._guard:
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            sizes = [each.nbytes for each in self._entries.values()]
+            room = (free_memory(device) + sum(sizes)) // 4
+            while len(sizes) > 1 and (len(sizes) > MOST_PICTURES or sum(sizes) > room):
+                self._entries.popitem(last=False)
+                del sizes[0]
+
+    def _kind(self, kind: frozenset[str]) -> _Kind:
+        return self._kinds.setdefault(kind, _Kind())
+
+
+class ReusingPass:
+    """One pass that may use what earlier ones have left, and leaves something itself."""
+
+    def __init__(
+        self,
+        store: Reuse,
+        asked: Asked,
+        parts: ModelParts,
+        make: MakesForward,
+        kind: _Kind,
+        entry: _Entry | None,
+    ) -> None:
+        self._store, self._asked, self._parts, self._make = store, asked, parts, make
+        self._kind, self._entry = kind, entry
+        self._keeps = True
+        self._shared = 0 if entry is None else _shared(asked, entry)
+        """How many tokens can be taken from the cache that is kept."""
+        self.reason: str | None = None
+        """Why nothing, or less than the common beginning, is reused where there is something."""
+        usable = self._usable()
+        self._way: Way | None = usable
+        """What is reused by the pass whose rows are read."""
+        self._proves: Way | None = None
+        """What is to be proved after it."""
+        if usable is not None and not kind.covers(
+            usable, asked.length, asked.length - self._shared
+        ):
+            self._way, self._proves, self.reason = None, usable, PROVING
+        elif usable is not None:
+            kind.uses += 1
+            if kind.uses >= PROVED_AGAIN:
+                self._proves = usable
+        self._vision = self._vision_for(self._way)
+        self.forward = self._forward(self._way)
+        """The pass whose rows are read."""
+        self._cancelled = self.forward.cancelled
+        self._left = self.forward, self._vision
+        """What runs as a whole, and leaves what later passes use."""
+
+    @property
+    def attached(self) -> tuple[Attached, ...]:
+        """What is attached to the pass."""
+        return () if self._vision is None else (self._vision,)
+
+    @property
+    def made(self) -> Made:
+        """How the pass was made, once it has ended."""
+        going_on = self.forward.going_on
+        # A model that is given all inputs at every step answers from memory what it can.
+        hit = self._vision is not None and self._vision.hits > 0
+        reused = self._way is not None and self._asked.has_others
+        if going_on is None or going_on.passed == "all":
+            reused = reused and hit
+        return Made(
+            vision="reused" if reused else "computed",
+            prefix=0 if going_on is None else going_on.count,
+            reason=self.reason,
+        )
+
+    def plainly(self, why: str | None) -> Forward:
+        """The pass that runs where this one has failed: as a whole, leaving nothing. With `why`,
+        what was reused is not from now on; without, memory has run out."""
+        if why is None:
+            self._store.drop()
+        elif self._way is not None:
+            self._refuse(self._way, why)
+        self.reason = (MEMORY if why is None else why)[:MOST_SHORT]
+        self._way = self._proves = self._entry = self._vision = None
+        self._keeps = False
+        self.forward = self._make(whole=WholeStreams(self._parts.overwrites))
+        if why is None:
+            give_memory_back()
+        return self.forward
+
+    @property
+    def may_free_memory(self) -> bool:
+        """Whether there is something to drop where memory has run out."""
+        return self._keeps and len(self._store) > 0
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the pass uses what earlier ones have left."""
+        return self._way is not None
+
+    def end(self, rows: Mapping[int, RowStream]) -> Proof | None:
+        """Prove what is to be proved, and leave what later passes can use; to be called when all
+        rows have been handed out. `rows` are the streams that they were read from.
+
+        Returns a proof that has failed if the rows differ from those of a plain pass. Gives up,
+        and leaves nothing, soon after the pass is cancelled.
+        """
+        if not self._keeps:
+            return None
+        try:
+            failed = self._prove(rows) if self._proves is not None else None
+            self._leave()
+        except Cancelled:
+            return None
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._store.drop()
+            else:
+                self._refuse("prefix", typed_line(error))
+            del error
+            give_memory_back()
+            return None
+        return failed
+
+    def _usable(self) -> Way | None:
+        """What this pass could reuse."""
+        entry, refused = self._entry, self._kind.refused
+        if entry is None:
+            return None
+        if "prefix" not in refused and self._shared > 0:
+            return "prefix"
+        early = CHANGED_EARLY if self._asked.picture_end and entry.beginning is not None else None
+        self.reason = refused.get("prefix") or self._asked.refusal or early
+        if "vision" in refused or entry.vision is None or not self._asked.has_others:
+            return None
+        return "vision"
+
+    def _vision_for(self, way: Way | None) -> VisionCache | None:
+        """What remembers the outputs of the modules before the first layer in a pass."""
+        if way is not None:
+            assert self._entry is not None
+            given = way == "vision" or self._kind.passed == "all"
+            return self._entry.vision if given else None
+        if "vision" in self._kind.refused or not self._asked.has_others:
+            return None
+        return VisionCache(self._parts.before)
+
+    def _forward(self, way: Way | None, least: bool = False) -> Forward:
+        """A pass that reuses this; with `least`, as little as is useful of the common beginning."""
+        going_on = None
+        if way == "prefix":
+            assert self._entry is not None and self._entry.beginning is not None
+            beginning, count = self._entry.beginning, self._shared
+            if least:
+                count = max(1, beginning.least, self._asked.picture_end)
+            going_on = GoingOn(beginning, count, self._kind.passed)
+        keeps = "prefix" not in self._kind.refused
+        return self._make(
+            whole=WholeStreams(self._parts.overwrites),
+            leaving=Leaving(self._store.state, not self._kind.has_running_state) if keeps else None,
+            going_on=going_on,
+        )
+
+    def _prove(self, rows: Mapping[int, RowStream]) -> Proof | None:
+        """Run the same question the other way, and compare all rows."""
+        way = self._proves
+        assert way is not None
+        if self._way is None:
+            self._prove_first(way, rows)
+            return None
+        forward, vision = self._forward(None), self._vision_for(None)
+        gap, limit = self._gap(self._run(forward, vision), rows)
+        # The plain pass is the one to go on from; what it left takes the other's place.
+        self._left = forward, vision
+        self._kind.uses = 0
+        if gap <= limit:
+            return None
+        self.reason = _told(gap, limit)
+        self._refuse(way, self.reason)
+        return Proof(
+            max_abs_difference=finite(gap),
+            tolerance=limit,
+            passed=False,
+            method=self._parts.tail.method,
+        )
+
+    def _prove_first(self, way: Way, rows: Mapping[int, RowStream]) -> None:
+        """The rows have been read by a plain pass; run one that reuses something."""
+        why = ""
+        for passed in PASSED if way == "prefix" else (self._kind.passed,):
+            self._kind.passed = passed
+            vision = self._vision_for(way)
+            forward = self._forward(way, least=True)
+            try:
+                others = self._run(forward, vision)
+            except Cancelled:
+                raise
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                why = why or f"the model does not go on from its cache: {typed_line(error)}"
+                continue
+            if way == "vision" and (vision is None or not vision.hits):
+                why = NOTHING_TWICE
+                break
+            gap, limit = self._gap(rows, others)
+            if gap <= limit:
+                self._kind.proved.add(way)
+                if forward.going_on is not None:
+                    self._kind.proved_with(forward.length, forward.length - forward.going_on.count)
+                return
+            why = _told(gap, limit)
+            if way == "prefix" and self._looks_ahead():
+                why = LOOKS_AHEAD
+                break
+        self._refuse(way, why)
+
+    def _refuse(self, way: Way, why: str) -> None:
+        self._kind.refused[way] = why[:MOST_SHORT]
+        self._kind.proved.discard(way)
+
+    def _run(self, forward: Forward, vision: VisionCache | None) -> dict[int, RowStream]:
+        """Run a pass without reading its rows; their streams at the position."""
+        rows: dict[int, RowStream] = {}
+        model, lock = forward.model, self._store.lock
+        forward.cancelled = self._cancelled
+
+        def job() -> None:
+            attached = () if vision is None else (vision,)
+            with lock:
+                try:
+                    forward.run(rows.__setitem__, attached=attached)
+                finally:
+                    give_ordinary_tensors(model)
+
+        waited_for(model, job)
+        return rows
+
+    def _gap(
+        self, plain: Mapping[int, RowStream], reused: Mapping[int, RowStream]
+    ) -> tuple[float, float]:
+        """The difference of the row that differs most, measured by what is allowed, and that."""
+        tail = self._parts.tail
+        order = sorted(plain)
+        with self._store.lock, inferring(self._store.model):
+            one, two = (tail.logits([rows[row] for row in order]) for rows in (plain, reused))
+            errors, limits = errors_and_limits(self._parts.dtype, two, one).cpu()
+        if self._parts.dtype in (torch.bfloat16, torch.float16):
+            limits = limits * MOST_ROUNDING
+        worst = int((errors / limits).argmax())
+        return float(errors[worst]), float(limits[worst])
+
+    def _looks_ahead(self) -> bool:
+        """Whether the streams of the common beginning were others in the earlier pass than in this
+        one, which is plain."""
+        plain = self.forward.whole
+        assert self._entry is not None and self._entry.beginning is not None
+        count = self._shared
+        kept = GoingOn(self._entry.beginning, count).streams
+        if isinstance(kept, str) or plain is None or plain.refusal is not None:
+            return False
+        pairs = [
+            (now.stream[:count], before.stream)
+            for now, before in zip(plain.rows, kept.rows, strict=True)
+        ]
+        dtype = self._parts.dtype
+        return any(
+            difference(now, before) > MOST_ROUNDING * tolerance(dtype, now) for now, before in pairs
+        )
+
+    def _leave(self) -> None:
+        """Keep what the pass has left."""
+        forward, vision = self._left
+        beginning: Beginning | None = None
+        going_on = forward.going_on
+        if going_on is not None:
+            assert self._entry is not None
+            vision = self._entry.vision
+            if forward.length - going_on.count <= LONG:
+                return
+        if "prefix" not in self._kind.refused and self._asked.refusal is None:
+            beginning = self._beginning(forward, vision)
+        self._store.keep(self._asked.key, _Entry(beginning, vision), self._parts.tail.device)
+
+    def _beginning(self, forward: Forward, vision: VisionCache | None) -> Beginning | None:
+        """What the next question can go on from; None if it cannot."""
+        cache, sequences = forward.cache, self._asked.sequences
+        whole, going_on = forward.whole, forward.going_on
+        assert whole is not None
+        if cache is None or forward.length != sequences[IDS].shape[1]:
+            self._kind.refused["prefix"] = NO_CACHE if cache is None else FEATURES_FIRST
+            return None
+        kept = Kept.of(whole)
+        if going_on is not None:
+            kept = together(going_on.streams, kept)
+            least = least_after(cache, going_on.count)
+            if can_be_cut(cache):
+                return Beginning(sequences, cache, forward.left, kept, least)
+            return going_on.beginning
+        if can_be_cut(cache):
+            return Beginning(sequences, cache, forward.left, kept)
+        end, self._kind.has_running_state = self._asked.picture_end, True
+        if not end:
+            self._kind.refused["prefix"] = RUNNING_STATE
+            return None
+        # The state after the picture, from which every question about it can go on.
+        first = {name: value[:, :end] for name, value in sequences.items()}
+        inputs = {
+            name: value[:, :end] if name in first else value
+            for name, value in forward.inputs.items()
+        }
+        up_to_there = self._make(cut=inputs, leaving=Leaving(self._store.state, past=False))
+        self._run(up_to_there, vision)
+        if up_to_there.cache is None:
+            self._kind.refused["prefix"] = NO_CACHE
+            return None
+        streams = kept if isinstance(kept, str) else kept.first(end)
+        return Beginning(first, up_to_there.cache, up_to_there.left, streams, least=end)
+
+
+def _told(gap: float, limit: float) -> str:
+    return f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
+
+
+def _shared(asked: Asked, entry: _Entry) -> int:
+    """How many tokens a question can take from what an earlier one has left."""
+    if entry.beginning is None or asked.refusal is not None:
+        return 0
+    shared = entry.beginning.shared_with(asked.sequences)
+    return shared if shared >= asked.picture_end else 0
+
+
+def _is_encoder_decoder(model: Any) -> bool:
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def _sequences(inputs: Mapping[str, Any], ids: Tensor) -> dict[str, Tensor]:
+    """The inputs that run along the ids: the ids, masks and types of tokens."""
+    # Other ids (of a decoder, of a module that reads the question too) have masks of their own.
+    own = tuple(name.removesuffix(IDS) for name in inputs if name.endswith(IDS) and name != IDS)
+    return {
+        name: value
+        for name, value in inputs.items()
+        if isinstance(value, Tensor)
+        and not value.is_floating_point()
+        and value.ndim >= 2
+        and value.shape[:2] == ids.shape
+        and not (own and name.startswith(own))
+    }
+
+
+def _digest(inputs: Mapping[str, Any]) -> bytes:
+    """A digest of these inputs: names, dtypes, shapes and values."""
+    found = hashlib.sha256()
+    for name, value in sorted(inputs.items()):
+        if isinstance(value, Tensor):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            bits = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            found.update(bits.numpy().tobytes())
+        else:
+            found.update(f"{name} {value!r} ".encode())
+    return found.digest()
