@@ -61,7 +61,9 @@ class Everywhere:
     @property
     def holds(self) -> bool:
         """Whether streams are kept."""
-        return any(each is not None for each in (self._found, self._streams, self._some, self._after))
+        return any(
+            each is not None for each in (self._found, self._streams, self._some, self._after)
+        )
 
     def drop(self) -> None:
         """Free the streams, because newer runs need the memory."""
