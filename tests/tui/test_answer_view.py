@@ -187,7 +187,7 @@ async def test_the_tint_has_a_scale_and_is_read_when_it_is_wanted() -> None:
         await stage.press("f")
         await stage.shows("the model's own probability  0%", "100%  linear")
         await stage.press("f")
-        await stage.shows("the picture's share of attention has not been read")
+        await stage.shows("r reads the picture's share of attention")
         await stage.press("r")
         await stage.shows("the picture's share of attention  0%", "39.6%  linear")
         assert asked(stage)[-1] == AnswerRequest(attention=True)

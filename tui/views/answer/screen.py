@@ -45,7 +45,6 @@ _KEYS: Final = (
     "% heat", "r reads", "Y copies", "enter table", "q closes",
 )  # fmt: skip
 _MEANING: Final = "A column has the rows before its token: gold where that token is the best."
-_NO_AGAIN: Final = "r reads it: the same answer is decoded again"
 
 
 class AnswerScreen(ModalScreen[None]):
@@ -418,7 +417,9 @@ class AnswerScreen(ModalScreen[None]):
         if self.reading is not None and not tint.is_known(steps):
             reason = self.reading.picture_reason if tint is Tint.PICTURE else ""
             asked = self.reading.request.attention if tint is Tint.PICTURE else False
-            words = reason if asked and reason else f"{tint.caption} has not been read: {_NO_AGAIN}"
+            words = f"r reads {tint.caption}: the same answer is decoded again"
+            if asked and reason:
+                words = f"{tint.caption}: {reason}"
             return (plain_line(words, ascii_only=self._ascii), "strong")
         if self.reading is not None and self.reading.approximate:
             first = self.reading.approximate[0]
