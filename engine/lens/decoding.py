@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import (
     ForcedBOSTokenLogitsProcessor,
     MinPLogitsWarper,
@@ -173,7 +173,8 @@ def generate(
             if isinstance(own, GenerationConfig):
                 undo.callback(setattr, module, "generation_config", own)
                 module.generation_config = _neutral(own, max_new_tokens, draws)
-                undo.enter_context(_not_losing(module, steps))
+                if isinstance(module, GenerationMixin):
+                    undo.enter_context(_not_losing(module, steps))
         model.generate(**inputs, logits_processor=steps)
 
 
