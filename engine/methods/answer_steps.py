@@ -73,7 +73,7 @@ class StepsFound:
         """The rows that are not exactly the truncated model's in some step, and why."""
         return tuple(Approximate(row, note) for row, note in sorted(self._notes.items()))
 
-    def arrays(self, first: int) -> dict[str, Array]:
+    def arrays(self, first: int) -> dict[str, Any]:
         """The numbers of the steps from `first` on, by the names of `AnswerReading`."""
         steps = self._steps[first:]
         like = self._steps[0].numbers

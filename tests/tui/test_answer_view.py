@@ -187,7 +187,7 @@ async def test_the_tint_has_a_scale_and_is_read_when_it_is_wanted() -> None:
         await stage.press("f")
         await stage.shows("the model's own probability  0%", "100%  linear")
         await stage.press("f")
-        await stage.shows("the picture's share of attention has not been read")
+        await stage.shows("r reads the picture's share of attention")
         await stage.press("r")
         await stage.shows("the picture's share of attention  0%", "39.6%  linear")
         assert asked(stage)[-1] == AnswerRequest(attention=True)
@@ -391,6 +391,40 @@ async def test_the_tables_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stage.app, "copy_text", lambda text, what: copied.append(text + what))
         await stage.press("Y")
         assert copied[0].startswith("The main object is a cylinder.answer as ")
+
+
+@pytest.mark.slow
+@in_loop
+async def test_only_tokens_of_the_newest_answer_have_tables() -> None:
+    async with opened() as (stage, screen):
+        await stage.press("e")
+        stage.app.screen.query_one(Input).value = "temperature=2"
+        await stage.press("enter")
+        await stage.shows("The main metal is")
+        await stage.until(lambda: screen.reading is not None)
+        await stage.press("e")
+        stage.app.screen.query_one(Input).value = ""
+        await stage.press("enter")
+        await stage.shows("The main object is")
+        await stage.press("left", "enter")
+        await stage.shows("only tokens of the newest answer have tables")
+        await stage.press("r")
+        await stage.until(lambda: len(asked(stage)) == 3 and screen.reading is not None)
+        await stage.press("left", "enter")
+        await stage.until(lambda: not stage.app.has_dialog)
+        assert stage.app.state.place is not None
+
+
+@pytest.mark.slow
+@in_loop
+async def test_clicks_go_to_tokens_and_cells() -> None:
+    async with opened() as (stage, screen):
+        await stage.pilot.click(screen.text, offset=(8, 1))
+        await stage.until(lambda: screen.along.step == 1)
+        await stage.pilot.click(screen.grid, offset=(6 + 30, 6))
+        await stage.until(lambda: (screen.along.step, screen.along.row) == (3, 2))
+        await stage.pilot.click(screen.grid, offset=(6 + 50, 2))
+        await stage.until(lambda: (screen.along.step, screen.along.row) == (5, 2))
 
 
 # ---------------------------------------------------------------------- the pieces

@@ -98,9 +98,10 @@ class RunView:
 
     @property
     def whole_answer(self) -> AnswerReading | None:
-        """The newest answer; its tokens stand at the positions after the prompt. None without
-        one."""
-        return newest_answer(self.own.run)
+        """The newest answer; its tokens stand at the positions after the prompt. None without one,
+        or if it failed its proof."""
+        found = newest_answer(self.own.run)
+        return found if found is not None and found.worth_keeping else None
 
     @property
     def answer_tokens(self) -> tuple[PromptToken, ...]:
@@ -330,6 +331,10 @@ class RunView:
             self.unsaved_readings[reading.method] = reading
             return reason
         self.run, self.saved = merged, False
+        if isinstance(reading, AnswerReading):
+            # What was read at its tokens may belong to another answer now.
+            for place in [each for each in self._deepened_at if each >= len(merged.tokens)]:
+                del self._deepened_at[place]
         return None
 
     def reading_of(self, method: str, request: Request | None = None) -> Reading | None:

@@ -57,7 +57,7 @@ class AnswerText(DrawnLines):
             self._of = of
         look = heat_look(self, ascii_only=self._ascii)
         tinted = self._along.tint is not Tint.NOTHING
-        each = 2 if tinted and not look.backgrounds else 1
+        each = self._lines_each()
         room = max(height // each, 1)
         here = line_of(self._lines, self._along.step)
         if not self._first <= here < self._first + room:
@@ -71,6 +71,11 @@ class AnswerText(DrawnLines):
                 strips.append(strip_of(self._signs(line, tints, look), width, self.rich_style))
         blank = strip_of([], width, self.rich_style)
         return [*strips, *[blank] * max(height - len(strips), 0)]
+
+    def _lines_each(self) -> int:
+        """Return how many lines of the screen a line of the answer takes."""
+        tinted = self._along.tint is not Tint.NOTHING
+        return 1 if heat_look(self, ascii_only=self._ascii).backgrounds or not tinted else 2
 
     def _words(self, line: TextLine, tints: tuple[int, ...], look: HeatLook) -> Segments:
         segments: Segments = [(" ", self.rich_style)]
@@ -92,11 +97,12 @@ class AnswerText(DrawnLines):
 
     def on_click(self, event: events.Click) -> None:
         """Tell the screen which token has been clicked."""
-        look = heat_look(self, ascii_only=self._ascii)
-        each = 2 if self._along.tint is not Tint.NOTHING and not look.backgrounds else 1
-        index, x = self._first + event.y // each, 1
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        index, x = self._first + offset.y // self._lines_each(), 1
         for piece in self._lines[index] if index < len(self._lines) else ():
-            if x <= event.x < x + piece.width:
+            if x <= offset.x < x + piece.width:
                 self.post_message(self.TokenPicked(piece.token))
                 return
             x += piece.width

@@ -45,7 +45,6 @@ _KEYS: Final = (
     "% heat", "r reads", "Y copies", "enter table", "q closes",
 )  # fmt: skip
 _MEANING: Final = "A column has the rows before its token: gold where that token is the best."
-_NO_AGAIN: Final = "r reads it: the same answer is decoded again"
 
 
 class AnswerScreen(ModalScreen[None]):
@@ -106,8 +105,8 @@ class AnswerScreen(ModalScreen[None]):
         remember: Callable[[AnswerRequest], None],
         decodes: bool,
     ) -> None:
-        """Show a run's newest answer. If it has none with the settings of `request`, decode it with
-        them, or with `decodes` off only if it has none at all. `remember` is told with which
+        """Show a run's newest answer; with `decodes`, the one that has been decoded with the
+        settings of `request`. If there is none, decode it. `remember` is told with which
         settings answers are decoded from now on; `others` returns the run's counterfactuals."""
         super().__init__()
         self.run = run.own
@@ -138,9 +137,7 @@ class AnswerScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show the answer that the run holds, or decode one."""
-        known = self.run.reading_of("answer", self.request)
-        if known is None and not self._decodes:
-            known = self.run.reading_of("answer")
+        known = self.run.reading_of("answer", self.request if self._decodes else None)
         if isinstance(known, AnswerReading):
             self._take(known)
             self.request = known.request
@@ -299,7 +296,7 @@ class AnswerScreen(ModalScreen[None]):
             elif tint is Tint.JS:
                 request = replace(request, against=request.against or "none")
         known = self.run.reading_of("answer", request)
-        if self.reading is not None and isinstance(known, AnswerReading):
+        if self._is_newest and isinstance(known, AnswerReading):
             self._moved("there is nothing more to read")
         else:
             self._decode(request)
@@ -310,8 +307,17 @@ class AnswerScreen(ModalScreen[None]):
         if self.reading is None and self.along.step:
             self._moved("the tables of its tokens can be opened once the answer has ended")
             return
+        if self.along.step and not self._is_newest:
+            self._moved("only tokens of the newest answer have tables: r decodes this one again")
+            return
         self.app.post_message(PlaceChosen(self.along.position, self.along.row))
         self.dismiss()
+
+    @property
+    def _is_newest(self) -> bool:
+        """Whether the shown answer has the tokens that stand at the positions after the prompt."""
+        newest = tuple(token.id for token in self.run.answer_tokens)
+        return self.reading is not None and self.along.steps.tokens == newest
 
     def action_copy(self) -> None:
         """Copy the answer's tables."""
@@ -418,7 +424,9 @@ class AnswerScreen(ModalScreen[None]):
         if self.reading is not None and not tint.is_known(steps):
             reason = self.reading.picture_reason if tint is Tint.PICTURE else ""
             asked = self.reading.request.attention if tint is Tint.PICTURE else False
-            words = reason if asked and reason else f"{tint.caption} has not been read: {_NO_AGAIN}"
+            words = f"r reads {tint.caption}: the same answer is decoded again"
+            if asked and reason:
+                words = f"{tint.caption}: {reason}"
             return (plain_line(words, ascii_only=self._ascii), "strong")
         if self.reading is not None and self.reading.approximate:
             first = self.reading.approximate[0]

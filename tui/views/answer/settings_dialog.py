@@ -33,10 +33,7 @@ class DecodingDialog(ModalScreen[AnswerRequest | None]):
     DecodingDialog Input { height: 1; border: none; background: $panel; padding: 0 1; }
     DecodingDialog Static { color: $faint; height: auto; min-height: 3; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", show=False),
-        Binding("ctrl+c", "dismiss", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", show=False)]
 
     def __init__(self, request: AnswerRequest, *, ascii_only: bool) -> None:
         super().__init__()

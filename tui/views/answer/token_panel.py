@@ -199,7 +199,7 @@ class TokenPanel(DrawnLines):
             bar = bar_width(width // 4)
             for draw in reading.draws:
                 room = max(width - _COUNT - bar - 9, 1)
-                shown = display_text(draw.text, room, spaces=False, ascii_only=self._ascii)
+                shown = display_text(draw.text.strip(), room, spaces=False, ascii_only=self._ascii)
                 share = draw.count / total
                 lines.append(
                     [
