@@ -490,7 +490,12 @@ async def test_two_hundred_edits_at_twenty_a_second_end_at_what_a_cold_run_gives
     from engine import load
 
     question = Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))
-    started: dict[str, Any] = {"live": "on", "worker": None, "question": question}
+    started: dict[str, Any] = {
+        "live": "on",
+        "worker": None,
+        "question": question,
+        "options": LoadOptions(str(samples.MODEL)),
+    }
     async with explorer((100, 30), startup={**started, "no_picture": False}) as stage:
         await stage.until(lambda: stage.app.state.runs and not stage.app.state.live, 120)
         await stage.press("e")
