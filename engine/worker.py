@@ -37,7 +37,7 @@ from engine.records import (
     Run,
 )
 from engine.system.lanes import Lanes, Order
-from engine.system.memory import give_memory_back
+from engine.system.memory import give_memory_back, is_out_of_memory
 from engine.system.phases import TOTAL
 from engine.system.stamps import new_run_id, now
 
@@ -272,7 +272,8 @@ class Worker:
 
         run, kept = subject.run, subject.stream
         againsts = [
-            Against(loaded, run, kept, counterfactual, run_id) for run_id, counterfactual in asked
+            Against(loaded, run, kept, counterfactual, run_id, reuse=True)
+            for run_id, counterfactual in asked
         ]
         ended: set[str] = set()
 
@@ -362,6 +363,8 @@ class Worker:
         except Cancelled:
             pass
         except BaseException as error:
+            if is_out_of_memory(error):
+                self._loaded.lens.reuse.drop()
             give_memory_back()
             self._tell(Trouble.of(explain(error), run_id))
         self._tell(AnswerGrew(run_id, "", ended=True))

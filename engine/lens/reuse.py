@@ -281,7 +281,7 @@ class ReusingPass:
         if usable is not None and not kind.covers(
             usable, asked.length, asked.length - self._shared
         ):
-            self._way, self._proves, self.reason = None, usable, PROVING
+            self._way, self._proves, self.reason = None, usable, self.reason or PROVING
         elif usable is not None:
             kind.uses += 1
             if kind.uses >= PROVED_AGAIN:
@@ -324,6 +324,7 @@ class ReusingPass:
         self._way = self._proves = self._entry = self._vision = None
         self._keeps = False
         self.forward = self._make(whole=WholeStreams(self._parts.overwrites))
+        self._left = self.forward, None
         if why is None:
             give_memory_back()
         return self.forward

@@ -67,6 +67,11 @@ class KeptRuns:
         """Make this run the newest, so that it is dropped last."""
         self._subjects.move_to_end(run_id)
 
+    def drop_what_passes_left(self) -> None:
+        """Free what the passes of the runs have left for later ones, because memory has run out."""
+        for subject in self._subjects.values():
+            subject.loaded.lens.reuse.drop()
+
     def clear(self) -> None:
         """Drop all runs."""
         self._subjects.clear()
