@@ -36,7 +36,7 @@ from engine.records import (
     Run,
 )
 from engine.system.lanes import Lanes, Order
-from engine.system.memory import give_memory_back
+from engine.system.memory import give_memory_back, is_out_of_memory
 from engine.system.phases import TOTAL
 from engine.system.stamps import new_run_id, now
 
@@ -279,7 +279,8 @@ class Worker:
 
         run, kept = subject.run, subject.stream
         againsts = [
-            Against(loaded, run, kept, counterfactual, run_id) for run_id, counterfactual in asked
+            Against(loaded, run, kept, counterfactual, run_id, reuse=True)
+            for run_id, counterfactual in asked
         ]
         ended: set[str] = set()
 

@@ -15,6 +15,8 @@ loaded: of a process on a CPU, of allocated memory on a GPU.
 - stream, everywhere: the same, and all positions are kept, as in the explorer
 - naive: `output_hidden_states=True`, then norm and head on every row and position (once)
 - grid: every row at every position, pass included
+- first question: as "stream, everywhere", and what a second one can go on from is kept
+- second question: about the same picture with NEW other tokens, gone on from the first
 - attention: the weights of one position in every layer and head, each layer proved
 - answer: 20 tokens, greedily, by `generate` alone, and with every row at each of them, proved; the
   second is given in times of the first, too
@@ -46,6 +48,7 @@ from engine.anatomy.columns import HeadColumns
 from engine.anatomy.explicit import ExplicitTail
 from engine.lens.grid import GridFill, GridRow, probabilities_of
 from engine.lens.row_reader import Wanted
+from engine.records import Made
 from engine.system.steps import finished
 from tests.benchmark_models import bundled, llava_7b, qwen2_vl_2b, smollm2_135m
 
@@ -53,6 +56,8 @@ TOP = 5
 TRACKED = 5
 NEW_TOKENS = 20
 GENERATED, ALONG = "answer, by generate", "answer, every row"
+NEW = 12
+"""How many tokens of the second question are others: those of a short one."""
 LONG = 1.0
 """Seconds of a bare pass from which grids are measured once."""
 Way = Callable[[], object]
@@ -164,10 +169,40 @@ def compare(
     def grid(top: int) -> Way:
         return lambda: lens.grid(inputs, top=top).probability.sum()
 
+    new = min(NEW, after_the_picture(inputs["input_ids"][0]))
+    begins = inputs["input_ids"].shape[1] - new
+
+    def asked(first: int | None) -> Made:
+        """Ask the prompt with other tokens at its end; as it is, and cold, with None."""
+        ended = dict(inputs)
+        if first is None:
+            lens.reuse.drop()
+        else:
+            ids = ended["input_ids"].clone()
+            ids[0, begins:] = torch.arange(first, first + new)
+            ended["input_ids"] = ids
+        started = lens.start(ended, wanted=[Wanted((TRACKED,))], everywhere=True, reuse_from=begins)
+        for _ in started:
+            pass
+        assert started.results[0].proof.passed
+        started.keep()
+        return started.results[0].made
+
+    def gone_on() -> None:
+        made = asked(300)
+        assert made.prefix == begins, made
+
+    if any("second question".startswith(beginning) for beginning in wanted):
+        asked(None)
+        asked(200)  # proves that it can be gone on from
+        print(f"  {lens.reuse.nbytes / 2**20:.1f} MiB are kept for a second question")
+
     all_ways: dict[str, Way] = {
         "bare": bare,
         "stream": streamed(everywhere=False),
         "stream, everywhere": streamed(everywhere=True),
+        "first question": lambda: asked(None),
+        "second question": gone_on,
         "naive": naive(lens, inputs),
         "grid, top 1": grid(1),
         f"grid, top {TOP}": grid(TOP),
@@ -222,6 +257,11 @@ def compare(
     if emissions:
         spread = ", ".join(f"{1000 * moment:.0f}" for moment in emissions)
         print(f"  {len(emissions)} emissions of rows, after (ms): {spread}")
+
+
+def after_the_picture(ids: Tensor) -> int:
+    """How many tokens follow the last one of the most frequent kind."""
+    return len(ids) - 1 - int((ids == ids.mode().values).nonzero().max())
 
 
 def naive(lens: Lens, inputs: Mapping[str, Any]) -> Way:

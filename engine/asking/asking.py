@@ -69,7 +69,7 @@ class Asking:
         self.loaded = loaded
         self.wanted = Wanted(tuple(track), on_logits)
         self._question = question
-        self._reuse = reuse
+        self.reuse = reuse
         self.run_id = run_id or new_run_id()
         self._began = 0.0
         self._pass: StreamedPass | None = None
@@ -148,10 +148,18 @@ class Asking:
     def reuse_from(self) -> int | None:
         """The number of tokens that the pass must have in common with an earlier one to go on from
         it: those up to the end of the picture. None if nothing is to be reused."""
-        if not self._reuse or self.prepared is None:
+        if not self.reuse or self.prepared is None:
             return None
         tokens = self.prepared.tokens
         return max((i + 1 for i, token in enumerate(tokens) if token.kind == "image"), default=0)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the pass would go on from what an earlier one has left, once it is prepared."""
+        reuse_from, lens = self.reuse_from, self.loaded.lens
+        if reuse_from is None or self.prepared is None:
+            return False
+        return lens.can_go_on(self.prepared.inputs, reuse_from)
 
     @property
     def begun(self) -> Run:

@@ -304,6 +304,10 @@ class Lens:
             first,
         )
 
+    def can_go_on(self, inputs: Mapping[str, Any], reuse_from: int) -> bool:
+        """Whether a pass that is started with this `reuse_from` would go on from an earlier one."""
+        return self.reuse.can_go_on(Asked.of(inputs, _kind_of(inputs), reuse_from))
+
     def _forward(
         self,
         parts: ModelParts,

@@ -281,7 +281,7 @@ class ReusingPass:
         if usable is not None and not kind.covers(
             usable, asked.length, asked.length - self._shared
         ):
-            self._way, self._proves, self.reason = None, usable, PROVING
+            self._way, self._proves, self.reason = None, usable, self.reason or PROVING
         elif usable is not None:
             kind.uses += 1
             if kind.uses >= PROVED_AGAIN:
@@ -324,6 +324,7 @@ class ReusingPass:
         self._way = self._proves = self._entry = self._vision = None
         self._keeps = False
         self.forward = self._make(whole=WholeStreams(self._parts.overwrites))
+        self._left = self.forward, None
         if why is None:
             give_memory_back()
         return self.forward
@@ -375,25 +376,26 @@ class ReusingPass:
             return None
         return "vision"
 
-    def _vision_for(self, way: Way | None) -> VisionCache | None:
+    def _vision_for(self, way: Way | None, passed: Passed | None = None) -> VisionCache | None:
         """What remembers the outputs of the modules before the first layer in a pass."""
         if way is not None:
             assert self._entry is not None
-            given = way == "vision" or self._kind.passed == "all"
+            given = way == "vision" or (passed or self._kind.passed) == "all"
             return self._entry.vision if given else None
         if "vision" in self._kind.refused or not self._asked.has_others:
             return None
         return VisionCache(self._parts.before)
 
-    def _forward(self, way: Way | None, least: bool = False) -> Forward:
-        """A pass that reuses this; with `least`, as little as is useful of the common beginning."""
+    def _forward(self, way: Way | None, passed: Passed | None = None) -> Forward:
+        """A pass that reuses this; with `passed`, which is to be proved, as little as can be of the
+        common beginning."""
         going_on = None
         if way == "prefix":
             assert self._entry is not None and self._entry.beginning is not None
             beginning, count = self._entry.beginning, self._shared
-            if least:
+            if passed is not None:
                 count = max(1, beginning.least, self._asked.picture_end)
-            going_on = GoingOn(beginning, count, self._kind.passed)
+            going_on = GoingOn(beginning, count, passed or self._kind.passed)
         keeps = "prefix" not in self._kind.refused
         return self._make(
             whole=WholeStreams(self._parts.overwrites),
@@ -427,10 +429,9 @@ class ReusingPass:
     def _prove_first(self, way: Way, rows: Mapping[int, RowStream]) -> None:
         """The rows have been read by a plain pass; run one that reuses something."""
         why = ""
-        for passed in PASSED if way == "prefix" else (self._kind.passed,):
-            self._kind.passed = passed
-            vision = self._vision_for(way)
-            forward = self._forward(way, least=True)
+        known = way == "vision" or way in self._kind.proved
+        for passed in (self._kind.passed,) if known else PASSED:
+            vision, forward = self._vision_for(way, passed), self._forward(way, passed)
             try:
                 others = self._run(forward, vision)
             except Cancelled:
@@ -446,6 +447,7 @@ class ReusingPass:
             gap, limit = self._gap(rows, others)
             if gap <= limit:
                 self._kind.proved.add(way)
+                self._kind.passed = passed
                 if forward.going_on is not None:
                     self._kind.proved_with(forward.length, forward.length - forward.going_on.count)
                 return

@@ -48,8 +48,9 @@ class Against:
         counterfactual: Counterfactual,
         run_id: str | None = None,
         threshold: float = THRESHOLD,
+        reuse: bool = False,
     ) -> None:
-        """`picture` is the run with its picture, `kept` its kept stream.
+        """`picture` is the run with its picture, `kept` its kept stream; for `reuse` see `Asking`.
 
         A picture counts as seen in rows whose Jensen-Shannon divergence is above `threshold` nats.
         """
@@ -70,6 +71,7 @@ class Against:
             track=[tracked.id for tracked in picture.tracked],
             # A replay cannot project the picture's rows mid-pass: they are compared afterwards.
             on_logits=None if kept.replays else self._compare_logits,
+            reuse=reuse,
         )
 
     def begin(self) -> Run:
@@ -172,7 +174,8 @@ def ask_against(againsts: Sequence[Against], told: Listener) -> None:
     """Ask several counterfactuals of one run.
 
     Those whose inputs have the same shape share a pass, if the model is proved to give the same
-    rows in a batch and memory permits; the others are asked one after the other. A counterfactual
+    rows in a batch and memory permits; the others are asked one after the other, as are those that
+    can go on from what an earlier pass about the same pixels has left. A counterfactual
     that this model cannot take ends as a failed run without rows, and a comparison with the reason.
     """
     ready: list[Against] = []
@@ -196,6 +199,7 @@ def ask_against(againsts: Sequence[Against], told: Listener) -> None:
         try:
             _ask_batch(batch, told)
         except TooManyAtOnce:
+            batch[0].asking.loaded.lens.reuse.drop()
             give_memory_back()
             for against in batch:
                 against.begin()
@@ -223,6 +227,9 @@ def _ask_batch(batch: Sequence[Against], told: Listener) -> None:
 def _batches(ready: Sequence[Against]) -> Iterator[list[Against]]:
     alike: dict[Hashable, list[Against]] = {}
     for against in ready:
+        if against.asking.can_go_on:
+            yield [against]
+            continue
         alike.setdefault(batch_key(against.inputs), []).append(against)
     for group in alike.values():
         size = _most_together(group) if len(group) > 1 else 1

@@ -70,7 +70,8 @@ class AskedRun:
                     against.asking.loaded, run, prepared.inputs, against.asking.kept
                 )
 
-        againsts = [Against(self._asking.loaded, self.run, kept, each) for each in new]
+        loaded, reuse = self._asking.loaded, self._asking.reuse
+        againsts = [Against(loaded, self.run, kept, each, reuse=reuse) for each in new]
         ask_against(againsts, Listener(ended=ended))
         self._asked += new
         # In the order in which they were asked for, however they were batched.

@@ -80,6 +80,11 @@ class KeptRuns:
         """Keep nothing of this run any more."""
         self._subjects.pop(run_id, None)
 
+    def drop_what_passes_left(self) -> None:
+        """Free what the passes of the runs have left for later ones, because memory has run out."""
+        for subject in self._subjects.values():
+            subject.loaded.lens.reuse.drop()
+
     def clear(self) -> None:
         """Drop all runs."""
         self._subjects.clear()

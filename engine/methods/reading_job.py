@@ -11,7 +11,7 @@ from engine.methods.kept_runs import KeptRuns
 from engine.methods.method import Stop, carry_out
 from engine.methods.registry import method_for
 from engine.records import Part, Reading, Request
-from engine.system.memory import give_memory_back
+from engine.system.memory import give_memory_back, is_out_of_memory
 
 
 class ReadingJob:
@@ -69,6 +69,8 @@ class ReadingJob:
         except LenscopeError as error:
             failure = Trouble.of(error, self.run_id, self.id)
         except BaseException as error:  # a panic of Rust code is no Exception
+            if is_out_of_memory(error):
+                runs.drop_what_passes_left()
             failure = Trouble.of(explain(error), self.run_id, self.id)
         if isinstance(found, Part):
             tell(ReadingGrew(self.run_id, self.id, found))

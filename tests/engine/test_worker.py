@@ -182,9 +182,9 @@ def test_a_cancel_as_the_question_is_taken_up_is_not_lost(
     import engine.asking.asking
 
     class CancelledAtBirth(engine.asking.asking.Asking):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
             ready.cancel()
-            super().__init__(*arguments)
+            super().__init__(*arguments, **settings)
 
     monkeypatch.setattr(engine.asking.asking, "Asking", CancelledAtBirth)
     ready.ask(QUESTION)
