@@ -36,7 +36,7 @@ from engine.records import (
     Run,
 )
 from engine.system.lanes import Lanes, Order
-from engine.system.memory import give_memory_back, is_out_of_memory
+from engine.system.memory import give_memory_back
 from engine.system.phases import TOTAL
 from engine.system.stamps import new_run_id, now
 
