@@ -481,7 +481,7 @@ async def test_what_was_taken_from_a_cache_is_said() -> None:
         assert run is not None
         run.run = replace(run.run, made=Made("reused", 41, "its sliding window has moved on"))
         stage.app.presenter.show_all()
-        await stage.shows("prefix of 41 reused", "its sliding window has moved on")
+        await stage.shows("41 tokens from the cache", "its sliding window has moved on")
 
 
 @pytest.mark.slow

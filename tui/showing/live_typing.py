@@ -19,8 +19,8 @@ REST_SECONDS: Final = 0.15
 a word, and short enough to seem immediate after the last."""
 ON_BELOW: Final = 0.3
 """Seconds of a pass below which live mode is on by itself. Together with the rest that is less than
-half a second from the last letter to the last row, which feels like an echo; above it, one waits
-while typing, and would rather choose when."""
+half a second from the last letter to the last row; where it is more, most passes that begin while
+one types do not end."""
 OFF_ABOVE: Final = 1.0
 """Seconds of a pass above which it is off again. Far above `ON_BELOW`, since one slow pass (a new
 picture, a busy machine) should not take away what Enter means."""

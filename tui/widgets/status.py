@@ -199,7 +199,8 @@ def _facts(state: ViewState, ascii_only: bool) -> list[Content]:
         if seconds is not None:
             facts.append(Content.styled(f"{number(seconds)} s", "$faint"))
         if run.run.made.prefix:
-            facts.insert(0, Content.styled(f"prefix of {run.run.made.prefix} reused", "$faint"))
+            reused = f"{run.run.made.prefix} tokens from the cache"
+            facts.insert(0, Content.styled(reused, "$faint"))
         at = title_words(run, run.place(state.place))
         if at:
             facts.append(Content.styled(at, "$foreground"))
