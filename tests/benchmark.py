@@ -16,6 +16,8 @@ loaded: of a process on a CPU, of allocated memory on a GPU.
 - naive: `output_hidden_states=True`, then norm and head on every row and position (once)
 - grid: every row at every position, pass included
 - attention: the weights of one position in every layer and head, each layer proved
+- answer: 20 tokens, greedily, by `generate` alone, and with every row at each of them, proved; the
+  second is given in times of the first, too
 - nnsight, if it is installed: one trace with the model's own norm and head after every layer,
   float32, top 5, logsumexp and entropy, results in main memory
 """
@@ -49,6 +51,8 @@ from tests.benchmark_models import bundled, llava_7b, qwen2_vl_2b, smollm2_135m
 
 TOP = 5
 TRACKED = 5
+NEW_TOKENS = 20
+GENERATED, ALONG = "answer, by generate", "answer, every row"
 LONG = 1.0
 """Seconds of a bare pass from which grids are measured once."""
 Way = Callable[[], object]
@@ -168,6 +172,10 @@ def compare(
         "grid, top 1": grid(1),
         f"grid, top {TOP}": grid(TOP),
         "attention": lambda: lens.attention(inputs),
+        GENERATED: lambda: model.generate(
+            **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1
+        ),
+        ALONG: lambda: list(lens.answer(inputs, NEW_TOKENS)),
     }
     if find_spec("nnsight") is not None:
         # A copy: its hooks stay on the modules of a model, whose head is then read whole.
@@ -208,6 +216,9 @@ def compare(
             f"  {name:23} {middle:8.4f} s  {middle / base:6.2f} x bare ({low:.2f} to {high:.2f})"
             f"  peak {peak - least:+8.1f} MiB, whole {(held + peak) / (held + least):.3f} x"
         )
+    if ALONG in ways:
+        pairs = zip(seconds[ALONG], seconds[GENERATED], strict=True)
+        print(f"  with the lens: {statistics.median(a / b for a, b in pairs):.2f} x `generate`")
     if emissions:
         spread = ", ".join(f"{1000 * moment:.0f}" for moment in emissions)
         print(f"  {len(emissions)} emissions of rows, after (ms): {spread}")

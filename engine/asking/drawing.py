@@ -30,8 +30,10 @@ from engine.passes.thread import waited_for
 from engine.prompts.processors import tokenizer_of
 from engine.system.memory import free_memory, is_out_of_memory
 
-MOST_TOGETHER: Final = 32
-"""Answers of one batch; more are hardly faster, and one that is cancelled is lost as a whole."""
+MOST_TOGETHER: Final = 128
+"""Answers of one batch, of which nothing is known before all of it is."""
+_COPIES_OF_SCORES: Final = 8
+"""float32 [answers, vocabulary] at a time: the scores, their probabilities, what is sorted."""
 _PROOF_TOKENS: Final = 3
 """How many steps two answers of a batch are compared with one alone: the first is the shared pass
 itself, the others read its repeated cache."""
@@ -140,7 +142,7 @@ class _Batches:
         """How many answers to decode at once: one where sharing the first pass is not exact."""
         known = _sharing.setdefault(self._model, {})
         if self._settings.max_new_tokens == 1:
-            return MOST_TOGETHER
+            return min(MOST_TOGETHER, self._that_fit())
         if self._kind not in known:
             known[self._kind] = self._shares_exactly()
         return min(MOST_TOGETHER, self._that_fit()) if known[self._kind] else 1
@@ -214,12 +216,14 @@ class _Batches:
         )
 
     def _that_fit(self) -> int:
-        """How many answers' caches take at most a quarter of the free memory, if every layer keeps
-        keys and values as wide as the residual stream, and every step its scores."""
+        """How many answers take at most a quarter of the free memory with their caches, if every
+        layer keeps keys and values as wide as the residual stream, and their scores."""
         parts = self._loaded.lens.learn(self._inputs)
         length = parts.stream_shape[parts.tail.position_axis] + self._settings.max_new_tokens
         width = parts.stream_shape[-1]
         each = 2 * len(parts.layers) * length * width * parts.dtype.itemsize
+        text = self._model.config.get_text_config(decoder=True)
+        each += _COPIES_OF_SCORES * 4 * getattr(text, "vocab_size", 0)
         device = self._loaded.lens.device
         free = free_memory(device if device.type == "cuda" else None)
         return max(1, free // 4 // max(1, each))

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import (
     ForcedBOSTokenLogitsProcessor,
     MinPLogitsWarper,
@@ -95,8 +95,8 @@ class OwnSettings:
 
 def own_settings(model: nn.Module, settings: DecodingSettings) -> OwnSettings:
     """What the checkpoint of `model` sets, with regard to an answer with these settings."""
-    config = getattr(model, "generation_config", None)
-    if not isinstance(config, GenerationConfig):
+    config = _owner(model)
+    if config is None:
         return OwnSettings((), ())
     forced = _forced_first(model)
     kept = [
@@ -126,11 +126,14 @@ def end_tokens(model: nn.Module) -> frozenset[int]:
 
 
 def why_no_answer(model: nn.Module) -> str | None:
-    """Why a model cannot decode an answer; None if it has a `generate`."""
+    """Why a model cannot decode an answer; None if it has a `generate` like other models'."""
     able = getattr(model, "can_generate", None)
-    if hasattr(model, "generate") and not (callable(able) and not able()):
-        return None
-    return f"{type(model).__name__} has no `generate`, which decodes an answer token by token"
+    if not hasattr(model, "generate") or (callable(able) and not able()):
+        return f"{type(model).__name__} has no `generate`, which decodes an answer token by token"
+    config = type(getattr(model, "generation_config", None))
+    if config not in (GenerationConfig, type(None)):
+        return f"{type(model).__name__} decodes in a way of its own ({config.__name__})"
+    return None
 
 
 def for_generate(model: nn.Module, inputs: Mapping[str, Any], device: Any) -> dict[str, Any]:
@@ -170,7 +173,8 @@ def generate(
             if isinstance(own, GenerationConfig):
                 undo.callback(setattr, module, "generation_config", own)
                 module.generation_config = _neutral(own, max_new_tokens, draws)
-                undo.enter_context(_not_losing(module, steps))
+                if isinstance(module, GenerationMixin):
+                    undo.enter_context(_not_losing(module, steps))
         model.generate(**inputs, logits_processor=steps)
 
 
@@ -287,12 +291,12 @@ class _Take(LogitsProcessor):  # type: ignore[misc]
 def _neutral(own: GenerationConfig, max_new_tokens: int, draws: int) -> GenerationConfig:
     """A config that changes no token: with the ids of the checkpoint's own, and with its entries
     that transformers does not know, which are for the model's own code."""
-    known = vars(type(own)())
+    known = vars(GenerationConfig())
     kept = {name: getattr(own, name, None) for name in _IDS}
     sampling = (
         {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if draws > 1 else {}
     )
-    fresh = type(own)(
+    fresh = GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_return_sequences=draws,
         num_beams=1,
@@ -308,10 +312,11 @@ def _neutral(own: GenerationConfig, max_new_tokens: int, draws: int) -> Generati
 
 def _owner(model: nn.Module) -> GenerationConfig | None:
     """The config that says which tokens end an answer: the model's own, or that of the language
-    model inside it."""
+    model inside it; the first one where none says so."""
     configs = [vars(module).get("generation_config") for module in model.modules()]
     found = [config for config in configs if isinstance(config, GenerationConfig)]
-    return next((each for each in found if each.eos_token_id is not None), None)
+    saying = (each for each in found if each.eos_token_id is not None)
+    return next(saying, found[0] if found else None)
 
 
 def _no_nones(value: int | None) -> tuple[int, ...]:
