@@ -476,11 +476,8 @@ class Lens:
         with self._lock:
             parts = self._parts_for(moved)
 
-        # The mask does not cover features that a model puts in front of the tokens.
-        covered = attention is not None and max(positions) < attention.shape[1]
-
         def forward(alone: bool) -> Forward:
-            alone = alone and covered and self._may_keep_logits(kind, parts)
+            alone = alone and self._may_keep_logits(kind, parts)
             return Forward(self.model, parts, moved, positions, attention, alone, inference=True)
 
         def worked_with_all() -> None:

@@ -74,7 +74,9 @@ class Forward:
         self._logits_to_keep: Tensor | None = None
         if use_logits_to_keep and self._attention is not None:
             batch, length = self._attention.shape
-            self._logits_to_keep = resolve(positions, self._attention, batch, length).unique()
+            # The mask does not cover features that a model puts in front of the tokens.
+            if int(torch.as_tensor(positions).max()) < length:
+                self._logits_to_keep = resolve(positions, self._attention, batch, length).unique()
         self._next_row = 0
         self._thread = 0
         self._reading = False
