@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -102,8 +103,9 @@ def name_of(settings: DecodingSettings) -> str:
     return ",".join(parts) or GREEDY
 
 
+@lru_cache(maxsize=8)
 def names_of(decoding: Decoding) -> tuple[str, ...]:
-    """The names of all settings, the base line first."""
+    """The names of all settings, the base line first; every line of a sweep is checked by them."""
     return tuple(map(name_of, decoding.settings))
 
 

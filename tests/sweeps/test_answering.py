@@ -320,7 +320,11 @@ def test_padding_and_counterfactuals_change_no_answer(
 
 
 @pytest.mark.slow
-def test_killed_and_taken_up_again_from_the_command_line(tmp_path: Path, own_folders: None) -> None:
+def test_killed_and_taken_up_again_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     data, out = tmp_path / "data", tmp_path / "killed"
     write_clevr(data, 3)
     given = [
