@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -75,6 +76,12 @@ def answer_reading(request: AnswerRequest, layers: int, **changes: Any) -> Answe
     return AnswerReading(request=request, **fields)
 
 
+def said_with(words: Sequence[str]) -> dict[str, Any]:
+    """The changes of a reading whose every token is one of these words."""
+    texts = {token: words[at % len(words)] for at, token in enumerate(TEXTS)}
+    return {"texts": texts, "text": "".join(texts[token] for token, _ in ALL[:-1]).strip()}
+
+
 def draws_of(request: AnswerRequest, text: str) -> tuple[Draw, ...]:
     """Three quarters of the draws are the same text."""
     if request.draws == 1:
@@ -91,6 +98,6 @@ def answer_part(made: AnswerReading, step: int) -> AnswerPart:
         array: Array = getattr(made, name)
         arrays[name] = Array.of(array.values[step : step + 1], array.dtype)
     tokens = made.tokens.values[: step + 1]
-    text = "".join(TEXTS[int(token)] for token in tokens if token != END).strip()
+    text = "".join(made.texts[int(token)] for token in tokens if token != END).strip()
     of = made.request.max_new_tokens
-    return AnswerPart(first=step, texts=TEXTS, text=text, of=of, **arrays)
+    return AnswerPart(first=step, texts=made.texts, text=text, of=of, **arrays)

@@ -537,9 +537,10 @@ class FakeWorker:
         return self.cancelled.is_set() or run_id in self.forgotten
 
     def _decode(self, run_id: str, request_id: str, request: AnswerRequest) -> None:
-        from tests.tui.answer_stage import answer_part, answer_reading
+        from tests.tui.answer_stage import answer_part, answer_reading, said_with
 
-        made = answer_reading(request, self.layers)
+        said = said_with(self.words) if self.words is not None else {}
+        made = answer_reading(request, self.layers, **said)
         for step in range(made.tokens.shape[0]):
             while self.holds_answers and step == 3 and request_id not in self.cancelled_readings:
                 time.sleep(0.005)

@@ -55,6 +55,7 @@ def asked(stage: Stage) -> list[AnswerRequest]:
 # ---------------------------------------------------------------------- what it shows
 
 
+@pytest.mark.slow
 @at_every_size
 @in_loop
 async def test_every_token_is_a_column(size: tuple[int, int]) -> None:

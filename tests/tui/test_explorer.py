@@ -297,7 +297,8 @@ async def test_save_and_reopen(tmp_path: Path, key: str) -> None:
         await stage.press("r")
         await stage.shows("no model is loaded", "L loads the one of this run")
         await stage.press("c")
-        await stage.shows("r asks it")
+        await stage.shows("this needs the model: L loads it")
+        await stage.press("escape")
         await stage.press("ctrl+s")
         await stage.shows(f"saved 2 runs to {file.name}")
     assert len(list(tmp_path.glob("*.json"))) == 1

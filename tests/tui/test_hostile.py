@@ -61,7 +61,7 @@ async def test_hostile_tokens(size: tuple[int, int], ascii_only: bool) -> None:
         else:
             assert_harmless(stage)
         await stage.press("c", "G")
-        await stage.shows("\\x1b[31m")
+        await stage.shows("answer, 8 tokens", "\\x1b[2J")
         if not ascii_only:
             assert_harmless(stage)
 
