@@ -135,6 +135,7 @@ def compare(
     """Measure the ways whose names begin as wanted, in turn, and print what they took."""
     device = next(model.parameters()).device
     lens = Lens(model)
+    model.generation_config.eos_token_id = None  # so that answers are as long as they may be
     learning = measure(device, lambda: lens.learn(inputs))[0]
     inputs = {
         key: value.to(device) if isinstance(value, Tensor) else value

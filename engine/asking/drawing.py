@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from engine.anatomy.hooks import evaluating
 from engine.anatomy.logit_map import difference, tolerance
 from engine.errors import Cancelled
 from engine.lens.decoding import (
@@ -25,6 +24,7 @@ from engine.lens.decoding import (
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.lens import model_lock
 from engine.models.loading import LoadedModel
+from engine.passes.inference import inferring
 from engine.passes.shared_prefill import CannotShare, shared_prefill
 from engine.passes.thread import waited_for
 from engine.prompts.processors import tokenizer_of
@@ -177,7 +177,7 @@ class _Batches:
                 logits.append(scores.clone())
 
         def run() -> None:
-            with model_lock(self._model), evaluating(self._model):
+            with model_lock(self._model), inferring(self._model):
                 choose = Drawing(settings, seeds, self._loaded.lens.device)
 
                 def take(ids: Tensor, scores: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from engine.anatomy.hooks import evaluating
 from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream
@@ -28,6 +27,7 @@ from engine.lens.as_records import answer_readings, layer_readings
 from engine.lens.decoding import Drawing, end_tokens, generate, processors
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.readout import Block, Numbers, read
+from engine.passes.inference import inferring
 from engine.passes.stepping import Stepping
 from engine.passes.thread import submit
 from engine.prompts.token_texts import TextOf
@@ -182,7 +182,7 @@ class DecodedAnswer:
             probability=float(numbers.followed_probabilities[-1, 1]),
             taken=float(taken),
             removed=removed,
-            logits=logits,
+            logits=logits.clone(),  # an ordinary tensor, made outside inference mode
             numbers=numbers,
             notes=tuple(None if row in unchanged else note for row, note in enumerate(parts.notes)),
             proof=as_proof(error, limit, parts.tail.method),
@@ -195,7 +195,7 @@ class DecodedAnswer:
         forward, settings = self._forward, self._settings
         model: Any = forward.model
         try:
-            with self._lock, evaluating(model):
+            with self._lock, inferring(model):
                 self._drawing = Drawing(settings, [settings.seed], forward.parts.tail.device)
                 steps = processors(
                     model, self._inputs, settings, self._seen, self._take, self._unwatched_first()

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, TypedDict
 
 from msgspec import Meta, Struct, structs
 
@@ -78,6 +78,20 @@ class Draw(Struct, frozen=True):
 
     text: Long
     count: Positive
+
+
+class StepArrays(TypedDict):
+    """The numbers of some steps, as in `AnswerReading`."""
+
+    tokens: Array
+    taken: Array
+    probability: Array
+    removed: Array
+    ids: Array
+    logits: Array
+    lse: Array
+    entropy: Array
+    rms: Array
 
 
 class AnswerPart(Part, frozen=True):

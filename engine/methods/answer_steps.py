@@ -14,7 +14,7 @@ from engine.arrays import Array, Kind
 from engine.asking.drawing import answer_text
 from engine.errors import CannotRead
 from engine.lens.answer import AnswerStep, worse
-from engine.methods.answer import AnswerPart
+from engine.methods.answer import AnswerPart, StepArrays
 from engine.methods.grid import Approximate
 from engine.methods.method import Subject
 from engine.models.loading import LoadedModel
@@ -73,27 +73,30 @@ class StepsFound:
         """The rows that are not exactly the truncated model's in some step, and why."""
         return tuple(Approximate(row, note) for row, note in sorted(self._notes.items()))
 
-    def arrays(self, first: int) -> dict[str, Any]:
-        """The numbers of the steps from `first` on, by the names of `AnswerReading`."""
+    def arrays(self, first: int) -> StepArrays:
+        """The numbers of the steps from `first` on."""
         steps = self._steps[first:]
-        like = self._steps[0].numbers
-        singles: dict[str, tuple[list[Any], Kind]] = {
-            "tokens": ([step.token for step in steps], "<i4"),
-            "taken": ([step.taken for step in steps], "<f4"),
-            "probability": ([step.probability for step in steps], "<f4"),
-            "removed": ([step.removed for step in steps], "<i4"),
-        }
-        found = {name: Array.of(np.array(each), kind) for name, (each, kind) in singles.items()}
-        kinds: dict[str, Kind] = {"ids": "<i4"}
-        for name in ("ids", "logits", "lse", "entropy", "rms"):
-            values: list[Tensor] = [getattr(step.numbers, name) for step in steps]
-            stacked = (
-                torch.stack(values)
-                if values
-                else getattr(like, name).new_empty(0, *getattr(like, name).shape)
-            )
-            found[name] = Array.of(stacked.numpy(), kinds.get(name, "<f4"))
-        return found
+
+        def singles(values: list[Any], kind: Kind) -> Array:
+            return Array.of(np.array(values), kind)
+
+        def rows(name: str, kind: Kind = "<f4") -> Array:
+            like: Tensor = getattr(self._steps[0].numbers, name)
+            values = [getattr(step.numbers, name) for step in steps]
+            stacked = torch.stack(values) if values else like.new_empty(0, *like.shape)
+            return Array.of(stacked.numpy(), kind)
+
+        return StepArrays(
+            tokens=singles([step.token for step in steps], "<i4"),
+            taken=singles([step.taken for step in steps], "<f4"),
+            probability=singles([step.probability for step in steps], "<f4"),
+            removed=singles([step.removed for step in steps], "<i4"),
+            ids=rows("ids", "<i4"),
+            logits=rows("logits"),
+            lse=rows("lse"),
+            entropy=rows("entropy"),
+            rms=rows("rms"),
+        )
 
     def texts(self, first: int) -> dict[int, str]:
         """The text of every id in the steps from `first` on."""

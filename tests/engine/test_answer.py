@@ -20,20 +20,20 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-import engine.lens.answer as answering
 from engine import Loaded, load
 from engine.asking import drawing
 from engine.asking.asking import Asking
 from engine.asking.drawing import draw_answers
 from engine.errors import Cancelled, CannotRead
 from engine.lens.answer import AnswerStep
-from engine.lens.decoding import own_settings
+from engine.lens.decoding import Drawing, own_settings
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.lens import Lens
 from engine.methods.answer import Answer, AnswerPart, AnswerReading, AnswerRequest
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
 from engine.models.loading import LoadedModel
+from engine.passes.stepping import Stepping
 from engine.records import Picture, Question
 from samples import DEFAULT_PICTURE, MODEL
 from tests.families import FAMILIES, Tiny
@@ -333,14 +333,14 @@ def test_steps_come_while_later_ones_are_decoded(monkeypatch: pytest.MonkeyPatch
     made = tiny("llama")
     lens = Lens(made.model)
     may_go_on = threading.Event()
-    draw = answering.Drawing.__call__
+    draw = Drawing.__call__
 
     def waits(self: Any, ids: Tensor, scores: Tensor) -> Tensor:
         if ids.shape[1] > made.inputs["input_ids"].shape[1]:
             assert may_go_on.wait(60)
         return draw(self, ids, scores)
 
-    monkeypatch.setattr(answering.Drawing, "__call__", waits)
+    monkeypatch.setattr(Drawing, "__call__", waits)
     steps = lens.answer(made.inputs, 3)
     assert next(steps).proof.passed
     may_go_on.set()
@@ -349,12 +349,12 @@ def test_steps_come_while_later_ones_are_decoded(monkeypatch: pytest.MonkeyPatch
 
 def test_a_proof_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = tiny("llama")
-    project = answering.Stepping.project
+    project = Stepping.project
 
     def wrong(self: Any, rows: Any, norm: bool = True) -> Tensor:
         return project(self, rows, norm) + 1.0
 
-    monkeypatch.setattr(answering.Stepping, "project", wrong)
+    monkeypatch.setattr(Stepping, "project", wrong)
     with pytest.raises(CannotRead, match="differs"):
         list(Lens(made.model).answer(made.inputs, 2))
 
