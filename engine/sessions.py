@@ -335,7 +335,7 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"run {run.id}: position {run.position} of {len(run.tokens)} tokens")
     last = max((other.position for other in run.others), default=0)
     if last > max(0, last_position(run)):
-        raise ValueError(f"run {run.id}: position {last}, and the last one is {last_position(run)}")
+        raise ValueError(f"run {run.id}: position {last} of {last_position(run) + 1} tokens")
     if run.status == "done" and run.proof is None:
         raise ValueError(f"run {run.id}: it is done but has no proof")
     if run.formation is not None and run.formation >= len(run.rows):

@@ -154,7 +154,7 @@ class AttentionReading(Reading, frozen=True, kw_only=True, tag="attention"):
         """See `Reading.misfit`."""
         places = [self.position, *self.sinks, *self.cells.integers]
         if any(not 0 <= place <= last_position(run) for place in places):
-            return f"a position beyond the last one, {last_position(run)}"
+            return f"a position beyond {last_position(run) + 1} tokens"
         if any(each.layer >= run.layers for each in self.layers):
             return f"layers beyond {run.layers}"
         if any(each.layer >= run.layers for each in self.best):

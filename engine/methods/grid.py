@@ -126,7 +126,7 @@ class GridReading(Reading, frozen=True, kw_only=True, tag="grid"):
         """See `Reading.misfit`."""
         odd = misfit(run, self.rows, self.positions)
         if odd is None and any(not 0 <= place <= last_position(run) for place in self.sinks):
-            return f"sinks beyond position {last_position(run)}"
+            return f"sinks beyond {last_position(run) + 1} tokens"
         if odd is None and any(each.row > run.layers for each in self.approximate):
             return f"approximate rows beyond {run.layers}"
         return odd
@@ -149,7 +149,7 @@ def misfit(run: Run, rows: Sequence[int], positions: Sequence[int]) -> str | Non
     if rows[-1:] != (run.layers,):
         return f"its rows end with {[*rows[-1:]]}, not with {run.layers}"
     if positions and positions[-1] > last_position(run):
-        return f"position {positions[-1]} beyond the last one, {last_position(run)}"
+        return f"position {positions[-1]} of {last_position(run) + 1} tokens"
     return None
 
 

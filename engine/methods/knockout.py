@@ -162,7 +162,7 @@ class KnockoutReading(Reading, frozen=True, kw_only=True, tag="knockout"):
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
         if self.position > last_position(run):
-            return f"position {self.position} beyond the last one, {last_position(run)}"
+            return f"position {self.position} of {last_position(run) + 1} tokens"
         if any(cell.layers[1] >= run.layers for cell in self.cells):
             return f"layers beyond {run.layers}"
         return None

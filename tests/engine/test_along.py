@@ -45,7 +45,8 @@ ALL = [
 
 
 def cells_of(tiny: Tiny) -> list[int]:
-    ids = tiny.inputs.get("decoder_input_ids", tiny.inputs["input_ids"])[0].tolist()
+    decoder = "decoder_input_ids" in tiny.inputs
+    ids = tiny.inputs["decoder_input_ids" if decoder else "input_ids"][0].tolist()
     return [place for place, token in enumerate(ids) if token == IMAGE_ID] or [1, 2]
 
 
