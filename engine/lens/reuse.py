@@ -33,6 +33,7 @@ from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.model_state import ModelState
 from engine.passes.prefix_cache import (
+    FEWEST_NEW,
     IDS,
     PASSED,
     Beginning,
@@ -42,6 +43,7 @@ from engine.passes.prefix_cache import (
     Passed,
     can_be_cut,
     least_after,
+    picked,
     together,
 )
 from engine.passes.thread import waited_for
@@ -176,7 +178,10 @@ class Asked:
             key=_digest(others),
             sequences={name: value.cpu() for name, value in along.items()},
             picture_end=picture_end,
-            has_others=any(isinstance(value, Tensor) for value in others.values()),
+            has_others=any(
+                isinstance(value, Tensor) and not name.startswith("decoder_")
+                for name, value in others.items()
+            ),
             refusal=refusal,
         )
 
@@ -433,7 +438,9 @@ class ReusingPass:
         for passed in (self._kind.passed,) if known else PASSED:
             vision, forward = self._vision_for(way, passed), self._forward(way, passed)
             try:
-                others = self._run(forward, vision)
+                gap, limit = self._gap(rows, self._run(forward, vision))
+                if gap <= limit and forward.going_on is not None:
+                    gap, limit = self._gap_of_few(forward, vision)
             except Cancelled:
                 raise
             except Exception as error:
@@ -444,7 +451,6 @@ class ReusingPass:
             if way == "vision" and (vision is None or not vision.hits):
                 why = NOTHING_TWICE
                 break
-            gap, limit = self._gap(rows, others)
             if gap <= limit:
                 self._kind.proved.add(way)
                 self._kind.passed = passed
@@ -456,6 +462,29 @@ class ReusingPass:
                 why = LOOKS_AHEAD
                 break
         self._refuse(way, why)
+
+    def _gap_of_few(self, forward: Forward, vision: VisionCache | None) -> tuple[float, float]:
+        """As `_gap`, where as few tokens as may ever be new go on as `forward` does: some models
+        treat them in another way than many."""
+        going_on, whole = forward.going_on, self.forward.whole
+        assert going_on is not None
+        end = going_on.count + FEWEST_NEW
+        if whole is None or whole.refusal is not None or end >= self._asked.length:
+            return 0.0, 1.0
+        few = self._make(
+            cut=self._first(end),
+            leaving=Leaving(self._store.state),
+            going_on=going_on,
+        )
+        plain = {row: picked(read, end - 1) for row, read in enumerate(whole.rows)}
+        return self._gap(plain, self._run(few, vision))
+
+    def _first(self, count: int) -> dict[str, Any]:
+        """The inputs on the device, cut to the first tokens."""
+        return {
+            name: value[:, :count] if name in self._asked.sequences else value
+            for name, value in self.forward.inputs.items()
+        }
 
     def _refuse(self, way: Way, why: str) -> None:
         self._kind.refused[way] = why[:MOST_SHORT]
@@ -547,11 +576,8 @@ class ReusingPass:
             return None
         # The state after the picture, from which every question about it can go on.
         first = {name: value[:, :end] for name, value in sequences.items()}
-        inputs = {
-            name: value[:, :end] if name in first else value
-            for name, value in forward.inputs.items()
-        }
-        up_to_there = self._make(cut=inputs, leaving=Leaving(self._store.state, past=False))
+        leaving = Leaving(self._store.state, past=False)
+        up_to_there = self._make(cut=self._first(end), leaving=leaving)
         self._run(up_to_there, vision)
         if up_to_there.cache is None:
             self._kind.refused["prefix"] = NO_CACHE

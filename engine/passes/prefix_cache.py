@@ -103,9 +103,7 @@ class Beginning:
         shared = min(
             _same_at_start(mine[0], sequences[name][0]) for name, mine in self.sequences.items()
         )
-        # The last token must be run, since the rows are read there; and one more, since many models
-        # treat a single token in a way of its own.
-        shared = min(shared, int(sequences[IDS].shape[1]) - 2)
+        shared = min(shared, int(sequences[IDS].shape[1]) - FEWEST_NEW)
         return shared if shared >= max(self.least, 1) else 0
 
     def cut(self, count: int) -> Any:
@@ -118,6 +116,9 @@ class Beginning:
         return cache
 
 
+FEWEST_NEW: Final = 2
+"""How many tokens are run at least: the last one, where the rows are read, and one more, since many
+models treat a single token in a way of its own."""
 Passed = Literal["ids", "sequences", "all"]
 """Which inputs a model that goes on from a cache is given: the new ids; what else runs along the
 sequence for the new tokens, too; or all inputs, which some models need at every step. Never the
@@ -226,6 +227,16 @@ def _bytes(row: RowStream) -> int:
         row.stream.nbytes
         + sum(each.nbytes for each in row.companions)
         + (0 if before is None else before.nbytes)
+    )
+
+
+def picked(row: RowStream, place: int) -> RowStream:
+    """A row at one place: views [1, *rest]."""
+    before, here = row.before_addition, slice(place, place + 1)
+    return RowStream(
+        row.stream[here],
+        tuple(each[here] for each in row.companions),
+        None if before is None else before[here],
     )
 
 
