@@ -369,6 +369,10 @@ class Forward:
 
     def _end_with(self, read: RowStream) -> None:
         """Note what enters the tail; a later call replaces an earlier one."""
+        if self._logits_to_keep is not None and read.stream.shape[1] != self.length:
+            raise CannotRead(
+                "the model cuts the stream to the positions of its logits before its tail"
+            )
         self._last, self._whole_last = self._picked(read), read
 
     def _by_position(self, stream: Tensor) -> Tensor:
