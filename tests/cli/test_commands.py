@@ -42,7 +42,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (("completion", ""), set(SHELLS)),
         (("--th",), {"--theme"}),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(sorted(words)),
 )
 def test_bash_completes(typed: tuple[str, ...], offered: set[str], lenscope: Lenscope) -> None:
     Path("cat.png").touch()

@@ -28,10 +28,11 @@ TIMEOUT = 20.0
 
 QUICK = {
     "llava", "qwen2_vl", "gemma3", "blip-2-t5", "mllama", "inkling2", "pix2struct", "idefics",
-    "granite4_vision", "glm5_next",
+    "granite4_vision", "glm5_next", "blip",
 }  # fmt: skip
 """Families that differ in kind: a plain one, positions in three axes, a soft-cap, an encoder and a
-decoder, cross-attention, companions of the stream, a replay, rows with notes, several streams."""
+decoder, cross-attention, companions of the stream, a replay, rows with notes, several streams, a
+tail that is given the positions of the logits alone."""
 
 
 @pytest.fixture(
