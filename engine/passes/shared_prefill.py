@@ -72,15 +72,14 @@ def _one(value: Any, count: int, name: str = "") -> Any:
     if isinstance(value, Mapping):
         found = {key: _one(each, count, str(key)) for key, each in value.items()}
         return type(value)(**found) if type(value) is not dict else found
-    if type(value) in (list, tuple) and value and all(isinstance(each, Tensor) for each in value):
-        size, rest = divmod(len(value), count)
-        if not rest and all(
-            value[place] is value[place % size] or torch.equal(value[place], value[place % size])
-            for place in range(len(value))
-        ):
+    if type(value) not in (list, tuple):
+        return value
+    size, rest = divmod(len(value), count)
+    if size and not rest and all(isinstance(each, Tensor) for each in value):
+        again = [value[place % size] for place in range(len(value))]
+        if all(map(torch.equal, value, again)):
             return value[:size]
-        return type(value)(_one(each, count) for each in value)
-    return value
+    return type(value)(_one(each, count) for each in value)
 
 
 def _ones(value: Tensor) -> tuple[int, ...]:
@@ -95,8 +94,9 @@ def _repeated(output: Any, count: int) -> Any:
         raise CannotShare
     for name in caches:
         cache = getattr(output, name)
-        if not hasattr(cache, "batch_repeat_interleave"):
+        if not hasattr(cache, "reorder_cache"):
             raise CannotShare
-        cache.batch_repeat_interleave(count)
+        # Every kind of layer can be reordered, recurrent ones too: here, to the first item each.
+        cache.reorder_cache(torch.zeros(count, dtype=torch.long, device=logits.device))
     output.logits = logits[:, -1:].expand(count, -1, -1)
     return output

@@ -451,7 +451,7 @@ def test_draws_of_a_model_whose_cache_cannot_be_repeated_are_made_one_by_one(
     inputs, settings = asked.subject.inputs, DecodingSettings(4, temperature=8.0)
     expected = draw_answers(loaded, inputs, settings, 3)
     monkeypatch.setattr(drawing, "_sharing", {})
-    monkeypatch.setattr("transformers.DynamicCache.batch_repeat_interleave", lambda *_: None)
+    monkeypatch.setattr("transformers.DynamicCache.reorder_cache", lambda *_: None)
     assert draw_answers(loaded, inputs, settings, 3) == expected
 
 
