@@ -43,6 +43,7 @@ ENCODER = "an encoder reads the whole prompt at once"
 REPLAY = "its rows are read by running the model again"
 NO_CACHE = "the model returns no keys and values that can be kept"
 OTHERS_FIRST = "the model puts other positions before those of its tokens"
+AHEAD = "the beginning of its sequence depends on what follows"
 DIFFER = "rows differ by"
 NOT_CONTINUED = {
     "bart": ENCODER,
@@ -50,6 +51,7 @@ NOT_CONTINUED = {
     "blip-2": NO_CACHE,
     "blip-2-t5": ENCODER,
     "diffusion_gemma": OTHERS_FIRST,
+    "dots3_note": AHEAD,
     "florence2": ENCODER,
     "gemma3n": REPLAY,
     "gemma3n_text": REPLAY,
@@ -59,14 +61,14 @@ NOT_CONTINUED = {
     "instructblip": NO_CACHE,
     "instructblipvideo": NO_CACHE,
     "mllama": DIFFER,
-    "paligemma": "the beginning of its sequence depends on what follows",
+    "paligemma": AHEAD,
     "t5": ENCODER,
     "t5gemma2": ENCODER,
     "udop": ENCODER,
     "unlimited_ocr": DIFFER,
 }
 """Families whose keys and values are not reused -> how the reason begins."""
-COMPUTED = {"bart", "blip", "gemma3n", "gemma3n_text", "t5", "udop"}
+COMPUTED = {"bart", "blip", "dots3_note", "gemma3n", "gemma3n_text", "t5", "udop"}
 """Those of them in which nothing is reused."""
 WITHOUT_IDS = {"pi0", "pix2struct", "pp_formulanet"}
 
