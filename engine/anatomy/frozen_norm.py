@@ -26,9 +26,9 @@ _CLOSE: Final = 1e-3
 class FrozenNorm:
     """norm(h) = map(h) + bias, where the map is linear."""
 
-    kind: Literal["rms", "layer"]
-    """"rms": every channel is multiplied by its gain (a module that is affine channel by channel,
-    too, or nothing at all); "layer": the mean over the channels is subtracted before."""
+    kind: Literal["rms", "layer", "none"]
+    """"rms": every channel is multiplied by its gain (so does a module that is affine channel by
+    channel); "layer": the mean over the channels is subtracted before; "none": nothing is done."""
     gain: Tensor
     """float64 [width], on the CPU."""
     bias: Tensor
@@ -68,4 +68,6 @@ def freeze(norm: Norm, at: Tensor) -> FrozenNorm | None:
         off = float((held * gain - theirs).norm()) / size if size else 0.0
         found.append((off, FrozenNorm(kind, gain, bias)))
     off, best = min(found, key=lambda pair: pair[0])
+    if normed.equal(vectors):
+        off, best = 0.0, FrozenNorm("none", torch.ones_like(bias), bias)
     return best if off <= limit else None

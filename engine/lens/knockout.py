@@ -67,6 +67,7 @@ class Knockouts:
         self.model = lens.model
         self._passes = RepeatedPasses(lens, inputs, positions, stop)
         self.layers = self._passes.parts.layers
+        self._passes.remember()
         plain = self._passes.run()
         self._own = self._where(inputs)
         refused = refusal(self.model, inputs)
@@ -76,7 +77,7 @@ class Knockouts:
         """The logits of a pass with the editor attached and nothing forbidden, float32 [positions,
         vocabulary]."""
         if not self.clean.equal(plain):
-            self._passes.run_everything()
+            self._passes.forget()
             self.clean = self._unforbidden()
         self.gap = difference(self.clean, plain)
         """The largest difference of `clean` from the logits of a pass without an editor."""

@@ -367,7 +367,7 @@ class Lens:
         CannotRead if the model cannot be read.
         """
         # That module runs passes of a lens, and so imports this one.
-        from engine.lens.logit_parts import read_parts
+        from engine.lens.reading_parts import read_parts
 
         return read_parts(self, inputs, position, heads)
 

@@ -23,9 +23,9 @@ Stop = Callable[[], bool]
 class RepeatedPasses:
     """Runs passes over the inputs of one run, a batch of one.
 
-    What returns before the first layer, such as the vision encoder, runs once for all passes,
-    until `run_everything` is called. All passes compute the logits of the positions alone if the
-    model can.
+    After `remember`, what returns before the first layer, such as the vision encoder, runs once for
+    all passes: whether that changes nothing is for the caller to see. All passes compute the logits
+    of the positions alone if the model can.
     """
 
     def __init__(
@@ -43,13 +43,21 @@ class RepeatedPasses:
         self.parts = lens.learn(inputs)
         self._keeps_logits = lens.supports_logits_to_keep(inputs, stop)
         self._inputs = lens.on_device(inputs)
-        self._vision: VisionCache | None = VisionCache(self.parts.before)
+        self.vision: VisionCache | None = None
         self.length = 0
         """How many tokens the sequence has, once a pass has run."""
 
-    def run_everything(self) -> None:
-        """From now on, run what comes before the first layer in every pass."""
-        self._vision = None
+    def remember(self) -> None:
+        """From now on, use what the pass before has computed before the first layer."""
+        self.vision = VisionCache(self.parts.before)
+
+    def forget(self) -> None:
+        """From now on, compute everything in every pass."""
+        self.vision = None
+
+    def compute_all_logits(self) -> None:
+        """From now on, let the model compute the logits of all positions."""
+        self._keeps_logits = False
 
     def forward(self) -> Forward:
         """The next pass, for whatever has to be attached to it."""
@@ -79,8 +87,8 @@ class RepeatedPasses:
         def job() -> Tensor:
             with ExitStack() as around:
                 around.enter_context(model_lock(self.model))
-                if self._vision is not None:
-                    around.enter_context(self._vision.remembering())
+                if self.vision is not None:
+                    around.enter_context(self.vision.remembering())
                 return passed.run(on_row, attached=attached)
 
         logits = waited_for(self.model, job, self._stop, passed.cancelled.set)

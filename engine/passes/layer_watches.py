@@ -211,9 +211,7 @@ def _named(sums: Sequence[LayerSum | None]) -> Iterator[LayerSum | None]:
                 name = ATTENTION if attending == 1 else f"{ATTENTION} ({term.name})"
             elif type(term.origin) in known and _only(term, each):
                 name = MLP
-            terms.append(
-                Term(term.module, term.call, term.factor, name, term.source, term.attends)
-            )
+            terms.append(Term(term.module, term.call, term.factor, name, term.source, term.attends))
         yield LayerSum(tuple(terms), each.kept)
 
 
@@ -242,9 +240,7 @@ class TermWatch:
         self._layer, self._calls = -1, dict[nn.Module, int]()
         before: dict[nn.Module, Any] = {}
         after: dict[nn.Module, Any] = {}
-        for index, (layer, of) in enumerate(
-            zip(self.forward.parts.layers, self.sums, strict=True)
-        ):
+        for index, (layer, of) in enumerate(zip(self.forward.parts.layers, self.sums, strict=True)):
             before[layer], after[layer] = self._enters(index), self._leaves
             for term in of.terms if of is not None else ():
                 after[term.module] = self._returns

@@ -96,9 +96,7 @@ class Scaled:
             return None
         return with_first_tensor(output, self._edited(value, lambda part: part * self.factor))
 
-    def _input(
-        self, module: nn.Module, args: Args, kwargs: Kwargs
-    ) -> tuple[Args, Kwargs] | None:
+    def _input(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         slot = next(slots(args, kwargs), None)
         if not (self._active() and self._inside) or slot is None:
             return None
