@@ -363,7 +363,7 @@ class _Shown:
         words = dict(zip(indices, side.found.words(indices, WORDS), strict=True)) if indices else {}
         made = []
         for index, part, share in wanted:
-            both = words.get(index)
+            both = words.get(index) if bool(side.found.vectors[index].any()) else None
             effect = self._effects.get(part)
             made.append(
                 PartShare(
