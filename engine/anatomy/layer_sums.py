@@ -21,6 +21,8 @@ CLOSE: Final = 1e-5
 """What may be left of the change, as a share of it, beside rounding."""
 _NOISE: Final = 2.0
 """A term is taken for real if without it more than so many times as much is left over."""
+_ALLOWED: Final = 2.0
+"""How many times its rounding a number may be off, in the mean square."""
 _LEAST_KEPT: Final = 0.01
 _LOOKED_AT: Final = 4
 """Of how many sets of each size, the best by their squares, what is left is computed."""
@@ -74,19 +76,22 @@ def fitted(
 ) -> tuple[float, Fit] | None:
     """The factor of the stream, and the sum of some of `outputs` that takes `before` to `after`.
 
-    All are float64 of one shape, samples of tensors that the model computed in `dtype`. None if
-    there is no such sum of up to MOST_TERMS.
+    All are float64 [positions, *rest], samples of tensors that the model computed in `dtype`. None
+    if there is no such sum of up to MOST_TERMS.
     """
     if not outputs:
         return None
-    stream, change = before.flatten(), (after - before).flatten()
-    candidates = torch.stack([each.flatten() for each in outputs[:MOST_CANDIDATES]])
-    allowed = allowed_rest(change, stream, after.flatten(), dtype)
+    # In units of the rounding of each number: a few huge channels would drown all others.
+    unit = rounding(before, after, dtype)
+    stream, change = (before / unit).flatten(), ((after - before) / unit).flatten()
+    candidates = torch.stack([(each / unit).flatten() for each in outputs[:MOST_CANDIDATES]])
+    allowed = _ALLOWED * len(change) ** 0.5
     found = sparse_sum(change, candidates, allowed)
     if found is not None:
         return 1.0, found
     # The layer may scale all of its output, and so the stream that it was given.
-    scaled = sparse_sum(after.flatten(), torch.cat([stream[None], candidates]), allowed, always=1)
+    target = (after / unit).flatten()
+    scaled = sparse_sum(target, torch.cat([stream[None], candidates]), allowed, always=1)
     # Where an output is the new stream itself, nothing has been taken apart.
     if scaled is None or scaled.factors[0] < _LEAST_KEPT:
         return None
@@ -94,11 +99,20 @@ def fitted(
     return scaled.factors[0], Fit(terms, scaled.factors[1:], scaled.left)
 
 
-def allowed_rest(change: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> float:
-    """How long the rest of a sum may be: float64 vectors, the streams in the model's own dtype
-    rounded after each addition."""
-    size = max(float(before.norm()), float(after.norm()))
-    return CLOSE * float(change.norm()) + 2.0 * torch.finfo(dtype).eps * size
+def rounding(before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:
+    """By how much each number of the new stream may differ from the sum that it was computed as,
+    float64 [positions, *rest]: it was rounded to `dtype` after every addition."""
+    change = after - before
+    size = change.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (change.ndim - 1))
+    eps = torch.finfo(dtype).eps
+    tiny = torch.finfo(torch.float64).tiny
+    return eps * (torch.maximum(before.abs(), after.abs()) + size) + CLOSE * size + tiny
+
+
+def is_rounding(rest: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
+    """Whether what a sum misses of `after` is no more than rounding: float64 [positions, *rest]."""
+    ratios = rest / rounding(before, after, dtype)
+    return float(ratios.square().mean().sqrt()) <= 2.0 * _ALLOWED
 
 
 def sparse_sum(target: Tensor, candidates: Tensor, allowed: float, always: int = 0) -> Fit | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.frozen_norm import FrozenNorm, freeze
 from engine.anatomy.hooks import first_float_tensor
-from engine.anatomy.layer_sums import LayerSum, Term, allowed_rest
+from engine.anatomy.layer_sums import LayerSum, Term, is_rounding
 from engine.anatomy.tail import OpenTail, RowStream
 from engine.errors import BadInput, CannotRead
 from engine.lens.head_outputs import HeadOutputs, head_outputs
@@ -36,6 +36,8 @@ from engine.system.memory import is_out_of_memory
 WHOLE_LAYER: Final = "whole layer"
 WHOLE_MODEL: Final = "whole model"
 ADDED: Final = "added before row {row}"
+ROUNDING: Final = "rounding"
+ROUNDED: Final = "the stream is rounded to half precision after every addition"
 NOT_A_SUM: Final = "what this layer adds is no sum of what the modules inside it return"
 NOT_HERE: Final = (
     "at this position what the modules inside this layer return is not all that it adds"
@@ -46,6 +48,7 @@ HEADS_CHANGED: Final = "its heads do not add up to it: what they add up to is ch
 NO_SOURCES: Final = "what arrives through this head cannot be told apart by where it comes from"
 MOST_KINDS: Final = 16
 """Kinds of inputs for which it is remembered what the layers add."""
+HALVES: Final = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
 _EXACT: Final = 1e-5
 _CLOSE_HEADS: Final = 1e-4
 
@@ -183,6 +186,7 @@ class _Pass:
         self.position = int(forward.absolute_positions[0, 0])
         self._logits = logits.cpu()
         self._own = head[0] if head else self._logits
+        self._rests: dict[int, Tensor] = {}
         self._whole_layers = frozenset(
             layer
             for layer, of in enumerate(self._sums)
@@ -206,9 +210,12 @@ class _Pass:
 
     @property
     def tolerance(self) -> float:
-        """What the error may be: 1e-5, or what half precision leaves."""
-        halves = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
-        return halves.get(self._dtype, _EXACT)
+        """What the error may be: 1e-5; in half precision, what the rounding of the normed stream
+        and of the head's sums leaves."""
+        if self._dtype not in HALVES:
+            return _EXACT
+        finite = self._own[self._own.isfinite()].abs()
+        return HALVES[self._dtype] * max(1.0, float(finite.max()) if len(finite) else 0.0)
 
     def pieces(self, heads: bool) -> Iterator[_Piece]:
         """All parts but the bias, in order. To be called in inference mode."""
@@ -227,6 +234,17 @@ class _Pass:
             if bool((added != 0).any()):
                 part = LogitPart(layer + 1, ADDED.format(row=layer + 1))
                 yield from self._passed_on(layer + 1, [_Piece(part, added)])
+
+        if self._dtype in HALVES:
+            rests = [
+                piece.vector
+                for layer, rest in self._rests.items()
+                if layer not in self._whole_layers
+                for piece in self._passed_on(layer + 1, [_Piece(LogitPart(None, ROUNDING), rest)])
+            ]
+            if rests:
+                part = LogitPart(None, ROUNDING, reason=ROUNDED)
+                yield _Piece(part, torch.stack(rests).sum(0))
 
     def _passed_on(self, row: int, pieces: Sequence[_Piece]) -> Iterator[_Piece]:
         """What is left in the last row of what is in this one: later layers may scale it."""
@@ -247,8 +265,8 @@ class _Pass:
         for term, output in zip(of.terms, terms, strict=True):
             assert output is not None
             made = made + term.factor * _flat(output)
-        allowed = allowed_rest(after - before, before, after, self._dtype)
-        return float((after - made).norm()) <= 2.0 * allowed
+        self._rests[layer] = after - made
+        return is_rounding((after - made)[None], before[None], after[None], self._dtype)
 
     def _whole(self, layer: int, reason: str) -> _Piece:
         left = self._watch.left.get(layer, self.rows[layer + 1])

@@ -415,9 +415,12 @@ class _Side:
     def __init__(self, found: LogitParts, ids: Sequence[int]) -> None:
         self.found, self.parts = found, found.parts
         self.shares: list[float] = _difference(found.shares(ids)).tolist()
-        self.value = float(_difference(found.own[list(ids)].double()))
+        own = found.own[list(ids)].double()
+        self.value = float(_difference(own))
         """What they sum to, by the model's own head."""
-        self.error = abs(math.fsum(self.shares) - self.value) / max(1.0, abs(self.value))
+        size = max(1.0, float(own.abs().max()))
+        self.error = abs(math.fsum(self.shares) - self.value) / size
+        """Relative to the larger of the two logits, if that is above 1."""
 
 
 def _difference(values: Tensor) -> Tensor:
