@@ -62,9 +62,9 @@ class Scaled:
     def _enters(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         if self._active():
             self._inside, self._calls = True, 0
-            self._stream: Tensor = self.forward.parts.stream_slot.get(args, kwargs)
-            # A copy: the layer may change it in place.
-            self._before = self._at(self._stream).clone()
+            stream: Tensor = self.forward.parts.stream_slot.get(args, kwargs)
+            # A copy where its numbers are needed: the layer may change it in place.
+            self._stream = stream.clone() if self.module is None else stream
 
     def _leaves(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         if self._active():
@@ -83,7 +83,7 @@ class Scaled:
         value = first_float_tensor(output)
         if not self._active() or value is None or self.factor == 1.0:
             return None
-        before = self._before
+        before = self._at(self._stream)
         made = self._edited(value, lambda after: before + self.factor * (after - before))
         return with_first_tensor(output, made)
 
