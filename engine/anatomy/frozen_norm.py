@@ -53,7 +53,7 @@ def freeze(norm: Norm, at: Tensor) -> FrozenNorm | None:
     normed = norm(vectors)
     if normed.shape != vectors.shape or not bool(normed.isfinite().all()):
         return None
-    inputs, outputs = (each.double().cpu() for each in (vectors, normed))
+    inputs, outputs = (each.cpu().double() for each in (vectors, normed))
     bias, inputs, outputs = outputs[0], inputs[1:], outputs[1:] - outputs[0]
     limit = max(_CLOSE, 2.0 * torch.finfo(at.dtype).eps)
     found: list[tuple[float, FrozenNorm]] = []

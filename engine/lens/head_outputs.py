@@ -46,7 +46,8 @@ class HeadOutputs:
 
 def head_outputs(tap: Tap, item: int) -> HeadOutputs | None:
     """Those of one item of a batch; None if there are no heads, or their projection was not
-    seen. To be called in inference mode, by whoever holds the model's lock."""
+    seen. To be called in eval mode and without gradients, by whoever holds the
+    model's lock."""
     row, projection = tap.row, tap.projection
     if row is None or projection is None:
         return None

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.columns import is_one_matrix
+from engine.anatomy.hooks import evaluating
 from engine.anatomy.layer_sums import Term
 from engine.anatomy.tail import OpenTail
 from engine.errors import CannotRead
 from engine.lens.lens import model_lock
 from engine.lens.ranking import Blocks
-from engine.passes.inference import inferring
 
 EMBEDDING: Final = "embedding"
 BIAS: Final = "bias"
@@ -63,21 +63,20 @@ class LinearHead:
         ids = list(tokens)
         if is_one_matrix(self.head):
             assert isinstance(self.head, nn.Linear)
-            rows = self.head.weight.detach()[ids].double().cpu()
+            rows = self.head.weight.detach()[ids].cpu().double()
             found = [some.double() @ rows.T for some in vectors.split(_CHUNK)]
         else:
             # Quantised, offloaded, or with an adapter: known by what it does.
-            found = [each[:, ids].double().cpu() for each in self(vectors)]
+            found = [each[:, ids].cpu().double() for each in self(vectors)]
         return torch.cat(found).T.clone()
 
     def _raw(self, vectors: Tensor) -> Tensor:
         floats = (each for each in self.head.parameters() if each.is_floating_point())
         like = next((each for each in floats if each.device.type != "meta"), vectors)
-        with model_lock(self.model), inferring(self.model):
+        with model_lock(self.model), evaluating(self.model):
             made = self.head(vectors.to(like.device, like.dtype).unsqueeze(0))[0]
-            # A copy that was not made in inference mode, for whoever goes on with it.
-            raw: Tensor = made[:, : self.zero.shape[1]].float()
-        return raw.clone()
+        raw: Tensor = made[:, : self.zero.shape[1]].float()
+        return raw
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.frozen_norm import FrozenNorm, freeze
-from engine.anatomy.hooks import first_float_tensor
+from engine.anatomy.hooks import evaluating, first_float_tensor
 from engine.anatomy.layer_sums import LayerSum, Term, is_rounding
 from engine.anatomy.tail import OpenTail, RowStream
 from engine.errors import BadInput, CannotRead
@@ -29,7 +30,6 @@ from engine.lens.repeated import RepeatedPasses, Stop
 from engine.passes.attention_taps import AttentionTaps, Tap
 from engine.passes.edits import Attached, Watch
 from engine.passes.forward import Forward
-from engine.passes.inference import inferring
 from engine.passes.layer_watches import SumWatch, TermWatch
 from engine.system.memory import is_out_of_memory
 
@@ -92,7 +92,7 @@ def read_parts(
     pass_.run(wanted, -1 if source is None else source[0])
     if isinstance(opened, str):
         return pass_.one_part(opened)
-    with model_lock(lens.model), inferring(lens.model):
+    with model_lock(lens.model), evaluating(lens.model):
         last = pass_.rows[len(sums)].to(passes.parts.tail.device)
         frozen = freeze(opened.before_head, last.flatten())
         if frozen is not None:
@@ -218,7 +218,7 @@ class _Pass:
         return HALVES[self._dtype] * max(1.0, float(finite.max()) if len(finite) else 0.0)
 
     def pieces(self, heads: bool) -> Iterator[_Piece]:
-        """All parts but the bias, in order. To be called in inference mode."""
+        """All parts but the bias, in order. To be called in eval mode, without gradients."""
         count = len(self._sums)
         yield from self._passed_on(0, [_Piece(LogitPart(None, EMBEDDING), _flat(self.rows[0]))])
         for layer in range(count):
@@ -226,7 +226,7 @@ class _Pass:
             left = self._watch.left.get(layer)
             if of is None or left is None:
                 # A layer that did not run, or returned no stream that could be seen.
-                if not self.rows[layer + 1].equal(self.rows[layer]):
+                if not _flat(self.rows[layer + 1]).equal(_flat(self.rows[layer])):
                     yield from self._passed_on(layer + 1, [self._whole(layer, NOT_A_SUM)])
                 continue
             yield from self._passed_on(layer + 1, self._of_layer(layer, of, heads))
@@ -354,7 +354,7 @@ class _Pass:
             row = found.tap.row
             if row is None or row.value is None or found.tap.passes_through:
                 raise CannotRead(NO_SOURCES)
-            sent = found.outputs.sent(head, row.weights[0], row.value[0]).double().cpu()
+            sent = found.outputs.sent(head, row.weights[0], row.value[0]).cpu().double()
             part = LogitPart(layer, term.name, head=head)
             every = torch.cat([found.mapped(sent), found.vectors[head : head + 1]])
             (passed,) = self._passed_on(layer + 1, [_Piece(part, every)])
@@ -377,8 +377,7 @@ class _Pass:
         (made,) = head(together.float()[None])
         made = made[0].cpu() + head.bias
         differences = (made - own).abs() / own.abs().clamp_min(1.0)
-        same = (made == own) | ~own.isfinite()
-        error = float(differences.masked_fill(same, 0.0).max())
+        error = float(differences.nan_to_num(math.inf, math.inf).max())
         sent: Sources | None = None
         if sources is not None:
             place, tap, arrived = sources
@@ -414,9 +413,9 @@ class _Heads:
         term."""
         self.tap, self.outputs, self.projection = tap, outputs, projection
         self._scale, self._norm, self._factor = scale, norm, factor
-        self.vectors = self.mapped(outputs.by_head().double().cpu())
+        self.vectors = self.mapped(outputs.by_head().cpu().double())
         """float64 [heads, width]"""
-        bias = outputs.bias.double().cpu().expand(self.vectors.shape[1])
+        bias = outputs.bias.cpu().double().expand(self.vectors.shape[1])
         self.bias = self.mapped(bias[None])[0]
         """float64 [width]: what comes from no head."""
         if norm is not None:
@@ -444,4 +443,4 @@ def _frozen_module(module: nn.Module, entered: Tensor) -> FrozenNorm | None:
 
 
 def _flat(vector: Tensor) -> Tensor:
-    return vector.double().cpu().flatten()
+    return vector.cpu().double().flatten()

@@ -117,7 +117,7 @@ class Sent(Struct, frozen=True):
     layer: Layer
     head: NonNegative
     keys: Short
-    """"tokens" of the run; or "states" of an encoder or a vision tower, or "both"."""
+    """"tokens" of the run; or "states" of an encoder or a vision tower, alone or among them."""
     share: Number | None
     """Of the head."""
     shares: Array
@@ -233,7 +233,7 @@ class Parts(Method[PartsRequest, PartsReading]):
         if request.ablate:
             yield from self._taken_out(shown, passes, request.ablate)
         error = max(shown.error, *(each.error for each in (found, without) if each is not None))
-        sent = shown.sent()
+        sent = shown.sent(len(subject.run.tokens))
         if sent is not None and sent.error is not None:
             error = max(error, sent.error)
         yield PartsReading(
@@ -383,8 +383,8 @@ class _Shown:
             made[-1:-1] = gone
         return tuple(made)
 
-    def sent(self) -> Sent | None:
-        """What the head that was named has been sent."""
+    def sent(self, tokens: int) -> Sent | None:
+        """What the head that was named has been sent, in a run of so many tokens."""
         sources = self.found.sources
         if sources is None:
             return None
@@ -393,7 +393,7 @@ class _Shown:
         return Sent(
             layer=sources.layer,
             head=sources.head,
-            keys=sources.keys,
+            keys=sources.keys if len(shares) == tokens else "states",
             share=finite(share),
             shares=Array.of(shares.float().numpy(), "<f4"),
             error=finite(abs(float(shares.sum()) - share) / max(1.0, abs(share))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -146,15 +146,14 @@ class SumWatch:
                     break
         origin = seen.module if source is None else source
         attends = any(module in self._attending for module in origin.modules())
-        *_, short = [word for word in name.split(".") if not word.isdigit()] or [name]
-        return Term(seen.module, seen.call, factor, short, source, attends)
+        return Term(seen.module, seen.call, factor, name, source, attends)
 
     def _sample(self, value: Tensor) -> Tensor:
         """Some positions of a tensor of as many numbers as the stream, float64 on the CPU."""
         axis = self.forward.parts.tail.position_axis
         placed = value.detach().reshape(self._like.shape).movedim((axis - 1, axis), (0, 1))[0]
         step = max(1, len(placed) // SAMPLED)
-        return placed.flip(0)[::step].double().cpu()
+        return placed.flip(0)[::step].cpu().double()
 
 
 def inside(layer: nn.Module) -> dict[nn.Module, tuple[str, int]]:
@@ -204,15 +203,26 @@ def _named(sums: Sequence[LayerSum | None]) -> Iterator[LayerSum | None]:
             yield None
             continue
         attending = sum(term.attends for term in each.terms)
+        shorts = _short([term.name for term in each.terms])
         terms = []
-        for term in each.terms:
-            name = term.name
+        for term, short in zip(each.terms, shorts, strict=True):
             if term.attends:
-                name = ATTENTION if attending == 1 else f"{ATTENTION} ({term.name})"
-            elif type(term.origin) in known and _only(term, each):
-                name = MLP
-            terms.append(Term(term.module, term.call, term.factor, name, term.source, term.attends))
+                name = ATTENTION if attending == 1 else f"{ATTENTION} ({short})"
+            else:
+                is_mlp = type(term.origin) in known and _only(term, each)
+                name = MLP if is_mlp else short
+            terms.append(replace(term, name=name))
         yield LayerSum(tuple(terms), each.kept)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """The last words of names with dots, without numbers; all words where those are the same."""
+    words = [[word for word in name.split(".") if not word.isdigit()] or [name] for name in names]
+    last = [each[-1] for each in words]
+    if len({*last}) == len(last):
+        return last
+    whole = [".".join(each) for each in words]
+    return whole if len({*whole}) == len(whole) else list(names)
 
 
 def _only(term: Term, of: LayerSum) -> bool:
