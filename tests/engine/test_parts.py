@@ -230,7 +230,8 @@ def test_a_tiny_llama_has_the_numbers_of_transformer_lens() -> None:
     unembedding = model.model.norm.weight.double() * model.lm_head.weight.double()  # [vocab, width]
 
     def attribution(component: Tensor) -> Tensor:
-        return unembedding @ (component / scale)
+        shares: Tensor = unembedding @ (component / scale)
+        return shares
 
     lens = Lens(model)
     found = lens.parts(tiny.inputs)
@@ -309,7 +310,7 @@ def test_a_part_and_a_head_that_are_taken_out_are_zero_at_the_position() -> None
         )
         handle = register(hook)
         with torch.no_grad():
-            logits = tiny.model(**tiny.inputs).logits[0, position]
+            logits: Tensor = tiny.model(**tiny.inputs).logits[0, position]
         handle.remove()
         return logits
 
@@ -337,7 +338,7 @@ def test_a_layer_that_is_one_part_is_taken_out_whole() -> None:
     assert torch.allclose(moved, share, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "bart"])
+@pytest.mark.parametrize("name", ["gemma2", pytest.param("bart", marks=pytest.mark.slow)])
 def test_a_part_times_1_changes_no_bit(name: str) -> None:
     tiny = FAMILIES[name]()
     found, taken_out, passes = ablations(tiny, heads=True)
