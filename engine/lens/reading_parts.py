@@ -49,8 +49,10 @@ NO_SOURCES: Final = "what arrives through this head cannot be told apart by wher
 MOST_KINDS: Final = 16
 """Kinds of inputs for which it is remembered what the layers add."""
 HALVES: Final = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+"""What the error may be, as a share of the largest logit."""
 _EXACT: Final = 1e-5
 _CLOSE_HEADS: Final = 1e-4
+"""How far the heads of an attention may be from it, as a share of it."""
 
 Sums = tuple[LayerSum | None, ...]
 
@@ -68,12 +70,12 @@ def read_parts(
 ) -> LogitParts:
     """Take the logits of one position of a batch of one apart.
 
-    With `heads`, every attention is a part for each of its heads. `source` is the layer and the
-    head of which it is wanted what every key has sent. `passes` are to be used if there are any,
-    for this position.
+    With `heads`, every attention is divided into a part for each of its heads. With `source`, a
+    layer and a head, it is also read what every key has sent through that head. `passes`, if given,
+    are run instead of new ones; they must be of these inputs and this position.
 
-    Raises IndexError for a position out of range, BadInput for a head that the model does not have,
-    CannotRead if the model cannot be read, or what arrives through the head cannot be told apart,
+    Raises IndexError for a position out of range, ValueError for a batch of more than one item,
+    BadInput for a layer or head that the model does not have, CannotRead if the model cannot be read, or what arrives through the head cannot be told apart,
     Cancelled within one layer after `stop()` is true.
     """
     ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
@@ -88,19 +90,19 @@ def read_parts(
     wanted: set[int] = {*range(len(sums))} if heads else set()
     if source is not None:
         wanted.add(source[0])
-    pass_ = _Pass(lens, passes, inputs, sums, opened)
-    pass_.run(wanted, -1 if source is None else source[0])
+    watched = _WatchedPass(lens, passes, inputs, sums, opened)
+    watched.run(wanted, -1 if source is None else source[0])
     if isinstance(opened, str):
-        return pass_.one_part(opened)
+        return watched.one_part(opened)
     with model_lock(lens.model), evaluating(lens.model):
-        last = pass_.rows[len(sums)].to(passes.parts.tail.device)
+        last = watched.rows[len(sums)].to(passes.parts.tail.device)
         frozen = freeze(opened.before_head, last.flatten())
         if frozen is not None:
-            pieces = [*pass_.pieces(heads)]
-            sources = None if source is None else (source, *pass_.sources(*source))
+            pieces = [*watched.pieces(heads)]
+            sources = None if source is None else (source, *watched.sources(*source))
     if frozen is None:
-        return pass_.one_part(NO_NORM)
-    return pass_.summed(opened, frozen, pieces, sources)
+        return watched.one_part(NO_NORM)
+    return watched.summed(opened, frozen, pieces, sources)
 
 
 def watching_head(opened: OpenTail, forward: Forward, into: list[Tensor]) -> Watch:
@@ -139,7 +141,7 @@ class _Piece(NamedTuple):
     vector: Tensor
 
 
-class _Pass:
+class _WatchedPass:
     """One pass that is watched, and what it has shown."""
 
     def __init__(
@@ -234,7 +236,6 @@ class _Pass:
             if bool((added != 0).any()):
                 part = LogitPart(layer + 1, ADDED.format(row=layer + 1))
                 yield from self._passed_on(layer + 1, [_Piece(part, added)])
-
         if self._dtype in HALVES:
             rests = [
                 piece.vector
