@@ -75,8 +75,9 @@ def read_parts(
     are run instead of new ones; they must be of these inputs and this position.
 
     Raises IndexError for a position out of range, ValueError for a batch of more than one item,
-    BadInput for a layer or head that the model does not have, CannotRead if the model cannot be read, or what arrives through the head cannot be told apart,
-    Cancelled within one layer after `stop()` is true.
+    BadInput for a layer or head that the model does not have, CannotRead if the model cannot be
+    read, or what arrives through the head cannot be told apart, Cancelled within one layer after
+    `stop()` is true.
     """
     ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
     if isinstance(ids, Tensor) and ids.shape[0] != 1:
