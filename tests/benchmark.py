@@ -269,7 +269,7 @@ def naive(lens: Lens, inputs: Mapping[str, Any]) -> Way:
     """What everyone writes first."""
 
     def way() -> None:
-        tail = lens.parts.tail
+        tail = lens.model_parts.tail
         assert isinstance(tail, ExplicitTail)
         with torch.no_grad():
             output = lens.model(**inputs, use_cache=False, output_hidden_states=True)
@@ -337,7 +337,7 @@ def word_maps(rows: int = 33, positions: int = 620) -> None:
         fill.rows[row] = GridRow(none[:, None], none[:, None], none, none, none, None)
         if row < rows - 1:
             hidden = torch.randn(positions, 4096)
-            fill._keep(row, HeadColumns(hidden, model.lm_head, lens.parts.tail.logit_map))  # type: ignore[attr-defined]
+            fill._keep(row, HeadColumns(hidden, model.lm_head, lens.model_parts.tail.logit_map))  # type: ignore[attr-defined]
     for count in (1, 8):
         seconds = []
         for _ in range(5):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.anatomy.columns import Columns, HeadColumns, WholeColumns, is_one_matrix
 from engine.anatomy.hooks import Slot
 from engine.anatomy.logit_map import LogitMap
-from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
+from engine.anatomy.tail import Entry, OpenTail, PassMemory, RowStream, TailMethod
 from engine.anatomy.watching import output_stream
 from engine.errors import CannotRead
 
@@ -124,6 +124,17 @@ class ExplicitTail:
         """[n, *rest] -> one batch item of n positions, in the model's layout of a stream."""
         axis = self.position_axis
         return streams.to(self.device).unsqueeze(0).movedim((0, 1), (axis - 1, axis))
+
+    def opened(self) -> OpenTail | str:
+        """See `Tail.opened`."""
+        if len(self.stream_shape) > 1:
+            return f"the model merges {self.stream_shape[0]} residual streams before its head"
+        if self.companion_slots:
+            return "its tail takes more than the residual stream"
+        return OpenTail(self._before_head, self.head, self.logit_map)
+
+    def _before_head(self, streams: Tensor) -> Tensor:
+        return self._head_input(streams, (), norm=True).reshape(len(streams), -1)
 
     def refuse_norm_off(self) -> None:
         """See `Tail.refuse_norm_off`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.columns import Columns, WholeColumns
 from engine.anatomy.hooks import Slot, answering, evaluating, shallow_copy, with_first_tensor
-from engine.anatomy.tail import Entry, PassMemory, RowStream, TailMethod
+from engine.anatomy.tail import Entry, OpenTail, PassMemory, RowStream, TailMethod
 from engine.anatomy.watching import Anatomy, logits_in, output_stream
 from engine.errors import CannotRead
 
@@ -44,6 +44,10 @@ class ReplayedTail:
         self.entry = Entry(self._layers[-1], None)
         self.remembered = tuple(dict.fromkeys(anatomy.before_layers))
         self._last_output = _emptied(anatomy.last_output)
+
+    def opened(self) -> OpenTail | str:
+        """See `Tail.opened`: never possible."""
+        return "its tail cannot be taken apart: rows are read by running the model itself"
 
     def refuse_norm_off(self) -> None:
         """Always raises CannotRead: a replay runs the final norm too."""

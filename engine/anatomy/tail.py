@@ -7,7 +7,7 @@ decides which one a model gets; nothing else needs to know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine.anatomy.columns import Columns
 from engine.anatomy.hooks import Slot
+from engine.anatomy.logit_map import LogitMap
 
 TailMethod = Literal["tail", "replay"]
 
@@ -54,6 +55,16 @@ class PassMemory:
     """The outputs of the tail's `remembered` modules, one for each call."""
     stream: Tensor | None = None
     """The residual stream at all positions as it entered some layer; None until one is entered."""
+
+
+class OpenTail(NamedTuple):
+    """A tail taken apart, for streams of one vector at each position."""
+
+    before_head: Callable[[Tensor], Tensor]
+    """f(streams [n, width]) -> what enters the head, [n, width of the head]"""
+    head: nn.Module
+    logit_map: LogitMap
+    """What makes logits of the head's output."""
 
 
 class Tail(Protocol):
@@ -110,6 +121,9 @@ class Tail(Protocol):
         self, rows: Sequence[RowStream], norm: bool = True, memory: PassMemory | None = None
     ) -> Columns:
         """As `logits`, for reading a part of the vocabulary at a time."""
+
+    def opened(self) -> OpenTail | str:
+        """The tail taken apart, or the reason why it cannot be."""
 
     def refuse_norm_off(self) -> None:
         """Raise CannotRead if the final norm of this model cannot be left out."""

@@ -11,24 +11,17 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from engine.anatomy.attention_rows import ROUTES, AttentionRow
-from engine.anatomy.columns import is_one_matrix
 from engine.anatomy.logit_map import errors_and_limits
 from engine.anatomy.sinks import places
 from engine.errors import Cancelled
-from engine.passes.attention_taps import (
-    AttentionTaps,
-    Keep,
-    Keys,
-    OutputProjection,
-    Tap,
-    whole_row,
-)
+from engine.lens.head_outputs import HeadOutputs, head_outputs
+from engine.passes.attention_taps import AttentionTaps, Keep, Keys, Tap, whole_row
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
 from engine.passes.thread import waiting
@@ -135,11 +128,24 @@ class AttentionReader:
         self._routes: dict[Kind, Routes] = {}
 
     def taps(
-        self, kind: Kind, forward: Forward, projected: Collection[int] = (), keep: Keep = whole_row
+        self,
+        kind: Kind,
+        forward: Forward,
+        projected: Collection[int] = (),
+        valued: Collection[int] | None = None,
+        keep: Keep = whole_row,
     ) -> AttentionTaps:
         """What to attach to a pass over inputs of this kind; see `found_in` for what it finds."""
         known = self._routes.get(kind, Routes())
-        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected, keep)
+        return AttentionTaps(
+            forward, known.numbers, known.watches_softmax, projected, keep, valued
+        )
+
+    def learned(self, kind: Kind, taps: AttentionTaps) -> bool:
+        """Remember what a pass over inputs of this kind has shown of how attention is reached;
+        whether another pass may find more."""
+        self._routes[kind], again = self._routes.get(kind, Routes()).after(taps)
+        return again
 
     def read(
         self,
@@ -190,7 +196,7 @@ class AttentionReader:
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionTaps]:
         alone = True
         while True:
-            taps = self.taps(kind, forward(alone), projected, keep)
+            taps = self.taps(kind, forward(alone), projected, keep=keep)
             try:
                 yield from self._run(taps, stop)
             except Exception as error:
@@ -199,8 +205,7 @@ class AttentionReader:
                     raise
                 alone = False
                 continue
-            self._routes[kind], again = self._routes.get(kind, Routes()).after(taps)
-            if not again:
+            if not self.learned(kind, taps):
                 break
         if not alone:
             worked_with_all()
@@ -308,53 +313,28 @@ def _ordinary(found: HeadWeights) -> HeadWeights:
 
 
 def _with_contribution(found: HeadWeights, tap: Tap, item: int) -> HeadWeights:
-    if found.weights is None or tap.row is None or tap.projection is None:
+    outputs = None if found.weights is None else head_outputs(tap, item)
+    if outputs is None or tap.row is None or tap.row.value is None:
         return found
-    return replace(found, contribution=_contribution(tap, tap.row, tap.projection, item))
+    return replace(found, contribution=_contribution(tap, tap.row, outputs, item))
 
 
-def _contribution(
-    tap: Tap, row: AttentionRow, projection: OutputProjection, item: int
-) -> Contribution:
-    assert row.value is not None
+def _contribution(tap: Tap, row: AttentionRow, outputs: HeadOutputs, item: int) -> Contribution:
+    assert row.value is not None and tap.projection is not None
     heads, keys = row.weights.shape[1:]
-    values, weights = row.value[item].float(), row.weights[item]
-    output = row.output[item]  # [heads, value width]
-    entered = projection.entered[item].float().reshape(heads, -1)
-    both = entered.flatten().unsqueeze(0), output.flatten().unsqueeze(0)
-    error, limit = errors_and_limits(projection.entered.dtype, *both)
-    # Where something multiplies the heads' outputs on their way, it is taken as it is here.
-    gated = bool(error > limit)
-    factor = torch.where(output == 0, 0.0, entered / output) if gated else torch.ones_like(output)
-    matrix, bias = _matrix_and_bias(projection.module, entered.numel(), output.device)
-    columns = matrix.reshape(len(matrix), heads, -1)  # [width, heads, value width]
     norms = []
-    together = torch.zeros(keys, len(matrix), device=weights.device)
+    together = torch.zeros(keys, len(outputs.columns), device=row.weights.device)
     for head in range(heads):
-        value = values[head * len(values) // heads] * factor[head]  # [keys, value width]
-        sent = weights[head].unsqueeze(-1) * (value @ columns[:, head].T)  # [keys, width]
+        sent = outputs.sent(head, row.weights[item], row.value[item])  # [keys, width]
         norms.append(sent.norm(dim=-1))
         together += sent
-    own = projection.left[item]
-    checks = errors_and_limits(own.dtype, (together.sum(0) + bias)[None], own.float()[None])
+    own = tap.projection.left[item]
+    checks = errors_and_limits(own.dtype, (together.sum(0) + outputs.bias)[None], own.float()[None])
     apart, most = checks[:, 0].tolist()
     return Contribution(
         heads=torch.stack(norms).cpu(),
         together=together.norm(dim=-1).cpu(),
-        gated=gated,
+        gated=outputs.gated,
         passes_through=tap.passes_through,
         proof=ReadingProof(SUMMED, finite(apart), most, apart <= most and not tap.passes_through),
     )
-
-
-def _matrix_and_bias(module: nn.Module, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The projection as a matrix [out, width] and what it adds [out], float32: by what it does
-    where it is not plainly a matrix, but quantised, offloaded, or with an adapter."""
-    if is_one_matrix(module):
-        plain: Any = module
-        added = torch.zeros((), device=device) if plain.bias is None else plain.bias.float()
-        return plain.weight.float(), added
-    floats = [p.dtype for p in module.parameters() if p.is_floating_point()]
-    probes = torch.eye(width, dtype=floats[0] if floats else torch.float32, device=device)
-    bias = module(torch.zeros_like(probes[:1]))[0].float()
-    return (module(probes).float() - bias).T, bias

@@ -44,7 +44,7 @@ class RowCheck:
 
 def describe(lens: Lens) -> list[tuple[str, str]]:
     """What was found out about a model, as (what, how) lines."""
-    parts = lens.parts
+    parts = lens.model_parts
     names = {module: name for name, module in lens.model.named_modules()}
     kinds = sorted({type(layer).__name__ for layer in parts.layers})
     count = len(parts.layers)

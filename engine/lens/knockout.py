@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from engine.anatomy.logit_map import difference
-from engine.errors import Cancelled, CannotRead
-from engine.lens.lens import Lens, model_lock
-from engine.passes.edits import Attached
-from engine.passes.forward import Forward
+from engine.errors import CannotRead
+from engine.lens.lens import Lens
+from engine.lens.repeated import RepeatedPasses, Stop
 from engine.passes.knockout import Knockout, Pairs
 from engine.passes.own_keys import KeyWatch, OwnKeys, noise, own_keys
-from engine.passes.positions import attention_of
-from engine.passes.thread import waited_for
-from engine.passes.vision_reuse import VisionCache
 
-Stop = Callable[[], bool]
 MOST_KINDS: Final = 16
 """Kinds of inputs for which it is remembered where a model attends."""
 OWN_CODE: Final = (
@@ -70,18 +64,11 @@ class Knockouts:
         Raises CannotRead if the model has no attention in which pairs can be forbidden, Cancelled
         within one layer after `stop()` is true.
         """
-        self.model, self._lens, self._positions, self._stop = lens.model, lens, [*positions], stop
-        if stop():
-            raise Cancelled("cancelled")
-        self._attention = attention_of(inputs)
-        self._parts = lens.learn(inputs)
-        self._keeps_logits = lens.supports_logits_to_keep(inputs, stop)
-        self._inputs = lens.on_device(inputs)
-        self.layers = self._parts.layers
-        self.length = 0
-        """How many tokens the sequence has."""
-        self._vision: VisionCache | None = VisionCache(self._parts.before)
-        plain = self._run()
+        self.model = lens.model
+        self._passes = RepeatedPasses(lens, inputs, positions, stop)
+        self.layers = self._passes.parts.layers
+        self._passes.remember()
+        plain = self._passes.run()
         self._own = self._where(inputs)
         refused = refusal(self.model, inputs)
         if refused is not None:
@@ -89,8 +76,8 @@ class Knockouts:
         self.clean = self._unforbidden()
         """The logits of a pass with the editor attached and nothing forbidden, float32 [positions,
         vocabulary]."""
-        if self._vision is not None and not self.clean.equal(plain):
-            self._vision = None
+        if not self.clean.equal(plain):
+            self._passes.forget()
             self.clean = self._unforbidden()
         self.gap = difference(self.clean, plain)
         """The largest difference of `clean` from the logits of a pass without an editor."""
@@ -102,8 +89,13 @@ class Knockouts:
         `stop()` is true.
         """
         editor = self._editor(pairs, layers)
-        logits = self._run([editor])
+        logits = self._passes.run([editor])
         return Knocked(logits, editor.edited, editor.leak)
+
+    @property
+    def length(self) -> int:
+        """How many tokens the sequence has."""
+        return self._passes.length
 
     @property
     def attending(self) -> tuple[bool, ...]:
@@ -136,36 +128,12 @@ class Knockouts:
         known = _remembered.setdefault(self.model, {})
         if kind not in known:
             plain, noisy = KeyWatch(self.layers), KeyWatch(self.layers)
-            self._run([plain])
-            self._run([*noise(self.layers), noisy])
+            self._passes.run([plain])
+            self._passes.run([*noise(self.layers), noisy])
             while len(known) >= MOST_KINDS:
                 known.pop(next(iter(known)))
             known[kind] = own_keys(plain, noisy, self.length)
         return known[kind]
-
-    def _run(self, attached: Sequence[Attached] = ()) -> Tensor:
-        if self._stop():
-            raise Cancelled("cancelled")
-        model = self.model
-        forward = Forward(
-            model,
-            self._parts,
-            self._inputs,
-            self._positions,
-            self._attention,
-            use_logits_to_keep=self._keeps_logits,
-        )
-
-        def job() -> Tensor:
-            with ExitStack() as around:
-                around.enter_context(model_lock(model))
-                if self._vision is not None:
-                    around.enter_context(self._vision.remembering())
-                return forward.run(lambda row, read: None, attached=attached)
-
-        logits = waited_for(model, job, self._stop, forward.cancelled.set)
-        self.length = forward.length
-        return logits
 
 
 def _kind_of(inputs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

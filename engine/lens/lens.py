@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -36,7 +36,7 @@ from engine.lens.reuse import Asked, Reuse
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import Beside, Instead, StreamedPass
 from engine.lens.streams import Streams, streams_of
-from engine.passes.attention_taps import Keep, Tap
+from engine.passes.attention_taps import AttentionTaps, Keep, Tap
 from engine.passes.collating import collate, pad_id_of
 from engine.passes.forward import LOGITS_TO_KEEP, Forward
 from engine.passes.inference import give_ordinary_tensors
@@ -50,6 +50,9 @@ from engine.records import LayerReading, Proof
 from engine.system.side_streams import SideStream, side_stream_of
 from engine.system.steps import finished
 from engine.system.transfers import sent
+
+if TYPE_CHECKING:
+    from engine.lens.logit_parts import LogitParts
 
 MOST_GRAPHS = 4
 """For how many ways of reading (tails, norm on or off, numbers of top tokens) graphs are kept."""
@@ -99,7 +102,7 @@ class Lens:
         tokens; they keep the tail alive."""
 
     @property
-    def parts(self) -> ModelParts:
+    def model_parts(self) -> ModelParts:
         """The model's parts, as found for the first inputs. Inputs of another kind may have other
         parts: `learn` returns them. Raises CannotRead before the first pass."""
         if not self._learned:
@@ -109,7 +112,7 @@ class Lens:
     @property
     def layers(self) -> tuple[nn.Module, ...]:
         """The decoder layers, in order."""
-        return self.parts.layers
+        return self.model_parts.layers
 
     def learn(self, inputs: Mapping[str, Any]) -> ModelParts:
         """The model's parts for inputs of this kind (the same names).
@@ -485,6 +488,32 @@ class Lens:
 
         return forward, worked_with_all
 
+    def parts(
+        self, inputs: Mapping[str, Any], position: int = -1, heads: bool = False
+    ) -> LogitParts:
+        """The logits of one position of a batch of one as sums over what wrote its residual stream:
+        the embedding, every attention, every MLP, what is added between layers, and the bias; with
+        `heads`, every head. What is no sum is one part, with its reason.
+
+        Raises IndexError for a position out of range, ValueError for a batch of more than one item,
+        CannotRead if the model cannot be read.
+        """
+        # That module runs passes of a lens, and so imports this one.
+        from engine.lens.reading_parts import read_parts
+
+        return read_parts(self, inputs, position, heads)
+
+    def attention_taps(
+        self, inputs: Mapping[str, Any], forward: Forward, projected: Collection[int], valued: int
+    ) -> AttentionTaps:
+        """What to attach to a pass over `inputs` to read the output projections of some layers, and
+        the values of one; see `AttentionReader.taps`. Pass it to `learned_attention` afterwards."""
+        return self._attention.taps(_kind_of(inputs), forward, projected, {valued})
+
+    def learned_attention(self, inputs: Mapping[str, Any], taps: AttentionTaps) -> bool:
+        """See `AttentionReader.learned`."""
+        return self._attention.learned(_kind_of(inputs), taps)
+
     def read_batch(
         self,
         inputs: Mapping[str, Any],
@@ -549,7 +578,7 @@ class Lens:
     def method(self) -> str:
         """How rows are read for the first inputs, "tail" or "replay". The proof of a run says how
         its own rows were read."""
-        return self.parts.tail.method
+        return self.model_parts.tail.method
 
     def _parts_for(self, inputs: Mapping[str, Any], norm: bool = True) -> ModelParts:
         # A model may run other layers, or add more to the stream, with a picture than without.

@@ -22,6 +22,7 @@ _HOMES: Final = {
     "geometry": "engine.methods.geometry:Geometry",
     "grid": "engine.methods.grid:Grid",
     "knockout": "engine.methods.knockout:Knockout",
+    "parts": "engine.methods.parts:Parts",
     "seen": "engine.methods.seen:Seen",
     "track": "engine.methods.track:Track",
     "visit": "engine.methods.visit:Visit",

@@ -88,6 +88,8 @@ class AttentionTaps:
     projected: Collection[int] = ()
     """The layers whose output projection is wanted; only for one position of each item."""
     keep: Keep = whole_row
+    valued: Collection[int] | None = None
+    """The layers whose values are wanted; the same ones if None."""
     taps: list[Tap] = field(default_factory=list)
     sinks: Tensor | None = None
     """bool [batch, positions]: the massive activations, see `engine.anatomy.sinks`."""
@@ -296,7 +298,8 @@ class AttentionTaps:
                 tap.reason = f"its attention weights cannot be computed ({typed_line(error)})"
             else:
                 # The values of all layers together are as large as a KV cache.
-                kept = found.value if tap.layer in self.projected else None
+                wanted = self.projected if self.valued is None else self.valued
+                kept = found.value if tap.layer in wanted else None
                 tap.row, tap.route = replace(found, value=kept), route
                 return
 

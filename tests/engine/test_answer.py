@@ -259,7 +259,7 @@ def test_it_ends_at_any_of_the_end_tokens() -> None:
 def left_on(lens: Lens) -> list[str]:
     """The modules on which something of a generation is left. (transformers itself puts hooks on
     the layers of some vision towers, and leaves them there.)"""
-    watched = {*lens.layers, lens.parts.tail.entry.module}
+    watched = {*lens.layers, lens.model_parts.tail.entry.module}
     return [
         name
         for name, module in lens.model.named_modules()
@@ -432,7 +432,7 @@ def test_draws_share_one_pass_over_the_question(loaded: Loaded, asked: AskedRun)
     settings = DecodingSettings(3, temperature=8.0)
     draw_answers(loaded, inputs, settings, 2)  # which proves that they can
     shapes: list[tuple[int, ...]] = []
-    slot = loaded.lens.parts.stream_slot
+    slot = loaded.lens.model_parts.stream_slot
 
     def enters(module: Any, args: Any, kwargs: Any) -> None:
         shapes.append(tuple(slot.get(args, kwargs).shape[:2]))

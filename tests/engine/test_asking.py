@@ -234,7 +234,7 @@ def test_norm_off_is_refused_where_it_has_no_meaning(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = opened("llama")
-    tail = loaded.lens.parts.tail
+    tail = loaded.lens.model_parts.tail
     assert tail is not None
 
     def refuse() -> None:

@@ -212,7 +212,7 @@ def test_what_arrives_is_what_the_projection_makes_of_one_value() -> None:
     attention: Any = lens.layers[2].self_attn
     calls: list[tuple[AttentionCall, Tensor]] = []
     watch = AttentionWatch(lambda call, output, _: calls.append((call, output)))
-    forward = Forward(tiny.model, lens.parts, lens.on_device(tiny.inputs), [-1])
+    forward = Forward(tiny.model, lens.model_parts, lens.on_device(tiny.inputs), [-1])
     forward.run(lambda row, read: None, attached=[watch])
     call = next(call for call, _ in calls if call.module is attention)
     each = found.layers[2]

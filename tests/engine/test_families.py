@@ -54,7 +54,7 @@ def test_proof_oracle_streaming_and_cancel(name: str, tiny: Tiny) -> None:
     lens = Lens(tiny.model)
     checks = list(check_rows(lens, tiny.inputs))
     assert len(checks) == tiny.layers + 1
-    assert lens.parts.proof.passed
+    assert lens.model_parts.proof.passed
     for check in checks:
         note = check.note
         if name not in NOTED:

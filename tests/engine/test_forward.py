@@ -510,7 +510,7 @@ def test_kinds_of_inputs_that_take_turns_keep_each_its_own_proof() -> None:
     kinds = {"picture": tiny.inputs, "words": text_inputs()}
     parts = {name: lens.learn(inputs) for name, inputs in kinds.items()}
     assert parts["picture"] is not parts["words"]
-    assert lens.parts is parts["picture"]
+    assert lens.model_parts is parts["picture"]
     # Told apart by a tolerance that only one of them has.
     object.__setattr__(parts["words"], "dtype", torch.bfloat16)
     for first, second in (("picture", "words"), ("words", "picture")):
@@ -530,4 +530,4 @@ def test_kinds_of_inputs_that_take_turns_keep_each_its_own_proof() -> None:
     limits = {name: batch.items().proofs[0].tolerance for name, batch in batches.items()}
     assert limits["words"] >= 2**-7 and limits["picture"] < 2**-10
     lens.learn(kinds["words"])
-    assert lens.parts is parts["picture"]
+    assert lens.model_parts is parts["picture"]

@@ -95,7 +95,7 @@ def test_every_way_gives_the_numbers_of_the_cpu(both: tuple[Tiny, Tiny]) -> None
     mine = next(each for each in graphed.results[0].tracked if each.id == TRACKED)
     assert kept[0].probability == pytest.approx(mine.probability, abs=1e-6)
     streams = graphed.keep_everywhere()
-    if isinstance(streams, str) or lens.parts.tail.replays:
+    if isinstance(streams, str) or lens.model_parts.tail.replays:
         return
     grid = lens.grid(moved.inputs, top=5)
     place = grid.positions.index(plain.results[0].position)

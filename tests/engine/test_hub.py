@@ -83,7 +83,7 @@ def test_a_model_is_downloaded_and_proved_and_remembers_its_commit(hub: Hub, cac
     (hub.folders[MODEL] / "consolidated.safetensors").write_bytes(b"the same weights once more")
     loaded = load(MODEL, cache_dir=cache)
     assert (loaded.card.name, loaded.card.revision) == (MODEL, COMMIT)
-    assert loaded.lens.parts.proof.passed
+    assert loaded.lens.model_parts.proof.passed
     fetched = [asked for asked in hub.asked if asked.startswith("GET /someone")]
     assert not any("README" in asked or "consolidated" in asked for asked in fetched)
 

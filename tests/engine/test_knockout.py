@@ -350,7 +350,7 @@ def test_nothing_forbidden_changes_nothing_to_the_bit(name: str) -> None:
     lens = Lens(tiny.model)
     found = Knockouts(lens, tiny.inputs, [-1])
     assert found.gap == 0.0
-    assert found._vision is not None and found._vision.hits
+    assert found._passes.vision is not None and found._passes.vision.hits
     inputs = lens.on_device(tiny.inputs)
     if lens.supports_logits_to_keep(tiny.inputs):
         inputs[LOGITS_TO_KEEP] = torch.tensor([found.length - 1])
@@ -564,7 +564,7 @@ def test_a_vision_pass_that_cannot_be_used_again_is_not(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(VisionCache, "_answering", wrong)
     found = Knockouts(Lens(tiny.model), tiny.inputs, [-1])
-    assert found._vision is None
+    assert found._passes.vision is None
     assert found.gap == 0.0
     assert torch.equal(found.clean, right.clean)
 

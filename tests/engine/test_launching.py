@@ -137,7 +137,7 @@ def test_graphs_give_the_same_numbers_to_the_bit(name: str) -> None:
             tuple(each for each in again.results[0].tracked if each.id == 3)
         )
     else:
-        tail = lens.parts.tail
+        tail = lens.model_parts.tail
         assert not isinstance(tail, ExplicitTail) or tail.companion_slots or name != "llama"
 
 
@@ -319,8 +319,8 @@ def test_rows_that_the_reader_launches_are_there_at_the_end(
 def test_a_proof_that_fails_both_ways_fails() -> None:
     tiny = llama()
     lens = learned(tiny)
-    assert isinstance(lens.parts.tail, ExplicitTail)
-    object.__setattr__(lens.parts.tail, "scale", 2.0)
+    assert isinstance(lens.model_parts.tail, ExplicitTail)
+    object.__setattr__(lens.model_parts.tail, "scale", 2.0)
     with pytest.raises(CannotRead, match="proof failed"):
         list(lens.stream(tiny.inputs))
 

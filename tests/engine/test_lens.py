@@ -43,7 +43,7 @@ def hooks_of(model: nn.Module) -> int:
 def truncated_logits(tiny: Tiny, lens: Lens, rows: int) -> torch.Tensor:
     """Logits of the same model cut down to its first `rows` layers."""
     model = copy.deepcopy(tiny.model)
-    *path, name = lens.parts.layers_name.split(".")
+    *path, name = lens.model_parts.layers_name.split(".")
     owner: Any = model
     for part in path:
         owner = getattr(owner, part)
@@ -274,8 +274,8 @@ def test_a_hundred_runs_leave_memory_where_it_was() -> None:
 def test_a_disturbed_norm_in_the_lens_only_is_refused() -> None:
     tiny = llama()
     lens = learned(tiny)
-    assert isinstance(lens.parts.tail, ExplicitTail)
-    step = lens.parts.tail.steps[0]
+    assert isinstance(lens.model_parts.tail, ExplicitTail)
+    step = lens.model_parts.tail.steps[0]
     disturbed = copy.deepcopy(step.module)
     with torch.no_grad():
         disturbed.weight[3] += 0.5  # type: ignore[index, operator]
@@ -372,15 +372,15 @@ def test_projections_stay_small() -> None:
     """No tensor of [layers, positions, vocabulary] is made while streaming."""
     tiny = llama(layers=12)
     lens = learned(tiny)
-    assert isinstance(lens.parts.tail, ExplicitTail)
+    assert isinstance(lens.model_parts.tail, ExplicitTail)
     sizes: list[int] = []
-    own = lens.parts.tail.head.forward
+    own = lens.model_parts.tail.head.forward
 
     def count(hidden: torch.Tensor) -> Any:
         sizes.append(hidden[..., 0].numel())
         return own(hidden)
 
-    lens.parts.tail.head.forward = count  # type: ignore[method-assign]
+    lens.model_parts.tail.head.forward = count  # type: ignore[method-assign]
     list(lens.stream(tiny.inputs))
     assert max(sizes) == 3
     sizes.clear()

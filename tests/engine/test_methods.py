@@ -54,11 +54,13 @@ QUESTION = Question("Shape of the main object:", picture=Picture(path=str(sample
 SETTINGS: dict[str, dict[str, Any]] = {
     "debias": {"answers": "cube,sphere,cylinder"},
     "deepen": {"layer": 3, "count": 12},
+    "parts": {"heads": "true", "ablate": "1", "layer": "1", "head": "0"},
     "track": {"words": "cube"},
     "visit": {"positions": "3,-5"},
     "words": {"words": "cube,sphere"},
 }
-"""Settings that a method requires; the other methods need none."""
+"""Settings that a method requires, or by which it finds all that it can; the other methods need
+none."""
 
 every_method = pytest.mark.parametrize("name", method_names())
 

@@ -90,7 +90,7 @@ def test_rows_in_half_precision_are_the_truncated_models(build: Any, dtype: torc
     model, inputs = in_dtype(build(), dtype)
     lens = Lens(model)
     assert all(check.right for check in check_rows(lens, inputs))
-    assert lens.parts.dtype == dtype
+    assert lens.model_parts.dtype == dtype
 
 
 # Random small models

@@ -181,7 +181,7 @@ def ask_full_size(model: Any, processor: Any, name: str, question: Question) -> 
     remember_tokenizer(model, processor.tokenizer)
     lens = Lens(model)
     lens.learn(probe_inputs(model, processor))
-    assert lens.parts.proof.passed
+    assert lens.model_parts.proof.passed
     card = ModelCard(name, None, type(model).__name__, "bfloat16", "cpu")
     return Asking(LoadedModel(model, processor, name, card, lens), question).run()
 

@@ -33,7 +33,7 @@ def main(names: list[str]) -> int:
         right = sum(row.right for row in rows)
         honest = all(row.honest for row in rows)
         verdict = "exact" if right == len(rows) else "approximate, said so" if honest else "WRONG"
-        gap = lens.parts.proof.max_abs_difference
+        gap = lens.model_parts.proof.max_abs_difference
         proof = "-" if gap is None else f"{gap:.1e}"
         print(
             f"{name:28} {len(rows):>4}  {lens.method:7} {proof:>10}  "

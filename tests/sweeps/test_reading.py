@@ -96,8 +96,8 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
     # Of another token than the final one, so that their ranks differ.
     truths: list[tuple[int, ...]] = [(3, 5) if final not in (3, 5) else (7, 9), ()]
     try:
-        assert isinstance(lens.parts.tail, ExplicitTail)
-        lens.parts.tail.refuse_norm_off()
+        assert isinstance(lens.model_parts.tail, ExplicitTail)
+        lens.model_parts.tail.refuse_norm_off()
     except CannotRead:
         norms = [True]
     else:
@@ -110,7 +110,7 @@ def compare_with_lens(lens: Lens, tiny: Tiny) -> None:
     assert (both.unnormed is not None) == bool(bare)
     for place, (ids, proof) in enumerate(zip(truths, both.proofs, strict=True)):
         assert proof.passed
-        assert proof.method == lens.parts.tail.method
+        assert proof.method == lens.model_parts.tail.method
         own_rows = RowNumbers(*(column[place] for column in both.rows))
         read = [(own_rows, normed)]
         if both.unnormed is not None:
@@ -158,7 +158,7 @@ def test_a_shared_vision_pass_changes_nothing_in_any_family(name: str) -> None:
     ids[:, -2:] = torch.tensor([11, 12])
     other[key] = ids
     lens.learn(tiny.inputs)
-    shared = VisionCache(lens.parts.before)
+    shared = VisionCache(lens.model_parts.before)
     with shared.remembering():
         lens.logits(tiny.inputs)
     with shared.remembering():
