@@ -78,7 +78,7 @@ WITHOUT_IDS = {
     "vision-encoder-decoder-bert",
 }
 
-TAILS = ([7, 8], [*range(5, 15)], [12, 8, 9], [7, 8], [*range(20, 28)], [*range(5, 45)], [9, 9])
+TAILS = ([7, 8], [*range(5, 15)], [12, 8, 9], [7, 8], [*range(20, 28)], [*range(5, 19)], [9, 9])
 FEW_TAILS = TAILS[:4]
 
 
