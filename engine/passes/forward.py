@@ -157,6 +157,11 @@ class Forward:
             logits = logits_in(output)
             if self._last is None or self.absolute_positions is None:
                 raise RuntimeError("the pass never reached the layers that were found before")
+            is_cut = self._whole_last.stream.shape[1] != self.length
+            if self._logits_to_keep is not None and is_cut:
+                raise CannotRead(
+                    "the model cuts the stream to its logits' positions before its tail"
+                )
             while self._next_row <= len(self._layers):
                 self._hand_out(self._next_row, self._last, self._whole_last)
             read = self._at_positions(logits)
@@ -369,10 +374,6 @@ class Forward:
 
     def _end_with(self, read: RowStream) -> None:
         """Note what enters the tail; a later call replaces an earlier one."""
-        if self._logits_to_keep is not None and read.stream.shape[1] != self.length:
-            raise CannotRead(
-                "the model cuts the stream to the positions of its logits before its tail"
-            )
         self._last, self._whole_last = self._picked(read), read
 
     def _by_position(self, stream: Tensor) -> Tensor:

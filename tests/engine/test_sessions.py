@@ -195,6 +195,7 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
         "seconds",
         "versions",
         "processed",
+        "made",
         "readings",
     }
     question = run["question"]
