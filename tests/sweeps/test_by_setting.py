@@ -38,11 +38,12 @@ def answered(
     picture: int | None = None,
     given: tuple[str, ...] = (),
     said: int = 7,
+    choices: Choices = CHOICES,
 ) -> SweepItem:
     """An item that is answered so: greedily, and with two draws."""
     own = by_hand.item(number, [7, 7, 7, 7, said], truth, group=group, picture=picture)
     made = [
-        DecodedAnswer(text, 1 + len(text.split()), True, CHOICES.said_in(text, group, truth))
+        DecodedAnswer(text, 1 + len(text.split()), True, choices.said_in(text, group, truth))
         for text in texts
     ]
     of = (tuple(made[:1]), tuple(made[1:]))
@@ -178,6 +179,27 @@ def test_without_a_truth_only_lengths_are_told() -> None:
     assert math.isnan(each.right.value) and each.right.n == 0 and each.yes_or_no is None
     assert (each.tokens.value, each.ended.value, each.tokens.n) == (3.0, 1.0, 1)
     assert "no truths are known" in section(findings).notes
+
+
+def test_truths_are_compared_in_full() -> None:
+    """Signs, and texts longer than those shown; in the report as in the table of answers."""
+    truth = "It is " + "very " * 80 + "red"
+    signs = Choices([("sign", "<"), ("sign", ">")] * 2)
+    items = (
+        answered(1, truth, truth, truth, "red", group="long"),
+        *(
+            answered(number, sign, "<", "<", ">", group="sign", choices=signs)
+            for number, sign in enumerate("<>", 2)
+        ),
+    )
+    without = structs.replace(items[0], against="none", counterfactual=Counterfactual("none"))
+    findings = found(*items, without, against=parse_against("none"))
+    wanted = [[1.0, 0.5], [1.0, 0.5], [0.0, 0.5]]
+    decoded, instead = findings.results.decoded, findings.results.instead["none"].decoded
+    assert decoded is not None and decoded.right.tolist() == wanted
+    assert instead is not None and instead.right[0].tolist() == wanted[0]
+    rights = [line["right"] for line in answer_rows(items)]
+    assert rights == [True, True, False, True, True, False, False, False, True]
 
 
 def test_counterfactuals_stand_beside_their_pictures() -> None:
