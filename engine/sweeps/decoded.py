@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from engine.sweeps.matching import YES, answer_words, is_yes_or_no, soft_score
+from engine.sweeps.matching import YES, answer_words, is_same_answer, is_yes_or_no, soft_score
 from engine.sweeps.records import DecodedAnswer, DecodedAnswers, Decoding, SweepItem
 from engine.sweeps.settings import names_of
 
@@ -64,8 +64,8 @@ def decoded_of(
     answers: Sequence[DecodedAnswers | None],
     truths: Sequence[str | None],
 ) -> Decoded | None:
-    """The answers of n items, some of which may have none, and their truths; None if no item has
-    any. The settings of each are those of the sweep (`engine.sweeps.checking`)."""
+    """The answers of n items, some of which may have none, and their truths in full; None if no
+    item has any. The settings of each are those of the sweep (`engine.sweeps.checking`)."""
     if decoding is None or all(each is None for each in answers):
         return None
     names = names_of(decoding)
@@ -86,7 +86,7 @@ def decoded_of(
 
 def is_right(answer: DecodedAnswer, truth: str) -> bool:
     """Whether an answer says what is true."""
-    return answer.matched is not None and answer_words(answer.matched) == answer_words(truth)
+    return answer.matched is not None and is_same_answer(answer.matched, truth)
 
 
 def _numbers(answer: DecodedAnswer, truth: str | None, given: tuple[str, ...]) -> tuple[Any, ...]:

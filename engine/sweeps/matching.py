@@ -2,9 +2,13 @@
 
 A text is a sequence of words: letters and digits without case, marks and punctuation around them,
 after Unicode's compatibility normalisation. An apostrophe joins letters, but a final 's is left out
-("dog's" is "dog"); commas and full stops inside a number belong to it ("1,000" is "1000"); the
-words zero to ten are digits; in scripts without spaces, each character is a word. An article in
-front of an answer that has more words counts for nothing.
+("dog's" is "dog"); commas and full stops inside a number belong to it ("1,000" is "1000"), and so
+do the minus and the point before one ("-3", ".5" is "0.5"); the words zero to ten are digits; in
+scripts without spaces, each character is a word. An article in front of an answer that has more
+words counts for nothing. Answers without words, such as signs, are compared as they are written.
+
+A letter that is an answer can be an article, too. Where a noun may follow it in the text, it is an
+article and says nothing: "a red cube (B)" is B, "A) a red cube" is A.
 
 An answer is in a text if its words follow one another there: "no" is in "No, it is red", and
 neither in "I know" nor in "nothing". Of several answers in a text, the first says what the text
@@ -42,12 +46,19 @@ _NO_SPACES: Final = "".join(
     for script in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
 )
 _LETTERS: Final = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_NO_SPACES}]]+"
+_MINUS: Final = r"(?:(?<![\p{L}\p{M}\p{N})\]%.-])-(?=\.?\d))?"
+"""A sign, not the dash of "2020-01-02" or "A-3"."""
 _WORD: Final = regex.compile(
-    r"\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.:]\d+)+"
+    rf"{_MINUS}(?:"
+    r"\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.:]\d+)+|(?<![\p{L}\p{M}\p{N}.])\.\d+"
     rf"|[{_NO_SPACES}]\p{{M}}*"
-    rf"|{_LETTERS}(?:'{_LETTERS})*",
+    rf"|{_LETTERS}(?:'{_LETTERS})*)",
     regex.VERSION1,
 )
+_NOUN_MAY_FOLLOW: Final = regex.compile(
+    r"[ \t]+(?!(?:is|was|and|or|because)\b)[\p{Script=Latin}\p{N}]", regex.VERSION1
+)
+"""What comes after an article: a word, with neither a mark nor the end of a line before it."""
 _ARTICLES: Final = frozenset(("a", "an", "the"))
 _NUMBERS: Final = {
     word: str(number)
@@ -61,9 +72,21 @@ Words = tuple[str, ...]
 
 def words_of(text: str) -> Words:
     """The words of a text, as they are compared."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    found = (word.removesuffix("'s").replace(",", "") for word in _WORD.findall(plain))
-    return tuple(_NUMBERS.get(word, word) for word in found)
+    return tuple(map(_word, _WORD.findall(_plain(text))))
+
+
+def _plain(text: str) -> str:
+    """A text in the characters in which words are looked for."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return plain.replace("\u2019", "'").replace("\u2212", "-")
+
+
+def _word(found: str) -> str:
+    """What was found as a word, as it is compared."""
+    word = found.removesuffix("'s").replace(",", "")
+    if word.startswith((".", "-.")):
+        word = word.replace(".", "0.", 1)
+    return _NUMBERS.get(word, word)
 
 
 def is_yes_or_no(answer: str | None) -> bool:
@@ -76,6 +99,12 @@ def answer_words(answer: str) -> Words:
     """The words of an answer that others are compared with."""
     found = words_of(answer)
     return found[1:] if len(found) > 1 and found[0] in _ARTICLES else found
+
+
+def is_same_answer(one: str, other: str) -> bool:
+    """Whether two answers have the same words, or none and the same marks."""
+    words = answer_words(one)
+    return words == answer_words(other) and (bool(words) or one.strip() == other.strip())
 
 
 class Matcher:
@@ -99,10 +128,15 @@ class Matcher:
 
     def said_in(self, text: str) -> str | None:
         """The answer that a text gives; None for none of them."""
-        words = words_of(text)
+        plain = _plain(text)
+        found = [*_WORD.finditer(plain)]
+        words = tuple(_word(each[0]) for each in found)
         for place, word in enumerate(words):
             for wanted, answer in self._by_first.get(word, ()):
-                if words[place : place + len(wanted)] == wanted:
+                if words[place : place + len(wanted)] != wanted:
+                    continue
+                is_article = len(wanted) == 1 and word in _ARTICLES
+                if not (is_article and _NOUN_MAY_FOLLOW.match(plain, found[place].end())):
                     return answer
         return None if words else self._bare.get(text.strip())
 
@@ -159,5 +193,4 @@ def soft_score(text: str, given: tuple[str, ...]) -> float:
     said = matcher_of((*given, *beside)).said_in(text)
     if said is None:
         return 0.0
-    words = answer_words(said)
-    return min(sum(answer_words(each) == words for each in given) / ENOUGH, 1.0)
+    return min(sum(is_same_answer(each, said) for each in given) / ENOUGH, 1.0)

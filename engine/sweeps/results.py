@@ -320,7 +320,7 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
             if each in columns.instead
         },
         attention=attention_of(columns.looked, sweep.layers),
-        decoded=decoded_of(sweep.decoding, columns.answered, columns.truths),
+        decoded=decoded_of(sweep.decoding, columns.answered, columns.full_truths),
     )
 
 
@@ -342,6 +342,8 @@ class _Columns:
         self.prompts: list[str] = []
         self.groups: list[str] = []
         self.truths: list[str | None] = []
+        self.full_truths: list[str | None] = []
+        """Not shortened: what whole answers are compared with."""
         self.rows: list[Floats] = []
         self.unnormed: list[Floats] = []
         self.has_unnormed = False
@@ -381,7 +383,7 @@ class _Columns:
             _stacked([line.rows for line in both]),
             tuple(line.item for line in both),
             attention_of([line.looked for line in both], self._count - 1),
-            decoded_of(decoding, [line.answered for line in both], self.truths),
+            decoded_of(decoding, [line.answered for line in both], self.full_truths),
         )
 
     def _keep_texts(self, rows: Iterable[SweepRow]) -> None:
@@ -402,6 +404,7 @@ class _Columns:
         self.prompts.append(shortened(item.prompt))
         self.groups.append(group)
         self.truths.append(truth)
+        self.full_truths.append(item.truth)
         self.rows.append(_numbers(item.rows))
         self.has_unnormed |= bare is not None
         # Every published lens keeps the norm in the last row.

@@ -11,13 +11,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from PIL import Image
 
 import samples
+from engine.sweeps.export import answer_rows
+from engine.sweeps.records import DecodedAnswer, DecodedAnswers, SettingAnswers
 from engine.sweeps.reopening import open_item
-from engine.sweeps.store import read_failures, read_items, read_sweep
+from engine.sweeps.settings import decoding_of, names_of
+from engine.sweeps.store import SWEEP, read_failures, read_items, read_sweep
 from samples.making.clevr import write_clevr
 from tests.cli.conftest import Ended, Lenscope
 
@@ -33,6 +37,26 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clevr(folder / "data", 12)
     assert main(["sweep", "--data", str(folder / "data"), "--out", str(folder / "out")]) == 0
     return folder / "out"
+
+
+@pytest.fixture
+def answered(swept: Path, tmp_path: Path) -> Path:
+    """The same sweep with made-up whole answers: greedily what is true, and drawn yes and no."""
+    folder = shutil.copytree(swept, tmp_path / "answered")
+    decoding = decoding_of({"draws": "2"}, ["temperature=1"])
+    record = structs.replace(read_sweep(folder), reads=("answer",), decoding=decoding)
+    (folder / SWEEP).write_bytes(msgspec.json.encode(record))
+    (file,) = folder.glob("items-*.jsonl")
+    items = []
+    for item in read_items(folder):
+        assert item.truth is not None
+        settings = tuple(
+            SettingAnswers(name, tuple(DecodedAnswer(text, 1, True, text) for text in texts))
+            for name, texts in zip(names_of(decoding), [(item.truth,), ("yes", "no")], strict=True)
+        )
+        items.append(structs.replace(item, readings=(DecodedAnswers(settings),)))
+    file.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in items))
+    return folder
 
 
 def last_line(ended: Ended) -> str:
@@ -81,23 +105,29 @@ def test_a_thousand_scenes_are_as_right_as_the_model_card_says(
         assert right[group] == pytest.approx(measured["accuracy"], abs=0.0015), group
 
 
-def test_everything_is_written(lenscope: Lenscope, swept: Path) -> None:
+def test_everything_is_written(lenscope: Lenscope, swept: Path, answered: Path) -> None:
+    from pyarrow import parquet
+
     ended = lenscope(
-        "report", swept, "--out", "r", "--figures", "png", "--export", "parquet", "--samples", 50
+        "report", answered, "--out", "r", "--figures", "png", "--export", "parquet", "--samples", 50
     )
     assert ended.code == 0, ended.err
     names = {path.name for path in Path("r").iterdir()}
-    drawn = ("accuracy", "formation", "certainty", "last-step", "confusion", "scripts")
+    drawn = ("accuracy", "settings", "formation", "certainty", "last-step", "confusion", "scripts")
     figures = {f"{name}.png" for name in drawn}
-    assert names == {"report.md", "numbers.parquet", "items.parquet", *figures}
+    assert names == {
+        "report.md", "numbers.parquet", "items.parquet", "answers.parquet", *figures,
+    }  # fmt: skip
     for figure in figures:
         with Image.open(Path("r") / figure) as image:
             assert image.width > 300
+    exported = [*answer_rows(read_items(answered))]
+    assert len(exported) == 48 * 3
+    assert parquet.read_table("r/answers.parquet").to_pylist() == exported
     text = Path("r/report.md").read_text()
     assert text.startswith("# What ") and "![accuracy](accuracy.png)" in text
-    again = lenscope("report", swept, "--out", "s", "--samples", 50)
-    assert again.out == ended.out  # the same seed gives the same intervals
-    lenscope("report", swept, "--out", "t", "--samples", 50)
+    once, again = (lenscope("report", swept, "--out", out, "--samples", 50) for out in "st")
+    assert once.out == again.out and once.code == 0  # the same seed gives the same intervals
     assert Path("s/accuracy.svg").read_bytes() == Path("t/accuracy.svg").read_bytes()
 
 
@@ -281,8 +311,11 @@ def test_refusals(lenscope: Lenscope, arguments: tuple[str, ...], says: str) -> 
 
 
 def test_whole_answers_with_settings(lenscope: Lenscope) -> None:
-    write_clevr(Path("data"), 1)
-    given = ("sweep", "--data", "data", "--out", "out", "--read", "answer:max_new_tokens=3")
+    write_clevr(Path("data"), 1)  # nothing is in the first scene
+    (picture,) = Path("data").glob("images/*/*.png")
+    asked = {"image": str(picture.absolute()), "question": "Color of the main object:"}
+    Path("q.jsonl").write_text(json.dumps({**asked, "answer": "none"}) + "\n")
+    given = ("sweep", "--data", "q.jsonl", "--out", "out", "--read", "answer:max_new_tokens=3")
     ended = lenscope(*given, "--settings", "temperature=0|0.5", "--settings", "top_k=1")
     assert ended.code == 0
     assert (
@@ -292,10 +325,10 @@ def test_whole_answers_with_settings(lenscope: Lenscope) -> None:
     assert ended.code == 0 and "How often whole answers are right" in ended.out
     with Path("out/report/answers.csv").open(newline="") as stream:
         lines = [*csv.DictReader(stream)]
-    assert [line["setting"] for line in lines[:3]] == [
+    assert [line["setting"] for line in lines] == [
         "greedy", "temperature=0.5", "temperature=1,top_k=1",
     ]  # fmt: skip
-    greedy, _, best = lines[:3]  # drawn from one token: the best one
+    greedy, _, best = lines  # drawn from one token: the best one
     assert greedy["text"] == best["text"] and greedy["right"] == "True"
     ended = lenscope(*given)
     assert ended.code == 2 and "another set of decoding settings" in last_line(ended)

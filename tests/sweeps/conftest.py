@@ -57,7 +57,12 @@ Sweeper = Callable[..., Swept]
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweeper:
-    """Run a sweep into a folder of the test's own, or into `out`."""
+    """Run a sweep into `out` in a folder of the test's own, or into another name."""
+    return sweeper(tmp_path)
+
+
+def sweeper(folder: Path) -> Sweeper:
+    """Runs sweeps into folders in this one."""
 
     def run(
         loaded: LoadedModel,
@@ -67,7 +72,7 @@ def sweep(tmp_path: Path) -> Sweeper:
         **settings: Any,
     ) -> Swept:
         source = data if isinstance(data, Source) else open_source(data)
-        store = Store(tmp_path / out, *shard)
+        store = Store(folder / out, *shard)
         try:
             against = settings.get("against", ())
             reads = settings.pop("reads", ())
@@ -80,7 +85,7 @@ def sweep(tmp_path: Path) -> Sweeper:
             ).run()
         finally:
             store.close()
-        items = {item.item: item for item in read_items(tmp_path / out)}
-        return Swept(progress, items, tmp_path / out)
+        items = {item.item: item for item in read_items(folder / out)}
+        return Swept(progress, items, folder / out)
 
     return run

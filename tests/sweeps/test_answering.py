@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,12 +39,12 @@ from engine.sweeps.sources.tasks import Prompt
 from engine.sweeps.store import count_failures, read_failures, read_items, read_sweep
 from samples.making.clevr import write_clevr
 from tests.sweeps.builders import picture
-from tests.sweeps.conftest import Sweeper
+from tests.sweeps.conftest import Sweeper, Swept, sweeper
 from tests.sweeps.test_running import CHILD
 from tui.cli import main
 
 READS = ("answer",)
-DECODING = decoding_of({"max_new_tokens": "3", "draws": "2"}, ["temperature=0.5|40"])
+DECODING = decoding_of({"max_new_tokens": "2", "draws": "2"}, ["temperature=0.5|40"])
 WORDS = ("red", "blue", "yes", "no", "Nothing", "I know")
 
 
@@ -69,6 +70,15 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
     write_clevr(folder, 2)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(bundled: LoadedModel, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """Quick answers to these questions; not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answering, "draw_answers", drawn)
+        run = sweeper(tmp_path_factory.mktemp("whole"))
+        return run(bundled, few, reads=READS, decoding=DECODING)
 
 
 def answers(item: SweepItem) -> DecodedAnswers:
@@ -144,22 +154,20 @@ def test_an_answer_that_is_interrupted_ends_at_its_next_token(
 
 
 def test_rows_are_those_without_answers(
-    bundled: LoadedModel, few: Path, sweep: Sweeper, quick: None
+    bundled: LoadedModel, few: Path, whole: Swept, sweep: Sweeper
 ) -> None:
-    plain = sweep(bundled, few, "plain", limit=1)
-    read = sweep(bundled, few, "read", reads=READS, decoding=DECODING, limit=1)
-    assert len(plain.items) == 4 and plain.items.keys() == read.items.keys()
+    plain = sweep(bundled, few, limit=1)
+    assert len(plain.items) == 4 and plain.items.keys() < whole.items.keys()
     for name, own in plain.items.items():
-        item = structs.replace(read.items[name], readings=UNSET, seconds={})
+        item = structs.replace(whole.items[name], readings=UNSET, seconds={})
         assert item == structs.replace(own, seconds={})
     assert all(item.readings is UNSET for item in plain.items.values())
 
 
 @pytest.mark.usefixtures("quick")
 def test_batches_and_shards_change_no_answer(
-    bundled: LoadedModel, few: Path, sweep: Sweeper
+    bundled: LoadedModel, few: Path, whole: Swept, sweep: Sweeper
 ) -> None:
-    whole = sweep(bundled, few, reads=READS, decoding=DECODING)
     said = {answer.text for each in texts(whole.items).values()
             for of in each.settings for answer in of.answers}  # fmt: skip
     assert len(said) > 3  # not one seed for all
@@ -172,10 +180,14 @@ def test_batches_and_shards_change_no_answer(
 
 @pytest.mark.usefixtures("quick")
 def test_interrupted_and_taken_up_again(
-    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel,
+    few: Path,
+    whole: Swept,
+    sweep: Sweeper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In the middle of a question: what it has so far is lost, and no other question."""
-    whole = sweep(bundled, few, "whole", reads=READS, decoding=DECODING)
     asked = 0
 
     def ended(*given: Any) -> tuple[DrawnAnswer, ...]:
@@ -188,7 +200,7 @@ def test_interrupted_and_taken_up_again(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(answering, "draw_answers", ended)
         sweep(bundled, few, reads=READS, decoding=DECODING, batch_size=4)
-    folder = whole.folder.parent / "out"
+    folder = tmp_path / "out"
     (file,) = folder.glob("items-*.jsonl")
     assert len([*read_items(folder)]) == 5 and asked == 17
     with file.open("ab") as stream:
@@ -197,8 +209,8 @@ def test_interrupted_and_taken_up_again(
         ({"draws": 3}, "another number of draws: it was 2, and is 3"),
         ({"settings": DECODING.settings[:2]}, r"settings: it was \[temperature=40\], and is with"),
         (
-            {"settings": decoding_of({"max_new_tokens": "4"}, ["temperature=0.5|40"]).settings},
-            "another limit of new tokens: it was 3, and is 4",
+            {"settings": decoding_of({"max_new_tokens": "3"}, ["temperature=0.5|40"]).settings},
+            "another limit of new tokens: it was 2, and is 3",
         ),
     ):
         with pytest.raises(BadInput, match=says):
@@ -266,10 +278,9 @@ def test_pictures_of_one_content_are_answered_once(
     assert decoded is not None and not (decoded.soft != decoded.said_yes).any()
 
 
-@pytest.mark.usefixtures("quick")
-def test_what_no_sweep_has_written(bundled: LoadedModel, few: Path, sweep: Sweeper) -> None:
-    swept = sweep(bundled, few, reads=READS, decoding=DECODING, limit=1)
-    (file,) = swept.folder.glob("items-*.jsonl")
+def test_what_no_sweep_has_written(whole: Swept, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.folder, tmp_path / "out")
+    (file,) = folder.glob("items-*.jsonl")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     (reading,) = lines[1]["readings"]
     settings = reading["settings"]
@@ -282,7 +293,7 @@ def test_what_no_sweep_has_written(bundled: LoadedModel, few: Path, sweep: Sweep
         lines[1]["readings"] = [{**reading, "settings": changed}]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         with pytest.raises(BadInput, match=says):
-            read_results(swept.folder)
+            read_results(folder)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from engine.sweeps.matching import (
     MOST_CHOICES,
     Choices,
     Matcher,
+    is_same_answer,
     is_yes_or_no,
     soft_score,
     words_of,
@@ -29,6 +30,11 @@ COLOURS = ("red", "blue", "light blue", "dark gray")
         ("1,000 or 2,3 or 4.5 at 10:30.", ["1000", "or", "2", "3", "or", "4.5", "at", "10:30"]),
         ("two of Ten", ["2", "of", "10"]),
         ("3D 2x", ["3d", "2x"]),
+        ("-3, \u22123 (-.5)?", ["-3", "-3", "-0.5"]),
+        (".5 -1,000 x=-2.5", ["0.5", "-1000", "x", "-2.5"]),
+        ("2020-01-02 10-20 A-3", ["2020", "01", "02", "10", "20", "a", "3"]),
+        ("(1)-2 --3 - 4", ["1", "2", "3", "4"]),
+        ("a.5 ..5 1.5", ["a", "5", "5", "1.5"]),
         ("ＹＥＳ ﬁne", ["yes", "fine"]),
         ("是的。", ["是", "的"]),
         ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
@@ -115,13 +121,49 @@ def test_soft_scores(text: str, score: float) -> None:
     assert soft_score(text, given_ones) == pytest.approx(score)
 
 
+def test_signs_are_compared_as_they_are_written() -> None:
+    choices = Choices([("g", "<"), ("g", ">"), ("g", "=")] * 2)
+    assert choices.said_in(" < ", "g", ">") == "<"
+    assert not is_same_answer("<", ">") and is_same_answer(" <", "<\n")
+    assert not is_same_answer("<", "") and not is_same_answer("3", "-3")
+    assert is_same_answer("A dog", "Dog.")
+    people = ("<",) * 8 + (">",) * 2
+    assert soft_score("<", people) == 1.0 and soft_score(">", people) == pytest.approx(2 / 3)
+    assert soft_score("=", people) == soft_score("", people) == 0.0
+    assert soft_score("-3", ("3",) * 10) == 0.0 and soft_score("0.5", (".5",) * 10) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("There is a dog, so the answer is B", "B"),
+        ("Answer: a red cube (B)", "B"),
+        ("A red cube", None),
+        ("a 3D cube", None),
+        ("A", "A"),
+        ("(a)", "A"),
+        ("A) a red cube, not B", "A"),
+        ("A. Red", "A"),
+        ("A: red", "A"),
+        ("**A** red", "A"),
+        ("Answer: A\nB has no cube", "A"),
+        ("Option A is right, B is not", "A"),
+        ("A because B is red", "A"),
+        ("A island, B", "B"),
+        ("\u7b54\u6848\u662fA\u800c\u975eB", "A"),
+    ],
+)
+def test_a_letter_is_no_article(text: str, said: str | None) -> None:
+    assert Matcher("ABCD").said_in(text) == said
+
+
 def test_soft_scores_of_yes_and_no() -> None:
     assert soft_score("No. Or yes.", ("yes",) * 10) == 0.0
     assert soft_score("Yes", ("yes",) * 8 + ("no",) * 2) == 1.0
     assert soft_score("No", ("yes",) * 8 + ("no",) * 2) == pytest.approx(2 / 3)
 
 
-@given(st.text())
+@given(st.text() | st.text("aA .,-3:'(\n"))
 def test_any_text_can_be_compared(text: str) -> None:
     words = words_of(text)
     assert all(words) and words == words_of(" ".join(words))

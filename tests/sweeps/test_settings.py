@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from engine.errors import BadInput
@@ -123,6 +124,7 @@ def written(value: Fraction) -> str:
     return f"{float(value):.2f}"
 
 
+@examples(max_examples=40)
 @given(decimals(5), decimals(5), decimals(1) | st.none())
 def test_every_range(one: Fraction, other: Fraction, step: Fraction | None) -> None:
     low, high = sorted((one, other))
@@ -151,6 +153,7 @@ SETTINGS = st.builds(
 )
 
 
+@examples(max_examples=40)
 @given(SETTINGS)
 def test_a_name_is_the_settings(settings: DecodingSettings) -> None:
     """A name parsed again is what it names, and what it names does what was asked for."""
