@@ -463,7 +463,14 @@ def test_the_pieces_of_a_text_make_the_text() -> None:
     assert pieces_of([" The", " cat"], "The cat") == ("The", " cat")
     assert pieces_of(["a", "\ufffd", "\ufffd", " b"], "a\u00e9 b") == ("a", "", "\u00e9", " b")
     assert pieces_of(["\ufffd", "\ufffd"], "\u65e5") == ("", "\u65e5")
-    assert pieces_of(["x", "y"], "z") == ("x", "y")
+    assert pieces_of(["<ref>", "the", " cat", "</ref>", " at the"], "the cat at the") == (
+        "", "the", " cat", "", " at the",
+    )  # fmt: skip
+    assert pieces_of(["\\x20\\xE6", "\\xBC", "\\xA2", " a"], " \u6f22 a") == (
+        "", "", " \u6f22", " a",
+    )  # fmt: skip
+    assert pieces_of(["x", "y", " cat"], "z cat") == ("", "z", " cat")
+    assert pieces_of(["x", "y"], "zzz") == ("x", "y")
     assert pieces_of([], "") == ()
 
 
