@@ -66,6 +66,7 @@ class AnswerSteps:
     def take_part(self, part: AnswerPart) -> None:
         """Take in the next steps. What is damaged, or does not follow, sets `failed`."""
         self.text, self.of, self.drawn = part.text, part.of, part.drawn
+        self.ended, self._pieces = part.ended, None
         self._texts |= part.texts
         if part.tokens.shape[0]:
             if part.first != self.count:
@@ -143,9 +144,10 @@ class AnswerSteps:
         return self._arrays.get(name)
 
     def formation(self, step: int) -> int | None:
-        """Return the first row from which the best token of a step's last row stays the best."""
+        """Return the first row from which the token that a step took stays the best; None where it
+        is not the best of the last row."""
         best = self._arrays["ids"][step, :, 0]
-        return first_that_stays((best == best[-1]).tolist())
+        return first_that_stays((best == self.token(step)).tolist())
 
     def top(self, row: int, step: int) -> tuple[TopToken, ...]:
         """Return the best tokens of a row at a step."""
