@@ -306,7 +306,7 @@ async def test_while_further_answers_are_drawn_the_first_has_ended() -> None:
         assert screen_of(stage).text.render_line(0).text.rstrip().endswith(". ∎")
         stage.worker.holds_draws = False
         await stage.press("r")
-        await stage.shows("20 draws · at most 20 tokens; 2 of its own not used, 1 kept: tab")
+        await stage.shows("20 draws · at most 20 tokens; 2 not used, 1 kept")
 
 
 # ---------------------------------------------------------------------- settings
@@ -329,7 +329,7 @@ async def test_the_settings_are_changed_in_a_line(size: tuple[int, int]) -> None
         await stage.shows("answer has no 'heat'")
         line.value = "temperature=0.7,top_p=0.9,draws=20,seed=1"
         await stage.press("enter")
-        await stage.shows("decoding: T 0.7 · top-p 0.9 · seed 1 · 20 draws")
+        await stage.shows("T 0.7 · top-p 0.9 · seed 1 · 20 draws · at most 20 tokens")
         await stage.until(lambda: screen.reading is not None)
         assert asked(stage)[-1].draws == 20
         await stage.press(*["left"] * 5)

@@ -62,7 +62,7 @@ def checkpoint_words(reading: AnswerReading, *, ascii_only: bool) -> list[str]:
 
 def checkpoint_counts(reading: AnswerReading) -> str:
     """Return how many of the checkpoint's own settings were not used, and how many were."""
-    return f"{len(reading.left_out)} of its own not used, {len(reading.kept)} kept: tab"
+    return f"{len(reading.left_out)} not used, {len(reading.kept)} kept"
 
 
 def as_pairs(request: AnswerRequest) -> str:

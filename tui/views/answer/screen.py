@@ -45,6 +45,7 @@ _KEYS: Final = (
     "<> token", "jk row", "f tint", "e settings", "c more", "tab texts", "n next by tint",
     "% heat", "r reads", "Y copies", "enter table", "q closes",
 )  # fmt: skip
+_DECODING: Final = "decoding: "
 _HAS_ENDED: Final = "the model has ended this answer"
 _MEANING: Final = "A column has the rows before its token: gold where that token is the best."
 
@@ -412,7 +413,7 @@ class AnswerScreen(ModalScreen[None]):
         reading = self.reading
         used = reading.settings if reading is not None else None
         request = reading.request if reading is not None else self.request
-        lines = [f"decoding: {decoding_words(request, used, ascii_only=self._ascii)}"]
+        lines = [f"{_DECODING}{decoding_words(request, used, ascii_only=self._ascii)}"]
         if reading is not None:
             lines += checkpoint_words(reading, ascii_only=self._ascii)
         return lines
@@ -432,7 +433,8 @@ class AnswerScreen(ModalScreen[None]):
         decoding, *own = self._settings_lines()
         counts = [checkpoint_counts(self.reading)] if self.reading is not None and own else []
         tries = ["; ".join([decoding, *words]) for words in (own, own[:1], counts)]
-        room = self.size.width - 2
+        tries.append(tries[-1].removeprefix(_DECODING))
+        room = self.size.width - 1
         return next((words for words in tries if cell_len(words) <= room), tries[-1])
 
     def _last_line(self) -> tuple[str, str]:
