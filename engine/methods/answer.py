@@ -117,6 +117,8 @@ class AnswerPart(Part, frozen=True):
     """How many steps there will be at most."""
     drawn: NonNegative = 0
     """How many further answers have been drawn so far."""
+    ended: bool = False
+    """Whether the model has ended the answer, with the last of these or of earlier steps."""
 
 
 class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
@@ -198,10 +200,24 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
 
     @property
     def formation(self) -> tuple[int | None, ...]:
-        """For each step, the first row from which the model's best token stays the best."""
+        """For each step, the first row from which the token that was taken stays the best; None
+        where it is not the best of row L, since sampling or a setting has chosen another."""
         return tuple(
-            first_that_stays([best == row_ids[-1] for best in row_ids])
-            for row_ids in self.ids.values[:, :, 0].tolist()
+            first_that_stays([best == token for best in row_ids])
+            for token, row_ids in zip(
+                self.tokens.integers, self.ids.values[:, :, 0].tolist(), strict=True
+            )
+        )
+
+    def fulfils(self, request: Request) -> bool:
+        """Whether it has been decoded with these settings, and knows what is asked for beside."""
+        if not isinstance(request, AnswerRequest):
+            return False
+        mine = self.request
+        return (
+            structs.replace(request, attention=mine.attention, against=mine.against) == mine
+            and (mine.attention or not request.attention)
+            and request.against in ("", mine.against)
         )
 
     def merged(self, run: Run) -> Run:
@@ -286,8 +302,8 @@ class Answer(Method[AnswerRequest, AnswerReading]):
                     told, told_at = len(found), time.perf_counter()
         finally:
             decoded.close()
-        if len(found) > told:
-            yield found.part(told)
+        if len(found) > told or decoded.ended:
+            yield found.part(told, ended=decoded.ended)
         tally = Counter({found.text: 1})
         if settings.samples and request.draws > 1:
             others = structs.replace(settings, seed=settings.seed + 1)
@@ -297,7 +313,7 @@ class Answer(Method[AnswerRequest, AnswerReading]):
             ):
                 tally.update(each.text for each in batch)
                 drawn += len(batch)
-                yield found.part(len(found), drawn)
+                yield found.part(len(found), drawn, ended=decoded.ended)
         else:
             tally[found.text] = request.draws
         plain = None
@@ -393,20 +409,32 @@ def _tally(reading: AnswerReading) -> tuple[Table, ...]:
 
 def _settings_table(reading: AnswerReading) -> Table:
     columns = (Column("setting"), Column("value", "figure"))
-    rows = tuple((name, _written(value)) for name, value in reading.settings.items())
+    used = {**reading.settings, **_beside(reading.request)}
+    rows = tuple((name, setting_text(value)) for name, value in used.items())
     notes = [f"kept of the checkpoint's own: {line}" for line in reading.kept]
     notes += [f"left out of the checkpoint's own: {line}" for line in reading.left_out]
     return Table("decoding", columns, rows, tuple(notes))
 
 
-def _written(value: bool | int | float) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+def _beside(request: AnswerRequest) -> dict[str, bool | int | float | str]:
+    """The settings that are not `generate`'s, where they apply."""
+    found: dict[str, bool | int | float | str] = {}
+    if request.draws > 1:
+        found["draws"] = request.draws
+    if request.vdd is not None:
+        found |= {"vdd": request.vdd, "alpha": request.alpha, "beta": request.beta}
+    if request.attention:
+        found["attention"] = True
+    if request.against:
+        found["against"] = request.against
+    return found
+
+
+def setting_text(value: bool | int | float | str) -> str:
+    """The value of a setting, with every digit that it has."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _floats(array: Array) -> list[float | None]:

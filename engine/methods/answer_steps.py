@@ -106,7 +106,7 @@ class StepsFound:
             ids.update(step.numbers.ids.flatten().tolist())
         return {token: text_of(token) for token in sorted(ids)}
 
-    def part(self, first: int, drawn: int = 0) -> AnswerPart:
+    def part(self, first: int, drawn: int = 0, *, ended: bool = False) -> AnswerPart:
         """The steps from `first` on, as a part of the reading."""
         return AnswerPart(
             first=first,
@@ -115,6 +115,7 @@ class StepsFound:
             text=self.text,
             of=self._most,
             drawn=drawn,
+            ended=ended,
         )
 
 

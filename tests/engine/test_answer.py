@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from msgspec import structs
@@ -21,6 +22,7 @@ from transformers.generation.logits_process import (
 )
 
 from engine import Loaded, load
+from engine.arrays import Array
 from engine.asking import drawing
 from engine.asking.asking import Asking
 from engine.asking.drawing import draw_answers
@@ -496,7 +498,6 @@ def test_the_first_step_is_the_run_and_the_parts_are_the_whole(asked: AskedRun) 
         assert best == [token.id for token in row.top[:3]]
         assert reading.entropy.values[0, row.layer] == pytest.approx(row.entropy, abs=1e-4)
         assert reading.rms.values[0, row.layer] == pytest.approx(row.rms, rel=1e-5)
-    assert reading.formation[0] == run.formation
     assert reading.proof is not None and reading.proof.passed
     assert reading.settings["temperature"] == 8.0
     assert reading.settings["do_sample"] is True
@@ -517,6 +518,33 @@ def test_the_tally_counts_every_draw(loaded: Loaded, asked: AskedRun) -> None:
     assert [(each.text, each.count) for each in greedy.draws] == [(greedy.text, 5)]
 
 
+def test_a_token_that_was_never_the_best_has_no_formation_row(asked: AskedRun) -> None:
+    _, greedy = read(asked, max_new_tokens=2)
+    assert greedy.formation[0] == asked.run.formation
+    assert greedy.formation[1] is not None
+    first, second = greedy.tokens.integers
+    other = structs.replace(greedy, tokens=Array.of(np.array([first, second + 1]), "<i4"))
+    assert other.formation == (asked.run.formation, None)
+
+
+def test_parts_say_that_the_model_has_ended_the_answer(
+    loaded: Loaded, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, greedy = read(asked, max_new_tokens=2)
+    config, end = loaded.model.generation_config, greedy.tokens.integers[-1]
+    monkeypatch.setattr(config, "eos_token_id", end)
+    # At 0.01 the first answer is the greedy one, and others are drawn after it.
+    parts, reading = read(asked, max_new_tokens=8, temperature=0.01, draws=3)
+    assert reading.ended
+    drawing = [part for part in parts if part.drawn]
+    assert drawing
+    assert all(part.ended for part in drawing)
+    steps = [part.first + len(part.tokens.integers) for part in parts if part.ended]
+    assert {*steps} == {len(reading.tokens.integers)}
+    cut_off, _ = read(asked, max_new_tokens=1, temperature=0.01, draws=3)
+    assert not any(part.ended for part in cut_off)
+
+
 def test_tables_say_all_that_matters(asked: AskedRun) -> None:
     _, reading = read(asked, max_new_tokens=3, temperature=6.0, top_k=12, draws=3)
     tokens, tally, settings = Answer().tables(reading)
@@ -524,7 +552,31 @@ def test_tables_say_all_that_matters(asked: AskedRun) -> None:
     assert [row[2] for row in tokens.rows] == list(reading.formation)
     assert sum(int(str(row[1])) for row in tally.rows) == 3
     assert ("temperature", "6") in settings.rows
+    assert settings.rows[-1] == ("draws", "3")
+    more = {"vdd": "both", "repetition_penalty": 1.0000001, "attention": True, "against": "unk"}
+    request = structs.replace(reading.request, draws=1, **more)
+    penalty = {"repetition_penalty": 1.0000001}
+    asked_for = structs.replace(reading, request=request, settings=reading.settings | penalty)
+    *_, settings = Answer().tables(asked_for)
+    assert settings.rows[-6:] == (
+        ("seed", "0"), ("vdd", "both"), ("alpha", "1"), ("beta", "0.1"),
+        ("attention", "true"), ("against", "unk"),
+    )  # fmt: skip
+    assert ("repetition_penalty", "1.0000001") in settings.rows
     assert any("eos_token_id 1" in note for note in settings.notes)
+
+
+def test_an_answer_with_more_along_it_is_the_same_answer(asked: AskedRun) -> None:
+    _, reading = read(asked, max_new_tokens=2)
+    plain = reading.request
+    request = structs.replace(plain, attention=True, against="none")
+    more = structs.replace(reading, request=request)
+    assert all(
+        more.fulfils(each) for each in (plain, request, structs.replace(plain, against="none"))
+    )
+    assert not reading.fulfils(request)
+    assert not more.fulfils(structs.replace(plain, against="unk"))
+    assert not more.fulfils(structs.replace(request, max_new_tokens=3))
 
 
 def test_what_does_not_fit_is_refused(asked: AskedRun) -> None:

@@ -90,8 +90,8 @@ def draws_of(request: AnswerRequest, text: str) -> tuple[Draw, ...]:
     return (Draw(text, most), Draw("A cube.\x1b[31m", request.draws - most))
 
 
-def answer_part(made: AnswerReading, step: int) -> AnswerPart:
-    """One step of an answer."""
+def answer_part(made: AnswerReading, step: int, drawn: int = 0) -> AnswerPart:
+    """One step of an answer; none where there are no more of them and others are drawn."""
     names = ("tokens", "taken", "probability", "removed", "ids", "logits", "lse", "entropy", "rms")
     arrays: dict[str, Any] = {}
     for name in names:
@@ -100,4 +100,7 @@ def answer_part(made: AnswerReading, step: int) -> AnswerPart:
     tokens = made.tokens.values[: step + 1]
     text = "".join(made.texts[int(token)] for token in tokens if token != END).strip()
     of = made.request.max_new_tokens
-    return AnswerPart(first=step, texts=made.texts, text=text, of=of, **arrays)
+    ended = made.ended and step >= made.tokens.shape[0] - 1
+    return AnswerPart(
+        first=step, texts=made.texts, text=text, of=of, drawn=drawn, ended=ended, **arrays
+    )

@@ -334,6 +334,8 @@ class FakeWorker:
         self.cancelled_readings: list[str] = []
         self.holds_answers = False
         """Until it is unset an answer waits after its third token."""
+        self.holds_draws = False
+        """Until it is unset an answer waits after half of its draws."""
         self.forgotten: list[str] = []
         self.cancelled = threading.Event()
         self.cancels = 0
@@ -550,4 +552,12 @@ class FakeWorker:
             if self.token_seconds:
                 time.sleep(self.token_seconds)
             self.tell(ReadingGrew(run_id, request_id, answer_part(made, step)))
+        if request.settings.samples and request.draws > 1:
+            part = answer_part(made, made.tokens.shape[0], request.draws // 2)
+            self.tell(ReadingGrew(run_id, request_id, part))
+        while self.holds_draws and request_id not in self.cancelled_readings:
+            time.sleep(0.005)
+        if request_id in self.cancelled_readings:
+            self.tell(ReadingDropped(run_id, request_id))
+            return
         self.tell(ReadingMade(run_id, request_id, made))

@@ -192,7 +192,8 @@ async def test_the_tint_has_a_scale_and_is_read_when_it_is_wanted() -> None:
         await stage.press("r")
         await stage.shows("the picture's share of attention  0%", "39.6%  linear")
         assert asked(stage)[-1] == AnswerRequest(attention=True)
-        assert stage.app.state.decoding == AnswerRequest(attention=True)
+        assert stage.app.state.decoding == AnswerRequest(), "the tint has needed it, no setting"
+        await stage.shows("greedy · attention · at most 20 tokens")
         tints = screen.along.tint.steps(screen.along.steps)
         assert max(tints) == 7
         assert min(tints) < 4
@@ -259,6 +260,53 @@ async def test_without_a_picture_nothing_can_be_put_in_its_place(
         await stage.shows("answer, 8 tokens")
         await stage.press("F", "r")
         await stage.shows("this run has no picture to replace", "The main object is a cylinder.")
+        await stage.press("e")
+        stage.app.screen.query_one(Input).value = "against=none"
+        await stage.press("enter")
+        await stage.shows("this run has no picture to replace")
+        assert stage.app.state.decoding == AnswerRequest()
+        await stage.press("escape", "c")
+        await stage.shows("answer, 8 tokens")
+        assert len(asked(stage)) == 1
+
+
+@pytest.mark.slow
+@in_loop
+async def test_what_was_set_is_remembered_and_what_a_tint_needed_is_not() -> None:
+    async with opened() as (stage, screen):
+        await stage.press("e")
+        stage.app.screen.query_one(Input).value = "attention=true,temperature=0.7"
+        await stage.press("enter")
+        await stage.until(lambda: screen.reading is not None)
+        await stage.press("F", "r")
+        await stage.until(lambda: asked(stage)[-1].against == "none")
+        chosen = AnswerRequest(attention=True, temperature=0.7)
+        assert stage.app.state.decoding == chosen
+        await stage.until(lambda: screen.reading is not None and screen.reading.js is not None)
+        count = len(asked(stage))
+        await stage.press("escape", "c")
+        await stage.shows("against none")
+        assert len(asked(stage)) == count, "it is the same answer"
+
+
+@pytest.mark.slow
+@in_loop
+async def test_while_further_answers_are_drawn_the_first_has_ended() -> None:
+    async with explorer((80, 24)) as stage:
+        await stage.run_done()
+        stage.app.state.decode_with(AnswerRequest(temperature=0.7, top_p=0.9, draws=20, seed=1))
+        stage.worker.holds_draws = True
+        await stage.press("c")
+        await stage.shows("11 of 20 answers drawn: esc or ^c stops, and keeps none of the 11")
+        assert screen_of(stage).text.render_line(0).text.rstrip().endswith(". ∎")
+        await stage.press("c")
+        await stage.shows("the model has ended this answer")
+        await stage.press("escape")
+        await stage.shows("stopped after 8 tokens and 10 further answers, none is kept")
+        assert screen_of(stage).text.render_line(0).text.rstrip().endswith(". ∎")
+        stage.worker.holds_draws = False
+        await stage.press("r")
+        await stage.shows("20 draws · at most 20 tokens; 2 not used, 1 kept")
 
 
 # ---------------------------------------------------------------------- settings
@@ -281,7 +329,7 @@ async def test_the_settings_are_changed_in_a_line(size: tuple[int, int]) -> None
         await stage.shows("answer has no 'heat'")
         line.value = "temperature=0.7,top_p=0.9,draws=20,seed=1"
         await stage.press("enter")
-        await stage.shows("decoding: T 0.7 · top-p 0.9 · seed 1 · 20 draws")
+        await stage.shows("T 0.7 · top-p 0.9 · seed 1 · 20 draws · at most 20 tokens")
         await stage.until(lambda: screen.reading is not None)
         assert asked(stage)[-1].draws == 20
         await stage.press(*["left"] * 5)
@@ -318,6 +366,10 @@ def test_a_line_of_settings_is_what_it_was_made_from() -> None:
     assert decoding_of("") == AnswerRequest()
     assert as_pairs(AnswerRequest()) == ""
     assert decoding_words(AnswerRequest(temperature=0), ascii_only=True).startswith("greedy, ")
+    exact = AnswerRequest(repetition_penalty=1.0000001, against="unk", attention=True)
+    assert decoding_words(exact, ascii_only=True) == (
+        "greedy, repetition penalty 1.0000001, attention, against unk, at most 20 tokens"
+    )
     with pytest.raises(BadInput, match="seed"):
         decoding_of("seed=-1")
 
@@ -442,6 +494,11 @@ def test_steps_take_parts_in_order() -> None:
     assert [steps.formation(at) for at in range(8)] == [whole.formation(at) for at in range(8)]
     assert steps.cell(LAYERS, 5) == whole.cell(LAYERS, 5)
     assert steps.cell(LAYERS, 8) is None
+    assert (steps.ended, steps.pieces) == (True, whole.pieces)
+    steps.take_part(answer_part(made, 8, drawn=10))
+    assert (steps.ended, steps.drawn, steps.pieces[-1]) == (True, 10, "")
+    sampled = AnswerSteps.of_reading(answer_reading(AnswerRequest(temperature=1.0), LAYERS))
+    assert [sampled.formation(at) for at in (1, 2)] == [whole.formation(1), None]
     steps.take_part(answer_part(made, 5))
     assert steps.failed == "steps of the answer are missing"
 
@@ -463,7 +520,14 @@ def test_the_pieces_of_a_text_make_the_text() -> None:
     assert pieces_of([" The", " cat"], "The cat") == ("The", " cat")
     assert pieces_of(["a", "\ufffd", "\ufffd", " b"], "a\u00e9 b") == ("a", "", "\u00e9", " b")
     assert pieces_of(["\ufffd", "\ufffd"], "\u65e5") == ("", "\u65e5")
-    assert pieces_of(["x", "y"], "z") == ("x", "y")
+    assert pieces_of(["<ref>", "the", " cat", "</ref>", " at the"], "the cat at the") == (
+        "", "the", " cat", "", " at the",
+    )  # fmt: skip
+    assert pieces_of(["\\x20\\xE6", "\\xBC", "\\xA2", " a"], " \u6f22 a") == (
+        "", "", " \u6f22", " a",
+    )  # fmt: skip
+    assert pieces_of(["x", "y", " cat"], "z cat") == ("", "z", " cat")
+    assert pieces_of(["x", "y"], "zzz") == ("x", "y")
     assert pieces_of([], "") == ()
 
 

@@ -23,6 +23,7 @@ from tui.startup import Startup
 from tui.state.dispatch import Dispatch
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ViewState
+from tui.views.table.lens_table import LensTable
 from tui.widgets.run_title import run_title
 from tui.worker.asker import Asker
 
@@ -179,21 +180,41 @@ def test_a_draft_that_has_not_started_never_shows() -> None:
     assert not desk.state.busy
 
 
+def earlier(desk: Desk) -> list[tuple[int, str]]:
+    """Whose rows stand below those that have come."""
+    return [(row, question.prompt) for row, question in desk.shown.still_before]
+
+
 def test_whose_rows_are_below_those_that_have_come() -> None:
     desk = Desk()
     desk.ask("Size")
     desk.hear_rows(4)
-    assert list(desk.shown.still_before) == [(4, PROMPT)]
+    assert earlier(desk) == [(4, PROMPT)]
     desk.ask("Size of")
     desk.hear_rows(2)
-    assert list(desk.shown.still_before) == [(2, "Size"), (4, PROMPT)]
+    assert earlier(desk) == [(2, "Size"), (4, PROMPT)]
     desk.hear()
     assert not desk.shown.still_before
     desk.ask("Size of the")
     desk.hear_rows(1)
-    assert list(desk.shown.still_before) == [(1, "Size of")]
+    assert earlier(desk) == [(1, "Size of")]
     desk.state.place = 0
     assert not desk.shown.still_before, "the table shows another position"
+
+
+def test_rows_stay_only_in_a_table_that_has_shown_no_other_run() -> None:
+    desk, table = Desk(), LensTable(ascii_only=True)
+    other = desk.shown
+    for prompt, rows in (("Size", 4), ("Size of", 2)):
+        table.show(desk.shown, desk.state.look)
+        desk.ask(prompt)
+        desk.hear_rows(rows)
+        assert table.keeps_rows_for(desk.shown)
+    table.show(desk.shown, desk.state.look)
+    assert table.keeps_rows_for(desk.shown)
+    table.show(other, desk.state.look)
+    assert earlier(desk) == [(2, "Size"), (4, PROMPT)]
+    assert not table.keeps_rows_for(desk.shown), "rows 2 and 3 are not those of Size any more"
 
 
 def test_rows_that_are_not_to_be_believed_do_not_stay() -> None:
@@ -349,6 +370,7 @@ def test_a_cancelled_draft_says_so_and_is_asked_by_hand() -> None:
     desk.dispatch.tell([RunEnded(finish(run, make_rows(10, 5)[:3], "cancelled"))])
     assert desk.state.note is not None
     assert desk.state.note.text == "cancelled after 3 of 11 rows"
+    assert not desk.shown.still_before
     assert not desk.live.keep()
 
 
@@ -384,7 +406,10 @@ def test_the_users_word_holds(wanted: Wanted) -> None:
 def test_the_title_says_of_which_text_rows_are() -> None:
     run = RunView.of(finish(make_run("0" * 16, Question(prompt="Size")), make_rows(10, 5)))
     assert run_title(run, "", ("prompt",), 80, live=True) == 'layers; of: "Size"'
-    below = [(4, "Si"), (6, "S")]
+    below = [
+        (4, replace(run.run.question, prompt="Si")),
+        (6, replace(run.run.question, prompt="S")),
+    ]
     title = run_title(run, "not kept", (), 80, live=True, before=below)
     assert title == 'layers, not kept; from 4 of: "Si", from 6 of: "S"'
     about = replace(run.run, question=replace(run.run.question, picture=Picture("dir/a.png")))
@@ -395,6 +420,22 @@ def test_the_title_says_of_which_text_rows_are() -> None:
     title = run_title(run, "", ("prompt",), 30, live=True, before=below)
     assert title.startswith('layers; of: "Size", from 4')
     assert len(title) <= 30
+
+
+def test_the_title_names_what_earlier_rows_have_different() -> None:
+    asked = Question(prompt="Size", picture=Picture("dir/b.png"))
+    run = RunView.of(finish(make_run("0" * 16, asked), make_rows(10, 5)))
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"picture": Picture("dir/a.png")}, "a.png"),
+        ({"picture": None}, "no picture"),
+        ({"counterfactual": Counterfactual("unk")}, "unk"),
+        ({"system": "Be brief."}, 'system prompt "Be brief."'),
+        ({"chat": False}, "raw"),
+    ]
+    for change, named in changes:
+        below = [(4, replace(asked, **change))]
+        title = run_title(run, "", (), 80, live=True, before=below)
+        assert title == f'layers; from 4 of: {named}, "Size"'
 
 
 # ---------------------------------------------------------------------- on the screen
@@ -444,6 +485,50 @@ async def test_typing_on_the_screen() -> None:
         await stage.press("enter")
         assert stage.app.main.editor.prompt == PROMPT + "xy\n"
         await stage.shows("not asked yet")
+
+
+@pytest.mark.slow
+@in_loop
+async def test_rows_of_a_run_that_was_shown_meanwhile_are_not_those_before() -> None:
+    async with explorer((100, 30), startup={"live": "on"}) as stage:
+        clock = await at_rest(stage)
+        state, table = stage.app.state, stage.app.main.table
+
+        async def draft(key: str, word: str, rows: int) -> None:
+            """Type, and let so many rows come, in which this word is the best."""
+            await stage.press(key)
+            stage.worker.words, stage.worker.hold_at = [f" {word}"], rows
+            clock.rest()
+            await stage.until(
+                lambda: (
+                    state.current is not None
+                    and state.current.run.question.prompt.endswith(key)
+                    and len(state.current.rows) == rows
+                )
+            )
+
+        def first_words() -> list[str]:
+            facts = [table._facts[row].reading for row in range(5)]
+            return ["" if row is None else row.top[0].text.strip() for row in facts]
+
+        await draft("x", "pear", 4)
+        await stage.until(lambda: first_words() == ["pear"] * 4 + ["cube"])
+        await draft("y", "plum", 2)
+        await stage.until(lambda: first_words() == ["plum"] * 2 + ["pear"] * 2 + ["cube"])
+        shown = state.current
+        assert shown is not None
+        await stage.press("enter")
+        await stage.shows("kept as run 2")
+        await stage.press("escape", "comma")
+        await stage.until(lambda: state.current is not shown)
+        await stage.until(lambda: first_words() == ["red"] * 3 + ["cube"] * 2)
+        await stage.press("full_stop")
+        await stage.until(lambda: state.current is shown)
+        await stage.until(lambda: first_words() == ["plum"] * 2 + [""] * 3)
+        assert "of:" not in stage.text
+        await stage.press("ctrl+c")
+        await stage.shows("cancelled after 2 of 11 rows")
+        assert first_words() == ["plum"] * 2 + [""] * 3
 
 
 @in_loop

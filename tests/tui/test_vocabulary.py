@@ -9,9 +9,11 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
+from engine.prompts.token_texts import TokenTexts
 from engine.records import LayerReading, Token
 from tests.tui.dialog_stage import PLAIN as STYLES
-from tests.tui.vocabularies import KINDS, every_text
+from tests.tui.vocabularies import KINDS, bundled, every_text
+from tui.state.answer_steps import pieces_of
 from tui.state.curves import Curve
 from tui.state.measures import Measure
 from tui.views.detail.detail_rows import DetailLook, detail_lines
@@ -34,6 +36,26 @@ of_every_kind = pytest.mark.parametrize("kind", list(KINDS))
 at_every_size = pytest.mark.parametrize(
     "size", [QUICK, pytest.param(WHOLE, marks=pytest.mark.slow)]
 )
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "wanted"),
+    [
+        ("bundled", " café ja", (" c", "af", "", "é", " ", "j", "a")),
+        ("bundled", "漢", ("", "", "漢")),
+        ("bundled", "ああ b", ("", "", "あ", "", "", "あ", " b")),
+        ("byte fallback", "Ꮖ漢x", ("", "", "Ꮖ", "", "", "漢", "x")),
+    ],
+)
+def test_characters_of_several_tokens_are_put_together(
+    kind: str, text: str, wanted: tuple[str, ...]
+) -> None:
+    tokenizer = bundled() if kind == "bundled" else KINDS[kind](QUICK)
+    texts, ids = TokenTexts(tokenizer), tokenizer.encode(text, add_special_tokens=False)
+    assert pieces_of([texts(token) for token in ids], tokenizer.decode(ids)) == wanted
+    for count in range(len(ids)):  # while the answer grows
+        whole = tokenizer.decode(ids[:count])
+        assert "".join(pieces_of([texts(token) for token in ids[:count]], whole)) == whole
 
 
 def rows_of(texts: list[tuple[int, str]], each: int) -> Iterator[LayerReading]:

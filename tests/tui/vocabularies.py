@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from engine.prompts.token_texts import TokenTexts
+from samples import MODEL
 
 _CHAT = ["<|im_start|>", "<|im_end|>", "<image>", "<|vision_start|>", "[/INST]", "</s>", "<pad>"]
 
@@ -120,6 +121,11 @@ def many_scripts(size: int) -> Any:
     core = Tokenizer(models.WordLevel({piece: index for index, piece in enumerate(pieces)}, "a"))
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def bundled() -> Any:
+    """The tokenizer of the bundled model, whose answers are in English."""
+    return PreTrainedTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"))
 
 
 KINDS = {"byte-level": byte_level, "byte fallback": byte_fallback, "many scripts": many_scripts}

@@ -41,8 +41,8 @@ class LiveTyping:
     """Asks what stands beside the table whenever it has been changed and has rested.
 
     An edit drops the draft of the text before: its pass is cancelled at its next layer, and so is
-    whatever reads it. What the user has asked for is never cancelled: the newest text waits until
-    the model is free.
+    whatever reads it. No run that the user has asked for is ever cancelled: the newest text waits
+    until the model is free. Readings in the background end when it is asked, as with any new run.
     """
 
     def __init__(

@@ -102,6 +102,8 @@ class Presenter:
         run, main = self._state.current, self._main
         if run is not None:
             main.make_room_for(run.run.layers + 1)
+            if not main.table.keeps_rows_for(run):
+                run.before = None  # the table has shown another run meanwhile
         self.shown = run
         shown = self._in_table()
         main.table.show(shown, self._state.look)
@@ -149,7 +151,12 @@ class Presenter:
         """Whether the answer of an earlier text stays on the screen, because the draft that is
         shown has none yet."""
         run = self._state.current
-        return run is not None and self._state.is_draft and bool(run.before) and run.answer is None
+        return (
+            run is not None
+            and self._state.is_draft
+            and bool(run.still_before)
+            and run.answer is None
+        )
 
     def follow_cursor(self) -> None:
         """Update the views that follow the cursor."""

@@ -4,6 +4,7 @@ Textual."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,8 +19,9 @@ from tui.state.grid_cells import GridCell
 _OF_STEPS: Final = ("tokens", "taken", "probability", "removed")
 _OF_ROWS: Final = ("ids", "logits", "lse", "entropy", "rms")
 _ALONG: Final = ("picture", "js")
-_BROKEN: Final = "\ufffd"
-"""What a token of a part of a character is decoded to."""
+_PART: Final = re.compile(r"(\\x[0-9A-F]{2}|<0x[0-9A-F]{2}>|\ufffd)+")
+"""How a token is written that is a part of a character (see `engine.prompts.token_texts`)."""
+_BYTE: Final = re.compile(r"(?:\\x|<0x)([0-9A-F]{2})")
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,6 +66,7 @@ class AnswerSteps:
     def take_part(self, part: AnswerPart) -> None:
         """Take in the next steps. What is damaged, or does not follow, sets `failed`."""
         self.text, self.of, self.drawn = part.text, part.of, part.drawn
+        self.ended, self._pieces = part.ended, None
         self._texts |= part.texts
         if part.tokens.shape[0]:
             if part.first != self.count:
@@ -141,9 +144,10 @@ class AnswerSteps:
         return self._arrays.get(name)
 
     def formation(self, step: int) -> int | None:
-        """Return the first row from which the best token of a step's last row stays the best."""
+        """Return the first row from which the token that a step took stays the best; None where it
+        is not the best of the last row."""
         best = self._arrays["ids"][step, :, 0]
-        return first_that_stays((best == best[-1]).tolist())
+        return first_that_stays((best == self.token(step)).tolist())
 
     def top(self, row: int, step: int) -> tuple[TopToken, ...]:
         """Return the best tokens of a row at a step."""
@@ -197,30 +201,62 @@ class AnswerSteps:
 
 
 def pieces_of(texts: Sequence[str], whole: str) -> tuple[str, ...]:
-    """Return what each of some tokens adds to the text that they make together; their own texts
-    where these cannot be found in it."""
+    """Return what each of some tokens adds to the text that they make together.
+
+    A token whose text is not found where the one before it ended waits for the next one that is
+    found: a part of a character is no text, and a special token is left out of the whole. What lies
+    between belongs to the last that waited. Where so much lies between that the waiting tokens
+    cannot have made it, nothing is told apart, and their own texts are returned.
+    """
     found: list[str] = []
-    at, waiting = 0, 0
+    waiting: list[str] = []
+    at = 0
     for text in texts:
-        if _BROKEN in text:
-            found.append("")
-            waiting += 1
+        start = _place_of(text, whole, at, waiting)
+        if start is None and not at and not waiting and whole.startswith(text.lstrip()):
+            text, start = text.lstrip(), 0
+        if start is None:
+            waiting.append(text)
+            made = _made_of(waiting)
+            if made and whole.startswith(made, at):
+                waiting.clear()
+                at += len(made)
+            found.append("" if waiting else made)
             continue
-        start = whole.find(text, at) if waiting and text.strip() else at
-        if start == at and not whole.startswith(text, at):
-            bare = text.lstrip() if not at else text
-            if text and not whole.startswith(bare, at):
-                return tuple(texts)
-            text = bare
-        if start < 0:
-            return tuple(texts)
         if waiting:
             found[-1] = whole[at:start]
-            waiting = 0
+            waiting.clear()
         found.append(text)
         at = start + len(text)
+    if len(whole) - at > _most(waiting):
+        return tuple(texts) if whole[at:].strip() else tuple(found)
     if waiting:
         found[-1] = whole[at:]
-    elif whole[at:].strip():
-        return tuple(texts)
     return tuple(found)
+
+
+def _place_of(text: str, whole: str, at: int, waiting: Sequence[str]) -> int | None:
+    """Return where a token's text begins in the whole, after the tokens that wait; or None."""
+    if not waiting:
+        return at if whole.startswith(text, at) else None
+    if not text:
+        return None
+    # Parts of a character make at least that one; a special token makes nothing.
+    first = at + any(_PART.fullmatch(each) for each in waiting)
+    start = whole.find(text, first, at + _most(waiting) + len(text))
+    return start if start >= 0 else None
+
+
+def _made_of(parts: Sequence[str]) -> str:
+    """Return the characters that parts of them make; empty where they are none, or not all."""
+    if not all(_PART.fullmatch(each) for each in parts):
+        return ""
+    try:
+        return bytes(int(each, 16) for each in _BYTE.findall("".join(parts))).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _most(waiting: Sequence[str]) -> int:
+    """Return how many characters some tokens make at most: no part is written shorter than it."""
+    return sum(len(each) for each in waiting)

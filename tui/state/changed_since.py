@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from posixpath import normpath
 
+from msgspec.structs import replace
+
 from engine.records import ModelCard, Picture, Question
 from engine.system.files import storable
 from tui.state.run_view import RunView
@@ -18,15 +20,23 @@ def changed_since(run: RunView, following: Question, model: ModelView) -> tuple[
     """
     asked = run.run.question
     held = max((len(row.top) for row in run.rows), default=following.top_k)
+    following = replace(following, chat=is_asked_in_chat(following, model))
+    return (
+        *("model",) * (not is_same_model(asked.model, model)),
+        *differences(asked, following),
+        *("top-k",) * (following.top_k > max(asked.top_k, held)),
+    )
+
+
+def differences(one: Question, other: Question) -> tuple[str, ...]:
+    """Return what two questions to the same model have different, in words."""
     differs = {
-        "model": not is_same_model(asked.model, model),
-        "picture": not is_same_picture(asked.picture, following.picture),
-        "prompt": asked.prompt != following.prompt,
-        "system prompt": asked.system != following.system,
-        "prefix": asked.prefix != following.prefix,
-        "chat template": asked.chat != is_asked_in_chat(following, model),
-        "norm": asked.norm != following.norm,
-        "top-k": following.top_k > max(asked.top_k, held),
+        "picture": not is_same_picture(one.picture, other.picture),
+        "prompt": one.prompt != other.prompt,
+        "system prompt": one.system != other.system,
+        "prefix": one.prefix != other.prefix,
+        "chat template": one.chat != other.chat,
+        "norm": one.norm != other.norm,
     }
     return tuple(name for name, is_other in differs.items() if is_other)
 

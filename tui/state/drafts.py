@@ -66,13 +66,16 @@ class Drafts:
         return view
 
 
-def rows_before(shown: RunView | None, run: Run) -> RowsBefore:
-    """Return whose rows stay below those of a run that starts in place of the shown one."""
+def rows_before(shown: RunView | None, run: Run) -> RowsBefore | None:
+    """Return whose rows stay below those of a run that starts in place of the shown one; None
+    where none do."""
     if shown is None or shown.base is not None or shown.refused or shown.run.layers != run.layers:
-        return ()
-    asked, starts = shown.run.question.model, run.question.model
-    if asked is None or starts is None or asked.name != starts.name:
-        return ()
+        return None
+    asked = shown.run.question
+    of, starts = asked.model, run.question.model
+    if of is None or starts is None or of.name != starts.name:
+        return None
     read = len(shown.rows)
-    below = tuple(each for each in shown.before if each[0] > read)
-    return ((read, shown.run.question.prompt), *below) if read else below
+    below = shown.before.parts if shown.before is not None else ()
+    parts = ((read, asked), *(part for part in below if part[0] > read))
+    return RowsBefore(shown.table, parts if read else parts[1:])

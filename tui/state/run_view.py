@@ -22,6 +22,7 @@ from engine.records import (
     OtherPosition,
     Part,
     PromptToken,
+    Question,
     Reading,
     Request,
     Run,
@@ -36,9 +37,15 @@ NEXT_HERE: Final = "next here"
 """What the best token of the last row is called at a position that is not the run's own."""
 
 
-RowsBefore = tuple[tuple[int, str], ...]
-"""Whose rows stand in the table until a run's own come, from the top: up to which row (itself not
-included), and the prompt that they belong to."""
+@dataclass(frozen=True)
+class RowsBefore:
+    """Whose rows stand in the table until a run's own come."""
+
+    over: tuple[str, int]
+    """The run and the position that the table showed when the run started: where it has shown
+    another since, these rows are not in it any more."""
+    parts: tuple[tuple[int, Question], ...]
+    """From the top: up to which row (itself not included), and the question that they belong to."""
 
 
 class Phase(Enum):
@@ -66,8 +73,8 @@ class RunView:
     """Method -> its newest reading, for methods whose readings are not saved."""
     blank: str = ""
     """Why there are no rows at this position, or what is being done about it."""
-    before: RowsBefore = field(default=(), compare=False)
-    """Whose rows stay on the screen until those of this run come; empty where none do."""
+    before: RowsBefore | None = field(default=None, compare=False)
+    """Whose rows stay on the screen until those of this run come; None where none do."""
     base: RunView | None = field(default=None, repr=False, compare=False)
     """Of a view of another position, the view of the whole run."""
     _deepened_at: dict[int, dict[int, LayerReading]] = field(default_factory=dict, compare=False)
@@ -215,13 +222,18 @@ class RunView:
         return len(self.rows) == self.run.layers + 1
 
     @property
-    def still_before(self) -> tuple[tuple[int, str], ...]:
-        """The rows in the table that belong to an earlier text, from the top: the first of them,
-        and the prompt."""
+    def table(self) -> tuple[str, int]:
+        """What a table of these rows shows: the run's id, and the position."""
+        return self.run.id, self.run.position
+
+    @property
+    def still_before(self) -> tuple[tuple[int, Question], ...]:
+        """The rows in the table that belong to an earlier question, from the top: the first of
+        them, and the question."""
         found, first = [], len(self.rows)
-        for end, prompt in self.before:
+        for end, question in self.before.parts if self.before is not None else ():
             if end > first:
-                found.append((first, prompt))
+                found.append((first, question))
                 first = end
         return tuple(found)
 

@@ -54,7 +54,7 @@ class SessionState:
         if self.current is None:
             return
         own = self.current.run.position
-        self.current.before = ()  # of another position these rows would be
+        self.current.before = None  # of another position these rows would be
         if position is None or self.current.place(position) == own:
             self._places.pop(self.current.run.id, None)
         else:

@@ -275,6 +275,7 @@ class ViewState(SessionState):
         if run.rows:
             view.rows = list(run.rows)
         view.phase = Phase(run.status)
+        view.before = None
         if self.note == NOT_ENDED:
             self.note = None
         if view is not self.drafts.view:
@@ -330,6 +331,6 @@ class ViewState(SessionState):
             self.asked = None
         view = self.find(event.run_id)
         if view is not None and view.phase is Phase.RUNNING:
-            view.phase = Phase.FAILED
+            view.phase, view.before = Phase.FAILED, None
             view.run = replace(view.run, status="failed", error=event.error, rows=tuple(view.rows))
             self._revise(view)

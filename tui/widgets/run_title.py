@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 
 from engine.counterfactuals.grammar import label
+from engine.records import Question
+from tui.state.changed_since import differences
 from tui.state.run_view import Phase, RunView
 from tui.text.show import display_text, plain_line
 
-Before = Sequence[tuple[int, str]]
-"""Rows of earlier texts: the first of them, and the prompt."""
+Before = Sequence[tuple[int, Question]]
+"""Rows of earlier questions: the first of them, and the question."""
 
 _LEAST_QUESTION = 30
 """Cells for the question of the rows, before words in front of it are left out."""
@@ -33,17 +35,19 @@ def run_title(
 
     `changed` names what the next question has different; then the caption fits into `room` cells.
     In live mode (`live`) that needs no words, since it will be asked by itself: the caption says of
-    which text the rows are. `before` are rows below the run's own that belong to earlier texts.
+    which text the rows are. `before` are rows below the run's own that belong to earlier questions,
+    each named with what it has different from the run's.
     """
     if run is None:
         return "layers"
     if live and (changed or before):
         head = ", ".join(part for part in ("layers", place) if part)
-        asked = _question(run, changed, ascii_only, picture="picture" in changed)
-        texts = [f"of: {asked}"] if changed and run.rows else []
+        asked = run.run.question
+        texts = [f"of: {_in_live(asked, changed, ascii_only)}"] if changed and run.rows else []
         texts += [
-            f"{f'from {row} ' if row else ''}of: {_quoted(prompt, ascii_only)}"
-            for row, prompt in before
+            f"{f'from {row} ' if row else ''}"
+            f"of: {_in_live(earlier, differences(earlier, asked), ascii_only)}"
+            for row, earlier in before
         ]
         return _cut(f"{head}; {', '.join(texts)}", room, ascii_only)
     if not changed:
@@ -52,7 +56,7 @@ def run_title(
     words = ["layers", *filter(None, [place]), *_fate(run), mark]
     heads = [f"{', '.join(words[left_out:])}; asked: " for left_out in range(len(words))]
     head = next((one for one in heads if cell_len(one) + _LEAST_QUESTION <= room), heads[-1])
-    return _cut(head + _question(run, changed, ascii_only), room, ascii_only)
+    return _cut(head + _question(run.run.question, changed, ascii_only), room, ascii_only)
 
 
 def _settings(run: RunView) -> list[str]:
@@ -79,18 +83,29 @@ def _fate(run: RunView) -> list[str]:
     return parts
 
 
+def _in_live(question: Question, changed: Sequence[str], ascii_only: bool) -> str:
+    """Return what rows belong to, with the picture only if it has been changed, or replaced."""
+    words = _question(question, changed, ascii_only, picture="picture" in changed)
+    if question.counterfactual is None:
+        return words
+    return f"{_safe(label(question.counterfactual), ascii_only)}, {words}"
+
+
 def _question(
-    run: RunView, changed: Sequence[str], ascii_only: bool, *, picture: bool = True
+    question: Question, changed: Sequence[str], ascii_only: bool, *, picture: bool = True
 ) -> str:
-    """Return what the rows belong to: model, settings, picture (if wanted) and prompt."""
-    question = run.run.question
+    """Return what rows belong to: model, settings, picture (if wanted) and prompt."""
     parts = []
     if "model" in changed and question.model is not None:
         parts.append(_safe(question.model.name.rstrip("/").rsplit("/", 1)[-1], ascii_only))
     if not question.norm:
         parts.append("norm off")
+    elif "norm" in changed:
+        parts.append("norm on")
     if not question.chat:
         parts.append("raw")
+    elif "chat template" in changed:
+        parts.append("chat template")
     for name, value in (("system prompt", question.system), ("prefix", question.prefix)):
         if name in changed:
             parts.append(f"{name} {_quoted(value, ascii_only)}" if value else f"no {name}")

@@ -16,6 +16,9 @@ HEAD: Final = 3
 """Lines of the head: the tokens' numbers, their texts, and their formation rows."""
 END: Final = "end"
 """What the token is called with which the model ended the answer."""
+NOT_BEST: Final = "not best"
+"""Instead of a formation row, where sampling or a setting has taken another token than row L's
+best."""
 _NAMES: Final = ("#", "tok", "row")
 
 
@@ -56,6 +59,6 @@ def head_segments(
                 segments.append((display_text(text, CELL, ascii_only=ascii_only), styles.answer))
         else:
             row = steps.formation(step)
-            words = "" if row is None else f"from {row}"
+            words = NOT_BEST if row is None else f"from {row}"
             segments.append((words.ljust(CELL), styles.faint))
     return segments

@@ -120,8 +120,11 @@ class AskingAnswer(Asking):
             self.parts.append(part)
             done = part.first + part.tokens.shape[0]
             self.progress = f"{done} of at most {part.of} tokens"
+            if part.ended:
+                self.progress = f"all {done} tokens"
             if part.drawn and isinstance(request, AnswerRequest):
-                self.progress = f"{part.drawn} of {request.draws} answers drawn"
+                # The first answer, with the rows, is one of those that were asked for.
+                self.progress = f"{part.drawn + 1:,} of {request.draws:,} answers drawn"
 
     def take_parts(self) -> list[AnswerPart]:
         """Return the parts that have arrived since."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 from msgspec.structs import replace
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
@@ -19,7 +20,7 @@ from engine.records import Reading
 from tui.state.answer_steps import AnswerSteps
 from tui.state.run_view import RunView
 from tui.state.tints import Tint
-from tui.text.decoding import checkpoint_words, decoding_words
+from tui.text.decoding import checkpoint_counts, checkpoint_words, decoding_words
 from tui.text.numbers import number
 from tui.text.show import display_text, plain_line
 from tui.views.answer.along import Along
@@ -44,6 +45,8 @@ _KEYS: Final = (
     "<> token", "jk row", "f tint", "e settings", "c more", "tab texts", "n next by tint",
     "% heat", "r reads", "Y copies", "enter table", "q closes",
 )  # fmt: skip
+_DECODING: Final = "decoding: "
+_HAS_ENDED: Final = "the model has ended this answer"
 _MEANING: Final = "A column has the rows before its token: gold where that token is the best."
 
 
@@ -118,6 +121,8 @@ class AnswerScreen(ModalScreen[None]):
         self._shared = context
         self._remember = remember
         self._decodes = decodes
+        self._beside = (request.attention, request.against)
+        """What is read beside every answer because the user has set it, and not for a tint."""
         self._ascii = context.ascii_only
         self._note = ""
         self._arriving = AnswerSteps()
@@ -156,12 +161,13 @@ class AnswerScreen(ModalScreen[None]):
 
     # ------------------------------------------------------------------ the answer
 
-    def _decode(self, request: AnswerRequest) -> None:
-        """Decode an answer in place of the one that is shown."""
+    def _decode(self, request: AnswerRequest, *, chosen: bool = False) -> None:
+        """Decode an answer in place of the one that is shown; `chosen` are settings that the user
+        has entered."""
         self.request = request
-        self._remember(request)
         if not self._asking.decode(request):
             return
+        self._note_settings(request, chosen=chosen)
         again = self.reading is not None and replace(
             request, attention=False, against=""
         ) == replace(self.reading.request, attention=False, against="")
@@ -170,6 +176,13 @@ class AnswerScreen(ModalScreen[None]):
             self.along.follows = True
             self.along.put(AnswerSteps())
         self._arriving = AnswerSteps()
+
+    def _note_settings(self, request: AnswerRequest, *, chosen: bool) -> None:
+        """Remember the settings for further answers, without what only a tint has needed."""
+        if chosen:
+            self._beside = (request.attention, request.against)
+        attention, against = self._beside
+        self._remember(replace(request, attention=attention, against=against))
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been decoded."""
@@ -196,8 +209,9 @@ class AnswerScreen(ModalScreen[None]):
         if not self._asking.is_under_way:
             return False
         self._asking.stop()
-        count = self.along.steps.count
-        self._note = f"stopped after {count} tokens, which are not kept: r decodes again"
+        steps = self.along.steps
+        drawn = f" and {steps.drawn:,} further answers" if steps.drawn else ""
+        self._note = f"stopped after {steps.count} tokens{drawn}, none is kept: r decodes again"
         if self.reading is not None:
             self._note = "stopped: r reads on"
         self.show()
@@ -262,21 +276,22 @@ class AnswerScreen(ModalScreen[None]):
         if isinstance(known, AnswerReading):
             self._asking.stop()
             self.request = request
-            self._remember(request)
+            self._note_settings(request, chosen=True)
             self._take(known)
         else:
-            self._decode(request)
+            self._decode(request, chosen=True)
         self._moved()
 
     def action_more(self) -> None:
         """Decode the answer with twice as many tokens, if it was cut off."""
         if self._asking.is_under_way:
-            self._moved("the answer is still growing")
+            has_ended = self.along.steps.ended
+            self._moved(_HAS_ENDED if has_ended else "the answer is still growing")
         elif self.reading is None:
             self._decode(self.request)
             self._moved()
         elif self.reading.ended:
-            self._moved("the model has ended this answer")
+            self._moved(_HAS_ENDED)
         elif self.request.max_new_tokens >= MOST_NEW_TOKENS:
             self._moved(f"an answer has at most {MOST_NEW_TOKENS} tokens")
         else:
@@ -398,7 +413,7 @@ class AnswerScreen(ModalScreen[None]):
         reading = self.reading
         used = reading.settings if reading is not None else None
         request = reading.request if reading is not None else self.request
-        lines = [f"decoding: {decoding_words(request, used, ascii_only=self._ascii)}"]
+        lines = [f"{_DECODING}{decoding_words(request, used, ascii_only=self._ascii)}"]
         if reading is not None:
             lines += checkpoint_words(reading, ascii_only=self._ascii)
         return lines
@@ -410,7 +425,17 @@ class AnswerScreen(ModalScreen[None]):
         if tint is not Tint.NOTHING and tint.is_known(steps) and steps.count:
             low, high = tint.shown(0.0), tint.shown(tint.top(steps))
             scale = ScaleShown(tint.caption, low, high, "linear", place)
-        self.legend.show(scale, ("; ".join(self._settings_lines()), "good"), self._last_line())
+        self.legend.show(scale, (self._settings_line(), "good"), self._last_line())
+
+    def _settings_line(self) -> str:
+        """The settings in one line, with fewer words about the checkpoint's own where it is too
+        narrow; the panel has them all."""
+        decoding, *own = self._settings_lines()
+        counts = [checkpoint_counts(self.reading)] if self.reading is not None and own else []
+        tries = ["; ".join([decoding, *words]) for words in (own, own[:1], counts)]
+        tries.append(tries[-1].removeprefix(_DECODING))
+        room = self.size.width - 1
+        return next((words for words in tries if cell_len(words) <= room), tries[-1])
 
     def _last_line(self) -> tuple[str, str]:
         steps, tint = self.along.steps, self.along.tint
@@ -420,7 +445,8 @@ class AnswerScreen(ModalScreen[None]):
         if wrong:
             return (plain_line(wrong, ascii_only=self._ascii), "error")
         if self._asking.is_under_way:
-            return (f"{self._asking.progress or 'decoding'}: esc or ^c stops", "good")
+            loses = f", and keeps none of the {steps.drawn + 1:,}" if steps.drawn else ""
+            return (f"{self._asking.progress or 'decoding'}: esc or ^c stops{loses}", "good")
         if self.reading is not None and not tint.is_known(steps):
             reason = self.reading.picture_reason if tint is Tint.PICTURE else ""
             asked = self.reading.request.attention if tint is Tint.PICTURE else False

@@ -70,6 +70,7 @@ class LensTable(RowList, inherit_bindings=False):
         self._followed: Followed | None = None
         self._answer_name = "answer"
         self._facts: list[RowFacts] = []
+        self._shows: tuple[str, int] | None = None
         self._columns: Columns | None = None
 
     @property
@@ -89,6 +90,10 @@ class LensTable(RowList, inherit_bindings=False):
             self._columns = self._plan(self._first_column)
         return self._columns
 
+    def keeps_rows_for(self, run: RunView) -> bool:
+        """Return whether the rows that the table holds are those that `run.before` names."""
+        return run.before is not None and self._shows in (run.table, run.before.over)
+
     def show(self, run: RunView | None, look: TableLook) -> None:
         """Show the current state of a run; call again after every change."""
         self._whole_again()
@@ -97,13 +102,13 @@ class LensTable(RowList, inherit_bindings=False):
         self._chosen, self._followed = look, _followed(run) if run else None
         self._answer_name = run.answer_name if run else "answer"
         facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
-        if run is not None and run.before and len(facts) == len(self._facts):
+        if run is not None and self.keeps_rows_for(run) and len(facts) == len(self._facts):
             # Until a row comes, that of the text before stays, looking as it did.
             facts = [
                 old if new.reading is None else new
                 for new, old in zip(facts, self._facts, strict=True)
             ]
-        self._facts = facts
+        self._facts, self._shows = facts, run.table if run else None
         self.refresh_rows()
         self.place_changed()
 
