@@ -232,7 +232,7 @@ def test_paths_count_what_is_kept(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "evil\x1b[31m\n"))
     run_paths()
     printed = capsys.readouterr().out
-    assert "sessions  (3 files, 0.3 MB)" in printed
+    assert "sessions  (3 sessions, 0.3 MB)" in printed
     assert len(printed.splitlines()) == 8
     assert all(line.isprintable() for line in printed.splitlines())
     assert len({line.index("/") for line in printed.splitlines()}) == 1
