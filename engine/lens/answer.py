@@ -107,9 +107,11 @@ class DecodedAnswer:
         shown: int,
         text_of: TextOf,
         first: Sequence[LogitsProcessor] = (),
+        norm: bool = True,
     ) -> None:
         """`inputs` are `for_generate`; `shown` is how many top tokens rows have; `first` are
-        processors before those of the settings, see `engine.lens.decoding.processors`."""
+        processors before those of the settings, see `engine.lens.decoding.processors`; `norm` says
+        whether rows 0..L-1 are read with the final norm."""
         self.ended = False
         """Whether the model ended the answer, rather than the limit of new tokens."""
         self._forward = forward
@@ -119,6 +121,7 @@ class DecodedAnswer:
         self._shown = shown
         self._text_of = text_of
         self._first = first
+        self._norm = norm
         self._own = torch.empty(0)
         self._rows: tuple[RowStream, ...] = ()
         self._steps = 0
@@ -255,7 +258,7 @@ class DecodedAnswer:
         chosen = self._drawing(ids, scores)
         own, rows, parts = self._own, self._rows, self._forward.parts
         device = own.device
-        computed = self._forward.project(rows).to(device)  # [L + 1, vocabulary]
+        computed = self._projected(rows).to(device)  # [L + 1, vocabulary]
         proof = errors_and_limits(parts.dtype, computed[-1:], own)
         computed[-1:] = own
         followed = torch.cat([own.argmax(-1), chosen])
@@ -282,6 +285,15 @@ class DecodedAnswer:
             self._launched.append(launched)
             self._changed.notify_all()
         return chosen
+
+    def _projected(self, rows: Sequence[RowStream]) -> Tensor:
+        """The logits of rows 0..L; row L always has the final norm, as the model's own, against
+        which it is proved."""
+        if self._norm:
+            return self._forward.project(rows)
+        *before, last = rows
+        without = self._forward.project(before, norm=False)
+        return torch.cat([without, self._forward.project([last])])
 
 
 class _Unwatched(LogitsProcessor):  # type: ignore[misc]

@@ -137,9 +137,7 @@ class AttentionReader:
     ) -> AttentionTaps:
         """What to attach to a pass over inputs of this kind; see `found_in` for what it finds."""
         known = self._routes.get(kind, Routes())
-        return AttentionTaps(
-            forward, known.numbers, known.watches_softmax, projected, keep, valued
-        )
+        return AttentionTaps(forward, known.numbers, known.watches_softmax, projected, keep, valued)
 
     def learned(self, kind: Kind, taps: AttentionTaps) -> bool:
         """Remember what a pass over inputs of this kind has shown of how attention is reached;

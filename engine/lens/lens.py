@@ -25,7 +25,7 @@ from engine.lens.attention import AttentionFound, AttentionReader, HeadWeights
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
 from engine.lens.decoding import for_generate
-from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.group_readout import GroupGraphs
@@ -259,19 +259,27 @@ class Lens:
         )
 
     def answer(
-        self, inputs: Mapping[str, Any], max_new_tokens: int = 20, **settings: Any
+        self,
+        inputs: Mapping[str, Any],
+        max_new_tokens: int = 20,
+        *,
+        norm: bool = True,
+        **settings: Any,
     ) -> Iterator[AnswerStep]:
         """Yield the steps of an answer of a batch of one, each with rows 0..L, while later steps
         are still decoded.
 
         `settings` are those of `DecodingSettings`, by `generate`'s own names; the answer is the one
         that `generate` gives with them, and with nothing of the checkpoint's own generation config.
+        With `norm` off, rows 0..L-1 are read without the final norm; row L is the model's own.
         Closing the iterator cancels the generation within one layer.
 
-        Raises TypeError for another setting and ValueError for a batch of more than one item,
-        CannotRead if the model cannot be read, cannot decode token by token, or its proof fails.
+        Raises TypeError for another setting, ValueError for a value out of range and for a batch of
+        more than one item, CannotRead if the model cannot be read, cannot decode token by token,
+        has no final norm to leave out, or its proof fails.
         """
-        decoded = self.start_answer(inputs, DecodingSettings(max_new_tokens, **settings))
+        made = decoding_settings({"max_new_tokens": max_new_tokens, **settings})
+        decoded = self.start_answer(inputs, made, norm=norm)
         worst: Proof | None = None
         try:
             for steps in decoded:
@@ -289,6 +297,7 @@ class Lens:
         settings: DecodingSettings,
         shown: int = 3,
         first: Sequence[LogitsProcessor] = (),
+        norm: bool = True,
     ) -> DecodedAnswer:
         """Prepare an answer; iterate over it to decode it. See `DecodedAnswer`; raises as `answer`
         does."""
@@ -296,7 +305,7 @@ class Lens:
         moved = self.on_device(inputs)
         _refuse_batches(moved)
         with self._lock:
-            parts = self._parts_for(moved)
+            parts = self._parts_for(moved, norm)
         return DecodedAnswer(
             Stepping(self.model, parts, moved),
             self._lock,
@@ -305,6 +314,7 @@ class Lens:
             shown,
             texts_for(self.model),
             first,
+            norm,
         )
 
     def can_go_on(self, inputs: Mapping[str, Any], reuse_from: int) -> bool:

@@ -27,7 +27,7 @@ from engine.asking.drawing import draw_answers
 from engine.errors import Cancelled, CannotRead
 from engine.lens.answer import AnswerStep
 from engine.lens.decoding import Drawing, own_settings
-from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.lens import Lens
 from engine.methods.answer import Answer, AnswerPart, AnswerReading, AnswerRequest
 from engine.methods.asked_run import AskedRun
@@ -359,6 +359,45 @@ def test_a_proof_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         list(Lens(made.model).answer(made.inputs, 2))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": -1.0}, {"top_p": 5.0}, {"top_k": 0}, {"top_k": 2.5}, {"max_new_tokens": 0}],
+)
+def test_a_setting_out_of_range_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        decoding_settings(settings)
+
+
+def test_settings_are_checked_before_anything_is_decoded() -> None:
+    made = tiny("llama")
+    lens = Lens(made.model)
+    with pytest.raises(ValueError, match="top_p"):
+        next(iter(lens.answer(made.inputs, 2, top_p=5.0)))
+    with pytest.raises(TypeError, match="typical_p"):
+        next(iter(lens.answer(made.inputs, 2, typical_p=0.5)))
+    assert len(list(lens.answer(made.inputs, 2, repetition_penalty=2))) == 2
+
+
+def test_norm_off_leaves_the_norm_out_of_all_rows_but_the_last() -> None:
+    made = tiny("llava")
+    lens = Lens(made.model)
+    steps = list(lens.answer(made.inputs, 3, norm=False))
+    grown = extended(made.inputs, [step.token for step in steps[:-1]], False)
+    plain = lens.logits(grown, positions=range(-3, 0), norm=False)[:, 0]
+    normed = lens.logits(grown, positions=range(-3, 0))[:, 0]
+    for place, step in enumerate(steps):
+        found = step.numbers.logits
+        assert torch.allclose(found, plain[:, place].topk(3).values, atol=1e-5)
+        assert not torch.allclose(found[:-1], normed[:-1, place].topk(3).values, atol=1e-2)
+        assert step.proof.passed
+
+
+def test_norm_off_is_refused_where_the_norm_cannot_be_left_out() -> None:
+    made = FAMILIES["glm5_next"]()
+    with pytest.raises(CannotRead, match="norm off"):
+        list(Lens(made.model).answer(made.inputs, 2, norm=False))
+
+
 def test_what_begins_with_other_tokens_is_refused() -> None:
     made = FAMILIES["blip"]()
     lens = Lens(made.model)
@@ -501,6 +540,18 @@ def test_the_first_step_is_the_run_and_the_parts_are_the_whole(asked: AskedRun) 
     assert reading.settings["temperature"] == 8.0
     assert reading.settings["do_sample"] is True
     assert reading.ended is (reading.tokens.integers[-1] == 1)
+
+
+def test_an_answer_is_read_with_the_norm_of_its_run(loaded: Loaded) -> None:
+    picture = Picture(path=str(DEFAULT_PICTURE))
+    asking = Asking(loaded, Question("Shape of the main object:", picture=picture, norm=False))
+    asked = AskedRun(asking, asking.run())
+    _, reading = read(asked, max_new_tokens=2)
+    assert reading.proof is not None and reading.proof.passed
+    for row in asked.run.rows:
+        assert reading.entropy.values[0, row.layer] == pytest.approx(row.entropy, abs=1e-4)
+        found = reading.logits.values[0, row.layer].tolist()
+        assert found == pytest.approx([token.logit for token in row.top[:3]], abs=1e-4)
 
 
 def test_the_tally_counts_every_draw(loaded: Loaded, asked: AskedRun) -> None:
