@@ -464,6 +464,13 @@ def test_many_draws_are_the_single_ones(
     assert torch.equal(torch.random.get_rng_state(), before)
     with_rows = list(loaded.lens.answer(inputs, 6, temperature=3.0, seed=6))
     assert tuple(step.token for step in with_rows) == alone[1].ids
+    penalised = structs.replace(settings, repetition_penalty=0.2, max_new_tokens=4)
+    single = [
+        draw_answers(loaded, inputs, structs.replace(penalised, seed=5 + place))[0]
+        for place in range(3)
+    ]
+    assert list(draw_answers(loaded, inputs, penalised, 3)) == single
+    assert [each.ids for each in single] != [each.ids[:4] for each in alone[:3]]
 
 
 def test_draws_share_one_pass_over_the_question(loaded: Loaded, asked: AskedRun) -> None:
