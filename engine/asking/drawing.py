@@ -221,9 +221,14 @@ class _Batches:
 
     def _that_fit(self) -> int:
         """How many answers take at most a quarter of the free memory with their caches, if every
-        layer keeps keys and values as wide as the residual stream, and their scores."""
+        layer keeps keys and values as wide as the residual stream, and their scores.
+
+        Features that a model puts in front of its tokens are not counted.
+        """
         parts = self._loaded.lens.learn(self._inputs)
-        length = parts.stream_shape[parts.tail.position_axis] + self._settings.max_new_tokens
+        ids = [self._inputs.get(name) for name in ("input_ids", "decoder_input_ids")]
+        prompt = sum(each.shape[1] for each in ids if isinstance(each, Tensor))
+        length = prompt + self._settings.max_new_tokens
         width = parts.stream_shape[-1]
         each = 2 * len(parts.layers) * length * width * parts.dtype.itemsize
         text = self._model.config.get_text_config(decoder=True)

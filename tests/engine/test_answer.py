@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -30,6 +31,7 @@ from engine.lens.decoding import Drawing, own_settings
 from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.lens import Lens
 from engine.methods.answer import Answer, AnswerPart, AnswerReading, AnswerRequest
+from engine.methods.answer_steps import StepsFound
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
 from engine.models.loading import LoadedModel
@@ -473,6 +475,23 @@ def test_many_draws_are_the_single_ones(
     assert [each.ids for each in single] != [each.ids[:4] for each in alone[:3]]
 
 
+def test_fewer_draws_of_a_longer_prompt_fit(
+    opened: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, settings = opened("llama"), DecodingSettings(1, temperature=1.0)
+    monkeypatch.setattr(drawing, "free_memory", lambda device: 400_000)
+
+    def first_batch(length: int) -> int:
+        told: list[int] = []
+        inputs = {"input_ids": torch.full((1, length), 5)}
+        draw_answers(model, inputs, settings, 20, drawn=told.append)
+        return told[0]
+
+    model.lens.learn({"input_ids": torch.full((1, 12), 5)})
+    short, long = first_batch(3), first_batch(60)
+    assert 1 <= long < short / 3
+
+
 def test_draws_share_one_pass_over_the_question(loaded: Loaded, asked: AskedRun) -> None:
     inputs, length = asked.subject.inputs, len(asked.run.tokens)
     settings = DecodingSettings(3, temperature=8.0)
@@ -547,6 +566,15 @@ def test_the_first_step_is_the_run_and_the_parts_are_the_whole(asked: AskedRun) 
     assert reading.settings["temperature"] == 8.0
     assert reading.settings["do_sample"] is True
     assert reading.ended is (reading.tokens.integers[-1] == 1)
+
+
+def test_the_logits_of_the_steps_are_let_go(loaded: Loaded, asked: AskedRun) -> None:
+    found = StepsFound(loaded, 2)
+    steps = list(loaded.lens.answer(asked.subject.inputs, 2))
+    logits = [weakref.ref(step.logits) for step in steps]
+    found.add(steps, asked.subject)
+    steps.clear()
+    assert len(found) == 2 and [each() for each in logits] == [None] * 2
 
 
 def test_an_answer_is_read_with_the_norm_of_its_run(loaded: Loaded) -> None:
