@@ -24,7 +24,7 @@ from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled, CannotRead, LenscopeError, typed_line
 from engine.lens.as_records import answer_readings, layer_readings
-from engine.lens.decoding import Drawing, end_tokens, generate, processors
+from engine.lens.decoding import Drawing, ProcessorsFor, end_tokens, generate, processors
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.readout import Block, Numbers, read
 from engine.passes.inference import inferring
@@ -106,12 +106,12 @@ class DecodedAnswer:
         settings: DecodingSettings,
         shown: int,
         text_of: TextOf,
-        first: Sequence[LogitsProcessor] = (),
+        first: ProcessorsFor = lambda stop: (),
         norm: bool = True,
     ) -> None:
-        """`inputs` are `for_generate`; `shown` is how many top tokens rows have; `first` are
-        processors before those of the settings, see `engine.lens.decoding.processors`; `norm` says
-        whether rows 0..L-1 are read with the final norm."""
+        """`inputs` are `for_generate`; `shown` is how many top tokens rows have; `first` makes
+        the processors before those of the settings, see `engine.lens.decoding.processors`; `norm`
+        says whether rows 0..L-1 are read with the final norm."""
         self.ended = False
         """Whether the model ended the answer, rather than the limit of new tokens."""
         self._forward = forward
@@ -219,7 +219,8 @@ class DecodedAnswer:
 
     def _unwatched_first(self) -> list[LogitsProcessor]:
         """The processors before the settings, whose own passes are none of the answer's."""
-        return [_Unwatched(self._forward, each) for each in self._first]
+        first = self._first(self._forward.cancelled.is_set)
+        return [_Unwatched(self._forward, each) for each in first]
 
     def _told(self, error: BaseException) -> BaseException:
         """The error as the reader is to meet it."""

@@ -81,6 +81,9 @@ _LIBRARY_TOP_K: Final = 50
 Choose = Callable[[Tensor, Tensor], Tensor]
 """f(ids so far [batch, length], scores after all settings, float32 [batch, vocabulary]) -> the
 token of each item, int64 [batch]."""
+ProcessorsFor = Callable[[Callable[[], bool]], Sequence[LogitsProcessor]]
+"""f(whether to stop) -> processors to put before those of the settings, for one `generate`; they
+raise Cancelled soon after what they are given is true."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessor
 
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
@@ -24,7 +23,7 @@ from engine.lens.answer import AnswerStep, DecodedAnswer, worse
 from engine.lens.attention import AttentionFound, AttentionReader, HeadWeights
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
-from engine.lens.decoding import for_generate
+from engine.lens.decoding import ProcessorsFor, for_generate
 from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
@@ -296,7 +295,7 @@ class Lens:
         inputs: Mapping[str, Any],
         settings: DecodingSettings,
         shown: int = 3,
-        first: Sequence[LogitsProcessor] = (),
+        first: ProcessorsFor = lambda stop: (),
         norm: bool = True,
     ) -> DecodedAnswer:
         """Prepare an answer; iterate over it to decode it. See `DecodedAnswer`; raises as `answer`

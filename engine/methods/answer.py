@@ -275,7 +275,7 @@ class Answer(Method[AnswerRequest, AnswerReading]):
         found = StepsFound(loaded, settings.max_new_tokens)
         first = processors_of(subject, request)
         norm = subject.run.question.norm
-        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN, first(1), norm)
+        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN, first, norm)
         told, told_at = 0, 0.0
         try:
             for steps in decoded:

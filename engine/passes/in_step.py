@@ -3,7 +3,7 @@ would say if the answer so far followed those inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from engine.anatomy.hooks import hooked
 from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.parts import ModelParts
 from engine.anatomy.watching import logits_in
+from engine.errors import Cancelled
 from engine.prompts.extended import extended
 from engine.system.memory import is_out_of_memory
 
@@ -28,13 +31,21 @@ class InStep:
     over everything; where they differ, all further ones are plain passes, too.
     """
 
-    def __init__(self, model: Any, inputs: Mapping[str, Any], dtype: torch.dtype) -> None:
-        """`inputs` are on the model's device, with `use_cache` if the model takes it; `dtype` is
-        that in which it computes."""
+    def __init__(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        parts: ModelParts,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`inputs` are on the model's device, with `use_cache` if the model takes it; `parts` are
+        those of such inputs. `stop` is asked before every layer."""
         self._model = model
         self._inputs = {name: value for name, value in inputs.items() if name != "use_cache"}
         self._takes_cache = "use_cache" in inputs
-        self._dtype = dtype
+        self._dtype = parts.dtype
+        self._layers = parts.layers
+        self._stop = stop
         self._cache: Cache | None = None
         self._is_proved = False
         self._holders = [each for each in model.modules() if STATE in vars(each)]
@@ -44,9 +55,10 @@ class InStep:
         """The model's logits after `taken`, int64 [batch, tokens]: float32 [batch, vocabulary].
 
         To be called for no tokens, then for one more each time, by whoever holds the model's lock,
-        without gradients and in eval mode.
+        without gradients and in eval mode. Raises Cancelled within one layer after `stop()` is
+        true.
         """
-        with self._with_its_own_state():
+        with self._with_its_own_state(), hooked(dict.fromkeys(self._layers, self._look)):
             if not taken.shape[1]:
                 return self._begun(len(taken))
             found = None if self._cache is None else self._next(taken[:, -1:])
@@ -59,6 +71,10 @@ class InStep:
                 self._cache = None
                 return self._plain(taken)
             return found
+
+    def _look(self, *call: Any) -> None:
+        if self._stop():
+            raise Cancelled("cancelled")
 
     def _begun(self, batch: int) -> Tensor:
         output = self._model(**self._inputs, **({"use_cache": True} if self._takes_cache else {}))
