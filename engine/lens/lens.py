@@ -316,9 +316,10 @@ class Lens:
             norm,
         )
 
-    def can_go_on(self, inputs: Mapping[str, Any], reuse_from: int) -> bool:
-        """Whether a pass that is started with this `reuse_from` would go on from an earlier one."""
-        return self.reuse.can_go_on(Asked.of(inputs, _kind_of(inputs), reuse_from))
+    def may_go_on(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether passes over inputs of this kind that are started with `reuse_from` go on from
+        each other, as far as that is known."""
+        return self.reuse.refusal(_kind_of(inputs), "prefix") is None
 
     def _forward(
         self,
@@ -593,7 +594,9 @@ class Lens:
         # A model may run other layers, or add more to the stream, with a picture than without.
         kind = _kind_of(inputs)
         if kind not in self._learned:
-            parts = learn(self.model, inputs)
+            # What these passes leave on the modules belongs to their prompt alone.
+            with self.reuse.state.observed():
+                parts = learn(self.model, inputs)
             tail, pace = measured(parts.tail, len(parts.layers))
             self._learned[kind], self._paces[kind] = replace(parts, tail=tail), pace
         parts = self._learned[kind]
