@@ -23,7 +23,7 @@ from engine.methods.asked_run import AskedRun
 from engine.methods.registry import method_of
 from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
-from engine.passes.in_step import STATE, InStep
+from engine.passes.in_step import InStep
 from engine.prompts.extended import extended
 from engine.records import Picture, Question
 from tests.families import FAMILIES, Tiny
@@ -122,6 +122,7 @@ def test_every_step_is_the_formula(name: str, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(InStep, "_plain", counted)
     lens, prior = Lens(tiny.model), prior_of(tiny)
+    lens.learn(tiny.inputs)  # as what decodes an answer has done
     found = decoded(tiny, vdd(lens, [prior], 1.0, 0.1)(never))
     if name in QUICK:
         assert plain_passes == 1  # the one that proves the cache
@@ -168,7 +169,7 @@ def test_a_cache_that_does_not_go_on_exactly_is_left(monkeypatch: pytest.MonkeyP
 def test_several_answers_in_step_are_each_its_own() -> None:
     tiny = FAMILIES["qwen2_vl"]()
     lens, prior = Lens(tiny.model), prior_of(tiny)
-    both = InStep(tiny.model, lens.on_device(prior), lens.learn(prior))
+    both = InStep(tiny.model, lens.on_device(prior), lens.learn(prior), lens.reuse.state)
     taken = torch.tensor([[5, 6, 7], [9, 8, 7]])
     with torch.no_grad():
         for count in range(4):
@@ -181,7 +182,7 @@ def test_several_answers_in_step_are_each_its_own() -> None:
 def test_the_answer_s_own_state_and_rows_are_left_alone() -> None:
     tiny = FAMILIES["qwen2_vl"]()
     lens = Lens(tiny.model)
-    (holder,) = [each for each in tiny.model.modules() if STATE in vars(each)]
+    (holder,) = [each for each in tiny.model.modules() if "rope_deltas" in vars(each)]
     make = vdd(lens, [prior_of(tiny)], 1.0, 0.0)
     settings = DecodingSettings(max_new_tokens=4)
     answer = lens.start_answer(tiny.inputs, settings, 3, lambda stop: [make(stop)])
