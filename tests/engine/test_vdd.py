@@ -25,12 +25,14 @@ from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
 from engine.passes.in_step import InStep
 from engine.prompts.extended import extended
-from engine.records import Picture, Question
+from engine.records import Picture, Question, Run
 from tests.families import FAMILIES, Tiny
 
 QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
-QUICK = ("paligemma", "qwen2_vl")
-"""A prefix-LM, and positions that the model counts from what it remembers of the last prompt."""
+QUICK = ("qwen2_vl",)
+"""Positions that the model counts from what it remembers of the last prompt."""
+IN_STEP = ("paligemma", "qwen2_vl")
+"""Of these, too, it is checked that they go on from a cache."""
 NEEDS_A_PICTURE = ("blip", "blip-2", "idefics", "instructblip", "instructblipvideo", "kosmos-2")
 NOT_IN_STEP = {
     "dots3_note": "its cached steps differ from the pass in the library itself",
@@ -124,11 +126,12 @@ def test_every_step_is_the_formula(name: str, monkeypatch: pytest.MonkeyPatch) -
     lens, prior = Lens(tiny.model), prior_of(tiny)
     lens.learn(tiny.inputs)  # as what decodes an answer has done
     found = decoded(tiny, vdd(lens, [prior], 1.0, 0.1)(never))
-    if name in QUICK:
+    if name in IN_STEP:
         assert plain_passes == 1  # the one that proves the cache
     check(tiny, lens, found, [prior], 1.0, 0.1)
 
 
+@pytest.mark.slow
 def test_two_priors_are_their_mean() -> None:
     tiny = FAMILIES["llava"]()
     lens, priors = Lens(tiny.model), [prior_of(tiny), prior_of(tiny, 4)]
@@ -240,10 +243,16 @@ def test_draws_are_cancelled_at_the_next_layer_of_a_prior_s_pass(
 # The method
 
 
-@pytest.fixture
-def asked(bundled: LoadedModel) -> AskedRun:
+@pytest.fixture(scope="module")
+def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
+    """A run of the question, asked once for all tests."""
     asking = Asking(bundled, QUESTION)
-    return AskedRun(asking, asking.run())
+    return asking, asking.run()
+
+
+@pytest.fixture
+def asked(ran: tuple[Asking, Run]) -> AskedRun:
+    return AskedRun(*ran)
 
 
 def read(asked: AskedRun, **settings: Any) -> Any:
@@ -273,6 +282,7 @@ def test_the_text_with_and_without(asked: AskedRun, bundled: LoadedModel) -> Non
         assert int(left.isneginf().sum()) == found.removed.values[step]
 
 
+@pytest.mark.slow
 def test_draws_are_made_with_the_prior_taken_off(asked: AskedRun, bundled: LoadedModel) -> None:
     found = read(asked, vdd="none", temperature=3.0, draws=3, seed=7, beta=0.0)
     assert sum(each.count for each in found.draws) == 3
