@@ -48,8 +48,8 @@ from tests.families import FAMILIES, Tiny
 QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 IDS = (11, 12, 13)
 
-QUICK = ("paligemma", "mllama", "florence2")
-"""A prefix-LM, a mask of pictures that counts tokens, an encoder-decoder."""
+QUICK = ("mllama", "florence2")
+"""A mask of pictures that counts tokens, an encoder-decoder."""
 ALL = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
     for name in sorted({*FAMILIES} - {"pi0"})
@@ -341,6 +341,7 @@ def test_a_session_has_positions_of_the_answer_and_none_beyond(
             write_session(Session(created=now(), saved=now(), runs=(run,)), file)
 
 
+@pytest.mark.slow
 def test_the_worker_knows_the_answer_and_what_was_visited(worker: Worker, ears: Ears) -> None:
     worker.load(LoadOptions(model=str(samples.MODEL)))
     ears.wait_for(ModelReady)
