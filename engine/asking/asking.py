@@ -154,12 +154,12 @@ class Asking:
         return max((i + 1 for i, token in enumerate(tokens) if token.kind == "image"), default=0)
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether the pass would go on from what an earlier one has left, once it is prepared."""
-        reuse_from, lens = self.reuse_from, self.loaded.lens
-        if reuse_from is None or self.prepared is None:
+    def may_go_on(self) -> bool:
+        """Whether the pass, once it is prepared, may go on from an earlier one, or a later one from
+        it."""
+        if not self.reuse or self.prepared is None:
             return False
-        return lens.can_go_on(self.prepared.inputs, reuse_from)
+        return self.loaded.lens.may_go_on(self.prepared.inputs)
 
     @property
     def begun(self) -> Run:

@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.errors import Cancelled
 from engine.lens.decoding import (
     Drawing,
+    ProcessorsFor,
     end_tokens,
     for_generate,
     generate,
@@ -38,9 +38,6 @@ _COPIES_OF_SCORES: Final = 8
 _PROOF_TOKENS: Final = 3
 """How many steps two answers of a batch are compared with one alone: the first is the shared pass
 itself, the others read its repeated cache."""
-
-ProcessorsFor = Callable[[int], Sequence[LogitsProcessor]]
-"""f(how many answers are decoded at once) -> processors to put before those of the settings."""
 
 _sharing: WeakKeyDictionary[Any, dict[frozenset[str], bool]] = WeakKeyDictionary()
 """Model -> kind of inputs -> whether answers may share their first pass."""
@@ -81,7 +78,7 @@ def drawing_answers(
     settings: DecodingSettings,
     draws: int,
     stop: Callable[[], bool] = lambda: False,
-    first: ProcessorsFor = lambda count: (),
+    first: ProcessorsFor = lambda stop: (),
 ) -> Iterator[tuple[DrawnAnswer, ...]]:
     """Yield this many answers, batch by batch, with these settings and nothing of the checkpoint's
     own.
@@ -174,8 +171,11 @@ class _Batches:
         # Whoever waits may be interrupted from the keyboard, and still waits for the thread to end.
         interrupted = Event()
 
+        def stop() -> bool:
+            return self._stop() or interrupted.is_set()
+
         def look(ids: Tensor, scores: Tensor) -> None:
-            if self._stop() or interrupted.is_set():
+            if stop():
                 raise Cancelled("cancelled")
             if keeps:
                 logits.append(scores.clone())
@@ -189,7 +189,7 @@ class _Batches:
                     return found[-1]
 
                 steps = processors(
-                    self._model, self._inputs, settings, look, take, self._first(count)
+                    self._model, self._inputs, settings, look, take, self._first(stop)
                 )
                 with shared_prefill(self._model, count) if count > 1 else nullcontext():
                     generate(self._model, self._inputs, steps, settings.max_new_tokens, count)
@@ -221,9 +221,14 @@ class _Batches:
 
     def _that_fit(self) -> int:
         """How many answers take at most a quarter of the free memory with their caches, if every
-        layer keeps keys and values as wide as the residual stream, and their scores."""
+        layer keeps keys and values as wide as the residual stream, and their scores.
+
+        Features that a model puts in front of its tokens are not counted.
+        """
         parts = self._loaded.lens.learn(self._inputs)
-        length = parts.stream_shape[parts.tail.position_axis] + self._settings.max_new_tokens
+        ids = [self._inputs.get(name) for name in ("input_ids", "decoder_input_ids")]
+        prompt = sum(each.shape[1] for each in ids if isinstance(each, Tensor))
+        length = prompt + self._settings.max_new_tokens
         width = parts.stream_shape[-1]
         each = 2 * len(parts.layers) * length * width * parts.dtype.itemsize
         text = self._model.config.get_text_config(decoder=True)

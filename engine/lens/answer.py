@@ -24,7 +24,7 @@ from engine.anatomy.parts import as_proof
 from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled, CannotRead, LenscopeError, typed_line
 from engine.lens.as_records import answer_readings, layer_readings
-from engine.lens.decoding import Drawing, end_tokens, generate, processors
+from engine.lens.decoding import Drawing, ProcessorsFor, end_tokens, generate, processors
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.readout import Block, Numbers, read
 from engine.passes.inference import inferring
@@ -106,10 +106,12 @@ class DecodedAnswer:
         settings: DecodingSettings,
         shown: int,
         text_of: TextOf,
-        first: Sequence[LogitsProcessor] = (),
+        first: ProcessorsFor = lambda stop: (),
+        norm: bool = True,
     ) -> None:
-        """`inputs` are `for_generate`; `shown` is how many top tokens rows have; `first` are
-        processors before those of the settings, see `engine.lens.decoding.processors`."""
+        """`inputs` are `for_generate`; `shown` is how many top tokens rows have; `first` makes
+        the processors before those of the settings, see `engine.lens.decoding.processors`; `norm`
+        says whether rows 0..L-1 are read with the final norm."""
         self.ended = False
         """Whether the model ended the answer, rather than the limit of new tokens."""
         self._forward = forward
@@ -119,6 +121,7 @@ class DecodedAnswer:
         self._shown = shown
         self._text_of = text_of
         self._first = first
+        self._norm = norm
         self._own = torch.empty(0)
         self._rows: tuple[RowStream, ...] = ()
         self._steps = 0
@@ -216,7 +219,8 @@ class DecodedAnswer:
 
     def _unwatched_first(self) -> list[LogitsProcessor]:
         """The processors before the settings, whose own passes are none of the answer's."""
-        return [_Unwatched(self._forward, each) for each in self._first]
+        first = self._first(self._forward.cancelled.is_set)
+        return [_Unwatched(self._forward, each) for each in first]
 
     def _told(self, error: BaseException) -> BaseException:
         """The error as the reader is to meet it."""
@@ -255,7 +259,7 @@ class DecodedAnswer:
         chosen = self._drawing(ids, scores)
         own, rows, parts = self._own, self._rows, self._forward.parts
         device = own.device
-        computed = self._forward.project(rows).to(device)  # [L + 1, vocabulary]
+        computed = self._projected(rows).to(device)  # [L + 1, vocabulary]
         proof = errors_and_limits(parts.dtype, computed[-1:], own)
         computed[-1:] = own
         followed = torch.cat([own.argmax(-1), chosen])
@@ -282,6 +286,15 @@ class DecodedAnswer:
             self._launched.append(launched)
             self._changed.notify_all()
         return chosen
+
+    def _projected(self, rows: Sequence[RowStream]) -> Tensor:
+        """The logits of rows 0..L; row L always has the final norm, as the model's own, against
+        which it is proved."""
+        if self._norm:
+            return self._forward.project(rows)
+        *before, last = rows
+        without = self._forward.project(before, norm=False)
+        return torch.cat([without, self._forward.project([last])])
 
 
 class _Unwatched(LogitsProcessor):  # type: ignore[misc]

@@ -81,6 +81,9 @@ _LIBRARY_TOP_K: Final = 50
 Choose = Callable[[Tensor, Tensor], Tensor]
 """f(ids so far [batch, length], scores after all settings, float32 [batch, vocabulary]) -> the
 token of each item, int64 [batch]."""
+ProcessorsFor = Callable[[Callable[[], bool]], Sequence[LogitsProcessor]]
+"""f(whether to stop) -> processors to put before those of the settings, for one `generate`; they
+raise Cancelled soon after what they are given is true."""
 
 
 @dataclass(frozen=True)
@@ -208,14 +211,16 @@ def processors(
 
     `seen` is called with the ids so far and the model's own scores, float32 [batch, vocabulary],
     which it must copy where it keeps them. Then come the processors in `first`, then those of the
-    settings, then `choose`, whose tokens are taken.
+    settings, then `choose`, whose tokens are taken. `inputs` are a batch of one, the scores those
+    of one answer or of several.
     """
     steps: list[LogitsProcessor] = [_Seen(seen), *first]
     if settings.repetition_penalty not in (None, 1.0):
         mask = inputs.get(
             "decoder_attention_mask" if _is_encoder_decoder(model) else "attention_mask"
         )
-        padding = (mask != 0).int().argmax(1) if isinstance(mask, Tensor) else None
+        # A number, since the inputs are a batch of one and the scores may be of several answers.
+        padding = int((mask[0] != 0).int().argmax()) if isinstance(mask, Tensor) else None
         steps.append(
             RepetitionPenaltyLogitsProcessor(
                 settings.repetition_penalty, prompt_ignore_length=padding

@@ -5,9 +5,10 @@ Nothing is left to the checkpoint's own generation config, which sets sampling s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 
 MOST_NEW_TOKENS: Final = 512
 
@@ -58,3 +59,17 @@ class DecodingSettings(Struct, frozen=True):
             else self.repetition_penalty,
             "seed": self.seed,
         }
+
+
+def decoding_settings(values: Mapping[str, Any]) -> DecodingSettings:
+    """The settings with these values by `generate`'s own names.
+
+    Raises TypeError for another name, ValueError for a value of another type or out of range.
+    """
+    unknown = values.keys() - set(DecodingSettings.__struct_fields__)
+    if unknown:
+        raise TypeError(f"no setting of an answer: {', '.join(sorted(unknown))}")
+    try:
+        return convert(dict(values), DecodingSettings)
+    except ValidationError as error:
+        raise ValueError(str(error)) from None

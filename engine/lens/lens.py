@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessor
 
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream, Tail
@@ -24,8 +23,8 @@ from engine.lens.answer import AnswerStep, DecodedAnswer, worse
 from engine.lens.attention import AttentionFound, AttentionReader, HeadWeights
 from engine.lens.batch_proofs import REPLAYS_ALONE, BatchProofs
 from engine.lens.batched import BatchedPass, BatchNumbers
-from engine.lens.decoding import for_generate
-from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.decoding import ProcessorsFor, for_generate
+from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.group_readout import GroupGraphs
@@ -259,19 +258,27 @@ class Lens:
         )
 
     def answer(
-        self, inputs: Mapping[str, Any], max_new_tokens: int = 20, **settings: Any
+        self,
+        inputs: Mapping[str, Any],
+        max_new_tokens: int = 20,
+        *,
+        norm: bool = True,
+        **settings: Any,
     ) -> Iterator[AnswerStep]:
         """Yield the steps of an answer of a batch of one, each with rows 0..L, while later steps
         are still decoded.
 
         `settings` are those of `DecodingSettings`, by `generate`'s own names; the answer is the one
         that `generate` gives with them, and with nothing of the checkpoint's own generation config.
+        With `norm` off, rows 0..L-1 are read without the final norm; row L is the model's own.
         Closing the iterator cancels the generation within one layer.
 
-        Raises TypeError for another setting and ValueError for a batch of more than one item,
-        CannotRead if the model cannot be read, cannot decode token by token, or its proof fails.
+        Raises TypeError for another setting, ValueError for a value out of range and for a batch of
+        more than one item, CannotRead if the model cannot be read, cannot decode token by token,
+        has no final norm to leave out, or its proof fails.
         """
-        decoded = self.start_answer(inputs, DecodingSettings(max_new_tokens, **settings))
+        made = decoding_settings({"max_new_tokens": max_new_tokens, **settings})
+        decoded = self.start_answer(inputs, made, norm=norm)
         worst: Proof | None = None
         try:
             for steps in decoded:
@@ -288,7 +295,8 @@ class Lens:
         inputs: Mapping[str, Any],
         settings: DecodingSettings,
         shown: int = 3,
-        first: Sequence[LogitsProcessor] = (),
+        first: ProcessorsFor = lambda stop: (),
+        norm: bool = True,
     ) -> DecodedAnswer:
         """Prepare an answer; iterate over it to decode it. See `DecodedAnswer`; raises as `answer`
         does."""
@@ -296,7 +304,7 @@ class Lens:
         moved = self.on_device(inputs)
         _refuse_batches(moved)
         with self._lock:
-            parts = self._parts_for(moved)
+            parts = self._parts_for(moved, norm)
         return DecodedAnswer(
             Stepping(self.model, parts, moved),
             self._lock,
@@ -305,11 +313,13 @@ class Lens:
             shown,
             texts_for(self.model),
             first,
+            norm,
         )
 
-    def can_go_on(self, inputs: Mapping[str, Any], reuse_from: int) -> bool:
-        """Whether a pass that is started with this `reuse_from` would go on from an earlier one."""
-        return self.reuse.can_go_on(Asked.of(inputs, _kind_of(inputs), reuse_from))
+    def may_go_on(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether passes over inputs of this kind that are started with `reuse_from` go on from
+        each other, as far as that is known."""
+        return self.reuse.refusal(_kind_of(inputs), "prefix") is None
 
     def _forward(
         self,
@@ -584,7 +594,9 @@ class Lens:
         # A model may run other layers, or add more to the stream, with a picture than without.
         kind = _kind_of(inputs)
         if kind not in self._learned:
-            parts = learn(self.model, inputs)
+            # What these passes leave on the modules belongs to their prompt alone.
+            with self.reuse.state.observed():
+                parts = learn(self.model, inputs)
             tail, pace = measured(parts.tail, len(parts.layers))
             self._learned[kind], self._paces[kind] = replace(parts, tail=tail), pace
         parts = self._learned[kind]

@@ -16,10 +16,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from engine.lens.batch_proofs import MOST_ROUNDING
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
+from engine.passes.model_stamp import Stamp, stamp_of
 from engine.passes.model_state import ModelState
 from engine.passes.prefix_cache import (
     FEWEST_NEW,
@@ -65,6 +67,14 @@ LONG: Final = 64
 """After so many new tokens a pass takes the place of the one that it went on from: running a few
 again costs next to nothing, since the weights are read once for all of them, and a cache that has
 never been gone on from has no rounding of others in it."""
+WINDOWS: Final = (
+    "sliding_window",
+    "attention_chunk_size",
+    "index_topk",
+    "original_max_position_embeddings",
+)
+"""transformers' names for numbers of tokens above which a layer sees some of them only, or places
+all of them otherwise."""
 
 Way = Literal["prefix", "vision"]
 """What is reused: the keys and values of the common beginning, or the vision encoder's output."""
@@ -73,6 +83,7 @@ ENCODED: Final = "an encoder reads the whole prompt at once"
 REPLAYED: Final = "its rows are read by running the model again"
 PADDED: Final = "a part of the sequence is masked"
 NO_IDS: Final = "its inputs are no token ids"
+UNKNOWN: Final = "its inputs hold what cannot be compared"
 NO_CACHE: Final = "the model returns no keys and values that can be kept"
 FEATURES_FIRST: Final = "the model puts other positions before those of its tokens"
 LOOKS_AHEAD: Final = "the beginning of its sequence depends on what follows"
@@ -113,14 +124,18 @@ class _Kind:
     """The longest sequence, in tokens, and ..."""
     most_new: int = 0
     """... the most new tokens that the reuse of keys and values has been proved with."""
+    windows: frozenset[int] = frozenset()
+    """Numbers of tokens above which a layer sees some of them only, or places them otherwise."""
 
     def covers(self, way: Way, length: int, new: int) -> bool:
         """Whether it has been proved that something can be reused in a sequence of this length with
-        so many new tokens: longer ones may fill a window that shorter ones do not."""
+        so many new tokens: longer ones may fill a window that shorter ones do not. Those that
+        first fill a window that is known are never taken to be covered."""
         if way not in self.proved:
             return False
         fits = length <= MORE * self.longest and new <= max(FEW, MORE * self.most_new)
-        return fits or way == "vision"
+        passes = any(self.longest <= window < length for window in self.windows)
+        return (fits and not passes) or way == "vision"
 
     def proved_with(self, length: int, new: int) -> None:
         """Note that the reuse of keys and values has been proved."""
@@ -170,18 +185,21 @@ class Asked:
         along = _sequences(inputs, ids) if isinstance(ids, Tensor) and ids.ndim == 2 else {}
         others = {name: value for name, value in inputs.items() if name not in along}
         mask = along.get("attention_mask")
+        digest = _Digest()
+        digest.add({name: value for name, value in others.items() if _is_of_a_decoder(name)})
+        digest.arrays = 0
+        digest.add({name: value for name, value in others.items() if not _is_of_a_decoder(name)})
         refusal = None if along else NO_IDS
         if mask is not None and not bool((mask != 0).all()):
             refusal = PADDED
+        if digest.unknown is not None:
+            refusal = f"{UNKNOWN}: {digest.unknown}"
         return cls(
             kind=kind,
-            key=_digest(others),
+            key=digest.value,
             sequences={name: value.cpu() for name, value in along.items()},
             picture_end=picture_end,
-            has_others=any(
-                isinstance(value, Tensor) and not name.startswith("decoder_")
-                for name, value in others.items()
-            ),
+            has_others=digest.arrays > 0,
             refusal=refusal,
         )
 
@@ -196,6 +214,8 @@ class Reuse:
         self.state = ModelState(model)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._kinds: dict[frozenset[str], _Kind] = {}
+        self._stamp: Stamp | None = None
+        """Of the model that all this is known of."""
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
@@ -225,13 +245,10 @@ class Reuse:
         """Whether something has been proved to change no row for inputs of these names."""
         return way in self._kind(kind).proved
 
-    def can_go_on(self, asked: Asked) -> bool:
-        """Whether a question would be read from an earlier one's keys and values."""
-        kind, entry = self._kind(asked.kind), self._entries.get(asked.key)
-        return "prefix" in kind.proved and entry is not None and _shared(asked, entry) > 0
-
     def plan(self, asked: Asked, parts: ModelParts, make: MakesForward) -> ReusingPass:
-        """How a question is read, and what is done with the pass afterwards."""
+        """How a question is read, and what is done with the pass afterwards. Nothing that passes
+        have left or proved counts once the model has been changed."""
+        stamp = self._renewed()
         kind = self._kind(asked.kind)
         if _is_encoder_decoder(self.model):
             kind.refused.setdefault("prefix", ENCODED)
@@ -241,12 +258,19 @@ class Reuse:
             entry = self._entries.get(asked.key)
             if entry is not None:
                 self._entries.move_to_end(asked.key)
-        return ReusingPass(self, asked, parts, make, kind, entry)
+        return ReusingPass(self, asked, parts, make, kind, entry, stamp)
 
-    def keep(self, key: bytes, entry: _Entry, device: torch.device) -> None:
-        """Keep what a pass has left, in place of what the last one about this picture had; what
-        was used longest ago goes."""
+    def is_still(self, stamp: Stamp) -> bool:
+        """Whether the model is what it was when a pass was planned."""
+        with self.lock:
+            return stamp_of(self.model, self.state) == stamp
+
+    def keep(self, key: bytes, entry: _Entry, device: torch.device, stamp: Stamp) -> None:
+        """Keep what a pass of the model with this stamp has left, in place of what the last one
+        about this picture had; what was used longest ago goes."""
         with self._guard:
+            if stamp != self._stamp:
+                return  # the model has been changed since
             self._entries[key] = entry
             self._entries.move_to_end(key)
             sizes = [each.nbytes for each in self._entries.values()]
@@ -255,8 +279,23 @@ class Reuse:
                 self._entries.popitem(last=False)
                 del sizes[0]
 
+    def _renewed(self) -> Stamp:
+        """The model's stamp; what was known of another one is forgotten."""
+        with self.lock:
+            stamp = stamp_of(self.model, self.state)
+        with self._guard:
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._entries.clear()
+                self._kinds.clear()
+        return stamp
+
     def _kind(self, kind: frozenset[str]) -> _Kind:
-        return self._kinds.setdefault(kind, _Kind())
+        found = self._kinds.get(kind)
+        if found is None:
+            windows = frozenset(_windows(getattr(self.model, "config", None)))
+            found = self._kinds.setdefault(kind, _Kind(windows=windows))
+        return found
 
 
 class ReusingPass:
@@ -270,9 +309,10 @@ class ReusingPass:
         make: MakesForward,
         kind: _Kind,
         entry: _Entry | None,
+        stamp: Stamp,
     ) -> None:
         self._store, self._asked, self._parts, self._make = store, asked, parts, make
-        self._kind, self._entry = kind, entry
+        self._kind, self._entry, self._stamp = kind, entry, stamp
         self._keeps = True
         self._shared = 0 if entry is None else _shared(asked, entry)
         """How many tokens can be taken from the cache that is kept."""
@@ -351,7 +391,7 @@ class ReusingPass:
         Returns a proof that has failed if the rows differ from those of a plain pass. Gives up,
         and leaves nothing, soon after the pass is cancelled.
         """
-        if not self._keeps:
+        if not self._keeps or not self._store.is_still(self._stamp):
             return None
         try:
             failed = self._prove(rows) if self._proves is not None else None
@@ -551,7 +591,8 @@ class ReusingPass:
                 return
         if "prefix" not in self._kind.refused and self._asked.refusal is None:
             beginning = self._beginning(forward, vision)
-        self._store.keep(self._asked.key, _Entry(beginning, vision), self._parts.tail.device)
+        entry = _Entry(beginning, vision)
+        self._store.keep(self._asked.key, entry, self._parts.tail.device, self._stamp)
 
     def _beginning(self, forward: Forward, vision: VisionCache | None) -> Beginning | None:
         """What the next question can go on from; None if it cannot."""
@@ -586,6 +627,20 @@ class ReusingPass:
         return Beginning(first, up_to_there.cache, up_to_there.left, streams, least=end)
 
 
+def _windows(config: Any) -> Iterator[int]:
+    """The numbers of tokens in a configuration of transformers above which layers do otherwise."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            if name in WINDOWS and isinstance(value, int):
+                yield value
+            yield from _windows(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _windows(value)
+    elif callable(getattr(config, "to_dict", None)):
+        yield from _windows(config.to_dict())
+
+
 def _told(gap: float, limit: float) -> str:
     return f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
 
@@ -617,14 +672,50 @@ def _sequences(inputs: Mapping[str, Any], ids: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _digest(inputs: Mapping[str, Any]) -> bytes:
-    """A digest of these inputs: names, dtypes, shapes and values."""
-    found = hashlib.sha256()
-    for name, value in sorted(inputs.items()):
-        if isinstance(value, Tensor):
-            found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+def _is_of_a_decoder(name: str) -> bool:
+    return name.startswith("decoder_")
+
+
+class _Digest:
+    """A digest of nested inputs: names, dtypes, shapes and all values."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+        self.arrays = 0
+        """How many tensors and arrays have been added."""
+        self.unknown: str | None = None
+        """The type of a value that cannot be told from another one of its type."""
+
+    @property
+    def value(self) -> bytes:
+        """The digest of all that has been added."""
+        return self._found.digest()
+
+    def add(self, value: Any) -> None:
+        """Add a value and all that it holds."""
+        if isinstance(value, Tensor) and value.layout is torch.strided:
             bits = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            found.update(bits.numpy().tobytes())
+            self._array(f"{value.dtype} {tuple(value.shape)}", bits.numpy().tobytes())
+        elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+            self._array(f"{value.dtype} {value.shape}", value.tobytes())
+        elif isinstance(value, Mapping):
+            self._tell(f"{{{len(value)}")
+            for name, held in sorted(value.items(), key=lambda item: str(item[0])):
+                self.add(name)
+                self.add(held)
+        elif isinstance(value, (list, tuple)):
+            self._tell(f"[{len(value)}")
+            for held in value:
+                self.add(held)
+        elif value is None or isinstance(value, (bool, int, float, str, bytes, torch.dtype)):
+            self._tell(f"{type(value).__name__} {value!r}")
         else:
-            found.update(f"{name} {value!r} ".encode())
-    return found.digest()
+            self.unknown = type(value).__name__
+
+    def _array(self, kind: str, values: bytes) -> None:
+        self.arrays += 1
+        self._tell(kind)
+        self._found.update(values)
+
+    def _tell(self, text: str) -> None:
+        self._found.update(f"{len(text)} {text} ".encode())

@@ -47,13 +47,18 @@ class Vdd(LogitsProcessor):  # type: ignore[misc]
 
 def vdd(
     lens: Lens, priors: Sequence[Mapping[str, Any]], alpha: float = 1.0, beta: float = 0.1
-) -> Callable[[], Vdd]:
-    """What makes a processor for each `generate`; `priors` are inputs without the picture, a batch
-    of one each. Raises CannotRead if the lens cannot read such inputs."""
-    learned = [(lens.on_device(each), lens.learn(each).dtype) for each in priors]
+) -> Callable[[Callable[[], bool]], Vdd]:
+    """f(whether to stop) -> a processor for one `generate`, which raises Cancelled within one layer
+    of its passes; `priors` are inputs without the picture, a batch of one each.
 
-    def make() -> Vdd:
-        in_step = [InStep(lens.model, inputs, dtype) for inputs, dtype in learned]
+    The lens must have learned inputs like the answer's: from these it knows what the answer's own
+    pass leaves on the model's modules. Raises CannotRead if the lens cannot read the priors.
+    """
+    learned = [(lens.on_device(each), lens.learn(each)) for each in priors]
+
+    def make(stop: Callable[[], bool]) -> Vdd:
+        state = lens.reuse.state
+        in_step = [InStep(lens.model, inputs, parts, state, stop) for inputs, parts in learned]
         return Vdd(in_step, alpha, beta)
 
     return make

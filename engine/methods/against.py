@@ -175,8 +175,9 @@ def ask_against(againsts: Sequence[Against], told: Listener) -> None:
 
     Those whose inputs have the same shape share a pass, if the model is proved to give the same
     rows in a batch and memory permits; the others are asked one after the other, as are those that
-    can go on from what an earlier pass about the same pixels has left. A counterfactual
-    that this model cannot take ends as a failed run without rows, and a comparison with the reason.
+    leave what later passes about the same pixels can go on from, which a batch does not. A
+    counterfactual that this model cannot take ends as a failed run without rows, and a comparison
+    with the reason.
     """
     ready: list[Against] = []
     for against in againsts:
@@ -227,7 +228,7 @@ def _ask_batch(batch: Sequence[Against], told: Listener) -> None:
 def _batches(ready: Sequence[Against]) -> Iterator[list[Against]]:
     alike: dict[Hashable, list[Against]] = {}
     for against in ready:
-        if against.asking.can_go_on:
+        if against.asking.may_go_on:
             yield [against]
             continue
         alike.setdefault(batch_key(against.inputs), []).append(against)

@@ -290,7 +290,8 @@ class Answer(Method[AnswerRequest, AnswerReading]):
         loaded, settings = subject.loaded, request.settings
         found = StepsFound(loaded, settings.max_new_tokens)
         first = processors_of(subject, request)
-        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN, first(1))
+        norm = subject.run.question.norm
+        decoded = loaded.lens.start_answer(subject.inputs, settings, SHOWN, first, norm)
         told, told_at = 0, 0.0
         try:
             for steps in decoded:

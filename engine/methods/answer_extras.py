@@ -3,13 +3,11 @@ taken off while it is decoded; imported with torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
-
-from transformers import LogitsProcessor
+from collections.abc import Sequence
 
 from engine.arrays import Array
 from engine.errors import BadInput
+from engine.lens.decoding import ProcessorsFor
 from engine.lens.divergence_along import Asked, divergence_along
 from engine.lens.picture_share import picture_shares
 from engine.lens.vdd import vdd
@@ -19,23 +17,18 @@ from engine.methods.without_picture import no_picture_to_replace
 from engine.prompts.extended import extended
 from engine.prompts.token_groups import picture_cells
 
-NO_PROCESSORS: Final[Sequence[LogitsProcessor]] = ()
 
-
-def processors_of(
-    subject: Subject, request: AnswerRequest
-) -> Callable[[int], Sequence[LogitsProcessor]]:
-    """What makes the processors that come before those of the settings, for a generation of so many
-    answers at once.
+def processors_of(subject: Subject, request: AnswerRequest) -> ProcessorsFor:
+    """What makes the processors that come before those of the settings.
 
     Raises BadInput if the run has no picture whose prior could be taken off, or if it has not been
     asked without it.
     """
     if request.vdd is None:
-        return lambda count: NO_PROCESSORS
+        return lambda stop: ()
     priors = [_without_picture(subject, name).inputs for name in priors_of(request.vdd)]
     make = vdd(subject.loaded.lens, priors, request.alpha, request.beta)
-    return lambda count: [make()]
+    return lambda stop: [make(stop)]
 
 
 def picture_of(

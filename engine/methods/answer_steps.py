@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class StepsFound:
         if steps and not self._steps:
             _check_first(steps[0], subject)
         for step in steps:
-            self._steps.append(step)
+            # Its logits are no longer needed, and those of 512 steps are hundreds of megabytes.
+            self._steps.append(replace(step, logits=step.logits.new_empty(0)))
             self._worst = worse(self._worst, step.proof)
             for row, note in enumerate(step.notes):
                 if note is not None:

@@ -3,22 +3,21 @@ would say if the answer so far followed those inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
+from engine.anatomy.hooks import hooked
 from engine.anatomy.logit_map import difference, tolerance
+from engine.anatomy.parts import ModelParts
 from engine.anatomy.watching import logits_in
+from engine.errors import Cancelled
+from engine.passes.model_state import ModelState, Place
 from engine.prompts.extended import extended
 from engine.system.memory import is_out_of_memory
-
-STATE: Final = "rope_deltas"
-"""What some models of transformers remember of the last prompt, to count the positions of what
-follows it."""
 
 
 class InStep:
@@ -28,25 +27,37 @@ class InStep:
     over everything; where they differ, all further ones are plain passes, too.
     """
 
-    def __init__(self, model: Any, inputs: Mapping[str, Any], dtype: torch.dtype) -> None:
-        """`inputs` are on the model's device, with `use_cache` if the model takes it; `dtype` is
-        that in which it computes."""
+    def __init__(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        parts: ModelParts,
+        state: ModelState,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`inputs` are on the model's device, with `use_cache` if the model takes it; `parts` are
+        those of such inputs, and `state` knows what passes leave on the model's modules. `stop` is
+        asked before every layer."""
         self._model = model
         self._inputs = {name: value for name, value in inputs.items() if name != "use_cache"}
         self._takes_cache = "use_cache" in inputs
-        self._dtype = dtype
+        self._dtype = parts.dtype
+        self._layers = parts.layers
+        self._stop = stop
         self._cache: Cache | None = None
         self._is_proved = False
-        self._holders = [each for each in model.modules() if STATE in vars(each)]
-        self._states: list[Any] = [None] * len(self._holders)
+        self._state = state
+        self._left: dict[Place, Tensor | None] = {}
+        """What the pass over the prompt has left, which those that follow start from."""
 
     def logits(self, taken: Tensor) -> Tensor:
         """The model's logits after `taken`, int64 [batch, tokens]: float32 [batch, vocabulary].
 
         To be called for no tokens, then for one more each time, by whoever holds the model's lock,
-        without gradients and in eval mode.
+        without gradients and in eval mode. Raises Cancelled within one layer after `stop()` is
+        true.
         """
-        with self._with_its_own_state():
+        with self._state.put_back(self._left), hooked(dict.fromkeys(self._layers, self._look)):
             if not taken.shape[1]:
                 return self._begun(len(taken))
             found = None if self._cache is None else self._next(taken[:, -1:])
@@ -60,8 +71,16 @@ class InStep:
                 return self._plain(taken)
             return found
 
+    def _look(self, *call: Any) -> None:
+        if self._stop():
+            raise Cancelled("cancelled")
+
     def _begun(self, batch: int) -> Tensor:
-        output = self._model(**self._inputs, **({"use_cache": True} if self._takes_cache else {}))
+        with self._state.observed():
+            output = self._model(
+                **self._inputs, **({"use_cache": True} if self._takes_cache else {})
+            )
+        self._left = self._state.now()
         cache = getattr(output, "past_key_values", None)
         if isinstance(cache, Cache):
             if batch > 1:
@@ -91,21 +110,6 @@ class InStep:
                 for row in rows
             ]
         )
-
-    @contextmanager
-    def _with_its_own_state(self) -> Iterator[None]:
-        """A context in which the model remembers this prompt instead of the answer's own."""
-        others = [vars(each)[STATE] for each in self._holders]
-        try:
-            self._put(self._states)
-            yield
-            self._states = [vars(each)[STATE] for each in self._holders]
-        finally:
-            self._put(others)
-
-    def _put(self, states: Sequence[Any]) -> None:
-        for holder, state in zip(self._holders, states, strict=True):
-            vars(holder)[STATE] = state
 
 
 def _last(output: Any) -> Tensor:

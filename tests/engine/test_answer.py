@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,7 +22,6 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from engine import Loaded, load
 from engine.arrays import Array
 from engine.asking import drawing
 from engine.asking.asking import Asking
@@ -29,18 +29,18 @@ from engine.asking.drawing import draw_answers
 from engine.errors import Cancelled, CannotRead
 from engine.lens.answer import AnswerStep
 from engine.lens.decoding import Drawing, own_settings
-from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.lens import Lens
 from engine.methods.answer import Answer, AnswerPart, AnswerReading, AnswerRequest
+from engine.methods.answer_steps import StepsFound
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
 from engine.models.loading import LoadedModel
 from engine.passes.stepping import Stepping
 from engine.records import Picture, Question
-from samples import DEFAULT_PICTURE, MODEL
+from samples import DEFAULT_PICTURE
 from tests.families import FAMILIES, Tiny
 
-QUICK = ("llama", "llava", "qwen2_vl", "paligemma", "t5", "lfm2_vl")
 STEPS = 5
 SAMPLED: dict[str, Any] = {
     "temperature": 2.5,
@@ -50,7 +50,16 @@ SAMPLED: dict[str, Any] = {
     "repetition_penalty": 1.2,
 }
 
-quickly = pytest.mark.parametrize("family", QUICK)
+
+def families(*quick: str) -> pytest.MarkDecorator:
+    """Parametrizes a test with families, of which these are quick."""
+    return pytest.mark.parametrize(
+        "family",
+        [
+            pytest.param(name, marks=[] if name in quick else [pytest.mark.slow])
+            for name in ("llama", "llava", "qwen2_vl", "paligemma", "t5", "lfm2_vl")
+        ],
+    )
 
 
 def tiny(family: str) -> Tiny:
@@ -126,7 +135,7 @@ def check_rows(
         assert torch.all(found.min(-1).values >= kth - 2 * limit * size)
 
 
-@quickly
+@families("llava", "t5")
 def test_it_is_what_generate_gives_and_what_plain_passes_read(family: str) -> None:
     made = tiny(family)
     lens = Lens(made.model)
@@ -149,7 +158,7 @@ def test_it_is_what_generate_gives_and_what_plain_passes_read(family: str) -> No
     assert not left_on(lens)
 
 
-@quickly
+@families("llava")
 def test_it_draws_what_generate_draws(family: str) -> None:
     made = tiny(family)
     before = torch.random.get_rng_state()
@@ -185,7 +194,7 @@ def warped(ids: Tensor, scores: Tensor) -> Tensor:
 
 
 def test_a_temperature_towards_zero_is_greedy() -> None:
-    made = tiny("llava")
+    made = tiny("llama")
     lens = Lens(made.model)
     greedy = [step.token for step in lens.answer(made.inputs, max_new_tokens=STEPS)]
     for temperature in (1e-3, 1e-30):
@@ -361,6 +370,45 @@ def test_a_proof_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         list(Lens(made.model).answer(made.inputs, 2))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": -1.0}, {"top_p": 5.0}, {"top_k": 0}, {"top_k": 2.5}, {"max_new_tokens": 0}],
+)
+def test_a_setting_out_of_range_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        decoding_settings(settings)
+
+
+def test_settings_are_checked_before_anything_is_decoded() -> None:
+    made = tiny("llama")
+    lens = Lens(made.model)
+    with pytest.raises(ValueError, match="top_p"):
+        next(iter(lens.answer(made.inputs, 2, top_p=5.0)))
+    with pytest.raises(TypeError, match="typical_p"):
+        next(iter(lens.answer(made.inputs, 2, typical_p=0.5)))
+    assert len(list(lens.answer(made.inputs, 2, repetition_penalty=2))) == 2
+
+
+def test_norm_off_leaves_the_norm_out_of_all_rows_but_the_last() -> None:
+    made = tiny("llava")
+    lens = Lens(made.model)
+    steps = list(lens.answer(made.inputs, 3, norm=False))
+    grown = extended(made.inputs, [step.token for step in steps[:-1]], False)
+    plain = lens.logits(grown, positions=range(-3, 0), norm=False)[:, 0]
+    normed = lens.logits(grown, positions=range(-3, 0))[:, 0]
+    for place, step in enumerate(steps):
+        found = step.numbers.logits
+        assert torch.allclose(found, plain[:, place].topk(3).values, atol=1e-5)
+        assert not torch.allclose(found[:-1], normed[:-1, place].topk(3).values, atol=1e-2)
+        assert step.proof.passed
+
+
+def test_norm_off_is_refused_where_the_norm_cannot_be_left_out() -> None:
+    made = FAMILIES["glm5_next"]()
+    with pytest.raises(CannotRead, match="norm off"):
+        list(Lens(made.model).answer(made.inputs, 2, norm=False))
+
+
 def test_what_begins_with_other_tokens_is_refused() -> None:
     made = FAMILIES["blip"]()
     lens = Lens(made.model)
@@ -369,6 +417,7 @@ def test_what_begins_with_other_tokens_is_refused() -> None:
     assert not left_on(lens)
 
 
+@pytest.mark.slow
 def test_what_decodes_in_its_own_way_is_refused() -> None:
     made = FAMILIES["diffusion_gemma"]()
     with pytest.raises(CannotRead, match="in a way of its own"):
@@ -379,15 +428,13 @@ def test_what_decodes_in_its_own_way_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
-    return load(MODEL)
-
-
-@pytest.fixture(scope="module")
-def asked(loaded: Loaded) -> AskedRun:
+def asked(bundled: LoadedModel) -> AskedRun:
     picture = Picture(path=str(DEFAULT_PICTURE))
-    asking = Asking(loaded, Question("Shape of the main object:", picture=picture))
+    asking = Asking(bundled, Question("Shape of the main object:", picture=picture))
     return AskedRun(asking, asking.run())
+
+
+DRAWN = 600
 
 
 def test_drawn_tokens_follow_the_warped_probabilities(
@@ -396,68 +443,92 @@ def test_drawn_tokens_follow_the_warped_probabilities(
     model = opened("llama")
     inputs = {"input_ids": torch.tensor([[1, 5, 6, 7]]), "attention_mask": torch.ones(1, 4).long()}
     settings = DecodingSettings(1, temperature=2.0, top_k=12, seed=11)
-    counts = Counter(each.ids[0] for each in draw_answers(model, inputs, settings, 2000))
+    counts = Counter(each.ids[0] for each in draw_answers(model, inputs, settings, DRAWN))
     best = model.lens.logits(inputs)[-1, 0, 0].topk(12)
     shares = (best.values / 2.0).softmax(-1).tolist()
     expected = dict(zip(best.indices.tolist(), shares, strict=True))
     assert set(counts) <= set(expected)
-    assert min(expected.values()) * 2000 > 5
+    assert min(expected.values()) * DRAWN > 5
     chi_square = sum(
-        (counts[token] - 2000 * share) ** 2 / (2000 * share) for token, share in expected.items()
+        (counts[token] - DRAWN * share) ** 2 / (DRAWN * share) for token, share in expected.items()
     )
     assert chi_square < 31.26  # the 0.1 % point with 11 degrees of freedom
 
 
 def test_many_draws_are_the_single_ones(
-    loaded: Loaded, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = DecodingSettings(6, temperature=3.0, seed=5)
+    settings = DecodingSettings(4, temperature=3.0, seed=5)
     inputs = asked.subject.inputs
     alone = [
-        draw_answers(loaded, inputs, structs.replace(settings, seed=5 + place))[0]
-        for place in range(7)
+        draw_answers(bundled, inputs, structs.replace(settings, seed=5 + place))[0]
+        for place in range(5)
     ]
-    assert len({each.ids for each in alone}) == 7
-    assert {len(each.ids) for each in alone} != {6}  # some end early
+    assert len({each.ids for each in alone}) == 5
+    assert {len(each.ids) for each in alone} != {4}  # some end early
     before = torch.random.get_rng_state()
     told: list[int] = []
-    monkeypatch.setattr(drawing, "MOST_TOGETHER", 4)
-    assert list(draw_answers(loaded, inputs, settings, 7, drawn=told.append)) == alone
-    assert told == [4, 7]
+    monkeypatch.setattr(drawing, "MOST_TOGETHER", 3)
+    assert list(draw_answers(bundled, inputs, settings, 5, drawn=told.append)) == alone
+    assert told == [3, 5]
     assert torch.equal(torch.random.get_rng_state(), before)
-    with_rows = list(loaded.lens.answer(inputs, 6, temperature=3.0, seed=6))
+    with_rows = list(bundled.lens.answer(inputs, 4, temperature=3.0, seed=6))
     assert tuple(step.token for step in with_rows) == alone[1].ids
+    penalised = structs.replace(settings, repetition_penalty=0.2, max_new_tokens=3)
+    single = [
+        draw_answers(bundled, inputs, structs.replace(penalised, seed=5 + place))[0]
+        for place in range(2)
+    ]
+    assert list(draw_answers(bundled, inputs, penalised, 2)) == single
+    assert [each.ids for each in single] != [each.ids[:3] for each in alone[:2]]
 
 
-def test_draws_share_one_pass_over_the_question(loaded: Loaded, asked: AskedRun) -> None:
+def test_fewer_draws_of_a_longer_prompt_fit(
+    opened: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, settings = opened("llama"), DecodingSettings(1, temperature=1.0)
+    monkeypatch.setattr(drawing, "free_memory", lambda device: 400_000)
+
+    def first_batch(length: int) -> int:
+        told: list[int] = []
+        inputs = {"input_ids": torch.full((1, length), 5)}
+        draw_answers(model, inputs, settings, 20, drawn=told.append)
+        return told[0]
+
+    model.lens.learn({"input_ids": torch.full((1, 12), 5)})
+    short, long = first_batch(3), first_batch(60)
+    assert 1 <= long < short / 3
+
+
+def test_draws_share_one_pass_over_the_question(bundled: LoadedModel, asked: AskedRun) -> None:
     inputs, length = asked.subject.inputs, len(asked.run.tokens)
     settings = DecodingSettings(3, temperature=8.0)
-    draw_answers(loaded, inputs, settings, 2)  # which proves that they can
+    draw_answers(bundled, inputs, settings, 2)  # which proves that they can
     shapes: list[tuple[int, ...]] = []
-    slot = loaded.lens.model_parts.stream_slot
+    slot = bundled.lens.model_parts.stream_slot
 
     def enters(module: Any, args: Any, kwargs: Any) -> None:
         shapes.append(tuple(slot.get(args, kwargs).shape[:2]))
 
-    handle = loaded.lens.layers[0].register_forward_pre_hook(enters, with_kwargs=True)
-    draw_answers(loaded, inputs, settings, 5)
+    handle = bundled.lens.layers[0].register_forward_pre_hook(enters, with_kwargs=True)
+    draw_answers(bundled, inputs, settings, 5)
     handle.remove()
     assert shapes[0] == (1, length)
     assert set(shapes[1:]) == {(5, 1)}
-    assert not left_on(loaded.lens)
+    assert not left_on(bundled.lens)
 
 
 def test_draws_of_a_model_whose_cache_cannot_be_repeated_are_made_one_by_one(
-    loaded: Loaded, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs, settings = asked.subject.inputs, DecodingSettings(4, temperature=8.0)
-    expected = draw_answers(loaded, inputs, settings, 3)
+    inputs, settings = asked.subject.inputs, DecodingSettings(2, temperature=8.0)
+    expected = draw_answers(bundled, inputs, settings, 2)
     monkeypatch.setattr(drawing, "_sharing", {})
     monkeypatch.setattr("transformers.DynamicCache.reorder_cache", lambda *_: None)
-    assert draw_answers(loaded, inputs, settings, 3) == expected
+    assert draw_answers(bundled, inputs, settings, 2) == expected
 
 
-def test_drawing_is_cancelled_within_a_token(loaded: Loaded, asked: AskedRun) -> None:
+def test_drawing_is_cancelled_within_a_token(bundled: LoadedModel, asked: AskedRun) -> None:
     calls = 0
 
     def stop() -> bool:
@@ -466,9 +537,11 @@ def test_drawing_is_cancelled_within_a_token(loaded: Loaded, asked: AskedRun) ->
         return calls == 3
 
     with pytest.raises(Cancelled):
-        draw_answers(loaded, asked.subject.inputs, DecodingSettings(500, temperature=50.0), 1, stop)
+        draw_answers(
+            bundled, asked.subject.inputs, DecodingSettings(500, temperature=50.0), 1, stop
+        )
     assert calls == 3
-    assert not left_on(loaded.lens)
+    assert not left_on(bundled.lens)
 
 
 # The method
@@ -504,16 +577,37 @@ def test_the_first_step_is_the_run_and_the_parts_are_the_whole(asked: AskedRun) 
     assert reading.ended is (reading.tokens.integers[-1] == 1)
 
 
-def test_the_tally_counts_every_draw(loaded: Loaded, asked: AskedRun) -> None:
-    parts, reading = read(asked, max_new_tokens=2, temperature=6.0, draws=40, seed=3)
+def test_the_logits_of_the_steps_are_let_go(bundled: LoadedModel, asked: AskedRun) -> None:
+    found = StepsFound(bundled, 2)
+    steps = list(bundled.lens.answer(asked.subject.inputs, 2))
+    logits = [weakref.ref(step.logits) for step in steps]
+    found.add(steps, asked.subject)
+    steps.clear()
+    assert len(found) == 2 and [each() for each in logits] == [None] * 2
+
+
+def test_an_answer_is_read_with_the_norm_of_its_run(bundled: LoadedModel) -> None:
+    picture = Picture(path=str(DEFAULT_PICTURE))
+    asking = Asking(bundled, Question("Shape of the main object:", picture=picture, norm=False))
+    asked = AskedRun(asking, asking.run())
+    _, reading = read(asked, max_new_tokens=2)
+    assert reading.proof is not None and reading.proof.passed
+    for row in asked.run.rows:
+        assert reading.entropy.values[0, row.layer] == pytest.approx(row.entropy, abs=1e-4)
+        found = reading.logits.values[0, row.layer].tolist()
+        assert found == pytest.approx([token.logit for token in row.top[:3]], abs=1e-4)
+
+
+def test_the_tally_counts_every_draw(bundled: LoadedModel, asked: AskedRun) -> None:
+    parts, reading = read(asked, max_new_tokens=2, temperature=6.0, draws=12, seed=3)
     settings = reading.request.settings
     expected = Counter(
-        each.text for each in draw_answers(loaded, asked.subject.inputs, settings, 40)
+        each.text for each in draw_answers(bundled, asked.subject.inputs, settings, 12)
     )
     assert {each.text: each.count for each in reading.draws} == expected
     counts = [each.count for each in reading.draws]
     assert counts == sorted(counts, reverse=True)
-    assert parts[-1].drawn == 39
+    assert parts[-1].drawn == 11
     _, greedy = read(asked, max_new_tokens=2, draws=5)
     assert [(each.text, each.count) for each in greedy.draws] == [(greedy.text, 5)]
 

@@ -48,10 +48,14 @@ from tests.families import FAMILIES, Tiny
 QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 IDS = (11, 12, 13)
 
-QUICK = ("paligemma", "mllama", "florence2")
-"""A prefix-LM, a mask of pictures that counts tokens, an encoder-decoder."""
+QUICK = ("mllama", "florence2")
+"""A mask of pictures that counts tokens, an encoder-decoder."""
 ALL = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in sorted({*FAMILIES} - {"pi0"})
+]
+ONE_PASS = [
+    pytest.param(name, marks=[] if name == "mllama" else [pytest.mark.slow])
     for name in sorted({*FAMILIES} - {"pi0"})
 ]
 NOT_GENERATED = {
@@ -166,7 +170,7 @@ def test_a_position_beyond_the_prompt_is_a_pass_over_the_ids_written_down(name: 
         alike(other.rows, lens.logits(whole, [position])[:, 0, 0])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_one_pass_gives_what_generate_decodes(name: str) -> None:
     if name in NOT_GENERATED:
         pytest.skip(NOT_GENERATED[name])
@@ -194,10 +198,16 @@ def test_one_pass_gives_what_generate_decodes(name: str) -> None:
 # Methods on the bundled model
 
 
-@pytest.fixture
-def asked(bundled: LoadedModel) -> AskedRun:
+@pytest.fixture(scope="module")
+def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
+    """A run of the question, asked once for all tests."""
     asking = Asking(bundled, QUESTION)
-    made = AskedRun(asking, asking.run())
+    return asking, asking.run()
+
+
+@pytest.fixture
+def asked(ran: tuple[Asking, Run]) -> AskedRun:
+    made = AskedRun(*ran)
     made.run = answer_of(made.run, (624, 35, 624, 35)).merged(made.run)
     return made
 
@@ -277,6 +287,7 @@ def test_attention_from_a_token_of_the_answer(asked: AskedRun, bundled: LoadedMo
         assert answered == pytest.approx(its.weights[:, length:].sum(-1).numpy(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_knockout_of_a_token_of_the_answer(asked: AskedRun, bundled: LoadedModel) -> None:
     length = len(asked.run.tokens)
     settings: dict[str, Any] = {"from": f"{length}", "to": "last", "window": 100}
@@ -330,6 +341,7 @@ def test_a_session_has_positions_of_the_answer_and_none_beyond(
             write_session(Session(created=now(), saved=now(), runs=(run,)), file)
 
 
+@pytest.mark.slow
 def test_the_worker_knows_the_answer_and_what_was_visited(worker: Worker, ears: Ears) -> None:
     worker.load(LoadOptions(model=str(samples.MODEL)))
     ears.wait_for(ModelReady)

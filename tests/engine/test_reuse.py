@@ -4,7 +4,8 @@ those of a plain pass, or nothing is reused."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import samples
 from engine import Lens
@@ -364,16 +365,17 @@ def test_a_pass_that_runs_out_of_memory_runs_again_without_what_was_kept(
 ) -> None:
     tiny = FAMILIES["llava"]()
     lens = Lens(tiny.model)
-    inputs, end = leave(tiny, lens)
-    layer, full = lens.layers[2], [True]
+    layer, full = lens.learn(tiny.inputs).layers[2], [False]
     own = layer.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if full and len(lens.reuse):
+        if full[0] and len(lens.reuse):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return own(*args, **kwargs)
 
     monkeypatch.setattr(layer, "forward", forward)
+    inputs, end = leave(tiny, lens)
+    full[0] = True
     passed = lens.start(inputs, everywhere=True, reuse_from=end)
     rows = [row.layer for (group,) in passed for row in group]
     assert rows == list(range(len(lens.layers) + 1))
@@ -382,7 +384,7 @@ def test_a_pass_that_runs_out_of_memory_runs_again_without_what_was_kept(
     assert len(lens.reuse) == 0
     assert differs_from_plain(lens, passed, inputs) <= NEAR
     assert differs_everywhere(lens, passed, inputs) <= NEAR
-    full.clear()
+    full[0] = False
     assert streamed(lens, inputs, end).results[0].made.prefix == 0
     assert streamed(lens, asked_about(inputs, [9, 9, 9], end), end).results[0].made.prefix > 0
 
@@ -456,6 +458,126 @@ def test_masked_tokens_are_not_gone_on_from() -> None:
     passed = streamed(lens, inputs, 0)
     assert passed.results[0].made.reason == reuse.PADDED
     assert differs_from_plain(lens, passed, inputs) <= NEAR
+
+
+@contextmanager
+def scaled(layer: nn.Module) -> Iterator[None]:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(1.3)
+    yield
+
+
+@contextmanager
+def replaced(layer: nn.Module) -> Iterator[None]:
+    for parameter in layer.parameters():
+        parameter.data = parameter.data * 1.3
+    yield
+
+
+@contextmanager
+def steered(layer: nn.Module) -> Iterator[None]:
+    def add(module: nn.Module, args: Any, output: Any) -> Any:
+        return (output[0] + 1.0, *output[1:]) if isinstance(output, tuple) else output + 1.0
+
+    with layer.register_forward_hook(add):
+        yield
+
+
+@contextmanager
+def patched(layer: Any) -> Iterator[None]:
+    own = layer.mlp.forward
+    layer.mlp.forward = lambda *args: own(*args) * 2.0
+    yield
+    layer.mlp.forward = own
+
+
+@pytest.mark.parametrize("changed", [scaled, replaced, steered, patched])
+def test_nothing_is_used_of_a_model_that_has_been_changed(
+    changed: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
+    tiny = FAMILIES["llama"]()
+    lens = Lens(tiny.model)
+    inputs, end = leave(tiny, lens)
+    assert streamed(lens, inputs, end).results[0].made.prefix > 0
+    with changed(lens.layers[0]):
+        passed = streamed(lens, asked_about(inputs, [5, 6, 9], end), end)
+        assert passed.results[0].made.prefix == 0
+        assert differs_from_plain(lens, passed, asked_about(inputs, [5, 6, 9], end)) <= NEAR
+        # It is proved again, and reused again.
+        streamed(lens, inputs, end)
+        again = streamed(lens, inputs, end)
+        assert again.results[0].made.prefix > 0
+        assert differs_from_plain(lens, again, inputs) <= NEAR
+
+
+def test_what_a_changed_model_is_found_with_during_a_pass_is_not_kept() -> None:
+    tiny = FAMILIES["llama"]()
+    lens = Lens(tiny.model)
+    lens.learn(tiny.inputs)
+    passed = lens.start(tiny.inputs, everywhere=True, reuse_from=0)
+    with steered(lens.layers[0]):
+        assert list(passed)
+    assert len(lens.reuse) == 0
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["fresh", "learned with a picture"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen2_vl",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("qwen2_5_vl", "glm4v", "qwen3_vl")
+        ),
+    ],
+)
+def test_a_text_does_not_count_its_positions_as_a_picture_does(name: str, learned: bool) -> None:
+    tiny = FAMILIES[name]()
+    lens = Lens(tiny.model)
+    if learned:
+        lens.learn(tiny.inputs)
+    ids = torch.arange(5, 15)[None]
+    text = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    questions = [asked_about(text, [tail, 6, 7], 7) for tail in (5, 8, 9, 11)]
+    for inputs in questions[:3]:
+        passed = streamed(lens, inputs, 0)
+    assert passed.results[0].made.prefix == 7
+    streamed(lens, tiny.inputs, tiny.inputs["input_ids"].shape[1] - 2)
+    again = streamed(lens, questions[3], 0)
+    assert again.results[0].made.prefix == 7
+    assert differs_from_plain(lens, again, questions[3]) <= NEAR
+
+
+def test_inputs_are_told_apart_by_all_values_that_they_hold() -> None:
+    ids = torch.arange(8)[None]
+    pixels = torch.zeros(3, 64, 64)
+    other = pixels.clone()
+    other[1, 30, 30] = 1e-6
+
+    def asked(value: Any) -> reuse.Asked:
+        inputs = {"input_ids": ids, "pixel_values": value}
+        return reuse.Asked.of(inputs, frozenset(inputs), 0)
+
+    for wrap in (lambda x: x, lambda x: [x], lambda x: {"a": (x, 1)}, lambda x: [x.numpy()]):
+        one, same, two = asked(wrap(pixels)), asked(wrap(pixels.clone())), asked(wrap(other))
+        assert one.key == same.key != two.key
+        assert one.has_others
+        assert one.refusal is None
+    assert asked([pixels, other]).key != asked([other, pixels]).key
+    assert asked([[pixels], pixels]).key != asked([[pixels, pixels]]).key
+    assert not asked([1, "a", None]).has_others
+    assert str(asked([object()]).refusal).startswith(reuse.UNKNOWN)
+
+
+def test_a_window_that_is_first_filled_is_proved_anew() -> None:
+    kind = reuse._Kind(windows=frozenset(reuse._windows({"a": [{"sliding_window": 12}]})))
+    kind.proved.add("prefix")
+    kind.proved_with(10, 5)
+    assert kind.covers("prefix", 12, 5)
+    assert not kind.covers("prefix", 13, 5)
+    kind.proved_with(13, 5)
+    assert kind.covers("prefix", 20, 5)
 
 
 def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

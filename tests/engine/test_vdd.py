@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import samples
+from engine.anatomy.hooks import hooked
 from engine.asking.asking import Asking
 from engine.asking.drawing import draw_answers, drawing_answers
-from engine.errors import BadInput
+from engine.errors import BadInput, Cancelled
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.lens import Lens
 from engine.lens.vdd import Vdd, vdd
@@ -22,14 +23,16 @@ from engine.methods.asked_run import AskedRun
 from engine.methods.registry import method_of
 from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
-from engine.passes.in_step import STATE, InStep
+from engine.passes.in_step import InStep
 from engine.prompts.extended import extended
-from engine.records import Picture, Question
+from engine.records import Picture, Question, Run
 from tests.families import FAMILIES, Tiny
 
 QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
-QUICK = ("paligemma", "qwen2_vl")
-"""A prefix-LM, and positions that the model counts from what it remembers of the last prompt."""
+QUICK = ("qwen2_vl",)
+"""Positions that the model counts from what it remembers of the last prompt."""
+IN_STEP = ("paligemma", "qwen2_vl")
+"""Of these, too, it is checked that they go on from a cache."""
 NEEDS_A_PICTURE = ("blip", "blip-2", "idefics", "instructblip", "instructblipvideo", "kosmos-2")
 NOT_IN_STEP = {
     "dots3_note": "its cached steps differ from the pass in the library itself",
@@ -40,6 +43,11 @@ ALL = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
     for name in sorted({*FAMILIES} - {"pi0", *NEEDS_A_PICTURE, *NOT_IN_STEP})
 ]
+
+
+def never() -> bool:
+    """A generation that goes on to its end."""
+    return False
 
 
 def prior_of(tiny: Tiny, count: int = 6) -> dict[str, Tensor]:
@@ -116,22 +124,24 @@ def test_every_step_is_the_formula(name: str, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(InStep, "_plain", counted)
     lens, prior = Lens(tiny.model), prior_of(tiny)
-    found = decoded(tiny, vdd(lens, [prior], 1.0, 0.1)())
-    if name in QUICK:
+    lens.learn(tiny.inputs)  # as what decodes an answer has done
+    found = decoded(tiny, vdd(lens, [prior], 1.0, 0.1)(never))
+    if name in IN_STEP:
         assert plain_passes == 1  # the one that proves the cache
     check(tiny, lens, found, [prior], 1.0, 0.1)
 
 
+@pytest.mark.slow
 def test_two_priors_are_their_mean() -> None:
     tiny = FAMILIES["llava"]()
     lens, priors = Lens(tiny.model), [prior_of(tiny), prior_of(tiny, 4)]
-    found = decoded(tiny, vdd(lens, priors, 0.5, 0.2)())
+    found = decoded(tiny, vdd(lens, priors, 0.5, 0.2)(never))
     check(tiny, lens, found, priors, 0.5, 0.2)
 
 
 def test_nothing_taken_off_is_the_plain_answer_to_the_bit() -> None:
     tiny = FAMILIES["llava"]()
-    recorded, _ = decoded(tiny, vdd(Lens(tiny.model), [prior_of(tiny)], 0.0, 0.0)())
+    recorded, _ = decoded(tiny, vdd(Lens(tiny.model), [prior_of(tiny)], 0.0, 0.0)(never))
     for got, returned in zip(recorded.got, recorded.returned, strict=True):
         assert torch.equal(got, returned)
 
@@ -156,14 +166,13 @@ def test_a_cache_that_does_not_go_on_exactly_is_left(monkeypatch: pytest.MonkeyP
         return None if found is None else found + 0.01
 
     monkeypatch.setattr(InStep, "_next", off)
-    check(tiny, lens, decoded(tiny, vdd(lens, [prior])()), [prior], 1.0, 0.1)
+    check(tiny, lens, decoded(tiny, vdd(lens, [prior])(never)), [prior], 1.0, 0.1)
 
 
 def test_several_answers_in_step_are_each_its_own() -> None:
     tiny = FAMILIES["qwen2_vl"]()
     lens, prior = Lens(tiny.model), prior_of(tiny)
-    inputs, dtype = lens.on_device(prior), lens.learn(prior).dtype
-    both = InStep(tiny.model, inputs, dtype)
+    both = InStep(tiny.model, lens.on_device(prior), lens.learn(prior), lens.reuse.state)
     taken = torch.tensor([[5, 6, 7], [9, 8, 7]])
     with torch.no_grad():
         for count in range(4):
@@ -176,9 +185,10 @@ def test_several_answers_in_step_are_each_its_own() -> None:
 def test_the_answer_s_own_state_and_rows_are_left_alone() -> None:
     tiny = FAMILIES["qwen2_vl"]()
     lens = Lens(tiny.model)
-    (holder,) = [each for each in tiny.model.modules() if STATE in vars(each)]
+    (holder,) = [each for each in tiny.model.modules() if "rope_deltas" in vars(each)]
     make = vdd(lens, [prior_of(tiny)], 1.0, 0.0)
-    answer = lens.start_answer(tiny.inputs, DecodingSettings(max_new_tokens=4), 3, [make()])
+    settings = DecodingSettings(max_new_tokens=4)
+    answer = lens.start_answer(tiny.inputs, settings, 3, lambda stop: [make(stop)])
     steps = [step for some in answer for step in some]
     assert holder.rope_deltas.unique().tolist() != [0]  # that of the picture's prompt
     ids = [step.token for step in steps]
@@ -188,13 +198,61 @@ def test_the_answer_s_own_state_and_rows_are_left_alone() -> None:
         assert torch.allclose(step.numbers.logits, best, atol=1e-5)
 
 
+def test_it_is_cancelled_at_the_next_layer_of_a_prior_s_pass() -> None:
+    tiny = FAMILIES["llava"]()
+    lens, prior = Lens(tiny.model), prior_of(tiny)
+    make = vdd(lens, [prior])
+    answer = lens.start_answer(tiny.inputs, DecodingSettings(4), 3, lambda stop: [make(stop)])
+    slot, entered = lens.learn(prior).stream_slot, 0
+
+    def enters(module: Any, args: Any, kwargs: Any) -> None:
+        nonlocal entered
+        if slot.get(args, kwargs).shape[1] == prior["input_ids"].shape[1]:
+            entered += 1
+            answer._forward.cancelled.set()
+
+    for layer in lens.layers:
+        layer.register_forward_pre_hook(enters, with_kwargs=True)
+    with pytest.raises(Cancelled):
+        list(answer)
+    assert entered == 1
+
+
+def test_draws_are_cancelled_at_the_next_layer_of_a_prior_s_pass(
+    opened: Callable[[str], LoadedModel],
+) -> None:
+    model = opened("llama")
+    inputs, prior = ({"input_ids": torch.tensor([[5] * length])} for length in (4, 6))
+    make = vdd(model.lens, [prior])
+    slot, entered = model.lens.learn(prior).stream_slot, 0
+
+    def enters(module: Any, args: Any, kwargs: Any) -> None:
+        nonlocal entered
+        entered += slot.get(args, kwargs).shape[1] == 6
+
+    settings = DecodingSettings(3, temperature=3.0)
+    drawing = drawing_answers(
+        model, inputs, settings, 1,
+        stop=lambda: entered > 0, first=lambda stop: [make(stop)],
+    )  # fmt: skip
+    with hooked(dict.fromkeys(model.lens.layers, enters)), pytest.raises(Cancelled):
+        next(drawing)
+    assert entered == 1
+
+
 # The method
 
 
-@pytest.fixture
-def asked(bundled: LoadedModel) -> AskedRun:
+@pytest.fixture(scope="module")
+def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
+    """A run of the question, asked once for all tests."""
     asking = Asking(bundled, QUESTION)
-    return AskedRun(asking, asking.run())
+    return asking, asking.run()
+
+
+@pytest.fixture
+def asked(ran: tuple[Asking, Run]) -> AskedRun:
+    return AskedRun(*ran)
 
 
 def read(asked: AskedRun, **settings: Any) -> Any:
@@ -224,15 +282,20 @@ def test_the_text_with_and_without(asked: AskedRun, bundled: LoadedModel) -> Non
         assert int(left.isneginf().sum()) == found.removed.values[step]
 
 
+@pytest.mark.slow
 def test_draws_are_made_with_the_prior_taken_off(asked: AskedRun, bundled: LoadedModel) -> None:
     found = read(asked, vdd="none", temperature=3.0, draws=3, seed=7, beta=0.0)
     assert sum(each.count for each in found.draws) == 3
     make = vdd(bundled.lens, [asked.subject.against("none").inputs], 1.0, 0.0)
+
+    def first(stop: Callable[[], bool]) -> list[Vdd]:
+        return [make(stop)]
+
     texts: dict[str, int] = {}
     for seed in range(7, 10):
         settings = DecodingSettings(max_new_tokens=3, temperature=3.0, seed=seed)
         inputs = asked.subject.inputs
-        for (one,) in drawing_answers(bundled, inputs, settings, 1, first=lambda count: [make()]):
+        for (one,) in drawing_answers(bundled, inputs, settings, 1, first=first):
             texts[one.text] = texts.get(one.text, 0) + 1
     assert {each.text: each.count for each in found.draws} == texts
 
