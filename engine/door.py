@@ -53,7 +53,9 @@ class Loaded(LoadedModel):
         `system`, `prefix`, `top_k`, `norm`, `counterfactual`. `reuse` lets a question
         about a picture that was asked about before go on from what the earlier pass left, where it
         is proved that this changes no row; `run.made` says what was reused. It keeps the memory of
-        a few passes, which `lens.reuse.drop()` frees.
+        a few passes, which `lens.reuse.drop()` frees. A model that has been changed (weights,
+        hooks, adapters) starts afresh; what is written through `tensor.data` into the memory of a
+        weight does not show, and needs a `drop()`.
 
         A run whose pass or proof fails has the status "failed" and a reason. Raises BadInput if the
         question cannot be asked, CannotRead if the lens cannot be used in this way.

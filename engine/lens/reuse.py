@@ -8,7 +8,8 @@ pixels: the ids of a picture's tokens are the same for every picture.
 
 Nothing is known of any family. For each kind of inputs (their names) the first question that could
 go on also runs as a whole, and all rows must agree; so does one of every `PROVED_AGAIN` after that.
-What differs is not reused from then on, and says why.
+What differs is not reused from then on, and says why. What is left by a model that has been changed
+since is not used: see `engine.passes.model_stamp`.
 """
 
 from __future__ import annotations

@@ -80,10 +80,13 @@ class KeptRuns:
         """Keep nothing of this run any more."""
         self._subjects.pop(run_id, None)
 
-    def drop_what_passes_left(self) -> None:
-        """Free what the passes of the runs have left for later ones, because memory has run out."""
+    def drop_what_passes_left(self) -> bool:
+        """Free what the passes of the runs have left for later ones, because memory has run out;
+        whether there was anything."""
+        held = False
         for subject in self._subjects.values():
-            subject.loaded.lens.reuse.drop()
+            held |= subject.loaded.lens.reuse.drop()
+        return held
 
     def clear(self) -> None:
         """Drop all runs."""

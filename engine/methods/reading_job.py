@@ -26,6 +26,8 @@ class ReadingJob:
         self._is_cancelled = is_cancelled
         self._found: Generator[Part | Reading | None, None, None] | None = None
         self._ended = False
+        self._may_start_anew = True
+        """Whether nothing has been told yet, nor the job been started anew."""
         self.cancelled = False
         """Set this to end this job and no other."""
 
@@ -50,11 +52,16 @@ class ReadingJob:
             tell(ReadingDropped(self.run_id, self.id))
 
     def go_on(self, runs: KeptRuns, tell: Callable[[Event], None]) -> bool:
-        """Take the next thing that the method yields and tell it; whether more is to come."""
+        """Take the next thing that the method yields and tell it; whether more is to come.
+
+        Where memory runs out before anything has been told, what passes have left for later ones is
+        freed, and the job starts anew, once.
+        """
         if self._ended:
             return False
         found: Part | Reading | None = None
         failure: Trouble | None = None
+        starts_anew = False
         try:
             if self.stop():
                 raise Cancelled("cancelled")
@@ -70,9 +77,14 @@ class ReadingJob:
             failure = Trouble.of(error, self.run_id, self.id)
         except BaseException as error:  # a panic of Rust code is no Exception
             if is_out_of_memory(error):
-                runs.drop_what_passes_left()
+                starts_anew = runs.drop_what_passes_left() and self._may_start_anew
             failure = Trouble.of(explain(error), self.run_id, self.id)
+        if starts_anew:
+            self._found, self._may_start_anew = None, False
+            give_memory_back()
+            return True
         if isinstance(found, Part):
+            self._may_start_anew = False
             tell(ReadingGrew(self.run_id, self.id, found))
             return True
         self._found, self._ended = None, True
