@@ -622,10 +622,10 @@ def test_a_token_that_was_never_the_best_has_no_formation_row(asked: AskedRun) -
 
 
 def test_parts_say_that_the_model_has_ended_the_answer(
-    loaded: Loaded, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, greedy = read(asked, max_new_tokens=2)
-    config, end = loaded.model.generation_config, greedy.tokens.integers[-1]
+    config, end = bundled.model.generation_config, greedy.tokens.integers[-1]
     monkeypatch.setattr(config, "eos_token_id", end)
     # At 0.01 the first answer is the greedy one, and others are drawn after it.
     parts, reading = read(asked, max_new_tokens=8, temperature=0.01, draws=3)
