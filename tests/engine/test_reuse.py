@@ -74,7 +74,7 @@ NOT_CONTINUED = {
     "unlimited_ocr": DIFFER,
 }
 """Families whose keys and values are not reused -> how the reason begins."""
-COMPUTED = {"bart", "blip", "dots3_note", "gemma3n", "gemma3n_text", "t5", "udop"}
+COMPUTED = {"bart", "blip", "dots3_note", "gemma3n", "gemma3n_text", "t5"}
 """Those of them in which nothing is reused."""
 WITHOUT_IDS = {
     "pi0",
