@@ -74,7 +74,7 @@ NOT_CONTINUED = {
     "unlimited_ocr": DIFFER,
 }
 """Families whose keys and values are not reused -> how the reason begins."""
-COMPUTED = {"bart", "blip", "dots3_note", "gemma3n", "gemma3n_text", "t5", "udop"}
+COMPUTED = {"bart", "blip", "dots3_note", "gemma3n", "gemma3n_text", "t5"}
 """Those of them in which nothing is reused."""
 WITHOUT_IDS = {
     "pi0",
@@ -278,13 +278,14 @@ def test_a_beginning_never_serves_another_picture(ask: Explorer, pictures: list[
     assert all(prefixes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param({"system": "Be brief."}, marks=pytest.mark.slow),
+        {"system": "Be brief."},
         {"prompt": "Colour, in a word, of what is there:"},
-        pytest.param({"prompt": "?"}, marks=pytest.mark.slow),
-        pytest.param({"prefix": "It is"}, marks=pytest.mark.slow),
+        {"prompt": "?"},
+        {"prefix": "It is"},
     ],
     ids=["start", "middle", "all", "end"],
 )
@@ -436,6 +437,7 @@ def test_a_beginning_that_has_become_another_is_found_and_not_used_again(
     assert differs_from_plain(lens, after, inputs) <= NEAR
 
 
+@pytest.mark.slow
 def test_a_proof_now_and_then_lets_a_good_beginning_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reuse, "PROVED_AGAIN", 2)
     tiny = FAMILIES["llava"]()
