@@ -51,6 +51,9 @@ class AnswerStep:
     """The probability with which it was drawn, after all settings; 1 if greedy."""
     removed: int
     """How many tokens the settings ruled out."""
+    after: tuple[tuple[int, float], ...]
+    """The most probable tokens of the distribution that it was drawn from, after all settings, each
+    with its probability; the token alone, with 1, if greedy."""
     logits: Tensor
     """The model's own logits, float32 [vocabulary], on the CPU."""
     numbers: Numbers
@@ -86,8 +89,9 @@ class _Launched:
 
     block: Block
     fetched: Fetched
-    """The block's values; the token, how many were removed, the probability with which it was
-    drawn; error and limit of the proof; the logits; a flag for each of `doubtful`."""
+    """The block's values; the token, how many were removed, and the best of the distribution that
+    it was drawn from; the probability with which it was drawn, and theirs; error and limit of the
+    proof; the logits; a flag for each of `doubtful`."""
     doubtful: tuple[int, ...]
     """Rows whose note depends on a flag: whether the model has added nothing to them."""
 
@@ -174,7 +178,8 @@ class DecodedAnswer:
 
     def _collected(self, launched: _Launched) -> AnswerStep:
         values, tokens, taken, proof, logits, *flags = launched.fetched.wait()
-        token, removed = tokens.tolist()
+        token, removed, *best = tokens.tolist()
+        own_chance, *chances = taken.tolist()
         self._last = token
         numbers = launched.block._replace(values=values).numbers()
         unchanged = {row for row, flag in zip(launched.doubtful, flags, strict=True) if bool(flag)}
@@ -183,8 +188,9 @@ class DecodedAnswer:
         return AnswerStep(
             token=token,
             probability=float(numbers.followed_probabilities[-1, 1]),
-            taken=float(taken),
+            taken=own_chance,
             removed=removed,
+            after=tuple(pair for pair in zip(best, chances, strict=True) if pair[1] > 0),
             logits=logits.clone(),  # an ordinary tensor, made outside inference mode
             numbers=numbers,
             notes=tuple(None if row in unchanged else note for row, note in enumerate(parts.notes)),
@@ -271,15 +277,18 @@ class DecodedAnswer:
             reference=own.log_softmax(-1),
         )
         removed = (scores.isneginf() & own.isfinite()).sum(-1)
-        taken = own.new_ones(1)
+        taken, best = own.new_ones(2), chosen
         if self._settings.samples:
-            taken = self._drawing.probabilities[0, chosen]
+            shares = self._drawing.probabilities[0]
+            top = shares.topk(min(self._shown, len(shares)))
+            taken, best = torch.cat([shares[chosen], top.values]), top.indices
         flags = {
             row: unchanged
             for row, each in enumerate(rows)
             if (unchanged := parts.unchanged(row, each)) is not None
         }
-        values = [block.values, torch.cat([chosen, removed]), taken, proof, own[0], *flags.values()]
+        tokens = torch.cat([chosen, removed, best])
+        values = [block.values, tokens, taken, proof, own[0], *flags.values()]
         launched = _Launched(block, Fetched(values), tuple(flags))
         self._steps += 1
         with self._changed:

@@ -87,6 +87,8 @@ class StepArrays(TypedDict):
     taken: Array
     probability: Array
     removed: Array
+    after_ids: Array
+    after: Array
     ids: Array
     logits: Array
     lse: Array
@@ -115,6 +117,8 @@ class AnswerPart(Part, frozen=True):
     """The whole answer so far."""
     of: Positive
     """How many steps there will be at most."""
+    after_ids: Array | None = None
+    after: Array | None = None
     drawn: NonNegative = 0
     """How many further answers have been drawn so far."""
     ended: bool = False
@@ -138,6 +142,11 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
     """float32 [S]: the model's own probability of each, before any setting."""
     removed: Array
     """int32 [S]: how many tokens the settings ruled out."""
+    after_ids: Array | None = None
+    """int32 [S, 3]: the most probable tokens of the distribution that each token was drawn from,
+    after all settings; -1 where fewer are left. None in files of earlier versions."""
+    after: Array | None = None
+    """float32 [S, 3]: their probabilities; 0 where there is no token."""
     ids: Array
     """int32 [S, R, 3]: the best tokens of each row, the best one first; row L is the model's own
     distribution, before any setting."""
@@ -150,7 +159,8 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
     rms: Array
     """float32 [S, R]: sqrt(mean(x^2)) of the residual stream."""
     texts: dict[int, Short]
-    """Token id -> its text (see `engine.records.Token`), for every id in `ids` and `tokens`."""
+    """Token id -> its text (see `engine.records.Token`), for every id in `ids`, `tokens` and
+    `after_ids`."""
     text: Long
     """The whole answer, without special tokens."""
     ended: bool
@@ -185,6 +195,8 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
             ("taken", "<f4", (steps,)),
             ("probability", "<f4", (steps,)),
             ("removed", "<i4", (steps,)),
+            ("after_ids", "<i4", (steps, SHOWN)),
+            ("after", "<f4", (steps, SHOWN)),
             ("ids", "<i4", (steps, rows, SHOWN)),
             ("logits", "<f4", (steps, rows, SHOWN)),
             ("lse", "<f4", (steps, rows)),
@@ -390,6 +402,23 @@ def _tokens_table(reading: AnswerReading) -> tuple[Table, ...]:
                 )
             ]
         )
+    if (
+        reading.after_ids is not None
+        and reading.after is not None
+        and reading.request.settings.samples
+    ):
+        for rank in range(SHOWN):
+            columns.append(Column(f"after_{rank + 1}", "candidate", f"drawn from, {rank + 1}."))
+            numbers.append(
+                [
+                    Candidate(reading.texts.get(token, ""), share) if token >= 0 else None
+                    for token, share in zip(
+                        reading.after_ids.values[:, rank].tolist(),
+                        reading.after.values[:, rank].tolist(),
+                        strict=True,
+                    )
+                ]
+            )
     notes = [f"answer: {reading.text.strip()}"]
     if not reading.ended:
         notes.append("The limit of new tokens ended it, not the model.")

@@ -15,7 +15,7 @@ from engine.arrays import Array, Kind
 from engine.asking.drawing import answer_text
 from engine.errors import CannotRead
 from engine.lens.answer import AnswerStep, worse
-from engine.methods.answer import AnswerPart, StepArrays
+from engine.methods.answer import SHOWN, AnswerPart, StepArrays
 from engine.methods.grid import Approximate
 from engine.methods.method import Subject
 from engine.models.loading import LoadedModel
@@ -82,6 +82,12 @@ class StepsFound:
         def singles(values: list[Any], kind: Kind) -> Array:
             return Array.of(np.array(values), kind)
 
+        def pairs(which: int, none: float, kind: Kind) -> Array:
+            found = np.full((len(steps), SHOWN), none)
+            for step, line in zip(steps, found, strict=True):
+                line[: len(step.after)] = [pair[which] for pair in step.after]
+            return Array.of(found, kind)
+
         def rows(name: str, kind: Kind = "<f4") -> Array:
             like: Tensor = getattr(self._steps[0].numbers, name)
             values = [getattr(step.numbers, name) for step in steps]
@@ -93,6 +99,8 @@ class StepsFound:
             taken=singles([step.taken for step in steps], "<f4"),
             probability=singles([step.probability for step in steps], "<f4"),
             removed=singles([step.removed for step in steps], "<i4"),
+            after_ids=pairs(0, -1, "<i4"),
+            after=pairs(1, 0.0, "<f4"),
             ids=rows("ids", "<i4"),
             logits=rows("logits"),
             lse=rows("lse"),
@@ -105,6 +113,7 @@ class StepsFound:
         text_of = texts_for(self._loaded.model)
         ids = {step.token for step in self._steps[first:]}
         for step in self._steps[first:]:
+            ids.update(token for token, _ in step.after)
             ids.update(step.numbers.ids.flatten().tolist())
         return {token: text_of(token) for token in sorted(ids)}
 

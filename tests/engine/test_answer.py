@@ -146,6 +146,7 @@ def test_it_is_what_generate_gives_and_what_plain_passes_read(family: str) -> No
     assert [step.token for step in steps] == tokens
     assert torch.allclose(torch.stack([step.logits for step in steps]), logits, 0, 1e-5)
     assert all(step.proof.passed and step.taken == 1.0 and step.removed == 0 for step in steps)
+    assert all(step.after == ((step.token, 1.0),) for step in steps)
     for step, own in zip(steps, logits.softmax(-1), strict=True):
         assert step.probability == pytest.approx(float(own[step.token]), rel=1e-5)
         last = step.rows[-1]
@@ -176,6 +177,10 @@ def test_it_draws_what_generate_draws(family: str) -> None:
         assert step.taken == pytest.approx(float(scores.softmax(-1)[0, step.token]), rel=1e-4)
         assert step.removed == int(scores.isneginf().sum())
         assert 0 < step.removed < scores.shape[-1]
+        best = scores.softmax(-1)[0].topk(3)
+        left = [pair for pair in zip(*map(Tensor.tolist, best[::-1]), strict=True) if pair[1] > 0]
+        assert [token for token, _ in step.after] == [token for token, _ in left]
+        assert [share for _, share in step.after] == pytest.approx([each[1] for each in left], 1e-4)
 
 
 def warped(ids: Tensor, scores: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ def answer_reading(request: AnswerRequest, layers: int, **changes: Any) -> Answe
     shares = np.stack([share, (1 - share) * 0.5, (1 - share) * 0.2], -1)
     probability = np.where(ids[:, -1] == tokens[:, None], shares[:, -1], 0).max(1)
     sharpened = np.sqrt(probability) if request.settings.samples else np.ones(steps)
+    none = np.full(steps, -1)
+    other = np.where(tokens == ids[:, -1, 0], ids[:, -1, 1], ids[:, -1, 0])
+    samples = request.settings.samples
+    after_ids = np.stack([tokens, other if samples else none, none], -1)
+    after = np.stack([sharpened, 1 - sharpened, 0 * sharpened], -1)
     along = np.abs(np.sin(np.arange(steps) + 1))
     text = "".join(TEXTS[int(token)] for token in tokens if token != END).strip()
     fields: dict[str, Any] = {
@@ -55,6 +60,8 @@ def answer_reading(request: AnswerRequest, layers: int, **changes: Any) -> Answe
         "removed": Array.of(
             np.full(steps, 31990 if request.settings.samples else 0, np.int32), "<i4"
         ),
+        "after_ids": Array.of(after_ids, "<i4"),
+        "after": Array.of(after, "<f4"),
         "ids": Array.of(ids, "<i4"),
         "logits": Array.of(np.log(shares), "<f4"),
         "lse": Array.of(np.zeros((steps, rows)), "<f4"),
@@ -94,7 +101,7 @@ def answer_part(made: AnswerReading, step: int, drawn: int = 0) -> AnswerPart:
     """One step of an answer; none where there are no more of them and others are drawn."""
     names = ("tokens", "taken", "probability", "removed", "ids", "logits", "lse", "entropy", "rms")
     arrays: dict[str, Any] = {}
-    for name in names:
+    for name in (*names, "after_ids", "after"):
         array: Array = getattr(made, name)
         arrays[name] = Array.of(array.values[step : step + 1], array.dtype)
     tokens = made.tokens.values[: step + 1]

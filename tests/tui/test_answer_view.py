@@ -333,7 +333,13 @@ async def test_the_settings_are_changed_in_a_line(size: tuple[int, int]) -> None
         await stage.until(lambda: screen.reading is not None)
         assert asked(stage)[-1].draws == 20
         await stage.press(*["left"] * 5)
-        await stage.shows("31,990 tokens ruled out; the model's 2nd", "before settings")
+        if size[1] < 30:  # the last row is the model's distribution
+            await stage.shows("its best tokens", "after settings; 31,990 ruled out")
+            await stage.press("up")
+            await stage.shows("31,990 tokens ruled out; the model's 2nd", "before settings")
+        else:
+            await stage.shows("31,990 tokens ruled out; the model's 2nd", "before settings")
+            await stage.shows("the model's distribution", "the one drawn from, after settings")
         await stage.press("tab")
         await stage.shows("20 draws, 2 different texts", "15 75.0%", "5 25.0%", "A cube.\\x1b[31m")
         assert_harmless(stage)

@@ -18,6 +18,7 @@ from tui.state.grid_cells import GridCell
 
 _OF_STEPS: Final = ("tokens", "taken", "probability", "removed")
 _OF_ROWS: Final = ("ids", "logits", "lse", "entropy", "rms")
+_AFTER: Final = ("after_ids", "after")
 _ALONG: Final = ("picture", "js")
 _PART: Final = re.compile(r"(\\x[0-9A-F]{2}|<0x[0-9A-F]{2}>|\ufffd)+")
 """How a token is written that is a part of a character (see `engine.prompts.token_texts`)."""
@@ -72,7 +73,8 @@ class AnswerSteps:
             if part.first != self.count:
                 self.failed = "steps of the answer are missing"
                 return
-            self._add(part, (*_OF_STEPS, *_OF_ROWS))
+            after = _AFTER if part.after is not None else ()
+            self._add(part, (*_OF_STEPS, *_OF_ROWS, *after))
         self.version += 1
 
     def take(self, reading: AnswerReading) -> None:
@@ -82,7 +84,7 @@ class AnswerSteps:
         self.text, self.ended = reading.text, reading.ended
         self.of = reading.request.max_new_tokens
         self.drawn = sum(draw.count for draw in reading.draws)
-        along = tuple(name for name in _ALONG if getattr(reading, name) is not None)
+        along = tuple(name for name in (*_AFTER, *_ALONG) if getattr(reading, name) is not None)
         self._add(reading, (*_OF_STEPS, *_OF_ROWS, *along))
         if reading.proof is not None and not reading.proof.passed:
             self.failed = "the answer's proof failed, do not believe it"
@@ -158,6 +160,18 @@ class AnswerSteps:
         return tuple(
             TopToken(int(token), self._texts.get(int(token), ""), float(share))
             for token, share in zip(ids, shares, strict=True)
+        )
+
+    def after(self, step: int) -> tuple[TopToken, ...]:
+        """Return the best tokens of the distribution that a step's token was drawn from; none where
+        they are not known."""
+        ids, shares = self._arrays.get("after_ids"), self._arrays.get("after")
+        if ids is None or shares is None or not 0 <= step < self.count:
+            return ()
+        return tuple(
+            TopToken(token, self._texts.get(token, ""), min(max(share, 0.0), 1.0))
+            for token, share in zip(ids[step].tolist(), shares[step].tolist(), strict=True)
+            if token >= 0 and math.isfinite(share)
         )
 
     def _shares(self, row: int, step: int) -> Numbers:

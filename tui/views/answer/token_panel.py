@@ -3,6 +3,7 @@ or the settings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
@@ -11,6 +12,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from engine.methods.answer import AnswerReading
+from tui.state.answer_steps import TopToken
 from tui.state.tints import Tint
 from tui.text.bars import probability_bar
 from tui.text.numbers import figure, ordinal
@@ -28,6 +30,10 @@ _COUNT: Final = 6
 _LABEL: Final = 16
 _GAP: Final = 2
 _KINDS: Final = ("faint", "answer", "bar", "answer-bar", "error")
+
+
+_HIGH: Final = 30
+"""Lines of a screen on which there is room for two distributions below the cell and the token."""
 
 
 class Panel(Enum):
@@ -73,7 +79,16 @@ class TokenPanel(DrawnLines):
         """Return how many lines would show all."""
         if self.panel is Panel.TEXTS:
             return max(len(self._texts(self.size.width)), 4)
-        return 4 if self.panel is Panel.TOKEN else max(len(self._settings(self.size.width)), 4)
+        if self.panel is Panel.TOKEN:
+            return 8 if self._compares and self.app.size.height >= _HIGH else 4
+        return max(len(self._settings(self.size.width)), 4)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether the model's distribution and the one that was drawn from are laid side by side:
+        in greedy decoding there is none."""
+        steps, step = self._along.steps, self._along.step
+        return len(steps.after(step)) > 1 or bool(steps.figure("removed", step))
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""
@@ -96,18 +111,34 @@ class TokenPanel(DrawnLines):
         """The best tokens of the cell at the left, the token that was taken at the right."""
         left = (width - 1) // 2
         cell = self._cell_lines(left - _GAP)
-        taken = self._taken_lines(width - 1 - left)
-        return [
-            [(" ", self.rich_style), *fitted(cell[line], left), *taken[line]] for line in range(4)
-        ]
+        right = width - 1 - left
+        taken = self._taken_lines(right)
+        steps, step = self._along.steps, self._along.step
+        if self._compares:
+            before, after = steps.top(steps.rows - 1, step), steps.after(step)
+            if self.size.height >= 8:
+                cell += self._top_lines("the model's distribution", before, left - _GAP)
+                taken += self._top_lines("the one drawn from, after settings", after, right)
+            elif self._along.row == steps.rows - 1:
+                # The cell is the model's distribution.
+                removed = round(steps.figure("removed", step) or 0)
+                title = f"after settings; {removed:,} ruled out"
+                taken = self._top_lines(title, after, right)
+        pairs = zip(cell, taken, strict=True)
+        return [[(" ", self.rich_style), *fitted(one, left), *other] for one, other in pairs]
 
     def _cell_lines(self, width: int) -> list[Segments]:
         along = self._along
         title = f"row {along.row} of 0-{along.run.run.layers}, its best tokens"
+        return self._top_lines(title, along.steps.top(along.row, along.step), width)
+
+    def _top_lines(self, title: str, tokens: Sequence[TopToken], width: int) -> list[Segments]:
+        """Three tokens with bars below a title; the one that was taken in the answer's colour."""
+        along = self._along
         lines: list[Segments] = [[(title, self._style("faint"))]]
         bar = bar_width(width - _TOKEN - 7)
         took = along.steps.token(along.step) if along.steps.count else -1
-        for top in along.steps.top(along.row, along.step):
+        for top in tokens:
             kind = ("answer", "answer-bar") if top.id == took else ("", "bar")
             style = self._style(kind[0]) if kind[0] else self.rich_style
             lines.append(
