@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -372,10 +373,21 @@ def test_hooks_are_gone_after_an_error_and_after_a_cancel() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         passes.run([editor, Edit(lens.layers[-1], fail)], forward)
     assert hooks_of(tiny.model) == 0
-    entered = threading.Event()
-    handle = lens.layers[1].register_forward_hook(lambda *call: entered.set())
+    entered, asked = threading.Event(), threading.Event()
+
+    def hold(*call: Any) -> None:
+        entered.set()
+        assert asked.wait(60)
+        time.sleep(0.1)  # whoever has asked cancels now
+
+    def stop() -> bool:
+        if entered.is_set():
+            asked.set()
+        return entered.is_set()
+
+    handle = lens.layers[1].register_forward_hook(hold)
     with pytest.raises(Cancelled):
-        read_parts(lens, tiny.inputs, heads=True, stop=entered.is_set)
+        read_parts(lens, tiny.inputs, heads=True, stop=stop)
     handle.remove()
     assert hooks_of(tiny.model) == 0
     again = read_parts(lens, tiny.inputs, heads=True)

@@ -46,7 +46,7 @@ def test_settings_are_read(text: str, request_: Request | None) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "there is no method 'nonsense'; the methods are attention, "),
+        ("nonsense", "there is no method 'nonsense'; the methods are answer, attention, "),
         ("contrast:", "missing after the colon"),
         ("contrast:a", "write METHOD"),
         ('contrast:a="1', "write METHOD"),

@@ -320,6 +320,8 @@ def test_hostile_tokens_never_reach_the_terminal(tmp_path: Path) -> None:
         app.send("c")
         app.settle()
         assert "\\x1b]0" in app.text
+        app.send("q")  # closes the answer
+        app.settle()
         app.send("q")
         app.wait_exit()
         output = bytes(app.output)
