@@ -33,6 +33,28 @@ class RowStream(NamedTuple):
     """The output of the previous layer, [n, *rest], if the model may add something to it before
     this row's layer (DeepStack, gated cross-attention blocks)."""
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> RowStream:
+        """The row with every tensor changed alike."""
+        if not self.companions and self.before_addition is None:
+            return RowStream(change(self.stream))
+        before = self.before_addition
+        return RowStream(
+            change(self.stream),
+            tuple(map(change, self.companions)),
+            None if before is None else change(before),
+        )
+
+    def followed_by(self, other: RowStream) -> RowStream:
+        """The same row at the places of both, copied."""
+        befores = [
+            each.before_addition for each in (self, other) if each.before_addition is not None
+        ]
+        return RowStream(
+            torch.cat([self.stream, other.stream]),
+            tuple(torch.cat(both) for both in zip(self.companions, other.companions, strict=True)),
+            torch.cat(befores) if befores else None,
+        )
+
 
 @dataclass(frozen=True)
 class Entry:

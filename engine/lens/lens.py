@@ -221,20 +221,19 @@ class Lens:
             parts = self._parts_for(inputs, norm)
         if len(wanted) > 1 and not parts.tail.takes_batches:
             raise CannotRead(REPLAYS_ALONE)
-        beside = self._beside(kind, parts.tail, norm, top_k)
+        reads = partial(
+            StreamedPass,
+            lock=self._lock,
+            top_k=top_k,
+            norm=norm,
+            wanted=wanted,
+            text_of=texts_for(self.model),
+            beside=self._beside(kind, parts.tail, norm, top_k),
+        )
         if reuse_from is not None and everywhere and len(wanted) == 1 and position == -1:
             make = partial(self._forward, parts, inputs, attention)
             reusing = self.reuse.plan(Asked.of(given, kind, reuse_from), parts, make)
-            return StreamedPass(
-                forward=reusing.forward,
-                lock=self._lock,
-                top_k=top_k,
-                norm=norm,
-                wanted=wanted,
-                text_of=texts_for(self.model),
-                beside=beside,
-                reusing=reusing,
-            )
+            return reads(reusing.forward, reusing=reusing)
         whole = WholeStreams(parts.overwrites) if everywhere and len(wanted) == 1 else None
         alone = whole is None and self._may_keep_logits(kind, parts) and attention is not None
 
@@ -244,18 +243,10 @@ class Lens:
         def worked() -> None:
             self._logits_to_keep_agree[kind] = False
 
-        return StreamedPass(
-            forward=Forward(
-                self.model, parts, inputs, [position], attention, alone, whole, inference=True
-            ),
-            lock=self._lock,
-            top_k=top_k,
-            norm=norm,
-            wanted=wanted,
-            text_of=texts_for(self.model),
-            beside=beside,
-            instead=Instead(plainly, worked) if alone else None,
+        forward = Forward(
+            self.model, parts, inputs, [position], attention, alone, whole, inference=True
         )
+        return reads(forward, instead=Instead(plainly, worked) if alone else None)
 
     def answer(
         self,

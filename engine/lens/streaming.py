@@ -460,9 +460,7 @@ class StreamedPass:
     def _of_item(self, read: RowStream, item: int) -> RowStream:
         if len(self._items) == 1:
             return read
-        each = slice(item, item + 1)
-        before = None if read.before_addition is None else read.before_addition[each]
-        return RowStream(read.stream[each], tuple(other[each] for other in read.companions), before)
+        return read.mapped(lambda tensor: tensor[item : item + 1])
 
     def _through(self, streams: Sequence[RowStream]) -> Tensor:
         return self._forward.project(streams, self._norm)

@@ -107,13 +107,7 @@ class Streams:
 
     def stream(self, row: int, places: Sequence[int] | slice) -> RowStream:
         """What a row is read from at some places; indices into `positions`."""
-        read = self.rows[row]
-        before = read.before_addition
-        return RowStream(
-            read.stream[places],
-            tuple(each[places] for each in read.companions),
-            None if before is None else before[places],
-        )
+        return self.rows[row].mapped(lambda tensor: tensor[places])
 
     def own_columns(self, places: slice) -> Columns:
         """The model's own logits at some places, which are those of row L."""
@@ -182,18 +176,9 @@ def joined(one: Streams, other: Streams) -> Streams:
     return replace(
         one,
         positions=(*one.positions, *other.positions),
-        rows=tuple(map(_row_of_both, one.rows, other.rows)),
+        rows=tuple(map(RowStream.followed_by, one.rows, other.rows)),
         own=torch.cat([one.own, other.own]),
         _visited=OrderedDict(),
-    )
-
-
-def _row_of_both(one: RowStream, other: RowStream) -> RowStream:
-    befores = [each.before_addition for each in (one, other) if each.before_addition is not None]
-    return RowStream(
-        torch.cat([one.stream, other.stream]),
-        tuple(torch.cat(both) for both in zip(one.companions, other.companions, strict=True)),
-        torch.cat(befores) if befores else None,
     )
 
 

@@ -363,14 +363,7 @@ class Forward:
 
     def _picked(self, read: RowStream) -> RowStream:
         """The same at the positions that are read: copies [batch * n, *rest]."""
-        before = read.before_addition
-        if not read.companions and before is None:
-            return RowStream(self._index(read.stream))
-        return RowStream(
-            self._index(read.stream),
-            tuple(map(self._index, read.companions)),
-            None if before is None else self._index(before),
-        )
+        return read.mapped(self._index)
 
     def _end_with(self, read: RowStream) -> None:
         """Note what enters the tail; a later call replaces an earlier one."""
@@ -413,12 +406,7 @@ class Forward:
 
 def _of_one(read: RowStream) -> RowStream:
     """The only item of a batch of one: [1, positions, *rest] -> [positions, *rest]."""
-    before = read.before_addition
-    return RowStream(
-        read.stream[0],
-        tuple(each[0] for each in read.companions),
-        None if before is None else before[0],
-    )
+    return read.mapped(lambda tensor: tensor[0])
 
 
 def _indices(places: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

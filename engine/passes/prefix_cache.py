@@ -65,7 +65,7 @@ class Kept:
 
     def followed_by(self, more: Kept) -> Kept:
         """Copies of these positions and of those that follow, together."""
-        rows = tuple(_joined(one, two) for one, two in zip(self.rows, more.rows, strict=True))
+        rows = tuple(one.followed_by(two) for one, two in zip(self.rows, more.rows, strict=True))
         return Kept(rows, torch.cat([self.logits, more.logits]))
 
 
@@ -232,29 +232,8 @@ def _bytes(row: RowStream) -> int:
 
 def picked(row: RowStream, place: int) -> RowStream:
     """A row at one place: views [1, *rest]."""
-    before, here = row.before_addition, slice(place, place + 1)
-    return RowStream(
-        row.stream[here],
-        tuple(each[here] for each in row.companions),
-        None if before is None else before[here],
-    )
+    return row.mapped(lambda tensor: tensor[place : place + 1])
 
 
 def _cut(row: RowStream, count: int) -> RowStream:
-    before = row.before_addition
-    return RowStream(
-        row.stream[:count],
-        tuple(each[:count] for each in row.companions),
-        None if before is None else before[:count],
-    )
-
-
-def _joined(one: RowStream, two: RowStream) -> RowStream:
-    before = None
-    if one.before_addition is not None and two.before_addition is not None:
-        before = torch.cat([one.before_addition, two.before_addition])
-    return RowStream(
-        torch.cat([one.stream, two.stream]),
-        tuple(torch.cat(pair) for pair in zip(one.companions, two.companions, strict=True)),
-        before,
-    )
+    return row.mapped(lambda tensor: tensor[:count])

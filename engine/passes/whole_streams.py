@@ -73,11 +73,7 @@ class WholeStreams:
         if self._refusal is not None:
             return
         if self._copies and self.takes_all:
-            read = RowStream(
-                read.stream.clone(),
-                tuple(each.clone() for each in read.companions),
-                None if read.before_addition is None else read.before_addition.clone(),
-            )
+            read = read.mapped(Tensor.clone)
         else:
             for each in (read.stream, *read.companions):
                 if not each.is_inference():
@@ -134,15 +130,7 @@ def too_much(positions: int, size: int, most: int) -> str:
 
 
 def _reordered(read: RowStream, order: Tensor) -> RowStream:
-    def placed(tensor: Tensor) -> Tensor:
-        return tensor[order.to(tensor.device)]
-
-    before = read.before_addition
-    return RowStream(
-        placed(read.stream),
-        tuple(map(placed, read.companions)),
-        None if before is None else placed(before),
-    )
+    return read.mapped(lambda tensor: tensor[order.to(tensor.device)])
 
 
 def _sum(tensor: Tensor) -> Tensor:
