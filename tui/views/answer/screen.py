@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from engine.events import Event
@@ -30,13 +29,12 @@ from tui.views.answer.answer_text import AnswerText
 from tui.views.answer.asking import AskingAnswer
 from tui.views.answer.settings_dialog import DecodingDialog
 from tui.views.answer.token_panel import TokenPanel
+from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.widgets.captions import put_subtitle, put_title
-from tui.widgets.later import draw_later
 from tui.widgets.legend import ScaleShown
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
-_WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high"), (50, "-h-huge")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
@@ -50,7 +48,7 @@ _HAS_ENDED: Final = "the model has ended this answer"
 _MEANING: Final = "A column has the rows before its token: gold where that token is the best."
 
 
-class AnswerScreen(ModalScreen[None]):
+class AnswerScreen(ReadingScreen[AskingAnswer]):
     """Shows the newest answer of a run, and decodes others."""
 
     DEFAULT_CSS = """
@@ -69,7 +67,6 @@ class AnswerScreen(ModalScreen[None]):
     AnswerScreen AnswerLegend { height: 4; }
     AnswerScreen.-ascii AnswerText, AnswerScreen.-ascii AnswerGrid { border: ascii $frame; }
     """
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False),
@@ -78,12 +75,7 @@ class AnswerScreen(ModalScreen[None]):
         Binding("left,h,less_than_sign", "move(-1)", show=False),
         Binding("j,down", "line(1)", show=False),
         Binding("k,up", "line(-1)", show=False),
-        Binding("ctrl+d", "line(4)", show=False),
-        Binding("ctrl+u", "line(-4)", show=False),
-        Binding("pagedown,ctrl+f", "line(8)", show=False),
-        Binding("pageup", "line(-8)", show=False),
-        Binding("g,home", "edge(-1)", show=False),
-        Binding("G,end", "edge(1)", show=False),
+        *STEPS,
         Binding("f", "tint(1)", show=False),
         Binding("F", "tint(-1)", show=False),
         Binding("n", "by_tint(1)", show=False),
@@ -92,10 +84,7 @@ class AnswerScreen(ModalScreen[None]):
         Binding("tab", "panel", show=False),
         Binding("e", "settings", show=False),
         Binding("c", "more", show=False),
-        Binding("r", "read_again", show=False),
         Binding("Y", "copy", show=False),
-        Binding("enter", "choose", show=False),
-        Binding("question_mark", "help", show=False),
     ]
 
     def __init__(
@@ -111,27 +100,22 @@ class AnswerScreen(ModalScreen[None]):
         """Show a run's newest answer; with `decodes`, the one that has been decoded with the
         settings of `request`. If there is none, decode it. `remember` is told with which
         settings answers are decoded from now on; `others` returns the run's counterfactuals."""
-        super().__init__()
+        super().__init__(AskingAnswer(run.own, context, others), context)
         self.run = run.own
         self.request = request
         self.along = Along(self.run)
         self.reading: AnswerReading | None = None
         """The shown answer, once it is whole."""
-        self._asking = AskingAnswer(self.run, context, others)
-        self._shared = context
         self._remember = remember
         self._decodes = decodes
         self._beside = (request.attention, request.against)
         """What is read beside every answer because the user has set it, and not for a tint."""
-        self._ascii = context.ascii_only
-        self._note = ""
         self._arriving = AnswerSteps()
         """The steps of the answer that is being decoded."""
         self.text = AnswerText(self.along, ascii_only=self._ascii)
         self.grid = AnswerGrid(self.along, ascii_only=self._ascii)
         self.panel = TokenPanel(self.along, ascii_only=self._ascii)
         self.legend = AnswerLegend(_KEYS, ascii_only=self._ascii, marks=False)
-        self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
         """Lay out the text, the columns and the lines below."""
@@ -150,14 +134,6 @@ class AnswerScreen(ModalScreen[None]):
         else:
             self._decode(self.request)
         self.show()
-
-    def on_unmount(self) -> None:
-        """Cancel what has not been answered."""
-        self._asking.stop()
-
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        draw_later(self, self.show)
 
     # ------------------------------------------------------------------ the answer
 
@@ -186,10 +162,7 @@ class AnswerScreen(ModalScreen[None]):
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been decoded."""
-        before = self._asking.trouble
-        made = self._asking.hear(events)
-        if self._asking.trouble != before:
-            self._note = ""
+        made = self._heard(events)
         for part in self._asking.take_parts():
             self._arriving.take_part(part)
             if self.reading is None:
@@ -338,12 +311,6 @@ class AnswerScreen(ModalScreen[None]):
         """Copy the answer's tables."""
         app: Any = self.app
         app.do("copy-table")
-
-    def action_help(self) -> None:
-        """Show the help."""
-        from tui.views.help.help import Help
-
-        self.app.push_screen(Help(self._shared.keymap, ascii_only=self._ascii))
 
     def on_answer_grid_cell_picked(self, message: AnswerGrid.CellPicked) -> None:
         """Go to the clicked cell."""

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 
@@ -30,10 +29,10 @@ from tui.views.attention.gaze import Gaze
 from tui.views.attention.knocked import KnownKnockout, panel_request, patch_request
 from tui.views.attention.matrix import HeadMatrix, MatrixShown
 from tui.views.attention.share_list import ShareList, SharesShown
+from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.later import draw_later
 from tui.widgets.legend import Legend, scale_shown
 from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
@@ -42,7 +41,6 @@ from tui.widgets.view_context import ViewContext
 
 _REST: Final = 0.3
 """Seconds for which the cursor must rest before what is not known is read: each may be a pass."""
-_WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
@@ -63,7 +61,7 @@ _MEANING: Final = (
 )
 
 
-class AttentionScreen(ModalScreen[None]):
+class AttentionScreen(ReadingScreen[AskingAttention]):
     """Shows where a position of a run looks."""
 
     DEFAULT_CSS = """
@@ -83,18 +81,12 @@ class AttentionScreen(ModalScreen[None]):
     AttentionScreen.-ascii ShareList, AttentionScreen.-ascii HeadMatrix,
     AttentionScreen.-ascii EffectPanel { border: ascii $frame; }
     """
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,4,1", "dismiss", show=False),
         Binding("j", "line(1)", show=False),
         Binding("k", "line(-1)", show=False),
-        Binding("ctrl+d", "line(4)", show=False),
-        Binding("ctrl+u", "line(-4)", show=False),
-        Binding("pagedown,ctrl+f", "line(8)", show=False),
-        Binding("pageup", "line(-8)", show=False),
-        Binding("g,home", "edge(-1)", show=False),
-        Binding("G,end", "edge(1)", show=False),
+        *STEPS,
         Binding("left,h", "move(-1, 0)", show=False),
         Binding("right,l", "move(1, 0)", show=False),
         Binding("up", "move(0, -1)", show=False),
@@ -113,9 +105,6 @@ class AttentionScreen(ModalScreen[None]):
         Binding("O", "again", show=False),
         Binding("K", "knockout", show=False),
         Binding("Z", "without_patch", show=False),
-        Binding("enter", "choose", show=False),
-        Binding("r", "read_again", show=False),
-        Binding("question_mark", "help", show=False),
     ]
 
     def __init__(
@@ -130,15 +119,11 @@ class AttentionScreen(ModalScreen[None]):
     ) -> None:
         """Look from a position of a run, at a layer; `unfolded` says whether `<` and `>` walk over
         every patch by itself."""
-        super().__init__()
+        super().__init__(AskingAttention(run, context), context)
         self.gaze = Gaze(run, layer, position)
-        self._asking = AskingAttention(run, context)
-        self._shared = context
-        self._ascii = context.ascii_only
         self._unfolded = unfolded
         self._knocked = KnownKnockout(run.run.layers, self.gaze.position)
         self._all_heads = False
-        self._note = ""
         self._damage = ""
         self._rest: Timer | None = None
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
@@ -148,7 +133,6 @@ class AttentionScreen(ModalScreen[None]):
         self.matrix = HeadMatrix(ascii_only=self._ascii, letters=letters, colours=colours)
         self.panel = EffectPanel(ascii_only=self._ascii, letters=letters)
         self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=letters)
-        self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
         """Lay out the prompt, the shares, the picture and the lines below."""
@@ -166,14 +150,6 @@ class AttentionScreen(ModalScreen[None]):
         self.pane.open(self.gaze.run.run.question.picture)
         self._begin()
         self.show()
-
-    def on_unmount(self) -> None:
-        """Cancel what has not been answered."""
-        self._asking.stop()
-
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        draw_later(self, self.show)
 
     # ------------------------------------------------------------------ readings
 
@@ -210,10 +186,7 @@ class AttentionScreen(ModalScreen[None]):
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been read of the run."""
-        before = self._asking.trouble
-        made = self._asking.hear(events)
-        if self._asking.trouble != before:
-            self._note = ""
+        made = self._heard(events)
         for request, grown in self._asking.take_parts():
             part = grown.part
             if isinstance(request, KnockoutRequest) and isinstance(part, KnockoutPart):
@@ -354,12 +327,6 @@ class AttentionScreen(ModalScreen[None]):
             self._knocked.failed = ""
             self._asking.ask(request)
             self._moved()
-
-    def action_help(self) -> None:
-        """Show the help."""
-        from tui.views.help.help import Help
-
-        self.app.push_screen(Help(self._shared.keymap, ascii_only=self._ascii))
 
     def action_choose(self) -> None:
         """Close, and show the position that looks on the main screen, at this layer's row."""

@@ -9,7 +9,6 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from engine.errors import LenscopeError
@@ -21,12 +20,12 @@ from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import plain_line
+from tui.views.reading_screen import ReadingScreen
 from tui.views.words.asking import AskingWords
 from tui.views.words.cell_table import CellTable
 from tui.views.words.looking import Looking
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.later import draw_later
 from tui.widgets.legend import Legend, scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.patch_pane import PatchPane
@@ -41,7 +40,6 @@ _REST: Final = 0.3
 first."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a patch before its rows are shown beside it."""
-_WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 _HEIGHTS: Final = [(0, "-h-low"), (24, "-h-high")]
 
 
@@ -51,7 +49,7 @@ _KEYS: Final = (
 )  # fmt: skip
 
 
-class WordsScreen(ModalScreen[None]):
+class WordsScreen(ReadingScreen[AskingWords]):
     """Shows where in the picture words are readable."""
 
     DEFAULT_CSS = """
@@ -69,7 +67,6 @@ class WordsScreen(ModalScreen[None]):
     WordsScreen.-w-tiny.-h-low CellTable { display: none; }
     WordsScreen.-ascii CellTable { border: ascii $frame; }
     """
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,3,1", "dismiss", show=False),
@@ -97,9 +94,6 @@ class WordsScreen(ModalScreen[None]):
         Binding("percent_sign", "log", show=False),
         Binding("V", "vl_interp", show=False),
         Binding("E", "own_words", show=False),
-        Binding("enter", "choose", show=False),
-        Binding("r", "read_again", show=False),
-        Binding("question_mark", "help", show=False),
     ]
 
     def __init__(
@@ -114,17 +108,13 @@ class WordsScreen(ModalScreen[None]):
     ) -> None:
         """Look at a row of a run, and at the patch of a position; with `typing`, ask for a word
         first."""
-        super().__init__()
+        super().__init__(AskingWords(run, context), context)
         self.looking = Looking(run, row, position)
-        self._asking = AskingWords(run, context)
-        self._shared = context
-        self._ascii = context.ascii_only
         self._typing = typing
         self._wanted: tuple[tuple[str, ...], str] = ((), "lens")
         """Words, and the way: the first of them that is read is to be mapped."""
         self._spelled: set[str] = set()
         """Words of several tokens whose first ones have been asked for."""
-        self._note = ""
         self._damage = ""
         self._own_words = True
         self._rest: Timer | None = None
@@ -132,7 +122,6 @@ class WordsScreen(ModalScreen[None]):
         self.table = CellTable(ascii_only=self._ascii)
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
-        self.set_class(self._ascii, "-ascii")
 
     def compose(self) -> ComposeResult:
         """Lay out the picture, the rows beside it and the lines below."""
@@ -149,14 +138,6 @@ class WordsScreen(ModalScreen[None]):
         self.show()
         if self._typing:
             self.action_look_for()
-
-    def on_unmount(self) -> None:
-        """Cancel what has not been answered."""
-        self._asking.stop()
-
-    def on_resize(self) -> None:
-        """Fit the new size."""
-        draw_later(self, self.show)
 
     # ------------------------------------------------------------------ readings
 
@@ -187,10 +168,7 @@ class WordsScreen(ModalScreen[None]):
     def hear(self, events: Sequence[Event]) -> None:
         """Take what has been read of the run."""
         self.looking.forget_figures()
-        before = self._asking.trouble
-        made = self._asking.hear(events)
-        if self._asking.trouble != before:
-            self._note = ""
+        made = self._heard(events)
         for each in made:
             self._take(each.reading)
         if not self._asking.waits_for(WordsRequest):
@@ -326,12 +304,6 @@ class WordsScreen(ModalScreen[None]):
         keys = "enter looks, commas separate words, esc leaves it"
         entry = LineInput("where is", keys=keys, ascii_only=self._ascii)
         self.app.push_screen(entry, self._take_typed)
-
-    def action_help(self) -> None:
-        """Show the help."""
-        from tui.views.help.help import Help
-
-        self.app.push_screen(Help(self._shared.keymap, ascii_only=self._ascii))
 
     def action_choose(self) -> None:
         """Close, and show this patch's rows on the main screen."""
