@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+import samples
 from engine.events import Event, ReadingMade
-from engine.records import Reading
+from engine.records import Picture, Question, Reading, Run
 from engine.worker import Worker
 
 if TYPE_CHECKING:
+    from engine.asking.asking import Asking
     from engine.models.loading import LoadedModel
 
 Kind = TypeVar("Kind", bound=Event)
 Found = TypeVar("Found", bound=Reading)
+SHAPE = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 PATIENCE = 120.0
 """Seconds; long enough for a machine under load."""
 
@@ -58,6 +61,15 @@ class Ears:
         assert isinstance(made.reading, kind)
         assert run_id in (None, made.run_id)
         return made.reading
+
+
+@pytest.fixture(scope="module")
+def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
+    """A run of `SHAPE`, asked once for all tests of a module."""
+    from engine.asking.asking import Asking
+
+    asking = Asking(bundled, SHAPE)
+    return asking, asking.run()
 
 
 @pytest.fixture

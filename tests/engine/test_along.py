@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import samples
 from engine.anatomy import attention_rows
 from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled
@@ -25,11 +24,10 @@ from engine.models.loading import LoadedModel
 from engine.passes import attention_taps
 from engine.prompts.extended import extended
 from engine.prompts.token_groups import picture_cells
-from engine.records import Picture, Question, Run
+from engine.records import Question, Run
 from tests.families import FAMILIES, Tiny
 from tests.families.parts import IMAGE_ID
 
-QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 IDS = (11, 12, 13)
 QUICK = ("git", "mllama")
 """Own softmax, and features in front of the tokens; cross-attention."""
@@ -133,13 +131,6 @@ def test_the_divergence_is_that_of_a_full_softmax(monkeypatch: pytest.MonkeyPatc
 
 
 # The method
-
-
-@pytest.fixture(scope="module")
-def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
-    """A run of the question, asked once for all tests."""
-    asking = Asking(bundled, QUESTION)
-    return asking, asking.run()
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ from engine.prompts.token_groups import GROUPS
 from engine.records import (
     LayerReading,
     OtherPosition,
-    Picture,
     PromptToken,
     Question,
     ReadingProof,
@@ -42,10 +41,9 @@ from engine.records import (
 from engine.sessions import read_session, write_session
 from engine.system.stamps import now
 from engine.worker import Worker
-from tests.engine.conftest import Ears
+from tests.engine.conftest import SHAPE, Ears
 from tests.families import FAMILIES, Tiny
 
-QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 IDS = (11, 12, 13)
 
 QUICK = ("mllama", "florence2")
@@ -198,13 +196,6 @@ def test_one_pass_gives_what_generate_decodes(name: str) -> None:
 # Methods on the bundled model
 
 
-@pytest.fixture(scope="module")
-def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
-    """A run of the question, asked once for all tests."""
-    asking = Asking(bundled, QUESTION)
-    return asking, asking.run()
-
-
 @pytest.fixture
 def asked(ran: tuple[Asking, Run]) -> AskedRun:
     made = AskedRun(*ran)
@@ -345,7 +336,7 @@ def test_a_session_has_positions_of_the_answer_and_none_beyond(
 def test_the_worker_knows_the_answer_and_what_was_visited(worker: Worker, ears: Ears) -> None:
     worker.load(LoadOptions(model=str(samples.MODEL)))
     ears.wait_for(ModelReady)
-    run_id = worker.ask(QUESTION)
+    run_id = worker.ask(SHAPE)
     length = len(ears.wait_for(RunEnded).run.tokens)
     worker.read(run_id, AnswerRequest(max_new_tokens=2))
     ears.wait_for(ReadingMade)

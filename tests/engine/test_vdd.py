@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-import samples
 from engine.anatomy.hooks import hooked
 from engine.asking.asking import Asking
 from engine.asking.drawing import draw_answers, drawing_answers
@@ -25,10 +24,9 @@ from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
 from engine.passes.in_step import InStep
 from engine.prompts.extended import extended
-from engine.records import Picture, Question, Run
+from engine.records import Question, Run
 from tests.families import FAMILIES, Tiny
 
-QUESTION = Question("Shape of the main object:", picture=Picture(path=str(samples.DEFAULT_PICTURE)))
 QUICK = ("qwen2_vl",)
 """Positions that the model counts from what it remembers of the last prompt."""
 IN_STEP = ("paligemma", "qwen2_vl")
@@ -241,13 +239,6 @@ def test_draws_are_cancelled_at_the_next_layer_of_a_prior_s_pass(
 
 
 # The method
-
-
-@pytest.fixture(scope="module")
-def ran(bundled: LoadedModel) -> tuple[Asking, Run]:
-    """A run of the question, asked once for all tests."""
-    asking = Asking(bundled, QUESTION)
-    return asking, asking.run()
 
 
 @pytest.fixture
