@@ -19,7 +19,12 @@ from msgspec import Meta, Struct
 from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import last_position, resolved
 from engine.methods.method import Method, Stop, Subject
-from engine.methods.named_places import is_written_out, named_places, written_out
+from engine.methods.named_places import (
+    check_length,
+    is_written_out,
+    named_places,
+    written_out,
+)
 from engine.prompts.token_groups import picture_cells
 from engine.records import (
     Layer,
@@ -67,10 +72,6 @@ ELSEWHERE: Final = (
 NOT_ALL: Final = (
     "layers {layers} have no attention among the tokens that could be forbidden: what they carry "
     "from token to token by other means goes on"
-)
-OTHER_TOKENS: Final = (
-    "the model attends over {length} positions, and the run has {tokens} tokens: which of them are "
-    "which is not known"
 )
 PROVED: Final = (
     "the logits of a pass in which nothing is forbidden against those of a plain pass, and what "
@@ -214,11 +215,8 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         reached = subject.reaching(
             [position, *(place for pair in pairs for place in (*pair.sources, *pair.targets))]
         )
-        tokens = len(reached.run.tokens)
         passes = Knockouts(subject.loaded.lens, reached.inputs, (position, run.position), stop)
-        if passes.length != tokens:
-            told = {"length": passes.length, "tokens": tokens}
-            raise CannotRead(OTHER_TOKENS.format(**told))
+        check_length(reached.run, passes.length)
         clean = _Clean(passes, run)
         layers = len(passes.layers)
         window = window_of(request, layers)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from engine.errors import CannotRead
 from engine.methods.everywhere import resolved
 from engine.prompts.token_groups import picture_cells, picture_marks
 from engine.records import Run
@@ -50,3 +51,12 @@ def named_places(run: Run, position: int) -> dict[str, Sequence[int]]:
         "last": [position],
         "all": range(position + 1),
     }
+
+
+def check_length(run: Run, length: int) -> None:
+    """Raise CannotRead unless a pass over a run has as many positions as the run has tokens."""
+    if length != len(run.tokens):
+        raise CannotRead(
+            f"the model attends over {length} positions, and the run has {len(run.tokens)} tokens: "
+            "which of them are which is not known"
+        )

@@ -131,11 +131,11 @@ class RowsWatch:
         if self._bytes > MOST_BYTES or (whole_size > MOST_BYTES and self.positions is None):
             raise BadInput(too_much(len(kept[0]), max(whole_size, self._bytes), MOST_BYTES))
         output, self._output = self._output, None
-        if output is not None and output.shape == streams[0].shape:
-            if not output.equal(streams[0]):
-                both = (by_position(value, self.forward)[0] for value in (streams[0], output))
-                row, before = (value.cpu().double() for value in both)
-                self.added[layer] = row - before
+        if output is None or output.shape != streams[0].shape or output.equal(streams[0]):
+            return
+        both = (by_position(value, self.forward)[0] for value in (streams[0], output))
+        row, before = (value.cpu().double() for value in both)
+        self.added[layer] = row - before
 
 
 @dataclass(frozen=True)
