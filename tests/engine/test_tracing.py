@@ -264,6 +264,11 @@ def test_several_sites_in_one_pass_are_those_one_by_one(monkeypatch: pytest.Monk
                 assert sizes == ([4] if name == "llava" else [1, 1, 1, 2])
                 singles = torch.cat([*apart.patched(row, sites)])
                 assert torch.allclose(torch.cat(groups), singles, atol=1e-5)
+            some = sites[:2]
+            parts = Tracings(lens, other, tiny.inputs, -1, [], "attention", 2)
+            (both,) = parts.patched(1, some)
+            for logits, where in zip(both, some, strict=True):
+                assert torch.allclose(logits, one(parts, 1, where), atol=1e-5)
             patch.setattr(lens.batches, "refusal", lambda *_: "no")
             refused = Tracings(lens, other, tiny.inputs, -1, [])
             assert refused.most_at_once == 1
@@ -423,13 +428,12 @@ def patched_by_hooks(run: AskedRun, into: Any, source: Any, row: int, places: li
         made[0, places] = seen[0][0, places]
         return (made, *args[1:])
 
-    logits = None
+    logits = torch.empty(0)
     for inputs, hook in ((source, look), (into, put)):
         handle = layer.register_forward_pre_hook(hook)
         with torch.no_grad():
             logits = model(**inputs).logits[0, -1].double()
         handle.remove()
-    assert logits is not None
     return logits
 
 
@@ -516,7 +520,7 @@ def test_an_attention_is_the_one_that_hooks_put(asked: AskedRun) -> None:
         made[0, -1] = kept.pop(0)[0, -1]
         return (made, *output[1:])
 
-    logits = None
+    logits = torch.empty(0)
     for inputs, hook in (
         (asked.subject.inputs, look),
         (asked.subject.against(OTHER).inputs, put),
@@ -526,7 +530,6 @@ def test_an_attention_is_the_one_that_hooks_put(asked: AskedRun) -> None:
             logits = model(**inputs).logits[0, -1].double()
         for handle in handles:
             handle.remove()
-    assert logits is not None
     w, v = (token.id for token in reading.metric.of)
     clean, corrupt = reading.metric.clean, reading.metric.corrupt
     assert clean is not None and corrupt is not None
@@ -589,6 +592,7 @@ def test_what_can_not_be_traced_is_refused_with_the_reason(asked: AskedRun) -> N
         ({"position": 77}, "there is no position 77"),
         ({"sites": "77"}, "there is no position 77"),
         ({"sites": "here"}, "sites=here: write"),
+        ({"sites": "features"}, "nothing to patch: features: nothing of the picture reaches"),
         ({"of": "yellow", "against": "noise"}, "' yellow' is nearly the same in both runs"),
     ):
         with pytest.raises(BadInput, match=said):
