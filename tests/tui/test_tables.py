@@ -19,6 +19,7 @@ from textual.widgets import Input
 from engine.errors import BadInput, LenscopeError
 from engine.events import LoadOptions
 from engine.records import AnswerReading, LayerReading, Token, Tracked
+from engine.run_tables import TOKEN_COLUMNS
 from engine.sessions import read_session
 from engine.tables import Candidate, Column, Place, Table
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
@@ -28,7 +29,6 @@ from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
 from tui.sharing.formats import COPY_FORMATS, FORMATS
 from tui.sharing.renderers.separated import separated
-from tui.sharing.run_tables import TOKEN_COLUMNS
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.files.export_dialog import ExportDialog
