@@ -9,6 +9,7 @@ import base64
 import binascii
 import gzip
 import json
+import math
 import re
 import zlib
 from typing import Any, Final
@@ -20,12 +21,29 @@ _ELEMENT: Final = re.compile(
 
 
 def element(name: str, value: Any) -> str:
-    """Return a value as JSON in a script element with this id. Raises ValueError for numbers that
-    are not finite."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    """Return a value as JSON in a script element with this id."""
+    text = as_json(value)
     for sign, escape in _ESCAPES.items():
         text = text.replace(sign, escape)
     return f'<script type="application/json" id="{name}">{text}</script>\n'
+
+
+def as_json(value: Any) -> str:
+    """Return a value as ASCII JSON: numbers that are not finite become null, and what of a text is
+    no Unicode is replaced."""
+    return json.dumps(_storable(value), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def elements_in(page: bytes) -> dict[str, bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,8 +20,9 @@ import msgspec
 
 from engine.errors import BadInput, LenscopeError
 from engine.pages import citing
+from engine.pages.markup import escaped
 from engine.pages.notebooks import run_markup
-from engine.pages.packing import element, packed
+from engine.pages.packing import as_json, element, packed
 from engine.pages.palette import COLD, DARK, FRAME, LIGHT, RAMP, Palette, dimmed, hexed
 from engine.pages.shown import Again, entry_of, shown_of
 from engine.records import Run, Session
@@ -95,8 +95,8 @@ def page_pieces(
         run_from_json(data)
         entries.append({**entry_of(run), "bytes": len(data)})
         yield element(f"lenscope-run-{index}", packed(data))
-        shown = msgspec.json.encode(shown_of(run, ids, about.again(run)))
-        yield element(f"lenscope-shown-{index}", packed(shown))
+        shown = as_json(shown_of(run, ids, about.again(run)))
+        yield element(f"lenscope-shown-{index}", packed(shown.encode("ascii")))
     yield element(HEAD, _content(session, about, entries))
     yield f"<script>{script()}</script>\n</body>\n</html>\n"
 
@@ -181,7 +181,7 @@ def _head(session: Session) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(_text(title))}</title>\n<style>{style()}</style>\n</head>\n<body>\n"
+        f"<title>{escaped(title)}</title>\n<style>{style()}</style>\n</head>\n<body>\n"
         '<header class="top"><span class="brand">lenscope</span><span id="head"></span>'
         '<button id="theme" class="small" aria-label="light or dark">◐</button></header>\n'
         '<main id="page"></main>\n<div id="hint" role="status" hidden></div>\n'
@@ -202,33 +202,17 @@ def _content(session: Session, about: About, entries: list[dict[str, Any]]) -> d
         "view": session.view,
     }
     said = {"terms": about.terms, "message": citing.MESSAGE, "bibtex": citing.bibtex()}
-    content: dict[str, Any] = {
+    return {
         "format": FORMAT,
         "version": VERSION,
-        "session": _storable(own),
-        "runs": _storable(entries),
+        "session": own,
+        "runs": entries,
         "first": _first(session),
-        "about": _storable(said),
+        "about": said,
     }
-    return content
 
 
 def _first(session: Session) -> int:
     """Return which run a page shows first: the newest that is about the picture itself."""
     own = [at for at, run in enumerate(session.runs) if run.question.counterfactual is None]
     return own[-1] if own else max(len(session.runs) - 1, 0)
-
-
-def _storable(value: Any) -> Any:
-    """Return JSON values without what JSON or UTF-8 cannot hold."""
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return {_text(str(key)): _storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
-    return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

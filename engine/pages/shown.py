@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import msgspec
 from engine.counterfactuals.grammar import label
 from engine.methods.registry import is_known, method_of, tables_of
 from engine.records import Reading, Request, Run, UnknownReading
-from engine.tables import Cell, Table
+from engine.tables import Table
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,5 @@ def _table(table: Table) -> dict[str, Any]:
             }
             for column in table.columns
         ],
-        "rows": [[_cell(cell) for cell in row] for row in table.rows],
+        "rows": table.rows,
     }
-
-
-def _cell(cell: Cell) -> Any:
-    """Return a cell as JSON: a candidate or a place as a list of two."""
-    if isinstance(cell, tuple):
-        return [_cell(each) for each in cell]
-    if isinstance(cell, float) and not math.isfinite(cell):
-        return None
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "replace").decode()
-    return cell
