@@ -131,7 +131,8 @@ class Browser:
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(facts["exceptionDetails"])[:2000])
             case "Log.entryAdded":
-                self.complaints.append(facts["entry"]["text"])
+                if facts["entry"]["level"] == "error":
+                    self.complaints.append(facts["entry"]["text"])
 
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE
@@ -190,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--whole", action="store_true", help="the whole page, not one screen of it")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     sizes = {
@@ -199,12 +201,11 @@ def main() -> None:
     }
     with browser() as tab:
         for name, (width, height, scheme) in sizes.items():
-            tab.prefer(scheme) if tab.requests else None
             tab.open(given.page.resolve().as_uri(), width, height)
             tab.prefer(scheme)
             tab.until("document.querySelector('#layers') !== null")
             time.sleep(0.5)
-            tab.picture(given.folder / f"{name}.png", whole=True)
+            tab.picture(given.folder / f"{name}.png", whole=given.whole)
         print("\n".join(tab.complaints))
 
 
