@@ -1,4 +1,4 @@
-"""Our own dark and light theme, in addition to Textual's."""
+"""Our own dark and light theme, in addition to Textual's; pages have the same colours."""
 
 from __future__ import annotations
 

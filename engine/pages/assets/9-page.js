@@ -11,14 +11,20 @@ async function showRun(index) {
   Object.assign(state, { index, known, position: known.run.position, against: -1, other: null, hovered: null, framed: null, sheet: 0, view: null });
   state.row = known.run.formation ?? Math.max(known.run.rows.length - 1, 0);
   state.maps = known.patches ? mapsOf(known) : [];
-  state.map = state.maps.length ? 0 : -1;
-  state.log = state.map >= 0 && state.maps[0].name.startsWith("word");
+  state.map = glowing(state.maps, state.row, known);
   const compared = PAGE.session.comparisons.find((each) => [each.of, each.against].includes(known.run.id));
   if (compared) {
     const other = PAGE.runs.findIndex((run) => run.id === (compared.of === known.run.id ? compared.against : compared.of));
     if (other >= 0 && PAGE.runs[other].rows) Object.assign(state, { against: other, other: await loadRun(other) });
   }
   draw(state);
+}
+
+/** The first map that glows somewhere in a row; else the first one. */
+function glowing(maps, row, known) {
+  if (!maps.length) return -1;
+  const shows = (map) => known.patches.sheets[0].some((patch) => stepOf(map, map.value(row, patch.position), false) >= STEPS / 2);
+  return Math.max(maps.findIndex(shows), 0);
 }
 
 /** Everything that is shown changes here. */
