@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--whole", action="store_true", help="the whole page, not one screen of it")
+    parser.add_argument("--press", default="", metavar="KEYS", help="keys to press before")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     sizes = {
@@ -204,6 +205,7 @@ def main() -> None:
             tab.open(given.page.resolve().as_uri(), width, height)
             tab.prefer(scheme)
             tab.until("document.querySelector('#layers') !== null")
+            tab.press(*given.press)
             time.sleep(0.5)
             tab.picture(given.folder / f"{name}.png", whole=given.whole)
         print("\n".join(tab.complaints))

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,8 +194,6 @@ def test_the_policy_stops_what_a_page_would_fetch(tab: Browser, tmp_path: Path) 
     asked: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
-        protocol_version: ClassVar[str] = "HTTP/1.1"
-
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(200)

@@ -23,7 +23,7 @@ async function showRun(index) {
 /** The first map that glows somewhere in a row; else the first one. */
 function glowing(maps, row, known) {
   if (!maps.length) return -1;
-  const shows = (map) => known.patches.sheets[0].some((patch) => stepOf(map, map.value(row, patch.position), false) >= STEPS / 2);
+  const shows = (map) => map.unit !== "nats" && known.patches.sheets[0].some((patch) => stepOf(map, map.value(row, patch.position), false) >= STEPS / 4);
   return Math.max(maps.findIndex(shows), 0);
 }
 
