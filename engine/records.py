@@ -333,6 +333,19 @@ class Run(Struct, frozen=True):
     readings: tuple[Reading, ...] = ()
     """What methods found about the run: one reading for each method and request."""
 
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a line per row and token, and every figure of the row in it.
+        Raises BadInput where pandas is not installed."""
+        from engine.pages.notebooks import frame_of
+
+        return frame_of(self)
+
+    def _repr_html_(self) -> str:
+        """The table with bars that a notebook shows."""
+        from engine.pages.notebooks import run_html
+
+        return run_html(self)
+
 
 class ComparisonRow(Struct, frozen=True):
     """The divergence of two runs in one row, in nats."""

@@ -81,8 +81,15 @@ def read_session(path: str | Path) -> Session:
     Raises BadInput, with the name of the file, if it is missing, too large, damaged, of another
     format or of a newer version.
     """
-    name = storable(path)
-    data = read_file(path, "session file", MAX_BYTES)
+    return session_from_json(read_file(path, "session file", MAX_BYTES), storable(path))
+
+
+def session_from_json(data: bytes, name: str, what: str = "session file") -> Session:
+    """Check the content of a session file; `what` is the kind of file that `name` is.
+
+    Raises BadInput, in one line that begins with the name, if it is damaged, of another format or
+    of a newer version.
+    """
     try:
         version = _version_of(data)
         if version is None:
@@ -92,7 +99,7 @@ def read_session(path: str | Path) -> Session:
                 f"{name}: written by a newer Lenscope (format version {version}); update to open it"
             )
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
+        raise BadInput(f"{name}: a damaged {what} ({_cause(error)})") from None
     try:
         content = msgspec.json.decode(data, type=_Content)
         runs = tuple(_numbered_run(index, raw) for index, raw in enumerate(content.runs, 1))
@@ -105,7 +112,7 @@ def read_session(path: str | Path) -> Session:
         )
         check_session(session)
     except _DAMAGE as error:
-        raise BadInput(f"{name}: a damaged session file ({_cause(error)})") from None
+        raise BadInput(f"{name}: a damaged {what} ({_cause(error)})") from None
     return session
 
 
@@ -137,8 +144,10 @@ def to_json(session: Session, previews: bool = True) -> str:
     return "".join(_pieces(session, previews, check=False))
 
 
-def run_to_json(run: Run) -> str:
-    """One run as ASCII JSON, as in a session file."""
+def run_to_json(run: Run, previews: bool = True) -> str:
+    """One run as ASCII JSON, as in a session file; `previews=False` leaves the preview of its
+    picture out."""
+    run = run if previews else _without_preview(run)
     written = msgspec.to_builtins(run)
     written["readings"] = [_reading_json(each) for each in run.readings if each.worth_keeping]
     return _dumped(written)
@@ -245,7 +254,7 @@ def _pieces(session: Session, previews: bool, *, check: bool) -> Iterator[str]:
     }
     yield _dumped(head)[:-1] + ', "runs": ['
     for index, run in enumerate(session.runs):
-        text = run_to_json(run if previews else _without_preview(run))
+        text = run_to_json(run, previews)
         if check:
             run_from_json(text.encode("ascii"))
         yield (", " if index else "") + text

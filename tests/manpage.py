@@ -18,7 +18,7 @@ SUMMARY = "what a vision-language model believes after every layer"
 def page() -> str:
     """The manual page, as roff."""
     parser = whole_parser()
-    parser.usage = "lenscope [options] [SESSION.json | SWEEP_DIR | COMMAND ...]"
+    parser.usage = "lenscope [options] [SESSION.json | PAGE.html | SWEEP_DIR | COMMAND ...]"
     parser.formatter_class = argparse.HelpFormatter
     parser.epilog = None  # the commands have sections of their own
     parser.man_short_description = SUMMARY  # type: ignore[attr-defined]

@@ -57,7 +57,11 @@ def test_opening_a_session_brings_no_torch(tmp_path: Path) -> None:
     code = (
         "import engine.records, engine.pictures.opening, engine.events, engine.worker\n"
         "from engine.sessions import read_session, write_session\n"
-        "write_session(read_session('session.json'), 'again.json')"
+        "write_session(read_session('session.json'), 'again.json')\n"
+        "from engine.pages.opening import read_page\n"
+        "from engine.pages.page import write_page\n"
+        "write_page(read_session('session.json'), 'page.html')\n"
+        "assert read_page('page.html') == read_session('session.json')"
     )
     assert not loaded_after(code, tmp_path) & (HEAVY | TERMINAL)
     assert (tmp_path / "again.json").read_text() == SESSION + "\n"

@@ -67,6 +67,7 @@ def _command(given: list[str]) -> int:
             "run": _run,
             "sweep": _sweep,
             "report": _report,
+            "share": _share,
             "check": _check,
             "config": _config,
             "paths": _paths,
@@ -142,10 +143,7 @@ def _explore(options: argparse.Namespace) -> int:
     if sweep is not None:
         session = _item(sweep, options.item)
     elif options.session is not None:
-        from engine.sessions import read_session
-
-        session_path = Path(options.session)
-        session = read_session(session_path)
+        session, session_path = _reopened(options.session)
     question = _question(options, settings)
     if session is None and sweep is None and not options.resume:
         load_options, question = _checked(options, settings)
@@ -219,6 +217,15 @@ def _item(sweep: Path, item: str | None) -> Session | None:
     from engine.system.stamps import now
 
     return Session(created=now(), saved=now(), runs=(open_item(sweep, item),))
+
+
+def _reopened(name: str) -> tuple[Session, Path | None]:
+    """Return the session in a file, and the file if saving may replace it: a page stays as it
+    is."""
+    from engine.pages.opening import is_page, open_session
+
+    session = open_session(name)
+    return session, None if is_page(name) else Path(name)
 
 
 def _has_terminal() -> bool:
@@ -395,6 +402,12 @@ def _report(options: argparse.Namespace) -> int:
             seed=options.seed,
         )
     )
+
+
+def _share(options: argparse.Namespace) -> int:
+    from tui.commands.share import run_share
+
+    return run_share(options.session, options.page, previews=not options.no_preview)
 
 
 def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptions, Question]:

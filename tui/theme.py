@@ -1,4 +1,4 @@
-"""Our own dark and light theme, in addition to Textual's."""
+"""Our own dark and light theme, in addition to Textual's; pages have the same colours."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
-HUES: Final = 8
+from engine.pages import palette
+from engine.pages.palette import Palette
+
+HUES: Final = len(palette.DARK.hues)
 """How many colours tell tokens apart; with more tokens they repeat. None resembles `answer`."""
 
-_ON_DARK = (
-    "#7fb0f5", "#8fcf8a", "#c6a2f7", "#58cdc4", "#f28d84", "#f0a0d2", "#b9c46a", "#a3b6cc",
-)  # fmt: skip
-_ON_LIGHT = (
-    "#1f5fbf", "#2f7d32", "#7a3fc0", "#0b7f7a", "#c0392f", "#b0307f", "#66740c", "#566a80",
-)  # fmt: skip
 _BAR_DIMNESS: Final = 0.42
 
 _ANSI = (
@@ -30,60 +27,37 @@ def hue_variables(colours: tuple[str, ...]) -> dict[str, str]:
     return {f"hue-{index}": colour for index, colour in enumerate(colours, 1)}
 
 
-DARK = Theme(
-    name="lenscope",
-    primary="#6f9ceb",
-    secondary="#7d8597",
-    accent="#e5b567",
-    foreground="#d8dce6",
-    background="#15181e",
-    surface="#15181e",
-    panel="#1d2129",
-    success="#8ec07c",
-    warning="#e5b567",
-    error="#ef6f6c",
-    dark=True,
-    variables={
-        "faint": "#7a8394",
-        "bar": "#47618f",
-        "answer": "#e5b567",
-        "answer-bar": "#a8813f",
-        "frame": "#333a47",
-        "border": "#333a47",
-        "scrollbar": "#333a47",
-        "scrollbar-background": "#15181e",
-        "input-selection-background": "#6f9ceb 35%",
-        **hue_variables(_ON_DARK),
-    },
-)
+def _theme(name: str, colours: Palette, *, dark: bool) -> Theme:
+    return Theme(
+        name=name,
+        primary=colours.primary,
+        secondary=colours.secondary,
+        accent=colours.accent,
+        foreground=colours.foreground,
+        background=colours.background,
+        surface=colours.background,
+        panel=colours.panel,
+        success=colours.success,
+        warning=colours.accent,
+        error=colours.error,
+        dark=dark,
+        variables={
+            "faint": colours.faint,
+            "bar": colours.bar,
+            "answer": colours.answer,
+            "answer-bar": colours.answer_bar,
+            "frame": colours.frame,
+            "border": colours.frame,
+            "scrollbar": colours.frame,
+            "scrollbar-background": colours.background,
+            "input-selection-background": f"{colours.primary} {35 if dark else 25}%",
+            **hue_variables(colours.hues),
+        },
+    )
 
-LIGHT = Theme(
-    name="lenscope-light",
-    primary="#2f62b5",
-    secondary="#6b7280",
-    accent="#a05a00",
-    foreground="#22262e",
-    background="#faf9f6",
-    surface="#faf9f6",
-    panel="#efede7",
-    success="#3c7a3a",
-    warning="#a05a00",
-    error="#b3261e",
-    dark=False,
-    variables={
-        "faint": "#6d7480",
-        "bar": "#9db7dd",
-        "answer": "#964f00",
-        "answer-bar": "#d9a257",
-        "frame": "#d3d0c6",
-        "border": "#d3d0c6",
-        "scrollbar": "#d3d0c6",
-        "scrollbar-background": "#faf9f6",
-        "input-selection-background": "#2f62b5 25%",
-        **hue_variables(_ON_LIGHT),
-    },
-)
 
+DARK = _theme("lenscope", palette.DARK, dark=True)
+LIGHT = _theme("lenscope-light", palette.LIGHT, dark=False)
 OWN = (DARK, LIGHT)
 
 
@@ -103,7 +77,7 @@ def with_own_variables(
 ) -> dict[str, str]:
     """Return a theme's CSS variables with ours added; missing ones are derived from its colours."""
     ours = {
-        **hue_variables(_ANSI if ansi else _ON_DARK if dark else _ON_LIGHT),
+        **hue_variables(_ANSI if ansi else (palette.DARK if dark else palette.LIGHT).hues),
         "faint": variables.get("text-muted", variables["foreground"]),
         "bar": variables["primary"],
         "answer": variables["accent"],

@@ -24,11 +24,11 @@ from engine import Loaded, load
 from engine.arrays import MOST_BYTES, Array, arrays_in, with_numpy
 from engine.errors import BadInput
 from engine.methods.geometry import GeometryReading, GeometryRequest
-from engine.methods.grid import GridReading, GridRequest
-from engine.methods.words import Word, WordsReading, WordsRequest
-from engine.records import OtherPosition, Run, Session
+from engine.methods.grid import GridReading
+from engine.records import Run, Session
 from engine.sessions import read_session, run_size, write_session
 from engine.system.stamps import now
+from tests.engine.llava_sized import llava_sized
 
 KINDS = ("<f4", "<i4", "<i2", "<u1")
 
@@ -268,64 +268,6 @@ def test_python_gets_numpy_arrays(model: Loaded) -> None:
 
 
 def test_a_grid_of_llava_and_what_belongs_to_it_is_below_a_megabyte(read: Run) -> None:
-    """33 rows at 620 positions, of which 576 are patches; tokens as varied as numbers can be."""
-    rows, positions, patches = 33, 620, 576
-    generator = np.random.default_rng(0)
-    shape = (rows, positions)
-
-    def floats(*sizes: int) -> Array:
-        return Array.of(generator.normal(size=sizes).astype("f4"), "<f4")
-
-    ids = generator.zipf(1.3, size=(*shape, 1)) % 32000
     visited = read.others[0]
-    row = visited.rows[-1]
-    wide = tuple(structs.replace(row, layer=index) for index in range(rows))
-    tracked = tuple(
-        structs.replace(
-            visited.tracked[0],
-            id=index,
-            probability=tuple(generator.random(rows).tolist()),
-            logit=tuple(generator.normal(size=rows).tolist()),
-            rank=tuple(generator.integers(1, 32000, rows).tolist()),
-        )
-        for index in range(12)
-    )
-    run = structs.replace(
-        read,
-        layers=rows - 1,
-        tokens=read.tokens[:1] * positions,
-        position=positions - 1,
-        rows=wide,
-        tracked=tracked,
-        others=tuple(OtherPosition(place, wide, tracked) for place in range(4)),
-        readings=(
-            GridReading(
-                request=GridRequest(),
-                rows=tuple(range(rows)),
-                positions=tuple(range(positions)),
-                ids=Array.of(ids, "<i4"),
-                logits=floats(*shape),
-                lse=floats(*shape),
-                entropy=floats(*shape),
-                rms=floats(*shape),
-                texts={int(token): " token" for token in set(ids.flat)},
-            ),
-            WordsReading(
-                request=WordsRequest(words=("dog",)),
-                words=(Word("dog", (1, 2)),),
-                rows=tuple(range(rows)),
-                positions=tuple(range(positions)),
-                probability=floats(1, *shape),
-            ),
-            GeometryReading(
-                request=GeometryRequest(),
-                how="exact",
-                tokens=Array.of(np.arange(5, 5 + patches), "<i4"),
-                boxes=floats(patches, 4),
-                tile=Array.of(np.zeros(patches), "<i2"),
-                row=Array.of(np.arange(patches) // 24, "<i2"),
-                column=Array.of(np.arange(patches) % 24, "<i2"),
-            ),
-        ),
-    )
+    run = llava_sized(read, visited.rows[-1], visited.tracked[0])
     assert run_size(run) < 1_000_000, run_size(run)

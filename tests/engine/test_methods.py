@@ -32,6 +32,8 @@ from engine.methods.method import Method, Stop, Subject, carry_out
 from engine.methods.registry import method_names, method_of, tables_of
 from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
+from engine.pages.opening import read_page
+from engine.pages.page import write_page
 from engine.records import (
     Part,
     Picture,
@@ -161,6 +163,8 @@ def test_it_survives_a_session(name: str, asked: AskedRun, tmp_path: Path) -> No
         assert list(written)[:2] == ["method", "request"]
     write_session(again, tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+    write_page(session, tmp_path / "page.html")
+    assert structs.replace(read_page(tmp_path / "page.html"), saved=again.saved) == again
 
 
 @every_method

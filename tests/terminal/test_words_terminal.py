@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.pages.palette import FRAME
 from tests.terminal.pty_app import ROOT, PtyApp
 from tests.terminal.test_terminal import assert_clean
-from tui.widgets.tint import FRAME
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 FRAMED = "{:02x}{:02x}{:02x}".format(*FRAME)

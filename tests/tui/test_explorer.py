@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from textual import events
 
+from engine.pages.opening import read_page
 from engine.records import Picture, Question
 from engine.sessions import read_session
 from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tui.sharing.formats import FORMATS
 from tui.state.run_view import Phase
 from tui.views.files.file_dialog import FileDialog
 from tui.views.help.help import Help
@@ -366,6 +368,27 @@ async def test_the_note_of_a_runs_picture_is_said_when_it_has_ended() -> None:
     async with explorer((120, 40), startup={"question": question}) as stage:
         await stage.run_done()
         await stage.shows(f"the picture: {note}")
+
+
+@in_loop
+async def test_a_page_is_written_opened_and_never_saved_over() -> None:
+    page = Path("run.html")
+    async with explorer((80, 24)) as stage:
+        await stage.run_done()
+        await stage.press("x", *["down"] * [each.name for each in FORMATS].index("html"))
+        for _ in range(60):
+            await stage.press("backspace")
+        await stage.press(*"run.html", "enter")
+        await stage.shows("wrote run.html")
+        written = page.read_bytes()
+        (run,) = read_page(page).runs
+        await stage.press("o", *"run.html", "enter")
+        await stage.shows("opened 1 run")
+        assert stage.app.state.current is not None
+        assert stage.app.state.current.run == run
+        await stage.press("ctrl+s")
+        await stage.until(lambda: list(Path().glob("*.json")))
+        assert page.read_bytes() == written
 
 
 @in_loop

@@ -18,7 +18,9 @@ from textual.widgets import Input
 
 from engine.errors import BadInput, LenscopeError
 from engine.events import LoadOptions
-from engine.records import AnswerReading, LayerReading, Token, Tracked
+from engine.pages.opening import read_page
+from engine.records import AnswerReading, Comparison, LayerReading, Session, Token, Tracked
+from engine.run_tables import TOKEN_COLUMNS
 from engine.sessions import read_session
 from engine.tables import Candidate, Column, Place, Table
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
@@ -28,7 +30,6 @@ from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
 from tui.sharing.formats import COPY_FORMATS, FORMATS
 from tui.sharing.renderers.separated import separated
-from tui.sharing.run_tables import TOKEN_COLUMNS
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.files.export_dialog import ExportDialog
@@ -229,6 +230,7 @@ def test_every_format_is_written(tmp_path: Path, name: str) -> None:
     write_export(view, name, path, 2, ("entropy", "rms"), LoadOptions("samples/model"))
     text = path.read_text()
     assert "cylinder" in text or name in {"command", "python"}
+    assert text.startswith("<!DOCTYPE html>") is (name == "html")
     match name:
         case "csv" | "tsv":
             assert text == table_text(view, name)
@@ -237,12 +239,27 @@ def test_every_format_is_written(tmp_path: Path, name: str) -> None:
             assert text == table_text(view, name, 2, ("entropy", "rms"))
         case "json":
             assert read_session(path).runs == (view.run,)
+        case "html":
+            assert read_page(path).runs == (view.run,)
         case "command":
             assert text.startswith("lenscope run --model samples/model")
         case "python":
             compile(text, "exported", "exec")
     path.unlink()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_shows_the_runs_that_the_run_was_compared_with(tmp_path: Path) -> None:
+    own, black, other = (make_view(each).run for each in range(3))
+    comparisons = (
+        Comparison("a" * 16, "counterfactual", own.id, black.id, own.position, ()),
+        Comparison("b" * 16, "counterfactual", other.id, black.id, own.position, ()),
+    )
+    session = Session("2026", "2026", (own, black, other), comparisons)
+    write_export(make_view(), "html", tmp_path / "page.html", beside=session)
+    page = read_page(tmp_path / "page.html")
+    assert page.runs == (own, black)
+    assert page.comparisons == comparisons[:1]
 
 
 def test_a_file_keeps_its_permissions_and_a_link_stays_a_link(tmp_path: Path) -> None:

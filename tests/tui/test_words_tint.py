@@ -11,12 +11,13 @@ from PIL import Image
 from rich.style import Style
 
 from engine.arrays import Array
+from engine.pages.palette import FRAME, RAMP
 from tests.tui.words_stage import BEFORE, geometry
 from tui.state.maps import NO_STEP, STEPS
 from tui.state.patches import Patches
 from tui.widgets.evened import evened
 from tui.widgets.pixel_lines import cells_that_differ, codes_of, marked_line
-from tui.widgets.tint import FRAME, RAMP, Plan, plan
+from tui.widgets.tint import Plan, plan
 
 PICTURE = (96, 64)
 

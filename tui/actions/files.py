@@ -63,19 +63,20 @@ def _read_session(app: Explorer, path: Path) -> None:
     """Read a session in the background, then show it."""
     app.say(f"reading {short_path(path)}")
 
-    def work() -> Session | str:
-        from engine.sessions import read_session
+    def work() -> tuple[Session, Path | None] | str:
+        from engine.pages.opening import is_page, open_session
 
         try:
-            return read_session(path)
+            # Saving never replaces a page.
+            return open_session(path), None if is_page(path) else path
         except LenscopeError as error:
             return str(error)
 
-    def then(read: Session | str) -> None:
+    def then(read: tuple[Session, Path | None] | str) -> None:
         if isinstance(read, str):
             app.say(read, "error")
         else:
-            _show_session(app, read, path)
+            _show_session(app, *read)
 
     in_background(app, work, then)
 

@@ -147,6 +147,7 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
             look.figures,
             app.asker.options,
             raw=app.startup.raw_cells,
+            beside=app.state.session(row=app.main.table.cursor, with_live=False),
         )
     except LenscopeError as error:
         app.say(str(error), "error")

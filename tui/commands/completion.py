@@ -9,7 +9,7 @@ import shtab
 
 from tui.commands.parsers import COMMANDS, explorer_parser
 
-_FILES: Final = frozenset({"image", "json", "data", "prompts"})
+_FILES: Final = frozenset({"image", "json", "data", "prompts", "session", "page"})
 _FOLDERS: Final = frozenset({"model", "out", "folder", "adapter", "cache_dir"})
 
 

@@ -22,6 +22,7 @@ EXAMPLES = (
     ("lenscope --model Qwen/Qwen2-VL-2B-Instruct --image cat.jpg", "a model of the hub"),
     ("lenscope session.json", "a saved session; no model is loaded"),
     ("lenscope run --image cat.jpg --prompt 'Animal:' --json -", "one run as JSON"),
+    ("lenscope share session.json -o page.html", "one file to send, for any browser"),
     ("lenscope sweep --data pictures --prompts coco --out found", "many pictures"),
     ("lenscope report found --write", "what the sweep found"),
 )
@@ -34,7 +35,8 @@ def explorer_parser(reopens: bool = True) -> argparse.ArgumentParser:
     examples = "\n".join(f"  {line}\n      {what}" for line, what in EXAMPLES)
     parser = argparse.ArgumentParser(
         prog="lenscope",
-        usage="lenscope [options] [SESSION.json | SWEEP_DIR]\n       lenscope COMMAND ...",
+        usage="lenscope [options] [SESSION.json | PAGE.html | SWEEP_DIR]\n"
+        "       lenscope COMMAND ...",
         description="See what a vision-language model believes after every layer.",
         epilog=f"commands (each has its own --help; a file of such a name: ./run):\n{commands}\n\n"
         f"examples:\n{examples}",
@@ -46,8 +48,9 @@ def explorer_parser(reopens: bool = True) -> argparse.ArgumentParser:
         parser.add_argument(
             "session",
             nargs="?",
-            metavar="SESSION.json|SWEEP_DIR",
-            help="reopen a session, or open the results of a sweep; no model is loaded",
+            metavar="SESSION.json|PAGE.html|SWEEP_DIR",
+            help="reopen a session or the page that holds one, or open the results of a sweep; no "
+            "model is loaded",
         )
     parser.add_argument("--item", metavar="ID", help="open this item of the sweep")
     _add_question(parser)
@@ -241,6 +244,25 @@ def report_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def share_parser() -> argparse.ArgumentParser:
+    """Return the parser of `lenscope share`."""
+    parser = argparse.ArgumentParser(
+        prog="lenscope share",
+        description="Write a session as one HTML file that opens in any browser: picture, layers, "
+        "plot, comparisons and readings, without a server, a network or Lenscope. `lenscope "
+        "PAGE.html` opens it again. No model is loaded.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("session", metavar="SESSION.json", help="a session, or another page")
+    parser.add_argument(
+        "-o", "--out", dest="page", metavar="PAGE.html", required=True, help="the file (-: stdout)"
+    )
+    parser.add_argument(
+        "--no-preview", action="store_true", help="leave the pictures' previews out of the page"
+    )
+    return parser
+
+
 def _add_raw_cells(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw-cells",
@@ -362,6 +384,7 @@ COMMANDS = {
     "run": Command("ask one question, and print every layer or the session", run_parser),
     "sweep": Command("ask about every picture of a data set", sweep_parser),
     "report": Command("show what a sweep found", report_parser),
+    "share": Command("write a session as one page to send", share_parser),
     "check": Command("show how a model is read, and prove it", check_parser),
     "config": Command("print every setting and where it comes from", config_parser),
     "paths": Command("print where all files are", paths_parser),

@@ -12,6 +12,7 @@ from engine.errors import BadInput
 from engine.events import LoadOptions
 from engine.methods.registry import tables_of
 from engine.records import LayerReading, Reading, Run, Session
+from engine.run_tables import tokens_table
 from engine.system.stamps import now
 from engine.tables import Table
 from tui.sharing.exporting import write_text
@@ -21,7 +22,7 @@ from tui.sharing.renderers.markdown import escaped, markdown_table
 from tui.sharing.renderers.plain import plain_lines
 from tui.sharing.renderers.separated import separated
 from tui.sharing.reproduce import as_command, as_python
-from tui.sharing.run_tables import rows_table, tokens_table
+from tui.sharing.run_tables import rows_table
 from tui.sharing.text_table import TextTable, plain_table
 from tui.state.run_view import RunView
 from tui.text.show import plain_line
@@ -86,11 +87,13 @@ def write_export(
     options: LoadOptions | None = None,
     *,
     raw: bool = False,
+    beside: Session | None = None,
 ) -> None:
     """Write a run as one of `FORMATS` except SVG, which is a picture of the screen.
 
     An existing file is replaced atomically. CSV, TSV and JSON hold all tokens of the run, Markdown
-    and text `top_k`; `raw` is as in `row_text`.
+    and text `top_k`; `raw` is as in `row_text`. A page also shows the runs of `beside` with which
+    the run was compared there.
 
     Raises BadInput, in one line, for a run that failed its proof or a file that cannot be written.
     """
@@ -102,6 +105,12 @@ def write_export(
             from engine.sessions import write_session
 
             write_session(Session(created=run.created, saved=now(), runs=(run,)), path)
+            return
+        case "html":
+            from engine.pages.page import write_page
+            from tui.sharing.pages import about_page, with_compared
+
+            write_page(with_compared(run, beside), path, about_page(options))
             return
         case "csv" | "tsv":
             text = table_text(view, name, raw=raw)

@@ -26,6 +26,7 @@ FORMATS: Final = (
     Format("markdown", "the table as on the screen, for a report", ".md"),
     Format("text", "as `lenscope run` prints it", ".txt"),
     Format("json", "this run as a session that can be reopened", ".json"),
+    Format("html", "a page to send, for any browser", ".html", is_copied=False),
     Format("svg", "a picture of the screen", ".svg", is_copied=False),
     Format("command", "the command that asks the same", ".sh", is_copied=False),
     Format("python", "the Python that asks the same", ".py", is_copied=False),

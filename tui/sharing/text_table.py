@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from engine.methods.registry import tables_of
 from engine.records import LayerReading, Reading, Run
+from engine.run_tables import candidates
 from engine.tables import Column
 from tui.sharing.renderers.plain import PlainRows, plain_lines
-from tui.sharing.run_tables import candidates
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
 

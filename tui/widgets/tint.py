@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.style import Style
 
+from engine.pages.palette import FRAME, RAMP
 from tui.state.maps import NO_STEP, STEPS, Steps
 from tui.state.patches import Patches
 from tui.widgets.evened import MOST_OFF, evened
@@ -17,12 +18,6 @@ from tui.widgets.pixel_lines import Codes, Pixels, codes_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-RAMP: Final = (
-    (26, 20, 48), (66, 26, 104), (112, 31, 124), (160, 44, 112),
-    (208, 66, 84), (240, 108, 52), (252, 166, 46), (255, 236, 132),
-)  # fmt: skip
-"""From dark violet to pale yellow: the colour of each step. It gets lighter with every step, so
-that it reads without hues, too."""
 _COVER: Final = (0.24, 0.42, 0.48, 0.54, 0.60, 0.66, 0.72, 0.78)
 """How much of a pixel is the step's colour; the rest is the picture."""
 _DIM: Final = (0.66, 0.72, 0.78, 0.82, 0.86, 0.92, 0.96, 1.0)
@@ -45,8 +40,6 @@ _LIT: Final = 0.35
 _MARGIN: Final = 1
 """Pixels around the picture, in which a frame around a patch at its edge is drawn."""
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
-FRAME: Final = (120, 232, 255)
-"""Of the frame around a patch: a colour that is in no step."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
+from engine.pages.palette import FRAME, RAMP
 from tui.state.maps import NO_STEP, STEPS, Scale, Steps
 from tui.text.numbers import figure
 from tui.text.show import display_text
@@ -23,7 +24,6 @@ from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import MARKS
 from tui.widgets.pixel_lines import Codes, codes_of, half_block_line
-from tui.widgets.tint import FRAME, RAMP
 
 _LABEL: Final = 4
 """Cells of the layer's number and a blank."""

@@ -24,7 +24,7 @@ from tui.disk.paths import short_path
 from tui.text.show import plain_line
 from tui.views.files.folder_lister import (
     PICTURE_ENDINGS,
-    SESSION_ENDING,
+    SESSION_ENDINGS,
     FolderLister,
     expand,
 )
@@ -235,8 +235,8 @@ class FileDialog(ModalScreen[str | None]):
 
 
 def is_session(path: str) -> bool:
-    """Return whether a path is that of a session rather than a picture."""
-    return path.lower().endswith(SESSION_ENDING)
+    """Return whether a path is that of a session, or a page with one, rather than a picture."""
+    return path.lower().endswith(SESSION_ENDINGS)
 
 
 def file_size(count: int) -> str:

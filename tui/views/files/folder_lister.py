@@ -14,7 +14,7 @@ from tui.widgets.background import in_thread
 PICTURE_ENDINGS: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 )
-SESSION_ENDING: Final = ".json"
+SESSION_ENDINGS: Final = (".json", ".html")
 MOST_LISTED: Final = 200_000
 """Entries of a folder that are looked at."""
 AT_ONCE: Final = 2_000
@@ -95,4 +95,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_ours(name: str) -> bool:
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122, a hundred thousand of them
-    return ending in PICTURE_ENDINGS or ending == SESSION_ENDING
+    return ending in PICTURE_ENDINGS or ending in SESSION_ENDINGS
