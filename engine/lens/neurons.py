@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -149,6 +149,17 @@ class FoundUnits:
         return shares, group.weight * added
 
 
+def largest(layers: Sequence[LayerShares], count: int) -> list[tuple[UnitPlace, float]]:
+    """The units with the largest shares, whatever their sign, the largest first."""
+    best: list[tuple[UnitPlace, float]] = []
+    for layer in layers:
+        for group, shares in ((each.group, each.shares) for each in layer.groups):
+            places = shares.abs().nan_to_num(0.0).topk(min(count, len(shares))).indices.tolist()
+            best += [(UnitPlace(group, place), float(shares[place])) for place in places]
+    best.sort(key=lambda each: -abs(each[1]))
+    return best[:count]
+
+
 def read_units(
     lens: Lens,
     inputs: Mapping[str, Any],
@@ -206,9 +217,10 @@ class UnitAblations(Ablations[UnitPlace]):
 
     def editor(self, forward: Forward, unit: UnitPlace, factor: float) -> Attached:
         """See `Ablations.editor`."""
-        group, index = unit
-        seen, vector = group.seen, None
-        head = index, len(group.activations)
-        if group.expert is not None:
-            head, vector = None, self._found.added(unit).to(seen.left)
+        group, seen = unit.group, unit.group.seen
+        head, vector = None, None
+        if group.expert is None:
+            head = unit.index, len(group.activations)
+        else:
+            vector = self._found.added(unit).to(seen.left)
         return Scaled(forward, group.layer, seen.module, seen.call, head, factor, group.row, vector)

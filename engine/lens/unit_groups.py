@@ -44,10 +44,7 @@ class Route(tuple[Step, ...]):
         """The direction [width] whose product with any vector is that of `direction` with the
         vector's map."""
         for step in reversed(self):
-            if isinstance(step, float):
-                direction = direction * step
-            else:
-                direction = step.transposed(direction)
+            direction = direction * step if isinstance(step, float) else step.transposed(direction)
         return direction
 
     def with_bias(self, vector: Tensor) -> Tensor:
