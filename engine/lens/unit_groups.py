@@ -73,6 +73,8 @@ class UnitGroup:
     """Of the map, or of the module of all experts."""
     row: int
     """Which of the vectors of `seen` are of the position."""
+    enters_module: bool
+    """Whether the units are what enters the module of `seen`."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def layer_groups(
         if term.attends or not (term.name == MLP or _alone(watch.last.get((layer, term.origin)))):
             continue
         any_mlp = True
-        part = _Part(layer, term, watch.seen.get(layer, ()), allowed).groups()
+        inside = watch.forward.parts.layers[layer]
+        part = _Part(layer, term, watch.seen.get(layer, ()), inside, allowed).groups()
         if isinstance(part, str):
             reasons.append(part)
             continue
@@ -166,8 +169,12 @@ def _called_again(seen: SeenCall) -> Tensor | None:
 class _Part:
     """One MLP of a layer."""
 
-    def __init__(self, layer: int, term: Term, seen: Sequence[SeenCall], allowed: float) -> None:
-        self._layer, self._term, self._seen, self._allowed = layer, term, seen, allowed
+    def __init__(
+        self, layer: int, term: Term, seen: Sequence[SeenCall], inside: nn.Module, allowed: float
+    ) -> None:
+        """`inside` is the layer itself."""
+        self._layer, self._term, self._seen = layer, term, seen
+        self._inside, self._allowed = inside, allowed
 
     def groups(self) -> LayerGroups | str:
         """Its units and experts; why there are neither."""
@@ -199,10 +206,10 @@ class _Part:
             route = Route((*before, *after))
             made = [*self._units(candidate, route)]
             groups += made
-            for output in candidate.experts:
+            for output in candidate.experts or self._listed(candidate, factor):
                 expert = ChosenExpert(self._layer, output, route)
                 experts.append(expert)
-                whole += [expert] if output.units is None else []
+                whole += [expert] if candidate.experts and output.units is None else []
             added = [group.weight * group.columns.bias.cpu().double() for group in made]
             alone = torch.zeros_like(target) + sum(added)
             bias = bias + Route(before).with_bias(alone)
@@ -215,16 +222,18 @@ class _Part:
         if not candidate.experts:
             entered = seen.entered[0]
             columns = columns_of(seen.module, entered)
+            listed = self._place_in_list(seen)
             yield UnitGroup(
                 self._layer,
                 name,
-                None,
+                None if listed is None else listed[1],
                 _vector(entered),
                 columns,
                 1.0,
                 route,
                 seen,
                 seen.rows[0],
+                enters_module=True,
             )
         for output in candidate.experts:
             if output.units is not None:
@@ -238,34 +247,62 @@ class _Part:
                     route,
                     seen,
                     output.row,
+                    enters_module=False,
                 )
+
+    def _place_in_list(self, seen: SeenCall) -> tuple[str, int] | None:
+        """The list of modules of one kind that a module is in, and its place there: such are the
+        experts of a mixture that has a module for each."""
+        words = seen.name.split(".")
+        for end, word in enumerate(words[:-1]):
+            around = self._inside.get_submodule(".".join(words[:end]))
+            if not word.isdigit() or not isinstance(around, nn.ModuleList):
+                continue
+            if len(around) > 1 and len({*map(type, around)}) == 1:
+                return ".".join(words[:end]), int(word)
+        return None
+
+    def _listed(self, candidate: _Candidate, factor: float) -> list[ExpertOutput]:
+        """The expert that a linear map is of, if it is a module in a list."""
+        seen = candidate.seen
+        listed = self._place_in_list(seen)
+        if listed is None:
+            return []
+        # The factor is that of the route, too.
+        return [ExpertOutput(listed[1], factor, seen.rows[0], _vector(seen.left), None)]
 
     def _name(self, candidate: _Candidate) -> str:
         """The module that the units are of, inside the part."""
         origin = next((e.name for e in self._seen if e.module is self._term.origin), "")
         name = candidate.seen.name
         if not candidate.experts:
-            name = name.rpartition(".")[0]
+            listed = self._place_in_list(candidate.seen)
+            name = name.rpartition(".")[0] if listed is None else listed[0]
         if not name or f"{origin}.".startswith(f"{name}."):
             return self._term.name
         return name.removeprefix(f"{origin}.")
 
     def _terms(self, target: Tensor) -> list[tuple[_Candidate, float]] | None:
         """What sums to an MLP's output, with factors; None if nothing does."""
-        some = [*_distinct(self._linear(target))]
+        linear = self._linear(target)
+        if linear and not bool(target.any()):
+            return [(linear[-1], 1.0)]  # it adds nothing, and so does each of its units
+        some = [*_distinct(linear)]
         found = self._fitted(target, some)
-        if found is None:
-            # An adapter's linear map is a module of several.
-            wrapped = [
-                _Candidate(seen, _vector(seen.left))
-                for seen in self._seen
-                if len(seen.rows) == 1
-                and seen.left.numel() == len(target)
-                and next(seen.module.children(), None) is not None
-                and _is_linear(seen)
-            ]
-            found = self._fitted(target, [*_distinct([*wrapped, *some])]) if wrapped else None
-        return found
+        if found is not None and len(found) == 1:
+            return found
+        # An adapter's linear map is a module of several.
+        wrapped = [
+            _Candidate(seen, _vector(seen.left))
+            for seen in self._seen
+            if len(seen.rows) == 1
+            and seen.left.numel() == len(target)
+            and next(seen.module.children(), None) is not None
+            and _is_linear(seen)
+        ]
+        inner = {module for each in wrapped for module in each.seen.module.modules()}
+        some = [*wrapped, *(each for each in some if each.seen.module not in inner)]
+        return (self._fitted(target, [*_distinct(some)]) if wrapped else None) or found
 
     def _linear(self, target: Tensor) -> list[_Candidate]:
         found: list[_Candidate] = []
