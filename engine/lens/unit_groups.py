@@ -5,28 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from engine.anatomy.frozen_norm import FrozenNorm, freeze_module
 from engine.anatomy.hooks import first_float_tensor
-from engine.anatomy.layer_sums import LayerSum, Term, sparse_sum
+from engine.anatomy.layer_sums import LayerSum, Term
 from engine.anatomy.unit_columns import UnitColumns, columns_in, columns_of
-from engine.lens.experts import ERRORS, ExpertOutput, expert_outputs, holds_experts
+from engine.lens.experts import ERRORS, ExpertOutput
+from engine.lens.unit_terms import SAME, LinearTerm, as_vector, linear_terms
 from engine.passes.layer_watches import MLP
-from engine.passes.unit_watches import SeenCall, UnitWatch
+from engine.passes.unit_watches import SeenCall, UnitWatch, has_weights
 from engine.system.memory import is_out_of_memory
 
 NO_MLP: Final = "no part of this layer acts on every position by itself"
 CHANGED: Final = "what follows its last linear layer is no norm that can be frozen"
 NOT_SEEN: Final = "its output is no sum of what the linear layers inside it return"
 NO_UNITS: Final = "its experts are one part each: what enters their last products was not seen"
-_FEW: Final = 12
-"""Of up to so many modules, the fewest are sought that sum to a part."""
-_SAME: Final = 1e-4
-"""How far what a module makes of one position may be from what it makes of it among others."""
 
 Step = float | FrozenNorm
 
@@ -102,17 +99,6 @@ class LayerGroups:
     """Why there are no units, or not all."""
 
 
-class _Candidate(NamedTuple):
-    """Something that may be a term of the sum that an MLP's output is."""
-
-    seen: SeenCall
-    vector: Tensor
-    """float64 [width]"""
-    experts: Sequence[ExpertOutput] = ()
-    norm: FrozenNorm | None = None
-    """What it goes through first."""
-
-
 def layer_groups(
     layer: int, of: LayerSum, watch: UnitWatch, width: int, allowed: float
 ) -> LayerGroups:
@@ -152,7 +138,7 @@ def _alone(last: SeenCall | None) -> bool:
     made = None if last is None else _called_again(last)
     if made is None or last is None or made.numel() != last.left.numel():
         return False
-    limit = max(_SAME, 4.0 * torch.finfo(last.left.dtype).eps)
+    limit = max(SAME, 4.0 * torch.finfo(last.left.dtype).eps)
     own, again = last.left.double().flatten(), made.double().flatten()
     return float((own - again).norm()) <= limit * float(own.norm())
 
@@ -184,17 +170,17 @@ class _Part:
         )
         if outer is None or len(outer.rows) != 1:
             return NOT_SEEN
-        own = target = _vector(outer.left)
+        own = target = as_vector(outer.left)
         after: tuple[Step, ...] = (float(term.factor),)
-        if term.source is not None or not _has_weights(term.origin):
+        if term.source is not None or not has_weights(term.origin):
             norm = freeze_module(term.module, outer.entered[0])
-            target = _vector(outer.entered)
+            target = as_vector(outer.entered)
             if norm is None or len(target) != len(own):
                 return CHANGED
             if not self._close(norm(target) + norm.bias, own):
                 return CHANGED
             after = (norm, *after)
-        terms = self._terms(target)
+        terms = linear_terms(self._seen, target, self._allowed, term.module)
         if terms is None:
             return NOT_SEEN
         groups: list[UnitGroup] = []
@@ -217,7 +203,7 @@ class _Part:
         reason = NO_UNITS if whole else None
         return LayerGroups(self._layer, (*groups,), (*experts,), (*whole,), expected, reason)
 
-    def _units(self, candidate: _Candidate, route: Route) -> Iterator[UnitGroup]:
+    def _units(self, candidate: LinearTerm, route: Route) -> Iterator[UnitGroup]:
         seen, name = candidate.seen, self._name(candidate)
         if not candidate.experts:
             entered = seen.entered[0]
@@ -227,7 +213,7 @@ class _Part:
                 self._layer,
                 name,
                 None if listed is None else listed[1],
-                _vector(entered),
+                as_vector(entered),
                 columns,
                 1.0,
                 route,
@@ -241,7 +227,7 @@ class _Part:
                     self._layer,
                     name,
                     output.index,
-                    _vector(output.units.activations),
+                    as_vector(output.units.activations),
                     columns_in(output.units.columns, output.units.bias),
                     1.0 if output.weight is None else output.weight,
                     route,
@@ -262,16 +248,16 @@ class _Part:
                 return ".".join(words[:end]), int(word)
         return None
 
-    def _listed(self, candidate: _Candidate, factor: float) -> list[ExpertOutput]:
+    def _listed(self, candidate: LinearTerm, factor: float) -> list[ExpertOutput]:
         """The expert that a linear map is of, if it is a module in a list."""
         seen = candidate.seen
         listed = self._place_in_list(seen)
         if listed is None:
             return []
         # The factor is that of the route, too.
-        return [ExpertOutput(listed[1], factor, seen.rows[0], _vector(seen.left), None)]
+        return [ExpertOutput(listed[1], factor, seen.rows[0], as_vector(seen.left), None)]
 
-    def _name(self, candidate: _Candidate) -> str:
+    def _name(self, candidate: LinearTerm) -> str:
         """The module that the units are of, inside the part."""
         origin = next((e.name for e in self._seen if e.module is self._term.origin), "")
         name = candidate.seen.name
@@ -282,122 +268,6 @@ class _Part:
             return self._term.name
         return name.removeprefix(f"{origin}.")
 
-    def _terms(self, target: Tensor) -> list[tuple[_Candidate, float]] | None:
-        """What sums to an MLP's output, with factors; None if nothing does."""
-        linear = self._linear(target)
-        if linear and not bool(target.any()):
-            return [(linear[-1], 1.0)]  # it adds nothing, and so does each of its units
-        some = [*_distinct(linear)]
-        found = self._fitted(target, some)
-        if found is not None and len(found) == 1:
-            return found
-        # An adapter's linear map is a module of several.
-        wrapped = [
-            _Candidate(seen, _vector(seen.left))
-            for seen in self._seen
-            if len(seen.rows) == 1
-            and seen.left.numel() == len(target)
-            and next(seen.module.children(), None) is not None
-            and _is_linear(seen)
-        ]
-        inner = {module for each in wrapped for module in each.seen.module.modules()}
-        some = [*wrapped, *(each for each in some if each.seen.module not in inner)]
-        return (self._fitted(target, [*_distinct(some)]) if wrapped else None) or found
-
-    def _linear(self, target: Tensor) -> list[_Candidate]:
-        found: list[_Candidate] = []
-        for seen in self._seen:
-            if seen.left.shape[-1] != len(target):
-                continue
-            if holds_experts(seen.module):
-                experts = expert_outputs(seen, self._allowed)
-                if experts is not None:
-                    found.append(_Candidate(seen, _vector(seen.left.sum(0)), experts))
-            elif len(seen.rows) == 1 and _is_matrix(seen.module):
-                found.append(_Candidate(seen, _vector(seen.left)))
-        for seen in self._seen:
-            if _has_weights(seen.module) or seen.module is self._term.module:
-                continue
-            for each in [*found]:
-                left = each.seen.left
-                if (
-                    each.norm is None
-                    and left.shape == seen.entered.shape
-                    and left.equal(seen.entered)
-                ):
-                    norm = freeze_module(seen.module, seen.entered[0])
-                    if norm is not None and norm.kind != "none":
-                        found.append(each._replace(vector=_vector(seen.left), norm=norm))
-        return found
-
-    def _fitted(
-        self, target: Tensor, candidates: Sequence[_Candidate]
-    ) -> list[tuple[_Candidate, float]] | None:
-        if not candidates:
-            return None
-        vectors = torch.stack([each.vector for each in candidates])
-        allowed = self._allowed * float(target.norm())
-        if len(candidates) <= _FEW:
-            fit = sparse_sum(target, vectors, allowed)
-            if fit is not None:
-                return [
-                    (candidates[place], float(factor))
-                    for place, factor in zip(fit.terms, fit.factors, strict=True)
-                ]
-        if len(candidates) >= len(target):
-            return None
-        # Many experts that are a module each.
-        factors = torch.linalg.lstsq(vectors.T, target[:, None], driver="gelsd").solution[:, 0]
-        if float((factors @ vectors - target).norm()) > allowed:
-            return None
-        sizes = factors.abs() * vectors.norm(dim=1)
-        return [
-            (each, float(factor))
-            for each, factor, size in zip(candidates, factors, sizes, strict=True)
-            if float(size) > allowed
-        ]
-
     def _close(self, made: Tensor, own: Tensor) -> bool:
-        limit = max(_SAME, self._allowed) * float(own.norm())
+        limit = max(SAME, self._allowed) * float(own.norm())
         return float((made - own).norm()) <= limit
-
-
-def _distinct(candidates: Sequence[_Candidate]) -> Iterator[_Candidate]:
-    """The candidates without those that give what an earlier one gives, and zeros."""
-    kept: list[_Candidate] = []
-    for each in candidates:
-        if bool(each.vector.any()) and not any(each.vector.equal(other.vector) for other in kept):
-            kept.append(each)
-            yield each
-
-
-def _is_linear(seen: SeenCall) -> bool:
-    """Whether a module is a linear map and a bias, by what it does."""
-    entered = seen.entered
-    other = torch.randn(entered.shape, generator=torch.Generator().manual_seed(0)).to(entered)
-    other = other * entered.float().square().mean().sqrt().to(entered)
-    vectors = torch.cat([torch.zeros_like(entered), entered, other, entered + other])
-    try:
-        made = first_float_tensor(seen.module(vectors))
-    except ERRORS as error:
-        if is_out_of_memory(error):
-            raise
-        return False
-    if made is None or made.shape[:-1] != vectors.shape[:-1]:
-        return False
-    nothing, one, two, both = made.double()
-    limit = max(_SAME, 4.0 * torch.finfo(entered.dtype).eps)
-    return float((one + two - nothing - both).norm()) <= limit * float(both.norm())
-
-
-def _is_matrix(module: nn.Module) -> bool:
-    leaf = next(module.children(), None) is None
-    return leaf and any(parameter.ndim == 2 for parameter in module.parameters())
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return any(parameter.ndim >= 2 for parameter in module.parameters())
-
-
-def _vector(value: Tensor) -> Tensor:
-    return value.cpu().double().flatten()

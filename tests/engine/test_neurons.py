@@ -181,9 +181,11 @@ def test_a_tiny_llama_has_the_numbers_of_the_formula() -> None:
     assert torch.equal(only.groups[0].shares, every[64:128])
 
 
-def test_a_tiny_mixture_has_the_numbers_of_the_formula() -> None:
+@pytest.mark.parametrize("products", ["eager", "grouped_mm", "batched_mm"])
+def test_a_tiny_mixture_has_the_numbers_of_the_formula(products: str) -> None:
     tiny = qwen3_moe(3)
     model = tiny.model
+    model.set_experts_implementation(products)
     model.requires_grad_(False)
     mlps = {str(index): layer.mlp for index, layer in enumerate(model.model.layers)}
     with torch.no_grad(), caught({"last": model.model.norm, **mlps}, "input") as entered:
