@@ -33,6 +33,7 @@ from engine.lens.reading_parts import (
     read_parts,
 )
 from engine.lens.repeated import RepeatedPasses
+from engine.methods.answer import AnswerReading
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest
@@ -347,8 +348,8 @@ def test_a_part_times_1_changes_no_bit(name: str) -> None:
     plain = passes.run()[0]
     assert torch.equal(plain, found.logits)
     every = [part for part in found.parts if can_be_taken_out(part)]
-    assert torch.equal(taken_out._run(every, 1.0, []), plain)
-    assert not torch.equal(taken_out._run(every, 0.0, []), plain)
+    assert torch.equal(taken_out.run(every, 1.0, []), plain)
+    assert not torch.equal(taken_out.run(every, 0.0, []), plain)
     assert torch.equal(passes.run()[0], plain)
     assert hooks_of(tiny.model) == 0
 
@@ -655,6 +656,22 @@ def test_the_largest_parts_and_heads_are_taken_out(asked: AskedRun) -> None:
     effects = [each.effect for each in reading.parts if each.effect is not None]
     shares = [each.share for each in reading.parts if each.effect is not None]
     assert effects != pytest.approx(shares, abs=1e-2)  # self-repair, and the norm
+
+
+def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
+    answer = method_of("answer")
+    written = asked.read(answer, request_of(answer, {"max_new_tokens": 2}))
+    assert isinstance(written, AnswerReading)
+    first = len(asked.run.tokens)
+    reading = read(asked, position=first, layer=5, head=2)
+    assert (reading.position, reading.reaches) == (first, first)
+    assert reading.misfit(asked.run) is None
+    assert reading.of[0].id == written.tokens.values[1]  # the token after it, which is the answer's
+    assert total(reading.parts) == pytest.approx(reading.value, abs=1e-4)
+    assert reading.sent is not None and reading.sent.shares.shape == (first + 1,)
+    without = read(asked, position=first, against="none")
+    assert without.of == reading.of[:1]
+    assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
 
 
 def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
