@@ -113,10 +113,9 @@ class RepeatedPasses:
         def job() -> tuple[Tensor, tuple[Tensor, ...]]:
             with frozen_parameters(self.model), computing(gradients=True):
                 logits = forward.run(lambda row, read: None, attached=attached, gradients=True)
-                value = target(logits)
+                value, by = target(logits), [*leaves()]
                 if not value.requires_grad:
                     raise CannotRead(NO_GRADIENT)
-                by = [*leaves()]
                 found = torch.autograd.grad(value, by, allow_unused=True)
                 if forward.cancelled.is_set():
                     raise Cancelled("cancelled")

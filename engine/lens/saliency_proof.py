@@ -13,10 +13,10 @@ from engine.lens.saliency_sites import Slope, Target, Values
 
 TRIED: Final = 8
 """Of so many random directions the one along which the target changes most is taken."""
-MOVES: Final = (0.04, 0.01, 0.0025)
+MOVES: Final = (0.001, 0.00025, 0.004)
 """By about how much the logits are to move, each way: if it is much, the target is no straight
 line; if it is little, all that is seen is rounding."""
-MOVES_OF_HALVES: Final = (0.5, 0.25, 1.0)
+MOVES_OF_HALVES: Final = (0.04, 0.1, 0.015, 0.5)
 ALLOWED: Final = 0.02
 """By what share the two may differ, beside rounding."""
 ALLOWED_OF_HALVES: Final = 0.5
@@ -25,8 +25,9 @@ ROUNDINGS: Final = 4.0
 """By how many units in the last place of the largest logit the logits of two passes may differ."""
 AVERAGED: Final = 4
 """Half precision takes so many directions, since most of each difference is rounding."""
-NUDGE: Final = 0.01
-"""The step, as a share of the values' own size, if the gradient is 0 everywhere."""
+LONGEST: Final = 0.05
+"""A step moves no value by more than this share of their root mean square. If the target then moves
+by less than rounding, all that is shown is that it does not move by more."""
 
 
 def disagreement(
@@ -42,7 +43,7 @@ def disagreement(
 
     `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`. The
     difference is compared with what
-    the gradient says of the step as it is after rounding. Of up to three lengths of the step the
+    the gradient says of the step as it is after rounding. Of a few lengths of the step the
     one counts that agrees best. Takes two passes for each length, in half precision eight.
     """
     coarse = dtype.itemsize < 4
@@ -50,16 +51,19 @@ def disagreement(
     exact, slope = _exact(at), _exact(found.by)
     slack = max(target.slack(found.logits), 1e-30)
     noise = ROUNDINGS * torch.finfo(dtype).eps * float(found.logits.abs().max()) * slack
+    longest = LONGEST * max(1e-6, *(float(each.square().mean().sqrt()) for each in exact))
     if not any(bool(each.any()) for each in slope):
-        size = max(float(each.abs().max()) for each in exact)
-        step = [NUDGE * max(size, 1e-6) * _signs(each, generator) for each in exact]
+        step = [longest * _signs(each, generator) for each in exact]
         return abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
     directions = _directions(slope, generator, coarse)
     best = math.inf
     for move in MOVES_OF_HALVES if coarse else MOVES:
         said = seen = rounding = 0.0
+        is_cut = False
         for direction in directions:
             length = move * slack / abs(_product(slope, direction))
+            is_cut |= length > longest
+            length = min(length, longest)
             ahead, behind = (
                 _rounded(at, exact, [sign * length * each for each in direction])
                 for sign in (1, -1)
@@ -71,8 +75,10 @@ def disagreement(
             rounding += abs(predicted) * noise
         if not said:
             continue
+        blurred = rounding / said
         allowed = ALLOWED_OF_HALVES if coarse else ALLOWED
-        error = abs(seen / said - 1.0) / (allowed + min(rounding / said, MOST_ROUNDING))
+        allowed += blurred if is_cut else min(blurred, MOST_ROUNDING)
+        error = abs(seen / said - 1.0) / allowed
         best = min(best, math.inf if math.isnan(error) else error)
         if best <= 1.0:
             break
