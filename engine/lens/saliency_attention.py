@@ -8,19 +8,24 @@ kernel can be differentiated; the weights are those that `Lens.read_attention` h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from engine.anatomy.hooks import computing
 from engine.errors import CannotRead
 from engine.lens.attention import AttentionFound, HeadWeights, why_nothing_is_read
 from engine.lens.repeated import RepeatedPasses
 from engine.lens.saliency_sites import Slope, Target
 from engine.passes.attention_shifts import AttentionShift, AttentionShifts
 
-OWN_CODE = "this model computes attention in code of its own, which cannot be differentiated here"
+OWN_CODE: Final = (
+    "this model computes attention in code of its own, which cannot be differentiated here"
+)
+OTHER_KEYS: Final = "no layer attends to the tokens of this sequence alone"
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,23 @@ def attention_slopes(
     Raises CannotRead if no layer's attention on the sequence's own tokens can be read and
     differentiated.
     """
+    seen = [each for each in found.layers if each.weights is not None]
+    readable = [each for each in seen if each.keys == "tokens"]
+    if not readable:
+        raise CannotRead(OTHER_KEYS if seen else why_nothing_is_read(found.layers))
+    # The caller may be in inference mode, whose tensors have no part in a graph.
+    with computing(gradients=True):
+        return _slopes(passes, target, found, readable)
+
+
+def _slopes(
+    passes: RepeatedPasses,
+    target: Target,
+    found: AttentionFound,
+    readable: Sequence[HeadWeights],
+) -> AttentionSlopes:
     forward = passes.forward()
     editor = AttentionShifts(forward, gradients=True)
-    readable = [each for each in found.layers if each.weights is not None and each.keys == "tokens"]
-    if not readable:
-        raise CannotRead(why_nothing_is_read(found.layers))
 
     def leaves() -> list[Tensor]:
         if not editor.calls:

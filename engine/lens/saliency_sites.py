@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.anatomy.hooks import computing
 from engine.lens.lens import Lens
 from engine.lens.repeated import RepeatedPasses
 from engine.passes.collating import most_at_once
@@ -95,6 +96,11 @@ class Site:
 
         Raises what `RepeatedPasses.differentiate` raises.
         """
+        # The caller may be in inference mode, whose tensors have no part in a graph.
+        with computing(gradients=True):
+            return self._slope(at, rows)
+
+    def _slope(self, at: Values, rows: Collection[int]) -> Slope:
         leaves = [each.detach().clone().requires_grad_() for each in at] if self.names else []
         # A copy: a model may write into what it is given.
         forward = self.passes.forward(self._inputs([each.clone() for each in leaves]))
