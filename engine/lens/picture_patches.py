@@ -245,10 +245,15 @@ def _moved(found: PicturePatches, before: list[int], now: list[int]) -> PictureP
         return None
     to = dict(zip(old, new, strict=True))
     tokens = torch.tensor([to[token] for token in found.boxes.tokens.tolist()], dtype=torch.int64)
+    numbers = found.relation.numbers
+    if numbers is not None:
+        places = torch.arange(len(before), dtype=numbers.dtype)
+        places[old] = torch.tensor(new, dtype=numbers.dtype)
+        numbers = torch.where(numbers >= 0, places[numbers.clamp(min=0).long()], numbers)
     relation = replace(
         found.relation,
         length=len(now),
         followers=tuple(to[position] for position in followers),
-        numbers=None,
+        numbers=numbers,
     )
     return replace(found, boxes=replace(found.boxes, tokens=tokens), relation=relation)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final, TypeVar
 
+import torch
 from torch import Tensor
 
+from engine.anatomy.hooks import computing
 from engine.anatomy.tail import RowStream
-from engine.errors import Cancelled
+from engine.errors import Cancelled, CannotRead
 from engine.lens.lens import Lens, model_lock
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
+from engine.passes.gradients import frozen_parameters
 from engine.passes.positions import attention_of
 from engine.passes.thread import waited_for
 from engine.passes.vision_reuse import VisionCache
 
 Stop = Callable[[], bool]
+Found = TypeVar("Found")
+NO_GRADIENT: Final = "the model computes without gradients what lies between this and its logits"
 
 
 class RepeatedPasses:
@@ -59,16 +64,23 @@ class RepeatedPasses:
         """From now on, let the model compute the logits of all positions."""
         self._keeps_logits = False
 
-    def forward(self) -> Forward:
-        """The next pass, for whatever has to be attached to it."""
+    def forward(self, inputs: Mapping[str, Any] | None = None) -> Forward:
+        """The next pass, for whatever has to be attached to it: over the run's inputs, or over
+        `inputs`, several items of the same lengths, which are on the device."""
+        attention = self._attention if inputs is None else attention_of(inputs)
         return Forward(
             self.model,
             self.parts,
-            self._inputs,
+            self._inputs if inputs is None else inputs,
             self._positions,
-            self._attention,
+            attention,
             use_logits_to_keep=self._keeps_logits,
         )
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The run's inputs, on the device."""
+        return self._inputs
 
     def run(
         self,
@@ -80,17 +92,55 @@ class RepeatedPasses:
 
         Raises Cancelled within one layer after `stop()` is true, and what `Forward.run` raises.
         """
+        passed = self.forward() if forward is None else forward
+        return self._carried_out(passed, lambda: passed.run(on_row, attached=attached))
+
+    def differentiate(
+        self,
+        forward: Forward,
+        attached: Sequence[Attached],
+        target: Callable[[Tensor], Tensor],
+        leaves: Callable[[], Sequence[Tensor]],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run a pass with gradients, and go back from it: the logits at the positions, and the
+        derivative of `target(logits)` by each of `leaves()`, which is called after the pass.
+
+        No gradient is taken with respect to parameters, and what they require is afterwards as it
+        was. Nothing of the graph is left. Raises what `run` does, and CannotRead if the target does
+        not depend on the leaves, as far as torch knows.
+        """
+
+        def job() -> tuple[Tensor, tuple[Tensor, ...]]:
+            with frozen_parameters(self.model), computing(gradients=True):
+                logits = forward.run(lambda row, read: None, attached=attached, gradients=True)
+                value, by = target(logits), [*leaves()]
+                if not value.requires_grad:
+                    raise CannotRead(NO_GRADIENT)
+                found = torch.autograd.grad(value, by, allow_unused=True)
+                if forward.cancelled.is_set():
+                    raise Cancelled("cancelled")
+                if all(each is None for each in found):
+                    raise CannotRead(NO_GRADIENT)
+                pairs = zip(found, by, strict=True)
+                whole = tuple(
+                    torch.zeros_like(leaf) if each is None else each for each, leaf in pairs
+                )
+                return logits.detach(), whole
+
+        return self._carried_out(forward, job)
+
+    def _carried_out(self, forward: Forward, pass_: Callable[[], Found]) -> Found:
+        """Do what runs this pass in the model's thread, and wait for it."""
         if self._stop():
             raise Cancelled("cancelled")
-        passed = self.forward() if forward is None else forward
 
-        def job() -> Tensor:
+        def job() -> Found:
             with ExitStack() as around:
                 around.enter_context(model_lock(self.model))
                 if self.vision is not None:
                     around.enter_context(self.vision.remembering())
-                return passed.run(on_row, attached=attached)
+                return pass_()
 
-        logits = waited_for(self.model, job, self._stop, passed.cancelled.set)
-        self.length = passed.length
-        return logits
+        found = waited_for(self.model, job, self._stop, forward.cancelled.set)
+        self.length = forward.length
+        return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from engine.methods.method import Subject
-from engine.methods.word_tokens import word_ids
+from engine.methods.word_ids import word_ids
 from engine.records import NonNegative, Number, Short, Token, finite
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def asked_ids(
     if not of:
         best: list[int] = Blocks.of(found.logits[None], 2).best(2)[0].tolist()
         return best[:1] if alone else best
-    return word_ids(subject, of, len(found.own))
+    return word_ids(subject.loaded, of, len(found.own))
 
 
 def asked_tokens(found: LogitParts, ids: Sequence[int], text_of: TextOf) -> tuple[Token, ...]:

@@ -9,11 +9,13 @@ et al. 2021, arXiv 2103.15679, of the answer's row alone), occlusion (Zeiler and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from engine.arrays import Array, check_shape
+from engine.methods.everywhere import last_position, resolved
 from engine.methods.method import Method, Stop, Subject
 from engine.records import (
     Layer,
@@ -40,10 +42,11 @@ class SaliencyRequest(Request, frozen=True):
 
     way: Way = "gradient"
     """"gradient": gradient x input. "ig": integrated gradients from the mean picture (at a row:
-    from zero). "smoothgrad": gradient x input, the mean over noisy inputs. "attention": the
-    positive part of gradient x attention in the row of the position, summed over layers and heads.
-    "occlusion": the fall of the target when a block of patches is replaced by the mean picture (at
-    a row: by the mean of the picture's tokens)."""
+    from the mean of the picture's tokens in their place; without a picture, from zero).
+    "smoothgrad": gradient x input, the mean over noisy inputs. "attention": the positive part of
+    gradient x attention in the row of the position, summed over layers and heads. "occlusion": the
+    fall of the target when a block of patches is replaced by the mean picture (at a row: by the
+    mean of the picture's tokens; every other position alone likewise)."""
     position: int = -1
     """The position whose answer is explained; negative ones count back from the last token of the
     prompt."""
@@ -99,12 +102,15 @@ class SaliencyReading(Reading, frozen=True, kw_only=True, tag="saliency"):
 
     request: SaliencyRequest
     position: NonNegative
-    """Index into the run's tokens."""
+    """Index into the run's tokens, followed by those of its newest answer."""
     of: Annotated[tuple[Token, ...], Meta(min_length=1, max_length=2)]
     value: Number | None
     """The target: log-probability in nats, or a difference of logits."""
     cells: Array
     """int32 [cells]: the positions of the picture's tokens, to which the map belongs."""
+    grid: Array | None = None
+    """int16 [cells, 3]: tile, row and column of each, from 0; -1 where it is unknown. None if it is
+    of all."""
     map: Array
     """float32 [cells]: of the pixels, the sum over those that a token shows; signed where the way
     has a sign. NaN for a token that shows none."""
@@ -126,16 +132,26 @@ class SaliencyReading(Reading, frozen=True, kw_only=True, tag="saliency"):
             shape = self.cells.shape
             check_shape("cells", self.cells, "<i4", shape[:1] or (0,))
             check_shape("map", self.map, "<f4", shape)
+            if isinstance(self.grid, Array):
+                check_shape("grid", self.grid, "<i2", (*shape, 3))
         if isinstance(self.positions, Array):
             check_shape("positions", self.positions, "<f4", self.positions.shape[:1] or (0,))
         if isinstance(self.matrix, Array):
             check_shape("matrix", self.matrix, "<f4", (*self.matrix.shape, 0, 0)[:2])
 
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        return self.position
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
         tokens = len(run.tokens)
-        if self.position >= tokens:
-            return f"position {self.position} of {tokens} tokens"
+        if self.position > last_position(run):
+            return f"position {self.position} of {last_position(run) + 1} tokens"
+        cells = self.cells.integers
+        if any(a >= b for a, b in pairwise(cells)) or not all(0 <= each < tokens for each in cells):
+            return f"cells that are not positions of {tokens} tokens in ascending order"
         if self.positions is not None and self.positions.shape[0] != tokens:
             return f"{self.positions.shape[0]} positions of {tokens} tokens"
         if self.matrix is not None and self.matrix.shape != (run.layers + 1, tokens):
@@ -156,9 +172,20 @@ class Saliency(Method[SaliencyRequest, SaliencyReading]):
     def read(
         self, subject: Subject, request: SaliencyRequest, stop: Stop
     ) -> Iterator[SaliencyPart | SaliencyReading]:
-        """Make the map, then measure it."""
-        raise NotImplementedError
+        """Make the map, then measure it.
+
+        Raises BadInput for a position, row or word that there is not, for blocks where it is not
+        known which tokens are neighbours, and where no mean picture can be made that a way needs;
+        CannotRead where it is not known which token a pixel value belongs to, the model computes
+        without gradients, or no attention can be seen.
+        """
+        from engine.methods.saliency_maps import Maps
+
+        (position,) = resolved(subject.run, [request.position])
+        yield from Maps(subject, request, position, stop).read()
 
     def tables(self, reading: SaliencyReading) -> tuple[Table, ...]:
-        """The largest cells and positions, and the measures."""
-        raise NotImplementedError
+        """The largest cells and positions, every row's largest position, and the measures."""
+        from engine.methods.saliency_tables import tables
+
+        return tables(reading)

@@ -27,7 +27,7 @@ from engine.methods.named_places import (
     written_out,
 )
 from engine.methods.without_picture import no_picture_to_replace
-from engine.methods.word_tokens import word_ids
+from engine.methods.word_ids import word_ids
 from engine.records import (
     MOST_LAYERS,
     Layer,
@@ -379,7 +379,7 @@ class _Found:
         if self._request.direction == "break":
             clean, corrupt = corrupt, clean
         if self._request.of:
-            self._ids = word_ids(subject, self._request.of, len(clean))
+            self._ids = word_ids(subject.loaded, self._request.of, len(clean))
         else:
             self._ids = [*dict.fromkeys((int(clean.argmax()), int(corrupt.argmax())))]
         text_of = texts_for(subject.loaded.model)

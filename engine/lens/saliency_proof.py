@@ -1,0 +1,118 @@
+"""A gradient against a finite difference, in the model's own dtype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine.lens.saliency_sites import Slope, Target, Values
+
+TRIED: Final = 8
+"""Of so many random directions the one along which the target changes most is taken."""
+MOVES: Final = (0.001, 0.00025, 0.004)
+"""By about how much the logits are to move, each way: if it is much, the target is no straight
+line; if it is little, all that is seen is rounding."""
+MOVES_OF_HALVES: Final = (0.04, 0.1, 0.015, 0.5)
+ALLOWED: Final = 0.02
+"""By what share the two may differ, beside rounding."""
+ALLOWED_OF_HALVES: Final = 0.5
+MOST_ROUNDING: Final = 0.25
+ROUNDINGS: Final = 4.0
+"""By how many units in the last place of the largest logit the logits of two passes may differ."""
+AVERAGED: Final = 4
+"""Half precision takes so many directions, since most of each difference is rounding."""
+LONGEST: Final = 0.05
+"""A step moves no value by more than this share of their root mean square. If the target then moves
+by less than rounding, all that is shown is that it does not move by more."""
+
+
+def disagreement(
+    at: Values,
+    found: Slope,
+    value: Callable[[Values], float],
+    target: Target,
+    dtype: torch.dtype,
+    seed: int = 0,
+) -> float:
+    """By how much a gradient and a central finite difference along a random direction differ, as a
+    share of what is allowed: right if at most 1.
+
+    `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`. The
+    difference is compared with what
+    the gradient says of the step as it is after rounding. Of a few lengths of the step the
+    one counts that agrees best. Takes two passes for each length, in half precision eight.
+    """
+    coarse = dtype.itemsize < 4
+    generator = torch.Generator().manual_seed(seed)
+    exact, slope = _exact(at), _exact(found.by)
+    slack = max(target.slack(found.logits), 1e-30)
+    noise = ROUNDINGS * torch.finfo(dtype).eps * float(found.logits.abs().max()) * slack
+    longest = LONGEST * max(1e-6, *(float(each.square().mean().sqrt()) for each in exact))
+    if not any(bool(each.any()) for each in slope):
+        step = [longest * _signs(each, generator) for each in exact]
+        return abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
+    directions = _directions(slope, generator, coarse)
+    best = math.inf
+    for move in MOVES_OF_HALVES if coarse else MOVES:
+        said = seen = rounding = 0.0
+        is_cut = False
+        for direction in directions:
+            length = move * slack / abs(_product(slope, direction))
+            is_cut |= length > longest
+            length = min(length, longest)
+            ahead, behind = (
+                _rounded(at, exact, [sign * length * each for each in direction])
+                for sign in (1, -1)
+            )
+            step = [one - other for one, other in zip(_exact(ahead), _exact(behind), strict=True)]
+            predicted = _product(slope, step)
+            said += predicted**2
+            seen += predicted * (value(ahead) - value(behind))
+            rounding += abs(predicted) * noise
+        if not said:
+            continue
+        blurred = rounding / said
+        allowed = ALLOWED_OF_HALVES if coarse else ALLOWED
+        allowed += blurred if is_cut else min(blurred, MOST_ROUNDING)
+        error = abs(seen / said - 1.0) / allowed
+        best = min(best, math.inf if math.isnan(error) else error)
+        if best <= 1.0:
+            break
+    return best
+
+
+def _directions(
+    slope: list[Tensor], generator: torch.Generator, coarse: bool
+) -> list[list[Tensor]]:
+    """Random directions. In half precision a random half of all values moves with the gradient:
+    along any other direction, a step that is large enough to be seen would be too large."""
+    if coarse:
+        return [
+            [(_signs(each, generator) > 0) * each.sign() for each in slope] for _ in range(AVERAGED)
+        ]
+    drawn = ([_signs(each, generator) for each in slope] for _ in range(TRIED))
+    return [max(drawn, key=lambda direction: abs(_product(slope, direction)))]
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.randint(0, 2, like.shape, generator=generator, dtype=torch.int8)
+    return drawn.double() * 2.0 - 1.0
+
+
+def _product(one: list[Tensor], other: list[Tensor]) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(one, other, strict=True))
+
+
+def _exact(values: Values) -> list[Tensor]:
+    return [each.detach().to("cpu", torch.float64) for each in values]
+
+
+def _rounded(like: Values, exact: list[Tensor], step: list[Tensor]) -> Values:
+    return tuple(
+        (value + by).to(one.device, one.dtype)
+        for one, value, by in zip(like, exact, step, strict=True)
+    )
