@@ -1,0 +1,99 @@
+"""Means of what methods found by depth, over the items of each group, with their intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.sweeps.depth.arrays import Depth
+from engine.sweeps.reads import depth_read
+from engine.sweeps.results import Bools, Floats, Results
+from engine.sweeps.statistics import Bootstrap, Curve, Interval
+
+
+@dataclass(frozen=True)
+class DepthMeans:
+    """One thing that one method was asked about, of one group's items."""
+
+    group: str
+    against: str
+    """What stood in the place of the picture; empty for the picture itself."""
+    of: str
+    by: str
+    """Whether curves are by "layer" or by "row"."""
+    numbers: Mapping[str, Interval]
+    curves: Mapping[str, Curve]
+
+
+@dataclass(frozen=True)
+class ByDepth:
+    """What one method found."""
+
+    method: str
+    means: tuple[DepthMeans, ...]
+    unread: Mapping[str, int]
+    """Reason -> of how many lines nothing could be read for it, the most frequent first."""
+    lines: int
+    """How many lines were tried."""
+    worst: float
+    """The largest error of a proof, as a share of its tolerance; NaN for none."""
+
+
+def by_depth_of(
+    results: Results, groups: Mapping[str, Bools], bootstrap: Bootstrap
+) -> tuple[ByDepth, ...]:
+    """Every method's, with the picture and then with each counterfactual."""
+    sides = [("", results.depth)]
+    sides += [(name, each.depth) for name, each in results.instead.items()]
+    methods = dict.fromkeys(method for _, of in sides for method in of)
+    found = []
+    for method in methods:
+        some = [(against, of[method]) for against, of in sides if method in of]
+        means = [
+            each
+            for against, depth in some
+            for group, chosen in groups.items()
+            for each in _of_group(method, group, against, depth, chosen, bootstrap)
+        ]
+        unread = Counter(reason for _, depth in some for reason in depth.reasons if reason)
+        proofs = np.concatenate([depth.proofs for _, depth in some])
+        read = int((~np.isnan(proofs)).sum())
+        worst = float(np.nanmax(proofs)) if read else float("nan")
+        lines = read + sum(unread.values())
+        found.append(ByDepth(method, tuple(means), dict(unread.most_common()), lines, worst))
+    return tuple(found)
+
+
+def _of_group(
+    method: str, group: str, against: str, depth: Depth, chosen: Bools, bootstrap: Bootstrap
+) -> list[DepthMeans]:
+    weight = depth_read(method).weight
+    found = []
+    for of, by in depth.by.items():
+        numbers = {name: each for (its, name), each in depth.numbers.items() if its == of}
+        curves = {name: each for (its, name), each in depth.curves.items() if its == of}
+        if not any((~np.isnan(each[chosen])).any() for each in curves.values()):
+            continue
+        means = {name: bootstrap.mean_of(_only(each, chosen)) for name, each in numbers.items()}
+        weights = numbers[weight][:, None] if weight in numbers else None
+        found.append(
+            DepthMeans(
+                group, against, of, by, means,
+                {
+                    name: bootstrap.mean(_only(each, chosen))
+                    if weights is None
+                    else bootstrap.ratio(_only(each, chosen) * weights, weights)
+                    for name, each in curves.items()
+                },
+            )
+        )  # fmt: skip
+    return found
+
+
+def _only(values: NDArray[np.float64], chosen: Bools) -> Floats:
+    kept = chosen if values.ndim == 1 else chosen[:, None]
+    return np.where(kept, values, np.nan)
