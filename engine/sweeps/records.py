@@ -175,7 +175,7 @@ class DepthSet(Struct, frozen=True, omit_defaults=True):
     by: Literal["layer", "row"]
     """What curves have a value for: each layer, 0 to L - 1, or each row, 0 to L."""
     numbers: Annotated[dict[Name, float | None], Meta(max_length=MOST_CURVES)]
-    """What belongs to no layer or row, by name."""
+    """What belongs to no layer or row, by name; under the name of a curve the sum of its values."""
     curves: Annotated[tuple[DepthCurve, ...], Meta(max_length=MOST_CURVES)]
     tokens: Annotated[tuple[Token, ...], Meta(max_length=2)] = ()
     """The token that it is about, or the two whose difference it is."""

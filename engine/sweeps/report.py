@@ -57,7 +57,7 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
         _last_step(findings),
         *_instead(findings, rows),
         *_looks(findings, rows),
-        *(depth_section(each, rows) for each in findings.by_depth),
+        *(depth_section(each, most_rows) for each in findings.by_depth),
         _confusions(findings, rows),
         _scripts(findings, rows),
         _matching(findings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import UNSET
@@ -16,16 +17,24 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
+class About(NamedTuple):
+    """One thing that a method was asked about."""
+
+    of: str
+    by: str
+    """Whether curves are by "layer" or by "row"."""
+
+
 @dataclass(frozen=True)
 class Depth:
     """What one method found about n items; NaN where an item does not have it."""
 
-    by: Mapping[str, str]
-    """For each thing that was asked about: "layer" or "row"."""
-    numbers: Mapping[tuple[str, str], Floats]
-    """By that and by name: [n]."""
-    curves: Mapping[tuple[str, str], Floats]
-    """The same: [n, layers], or [n, rows]."""
+    numbers: Mapping[About, Mapping[str, Floats]]
+    """By name: [n]."""
+    curves: Mapping[About, Mapping[str, Floats]]
+    """By name: [n, layers], or [n, rows]."""
+    read: Bools
+    """[n]: whether it was read."""
     proofs: Floats
     """[n]: the error as a share of its tolerance."""
     reasons: tuple[str | None, ...]
@@ -35,11 +44,18 @@ class Depth:
         """Of these items alone."""
         return replace(
             self,
-            numbers={name: each[kept] for name, each in self.numbers.items()},
-            curves={name: each[kept] for name, each in self.curves.items()},
+            numbers=_kept(self.numbers, kept),
+            curves=_kept(self.curves, kept),
+            read=self.read[kept],
             proofs=self.proofs[kept],
             reasons=tuple(each for each, keep in zip(self.reasons, kept, strict=True) if keep),
         )
+
+
+def _kept(
+    arrays: Mapping[About, Mapping[str, Floats]], kept: Bools
+) -> dict[About, dict[str, Floats]]:
+    return {about: {name: each[kept] for name, each in of.items()} for about, of in arrays.items()}
 
 
 Readings = Mapping[str, DepthReading]
@@ -73,9 +89,8 @@ def names_in(readings: Readings) -> Iterator[tuple[str, str, str]]:
 
 def _depth(readings: Sequence[DepthReading | None], layers: int) -> Depth:
     count = len(readings)
-    by: dict[str, str] = {}
-    numbers: dict[tuple[str, str], Floats] = {}
-    curves: dict[tuple[str, str], Floats] = {}
+    numbers: dict[About, dict[str, Floats]] = {}
+    curves: dict[About, dict[str, Floats]] = {}
     proofs = np.full(count, np.nan)
     for index, reading in enumerate(readings):
         if reading is None:
@@ -83,13 +98,18 @@ def _depth(readings: Sequence[DepthReading | None], layers: int) -> Depth:
         if reading.proof is not None and reading.proof.error is not None:
             proofs[index] = reading.proof.error / reading.proof.tolerance
         for each in reading.sets:
-            by.setdefault(each.of, each.by)
+            about, wide = About(each.of, each.by), layers + (each.by == "row")
+            named, drawn = numbers.setdefault(about, {}), curves.setdefault(about, {})
             for name, value in each.numbers.items():
-                array = numbers.setdefault((each.of, name), np.full(count, np.nan))
+                array = named.setdefault(name, np.full(count, np.nan))
                 array[index] = np.nan if value is None else value
             for curve in each.curves:
-                wide = layers + (each.by == "row")
-                array = curves.setdefault((each.of, curve.name), np.full((count, wide), np.nan))
+                array = drawn.setdefault(curve.name, np.full((count, wide), np.nan))
                 array[index] = [np.nan if value is None else value for value in curve.values]
-    reasons = tuple(None if each is None else each.reason for each in readings)
-    return Depth(by, numbers, curves, proofs, reasons)
+    return Depth(
+        numbers,
+        curves,
+        np.array([each is not None and bool(each.sets) for each in readings]),
+        proofs,
+        tuple(None if each is None else each.reason for each in readings),
+    )

@@ -61,9 +61,8 @@ def by_depth_of(
         ]
         unread = Counter(reason for _, depth in some for reason in depth.reasons if reason)
         proofs = np.concatenate([depth.proofs for _, depth in some])
-        read = int((~np.isnan(proofs)).sum())
-        worst = float(np.nanmax(proofs)) if read else float("nan")
-        lines = read + sum(unread.values())
+        worst = float(np.nanmax(proofs)) if not np.isnan(proofs).all() else float("nan")
+        lines = sum(int(depth.read.sum()) for _, depth in some) + sum(unread.values())
         found.append(ByDepth(method, tuple(means), dict(unread.most_common()), lines, worst))
     return tuple(found)
 
@@ -73,16 +72,15 @@ def _of_group(
 ) -> list[DepthMeans]:
     weight = depth_read(method).weight
     found = []
-    for of, by in depth.by.items():
-        numbers = {name: each for (its, name), each in depth.numbers.items() if its == of}
-        curves = {name: each for (its, name), each in depth.curves.items() if its == of}
+    for about, curves in depth.curves.items():
+        numbers = depth.numbers[about]
         if not any((~np.isnan(each[chosen])).any() for each in curves.values()):
             continue
         means = {name: bootstrap.mean_of(_only(each, chosen)) for name, each in numbers.items()}
         weights = numbers[weight][:, None] if weight in numbers else None
         found.append(
             DepthMeans(
-                group, against, of, by, means,
+                group, against, about.of, about.by, means,
                 {
                     name: bootstrap.mean(_only(each, chosen))
                     if weights is None

@@ -23,7 +23,6 @@ ANSWER: Final = "answer minus runner-up"
 TRUTH: Final = "truth minus best other"
 SUM: Final = "sum"
 BETWEEN: Final = "added between layers"
-ALL_LAYERS: Final = "{name}, all layers"
 
 
 class Parts(DepthRead):
@@ -108,8 +107,7 @@ class PartsReader:
             name, layer = (BETWEEN, part.layer - 1) if between else (part.name, part.layer)
             curve = curves.setdefault(name, {})
             curve[layer] = curve.get(layer, 0.0) + share
-            whole = ALL_LAYERS.format(name=name)
-            numbers[whole] = numbers.get(whole, 0.0) + share
+            numbers[name] = numbers.get(name, 0.0) + share
         layers = range(len(self._lens.layers))
         probabilities = found.logits.softmax(-1).clamp_max(1.0)
         return DepthSet(

@@ -62,7 +62,7 @@ class Tracing(DepthRead):
                 f"tracing: against={against[0].name} has other tokens than the picture, so that "
                 "nothing can be copied between the two"
             )
-        asked: dict[str, Any] = msgspec.to_builtins(request)
+        asked: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(request))
         del asked["against"], asked["position"]
         return DepthOrder(asked, against[0])
 
