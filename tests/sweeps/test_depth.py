@@ -44,21 +44,25 @@ from tests.sweeps import test_findings as by_hand
 from tests.sweeps.conftest import Sweeper, Swept, sweeper
 from tui.cli import main
 
+SECOND = (1, 2)
+"""The shard that has the second scene."""
 PROOF = ReadingProof("as by hand", 0.5, 1.0, True)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scene with four questions; not to be changed."""
+    """Two scenes with four questions each, the first of them empty; not to be changed."""
     folder = tmp_path_factory.mktemp("data")
-    write_clevr(folder, 1)
+    write_clevr(folder, 2)
     return folder
 
 
 @pytest.fixture(scope="module")
 def parts(bundled: LoadedModel, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """Their parts; not to be changed."""
-    return sweeper(tmp_path_factory.mktemp("parts"))(bundled, data, reads=("parts",), batch_size=4)
+    return sweeper(tmp_path_factory.mktemp("parts"))(
+        bundled, data, shard=SECOND, reads=("parts",), batch_size=4
+    )
 
 
 def shares(item: SweepItem) -> PartShares:
@@ -191,11 +195,11 @@ def test_recoveries_are_of_the_difference_of_all_items_together() -> None:
 def test_what_could_not_be_read_is_counted_with_its_reason() -> None:
     findings = found(
         of_tracing(CUBE, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2),
-        unread(OTHER, "other tokens"),
-        unread(RED, "other tokens"),
+        unread(OTHER, "' no' is 1.5e-05 apart"),
+        unread(RED, "' one' is 3 apart"),
     )
     (section,) = [each for each in sections(findings) if each.title == Tracing.title]
-    assert "not read of 2 of 3 lines: other tokens (2)" in section.notes
+    assert "not read of 2 of 3 lines: ' no' is 1.5e-05 apart (2)" in section.notes
     (table,) = section.tables
     shown = ("100.0%", "80.0%", "60.0%", "40.0%", "20.0%")
     assert table.rows[0] == ("shape", "picture", *shown, "100.0% [100.0%, 100.0%] at 0", "1")
@@ -325,7 +329,7 @@ def test_an_item_is_traced_as_a_single_run_is(
 ) -> None:
     monkeypatch.setattr(tracing.Tracing, "read", traced)
     asked = {"reads": ("tracing",), "orders": order(), "batch_size": 4}
-    swept = sweep(bundled, data, against=parse_against("black"), **asked)
+    swept = sweep(bundled, data, shard=SECOND, against=parse_against("black"), **asked)
     assert (swept.progress.done, swept.progress.failed) == (8, 0)
     assert read_sweep(swept.folder).orders == order()
     (noise,) = parse_against("noise", 3)
@@ -354,7 +358,44 @@ def test_an_item_is_traced_as_a_single_run_is(
         difference = float(clean[token] - corrupt[token])
         assert each.numbers[DIFFERENCE] == pytest.approx(difference, abs=1e-4)
     with pytest.raises(BadInput, match="another request to tracing: it was against=noise=500"):
-        sweep(bundled, data, reads=("tracing",), orders=order("white"))
+        sweep(bundled, data, shard=SECOND, reads=("tracing",), orders=order("white"))
+
+
+def test_recoveries_are_those_of_single_runs(
+    bundled: LoadedModel, data: Path, sweep: Sweeper
+) -> None:
+    settings = {"against": "noise-pure", "sites": "picture,last", "rows": "0,5,10"}
+    orders = {"tracing": Tracing().order(settings, seed=0)}
+    swept = sweep(bundled, data, shard=SECOND, reads=("tracing",), orders=orders, batch_size=4)
+    traced_so_far = 0
+    for item in swept.items.values():
+        assert item.picture is not None and item.readings is not UNSET
+        (found,) = item.readings
+        assert isinstance(found, Recoveries)
+        asked = bundled.ask(item.prompt, data / item.picture.path)
+        if found.reason is not None:
+            with pytest.raises((BadInput, CannotRead), match="no difference that could be traced"):
+                asked.read("tracing", **settings)
+            assert "no difference that could be traced" in found.reason
+            continue
+        traced_so_far += 1
+        alone = asked.read("tracing", **settings)
+        assert found.proof is not None and found.proof.passed
+        assert isinstance(alone, TracingReading)
+        (each,) = found.sets
+        assert [token.id for token in each.tokens] == [token.id for token in alone.metric.of]
+        for curve, site, row in zip(
+            each.curves, alone.sites, np.asarray(alone.recovery), strict=True
+        ):
+            assert curve.name == site.name
+            assert [curve.values[place] for place in (0, 5, 10)] == pytest.approx(row, abs=1e-4)
+            assert [value for value in curve.values if value is not None] == [
+                curve.values[place] for place in (0, 5, 10)
+            ]
+        assert alone.metric.clean is not None and alone.metric.corrupt is not None
+        difference = alone.metric.clean - alone.metric.corrupt
+        assert each.numbers[DIFFERENCE] == pytest.approx(difference, abs=1e-3)
+    assert traced_so_far >= 2
 
 
 def test_what_cannot_be_traced_is_stored_with_the_reason(
@@ -367,7 +408,7 @@ def test_what_cannot_be_traced_is_stored_with_the_reason(
         yield
 
     monkeypatch.setattr(tracing.Tracing, "read", fail)
-    swept = sweep(bundled, data, reads=("tracing",), orders=order(), batch_size=4)
+    swept = sweep(bundled, data, shard=SECOND, reads=("tracing",), orders=order(), batch_size=4)
     assert (swept.progress.done, swept.progress.failed) == (4, 0)
     (depth,) = find(read_results(swept.folder), samples=10).by_depth
     assert not depth.means and depth.lines == 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from engine.sweeps.depth.arrays import Depth
 from engine.sweeps.reads import depth_read
 from engine.sweeps.results import Bools, Floats, Results
 from engine.sweeps.statistics import Bootstrap, Curve, Interval
+
+_VARIED = re.compile(r"\d[\d.e+-]*|'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class ByDepth:
     method: str
     means: tuple[DepthMeans, ...]
     unread: Mapping[str, int]
-    """Reason -> of how many lines nothing could be read for it, the most frequent first."""
+    """Reason -> of how many lines nothing could be read for it, the most frequent first. Reasons
+    that differ in numbers and quoted words are one, in the words of the first."""
     lines: int
     """How many lines were tried."""
     worst: float
@@ -59,12 +63,20 @@ def by_depth_of(
             for group, chosen in groups.items()
             for each in _of_group(method, group, against, depth, chosen, bootstrap)
         ]
-        unread = Counter(reason for _, depth in some for reason in depth.reasons if reason)
+        unread = _counted([reason for _, depth in some for reason in depth.reasons if reason])
         proofs = np.concatenate([depth.proofs for _, depth in some])
         worst = float(np.nanmax(proofs)) if not np.isnan(proofs).all() else float("nan")
         lines = sum(int(depth.read.sum()) for _, depth in some) + sum(unread.values())
-        found.append(ByDepth(method, tuple(means), dict(unread.most_common()), lines, worst))
+        found.append(ByDepth(method, tuple(means), unread, lines, worst))
     return tuple(found)
+
+
+def _counted(reasons: Sequence[str]) -> dict[str, int]:
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for reason in reasons:
+        counts[first.setdefault(_VARIED.sub("", reason), reason)] += 1
+    return dict(counts.most_common())
 
 
 def _of_group(
