@@ -241,10 +241,11 @@ class Tracing(Method[TracingRequest, TracingReading]):
         if request.window > passes.layers:
             raise BadInput(f"the model has {passes.layers} layers: a window cannot have more")
         found = _Found(subject, request, passes, named)
-        cells = len(found.rows) * len(found.open_sites)
+        rows = [row for row in found.in_order if not passes.lacks(row)]
+        cells = len(rows) * len(found.open_sites)
         done = 0
-        for row in found.in_order:
-            sites = [] if passes.lacks(row) else found.open_sites
+        for row in rows:
+            sites = found.open_sites
             for logits in passes.patched(row, [where for _, where in sites]):
                 some = sites[: len(logits)]
                 sites = sites[len(logits) :]
@@ -284,11 +285,9 @@ class Tracing(Method[TracingRequest, TracingReading]):
             for row, column in zip(reading.rows, reading.recovery.values.T.tolist(), strict=True)
         )
         what = {"stream": "the residual stream", "attention": "attention", "mlp": "MLPs"}
-        does = "brings back" if request.direction == "recover" else "takes away"
-        title = f"tracing: how much of the metric {what[request.what]} {does}, against "
-        return (
-            Table(title + request.against, columns, lines, (*described(reading), *reading.notes)),
-        )
+        does = "comes back" if request.direction == "recover" else "is taken away"
+        title = f"tracing {what[request.what]} against {request.against}: how much {does}"
+        return (Table(title, columns, lines, (*described(reading), *reading.notes)),)
 
 
 class _Found:
@@ -301,7 +300,8 @@ class _Found:
         passes: Tracings,
         named: Mapping[str, Where],
     ) -> None:
-        """Raises BadInput for a row that there is not, and if the two runs hardly differ."""
+        """Raises BadInput for a row that there is not, if no site is left, and if the two runs
+        hardly differ."""
         import numpy as np
 
         self._passes, self._request = passes, request
@@ -312,12 +312,15 @@ class _Found:
         self._broken = 0
         self._ids: list[int] = []
         self.metric = self._compared(subject)
-        if not request.sites and passes.no_features is not None:
+        if not request.sites and self._why(named["features"]) is not None:
             named = {name: where for name, where in named.items() if name != "features"}
         self._named = [*named.items()]
         self.sites = tuple(
             Site(name, where.positions, self._why(where)) for name, where in named.items()
         )
+        if not self.open_sites:
+            told = "; ".join(f"{site.name}: {site.reason}" for site in self.sites)
+            raise BadInput(f"there is nothing to patch: {told}")
         self._recovery = np.full((len(self.sites), len(self.rows)), np.nan, np.float32)
 
     @property
