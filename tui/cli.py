@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.events import LoadOptions
     from engine.records import Counterfactual, Question, Request, Session
-    from engine.sweeps.records import Decoding
+    from engine.sweeps.records import Decoding, DepthOrder
     from tui.disk.settings import Settings
 
 
@@ -330,7 +330,9 @@ def _sweep(options: argparse.Namespace) -> int:
     from tui.disk.settings import load_settings
 
     against = replacements(options.against, options.seed) if options.against else ()
-    reads, decoding = _readings_of_sweeps(options.read or (), options.settings or ())
+    reads, decoding, orders = _readings_of_sweeps(
+        options.read or (), options.settings or (), options.seed
+    )
     settings = load_settings(themes=_themes).settings
     load_options = _load_options(options, settings)
     local_checkpoint(load_options)
@@ -352,37 +354,39 @@ def _sweep(options: argparse.Namespace) -> int:
             against=against,
             reads=reads,
             decoding=decoding,
+            orders=orders,
             presets_file=Path(settings.presets_file) if settings.presets_file else None,
         ),
     )
 
 
 def _readings_of_sweeps(
-    given: Sequence[str], varied: Sequence[str]
-) -> tuple[tuple[str, ...], Decoding | None]:
-    """Return the names of `--read`, and how answers are decoded if they are read. Raises BadInput
-    for what a sweep does not read."""
+    given: Sequence[str], varied: Sequence[str], seed: int
+) -> tuple[tuple[str, ...], Decoding | None, dict[str, DepthOrder]]:
+    """Return the names of `--read`, how answers are decoded if they are read, and what methods that
+    read by depth are asked. Raises BadInput for what a sweep does not read."""
     from engine.methods.requests import parse_read
-    from engine.sweeps.reads import ANSWER, READS
+    from engine.sweeps.reads import ANSWER, ATTENTION, READS, by_depth
     from engine.sweeps.settings import decoding_of
 
     found: dict[str, dict[str, str]] = {}
     for text in given:
         name, settings = parse_read(text)
-        if name not in READS or (settings and name != ANSWER):
+        if name not in READS or (settings and name == ATTENTION):
             raise BadInput(
                 f"--read {text}: a sweep reads {', '.join(READS)}, at the position that answers, "
-                "and takes settings for answer; `lenscope run` reads more"
+                "and takes no settings for attention; `lenscope run` reads more"
             )
         if settings and found.get(name):
             raise BadInput(f"--read {text}: {name} is given twice")
         found[name] = settings or found.get(name, {})
     names = tuple(name for name in READS if name in found)
+    orders = {each.name: each.order(found[each.name], seed) for each in by_depth(names)}
     if ANSWER in found:
-        return names, decoding_of(found[ANSWER], varied)
+        return names, decoding_of(found[ANSWER], varied), orders
     if varied:
         raise BadInput("--settings is about whole answers: add --read answer")
-    return names, None
+    return names, None, orders
 
 
 def _report(options: argparse.Namespace) -> int:

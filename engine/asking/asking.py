@@ -29,7 +29,7 @@ from engine.models.loading import LoadedModel
 from engine.pictures.model_view import processed
 from engine.pictures.opening import open_picture
 from engine.prompts.preparing import Prepared, prepare
-from engine.records import LayerReading, PromptToken, Question, Run, RunStatus
+from engine.records import LayerReading, Processed, PromptToken, Question, Run, RunStatus
 from engine.stays import formation_row
 from engine.system.library_errors import miscounts_picture
 from engine.system.memory import is_out_of_memory
@@ -113,7 +113,17 @@ class Asking:
             made = counterfactual_inputs(loaded, question, prepared, question.counterfactual, image)
             prepared = made
             question = structs.replace(question, counterfactual=made.counterfactual)
-        self.prepared = prepared
+        shown = question.picture
+        seen = None if shown is None else processed(loaded.processor, prepared.inputs, shown)
+        return self._begin(question, prepared, seen)
+
+    def begin(self, prepared: Prepared) -> Run:
+        """Take inputs that were made before for the question, and return the run without rows."""
+        self._began = time.perf_counter()
+        return self._begin(self._question, prepared, None)
+
+    def _begin(self, question: Question, prepared: Prepared, seen: Processed | None) -> Run:
+        self.prepared, loaded = prepared, self.loaded
         question = structs.replace(
             question,
             text=prepared.text,
@@ -131,9 +141,7 @@ class Asking:
             rows=(),
             versions=versions(),
             seconds={"inputs": time.perf_counter() - self._began},
-            processed=None
-            if question.picture is None
-            else processed(loaded.processor, prepared.inputs, question.picture),
+            processed=seen,
         )
         return self._run
 

@@ -52,7 +52,8 @@ class AnswerRequest(Request, frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """For all of these see `DecodingSettings`."""
     draws: Annotated[int, Meta(ge=1, le=MOST_DRAWS)] = 1
-    """How many answers are drawn; the first has rows, all are in the tally."""
+    """How many answers are drawn; the first has rows, all are in the tally. A reading that was
+    stopped while further ones were drawn has the number of those that were."""
     vdd: Prior | None = None
     """The picture's prior to take off while decoding: of the prompt without the picture, with the
     unknown token in its place, or the mean of both (Zhang et al. 2024, arXiv 2403.05262)."""
@@ -273,6 +274,7 @@ class Answer(Method[AnswerRequest, AnswerReading]):
 
     name: ClassVar[str] = "answer"
     title: ClassVar[str] = "The rows at every token of the answer, and how it is decoded"
+    ends_with_what_is_whole: ClassVar[bool] = True
     request = AnswerRequest
     reading = AnswerReading
 
@@ -292,7 +294,9 @@ class Answer(Method[AnswerRequest, AnswerReading]):
     ) -> Iterator[AnswerPart | AnswerReading]:
         """Decode, and hand out the steps as they come; then find out what else is asked for.
 
-        Raises BadInput if the run has not been asked without its picture where that is needed.
+        If it is stopped once the answer is whole, while further ones are drawn, it ends with those
+        that have been. Raises BadInput if the run has not been asked without its picture where that
+        is needed.
         """
         from engine.asking.drawing import draw_answers, drawing_answers
         from engine.lens.decoding import own_settings
@@ -317,18 +321,6 @@ class Answer(Method[AnswerRequest, AnswerReading]):
             decoded.close()
         if len(found) > told or decoded.ended:
             yield found.part(told, ended=decoded.ended)
-        tally = Counter({found.text: 1})
-        if settings.samples and request.draws > 1:
-            others = structs.replace(settings, seed=settings.seed + 1)
-            drawn = 0
-            for batch in drawing_answers(
-                loaded, subject.inputs, others, request.draws - 1, stop, first
-            ):
-                tally.update(each.text for each in batch)
-                drawn += len(batch)
-                yield found.part(len(found), drawn, ended=decoded.ended)
-        else:
-            tally[found.text] = request.draws
         plain = None
         if request.vdd is not None:
             (alone,) = draw_answers(loaded, subject.inputs, settings, stop=stop)
@@ -338,6 +330,21 @@ class Answer(Method[AnswerRequest, AnswerReading]):
             picture, picture_reason = picture_of(subject, found.tokens, stop)
         if request.against:
             js = divergence_of(subject, request.against, found.tokens, stop)
+        # Last, since an answer that is stopped while more are drawn is whole without them.
+        tally, drawn = Counter({found.text: 1}), 0
+        if settings.samples and request.draws > 1:
+            others = structs.replace(settings, seed=settings.seed + 1)
+            try:
+                for batch in drawing_answers(
+                    loaded, subject.inputs, others, request.draws - 1, stop, first
+                ):
+                    tally.update(each.text for each in batch)
+                    drawn += len(batch)
+                    yield found.part(len(found), drawn, ended=decoded.ended)
+            except Cancelled:
+                request = structs.replace(request, draws=1 + drawn)
+        else:
+            tally[found.text] = request.draws
         own = own_settings(loaded.model, settings)
         yield AnswerReading(
             request=request,

@@ -156,6 +156,10 @@ class Method(ABC, Generic[RequestT, ReadingT]):
     """Whether it gives way to all other work: other orders run between two things that it yields,
     which must be at most 50 ms apart, and a new run cancels it."""
 
+    ends_with_what_is_whole: ClassVar[bool] = False
+    """Whether a reading that alone is cancelled may end with what is whole of it: the method is
+    asked for the next thing once more, and yields a reading of less, or raises Cancelled."""
+
     def supports(self, subject: Subject) -> str | None:
         """Why this method cannot read this run; None if it can."""
         return None

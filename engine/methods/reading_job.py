@@ -40,6 +40,11 @@ class ReadingJob:
         """Whether the job should end."""
         return self.cancelled or self._is_cancelled()
 
+    @property
+    def _may_end_with_what_is_whole(self) -> bool:
+        begun = self._found is not None and not self._is_cancelled()
+        return begun and self._method.ends_with_what_is_whole
+
     def drop(self, tell: Callable[[Event], None]) -> None:
         """End a job between two of its steps, in the thread that carries them out: what it holds,
         such as a model, is freed at once."""
@@ -63,7 +68,7 @@ class ReadingJob:
         failure: Trouble | None = None
         starts_anew = False
         try:
-            if self.stop():
+            if self.stop() and not self._may_end_with_what_is_whole:
                 raise Cancelled("cancelled")
             if self._found is None:
                 subject = runs.subject(self.run_id)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from engine.asking.asking import explain
 from engine.asking.drawing import draw_answers
-from engine.errors import CannotRead
-from engine.sweeps.items import Item, came_from_the_model
+from engine.sweeps.item_reader import attempted
+from engine.sweeps.items import Item
 from engine.sweeps.matching import Choices
-from engine.sweeps.records import DecodedAnswer, DecodedAnswers, Decoding, SettingAnswers
+from engine.sweeps.records import (
+    DecodedAnswer,
+    DecodedAnswers,
+    Decoding,
+    SettingAnswers,
+    SweepItem,
+)
 from engine.sweeps.settings import name_of
 from engine.system.files import storable
-from engine.system.memory import give_memory_back, is_out_of_memory
 
 if TYPE_CHECKING:
     from engine.asking.drawing import DrawnAnswer
@@ -27,23 +32,22 @@ class Answering:
     """Answers questions one at a time: padding, which a batch would need, changes numbers, and with
     them now and then a token."""
 
+    name = "answers"
+
     def __init__(self, loaded: LoadedModel, decoding: Decoding, choices: Choices) -> None:
         self._loaded = loaded
         self._decoding = decoding
         self._choices = choices
 
-    def answers(self, item: Item, item_id: str) -> DecodedAnswers | str:
-        """The answers with all settings, or the reason why one of them could not be decoded."""
+    def read(self, item: Item, record: SweepItem) -> DecodedAnswers | str:
+        """The answers with all settings, or the reason why one of them could not be decoded: the
+        question fails then."""
         task = item.task.task
         found: list[SettingAnswers] = []
         for settings in self._decoding.settings:
-            try:
-                drawn = self._drawn(item, item_id, settings)
-            except Exception as error:
-                if not came_from_the_model(error):
-                    raise
-                reason = str(error) if isinstance(error, CannotRead) else str(explain(error))
-                return f"its answer ({name_of(settings)}) cannot be decoded: {reason}"
+            drawn = attempted(partial(self._draw, item, record.item, settings))
+            if isinstance(drawn, str):
+                return f"its answer ({name_of(settings)}) cannot be decoded: {drawn}"
             made = tuple(
                 DecodedAnswer(
                     text=storable(each.text),
@@ -55,19 +59,6 @@ class Answering:
             )
             found.append(SettingAnswers(name_of(settings), made))
         return DecodedAnswers(tuple(found), task.given)
-
-    def _drawn(
-        self, item: Item, item_id: str, settings: DecodingSettings
-    ) -> tuple[DrawnAnswer, ...]:
-        """Where memory runs out, it is given back, and asked for once more."""
-        try:
-            return self._draw(item, item_id, settings)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            error.__traceback__ = None  # it holds the tensors of the failed pass
-        give_memory_back()
-        return self._draw(item, item_id, settings)
 
     def _draw(
         self, item: Item, item_id: str, settings: DecodingSettings

@@ -103,6 +103,6 @@ class Batches:
         self.finish()
         self._queued = _Queued(batch, numbers, began, unread)
         # With passes of its own, storing a batch gains nothing from one that is queued beside it.
-        if numbers.are_ready or self._lines.answers_in_full:
+        if numbers.are_ready or self._lines.take_passes:
             self.finish()
         return None

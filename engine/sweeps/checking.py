@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
+from engine.records import ReadingProof
 from engine.sweeps.records import (
     MOST_NAME,
     AttentionShares,
     DecodedAnswers,
+    DepthReading,
     Standing,
     Sweep,
     SweepItem,
@@ -57,6 +59,8 @@ def check_item(sweep: Sweep, item: SweepItem) -> None:
     for reading in () if item.readings is UNSET else item.readings:
         if isinstance(reading, DecodedAnswers):
             _check_answers(sweep, reading, item.item)
+        elif isinstance(reading, DepthReading):
+            _check_depth(sweep, reading, item.item)
         else:
             _check_shares(sweep, reading, item.item)
     _check_numbers((item.proof.max_abs_difference, item.proof.tolerance), item.item)
@@ -82,9 +86,7 @@ def _check_shares(sweep: Sweep, reading: AttentionShares, item: str) -> None:
             if values is not None and len(values) != wanted:
                 raise Damaged(f"item {item} has attention on other groups than it names")
             _check_numbers(values or (), item)
-    _check_numbers((reading.proof.error, reading.proof.tolerance), item)
-    if not reading.proof.tolerance:
-        raise Damaged(f"item {item} has a proof without a tolerance")
+    _check_proof(reading.proof, item)
 
 
 def _check_answers(sweep: Sweep, reading: DecodedAnswers, item: str) -> None:
@@ -95,6 +97,30 @@ def _check_answers(sweep: Sweep, reading: DecodedAnswers, item: str) -> None:
     for each, settings in zip(reading.settings, decoding.settings if decoding else (), strict=True):
         if decoding is not None and len(each.answers) != decoding.draws_of(settings):
             raise Damaged(f"item {item} has another number of answers than the sweep")
+
+
+def _check_depth(sweep: Sweep, reading: DepthReading, item: str) -> None:
+    if bool(reading.sets) is (reading.reason is not None) or len(
+        {each.of for each in reading.sets}
+    ) < len(reading.sets):
+        raise Damaged(f"item {item} has neither a reading nor one reason, or the same one twice")
+    for each in reading.sets:
+        count = sweep.layers + (each.by == "row")
+        if len({curve.name for curve in each.curves}) < len(each.curves):
+            raise Damaged(f"item {item} names a curve twice")
+        if any(len(curve.values) != count for curve in each.curves):
+            raise Damaged(f"item {item} has a curve of another length than the model's")
+        for curve in each.curves:
+            _check_numbers(curve.values, item)
+        _check_numbers(each.numbers.values(), item)
+    if reading.proof is not None:
+        _check_proof(reading.proof, item)
+
+
+def _check_proof(proof: ReadingProof, item: str) -> None:
+    _check_numbers((proof.error, proof.tolerance), item)
+    if not proof.tolerance:
+        raise Damaged(f"item {item} has a proof without a tolerance")
 
 
 def _check_row(row: SweepRow, item: str) -> None:

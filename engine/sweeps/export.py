@@ -16,6 +16,8 @@ from engine.errors import BadInput
 from engine.sweeps.by_setting import BySetting
 from engine.sweeps.comparing import SweepComparison
 from engine.sweeps.decoded import answers_of, is_right
+from engine.sweeps.depth.arrays import depth_readings
+from engine.sweeps.depth.means import DepthMeans
 from engine.sweeps.findings import Findings
 from engine.sweeps.instead import InsteadOfPicture
 from engine.sweeps.looking import NOWHERE, Looking
@@ -46,8 +48,10 @@ ANSWERS = (
     "item", "against", "picture", "prompt", "group", "truth", "setting", "draw", "text",
     "token_count", "ended", "matched", "right", "soft",
 )  # fmt: skip
+DEPTH = ("item", "against", "group", "truth", "of", "name", "row", "layer", "value", "reason")
 TEXTS = (
     *NUMBERS[:3], "detail", *REPLACED[:7], "keys", "tokens", "reason", "setting", "text", "matched",
+    "of", "name",
 )  # fmt: skip
 
 
@@ -105,10 +109,23 @@ def numbers(findings: Findings, comparison: SweepComparison | None = None) -> It
         yield from _looking_lines(looking, "attention on states")
     for setting in findings.by_setting:
         yield from _setting_lines(setting)
+    for depth in findings.by_depth:
+        for means in depth.means:
+            yield from _depth_lines(depth.method, means)
     for apart in comparison.differences if comparison is not None else ():
         for which in ("one", "other", "difference"):
             interval = getattr(apart, which)
             yield _line("comparison", apart.group, apart.measure, interval, detail=which)
+
+
+def _depth_lines(method: str, each: DepthMeans) -> Iterator[Line]:
+    detail = f"{each.of} ({each.against})" if each.against else each.of
+    for name, interval in each.numbers.items():
+        yield _line(method, each.group, name, interval, detail=detail)
+    for name, curve in each.curves.items():
+        for place, interval in enumerate(_intervals(curve)):
+            row, layer = (place, None) if each.by == "row" else (None, place)
+            yield _line(method, each.group, name, interval, row=row, detail=detail, layer=layer)
 
 
 def _setting_lines(each: BySetting) -> Iterator[Line]:
@@ -213,6 +230,30 @@ def _attention_of(item: SweepItem, reading: AttentionShares) -> Iterator[Line]:
                 "without_sinks": without[index],
                 "reason": layer.reason,
             }
+
+
+def depth_rows(items: Iterable[SweepItem], method: str) -> Iterator[Line]:
+    """Every number that a method found by depth about every line, as one table; one line with the
+    reason where there is none."""
+    for item in items:
+        reading = depth_readings(item).get(method)
+        if reading is None:
+            continue
+        whose: Line = {
+            "item": item.item,
+            "against": item.instead,
+            "group": item.group,
+            "truth": item.truth,
+        }
+        if reading.reason is not None:
+            yield whose | {"reason": reading.reason}
+        for each in reading.sets:
+            for name, value in each.numbers.items():
+                yield whose | {"of": each.of, "name": name, "value": value}
+            for curve in each.curves:
+                named = whose | {"of": each.of, "name": curve.name}
+                for place, value in enumerate(curve.values):
+                    yield named | {each.by: place, "value": value}
 
 
 def answer_rows(items: Iterable[SweepItem]) -> Iterator[Line]:

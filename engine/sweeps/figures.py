@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import BadInput
+from engine.sweeps.depth.means import ByDepth
 from engine.sweeps.findings import ALL, Confusion, Findings
 from engine.sweeps.instead import of_the_same_items
+from engine.sweeps.reads import depth_read
 from engine.sweeps.statistics import Curve
 from engine.sweeps.words import counted
 
@@ -55,6 +58,8 @@ def draw(findings: Findings, folder: Path, kind: str = "svg") -> dict[str, Path]
         "instead": _instead,
         "looks": _looks,
     }
+    for each in findings.by_depth:
+        drawn[each.method] = partial(_by_depth, each)
     settings: Any = {
         "svg.hashsalt": "lenscope",
         "font.size": 9,
@@ -324,6 +329,44 @@ def _looks(findings: Findings) -> Figure | None:
         last.set_xlabel("layer")
     _legend(figure, grid[0])
     _say_what_is_left_out(figure, counted(len(looks.of) - len(shown), "counterfactual"))
+    return figure
+
+
+def _by_depth(found: ByDepth, findings: Findings) -> Figure | None:
+    own = [each for each in found.means if not each.against]
+    # All groups together first.
+    groups = sorted(dict.fromkeys(each.group for each in own), key=lambda name: name != ALL)
+    if not groups:
+        return None
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(each.of for each in own))
+    panels = groups[:MOST_PANELS]
+    figure = Figure(figsize=(3.2 * len(panels) + 0.6, 3.0 * len(kinds)), layout="constrained")
+    grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharey="row")
+    names = list(dict.fromkeys(name for each in own for name in each.curves))
+    colours = dict(zip(names, COLOURS, strict=False))
+    for each in own:
+        if each.group not in panels:
+            continue
+        axes = grid[kinds.index(each.of)][panels.index(each.group)]
+        for name, curve in each.curves.items():
+            if name in colours:
+                _with_interval(axes, curve, name, colours[name])
+        axes.axhline(0, color="#999999", linewidth=0.8)
+        axes.set_title(_short(each.group), loc="left")
+        axes.set_xlabel("row (0 = embedding)" if each.by == "row" else "layer")
+        axes.margins(x=0.01)
+        if depth_read(found.method).is_share:
+            axes.yaxis.set_major_formatter(_percent)
+    for row, kind in zip(grid, kinds, strict=True):
+        row[0].set_ylabel(_short(kind, LONGEST_NAME))
+    _legend(figure, grid.flat)
+    _say_what_is_left_out(
+        figure,
+        counted(len(groups) - len(panels), "group"),
+        counted(len(names) - len(colours), "curve"),
+    )
     return figure
 
 

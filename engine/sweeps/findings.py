@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from engine.stays import first_that_stays
 from engine.sweeps.by_setting import BySetting, by_setting
+from engine.sweeps.depth.means import ByDepth, by_depth_of
 from engine.sweeps.instead import InsteadOfPicture, instead_of_pictures
 from engine.sweeps.looking import Looks, where_it_looks
 from engine.sweeps.results import Bools, Floats, Ints, Results, Rows
@@ -179,6 +180,8 @@ class Findings:
     """Where the heads look, if that was read."""
     by_setting: tuple[BySetting, ...] = ()
     """How right whole answers are, if they were decoded."""
+    by_depth: tuple[ByDepth, ...] = ()
+    """What methods found by depth, each that was read."""
 
     def greedy(self, group: str) -> BySetting | None:
         """The greedy answers of a group's items with their pictures."""
@@ -213,6 +216,7 @@ def find(results: Results, top_k: int = TOP_K, samples: int = SAMPLES, seed: int
         instead=instead_of_pictures(results, groups, bootstrap),
         looks=where_it_looks(results, bootstrap),
         by_setting=by_setting(results, groups, bootstrap),
+        by_depth=by_depth_of(results, groups, bootstrap),
     )
 
 

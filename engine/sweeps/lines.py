@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import UNSET, structs
 
@@ -14,6 +13,7 @@ from engine.prompts.spellings import Spelled
 from engine.prompts.token_texts import TextOf
 from engine.records import Proof
 from engine.sweeps.attention import attention_shares
+from engine.sweeps.item_reader import ItemReader
 from engine.sweeps.items import Item
 from engine.sweeps.names import quoted
 from engine.sweeps.preparing import PreparedPicture
@@ -22,6 +22,7 @@ from engine.sweeps.reads import ATTENTION
 from engine.sweeps.records import (
     AttentionShares,
     DecodedAnswers,
+    DepthReading,
     Failure,
     ItemPicture,
     Sweep,
@@ -32,9 +33,6 @@ from engine.sweeps.sources.tasks import Task
 from engine.sweeps.store import SAME_AS, UNREAD, Store, item_id
 from engine.sweeps.truths import TruthSpellings
 from engine.system.files import storable
-
-if TYPE_CHECKING:
-    from engine.sweeps.answering import Answering
 
 LONGEST_REASON = 2000
 """Characters of a reason why a question could not be asked."""
@@ -50,23 +48,23 @@ class Lines:
         text_of: TextOf,
         spellings: TruthSpellings,
         progress: Progress,
-        answering: Answering | None = None,
+        readers: Sequence[ItemReader] = (),
         stored: Callable[[], None] = lambda: None,
     ) -> None:
-        """With `answering`, every item is also answered in full, just before it is stored; `stored`
-        is called after each item."""
+        """`readers` read every item just before it is stored; `stored` is called after each
+        item."""
         self._store = store
         self._sweep = sweep
         self._text_of = text_of
         self._spellings = spellings
         self._progress = progress
-        self._answering = answering
+        self._readers = tuple(readers)
         self._stored = stored
 
     @property
-    def answers_in_full(self) -> bool:
+    def take_passes(self) -> bool:
         """Whether storing an item takes passes of its own."""
-        return self._answering is not None
+        return bool(self._readers)
 
     def keep(
         self, batch: Sequence[Item], numbers: ItemNumbers, seconds: float, unread: str
@@ -88,27 +86,28 @@ class Lines:
                 continue
             record = self._record(item, spelling, normed, unnormed, proof, seconds)
             found = unread if look is None else attention_shares(look)
-            self._answer_and_store(item, record, found)
+            self._read_and_store(item, record, found)
 
-    def _answer_and_store(
+    def _read_and_store(
         self, item: Item, record: SweepItem, attention: AttentionShares | str
     ) -> None:
-        """Store an item with its readings; a failure if its answers cannot be decoded. `attention`
-        is a text if it was not read: why not, or empty if it was not wanted."""
+        """Store an item with its readings; a failure if a reader says that its question fails.
+        `attention` is a text if it was not read: why not, or empty if it was not wanted."""
         unread = attention if isinstance(attention, str) else ""
-        readings: list[AttentionShares | DecodedAnswers] = []
+        readings: list[AttentionShares | DecodedAnswers | DepthReading] = []
         if not isinstance(attention, str):
             readings.append(attention)
-        if self._answering is not None and not self._store.holds(record.item):
+        for reader in () if self._store.holds(record.item) else self._readers:
             began = time.perf_counter()
-            answers = self._answering.answers(item, record.item)
-            if isinstance(answers, str):
-                self.fail(item.picture, item.task.task, answers)
+            found = reader.read(item, record)
+            if isinstance(found, str):
+                self.fail(item.picture, item.task.task, found)
                 self._stored()
                 return
-            took = time.perf_counter() - began
-            record = structs.replace(record, seconds={**record.seconds, "answers": took})
-            readings.append(answers)
+            if found is not None:
+                took = time.perf_counter() - began
+                record = structs.replace(record, seconds={**record.seconds, reader.name: took})
+                readings.append(found)
         if readings:
             record = structs.replace(record, readings=tuple(readings))
         self._store_one(item, record, unread)

@@ -70,6 +70,11 @@ class PreparedTask:
     """What stands in the place of the picture, with everything needed to repeat it."""
     groups: KeyGroups | None = None
     """What its tokens count as in attention, if that is wanted."""
+    tokens: tuple[PromptToken, ...] = ()
+    """What each of its tokens belongs to, if that is wanted."""
+    compared: PreparedTask | str | None = None
+    """The same question with what it is compared with instead of the picture, or why the model does
+    not allow that; None if it is compared with nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +112,21 @@ class Preparing:
         workers: int = 0,
         against: Iterable[Counterfactual] = (),
         with_groups: bool = False,
+        with_tokens: bool = False,
+        compared: Counterfactual | None = None,
     ) -> None:
         """`question` tells how all are asked; its prompt and picture are not used. `against` are
         what tasks name that have something else instead of the picture. `with_groups` says what
-        every token counts as in attention."""
+        every token counts as in attention, `with_tokens` what it belongs to; questions about the
+        picture are `compared` with the same one about what stands in its place."""
         self._loaded = loaded
         self._model = loaded.model
         self._question = question
         self._workers = workers
-        self._with_groups = with_groups
-        self._against = {asked_as(each): each for each in against}
+        self._with_groups, self._with_tokens = with_groups, with_tokens
+        self._compared = "" if compared is None else asked_as(compared)
+        others = () if compared is None else (compared,)
+        self._against = {asked_as(each): each for each in (*against, *others)}
         self._known: dict[str, Prepared] = {}
         self._tokens: dict[tuple[str, bytes], tuple[PromptToken, ...]] = {}
         """By prompt and token ids."""
@@ -215,18 +225,22 @@ class Preparing:
             except Exception as error:  # processors may raise anything
                 yield f"the model's processor failed: {typed_line(error)}"
                 continue
-            inputs = made.inputs
-            known = first.setdefault(task.against, inputs)
-            # What prompts of a picture have in common is one tensor, recognised by its identity.
-            own = sequences(inputs).keys()
-            shared = {
-                name: known[name]
-                for name in inputs.keys() - own
-                if name in known and same(inputs[name], known[name])
-            }
-            yield dataclasses.replace(made, inputs={**inputs, **shared})
+            yield _sharing(made, first)
 
     def _prepared_task(self, task: Task, pictured: _Pictured) -> PreparedTask:
+        made = self._asked(task, pictured)
+        if task.against or not self._compared:
+            return made
+        compared: PreparedTask | str
+        try:
+            compared = self._asked(dataclasses.replace(task, against=self._compared), pictured)
+        except LenscopeError as error:
+            compared = str(error)
+        except Exception as error:  # processors may raise anything
+            compared = f"the model's processor failed: {typed_line(error)}"
+        return dataclasses.replace(made, compared=compared)
+
+    def _asked(self, task: Task, pictured: _Pictured) -> PreparedTask:
         if not task.against:
             inputs = self._with_picture(task.prompt, pictured)
             return self._grouped(PreparedTask(task, inputs), pictured.image)
@@ -251,12 +265,14 @@ class Preparing:
     def _grouped(
         self, task: PreparedTask, image: Image, tokens: tuple[PromptToken, ...] = ()
     ) -> PreparedTask:
-        """With the groups of its tokens, if they are wanted; `tokens` if they are known."""
-        if not self._with_groups:
+        """With its tokens and their groups, if they are wanted; `tokens` if they are known."""
+        if not self._with_groups and not self._with_tokens:
             return task
         known = tokens or self._tokens_of(task.task.prompt, image, task.inputs)
-        groups = key_groups(self._model, self._composing.processor, task.inputs, known)
-        return dataclasses.replace(task, groups=groups)
+        groups = None
+        if self._with_groups:
+            groups = key_groups(self._model, self._composing.processor, task.inputs, known)
+        return dataclasses.replace(task, groups=groups, tokens=known if self._with_tokens else ())
 
     def _with_picture(self, prompt: str, pictured: _Pictured) -> dict[str, Any]:
         if prompt not in pictured.inputs:
@@ -298,6 +314,23 @@ class Preparing:
         return PreparedPicture(
             picture.path, opened.sha256, tuple(made), tuple(failures), opened.note
         )
+
+
+def _sharing(task: PreparedTask, first: dict[str, dict[str, Any]]) -> PreparedTask:
+    """The task with the tensors that it has in common with the first one about the same pixels:
+    what prompts of a picture have in common is one tensor, recognised by its identity."""
+    inputs = task.inputs
+    known = first.setdefault(task.task.against, inputs)
+    own = sequences(inputs).keys()
+    shared = {
+        name: known[name]
+        for name in inputs.keys() - own
+        if name in known and same(inputs[name], known[name])
+    }
+    compared = task.compared
+    if isinstance(compared, PreparedTask):
+        compared = _sharing(compared, first)
+    return dataclasses.replace(task, inputs={**inputs, **shared}, compared=compared)
 
 
 class _Pictured:

@@ -45,6 +45,9 @@ MOST_SETTINGS = 100
 MOST_ANSWERS = 1000
 """Answers that are decoded to one question, with all settings together."""
 
+MOST_CURVES = 200
+"""Curves, and numbers, of one set of a reading by depth."""
+
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
 FileName = Annotated[str, Meta(max_length=MOST_TEXT)]
@@ -156,6 +159,45 @@ class DecodedAnswers(Struct, frozen=True, omit_defaults=True, tag_field="method"
     """What each of ten people answered, if the data has that."""
 
 
+class DepthCurve(Struct, frozen=True):
+    """Numbers by depth, with a name."""
+
+    name: Name
+    values: Annotated[tuple[float | None, ...], Meta(max_length=MOST_LAYERS + 1)]
+    """One for every layer or row; None where there is none."""
+
+
+class DepthSet(Struct, frozen=True, omit_defaults=True):
+    """What a method found about an item and one thing that it was asked about."""
+
+    of: Name
+    """What that is: `answer minus runner-up`, `noise=500`."""
+    by: Literal["layer", "row"]
+    """What curves have a value for: each layer, 0 to L - 1, or each row, 0 to L."""
+    numbers: Annotated[dict[Name, float | None], Meta(max_length=MOST_CURVES)]
+    """What belongs to no layer or row, by name; under the name of a curve the sum of its values."""
+    curves: Annotated[tuple[DepthCurve, ...], Meta(max_length=MOST_CURVES)]
+    tokens: Annotated[tuple[Token, ...], Meta(max_length=2)] = ()
+    """The token that it is about, or the two whose difference it is."""
+
+
+class DepthReading(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="method"):
+    """What a method found about an item by depth (see `engine.sweeps.depth`)."""
+
+    sets: Annotated[tuple[DepthSet, ...], Meta(max_length=10)] = ()
+    proof: ReadingProof | None = None
+    reason: Text | None = None
+    """Why nothing could be read of this item; there are no sets then."""
+
+
+class PartShares(DepthReading, frozen=True, tag="parts"):
+    """What every part of the model wrote of a difference of two logits."""
+
+
+class Recoveries(DepthReading, frozen=True, tag="tracing"):
+    """How much of the difference between two pictures every site and row brings back."""
+
+
 class SweepItem(Struct, frozen=True):
     """One question about one picture, and all its rows."""
 
@@ -180,7 +222,11 @@ class SweepItem(Struct, frozen=True):
     """The same with everything needed to repeat it; absent, too, for the picture itself."""
 
     readings: (
-        Annotated[tuple[AttentionShares | DecodedAnswers, ...], Meta(max_length=10)] | UnsetType
+        Annotated[
+            tuple[AttentionShares | DecodedAnswers | PartShares | Recoveries, ...],
+            Meta(max_length=10),
+        ]
+        | UnsetType
     ) = UNSET
     """What else was read; what other versions have read is only in the file."""
 
@@ -243,6 +289,15 @@ class Decoding(Struct, frozen=True):
         return self.draws if settings.samples else 1
 
 
+class DepthOrder(Struct, frozen=True, omit_defaults=True):
+    """What a method that reads by depth is asked of every item."""
+
+    request: dict[Name, Any] = {}
+    """The fields of its request, as `--read` takes them."""
+    against: Counterfactual | None = None
+    """What stands in the place of the picture in the pass that is compared."""
+
+
 class Sweep(Struct, frozen=True):
     """What a folder of results belongs to; the same for all its shards."""
 
@@ -264,6 +319,8 @@ class Sweep(Struct, frozen=True):
     """What is read of every item besides its rows, by the names of methods."""
     decoding: Decoding | None = None
     """With which settings every item is answered in full; None where answers are not read."""
+    orders: dict[Name, DepthOrder] = field(default_factory=dict)
+    """By the names of methods that read by depth."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was found out: why nothing is batched, reused, or read without norm, and how pictures
     were shown."""

@@ -41,17 +41,25 @@ def find_item(folder: str | Path, item: str) -> SweepItem:
     raise BadInput(f"{folder}: no item {item!r}; `lenscope {folder}` lists them")
 
 
-def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
-    """An item as a run, with a preview of its picture where the data embeds it.
-
-    Raises BadInput where there is no such item, no rows without the norm, or none that this sweep
-    can have written.
-    """
+def read_item(folder: str | Path, item: str) -> tuple[Sweep, SweepItem]:
+    """A sweep and its item with this id. Raises BadInput where there is none, or none that this
+    sweep can have written."""
     sweep, found = read_sweep(user_path(folder)), find_item(folder, item)
     try:
         check_item(sweep, found)
     except Damaged as error:
         raise BadInput(f"{storable(folder)}: {error}") from None
+    return sweep, found
+
+
+def open_item(folder: str | Path, item: str, norm: bool = True) -> Run:
+    """An item as a run; see `read_item` and `opened`."""
+    return opened(*read_item(folder, item), norm)
+
+
+def opened(sweep: Sweep, found: SweepItem, norm: bool = True) -> Run:
+    """An item as a run, with a preview of its picture where the data embeds it. Raises BadInput
+    where it has no rows without the norm."""
     run = as_run(sweep, found, norm)
     picture = _with_preview(sweep, found)
     if picture is None:

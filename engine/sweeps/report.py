@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from engine.sweeps.by_setting import BySetting
 from engine.sweeps.comparing import SweepComparison
+from engine.sweeps.depth.section import depth_section
 from engine.sweeps.findings import (
     ALL,
     MOST_ORDERED,
@@ -24,6 +24,7 @@ from engine.sweeps.findings import (
 )
 from engine.sweeps.instead import of_the_same_items
 from engine.sweeps.looking import Unread
+from engine.sweeps.section import Section
 from engine.sweeps.statistics import Curve, Interval
 from engine.sweeps.words import counted, shortened
 from engine.tables import Table, figures_table
@@ -44,18 +45,6 @@ _MEASURES: tuple[tuple[Measure, bool], ...] = (
 MOST_ITEMS = 5
 
 
-@dataclass(frozen=True)
-class Section:
-    """One question and its answer."""
-
-    title: str
-    words: str
-    tables: tuple[Table, ...] = ()
-    figure: str | None = None
-    """The name of the figure that belongs to it."""
-    notes: tuple[str, ...] = ()
-
-
 def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, ...]:
     """The whole report of one sweep; tables have columns for at most `most_rows` rows."""
     rows = _shown_rows(findings.results.layers, most_rows)
@@ -68,6 +57,7 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
         _last_step(findings),
         *_instead(findings, rows),
         *_looks(findings, rows),
+        *(depth_section(each, most_rows) for each in findings.by_depth),
         _confusions(findings, rows),
         _scripts(findings, rows),
         _matching(findings),

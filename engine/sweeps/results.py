@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import BadInput
 from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.decoded import Decoded, answers_of, decoded_of
+from engine.sweeps.depth.arrays import Depth, Readings, depth_of, depth_readings, names_in
 from engine.sweeps.records import (
     AttentionShares,
     DecodedAnswers,
@@ -31,6 +32,8 @@ from engine.system.files import storable, user_path
 
 MOST_TOKEN_GROUPS = 100
 """What a token can count as in attention."""
+MOST_DEPTH_NAMES = 1000
+"""Curves and numbers by depth, of all methods together."""
 MOST_GROUPS = 200
 """Groups with lines of their own in every table."""
 
@@ -105,6 +108,7 @@ class Instead:
     """The ids of the lines; None where there is none."""
     attention: Attention | None = None
     decoded: Decoded | None = None
+    depth: dict[str, Depth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,8 @@ class Results:
     """None if it was not read."""
     decoded: Decoded | None = None
     """The whole answers; None if none was decoded."""
+    depth: dict[str, Depth] = field(default_factory=dict)
+    """What methods found by depth, by their names."""
 
     @property
     def layers(self) -> int:
@@ -246,9 +252,16 @@ class Results:
         def answered(found: Decoded | None) -> Decoded | None:
             return None if found is None else found.only(kept)
 
+        def deep(found: Mapping[str, Depth]) -> dict[str, Depth]:
+            return {name: each.only(kept) for name, each in found.items()}
+
         instead = {
             name: Instead(
-                cut(each.rows), some(each.items), looked(each.attention), answered(each.decoded)
+                cut(each.rows),
+                some(each.items),
+                looked(each.attention),
+                answered(each.decoded),
+                deep(each.depth),
             )
             for name, each in self.instead.items()
         }
@@ -257,6 +270,7 @@ class Results:
             instead=instead,
             attention=looked(self.attention),
             decoded=answered(self.decoded),
+            depth=deep(self.depth),
             items=some(self.items),
             pictures=some(self.pictures),
             picture=places[self.picture[kept]],
@@ -321,6 +335,7 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
         },
         attention=attention_of(columns.looked, sweep.layers),
         decoded=decoded_of(sweep.decoding, columns.answered, columns.full_truths),
+        depth=depth_of(columns.depth, sweep.layers),
     )
 
 
@@ -331,6 +346,7 @@ class _Line(NamedTuple):
     rows: Floats
     looked: AttentionShares | None
     answered: DecodedAnswers | None
+    depth: Readings
 
 
 class _Columns:
@@ -355,35 +371,43 @@ class _Columns:
         """By counterfactual and item."""
         self.looked: list[AttentionShares | None] = []
         self.answered: list[DecodedAnswers | None] = []
+        self.depth: list[Readings] = []
         self._keys: list[_Key] = []
         self._token_groups: set[str] = set()
+        self._depth_names: set[tuple[str, str, str]] = set()
 
     def add_line(self, item: SweepItem) -> None:
-        """Add an item. Raises Damaged for more groups of tokens than there can be."""
+        """Add an item. Raises Damaged for more groups of tokens, or curves, than there can
+        be."""
         looked = _shares_of(item)
         self._token_groups.update(() if looked is None else looked.groups)
         if len(self._token_groups) > MOST_TOKEN_GROUPS:
             raise Damaged(f"more than {MOST_TOKEN_GROUPS} groups of tokens")
+        self._depth_names.update(names_in(depth_readings(item)))
+        if len(self._depth_names) > MOST_DEPTH_NAMES:
+            raise Damaged(f"more than {MOST_DEPTH_NAMES} curves and numbers by depth")
         if item.instead:
             self._add_instead(item)
         else:
             self._add(item)
 
     def _add_instead(self, item: SweepItem) -> None:
-        line = _Line(item.item, _numbers(item.rows), _shares_of(item), answers_of(item))
+        readings = _shares_of(item), answers_of(item), depth_readings(item)
+        line = _Line(item.item, _numbers(item.rows), *readings)
         self.instead.setdefault(item.instead, {})[_key(item)] = line
         self._keep_texts(item.rows)
 
     def instead_of(self, against: str, decoding: Decoding | None) -> Instead:
         """The items with one counterfactual, in the order of the items with their pictures."""
         found = self.instead[against]
-        missing = _Line(None, _nothing(self._count), None, None)
+        missing = _Line(None, _nothing(self._count), None, None, {})
         both = [found.get(key, missing) for key in self._keys]
         return Instead(
             _stacked([line.rows for line in both]),
             tuple(line.item for line in both),
             attention_of([line.looked for line in both], self._count - 1),
             decoded_of(decoding, [line.answered for line in both], self.full_truths),
+            depth_of([line.depth for line in both], self._count - 1),
         )
 
     def _keep_texts(self, rows: Iterable[SweepRow]) -> None:
@@ -395,6 +419,7 @@ class _Columns:
         self._keys.append(_key(item))
         self.looked.append(_shares_of(item))
         self.answered.append(answers_of(item))
+        self.depth.append(depth_readings(item))
         bare = item.rows_unnormed
         group, truth = shortened(item.group), item.truth and shortened(item.truth)
         digest = item.picture.sha256 if item.picture is not None else ""

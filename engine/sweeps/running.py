@@ -24,10 +24,11 @@ from engine.sweeps.grouping import Grouping
 from engine.sweeps.items import Item
 from engine.sweeps.lines import Lines
 from engine.sweeps.matching import Choices, choices_of
-from engine.sweeps.preparing import PreparedPicture, Preparing, worker_count
+from engine.sweeps.preparing import PreparedPicture, PreparedTask, Preparing, worker_count
 from engine.sweeps.progress import Progress
 from engine.sweeps.reading import BatchReader
-from engine.sweeps.reads import ATTENTION
+from engine.sweeps.reads import ATTENTION, by_depth
+from engine.sweeps.records import DepthOrder
 from engine.sweeps.remaining import Remaining
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.sizing import BatchSize
@@ -37,6 +38,7 @@ from engine.system.memory import free_memory
 if TYPE_CHECKING:
     from engine.models.loading import LoadedModel
     from engine.records import Counterfactual, Question
+    from engine.sweeps.item_reader import ItemReader
     from engine.sweeps.records import Sweep
     from engine.sweeps.sources.tasks import Source
     from engine.sweeps.store import Store
@@ -86,11 +88,17 @@ class Sweeping:
         self._without = WithoutPictures(loaded.lens)
         self._grouping = Grouping(loaded.lens, self._size, notes)
         self._told: Told = lambda progress: None
-        answering = None
+        readers: list[ItemReader] = []
         if sweep.decoding is not None:
-            answering = Answering(loaded, sweep.decoding, choices or choices_of(source))
+            readers.append(Answering(loaded, sweep.decoding, choices or choices_of(source)))
+        orders = [
+            (each, sweep.orders.get(each.name, DepthOrder())) for each in by_depth(sweep.reads)
+        ]
+        readers += [each.reader(loaded, question, order) for each, order in orders]
+        self._with_tokens = any(each.needs_tokens for each, _ in orders)
+        self._compared = next((order.against for _, order in orders if order.against), None)
         self._lines = Lines(
-            store, sweep, text_of, spellings, self.progress, answering,
+            store, sweep, text_of, spellings, self.progress, readers,
             stored=lambda: self._told(self.progress),
         )  # fmt: skip
         self._reader = BatchReader(loaded.lens, spellings, reuse_vision, notes)
@@ -102,7 +110,13 @@ class Sweeping:
         self._told = told
         workers = worker_count(self._loaded.lens.device)
         made = Preparing(
-            self._loaded, self._question, workers, self._against, self._reads_attention
+            self._loaded,
+            self._question,
+            workers,
+            self._against,
+            self._reads_attention,
+            self._with_tokens,
+            self._compared,
         )
         with closing(made) as preparing:
             ended = self._ask_all(preparing, told)
@@ -139,9 +153,11 @@ class Sweeping:
         """How many pictures to prepare before they are needed: two blocks, if main memory has room
         for them."""
         self._size.measure(self._loaded.lens, _longest([picture]))
+        compared = [each.compared for each in picture.tasks]
         tensors = {
             id(value): value.nbytes
-            for task in picture.tasks
+            for task in (*picture.tasks, *compared)
+            if isinstance(task, PreparedTask)
             for value in task.inputs.values()
             if isinstance(value, Tensor)
         }

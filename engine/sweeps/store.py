@@ -29,6 +29,7 @@ from engine.sweeps.records import (
     MOST_TEXT,
     VERSION,
     Decoding,
+    DepthOrder,
     Failure,
     Sweep,
     SweepItem,
@@ -109,6 +110,11 @@ def refuse_another(folder: Path, known: Sweep, sweep: Sweep, model: bool = True)
         ("list of pictures and questions", known.data.digest[:8], sweep.data.digest[:8]),
     ]
     differing += _decoding(known.decoding, sweep.decoding)
+    differing += [
+        (f"request to {name}", _written(known.orders[name]), _written(order))
+        for name, order in sweep.orders.items()
+        if name in known.orders
+    ]
     if model and not _same_weights(known, sweep):
         differing += [
             ("model", known.model.name, sweep.model.name),
@@ -161,6 +167,13 @@ def _decoding(known: Decoding | None, now: Decoding | None) -> list[tuple[str, o
         ("limit of new tokens", *limits),
         ("number of draws", known.draws, now.draws),
     ]
+
+
+def _written(order: DepthOrder) -> str:
+    """What a method is asked, in words."""
+    settings = [f"{name}={value}" for name, value in order.request.items() if value]
+    against = [] if order.against is None else [f"against={asked_as(order.against)}"]
+    return ", ".join((*against, *settings))
 
 
 def _content(counterfactual: Counterfactual) -> object:

@@ -291,7 +291,7 @@ def test_a_folder_with_prompts_from_a_file(
         (("--data", "pictures", "--prompts", "clevr", "--batch-size", "0"), "from 1 up"),
         (("--data", "pictures", "--prompts", "clevr", "--against", "grey"), "no counterfactual"),
         (("--data", "pictures", "--prompts", "clevr", "--read", "grid"), "a sweep reads attention"),
-        (("--data", "pictures", "--prompts", "clevr", "--read", "attention:layer=1"), "for answer"),
+        (("--data", "pictures", "--prompts", "clevr", "--read", "attention:layer=1"), "attention;"),
         (("--data", "pictures", "--settings", "temperature=1"), "add --read answer"),
         (("--data", "pictures", "--read", "answer", "--settings", "heat=1"), "name is temperature"),
         (("--data", "pictures", "--read", "answer:vdd=unk"), "they take max_new_tokens="),

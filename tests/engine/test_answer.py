@@ -617,6 +617,29 @@ def test_the_tally_counts_every_draw(bundled: LoadedModel, asked: AskedRun) -> N
     assert [(each.text, each.count) for each in greedy.draws] == [(greedy.text, 5)]
 
 
+def test_an_answer_that_is_stopped_keeps_what_has_been_drawn(
+    bundled: LoadedModel, asked: AskedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that belongs to it beside; its request is that of as many draws."""
+    monkeypatch.setattr(drawing, "MOST_TOGETHER", 2)
+    request = AnswerRequest(max_new_tokens=2, temperature=6.0, draws=12, seed=3, attention=True)
+    stopped = threading.Event()
+    reading: object = None
+    for reading in Answer().read(asked.subject, request, stopped.is_set):
+        if isinstance(reading, AnswerPart) and reading.drawn == 4:
+            stopped.set()
+    assert isinstance(reading, AnswerReading)
+    assert reading.request == structs.replace(request, draws=5)
+    assert not reading.fulfils(request)
+    drawn = draw_answers(bundled, asked.subject.inputs, request.settings, 5)
+    expected = Counter(each.text for each in drawn)
+    assert {each.text: each.count for each in reading.draws} == expected
+    assert reading.picture is not None and reading.proof is not None
+    # Before the answer is whole there is nothing to keep.
+    with pytest.raises(Cancelled):
+        list(Answer().read(asked.subject, request, lambda: True))
+
+
 def test_a_token_that_was_never_the_best_has_no_formation_row(asked: AskedRun) -> None:
     _, greedy = read(asked, max_new_tokens=2)
     assert greedy.formation[0] == asked.run.formation

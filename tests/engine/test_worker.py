@@ -30,7 +30,7 @@ from engine.events import (
     Trouble,
 )
 from engine.lens.streaming import StreamedPass
-from engine.methods.answer import AnswerRequest
+from engine.methods.answer import AnswerReading, AnswerRequest
 from engine.methods.deepen import DeepenReading, DeepenRequest
 from engine.methods.kept_runs import REMEMBERED, REPLAYS_REMEMBERED
 from engine.methods.seen import SeenReading, SeenRequest
@@ -228,6 +228,30 @@ def test_what_reads_a_run_that_is_forgotten_is_cancelled(ready: Worker, ears: Ea
     while not isinstance(ears.wait_for(ReadingGrew, ReadingMade, Trouble), Trouble):
         grown += 1
     assert grown <= 2
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_an_answer_is_stopped_while_more_are_drawn(
+    ready: Worker, ears: Ears, monkeypatch: pytest.MonkeyPatch, all_of_it: bool
+) -> None:
+    """Cancelled alone it ends with what is whole; a cancel of everything drops it."""
+    monkeypatch.setattr("engine.asking.drawing.MOST_TOGETHER", 1)
+    run_id = ready.ask(QUESTION)
+    ears.wait_for(RunEnded)
+    made = ""
+
+    def react(event: Any) -> None:
+        if isinstance(event, ReadingGrew) and getattr(event.part, "drawn", 0) == 2:
+            ready.cancel() if all_of_it else ready.cancel_reading(made)
+
+    ears.react = react
+    made = ready.read(run_id, AnswerRequest(max_new_tokens=2, temperature=2.0, draws=900))
+    if all_of_it:
+        assert ears.wait_for(Trouble).request_id == made
+        return
+    reading = ears.wait_for_reading(AnswerReading)
+    assert isinstance(reading.request, AnswerRequest) and reading.request.draws == 3
+    assert sum(each.count for each in reading.draws) == 3
 
 
 def test_a_cancel_with_nothing_to_cancel(ready: Worker, ears: Ears) -> None:

@@ -77,9 +77,9 @@ def sweeper(folder: Path) -> Sweeper:
             against = settings.get("against", ())
             reads = settings.pop("reads", ())
             decoding = settings.pop("decoding", None)
-            record = store.belongs_to(
-                described(loaded, source, against=against, reads=reads, decoding=decoding)
-            )
+            named = {"against": against, "reads": reads, "decoding": decoding}
+            named["orders"] = settings.pop("orders", {})
+            record = store.belongs_to(described(loaded, source, **named))
             progress = Sweeping(
                 loaded, source, store, Question(prompt=""), record, **settings
             ).run()

@@ -20,8 +20,9 @@ from engine.sweeps.export import ANSWERS, answer_rows, numbers
 from engine.sweeps.findings import ALL, Findings, find
 from engine.sweeps.matching import Choices
 from engine.sweeps.records import DecodedAnswer, DecodedAnswers, SettingAnswers, SweepItem
-from engine.sweeps.report import Section, sections
+from engine.sweeps.report import sections
 from engine.sweeps.results import Results, as_results
+from engine.sweeps.section import Section
 from engine.sweeps.settings import decoding_of, names_of
 from tests.sweeps import test_findings as by_hand
 

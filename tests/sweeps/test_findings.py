@@ -37,9 +37,10 @@ from engine.sweeps.records import (
     SweepQuestion,
     SweepRow,
 )
-from engine.sweeps.report import Section, comparison_section, rows_that_fit, sections
+from engine.sweeps.report import comparison_section, rows_that_fit, sections
 from engine.sweeps.results import Results, as_results, read_results
 from engine.sweeps.scripts import BYTES, MIXED, NO_LETTERS, OTHER, script_of
+from engine.sweeps.section import Section
 from engine.sweeps.statistics import sign_flip_test
 from engine.sweeps.words import counted
 

@@ -557,7 +557,7 @@ class FakeWorker:
             self.tell(ReadingGrew(run_id, request_id, part))
         while self.holds_draws and request_id not in self.cancelled_readings:
             time.sleep(0.005)
-        if request_id in self.cancelled_readings:
-            self.tell(ReadingDropped(run_id, request_id))
-            return
+        if request_id in self.cancelled_readings:  # as the method, it keeps what has been drawn
+            fewer = replace(request, draws=max(request.draws // 2 + 1, 1))
+            made = answer_reading(fewer, self.layers, **said)
         self.tell(ReadingMade(run_id, request_id, made))

@@ -297,16 +297,21 @@ async def test_while_further_answers_are_drawn_the_first_has_ended() -> None:
         stage.app.state.decode_with(AnswerRequest(temperature=0.7, top_p=0.9, draws=20, seed=1))
         stage.worker.holds_draws = True
         await stage.press("c")
-        await stage.shows("11 of 20 answers drawn: esc or ^c stops, and keeps none of the 11")
+        await stage.shows("11 of 20 answers drawn: esc or ^c stops, and keeps the 11")
         assert screen_of(stage).text.render_line(0).text.rstrip().endswith(". ∎")
         await stage.press("c")
         await stage.shows("the model has ended this answer")
         await stage.press("escape")
-        await stage.shows("stopped after 8 tokens and 10 further answers, none is kept")
+        await stage.shows("stopped: 11 of 20 answers are kept", "11 draws")
         assert screen_of(stage).text.render_line(0).text.rstrip().endswith(". ∎")
+        reading = screen_of(stage).reading
+        assert reading is not None and sum(draw.count for draw in reading.draws) == 11
+        # Decoding all of them again begins anew.
         stage.worker.holds_draws = False
-        await stage.press("r")
-        await stage.shows("20 draws · at most 20 tokens; 2 not used, 1 kept")
+        await stage.press("escape")
+        stage.app.state.decode_with(AnswerRequest(temperature=0.7, top_p=0.9, draws=20, seed=1))
+        await stage.press("c")
+        await stage.shows("20 draws")
 
 
 # ---------------------------------------------------------------------- settings

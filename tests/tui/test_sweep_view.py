@@ -7,21 +7,39 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from engine.counterfactuals.grammar import parse_against
 from engine.records import Counterfactual
-from engine.sweeps.records import SweepItem
+from engine.sweeps.records import (
+    DecodedAnswer,
+    DecodedAnswers,
+    Decoding,
+    DepthCurve,
+    DepthSet,
+    PartShares,
+    Recoveries,
+    SettingAnswers,
+    SweepItem,
+)
+from engine.sweeps.settings import decoding_of
 from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
+from tui.views.sweep.item_view import ItemView
 from tui.views.sweep.sweep_view import SweepView
 from tui.widgets.chooser import Chooser
 
 
-def folder_of(tmp_path: Path, *items: SweepItem, against: tuple[Counterfactual, ...] = ()) -> Path:
+def folder_of(
+    tmp_path: Path,
+    *items: SweepItem,
+    against: tuple[Counterfactual, ...] = (),
+    decoding: Decoding | None = None,
+) -> Path:
     """A sweep's folder."""
-    sweep = results(*items, against=against).sweep
+    plain = [structs.replace(each, readings=UNSET) for each in items]
+    sweep = structs.replace(results(*plain, against=against).sweep, decoding=decoding)
     (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(sweep))
     lines = b"".join(msgspec.json.encode(each) + b"\n" for each in items)
     (tmp_path / "items-00000-of-00001.jsonl").write_bytes(lines)
@@ -227,3 +245,57 @@ async def test_items_without_their_picture_are_named_so(tmp_path: Path) -> None:
         await stage.press("I", "enter", *"lost", "enter")
         await stage.shows("item 0000000000000002")
         await stage.press("comma", "period")
+
+
+READ = structs.replace(
+    ITEMS[1],
+    readings=(
+        DecodedAnswers(
+            (
+                SettingAnswers("greedy", (DecodedAnswer(f"A ball. {EVIL}", 4, True, "sphere"),)),
+                SettingAnswers("temperature=2", (DecodedAnswer("the cube", 3, False, "cube"),)),
+            )
+        ),
+        PartShares(
+            sets=(
+                DepthSet(
+                    of="answer minus runner-up",
+                    by="layer",
+                    numbers={"sum": 5.25, "attention": 4.5},
+                    curves=(DepthCurve("attention", (1.0, 0.5, 1.0, 2.0)),),
+                    tokens=ITEMS[1].rows[-1].top[:2],
+                ),
+            )
+        ),
+        Recoveries(reason="other tokens"),
+    ),
+)
+
+
+@pytest.mark.parametrize("size", ONE_SIZE)
+@in_loop
+async def test_an_item_shows_what_else_was_read_of_it(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    folder = folder_of(tmp_path, ITEMS[0], READ, decoding=decoding_of({}, ["temperature=2"]))
+    async with explorer(size, startup=startup(folder)) as stage:
+        await stage.shows("enter lists the items")
+        await stage.press("enter", *"lost", "enter")
+        await stage.shows("Whole answers, with each setting", "item 0000000000000002")
+        assert isinstance(stage.app.screen, ItemView)
+        seen = stage.text
+        for _ in range(6):
+            assert_printable(stage)
+            await stage.press("pagedown")
+            seen += stage.text
+        words = " ".join(seen.replace("│", " ").split())
+        for text in ("A ball.", "the cube", "greedy", "temperature=2", "4.50", "5.25"):
+            assert text in words, text
+        assert "not read: other tokens" in words and "(it is cube)" in words
+        await stage.press("q")
+        await stage.shows("item 0000000000000002, shape? it is cube")
+        await stage.press("I")
+        await stage.shows("What was asked")
+        await stage.press("enter", *"right", "enter")  # of which nothing else was read
+        await stage.shows("item 0000000000000001")
+        assert not isinstance(stage.app.screen, ItemView)

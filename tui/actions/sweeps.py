@@ -47,11 +47,13 @@ def _open_item(app: Explorer, item: str | None) -> None:
     if item is None:
         show(app)
         return
-    from engine.sweeps.reopening import open_item
+    from engine.sweeps.item_report import was_read_further
+    from engine.sweeps.reopening import opened, read_item
 
     assert app.startup.sweep is not None
     try:
-        run = open_item(app.startup.sweep, item)
+        sweep, found = read_item(app.startup.sweep, item)
+        run = opened(sweep, found)
     except LenscopeError as error:
         app.say(str(error), "error")
         return
@@ -68,3 +70,7 @@ def _open_item(app: Explorer, item: str | None) -> None:
     key = app.keymap.first("sweep") or "the palette"
     truth = f", {run.title}" if run.title else ""
     app.say(f"item {item}{truth}; {key} goes back to the sweep")
+    if was_read_further(found):
+        from tui.views.sweep.item_view import ItemView
+
+        app.push_screen(ItemView(found, ascii_only=app.startup.ascii))

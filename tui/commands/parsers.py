@@ -191,9 +191,9 @@ def sweep_parser() -> argparse.ArgumentParser:
         "--read",
         metavar="METHOD[:field=value,...]",
         action="append",
-        help="read more of every question: attention in the same pass, or answer to decode the "
+        help="read more of every question: attention in the same pass; answer to decode the "
         "whole answer greedily (answer:max_new_tokens=40; of the settings below draws=5 answers "
-        "each)",
+        "each); parts of the answer by layer; tracing:against=noise, at which row it is decided",
     )
     parser.add_argument(
         "--settings",

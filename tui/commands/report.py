@@ -16,11 +16,13 @@ from engine.sweeps.comparing import SweepComparison, compare_sweeps
 from engine.sweeps.export import (
     ANSWERS,
     ATTENTION,
+    DEPTH,
     ITEMS,
     NUMBERS,
     REPLACED,
     answer_rows,
     attention_rows,
+    depth_rows,
     item_rows,
     numbers,
     replaced_rows,
@@ -30,12 +32,12 @@ from engine.sweeps.figures import draw
 from engine.sweeps.findings import Findings, find
 from engine.sweeps.report import (
     MOST_ROWS,
-    Section,
     comparison_section,
     rows_that_fit,
     sections,
 )
 from engine.sweeps.results import read_results
+from engine.sweeps.section import Section
 from engine.sweeps.store import FAILURES, count_failures, read_items, remove_stale
 from engine.system.files import reason_of, user_path, write_file
 from tui.commands.exits import Exit
@@ -150,6 +152,10 @@ def _write(
         if order.export is not None and findings.by_setting:
             names.append(f"answers.{kind}")
             write_lines(answer_rows(read_items(source)), ANSWERS, folder / names[-1], raw)
+        for each in findings.by_depth if order.export is not None else ():
+            names.append(f"{each.method}.{kind}")
+            lines = depth_rows(read_items(source), each.method)
+            write_lines(lines, DEPTH, folder / names[-1], raw)
     except OSError as error:
         say(f"{folder}: the report cannot be written ({reason_of(error)})")
         return Exit.FAULT

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from engine.events import LoadOptions
 from engine.records import Counterfactual, ModelCard, Question
 from engine.sweeps.processes import Process, this_process
 from engine.sweeps.progress import NOTE_REMEDIES
-from engine.sweeps.records import Decoding, Sweep, SweepData, SweepQuestion
+from engine.sweeps.records import Decoding, DepthOrder, Sweep, SweepData, SweepQuestion
 from engine.sweeps.replacing import asked_as
 from engine.sweeps.settings import names_of
 from engine.sweeps.sources.clevr import Main
@@ -72,6 +72,8 @@ class SweepOrder:
     """What is read besides the rows, by the names of methods."""
     decoding: Decoding | None = None
     """With which settings whole answers are decoded, if they are read."""
+    orders: Mapping[str, DepthOrder] = field(default_factory=dict)
+    """What methods that read by depth are asked, by their names."""
 
 
 def run_sweep(options: LoadOptions, question: Question, order: SweepOrder) -> int:
@@ -109,6 +111,9 @@ def _tell_of(source: Source, present: Presence, order: SweepOrder) -> None:
     if order.against:
         names = ", ".join(map(asked_as, order.against))
         say(f"each is also asked with something else instead of the picture: {names}")
+    for name, asked in order.orders.items():
+        against = "" if asked.against is None else f", against {asked_as(asked.against)}"
+        say(f"{name} is read of each in passes of its own{against}")
     if order.decoding is not None:
         say(f"each is also answered in full: {_decoded(order.decoding)}")
 
@@ -170,6 +175,7 @@ def _run(
         against=order.against,
         reads=order.reads,
         decoding=order.decoding,
+        orders=dict(order.orders),
     )
     refuse_long_texts(source)
     _refuse_early(order.out, described)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from engine.sweeps.report import Section
+from engine.sweeps.section import Section
 from tui.sharing.renderers.rich_table import rich_table
 from tui.text.show import plain_line
 

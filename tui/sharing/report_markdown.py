@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.sweeps.report import Section
+from engine.sweeps.section import Section
 from tui.sharing.renderers.markdown import escaped, markdown_table
 
 

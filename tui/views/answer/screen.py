@@ -168,8 +168,14 @@ class AnswerScreen(ReadingScreen[AskingAnswer]):
             if self.reading is None:
                 self.along.put(self._arriving)
         for each in made:
-            if isinstance(each.reading, AnswerReading) and each.reading.request == self.request:
+            if not isinstance(each.reading, AnswerReading):
+                continue
+            its, wanted = each.reading.request, self.request
+            if replace(its, draws=wanted.draws) == wanted and its.draws <= wanted.draws:
                 self._take(each.reading)
+                if its.draws < wanted.draws:
+                    self.request = its
+                    self._note = f"stopped: {its.draws:,} of {wanted.draws:,} answers are kept"
         self.show()
 
     def _take(self, reading: Reading) -> None:
@@ -183,8 +189,9 @@ class AnswerScreen(ReadingScreen[AskingAnswer]):
             return False
         self._asking.stop()
         steps = self.along.steps
-        drawn = f" and {steps.drawn:,} further answers" if steps.drawn else ""
-        self._note = f"stopped after {steps.count} tokens{drawn}, none is kept: r decodes again"
+        self._note = f"stopped after {steps.count} tokens, none is kept: r decodes again"
+        if steps.drawn:
+            self._note = f"stopping: {steps.drawn + 1:,} answers are kept"
         if self.reading is not None:
             self._note = "stopped: r reads on"
         self.show()
@@ -412,8 +419,8 @@ class AnswerScreen(ReadingScreen[AskingAnswer]):
         if wrong:
             return (plain_line(wrong, ascii_only=self._ascii), "error")
         if self._asking.is_under_way:
-            loses = f", and keeps none of the {steps.drawn + 1:,}" if steps.drawn else ""
-            return (f"{self._asking.progress or 'decoding'}: esc or ^c stops{loses}", "good")
+            keeps = f", and keeps the {steps.drawn + 1:,}" if steps.drawn else ""
+            return (f"{self._asking.progress or 'decoding'}: esc or ^c stops{keeps}", "good")
         if self.reading is not None and not tint.is_known(steps):
             reason = self.reading.picture_reason if tint is Tint.PICTURE else ""
             asked = self.reading.request.attention if tint is Tint.PICTURE else False

@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.errors import LenscopeError, typed_line
 from tui.sharing.report_lines import report_lines
-from tui.text.show import plain_line
+from tui.views.sweep.page import Page
 from tui.widgets.background import in_thread
-from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Choice, Chooser
 from tui.widgets.later import draw_later
 
@@ -36,22 +32,10 @@ class SweepShown:
     items: tuple[Choice, ...]
 
 
-class SweepView(ModalScreen[bool]):
+class SweepView(Page):
     """Shows the findings; returns whether to list the items."""
 
-    CSS = """
-    SweepView.-ascii .dialog { border: ascii $primary; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(False)", show=False),
-        Binding("enter,i,I", "items", show=False),
-        Binding("j,down", "scroll(1)", show=False),
-        Binding("k,up", "scroll(-1)", show=False),
-        Binding("pagedown,space,ctrl+f", "page(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("g,home", "edge(-1)", show=False),
-        Binding("G,end", "edge(1)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,i,I", "items", show=False)]
 
     class Read(Message):
         """The results have been read."""
@@ -63,18 +47,10 @@ class SweepView(ModalScreen[bool]):
 
     def __init__(self, folder: Path, known: SweepShown | None, *, ascii_only: bool) -> None:
         """`known` holds the results if the folder has been read before."""
-        super().__init__()
+        super().__init__(f"sweep {folder}", "reading the results", ascii_only=ascii_only)
         self._folder = folder
         self.shown = known
         self._width = 0
-        self._ascii = ascii_only
-        self.set_class(ascii_only, "-ascii")
-
-    def compose(self) -> ComposeResult:
-        """Lay out a scrolling page."""
-        with VerticalScroll(classes="dialog whole-dialog") as box:
-            put_title(box, plain_line(f"sweep {self._folder}", ascii_only=self._ascii))
-            yield Static("reading the results", markup=False)
 
     def on_mount(self) -> None:
         """Read the results in the background, since a large sweep takes a while."""
@@ -105,14 +81,14 @@ class SweepView(ModalScreen[bool]):
             self.shown = message.shown
             self._show()
         else:
-            self._say(message.error)
+            self.say(message.error)
 
     def on_resize(self) -> None:
         """Show the results again, since the columns depend on the width."""
         draw_later(self, self._show)
 
     def _show(self) -> None:
-        width = self.query_one(Static).size.width
+        width = self.page_width
         if self.shown is None or width == self._width:
             return
         from engine.sweeps.report import rows_that_fit, sections
@@ -122,32 +98,15 @@ class SweepView(ModalScreen[bool]):
             shown = sections(self.shown.findings, rows_that_fit(width))
             page = Group(*report_lines(shown, ascii_only=self._ascii))
         except Exception as error:  # the items can still be listed
-            self._say(self._cannot(typed_line(error)))
+            self.say(self._cannot(typed_line(error)))
         else:
             self.query_one(Static).update(page)
-        put_subtitle(self.query_one(VerticalScroll), _KEYS)
-
-    def _say(self, text: str) -> None:
-        self.query_one(Static).update(plain_line(text, ascii_only=self._ascii))
+        self.name_keys(_KEYS)
 
     def action_items(self) -> None:
         """Close with the wish to list the items, once they have been read."""
         if self.shown is not None:
             self.dismiss(True)
-
-    def action_scroll(self, step: int) -> None:
-        """Scroll by lines, without animation."""
-        self.query_one(VerticalScroll).scroll_relative(y=step, animate=False)
-
-    def action_page(self, step: int) -> None:
-        """Scroll by pages."""
-        box = self.query_one(VerticalScroll)
-        box.scroll_relative(y=step * max(box.size.height - 2, 1), animate=False)
-
-    def action_edge(self, side: int) -> None:
-        """Scroll to the beginning or the end."""
-        box = self.query_one(VerticalScroll)
-        box.scroll_to(y=0 if side < 0 else box.max_scroll_y, animate=False)
 
 
 class SweepItems(Chooser):
