@@ -8,6 +8,8 @@ from typing import Final
 from engine.records import Run
 
 FIGURE_WIDTH: Final = 5
+_VANISHED: Final = 1e-98
+"""Below this a number with a sign is 0: its exponent would have three figures."""
 
 
 def figure(probability: float) -> str:
@@ -40,13 +42,11 @@ def signed_figure(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     size = abs(value)
-    if size == 0:
+    if size < _VANISHED:
         return "0"
-    if size < 0.005:
-        return "+<.01" if value > 0 else "-<.01"
-    if size < 99.995:
+    if 0.005 <= size < 99.995:
         return f"{value:+.2f}"
-    if size < 99_999.5:
+    if 1 <= size < 99_999.5:
         return f"{value:+.0f}"
     mantissa, exponent = f"{value:+.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"

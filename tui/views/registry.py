@@ -151,6 +151,16 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.answer:show",
     ),
     View(
+        "parts",
+        "which parts",
+        "Which parts wrote the answer: logit attribution",
+        Slot.DIALOG,
+        keys=("6",),
+        hint="parts",
+        method="parts",
+        opens="tui.actions.parts:show",
+    ),
+    View(
         "history",
         "runs",
         "Runs in this session",

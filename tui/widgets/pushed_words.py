@@ -15,8 +15,6 @@ def pushed_line(name: str, words: Sequence[Pushed], width: int, *, ascii_only: b
     """Return such as "promotes  ·red +1.20  ·blue +0.31" with as many words as fit whole; safe for
     display."""
     line = f"{name:<11}"
-    if not words:
-        return f"{line}not read of a part as small as this"
     for word in words:
         token = display_text(word.text, ascii_only=ascii_only)
         more = f"{token} {signed_figure(word.logit)}  "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import structs
 
@@ -28,6 +28,18 @@ class Explained:
     def request(self, asked_position: int) -> PartsRequest:
         """Return what reads it, with the position as requests name it."""
         return PartsRequest(position=asked_position, of=self.of, against=self.against)
+
+    def at(self, position: int) -> Explained:
+        """Return the same at another position."""
+        return replace(self, position=position)
+
+    def with_words(self, of: tuple[str, ...]) -> Explained:
+        """Return the logit of other words."""
+        return replace(self, of=of)
+
+    def with_against(self, against: str) -> Explained:
+        """Return the same, minus the shares in another run."""
+        return replace(self, against=against)
 
     def is_of(self, request: PartsRequest, position: int) -> bool:
         """Return whether a request at a position takes the same logit apart."""
@@ -177,3 +189,14 @@ def _by_layer(parts: tuple[PartShare, ...]) -> list[tuple[int, ...]]:
         else:
             groups.append((index,))
     return groups
+
+
+def is_between(part: PartShare) -> bool:
+    """Return whether a part is added between two layers; its layer is then the row after it."""
+    return part.name.startswith("added before row")
+
+
+def can_be_taken_out(part: PartShare) -> bool:
+    """Return whether a part may be taken out: neither the embedding nor a bias can, nor what is
+    added between layers."""
+    return part.layer is not None and not is_between(part)

@@ -17,7 +17,14 @@ from tui.state.maps import Map, Scale, Steps, signed_scale, signed_steps
 from tui.state.patches import NO_PATCHES, Patches
 from tui.state.run_view import RunView
 from tui.views.parts.head_table import HeadTable, Place
-from tui.views.parts.known import Explained, KnownParts, PartLine, lines_of
+from tui.views.parts.known import (
+    Explained,
+    KnownParts,
+    PartLine,
+    can_be_taken_out,
+    is_between,
+    lines_of,
+)
 
 TOP: Final = 10
 """How many of the largest parts are taken out at first."""
@@ -179,6 +186,31 @@ class Looking:
         parts = self.known.parts
         return parts[self.part] if 0 <= self.part < len(parts) else None
 
+    def show_heads(self, is_wanted: bool) -> None:
+        """Show every head in place of the parts, first one of the layer under the cursor; or the
+        parts again, with the cursor at the attention of the head."""
+        self.all_heads = is_wanted
+        parts = self.known.parts
+        if is_wanted and 0 <= self.part < len(parts):
+            layer = parts[self.part].layer
+            self.place = (self.place[0] if layer is None else layer, self.place[1])
+        head = self.table.heads.get(self.place)
+        if not is_wanted and head is not None:
+            key = (head.layer, head.name)
+            mine = (at for at, each in enumerate(parts) if (each.layer, each.name) == key)
+            self.part = next(mine, self.part)
+        self._settle()
+
+    def order_by_size(self, is_wanted: bool) -> None:
+        """Order the parts by the size of their shares, or by layer."""
+        self.by_size = is_wanted
+        self._forget()
+
+    @property
+    def sheet(self) -> int:
+        """The sheet of patches that is shown."""
+        return self.patches.sheet_of(self.patch) if len(self.patches) else 0
+
     def step(self, by: int) -> None:
         """Go down or up by lines, or by layers of heads."""
         if self.all_heads:
@@ -241,15 +273,13 @@ class Looking:
 
     @property
     def row(self) -> int:
-        """The row that the layer under the cursor makes; row 0 for the embedding."""
+        """The row that the part under the cursor is added to; row 0 for the embedding."""
         here = self.here
         if here is None:
             return self.place[0]
-        return 0 if here.layer is None and here.name == "embedding" else self._row_after(here.layer)
-
-    def _row_after(self, layer: int | None) -> int:
-        layers = self.run.run.layers
-        return layers if layer is None else min(layer + 1, layers)
+        if here.layer is None:
+            return 0 if here.name == "embedding" else self.run.run.layers
+        return min(here.layer + (not is_between(here)), self.run.run.layers)
 
     # ------------------------------------------------------------------ the map of a head
 
@@ -280,6 +310,14 @@ class Looking:
         return signed_scale(self.table.shares if shown is None else shown.values)
 
     @property
+    def scaled(self) -> Map | None:
+        """What the scale is of; None where there are no numbers."""
+        shown = self.map
+        if shown is not None or not self.table.shares.size:
+            return shown
+        return Map(tuple(range(len(self.table.shares))), self.table.shares, "share")
+
+    @property
     def steps(self) -> Steps | None:
         """uint8 [n]: the steps of the patches; None without a map."""
         shown = self.map
@@ -306,9 +344,3 @@ class Looking:
         shares = sent.shares.values.tolist()
         order = sorted(range(len(shares)), key=lambda key: -abs(shares[key]))[:count]
         return [(key, shares[key]) for key in order]
-
-
-def can_be_taken_out(part: PartShare) -> bool:
-    """Return whether a part may be taken out: neither the embedding nor a bias can, nor what is
-    added between layers."""
-    return part.layer is not None and not part.name.startswith("added before")

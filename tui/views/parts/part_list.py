@@ -13,16 +13,18 @@ from textual.message import Message
 from engine.methods.parts import PartShare
 from tui.text.numbers import signed_figure
 from tui.text.show import display_text
-from tui.views.parts.known import PAIR, PartLine
+from tui.views.parts.known import PAIR, PartLine, is_between
 from tui.widgets.row_list import RowList
 from tui.widgets.signed_bars import signed_bar_segments
 from tui.widgets.signed_look import SIGNED_CLASSES, sign_styles, signed_css
 from tui.widgets.styles import Segments, Styles
 
 _HEAD: Final = 1
-_LABEL: Final = 5
+_LABEL: Final = 6
 _NUMBER: Final = 8
 """Cells of a share, of the mark of the cursor and of a blank."""
+_EFFECT: Final = 7
+"""Cells of what taking a part out does, once that is known of any, and of a blank."""
 _SUM: Final = 8
 _WORD: Final = 14
 _ROOM_FOR_WORDS: Final = 38
@@ -82,15 +84,20 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         """Return what a line is drawn from."""
         shown = self._shown
         if not 0 <= key < len(shown.lines):
-            return (bool(shown.lines), self._has_pairs)
+            return (bool(shown.lines), self._has_pairs, self._effect)
         line = shown.lines[key]
         parts = tuple(shown.parts[index] for index in line.parts)
         here = shown.part if shown.part in line.parts else -1
-        return (line, parts, here, shown.most, shown.failed)
+        return (line, parts, here, shown.most, shown.failed, self._effect)
 
     @property
     def _has_pairs(self) -> bool:
         return any(len(line.parts) > 1 for line in self._shown.lines)
+
+    @property
+    def _effect(self) -> int:
+        """Cells of an effect; none as long as no part has been taken out."""
+        return _EFFECT if any(part.effect is not None for part in self._shown.parts) else 0
 
     def on_click(self, event: events.Click) -> None:
         """Tell the screen which part has been clicked; it moves the cursor."""
@@ -109,8 +116,13 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         if not self._shown.lines:
             return []
         half = self._half(width - 1)
-        names = PAIR if self._has_pairs else ("share", "part")
-        text = f" {'layer':<{_LABEL}}{names[0]:<{half}}{names[1]:<{half}}{'sum':>{_SUM - 1}}"
+        names = PAIR if self._has_pairs else ("", "part")
+        number = self._bar(half) + _NUMBER - 2
+        out = f"{'out':>{self._effect - 1}}" if self._effect else ""
+        over = [f"{name:<{number - 5}}share  {out}"[:half].ljust(half) for name in names]
+        if not self._has_pairs:
+            over[1] = names[1].ljust(half)
+        text = f" {'layer':<{_LABEL}}{''.join(over)}{'sum':>{_SUM - 1}}"
         return [(text[:width], styles.faint)]
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
@@ -119,7 +131,7 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         line = shown.lines[row]
         first = shown.parts[line.parts[0]]
         half = self._half(width)
-        label = "" if first.layer is None else str(first.layer)
+        label = "" if first.layer is None or is_between(first) else str(first.layer)
         segments: Segments = [(f"{label:>{_LABEL - 2}}  ", styles.faint)]
         for index in line.parts:
             segments += self._part(index, half, styles)
@@ -132,8 +144,7 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         """Draw a bar, a share and, where there is room, the word that the part promotes most."""
         shown = self._shown
         part = shown.parts[index]
-        words = _WORD if half >= _ROOM_FOR_WORDS and self._has_pairs else 0
-        bar = max(min(half - _NUMBER - words, _MOST_BAR), 0)
+        bar = self._bar(half)
         negative, positive = sign_styles(self)
         looks: tuple[Style, Style, Style] = (negative, styles.faint, positive)
         share = None if shown.failed else part.share
@@ -142,10 +153,19 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         mark = (HERE_ASCII if self._ascii else HERE) if is_here else " "
         number = styles.cursor if is_here and not shown.failed else self._number(styles, False)
         segments.append((f"{signed_figure(part.share):>{_NUMBER - 2}}{mark} ", number))
-        word = part.promotes[0].text if words and part.promotes else ""
-        rest = half - _NUMBER - bar
+        if self._effect:
+            known = "" if part.effect is None else signed_figure(part.effect)
+            segments.append((f"{known:>{_EFFECT - 1}} ", self._number(styles, False)))
+        rest = half - _NUMBER - self._effect - bar
+        word = part.promotes[0].text if rest >= _WORD and part.promotes else ""
         segments.append((self._fitted(word, rest, spaces=bool(word)), styles.faint))
         return segments
+
+    def _bar(self, half: int) -> int:
+        """Return the cells of a bar, an odd number of them, in so many cells for a part."""
+        words = _WORD if half >= _ROOM_FOR_WORDS and self._has_pairs else 0
+        bar = max(min(half - _NUMBER - self._effect - words, _MOST_BAR), 0)
+        return bar - (1 - bar % 2) if bar else 0
 
     def _number(self, styles: Styles, faint: bool) -> Style:
         if self._shown.failed:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.strip import Strip
 
-from engine.methods.parts import PartShare
+from engine.methods.parts import WORDED, PartShare
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.pushed_words import pushed_line
 from tui.widgets.strips import strip_of
+
+
+_NO_WORDS: Final = f"words are read of the {WORDED} largest, once all is read"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ class PartPanel(DrawnLines):
                 f"one part: {part.reason}", room, spaces=False, ascii_only=self._ascii
             )
             lines.append(strip_of([(f" {reason}", faint)], width, base))
-        for name, words in (("promotes", part.promotes), ("suppresses", part.suppresses)):
+        pushed = (("promotes", part.promotes), ("suppresses", part.suppresses))
+        if not part.promotes and not part.suppresses:
+            lines.append(strip_of([(f" {_NO_WORDS}", faint)], width, base))
+            pushed = ()
+        for name, words in pushed:
             line = pushed_line(name, words, room, ascii_only=self._ascii)
             lines.append(strip_of([(f" {line}", struck if shown.failed else base)], width, base))
         for text in shown.more:
