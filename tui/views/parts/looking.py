@@ -47,6 +47,8 @@ class Looking:
         self.geometry: GeometryReading | None = None
         self.patches = NO_PATCHES
         self.known = KnownParts(Explained(run.place(position)))
+        self._gone_to: int | Place | None = None
+        """Where the largest parts have been gone to one after the other."""
         self._heard: list[PartsReading] = []
         """Readings of this visit, also those that the session does not keep."""
 
@@ -106,7 +108,11 @@ class Looking:
         parts = self.known.parts
         if parts and not 0 <= self.part < len(parts):
             layer = self.place[0]
-            mine = (index for index, each in enumerate(parts) if each.layer == layer)
+            mine = (
+                index
+                for index, each in enumerate(parts)
+                if each.layer == layer and not is_between(each)
+            )
             self.part = next(mine, 0)
         self.place = self.table.nearest(self.place)
 
@@ -249,17 +255,22 @@ class Looking:
         return True
 
     def go_to_next_by_size(self, by: int) -> int:
-        """Go to the next smaller part or head, or the next larger one; return its rank from 1 on, 0
-        where there are none."""
+        """Go to the largest part or head, and from where this has gone before to the next smaller
+        one or the next larger one; return its rank from 1 on, 0 where there are none."""
         rank, count = self.rank
         if not count:
             return 0
-        rank = min(max(rank + by, 1), count)
+        rank = min(max(rank + by, 1), count) if self._gone_to == self._cursor else 1
         if self.all_heads:
             self.place = self.table.by_size[rank - 1]
         else:
             (self.part,) = lines_of(self.known.parts, by_size=True)[rank - 1].parts
+        self._gone_to = self._cursor
         return rank
+
+    @property
+    def _cursor(self) -> int | Place:
+        return self.place if self.all_heads else self.part
 
     @property
     def rank(self) -> tuple[int, int]:

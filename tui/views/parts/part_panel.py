@@ -13,7 +13,6 @@ from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.pushed_words import pushed_line
 from tui.widgets.strips import strip_of
 
-
 _NO_WORDS: Final = f"words are read of the {WORDED} largest, once all is read"
 
 
@@ -78,11 +77,11 @@ class PartPanel(DrawnLines):
                 f"one part: {part.reason}", room, spaces=False, ascii_only=self._ascii
             )
             lines.append(strip_of([(f" {reason}", faint)], width, base))
-        pushed = (("promotes", part.promotes), ("suppresses", part.suppresses))
-        if not part.promotes and not part.suppresses:
+        has_words = bool(part.promotes or part.suppresses)
+        if not has_words:
             lines.append(strip_of([(f" {_NO_WORDS}", faint)], width, base))
-            pushed = ()
-        for name, words in pushed:
+        pushed = (("promotes", part.promotes), ("suppresses", part.suppresses))
+        for name, words in pushed if has_words else ():
             line = pushed_line(name, words, room, ascii_only=self._ascii)
             lines.append(strip_of([(f" {line}", struck if shown.failed else base)], width, base))
         for text in shown.more:

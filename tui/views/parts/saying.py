@@ -7,7 +7,7 @@ from engine.records import Token
 from tui.text.numbers import number, ordinal, signed_figure
 from tui.text.show import display_text
 from tui.views.parts.known import Explained, KnownParts, can_be_taken_out, is_between
-from tui.views.parts.looking import Looking
+from tui.views.parts.looking import WITHOUT, Looking
 
 _MOST_WORD = 20
 _MOST_LISTED = 6
@@ -22,7 +22,9 @@ def explained_words(explained: Explained, of: tuple[Token, ...], *, ascii_only: 
     if not words:
         words = ["the answer"] if explained.against else ["the answer", "the runner-up"]
     what = f"logit of {' minus '.join(words)}"
-    if explained.against:
+    if explained.against == WITHOUT:
+        what += ", minus the same without the picture"
+    elif explained.against:
         against = display_text(explained.against, _MOST_WORD, spaces=False, ascii_only=ascii_only)
         what += f", minus the same with {against.rstrip()}"
     return what
