@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from engine.anatomy.hooks import first_float_tensor
+from engine.system.memory import is_out_of_memory
 
 Norm = Callable[[Tensor], Tensor]
 """f(vectors [n, width], in the model's dtype) -> the same normed, [n, width]"""
@@ -39,6 +42,12 @@ class FrozenNorm:
         if self.kind == "layer":
             parts = parts - parts.mean(-1, keepdim=True)
         return parts * self.gain
+
+    def transposed(self, direction: Tensor) -> Tensor:
+        """The direction [width] whose product with any part is that of `direction` with the part's
+        map."""
+        direction = direction * self.gain
+        return direction - direction.mean() if self.kind == "layer" else direction
 
 
 def freeze(norm: Norm, at: Tensor) -> FrozenNorm | None:
@@ -71,3 +80,21 @@ def freeze(norm: Norm, at: Tensor) -> FrozenNorm | None:
     if normed.equal(vectors):
         off, best = 0.0, FrozenNorm("none", torch.ones_like(bias), bias)
     return best if off <= limit else None
+
+
+def freeze_module(module: nn.Module, entered: Tensor) -> FrozenNorm | None:
+    """A module frozen at what entered it, [*rest]; None if it is no norm of a vector alone.
+
+    To be called in eval mode and without gradients, by whoever holds the model's lock.
+    """
+
+    def norm(vectors: Tensor) -> Tensor:
+        made = first_float_tensor(module(vectors.unsqueeze(0)))
+        return vectors.new_zeros(0) if made is None else made.reshape(len(vectors), -1)
+
+    try:
+        return freeze(norm, entered.flatten())
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None  # it needs more than a vector

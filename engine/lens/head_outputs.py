@@ -4,14 +4,13 @@ columns of its own."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.anatomy.columns import is_one_matrix
 from engine.anatomy.logit_map import errors_and_limits
-from engine.passes.attention_taps import OutputProjection, Tap
+from engine.anatomy.unit_columns import columns_of
+from engine.passes.attention_taps import Tap
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,7 @@ def head_outputs(tap: Tap, item: int) -> HeadOutputs | None:
     # Where something multiplies the heads' outputs on their way, it is taken as it is here.
     gated = bool(error > limit)
     factor = torch.where(output == 0, 0.0, entered / output) if gated else torch.ones_like(output)
-    matrix, bias = _matrix_and_bias(projection, entered.numel(), output.device)
+    made = columns_of(projection.module, projection.entered[item].flatten())
+    matrix = made.whole().T.float()  # [width, heads * value width]
     columns = matrix.reshape(len(matrix), len(output), -1)
-    return HeadOutputs(entered, factor, gated, columns, bias)
-
-
-def _matrix_and_bias(
-    projection: OutputProjection, width: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The projection as a matrix [out, width] and what it adds [out], float32: by what it does
-    where it is not plainly a matrix, but quantised, offloaded, or with an adapter."""
-    module: nn.Module = projection.module
-    if is_one_matrix(module):
-        plain: Any = module
-        added = torch.zeros((), device=device) if plain.bias is None else plain.bias.float()
-        return plain.weight.float(), added
-    floats = [p.dtype for p in module.parameters() if p.is_floating_point()]
-    probes = torch.eye(width, dtype=floats[0] if floats else torch.float32, device=device)
-    bias = module(torch.zeros_like(probes[:1]))[0].float()
-    return (module(probes).float() - bias).T, bias
+    return HeadOutputs(entered, factor, gated, columns, made.bias.float())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.columns import is_one_matrix
+from engine.anatomy.frozen_norm import FrozenNorm
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.layer_sums import Term
 from engine.anatomy.tail import OpenTail
@@ -27,12 +28,22 @@ _CHUNK: Final = 64
 """Parts that go through the head at once."""
 
 
+class Words(NamedTuple):
+    """The tokens that a part promotes or suppresses most."""
+
+    ids: tuple[int, ...]
+    amounts: tuple[float, ...]
+    """What it adds to their logits, less what it adds to all of them on average."""
+
+
 @dataclass(frozen=True)
 class LinearHead:
     """The model's head as the linear map that it is, and what is added to that."""
 
     model: nn.Module
     head: nn.Module
+    width: int
+    """Of its input."""
     zero: Tensor
     """float32 [1, vocabulary], on the head's device: what the head makes of nothing."""
     bias: Tensor
@@ -43,11 +54,12 @@ class LinearHead:
         """The head of a tail that was taken apart; `width` is that of its input."""
         logit_map = opened.logit_map
         nothing = torch.zeros(1, logit_map.width)
-        found = cls(model, opened.head, nothing, nothing[0])._raw(torch.zeros(1, width))
+        found = cls(model, opened.head, width, nothing, nothing[0])._raw(torch.zeros(1, width))
         bias = found[0].cpu()
         return cls(
             model,
             opened.head,
+            width,
             found,
             bias if logit_map.shift is None else bias + logit_map.shift.float().cpu(),
         )
@@ -62,13 +74,39 @@ class LinearHead:
         """The linear map at some tokens, float64 [tokens, n], on the CPU."""
         ids = list(tokens)
         if is_one_matrix(self.head):
-            assert isinstance(self.head, nn.Linear)
-            rows = self.head.weight.detach()[ids].cpu().double()
+            rows = self.directions(ids)
             found = [some.double() @ rows.T for some in vectors.split(_CHUNK)]
         else:
             # Quantised, offloaded, or with an adapter: known by what it does.
             found = [each[:, ids].cpu().double() for each in self(vectors)]
         return torch.cat(found).T.clone()
+
+    def directions(self, tokens: Sequence[int]) -> Tensor:
+        """Its rows for some tokens, float64 [tokens, width], on the CPU: their products with a
+        vector are what the vector adds to the logits."""
+        if is_one_matrix(self.head):
+            assert isinstance(self.head, nn.Linear)
+            return self.head.weight.detach()[list(tokens)].cpu().double()
+        return self.products(torch.eye(self.width), tokens)
+
+    def words(self, vectors: Tensor, count: int) -> list[tuple[Words, Words]]:
+        """The tokens that each vector, float32 [n, width], promotes and suppresses most, each
+        beginning with the most."""
+        found: list[tuple[Words, Words]] = []
+        for added in self(vectors):
+            added = added - added.mean(-1, keepdim=True)
+            columns = []
+            for sign in (1.0, -1.0):
+                ids = Blocks.of(sign * added, count).best(count)
+                amounts = added.gather(1, ids)
+                columns.append(
+                    [
+                        Words(tuple(i), tuple(a))
+                        for i, a in zip(ids.tolist(), amounts.tolist(), strict=True)
+                    ]
+                )
+            found += zip(*columns, strict=True)
+        return found
 
     def _raw(self, vectors: Tensor) -> Tensor:
         floats = (each for each in self.head.parameters() if each.is_floating_point())
@@ -107,14 +145,6 @@ class LogitPart:
         return self.name if self.layer is None else f"layer {self.layer}: {self.name}{head}"
 
 
-class Words(NamedTuple):
-    """The tokens that a part promotes or suppresses most."""
-
-    ids: tuple[int, ...]
-    amounts: tuple[float, ...]
-    """What it adds to their logits, less what it adds to all of them on average."""
-
-
 @dataclass(frozen=True)
 class Sources:
     """What one head of the position's attention has been sent from every key."""
@@ -150,6 +180,10 @@ class LogitParts:
     """float32 [vocabulary]: those that the model returned."""
     head: LinearHead | None = field(repr=False)
     """None if the model is one part."""
+    frozen: FrozenNorm | None = field(default=None, repr=False)
+    """The final norm at the position; None if the model is one part."""
+    passed_on: tuple[float, ...] = ()
+    """By what later layers multiply what each layer adds to the stream: 1 in nearly all models."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,18 +232,4 @@ class LogitParts:
         with the most. Raises CannotRead if the model is one part."""
         if self.head is None:
             raise CannotRead(self.parts[0].reason or "")
-        found: list[tuple[Words, Words]] = []
-        for added in self.head(self.vectors[list(parts)]):
-            added = added - added.mean(-1, keepdim=True)
-            columns = []
-            for sign in (1.0, -1.0):
-                ids = Blocks.of(sign * added, count).best(count)
-                amounts = added.gather(1, ids)
-                columns.append(
-                    [
-                        Words(tuple(i), tuple(a))
-                        for i, a in zip(ids.tolist(), amounts.tolist(), strict=True)
-                    ]
-                )
-            found += zip(*columns, strict=True)
-        return found
+        return self.head.words(self.vectors[list(parts)], count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.frozen_norm import FrozenNorm, freeze
-from engine.anatomy.hooks import evaluating, first_float_tensor
+from engine.anatomy.frozen_norm import FrozenNorm, freeze, freeze_module
+from engine.anatomy.hooks import evaluating
 from engine.anatomy.layer_sums import LayerSum, Term, is_rounding
 from engine.anatomy.tail import OpenTail, RowStream
 from engine.errors import BadInput, CannotRead
@@ -31,7 +31,6 @@ from engine.passes.attention_taps import AttentionTaps, Tap
 from engine.passes.edits import Attached, Watch
 from engine.passes.forward import Forward
 from engine.passes.layer_watches import SumWatch, TermWatch
-from engine.system.memory import is_out_of_memory
 
 WHOLE_LAYER: Final = "whole layer"
 WHOLE_MODEL: Final = "whole model"
@@ -55,6 +54,8 @@ _CLOSE_HEADS: Final = 1e-4
 """How far the heads of an attention may be from it, as a share of it."""
 
 Sums = tuple[LayerSum | None, ...]
+Watching = Callable[[Forward, Sums], Sequence[Attached]]
+"""f(a pass, what each layer adds) -> what is attached to it."""
 
 _remembered: WeakKeyDictionary[Any, dict[Any, Sums]] = WeakKeyDictionary()
 
@@ -67,12 +68,14 @@ def read_parts(
     source: tuple[int, int] | None = None,
     stop: Stop = lambda: False,
     passes: RepeatedPasses | None = None,
+    watching: Watching = lambda forward, sums: (),
 ) -> LogitParts:
     """Take the logits of one position of a batch of one apart.
 
     With `heads`, every attention is divided into a part for each of its heads. With `source`, a
     layer and a head, it is also read what every key has sent through that head. `passes`, if given,
-    are run instead of new ones; they must be of these inputs and this position.
+    are run instead of new ones; they must be of these inputs and this position. `watching` gives
+    what else is attached to the pass that is read, which may have to be run twice.
 
     Raises IndexError for a position out of range, ValueError for a batch of more than one item,
     BadInput for a layer or head that the model does not have, CannotRead if the model cannot be
@@ -91,7 +94,7 @@ def read_parts(
     wanted: set[int] = {*range(len(sums))} if heads else set()
     if source is not None:
         wanted.add(source[0])
-    watched = _WatchedPass(lens, passes, inputs, sums, opened)
+    watched = _WatchedPass(lens, passes, inputs, sums, opened, watching)
     watched.run(wanted, -1 if source is None else source[0])
     if isinstance(opened, str):
         return watched.one_part(opened)
@@ -152,7 +155,9 @@ class _WatchedPass:
         inputs: Mapping[str, Any],
         sums: Sums,
         opened: OpenTail | str,
+        watching: Watching,
     ) -> None:
+        self._watching = watching
         self._lens, self._passes, self._inputs = lens, passes, inputs
         self._sums, self._opened = sums, opened
         self._dtype = passes.parts.dtype
@@ -166,7 +171,7 @@ class _WatchedPass:
             forward = self._passes.forward()
             self._watch = TermWatch(forward, self._sums)
             head: list[Tensor] = []
-            attached: list[Attached] = [self._watch]
+            attached: list[Attached] = [self._watch, *self._watching(forward, self._sums)]
             self._taps: AttentionTaps | None = None
             if projected:
                 self._taps = self._lens.attention_taps(self._inputs, forward, projected, valued)
@@ -248,11 +253,16 @@ class _WatchedPass:
                 part = LogitPart(None, ROUNDING, reason=ROUNDED)
                 yield _Piece(part, torch.stack(rests).sum(0))
 
-    def _passed_on(self, row: int, pieces: Sequence[_Piece]) -> Iterator[_Piece]:
-        """What is left in the last row of what is in this one: later layers may scale it."""
+    def _left_of(self, row: int) -> float:
+        """How much is left in the last row of what is in this one: later layers may scale it."""
         factor = 1.0
         for of, layer in zip(self._sums[row:], range(row, len(self._sums)), strict=True):
             factor *= 1.0 if of is None or layer in self._whole_layers else of.kept
+        return factor
+
+    def _passed_on(self, row: int, pieces: Sequence[_Piece]) -> Iterator[_Piece]:
+        """What is left in the last row of what is in this one."""
+        factor = self._left_of(row)
         for piece in pieces:
             yield piece if factor == 1.0 else _Piece(piece.part, piece.vector * factor)
 
@@ -322,7 +332,7 @@ class _WatchedPass:
         scale = 1.0 if abs(scale - 1.0) < _CLOSE_HEADS else scale
         norm: FrozenNorm | None = None
         if term.source is not None and entered is not None:
-            norm = _frozen_module(term.module, entered)
+            norm = freeze_module(term.module, entered)
             if norm is None:
                 return HEADS_CHANGED
         found = _Heads(tap, outputs, tap.projection.module, scale, norm, term.factor)
@@ -396,6 +406,8 @@ class _WatchedPass:
             own=own,
             logits=self._logits,
             head=head,
+            frozen=frozen,
+            passed_on=tuple(self._left_of(row) for row in range(1, len(self._sums) + 1)),
         )
 
 
@@ -427,21 +439,6 @@ class _Heads:
         """What leaves the projection, float64 [n, width], as it arrives in the stream."""
         sent = sent * self._scale
         return self._factor * (sent if self._norm is None else self._norm(sent))
-
-
-def _frozen_module(module: nn.Module, entered: Tensor) -> FrozenNorm | None:
-    """A norm inside a layer, frozen at what entered it; None if it is no such module."""
-
-    def norm(vectors: Tensor) -> Tensor:
-        made = first_float_tensor(module(vectors.unsqueeze(0)))
-        return vectors.new_zeros(0) if made is None else made.reshape(len(vectors), -1)
-
-    try:
-        return freeze(norm, entered.flatten())
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        if is_out_of_memory(error):
-            raise
-        return None  # it needs more than a vector
 
 
 def _flat(vector: Tensor) -> Tensor:

@@ -81,7 +81,11 @@ class Subject:
         """The same run with the tokens of its answer up to the largest of these positions (indices)
         as the last ones of its inputs and tokens, for a pass of its own; itself if all of the
         positions are in the prompt. Only what it received and its tokens differ."""
-        ids = answer_up_to(self.run, max(positions))
+        return self.followed_by(answer_up_to(self.run, max(positions)))
+
+    def followed_by(self, ids: Sequence[int]) -> Subject:
+        """The same run with these tokens as the last ones of its inputs and tokens; itself if there
+        are none."""
         if not ids:
             return self
         from engine.prompts.extended import answer_prompt_tokens, extended

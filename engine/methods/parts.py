@@ -16,7 +16,16 @@ from msgspec import Meta, Struct, structs
 
 from engine.arrays import Array, check_shape
 from engine.errors import BadInput, CannotRead
-from engine.methods.everywhere import resolved
+from engine.methods.everywhere import last_position, resolved
+from engine.methods.logit_asked import (
+    WORDS,
+    Pushed,
+    asked_ids,
+    asked_tokens,
+    described,
+    difference_of,
+    pushed,
+)
 from engine.methods.method import Method, Stop, Subject
 from engine.methods.without_picture import no_picture_to_replace
 from engine.records import (
@@ -36,9 +45,7 @@ from engine.records import (
 from engine.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.lens.logit_parts import LogitPart, LogitParts, Words
+    from engine.lens.logit_parts import LogitPart, LogitParts
     from engine.lens.part_ablation import PartAblations
     from engine.lens.repeated import RepeatedPasses
     from engine.prompts.token_texts import TextOf
@@ -47,8 +54,6 @@ PROVED: Final = (
     "the sum of all parts against the output of the model's own head, the largest difference over "
     "the vocabulary, relative where a logit is above 1"
 )
-WORDS: Final = 5
-"""How many words a part promotes and suppresses."""
 WORDED: Final = 100
 """Of how many parts, and of how many heads, the largest, the words are told."""
 MOST_PARTS: Final = 2**20
@@ -63,7 +68,7 @@ class PartsRequest(Request, frozen=True):
 
     position: int = -1
     """The position whose logits are taken apart; negative ones count back from the last token of
-    the prompt."""
+    the prompt, and those from its length on are the tokens of the answer."""
     heads: bool = False
     """Whether every attention is also divided among its heads."""
     of: Annotated[tuple[Short, ...], Meta(max_length=2)] = ()
@@ -81,15 +86,6 @@ class PartsRequest(Request, frozen=True):
     layer: Layer | None = None
     head: NonNegative | None = None
     """The head of that layer of which it is told what every position has sent."""
-
-
-class Pushed(Struct, frozen=True):
-    """A token that a part promotes or suppresses."""
-
-    id: NonNegative
-    text: Short
-    logit: Number | None
-    """What the part adds to its logit, less what it adds to all logits on average."""
 
 
 class PartShare(Struct, frozen=True):
@@ -146,7 +142,7 @@ class PartsReading(Reading, frozen=True, kw_only=True, tag="parts"):
 
     request: PartsRequest
     position: NonNegative
-    """Index into the run's tokens."""
+    """Index into the run's tokens and those of its answer."""
     of: Annotated[tuple[Token, ...], Meta(min_length=1, max_length=2)]
     """The token, or the two whose difference it is."""
     value: Number | None
@@ -178,15 +174,20 @@ class PartsReading(Reading, frozen=True, kw_only=True, tag="parts"):
             shape = self.sent.shares.shape
             check_shape("shares", self.sent.shares, "<f4", shape[:1] or (0,))
 
+    @property
+    def reaches(self) -> int:
+        """See `Reading.reaches`."""
+        return self.position
+
     def misfit(self, run: Run) -> str | None:
         """See `Reading.misfit`."""
-        if self.position >= len(run.tokens):
-            return f"position {self.position} of {len(run.tokens)} tokens"
+        if self.position > last_position(run):
+            return f"position {self.position} of {last_position(run) + 1} tokens"
         if any((each.layer or 0) > run.layers for each in (*self.parts, *self.heads)):
             return f"layers beyond {run.layers}"
-        sent = self.sent
-        if sent is not None and sent.keys == "tokens" and sent.shares.shape[0] != len(run.tokens):
-            return f"{sent.shares.shape[0]} sources of {len(run.tokens)} tokens"
+        sent, tokens = self.sent, max(len(run.tokens), self.position + 1)
+        if sent is not None and sent.keys == "tokens" and sent.shares.shape[0] != tokens:
+            return f"{sent.shares.shape[0]} sources of {tokens} tokens"
         return None
 
 
@@ -219,6 +220,7 @@ class Parts(Method[PartsRequest, PartsReading]):
             raise BadInput("the sources of a head need both its layer and its head")
         (position,) = resolved(subject.run, [request.position])
         other = _other(subject, request, position)
+        subject = subject.reaching([position])
         lens = subject.loaded.lens
         passes = RepeatedPasses(lens, subject.inputs, [position], stop)
         source = None
@@ -227,7 +229,7 @@ class Parts(Method[PartsRequest, PartsReading]):
         found = read_parts(lens, subject.inputs, position, request.heads, source, stop, passes)
         if found.head is None:
             raise CannotRead(f"its logits are no sum of parts: {found.parts[0].reason}")
-        ids = _ids(subject, request, found)
+        ids = asked_ids(subject, request.of, found, alone=bool(request.against))
         without = None
         if other is not None:
             back = position - len(subject.run.tokens)
@@ -266,8 +268,7 @@ class Parts(Method[PartsRequest, PartsReading]):
 
     def tables(self, reading: PartsReading) -> tuple[Table, ...]:
         """A line a part; the largest heads; the largest sources."""
-        first, *second = [repr(each.text) for each in reading.of]
-        what = f"the logit of {first}" + "".join(f" minus that of {each}" for each in second)
+        what = described(reading.of)
         if reading.request.against:
             what += f", minus the same with {reading.request.against}"
         title = f"parts of {what}, at position {reading.position}"
@@ -298,11 +299,7 @@ class _Shown:
         self, found: LogitParts, without: LogitParts | None, ids: Sequence[int], text_of: TextOf
     ) -> None:
         self.found, self._without, self._ids, self._text_of = found, without, [*ids], text_of
-        shares = found.logits.softmax(-1)
-        self.of = tuple(
-            Token(each, text_of(each), float(shares[each]), finite(float(found.logits[each])))
-            for each in ids
-        )
+        self.of = asked_tokens(found, ids, text_of)
         self._effects: dict[LogitPart, float] = {}
         self._whole, self._heads = _Side(found.together(), ids), _Side(found, ids)
         self.value = self._whole.value
@@ -347,7 +344,7 @@ class _Shown:
         """Run a pass without a part, and note by how much the value has fallen."""
         own = self.found.own.double()[self._ids]
         left = ablations.without(part).double()[self._ids]
-        self._effects[part] = float(_difference(own) - _difference(left))
+        self._effects[part] = float(difference_of(own) - difference_of(left))
 
     def part(self, done: int, orders: int) -> PartsPart:
         """What is known so far."""
@@ -384,8 +381,8 @@ class _Shown:
                     head=part.head,
                     effect=None if effect is None else finite(effect),
                     reason=part.reason,
-                    promotes=() if both is None else self._pushed(both[0]),
-                    suppresses=() if both is None else self._pushed(both[1]),
+                    promotes=() if both is None else pushed(both[0], self._text_of),
+                    suppresses=() if both is None else pushed(both[1], self._text_of),
                 )
             )
         if not heads and self._gone:
@@ -400,7 +397,7 @@ class _Shown:
         if sources is None:
             return None
         every, whole = self.found.sent(self._ids)
-        shares, share = _difference(every), float(_difference(whole))
+        shares, share = difference_of(every), float(difference_of(whole))
         return Sent(
             layer=sources.layer,
             head=sources.head,
@@ -408,12 +405,6 @@ class _Shown:
             share=finite(share),
             shares=Array.of(shares.float().numpy(), "<f4"),
             error=finite(abs(float(shares.sum()) - share) / max(1.0, abs(share))),
-        )
-
-    def _pushed(self, words: Words) -> tuple[Pushed, ...]:
-        return tuple(
-            Pushed(token, self._text_of(token), finite(amount))
-            for token, amount in zip(words.ids, words.amounts, strict=True)
         )
 
     def _share(self, part: LogitPart, share: float) -> float:
@@ -425,18 +416,13 @@ class _Side:
 
     def __init__(self, found: LogitParts, ids: Sequence[int]) -> None:
         self.found, self.parts = found, found.parts
-        self.shares: list[float] = _difference(found.shares(ids)).tolist()
+        self.shares: list[float] = difference_of(found.shares(ids)).tolist()
         own = found.own[list(ids)].double()
-        self.value = float(_difference(own))
+        self.value = float(difference_of(own))
         """What they sum to, by the model's own head."""
         size = max(1.0, float(own.abs().max()))
         self.error = abs(math.fsum(self.shares) - self.value) / size
         """Relative to the larger of the two logits, if that is above 1."""
-
-
-def _difference(values: Tensor) -> Tensor:
-    """Of [tokens, ...]: the first, or the first minus the second."""
-    return values[0] - values[1] if len(values) > 1 else values[0]
 
 
 def part_name(part: LogitPart | PartShare) -> str:
@@ -450,7 +436,8 @@ def _key(part: LogitPart) -> tuple[int | None, str, int | None, bool]:
 
 
 def _other(subject: Subject, request: PartsRequest, position: int) -> Subject | None:
-    """The run whose shares are subtracted.
+    """The run whose shares are subtracted, with the same tokens of an answer if the position is
+    among them.
 
     Raises BadInput if there is none, or if from the position on it has other tokens.
     """
@@ -459,30 +446,14 @@ def _other(subject: Subject, request: PartsRequest, position: int) -> Subject | 
     reason = no_picture_to_replace(subject)
     if reason is not None:
         raise BadInput(reason)
-    other = subject.against(request.against)
+    asked, subject = len(subject.run.tokens), subject.reaching([position])
+    answer = [token.id for token in subject.run.tokens[asked:]]
+    other = subject.against(request.against).followed_by(answer)
     back = position - len(subject.run.tokens)
     mine, its = subject.run.tokens[back:], other.run.tokens[back:]
     if [token.id for token in mine] != [token.id for token in its]:
         raise BadInput("from this position on, the run without the picture has other tokens")
     return other
-
-
-def _ids(subject: Subject, request: PartsRequest, found: LogitParts) -> list[int]:
-    """The token, or the two whose difference is taken apart."""
-    from engine.lens.ranking import Blocks
-    from engine.prompts.spellings import speller_of
-
-    if not request.of:
-        best: list[int] = Blocks.of(found.logits[None], 2).best(2)[0].tolist()
-        return best[:1] if request.against else best
-    speller = speller_of(subject.loaded.model, subject.loaded.processor)
-    ids = []
-    for word in request.of:
-        spelled = speller.spellings(word)
-        if not spelled or spelled[0].id >= len(found.own):
-            raise BadInput(f"no token of this model is {word!r}")
-        ids.append(spelled[0].id)
-    return ids
 
 
 def _columns(reading: PartsReading, heads: bool) -> tuple[Column, ...]:

@@ -39,8 +39,12 @@ class Scaled:
     call: int = 0
     """Which of the module's calls in one run of the layer."""
     head: tuple[int, int] | None = None
-    """Which head, and of how many."""
+    """Which head, and of how many: parts of the module's input. Units are heads of width 1."""
     factor: float = 0.0
+    row: int | None = None
+    """Which of the vectors that the module takes, where these are not those of all positions."""
+    vector: Tensor | None = None
+    """Only this of the module's output, [width], is multiplied: of the output's own dtype."""
 
     @contextmanager
     def attached(self, active: Active) -> Iterator[None]:
@@ -73,6 +77,12 @@ class Scaled:
     def _at(self, value: Tensor) -> Tensor:
         return at_position(value, self._stream, self.forward)
 
+    def _row(self) -> int:
+        if self.row is not None:
+            return self.row
+        assert self.forward.absolute_positions is not None
+        return int(self.forward.absolute_positions[0, 0])
+
     def _edited(self, value: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
         made = value.clone(memory_format=_CONTIGUOUS)
         place = self._at(made)
@@ -92,7 +102,13 @@ class Scaled:
         if not (self._active() and self._inside) or value is None:
             return None
         self._calls += 1
-        if self._calls != self.call + 1 or value.numel() != self._stream.numel():
+        if self._calls != self.call + 1:
+            return None
+        if self.vector is not None:
+            made = value.clone(memory_format=_CONTIGUOUS)
+            made.view(-1, made.shape[-1])[self._row()] -= (1.0 - self.factor) * self.vector
+            return with_first_tensor(output, made)
+        if value.numel() != self._stream.numel():
             return None
         return with_first_tensor(output, self._edited(value, lambda part: part * self.factor))
 
@@ -100,11 +116,14 @@ class Scaled:
         slot = next(slots(args, kwargs), None)
         if not (self._active() and self._inside) or slot is None:
             return None
-        assert self.head is not None and self.forward.absolute_positions is not None
+        self._calls += 1
+        if self._calls != self.call + 1:
+            return None
+        assert self.head is not None
         value: Tensor = slot.get(args, kwargs)
         made = value.clone(memory_format=_CONTIGUOUS)
         head, heads = self.head
         # [batch * positions, heads, value width]; the batch is of one.
         every = made.view(-1, heads, value.shape[-1] // heads)
-        every[int(self.forward.absolute_positions[0, 0]), head] *= self.factor
+        every[self._row(), head] *= self.factor
         return slot.put(args, kwargs, made)

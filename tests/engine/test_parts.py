@@ -347,8 +347,8 @@ def test_a_part_times_1_changes_no_bit(name: str) -> None:
     plain = passes.run()[0]
     assert torch.equal(plain, found.logits)
     every = [part for part in found.parts if can_be_taken_out(part)]
-    assert torch.equal(taken_out._run(every, 1.0, []), plain)
-    assert not torch.equal(taken_out._run(every, 0.0, []), plain)
+    assert torch.equal(taken_out.run(every, 1.0, []), plain)
+    assert not torch.equal(taken_out.run(every, 0.0, []), plain)
     assert torch.equal(passes.run()[0], plain)
     assert hooks_of(tiny.model) == 0
 

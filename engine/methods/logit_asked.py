@@ -1,0 +1,83 @@
+"""Which logit a method takes apart, or the difference of which two; and the words that a piece of
+it pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from engine.errors import BadInput
+from engine.methods.method import Subject
+from engine.records import NonNegative, Number, Short, Token, finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.lens.logit_parts import LogitParts, Words
+    from engine.prompts.token_texts import TextOf
+
+WORDS: Final = 5
+"""How many words a piece promotes and suppresses."""
+
+
+class Pushed(Struct, frozen=True):
+    """A token that a part promotes or suppresses."""
+
+    id: NonNegative
+    text: Short
+    logit: Number | None
+    """What the part adds to its logit, less what it adds to all logits on average."""
+
+
+def asked_ids(
+    subject: Subject, of: Sequence[str], found: LogitParts, alone: bool = False
+) -> list[int]:
+    """The token, or the two whose difference is asked for: of each word, the first token of its
+    most likely spelling; without words the best token and the second best, or the best `alone`.
+
+    Raises BadInput for a word that no token spells.
+    """
+    from engine.lens.ranking import Blocks
+    from engine.prompts.spellings import speller_of
+
+    if not of:
+        best: list[int] = Blocks.of(found.logits[None], 2).best(2)[0].tolist()
+        return best[:1] if alone else best
+    speller = speller_of(subject.loaded.model, subject.loaded.processor)
+    ids = []
+    for word in of:
+        spelled = speller.spellings(word)
+        if not spelled or spelled[0].id >= len(found.own):
+            raise BadInput(f"no token of this model is {word!r}")
+        ids.append(spelled[0].id)
+    return ids
+
+
+def asked_tokens(found: LogitParts, ids: Sequence[int], text_of: TextOf) -> tuple[Token, ...]:
+    """Tokens as they stand in the logits that the model returned."""
+    shares = found.logits.softmax(-1)
+    return tuple(
+        Token(each, text_of(each), float(shares[each]), finite(float(found.logits[each])))
+        for each in ids
+    )
+
+
+def difference_of(values: Tensor) -> Tensor:
+    """Of [tokens, ...]: the first, or the first minus the second."""
+    return values[0] - values[1] if len(values) > 1 else values[0]
+
+
+def pushed(words: Words, text_of: TextOf) -> tuple[Pushed, ...]:
+    """Tokens with what is added to their logits, as records."""
+    return tuple(
+        Pushed(token, text_of(token), finite(amount))
+        for token, amount in zip(words.ids, words.amounts, strict=True)
+    )
+
+
+def described(of: Sequence[Token]) -> str:
+    """The logit or the difference, in words."""
+    first, *second = [repr(each.text) for each in of]
+    return f"the logit of {first}" + "".join(f" minus that of {each}" for each in second)
