@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,12 @@ from tests.tui.parts_stage import HEADS, WHOLE, PartsWorker, parts_part, parts_r
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import BEFORE, SIDE, finished_run, tokens_of
+from tui.state.explained import Explained, typed_words
 from tui.state.maps import STEPS
 from tui.state.run_view import RunView
 from tui.views.parts.head_table import HeadTable
-from tui.views.parts.known import Explained, KnownParts, lines_of
+from tui.views.parts.known import KnownParts, lines_of
 from tui.views.parts.looking import Looking
-from tui.views.parts.saying import explained_words
 from tui.views.parts.screen import PartsScreen
 
 LAYERS = 10
@@ -193,13 +192,14 @@ def test_the_row_of_a_part_is_the_one_that_it_is_added_to() -> None:
 
 
 def test_what_is_explained_in_words() -> None:
-    words = partial(explained_words, ascii_only=True)
-    assert words(Explained(3), ()) == "logit of the answer minus the runner-up"
-    assert words(Explained(3, ("dog", "cat")), ()) == 'logit of "dog" minus "cat"'
-    assert words(Explained(3, (), "none"), ()) == (
-        "logit of the answer, minus the same without the picture"
-    )
-    assert "\x1b" not in words(Explained(3, ("\x1b[31m",), "\x1b"), ())
+    def words(*given: Any) -> str:
+        return Explained(3, *given).in_words((), ascii_only=True)
+
+    assert words() == "logit of the answer minus the runner-up"
+    assert words(("dog", "cat")) == 'logit of "dog" minus "cat"'
+    assert words((), "none") == "logit of the answer, minus the same without the picture"
+    assert "\x1b" not in words(("\x1b[31m",), "\x1b")
+    assert typed_words(" dog ,, cat,") == ("dog", "cat")
 
 
 # ---------------------------------------------------------------------- the screen
@@ -218,6 +218,7 @@ async def test_it_opens_on_the_parts_of_the_answer(size: tuple[int, int]) -> Non
         assert screen.looking.here is not None
 
 
+@pytest.mark.slow
 @in_loop
 async def test_the_cursor_walks_over_lines_and_sides() -> None:
     async with opened() as (stage, screen):
@@ -239,6 +240,7 @@ async def test_the_cursor_walks_over_lines_and_sides() -> None:
         assert screen.list.render_line(1).text.split()[:1] == ["9"]
 
 
+@pytest.mark.slow
 @in_loop
 async def test_signs_are_told_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened((80, 24), startup={"ascii": True}) as (stage, screen):
@@ -251,6 +253,7 @@ async def test_signs_are_told_without_colours(monkeypatch: pytest.MonkeyPatch) -
         assert stage.text.isascii()
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_part_is_taken_out_and_its_effect_stands_beside_its_share() -> None:
     async with opened() as (stage, screen):
@@ -281,6 +284,7 @@ async def test_the_largest_stream_in_and_can_be_stopped() -> None:
         )
 
 
+@pytest.mark.slow
 @in_loop
 async def test_closing_cancels_what_is_read() -> None:
     async with opened() as (stage, _):
@@ -298,7 +302,8 @@ async def test_words_are_explained_that_are_typed() -> None:
     async with opened() as (stage, screen):
         await stage.press("slash", *"dog,cat", "enter")
         await stage.shows('logit of "dog" minus "cat"')
-        assert asked(stage)[-1] == PartsRequest(of=("dog", "cat"))
+        await stage.until(lambda: asked(stage)[-1] == PartsRequest(of=("dog", "cat")))
+        await stage.until(lambda: screen.reading is not None)
         await stage.press("slash")
         await stage.shows("which logit", "dog,cat")
         await stage.press("escape", "slash", *",a,b", "enter")
@@ -309,6 +314,7 @@ async def test_words_are_explained_that_are_typed() -> None:
         assert len(asked(stage)) == 2  # the first one is still known
 
 
+@pytest.mark.slow
 @in_loop
 async def test_the_same_without_the_picture_is_subtracted() -> None:
     async with opened() as (stage, screen):
@@ -346,6 +352,7 @@ async def test_heads_are_a_matrix_with_the_map_of_one(size: tuple[int, int]) -> 
         assert_harmless(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_heads_are_known_at_once_when_they_are_shown_again() -> None:
     async with opened() as (stage, screen):
@@ -361,6 +368,7 @@ async def test_heads_are_known_at_once_when_they_are_shown_again() -> None:
         assert HEADS == 4
 
 
+@pytest.mark.slow
 @in_loop
 async def test_it_walks_to_another_position_and_back_to_the_table() -> None:
     async with opened() as (stage, _):
@@ -374,6 +382,7 @@ async def test_it_walks_to_another_position_and_back_to_the_table() -> None:
         assert stage.app.main.table.cursor == LAYERS
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_fails_its_proof_is_struck_out() -> None:
     proof = ReadingProof("the sum of all parts", 0.3, 1e-5, False)
@@ -389,11 +398,11 @@ async def test_what_fails_its_proof_is_struck_out() -> None:
         numbers = [each for each in strip if "+0.25" in each.text]
         assert numbers and all(each.style and each.style.strike for each in numbers)
         assert "█" not in strip.text
-        assert not any(
-            isinstance(each, PartsReading) for each in screen.looking.run.own.run.readings
-        )
+        assert screen.reading is not None
+        assert not screen.reading.worth_keeping
 
 
+@pytest.mark.slow
 @in_loop
 async def test_trouble_is_said_and_asked_for_again() -> None:
     async with opened() as (stage, screen):
@@ -407,6 +416,7 @@ async def test_trouble_is_said_and_asked_for_again() -> None:
         await stage.shows('logit of "owl"')
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_was_interrupted_is_read_on() -> None:
     async with opened() as (stage, screen):
@@ -424,6 +434,7 @@ async def test_what_was_interrupted_is_read_on() -> None:
         assert asked(stage)[-1] == asked(stage)[-2]
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_stored_session_shows_its_parts_without_a_model() -> None:
     run = replace(
@@ -432,10 +443,11 @@ async def test_a_stored_session_shows_its_parts_without_a_model() -> None:
     )
     now = "2026-11-22T03:00:00Z"
     session = Session(created=now, saved=now, runs=(run,))
-    async with explorer(startup={"session": session}) as stage:
-        await stage.run_done()
+    startup = {**WITH_PICTURE, "options": None, "session": session}
+    async with explorer(startup=startup) as stage:
+        await stage.until(lambda: stage.app.state.current)
         await stage.press("6")
-        await stage.shows("they sum to +4.00", "layer 5 attention")
+        await stage.shows("they sum to +4.00", "layer 0 attention")
         await stage.press("n")
         await stage.shows("taken out: 0.22 lower")
         await stage.press("D", "n")
@@ -444,6 +456,7 @@ async def test_a_stored_session_shows_its_parts_without_a_model() -> None:
         assert_harmless(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_hostile_words_are_harmless() -> None:
     async with opened((80, 24), words=[HOSTILE] * 10) as (stage, screen):
@@ -456,6 +469,7 @@ async def test_hostile_words_are_harmless() -> None:
         assert_harmless(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_run_without_a_picture_has_parts_and_heads() -> None:
     startup = {"question": Question(prompt="What?")}
@@ -472,6 +486,7 @@ async def test_a_run_without_a_picture_has_parts_and_heads() -> None:
         assert not screen.pane.display
 
 
+@pytest.mark.slow
 @in_loop
 async def test_its_tables_are_copied() -> None:
     async with opened() as (stage, _):

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import structs
 
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, Sent
 from engine.records import Reading, Token
+from tui.state.explained import Explained
 
 Key = tuple[int | None, str, int | None]
 """Layer, name and head of a part."""
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Which logit is taken apart."""
-
-    position: int
-    """An index into the run's tokens."""
-    of: tuple[str, ...] = ()
-    """A word, or two; empty is the answer minus the runner-up."""
-    against: str = ""
-    """A run without the picture, whose shares are subtracted."""
-
-    def request(self, asked_position: int) -> PartsRequest:
-        """Return what reads it, with the position as requests name it."""
-        return PartsRequest(position=asked_position, of=self.of, against=self.against)
-
-    def at(self, position: int) -> Explained:
-        """Return the same at another position."""
-        return replace(self, position=position)
-
-    def with_words(self, of: tuple[str, ...]) -> Explained:
-        """Return the logit of other words."""
-        return replace(self, of=of)
-
-    def with_against(self, against: str) -> Explained:
-        """Return the same, minus the shares in another run."""
-        return replace(self, against=against)
-
-    def is_of(self, request: PartsRequest, position: int) -> bool:
-        """Return whether a request at a position takes the same logit apart."""
-        return (position, request.of, request.against) == (self.position, self.of, self.against)
 
 
 class KnownParts:
@@ -77,7 +46,7 @@ class KnownParts:
     def take(self, reading: PartsReading) -> bool:
         """Take a reading; return whether it is of this logit."""
         request = reading.request
-        if not self.explained.is_of(request, reading.position):
+        if not self._is_asked(request, reading.position):
             return False
         self.reading, self.of = reading, reading.of
         self.value, self.error = reading.value, reading.error
@@ -92,9 +61,12 @@ class KnownParts:
 
     def take_part(self, request: PartsRequest, part: PartsPart) -> None:
         """Take the parts with those that have been taken out so far."""
-        if self.explained.is_of(request, part.position):
+        if self._is_asked(request, part.position):
             self.of = part.of
             self._take_shares(part.parts, part.heads)
+
+    def _is_asked(self, request: PartsRequest, position: int) -> bool:
+        return Explained(position, request.of, request.against) == self.explained
 
     def _take_shares(self, parts: tuple[PartShare, ...], heads: tuple[PartShare, ...]) -> None:
         for each in (*parts, *heads):

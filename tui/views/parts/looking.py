@@ -13,12 +13,12 @@ from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, Sent, part_name
 from engine.prompts.token_groups import GROUPS, groups_of
 from engine.records import Reading
+from tui.state.explained import Explained
 from tui.state.maps import Map, Scale, Steps, signed_scale, signed_steps
 from tui.state.patches import NO_PATCHES, Patches
 from tui.state.run_view import RunView
 from tui.views.parts.head_table import HeadTable, Place
 from tui.views.parts.known import (
-    Explained,
     KnownParts,
     PartLine,
     can_be_taken_out,
@@ -28,8 +28,6 @@ from tui.views.parts.known import (
 
 TOP: Final = 10
 """How many of the largest parts are taken out at first."""
-WITHOUT: Final = "none"
-"""The counterfactual whose shares are subtracted: the same prompt without a picture."""
 
 
 class Looking:
@@ -132,7 +130,10 @@ class Looking:
     @property
     def request(self) -> PartsRequest:
         """What reads the parts."""
-        return self.explained.request(self.asked_position)
+        explained = self.explained
+        return PartsRequest(
+            position=self.asked_position, of=explained.of, against=explained.against
+        )
 
     def top_request(self) -> PartsRequest:
         """Return what takes the largest parts out: twice as many as are known, up to all."""
@@ -148,6 +149,11 @@ class Looking:
     def one_request(self, part: PartShare) -> PartsRequest:
         """Return what takes a part out."""
         return replace(self.request, heads=part.head is not None, without=part_name(part))
+
+    def takes_out(self, request: PartsRequest) -> bool:
+        """Return whether a request takes parts of the shown logit out."""
+        is_of_this = self.request == replace(request, heads=False, ablate=0, without="")
+        return is_of_this and bool(request.ablate or request.without)
 
     # ------------------------------------------------------------------ moving
 

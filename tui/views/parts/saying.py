@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from engine.methods.parts import PartShare
-from engine.records import Token
+from engine.methods.parts import WORDED, PartShare
 from tui.text.numbers import number, ordinal, signed_figure
 from tui.text.show import display_text
-from tui.views.parts.known import Explained, KnownParts, can_be_taken_out, is_between
-from tui.views.parts.looking import WITHOUT, Looking
+from tui.views.parts.known import KnownParts, can_be_taken_out, is_between
+from tui.views.parts.looking import Looking
 
-_MOST_WORD = 20
 _MOST_LISTED = 6
 _GROUPS = {"first": "first token", "answer": "answer so far"}
+NO_WORDS = f"words are read of the {WORDED} largest, once all is read"
 MEANING = "Shares say which parts wrote it, not which were needed: K takes one out."
-
-
-def explained_words(explained: Explained, of: tuple[Token, ...], *, ascii_only: bool) -> str:
-    """Return which logit is taken apart: as its tokens are called if they are known."""
-    names = [each.text for each in of] or [*explained.of]
-    words = [_word(name, ascii_only=ascii_only) for name in names]
-    if not words:
-        words = ["the answer"] if explained.against else ["the answer", "the runner-up"]
-    what = f"logit of {' minus '.join(words)}"
-    if explained.against == WITHOUT:
-        what += ", minus the same without the picture"
-    elif explained.against:
-        against = display_text(explained.against, _MOST_WORD, spaces=False, ascii_only=ascii_only)
-        what += f", minus the same with {against.rstrip()}"
-    return what
 
 
 def sum_words(known: KnownParts) -> str:
@@ -89,7 +73,15 @@ def largest_words(looking: Looking, *, ascii_only: bool) -> str:
     return f"largest: {', '.join(listed)}" if listed else ""
 
 
-def sent_words(looking: Looking, *, ascii_only: bool) -> tuple[str, ...]:
+def more_words(looking: Looking, *, ascii_only: bool) -> tuple[str, ...]:
+    """Return why the part under the cursor is one part, or what it was sent; not safe for
+    display."""
+    part = looking.here
+    reason = "" if part is None or not part.reason else f"one part: {part.reason}"
+    return (*filter(None, [reason]), *_sent_words(looking, ascii_only=ascii_only))
+
+
+def _sent_words(looking: Looking, *, ascii_only: bool) -> tuple[str, ...]:
     """Return what each group of tokens has sent through the head under the cursor, and which
     positions have sent most."""
     sent = looking.sent
@@ -120,10 +112,3 @@ def patch_words(looking: Looking) -> str:
     value = float(shown.values[0][looking.patch])
     name = looking.patches.short_name(looking.patch)
     return f"{name} (position {position}) sent {shown.text(value)}"
-
-
-def _word(text: str, *, ascii_only: bool) -> str:
-    shown = display_text(text.removeprefix(" ") or text, ascii_only=ascii_only)
-    if len(shown) > _MOST_WORD:
-        shown = display_text(text.removeprefix(" "), _MOST_WORD, ascii_only=ascii_only).rstrip()
-    return f'"{shown}"'

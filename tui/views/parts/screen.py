@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from msgspec.structs import replace as with_fields
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,16 +19,16 @@ from engine.events import Event
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
+from tui.state.explained import KEYS, TOO_MANY, WITHOUT, Explained, typed_words
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
 from tui.views.parts import saying
 from tui.views.parts.asking import AskingParts
 from tui.views.parts.head_grid import HeadGrid, HeadsShown
-from tui.views.parts.known import Explained, can_be_taken_out
-from tui.views.parts.looking import WITHOUT, Looking
+from tui.views.parts.known import can_be_taken_out
+from tui.views.parts.looking import Looking
 from tui.views.parts.part_list import PartList, PartsShown
-from tui.views.parts.part_panel import PartPanel, PartShown
 from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
@@ -39,14 +38,13 @@ from tui.widgets.line_input import LineInput
 from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
+from tui.widgets.share_panel import SharePanel, ShareShown
 from tui.widgets.view_context import ViewContext
 
 _REST: Final = 0.3
 """Seconds for which the cursor must rest before what is not known is read: each is a pass."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a part before its words are shown."""
-_MOST_WORD: Final = 100
-"""Characters of a typed word."""
 _HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
@@ -64,7 +62,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
     DEFAULT_CSS = """
     PartsScreen { background: $background; }
     PartsScreen #parts-body { layout: horizontal; height: 1fr; }
-    PartsScreen PartList, PartsScreen HeadGrid, PartsScreen PartPanel {
+    PartsScreen PartList, PartsScreen HeadGrid, PartsScreen SharePanel {
         border: round $frame; border-title-color: $faint;
         border-subtitle-color: $faint; background: $background;
     }
@@ -74,11 +72,11 @@ class PartsScreen(ReadingScreen[AskingParts]):
     PartsScreen.-w-narrow HeadGrid { width: 42; }
     PartsScreen.-w-huge HeadGrid { width: 84; }
     PartsScreen.-no-pane HeadGrid { width: 100%; }
-    PartsScreen PartPanel { width: 100%; height: 5; }
-    PartsScreen.-heads PartPanel { height: 7; }
-    PartsScreen.-h-low PartPanel { height: 3; }
+    PartsScreen SharePanel { width: 100%; height: 5; }
+    PartsScreen.-heads SharePanel { height: 7; }
+    PartsScreen.-h-low SharePanel { height: 3; }
     PartsScreen Legend { height: 4; }
-    PartsScreen.-ascii PartList, PartsScreen.-ascii HeadGrid, PartsScreen.-ascii PartPanel {
+    PartsScreen.-ascii PartList, PartsScreen.-ascii HeadGrid, PartsScreen.-ascii SharePanel {
         border: ascii $frame;
     }
     """
@@ -132,7 +130,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.list = PartList(ascii_only=self._ascii)
         self.grid = HeadGrid(ascii_only=self._ascii, letters=letters, colours=colours)
-        self.panel = PartPanel(ascii_only=self._ascii)
+        self.panel = SharePanel(ascii_only=self._ascii)
         self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=letters)
 
     @property
@@ -316,20 +314,18 @@ class PartsScreen(ReadingScreen[AskingParts]):
 
     def action_explain(self) -> None:
         """Ask which logit is to be taken apart."""
-        keys = "enter explains; dog, or dog,cat; empty: the answer"
         of = ",".join(self.looking.explained.of)
-        entry = LineInput("which logit", of, keys=keys, ascii_only=self._ascii)
+        entry = LineInput("which logit", of, keys=KEYS, ascii_only=self._ascii)
         self.app.push_screen(entry, self._take_typed)
 
     def _take_typed(self, typed: str | None) -> None:
         if typed is None:
             return
-        words = [word.strip()[:_MOST_WORD] for word in typed.split(",")]
-        of = tuple(word for word in words if word)
+        of = typed_words(typed)
         if len(of) > 2:
-            self._changed("one word, or two: the first one's logit minus the second one's")
-            return
-        self._explain(self.looking.explained.with_words(of))
+            self._changed(TOO_MANY)
+        else:
+            self._explain(self.looking.explained.with_words(of))
 
     def action_without(self) -> None:
         """Subtract the shares in the same without the picture, or no longer."""
@@ -356,12 +352,9 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self._damage = ""
         self._want()
         for request in lost:
-            if isinstance(request, PartsRequest) and (request.ablate or request.without):
-                explained, position = self.looking.explained, self.looking.asked_position
-                if explained.request(position) == with_fields(
-                    request, heads=False, ablate=0, without=""
-                ):
-                    self._asking.ask(request)
+            is_asked = isinstance(request, PartsRequest) and self.looking.takes_out(request)
+            if is_asked:
+                self._asking.ask(request)
         self._changed()
 
     @on(PlaceChosen)
@@ -466,7 +459,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
 
     def _put_captions(self) -> None:
         looking = self.looking
-        what = saying.explained_words(looking.explained, looking.known.of, ascii_only=self._ascii)
+        what = looking.explained.in_words(looking.known.of, ascii_only=self._ascii)
         shown: Widget = self.list
         if looking.all_heads:
             what, shown = f"heads, {what}", self.grid
@@ -493,21 +486,24 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self.pane.put_captions(title if name else "", "; ".join(filter(None, facts)))
 
     def _show_panel(self) -> None:
-        looking = self.looking
-        words = self._asking.progress or "not read"
-        if looking.here is None and looking.all_heads and looking.known.heads_read:
-            words = self._no_heads()
+        looking, part = self.looking, self.looking.here
+        if part is None:
+            no_heads = looking.all_heads and looking.known.heads_read
+            words = self._no_heads() if no_heads else self._asking.progress or "not read"
+            self.panel.show(ShareShown(words))
+            return
         effect, is_known = saying.effect_words(looking)
-        if looking.here is not None and self._asking.waits_for(PartsRequest) and not is_known:
+        if self._asking.waits_for(PartsRequest) and not is_known:
             effect = self._asking.progress
         self.panel.show(
-            PartShown(
-                looking.here,
+            ShareShown(
                 saying.share_words(looking, ascii_only=self._ascii),
                 effect,
                 is_known,
-                saying.sent_words(looking, ascii_only=self._ascii) if looking.all_heads else (),
-                words,
+                part.promotes,
+                part.suppresses,
+                saying.NO_WORDS,
+                saying.more_words(looking, ascii_only=self._ascii),
                 looking.known.failed,
             )
         )
