@@ -161,6 +161,16 @@ VIEWS: Final[tuple[View, ...]] = (
         opens="tui.actions.parts:show",
     ),
     View(
+        "neurons",
+        "which neurons",
+        "Which neurons wrote the answer: units of the MLPs",
+        Slot.DIALOG,
+        keys=("9",),
+        hint="neurons",
+        method="neurons",
+        opens="tui.actions.neurons:show",
+    ),
+    View(
         "history",
         "runs",
         "Runs in this session",
