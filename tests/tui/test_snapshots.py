@@ -115,8 +115,9 @@ async def parts(stage: Stage) -> None:
     await stage.press("6")
     screen = stage.app.screen
     assert isinstance(screen, PartsScreen)
-    await stage.press("a")
-    await stage.shows("taken out: 0.02 higher")
+    await stage.shows("they sum to")
+    await stage.press("a", "n")
+    await stage.shows("taken out:", "largest:")
 
 
 async def heads(stage: Stage) -> None:
@@ -129,7 +130,7 @@ async def heads(stage: Stage) -> None:
 
 async def neurons(stage: Stage) -> None:
     await stage.press("9")
-    await stage.shows("layer 9 MLP unit 0", "these 40")
+    await stage.shows("these 40")
     await stage.press("K")
     await stage.shows("at zero:")
 
