@@ -4,8 +4,8 @@ nothing.
     python -m tests.terminal.measure_answer [--seconds S]
 
 Bytes of opening each, and of steps of its cursor; of the answer also of one more token while it
-grows (the median and the largest, which is that of a scroll); in true colour at two sizes. A worker with fixed data answers
-(33 rows), with a token every S seconds.
+grows (the median and the largest, which is that of a scroll); in true colour at two sizes. A worker
+with fixed data answers (33 rows), with a token every S seconds.
 """
 
 from __future__ import annotations

@@ -105,12 +105,14 @@ OWN: Final = (
     Term(
         "direct logit attribution",
         "A logit as a sum over the parts of a model: the embedding, every attention (or head) and "
-        "every MLP, each through the final norm as it is at the end. A part's summand is its share.",
+        "every MLP, each taken through the final norm as it is at the end. A part's summand is its "
+        "share.",
     ),
     Term(
         "ablation",
         "Running a pass in which something is zero, and seeing what becomes of a logit. It says "
-        "what was needed, where a share says what was written; later layers make up for part of it.",
+        "what was needed, where a share says what was written; later layers make up for some of "
+        "it.",
     ),
     Term(
         "neuron",
