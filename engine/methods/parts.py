@@ -80,6 +80,9 @@ class PartsRequest(Request, frozen=True):
     ablate: Annotated[int, Meta(ge=0, le=1000)] = 0
     """How many parts, the largest ones, are also taken out, each in a pass of its own; and with
     `heads` as many heads."""
+    without: Short = ""
+    """One more part that is taken out, by its layer and its name, such as "3.attention" or "3.MLP";
+    with `heads`, a head by its layer and number: "3.1"."""
     layer: Layer | None = None
     head: NonNegative | None = None
     """The head of that layer of which it is told what every position has sent."""
@@ -232,8 +235,9 @@ class Parts(Method[PartsRequest, PartsReading]):
             back = position - len(subject.run.tokens)
             without = read_parts(lens, other.inputs, back, request.heads, source, stop)
         shown = _Shown(found, without, ids, texts_for(lens.model))
-        if request.ablate:
-            yield from self._taken_out(shown, passes, request.ablate)
+        chosen = shown.chosen(request.ablate, request.without)
+        if chosen:
+            yield from self._taken_out(shown, passes, chosen)
         error = max(shown.error, *(each.error for each in (found, without) if each is not None))
         sent = shown.sent(len(subject.run.tokens))
         if sent is not None and sent.error is not None:
@@ -251,12 +255,11 @@ class Parts(Method[PartsRequest, PartsReading]):
             against=None if other is None else other.run.id,
         )
 
-    def _taken_out(self, shown: _Shown, passes: RepeatedPasses, most: int) -> Iterator[PartsPart]:
+    def _taken_out(
+        self, shown: _Shown, passes: RepeatedPasses, chosen: Sequence[LogitPart]
+    ) -> Iterator[PartsPart]:
         from engine.lens.part_ablation import PartAblations
 
-        chosen = shown.largest(most)
-        if not chosen:
-            return
         ablations = PartAblations(passes, shown.found, chosen)
         for done, part in enumerate(chosen):
             yield shown.part(done, len(chosen))
@@ -275,7 +278,7 @@ class Parts(Method[PartsRequest, PartsReading]):
             f"They sum to {total}; error {error}. Shares say which parts wrote the logit, with the "
             "final norm as it is at the end; not which were needed.",
         )
-        taken_out = bool(reading.request.ablate)
+        taken_out = bool(reading.request.ablate or reading.request.without)
         lines = _lines(reading.parts, taken_out)
         tables = [Table(title, _columns(reading, heads=False), lines, notes)]
         if reading.heads:
@@ -314,20 +317,28 @@ class _Shown:
                     if side is its and _key(part) not in known:
                         self._gone.append((part, share))
 
-    def largest(self, most: int) -> list[LogitPart]:
-        """The parts that can be taken out whose shares are the largest, and as many heads."""
+    def chosen(self, most: int, named: str) -> list[LogitPart]:
+        """The parts that can be taken out whose shares are the largest, as many heads, and the one
+        that is named, if any is.
+
+        Raises BadInput if none that can be taken out has that name.
+        """
         from engine.lens.part_ablation import can_be_taken_out
 
         chosen: list[LogitPart] = []
+        wanted: list[LogitPart] = []
         for side, heads in ((self._whole, False), (self._heads, True)):
             some = [
                 (part, self._share(part, share))
                 for part, share in zip(side.parts, side.shares, strict=True)
                 if can_be_taken_out(part) and (part.head is not None) is heads
             ]
+            wanted += [part for part, _ in some if named == part_name(part)]
             some.sort(key=lambda pair: -abs(pair[1]))
             chosen += [part for part, _ in some[:most]]
-        return chosen
+        if named and not wanted:
+            raise BadInput(f"no part that can be taken out is called {named!r}")
+        return [*chosen, *(part for part in wanted[:1] if part not in chosen)]
 
     def take_out(self, part: LogitPart, ablations: PartAblations) -> None:
         """Run a pass without a part, and note by how much the value has fallen."""
@@ -414,6 +425,11 @@ class _Side:
         """Relative to the larger of the two logits, if that is above 1."""
 
 
+def part_name(part: LogitPart | PartShare) -> str:
+    """How a request names a part that is taken out."""
+    return f"{part.layer}.{part.name if part.head is None else part.head}"
+
+
 def _key(part: LogitPart) -> tuple[int | None, str, int | None, bool]:
     """By which a part is the same in two runs."""
     return part.layer, part.name, part.head, part.rest
@@ -441,7 +457,9 @@ def _other(subject: Subject, request: PartsRequest, position: int) -> Subject | 
 
 
 def _columns(reading: PartsReading, heads: bool) -> tuple[Column, ...]:
-    taken_out = (Column("effect", "number", "taken out"),) if reading.request.ablate else ()
+    request = reading.request
+    is_any_out = bool(request.ablate or request.without)
+    taken_out = (Column("effect", "number", "taken out"),) if is_any_out else ()
     return (
         Column("layer", "count"),
         *((Column("head", "count"),) if heads else (Column("part"),)),

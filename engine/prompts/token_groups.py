@@ -22,6 +22,12 @@ _OF_PART: Final[dict[str, Group]] = {
 }
 
 
+def groups_of(tokens: Sequence[PromptToken]) -> tuple[Group, ...]:
+    """The group of every token of a prompt."""
+    rest: list[Group] = [_content_of(token) for token in tokens[1:]]
+    return ("first", *rest) if tokens else ()
+
+
 def _content_of(token: PromptToken) -> Group:
     return "picture" if token.kind == "image" else _OF_PART[token.part]
 

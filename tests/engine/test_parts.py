@@ -36,7 +36,7 @@ from engine.lens.repeated import RepeatedPasses
 from engine.methods.answer import AnswerReading
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
-from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest
+from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, part_name
 from engine.methods.registry import method_of, tables_of
 from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
@@ -674,6 +674,22 @@ def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
     assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
 
 
+def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
+    largest = read(asked, heads=True, ablate=1)
+    for named, shown, key in (
+        ("3.attention", "parts", (3, None)),
+        ("3.1", "heads", (3, 1)),
+    ):
+        one = read(asked, heads=True, without=named)
+        (taken,) = [e for e in getattr(one, shown) if e.effect is not None]
+        assert (taken.layer, taken.head) == key
+        (table,) = [t for t in tables_of(one)[:1] if any(c.title == "taken out" for c in t.columns)]
+        assert len(table.rows) == len(one.parts)
+    (best,) = [each for each in largest.parts if each.effect is not None]
+    again = read(asked, without=part_name(best))
+    assert [each.effect for each in again.parts if each.effect is not None] == [best.effect]
+
+
 def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
     for settings, message in (
         ({"layer": 3}, "both its layer and its head"),
@@ -682,6 +698,8 @@ def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
         ({"position": 1000}, "no position 1000"),
         ({"of": ("",)}, "no token of this model"),
         ({"against": "none", "position": 5}, "other tokens"),
+        ({"without": "3.1"}, "no part that can be taken out is called '3.1'"),
+        ({"without": "None.embedding"}, "no part that can be taken out"),
     ):
         with pytest.raises(BadInput, match=message):
             read(asked, **settings)

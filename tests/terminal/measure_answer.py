@@ -1,10 +1,11 @@
-"""What the screen of the answer costs on the line. Reports, asserts nothing.
+"""What the screens of the answer, of parts and of neurons cost on the line. Reports, asserts
+nothing.
 
     python -m tests.terminal.measure_answer [--seconds S]
 
-Bytes of opening it, of one more token while it grows (the median and the largest, which is that of
-a scroll), and of steps of its cursor; in true colour at two sizes. A worker with fixed data answers
-(33 rows), with a token every S seconds.
+Bytes of opening each, and of steps of its cursor; of the answer also of one more token while it
+grows (the median and the largest, which is that of a scroll); in true colour at two sizes. A worker
+with fixed data answers (33 rows), with a token every S seconds.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
         ):
             print(f"{columns} x {rows}, truecolor")
             _measure(app, given.seconds)
+            _measure_shares(app)
             app.send("\x11")
             app.wait_exit()
 
@@ -61,11 +63,39 @@ def _measure(app: PtyApp, seconds: float) -> None:
     app.wait_for(f"answer, {_TOKENS} tokens", 60)
     app.settle(_QUIET)
     for what, keys in (("a token", "hhhlll"), ("a row", "kkkjjj")):
-        steps = [_bytes(app, key) for key in keys]
-        print(f"  a step of {what}: {statistics.median(steps):,.0f} bytes, at most {max(steps):,}")
+        _say_steps(app, what, keys)
     _say(app, "the first tint", "f")
     _say(app, "the next panel", "\t")
     _say(app, "closing it", "q")
+
+
+def _measure_shares(app: PtyApp) -> None:
+    """Parts, their heads, and neurons."""
+    _say(app, "parts: opening them", "6")
+    for what, keys in (("a layer", "jjjkkk"), ("a side", "lhlhlh")):
+        _say_steps(app, what, keys)
+    _held(app, "layers", "k" * 10 + "j" * 10)
+    _say(app, "taking the largest out", "a")
+    _say(app, "every head", "D")
+    _say_steps(app, "a head", "))((")
+    _say(app, "closing them", "q")
+    _say(app, "neurons: opening them", "9")
+    _say_steps(app, "a unit", "jjjkkk")
+    _held(app, "units", "j" * 8 + "k" * 8)
+    _say(app, "setting one to zero", "K")
+    _say(app, "closing them", "q")
+
+
+def _say_steps(app: PtyApp, what: str, keys: str) -> None:
+    steps = [_bytes(app, key) for key in keys]
+    print(f"  a step of {what}: {statistics.median(steps):,.0f} bytes, at most {max(steps):,}")
+
+
+def _held(app: PtyApp, what: str, keys: str) -> None:
+    """The bytes of steps that follow each other faster than what follows the cursor."""
+    print(
+        f"  a key held over {len(keys)} {what}: {_bytes(app, keys) / len(keys):,.0f} bytes a step"
+    )
 
 
 def _say(app: PtyApp, what: str, keys: str) -> None:

@@ -61,6 +61,8 @@ VIEWS = {
         ),
         prompt="Shape of the main object:",
     ),
+    "parts": View(("6", *["wait"] * 6, "a", *["wait"] * 12, "n", "wait")),
+    "neurons": View(("9", *["wait"] * 6, "a", *["wait"] * 20)),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
     "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),

@@ -20,6 +20,7 @@ from tests.tui.fakes import chat_tokens
 from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
 from tui.views.answer.screen import AnswerScreen
 from tui.views.attention.screen import AttentionScreen
+from tui.views.parts.screen import PartsScreen
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
@@ -110,7 +111,43 @@ async def answer(stage: Stage) -> None:
     await stage.press("f", "f", "left", "left")
 
 
-VIEWS = [plain, trajectories, large_detail, history, comparison, grid, attention, answer]
+async def parts(stage: Stage) -> None:
+    await stage.press("6")
+    screen = stage.app.screen
+    assert isinstance(screen, PartsScreen)
+    await stage.shows("they sum to")
+    await stage.press("a", "n")
+    await stage.shows("taken out:", "largest:")
+
+
+async def heads(stage: Stage) -> None:
+    await stage.press("6", "D")
+    screen = stage.app.screen
+    assert isinstance(screen, PartsScreen)
+    await stage.until(lambda: screen.looking.steps is not None and screen.pane.canvas.drawn)
+    await stage.shows("most from")
+
+
+async def neurons(stage: Stage) -> None:
+    await stage.press("9")
+    await stage.shows("these 40")
+    await stage.press("K")
+    await stage.shows("at zero:")
+
+
+VIEWS = [
+    plain,
+    trajectories,
+    large_detail,
+    history,
+    comparison,
+    grid,
+    attention,
+    answer,
+    parts,
+    heads,
+    neurons,
+]
 
 
 @pytest.mark.parametrize(

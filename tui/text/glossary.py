@@ -103,6 +103,23 @@ OWN: Final = (
         "last row, or the probability of one word.",
     ),
     Term(
+        "direct logit attribution",
+        "A logit as a sum over the parts of a model: the embedding, every attention (or head) and "
+        "every MLP, each taken through the final norm as it is at the end. A part's summand is its "
+        "share.",
+    ),
+    Term(
+        "ablation",
+        "Running a pass in which something is zero, and seeing what becomes of a logit. It says "
+        "what was needed, where a share says what was written; later layers make up for some of "
+        "it.",
+    ),
+    Term(
+        "neuron",
+        "An input of an MLP's last linear layer, also called a unit: its activation times its "
+        "column of the weight is what it adds to the residual stream.",
+    ),
+    Term(
         "tail",
         "Whatever the model itself calls between its last layer and its logits: the final norm and "
         "the unembedding, with a scale, soft-cap, bias or mask where it has one.",

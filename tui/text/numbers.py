@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 from engine.numbers import FIGURE_WIDTH, figure, number, ordinal
 from engine.records import Run
 
-__all__ = ["FIGURE_WIDTH", "count_of_runs", "figure", "number", "ordinal", "total_seconds"]
+__all__ = [
+    "FIGURE_WIDTH",
+    "count_of_runs",
+    "figure",
+    "number",
+    "ordinal",
+    "signed_figure",
+    "total_seconds",
+]
+
+_VANISHED: Final = 1e-98
+"""Below this a number with a sign is 0: its exponent would have three figures."""
+
+
+def signed_figure(value: float | None) -> str:
+    """Return a number with its sign in at most six characters; a dash for what is no number."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    if size < _VANISHED:
+        return "0"
+    if 0.005 <= size < 99.995:
+        return f"{value:+.2f}"
+    if 1 <= size < 99_999.5:
+        return f"{value:+.0f}"
+    mantissa, exponent = f"{value:+.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def total_seconds(run: Run) -> float | None:

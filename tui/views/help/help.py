@@ -35,6 +35,21 @@ _READING = (
     "many tasks (arXiv 2605.05668). Knockout (K there) stands beside it: what the answer becomes "
     "if tokens may not be looked at. Shares are shown raw and without sinks, always both: the same "
     "pass of LLaVA-1.5 gives the picture 5% or 45% by that choice.",
+    "Parts (6): direct logit attribution. The stream that enters the final norm is a sum of what "
+    "the embedding, every attention and every MLP have added, so a logit is a sum too: share = u "
+    ". N(part), with u the word's row of the unembedding and N the final norm frozen at the "
+    "stream's statistics (as in TransformerLens; heads and source positions as in Elhage et al. "
+    "2021). By default it is the answer's logit minus the runner-up's; the sum and its error are "
+    "printed. Promotes and suppresses are the words whose logits the part raises and lowers most. "
+    "It does not show who was needed: later parts make up for earlier ones (self-repair, McGrath "
+    "et al. 2023, arXiv 2307.15771). So K takes a part out of a pass (it is zero at this "
+    "position), and what the logit loses stands beside the share, under out.",
+    "Neurons (9): a unit is an input of an MLP's last linear layer; its activation times its "
+    "column of the weight is what it adds (Geva et al. 2021, arXiv 2012.14913, and 2022, arXiv "
+    "2203.14680), and its share is as for parts. The largest are listed, of all layers or of one "
+    "(f); K sets them to zero, one by one. In a mixture a unit belongs to an expert, and its "
+    "share is weighted by the router. A unit's words are what it pushes at the end of the model, "
+    "not what it answers to, and one unit may push several things at once.",
     "The answer (c, 5): a column for every token that the model says, with the rows at the "
     "position before it; gold where that token is the best. Nothing of the checkpoint's own "
     "sampling settings is used: the screen names what was left out. Before settings is the model's "

@@ -1,0 +1,1 @@
+"""Which neurons wrote the answer."""
