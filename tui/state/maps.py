@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tui.text.numbers import figure, number
+from tui.text.numbers import figure, number, signed_figure
 
 Floats = npt.NDArray[np.float32]
 Steps = npt.NDArray[np.uint8]
@@ -24,11 +24,13 @@ _LEAST: Final = 1.2e-38
 """The smallest float32 that is not denormal stands for a probability that has vanished."""
 _MOST_RANKED: Final = 10_000
 
-Unit = Literal["p", "contrast", "nats", "rms", "weight", "norm", "times"]
-"""What the numbers of a map are; the last three are of attention: a weight, the norm of what
-arrives, and how many times the weight of a neutral prompt."""
+Unit = Literal["p", "contrast", "nats", "rms", "weight", "norm", "times", "share"]
+"""What the numbers of a map are. Three are of attention: a weight, the norm of what arrives, and
+how many times the weight of a neutral prompt; a share is of a logit, with a sign."""
 FROM_ZERO: Final = ("p", "weight", "norm", "times")
 """Their scales begin at 0."""
+SIGNED: Final = ("share",)
+"""Their scales reach as far below 0 as above."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ class Scale:
         steps = np.clip(np.floor(np.clip(share, 0, 1) * STEPS), 0, STEPS - 1).astype(np.uint8)
         steps[~known] = NO_STEP
         return steps
+
+
+def signed_scale(values: Floats) -> Scale:
+    """Return the scale from -m to m, where m is the largest absolute value: steps 0 to 3 are
+    negative, the strongest first, and 4 to 7 positive, the strongest last."""
+    finite = np.abs(values[np.isfinite(values)])
+    most = float(finite.max()) if finite.size else 0.0
+    return Scale(-most, most)
+
+
+def signed_steps(values: Floats, scale: Scale) -> Steps:
+    """Return the step of each value; NO_STEP where it is 0 or no number."""
+    return scale.steps(np.where(np.isfinite(values) & (values != 0), values, np.float32("nan")))
 
 
 class Cell(NamedTuple):
@@ -86,11 +101,13 @@ class Map:
 
     def scale(self, *, log: bool) -> Scale:
         """Return the scale for all rows: probabilities and attention from 0 (or from a
-        ten-thousandth of the highest, logarithmically), contrasts from 0 too, all others from their
-        lowest."""
+        ten-thousandth of the highest, logarithmically), contrasts from 0 too, signed ones around 0,
+        all others from their lowest."""
         finite = self.values[np.isfinite(self.values)]
         if not finite.size:
             return Scale(0.0, 1.0)
+        if self.unit in SIGNED:
+            return signed_scale(finite)
         low, high = float(finite.min()), float(finite.max())
         if self.unit == "contrast":
             return Scale(0.0, max(high, 0.0))
@@ -140,6 +157,8 @@ class Map:
             return f"{number(value)} times"
         if self.unit == "contrast":
             return f"{value:+.2f}"
+        if self.unit in SIGNED:
+            return signed_figure(value)
         return number(value)
 
 

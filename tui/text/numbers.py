@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from engine.records import Run
@@ -31,6 +32,23 @@ def number(value: float | None, missing: str = "-") -> str:
     if 0.01 <= abs(value) < 100000:
         return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def signed_figure(value: float | None) -> str:
+    """Return a number with its sign in at most six characters; a dash for what is no number."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 0.005:
+        return "+<.01" if value > 0 else "-<.01"
+    if size < 99.995:
+        return f"{value:+.2f}"
+    if size < 99_999.5:
+        return f"{value:+.0f}"
+    mantissa, exponent = f"{value:+.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 

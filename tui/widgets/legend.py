@@ -9,13 +9,13 @@ from typing import ClassVar, Final
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from tui.state.maps import FROM_ZERO, STEPS, Map, Scale
+from tui.state.maps import FROM_ZERO, SIGNED, STEPS, Map, Scale
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
-from tui.widgets.marks import MARKS
+from tui.widgets.marks import MARKS, SIGNED_MARKS
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
-from tui.widgets.tint import step_style
+from tui.widgets.tint import AROUND_ZERO, FROM_LOW, step_style
 
 _SWATCH: Final = 2
 
@@ -31,6 +31,8 @@ class ScaleShown:
     note: str = ""
     place: str = ""
     """The row, at the right."""
+    signed: bool = False
+    """Whether the steps are those of a scale around 0."""
 
 
 def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> ScaleShown:
@@ -42,7 +44,12 @@ def scale_shown(name: str, shown: Map | None, scale: Scale, place: str) -> Scale
         low = f"{low} or less"
     kind = "log" if scale.log else "linear"
     return ScaleShown(
-        name, low, high, kind if name == shown.unit else f"{shown.unit}, {kind}", place
+        name,
+        low,
+        high,
+        kind if name == shown.unit else f"{shown.unit}, {kind}",
+        place,
+        shown.unit in SIGNED,
     )
 
 
@@ -108,8 +115,9 @@ class Legend(DrawnLines):
     def swatches(self) -> Segments:
         """Return what stands for the eight steps between the two ends of the scale."""
         if self._marks:
-            return [(f"[{MARKS}]", self.rich_style)]
-        return [("█" * _SWATCH, self.rich_style + step_style(step)) for step in range(STEPS)]
+            return [(f"[{SIGNED_MARKS if self._scale.signed else MARKS}]", self.rich_style)]
+        ramp = AROUND_ZERO if self._scale.signed else FROM_LOW
+        return [("█" * _SWATCH, self.rich_style + step_style(step, ramp)) for step in range(STEPS)]
 
     def _scale_line(self, width: int) -> Segments:
         base, shown = self.rich_style, self._scale

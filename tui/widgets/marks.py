@@ -20,6 +20,8 @@ from tui.widgets.strips import redraw_changes
 
 MARKS: Final = " .:-=+*#"
 """From the lowest step to the highest."""
+SIGNED_MARKS: Final = "%=-.'+*#"
+"""The same around zero: from the most negative step to the most positive."""
 UNREAD: Final = "?"
 _PITCHES: Final = (3, 2)
 """Cells for each patch, as many as fit: with 3 there is room for brackets around one."""
@@ -99,6 +101,7 @@ def draw_marks(
     cursor: int | None,
     sinks: frozenset[int],
     window: Window,
+    marks: str = MARKS,
 ) -> list[list[tuple[str, bool]]]:
     """Return the visible lines as (text, reversed), a text for each patch. The patch under the
     cursor is reversed, and in brackets where there is room for them."""
@@ -107,7 +110,7 @@ def draw_marks(
         pieces: list[tuple[str, bool]] = []
         for x in range(window.left, window.left + window.across):
             patch = grid.patches.get((y, x))
-            mark = _mark(patch, steps, sinks)
+            mark = _mark(patch, steps, sinks, marks)
             here = patch is not None and patch == cursor
             text = f"[{mark}]" if here else f" {mark} "
             pieces.append((text if window.pitch == 3 else mark.ljust(window.pitch), here))
@@ -115,13 +118,13 @@ def draw_marks(
     return drawn
 
 
-def _mark(patch: int | None, steps: Steps | None, sinks: frozenset[int]) -> str:
+def _mark(patch: int | None, steps: Steps | None, sinks: frozenset[int], marks: str) -> str:
     if patch is None:
         return " "
     if patch in sinks:
         return "x"
     step = NO_STEP if steps is None else int(steps[patch])
-    return UNREAD if step == NO_STEP else MARKS[step]
+    return UNREAD if step == NO_STEP else marks[step]
 
 
 class MarkCanvas(Widget):
@@ -136,6 +139,7 @@ class MarkCanvas(Widget):
         self._grid: MarkGrid | None = None
         self._grid_of: tuple[Patches | None, int] = (None, 0)
         self._shown: tuple[Steps | None, int | None, frozenset[int]] = (None, None, frozenset())
+        self._marks = MARKS
         self._strips: list[Strip] = []
 
     def say(self, words: str) -> None:
@@ -150,11 +154,12 @@ class MarkCanvas(Widget):
         steps: Steps | None,
         cursor: int | None,
         sinks: frozenset[int],
+        marks: str = MARKS,
     ) -> None:
-        """Show the steps of all patches of a sheet as marks."""
+        """Show the steps of all patches of a sheet as marks, one of `marks` for each step."""
         if self._grid is None or (patches, sheet) != self._grid_of:
             self._grid, self._grid_of = mark_grid(patches, sheet), (patches, sheet)
-        self._shown, self._words = (steps, cursor, sinks), ""
+        self._shown, self._words, self._marks = (steps, cursor, sinks), "", marks
         old, self._strips = self._strips, self._draw()
         redraw_changes(self, old, self._strips)
 
@@ -210,7 +215,7 @@ class MarkCanvas(Widget):
         window = self._window
         left, top = self._corner(window)
         lines = [Strip.blank(width, blank)] * top
-        for pieces in draw_marks(self._grid, *self._shown, window):
+        for pieces in draw_marks(self._grid, *self._shown, window, self._marks):
             shown = [Segment(text, marked if here else blank) for text, here in pieces]
             line = Strip([Segment(" " * left, blank), *shown])
             lines.append(line.adjust_cell_length(width, blank))

@@ -11,7 +11,7 @@ from engine.records import Picture
 from tui.text.show import display_text
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.marks import MarkCanvas
+from tui.widgets.marks import MARKS, SIGNED_MARKS, MarkCanvas
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 
 
@@ -56,8 +56,9 @@ class PatchPane(Container):
         if not self.marks_only:
             self.canvas.show(scene)
         elif scene.patches.sheets:
+            marks = SIGNED_MARKS if scene.signed else MARKS
             self.mark_canvas.show(
-                scene.patches, scene.sheet, scene.steps, scene.framed, scene.sinks
+                scene.patches, scene.sheet, scene.steps, scene.framed, scene.sinks, marks
             )
         else:
             self.mark_canvas.say(otherwise)

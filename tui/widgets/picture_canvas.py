@@ -29,7 +29,7 @@ from tui.widgets.background import in_thread
 from tui.widgets.half_blocks import Colours, centred_words
 from tui.widgets.pixel_lines import Codes, Marks, cells_that_differ, marked_line
 from tui.widgets.thumb import open_thumb
-from tui.widgets.tint import Plan, plan
+from tui.widgets.tint import AROUND_ZERO, FROM_LOW, Plan, plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +58,8 @@ class Scene:
     """Of all patches; None without a map."""
     framed: int | None = None
     sinks: frozenset[int] = frozenset()
+    signed: bool = False
+    """Whether the steps are those of `tui.state.maps.signed_scale`."""
     words: Callable[[], Mapping[int, tuple[str, float]]] | None = None
     """Returns patch -> a token's text, untrusted, that is written onto it if there is room, and its
     probability."""
@@ -196,7 +198,7 @@ class PictureCanvas(Widget):
         image, size, scene = self._image, self.size, self._scene
         if image is None or min(size) < 3:
             return None
-        key = (size.width, size.height, scene.sheet, self._version)
+        key = (size.width, size.height, scene.sheet, scene.signed, self._version)
         if key in self._plans or self._planning == key:
             return self._plans.get(key)
         self._planning = key
@@ -211,6 +213,7 @@ class PictureCanvas(Widget):
             even=self._colours is not Colours.EXACT,
             indexed=self._colours is Colours.INDEXED,
             background=(behind.r, behind.g, behind.b),
+            ramp=AROUND_ZERO if scene.signed else FROM_LOW,
         )
         in_thread(
             lambda: self._post(self.Planned(key, make())),

@@ -49,6 +49,34 @@ FRAME: Final = (120, 232, 255)
 """Of the frame around a patch: a colour that is in no step."""
 
 
+@dataclass(frozen=True)
+class Ramp:
+    """The colours of eight steps, and how they lie on a picture."""
+
+    colours: tuple[tuple[int, int, int], ...]
+    cover: tuple[float, ...]
+    dim: tuple[float, ...]
+    of_256: tuple[tuple[int, int, int], ...]
+    frame: tuple[int, int, int]
+
+
+FROM_LOW: Final = Ramp(RAMP, _COVER, _DIM, _OF_256, FRAME)
+AROUND_ZERO: Final = Ramp(
+    colours=(
+        (255, 96, 76), (206, 62, 58), (132, 44, 50), (58, 28, 34),
+        (26, 36, 62), (38, 74, 140), (52, 120, 212), (104, 180, 255),
+    ),
+    cover=(0.78, 0.66, 0.54, 0.34, 0.34, 0.54, 0.66, 0.78),
+    dim=(1.0, 0.88, 0.78, 0.68, 0.68, 0.78, 0.88, 1.0),
+    of_256=(
+        (196, 203, 217), (124, 167, 210), (88, 131, 174), (52, 95, 138),
+        (17, 60, 103), (18, 61, 110), (26, 68, 111), (39, 75, 117),
+    ),
+    frame=(255, 236, 132),
+)  # fmt: skip
+"""Red below 0 and blue above, the farther the lighter (`tui.state.maps.signed_scale`)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A picture scaled to a size; the margin is around all of its arrays."""
@@ -65,6 +93,7 @@ class Plan:
     frames: dict[int, tuple[int, int, int, int]]
     """Patch -> x0, y0, x1, y1 in pixels, x1 and y1 excluded."""
     indexed: bool
+    frame: tuple[int, int, int] = FRAME
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,7 +126,7 @@ class Plan:
 
     @property
     def _frame_code(self) -> int:
-        return int(codes_of(np.array([[FRAME]], np.uint8), indexed=self.indexed)[0, 0])
+        return int(codes_of(np.array([[self.frame]], np.uint8), indexed=self.indexed)[0, 0])
 
     def patch_at(self, x: int, y: int) -> int | None:
         """Return the patch that a pixel shows, or None."""
@@ -107,10 +136,10 @@ class Plan:
         return int(self.owner[y, x])
 
 
-def step_style(step: int) -> Style:
+def step_style(step: int, ramp: Ramp = FROM_LOW) -> Style:
     """Return the style of a bar or swatch of a step. The lowest steps are lighter than in the
     picture: alone on a dark screen they would not be seen."""
-    red, green, blue = RAMP[step]
+    red, green, blue = ramp.colours[step]
     lift = max(100 - max(red, green, blue), 0)
     return Style(color=f"rgb({red + lift},{green + lift},{blue + lift})")
 
@@ -125,6 +154,7 @@ def plan(
     even: bool = False,
     indexed: bool = False,
     background: tuple[int, int, int] = (0, 0, 0),
+    ramp: Ramp = FROM_LOW,
 ) -> Plan:
     """Scale an RGB image so that with its margin it fits into (columns, lines) of cells.
 
@@ -149,7 +179,7 @@ def plan(
         int(patch): _edges(box, middle, (height, width))
         for patch, box, middle in zip(shown, boxes, middles, strict=True)
     }
-    tinted = _tints_of_256(under) if indexed else _tints(under)
+    tinted = _tints_of_256(under, ramp) if indexed else _tints(under, ramp)
     tints = np.stack([*tinted, codes_of(under if even else pixels, indexed=indexed)])
     blank = int(codes_of(np.array([[background]], np.uint8), indexed=indexed)[0, 0])
     around = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
@@ -160,6 +190,7 @@ def plan(
         middles + _MARGIN,
         frames,
         indexed,
+        ramp.frame,
     )
 
 
@@ -224,20 +255,20 @@ def _light(pixels: Pixels) -> npt.NDArray[np.float32]:
     return light
 
 
-def _tints_of_256(pixels: Pixels) -> list[Codes]:
+def _tints_of_256(pixels: Pixels, ramp: Ramp) -> list[Codes]:
     """Return the picture in every step, in few of 256 colours."""
     bands = np.digitize(_light(pixels), _BANDS)
-    return [np.array(colours, np.int32)[bands] for colours in _OF_256]
+    return [np.array(colours, np.int32)[bands] for colours in ramp.of_256]
 
 
-def _tints(pixels: Pixels) -> list[Codes]:
+def _tints(pixels: Pixels, ramp: Ramp) -> list[Codes]:
     """Return the picture in every step."""
     wide, light = pixels.astype(np.float32), _light(pixels)
     grey = np.repeat(light[..., None], 3, axis=-1)
     dimmed = _COLOUR * wide + (1 - _COLOUR) * grey
     shade = (1 - _LIT + _LIT * 1.6 * light / 255)[..., None]
     found = []
-    for colour, cover, bright in zip(RAMP, _COVER, _DIM, strict=True):
+    for colour, cover, bright in zip(ramp.colours, ramp.cover, ramp.dim, strict=True):
         tint = np.array(colour, np.float32) * shade
         mixed = (1 - cover) * bright * dimmed + cover * tint
         found.append(codes_of(np.clip(mixed.round(), 0, 255).astype(np.uint8), indexed=False))
