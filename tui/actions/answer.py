@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tui.actions.looking import run_to_look_at
-from tui.actions.runs import show_run
+from tui.actions.looking import run_to_look_at, show_again
 from tui.app import Explorer
 from tui.state.run_view import RunView
 
@@ -33,18 +32,9 @@ def _open(app: Explorer, *, decodes: bool) -> None:
             remember=app.state.decode_with,
             decodes=decodes,
         ),
-        lambda _: _show_again(app, run),
+        lambda _: show_again(app, run),
     )
 
 
 def _unanswered(run: RunView) -> str:
     return "" if run.answer is not None or run.refused else "no answer to continue yet"
-
-
-def _show_again(app: Explorer, run: RunView) -> None:
-    """Show the run, in place of counterfactuals that were asked for meanwhile, with its answer."""
-    before = app.state.current
-    if before is not run.own:
-        app.state.show(run.own)
-        show_run(app, before)
-    app.presenter.show_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tui.actions.runs import show_run
 from tui.app import Explorer
 from tui.state.run_view import Phase, RunView
 from tui.state.view_state import NOT_ENDED
@@ -31,3 +32,12 @@ def run_to_look_at(
     else:
         return run
     return None
+
+
+def show_again(app: Explorer, run: RunView) -> None:
+    """Show a run, in place of counterfactuals of it that a screen has asked for meanwhile."""
+    before = app.state.current
+    if before is not run.own:
+        app.state.show(run.own)
+        show_run(app, before)
+    app.presenter.show_all()
