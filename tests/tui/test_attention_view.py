@@ -37,7 +37,7 @@ from tui.views.attention.effects import Clean, Effect, Effects, pair_names
 from tui.views.attention.gaze import Gaze
 from tui.views.attention.knocked import KnownKnockout, patch_request
 from tui.views.attention.known import KnownAttention, LayerShares
-from tui.views.attention.matrix import steps_of, window_of
+from tui.views.attention.matrix import steps_of
 from tui.views.attention.share_list import (
     ShareList,
     SharesShown,
@@ -46,6 +46,7 @@ from tui.views.attention.share_list import (
     number_columns,
     numbers_in,
 )
+from tui.widgets.matrix_cells import window_of
 from tui.worker.asker import asks_for_positions
 
 LAYERS = 10
@@ -473,7 +474,7 @@ def test_only_what_has_no_pass_of_its_own_needs_the_streams_of_other_positions()
 
 
 @pytest.mark.parametrize("halves", [True, False])
-@pytest.mark.parametrize("room", [(30, 8), (58, 30), (100, 50)])
+@pytest.mark.parametrize("room", [(12, 6), (26, 28), (47, 48), (130, 28)])
 @pytest.mark.parametrize("here", [(0, 0), (17, 20), (79, 63)])
 def test_the_matrix_shows_the_head_under_the_cursor(
     here: tuple[int, int], room: tuple[int, int], halves: bool
@@ -481,8 +482,14 @@ def test_the_matrix_shows_the_head_under_the_cursor(
     window = window_of((80, 64), here, room, halves=halves)
     assert window.top <= here[0] < window.top + window.down
     assert window.left <= here[1] < window.left + window.across
-    assert 4 + 2 + 2 * window.pitch * window.across <= room[0]
-    assert window.down <= (room[1] - 2) * (2 if halves else 1)
+    assert window.width <= room[0]
+    assert window.down <= room[1] * (2 if halves else 1)
+    assert here[0] - window.lines(80)[-1] < window.rows_a_line
+    y = (here[0] - window.top) // window.rows_a_line
+    found = window.place_at((here[1] - window.left) * window.pitch, y, 80)
+    assert found == (here[0] - (here[0] - window.top) % window.rows_a_line, here[1])
+    assert window.place_at(window.width, y, 80) is None
+    assert window.place_at(0, -1, 80) is None
 
 
 def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:

@@ -3,33 +3,28 @@ side. Half-blocks; marks where there are no colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.state.maps import NO_STEP, STEPS, Scale, Steps
+from tui.state.maps import Scale, Steps
 from tui.text.numbers import figure
 from tui.text.show import display_text
 from tui.views.attention.known import Floats
 from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import MARKS
-from tui.widgets.pixel_lines import Codes, codes_of, half_block_line
-from tui.widgets.tint import FRAME, RAMP
+from tui.widgets.matrix_cells import Window, block_lines, mark_lines, window_of
+from tui.widgets.tint import FROM_LOW
 
 _LABEL: Final = 4
 """Cells of the layer's number and a blank."""
 _GAP: Final = 2
-_WIDEST: Final = 3
-"""Cells for each head, if there is room."""
 _HEAD: Final = 2
 """Lines above the matrices: what they are, and up to which share their colours go."""
 _NAMES: Final = ("raw", "no sinks")
@@ -45,34 +40,6 @@ class MatrixShown:
     layer: int
     head: int | None
     """None is the mean of all."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which layers and heads are visible, and how many cells each head has."""
-
-    pitch: int
-    top: int
-    left: int
-    down: int
-    across: int
-    layers_a_line: int
-
-
-def window_of(
-    shape: tuple[int, int], here: tuple[int, int], room: tuple[int, int], *, halves: bool
-) -> Window:
-    """Return the part of (layers, heads) around a place that fits into (columns, lines) of cells;
-    with `halves`, a line has two layers."""
-    layers, heads = shape
-    each = 2 if halves else 1
-    half = max((room[0] - _LABEL - _GAP) // 2, 1)
-    pitch = next((pitch for pitch in range(_WIDEST, 1, -1) if pitch * heads <= half), 1)
-    across = max(min(half // pitch, heads), 1)
-    down = max(min((room[1] - _HEAD) * each, layers), each)
-    top = min(max(here[0] - down // 2, 0), max(layers - down, 0))
-    left = min(max(here[1] - across // 2, 0), max(heads - across, 0))
-    return Window(pitch, top - top % each, left, down, across, each)
 
 
 def steps_of(shares: Floats) -> tuple[Steps, float]:
@@ -116,21 +83,19 @@ class HeadMatrix(DrawnLines):
         """Pick the clicked head."""
         offset = event.get_content_offset(self)
         shown = self._shown
-        if offset is None or shown is None or offset.y < _HEAD:
+        if offset is None or shown is None:
             return
         window = self._window(shown)
-        layer = window.top + (offset.y - _HEAD) * window.layers_a_line
-        wide = window.pitch * window.across
         x = offset.x - _LABEL
-        x = x - wide - _GAP if x >= wide + _GAP else x
-        head = window.left + x // window.pitch
-        if 0 <= x < wide and layer < min(window.top + window.down, shown.raw.shape[0]):
-            self.post_message(self.HeadPicked(layer, head))
+        x = x - window.width - _GAP if x >= window.width + _GAP else x
+        place = window.place_at(x, offset.y - _HEAD, shown.raw.shape[0])
+        if place is not None:
+            self.post_message(self.HeadPicked(*place))
 
     def _window(self, shown: MatrixShown) -> Window:
         shape = (shown.raw.shape[0], shown.raw.shape[1])
         here = (shown.layer, shown.head or 0)
-        room = (self.size.width, self.size.height)
+        room = ((self.size.width - _LABEL - _GAP) // 2, self.size.height - _HEAD)
         return window_of(shape, here, room, halves=not self._letters)
 
     def draw(self) -> list[Strip]:
@@ -143,7 +108,7 @@ class HeadMatrix(DrawnLines):
             return [Strip([Segment(words, faint)])]
         window = self._window(shown)
         made = [steps_of(shares) for shares in (shown.raw, shown.without)]
-        wide = max(window.pitch * window.across, 1)
+        wide = max(window.width, 1)
         first, last = window.left, window.left + window.across - 1
         names = [
             f"{name} 0-{figure(high).strip()}" for name, (_, high) in zip(_NAMES, made, strict=True)
@@ -153,59 +118,18 @@ class HeadMatrix(DrawnLines):
             [Segment(f" {heads}", faint)],
             [Segment(" " * _LABEL + f"{names[0][:wide]:<{wide + _GAP}}{names[1]}", faint)],
         ]
-        end = min(window.top + window.down, shown.raw.shape[0])
-        drawn = [
-            self._marked(steps, window, shown)
-            if self._letters
-            else self._blocks(steps, window, shown)
-            for steps, _ in made
-        ]
+        drawn = [self._drawn(steps, window, shown) for steps, _ in made]
         here = blank + self.get_component_rich_style("matrix--here")
-        for at, layer in enumerate(range(window.top, end, window.layers_a_line)):
-            is_here = layer <= shown.layer < layer + window.layers_a_line
+        for at, layer in enumerate(window.lines(shown.raw.shape[0])):
+            is_here = layer <= shown.layer < layer + window.rows_a_line
             label = Segment(f"{layer:>{_LABEL - 1}} ", here if is_here else faint)
             lines.append([label, *drawn[0][at], Segment(" " * _GAP, blank), *drawn[1][at]])
         return [Strip(line).adjust_cell_length(width, blank) for line in lines]
 
-    def _blocks(self, steps: Steps, window: Window, shown: MatrixShown) -> list[list[Segment]]:
-        """Return lines of half-blocks, in which the head under the cursor has a colour of its
-        own."""
+    def _drawn(self, steps: Steps, window: Window, shown: MatrixShown) -> list[list[Segment]]:
+        here = None if shown.head is None else (shown.layer, shown.head)
+        if self._letters:
+            return mark_lines(steps, window, here, MARKS, self.rich_style)
         behind = self.background_colors[1]
-        colours = np.array([*RAMP, (behind.r, behind.g, behind.b), FRAME], np.uint8)
-        codes = codes_of(colours[None], indexed=self._indexed)[0]
-        seen = steps[window.top : window.top + window.down, _across(window)]
-        chosen = np.where(seen == NO_STEP, STEPS, seen).astype(np.intp)
-        if shown.head is not None:
-            y, x = shown.layer - window.top, shown.head - window.left
-            if 0 <= y < chosen.shape[0] and 0 <= x < chosen.shape[1]:
-                chosen[y, x] = STEPS + 1
-        if chosen.shape[0] % 2:
-            chosen = np.vstack([chosen, np.full((1, chosen.shape[1]), STEPS, np.intp)])
-        pixels: Codes = codes[chosen].repeat(window.pitch, axis=1)
-        return [
-            half_block_line(upper.tolist(), lower.tolist(), indexed=self._indexed)
-            for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)
-        ]
-
-    def _marked(self, steps: Steps, window: Window, shown: MatrixShown) -> list[list[Segment]]:
-        """Return lines of marks, in which the head under the cursor is reversed."""
-        blank = self.rich_style
-        reverse = blank + Style(reverse=True, bold=True)
-        lines = []
-        for layer, row in enumerate(_rows(steps, window), window.top):
-            line = []
-            for head, step in enumerate(row, window.left):
-                mark = " " if step == NO_STEP else MARKS[step]
-                is_here = layer == shown.layer and head == shown.head
-                line.append(Segment(mark.ljust(window.pitch), reverse if is_here else blank))
-            lines.append(line)
-        return lines
-
-
-def _across(window: Window) -> slice:
-    return slice(window.left, window.left + window.across)
-
-
-def _rows(steps: npt.NDArray[np.uint8], window: Window) -> Iterator[list[int]]:
-    for row in steps[window.top : window.top + window.down, _across(window)]:
-        yield row.tolist()
+        background = (behind.r, behind.g, behind.b)
+        return block_lines(steps, window, here, FROM_LOW, background, indexed=self._indexed)
