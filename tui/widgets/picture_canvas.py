@@ -58,11 +58,11 @@ class Scene:
     """Of all patches; None without a map."""
     framed: int | None = None
     sinks: frozenset[int] = frozenset()
-    signed: bool = False
-    """Whether the steps are those of `tui.state.maps.signed_scale`."""
     words: Callable[[], Mapping[int, tuple[str, float]]] | None = None
     """Returns patch -> a token's text, untrusted, that is written onto it if there is room, and its
     probability."""
+    signed: bool = False
+    """Whether the steps are those of `tui.state.maps.signed_scale`."""
 
 
 class PictureCanvas(Widget):
