@@ -52,6 +52,13 @@ def signed_figure(value: float | None) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def signed_number(value: float | None) -> str:
+    """Return a number with its sign, however small it is; a dash for what is no number."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{'+' if value > 0 else ''}{number(value)}"
+
+
 def total_seconds(run: Run) -> float | None:
     """Return how many seconds the pass took, including the lens, or None."""
     if not run.seconds:

@@ -27,38 +27,6 @@ class AskingAttention(Asking):
         super().__init__(run, context, _NAMES)
         self.parts: list[tuple[Request, ReadingGrew]] = []
         """Parts that have arrived and have not been taken."""
-        self._lost: dict[Request, str] = {}
-        """Why each of these requests was not answered; they are not made again unasked, since each
-        would be a pass that ends the same way."""
-
-    def look(self, request: AttentionRequest) -> None:
-        """Request attention, in place of what was asked for before and has not been answered; say
-        again what went wrong with a request that was lost."""
-        if self.is_open(request):
-            return
-        self.stop(AttentionRequest)
-        self.forget_trouble(AttentionRequest)
-        if request in self._lost:
-            self.fail(request, self._lost[request])
-        else:
-            self.ask(request)
-
-    def ask(self, request: Request) -> bool:
-        """Request a reading, as if it had not been lost before."""
-        self._lost.pop(request, None)
-        return super().ask(request)
-
-    def lose(self, request: Request, why: str) -> None:
-        """Remember that it is not to be made again unasked."""
-        self._lost[request] = why
-        super().lose(request, why)
-
-    def forget_lost(self) -> list[Request]:
-        """Forget what was lost and what went wrong, so that it may be asked for again; return the
-        requests that were lost."""
-        lost, self._lost = [*self._lost], {}
-        self.forget_trouble()
-        return lost
 
     def grow(self, request: Request, event: ReadingGrew) -> None:
         """Keep the part, and note how far the reading has come."""

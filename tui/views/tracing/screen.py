@@ -27,7 +27,6 @@ from tui.views.strip.strip import PromptStrip
 from tui.views.tracing.against import against_of, choices_of
 from tui.views.tracing.asking import AskingTracing
 from tui.views.tracing.recovery_table import SCALE, RecoveryTable, SiteColumn, TableShown
-from tui.views.tracing.site_bars import SiteBar, SiteBars
 from tui.views.tracing.traced import Traced
 from tui.views.tracing.words import TracingWords
 from tui.widgets.captions import put_subtitle, put_title
@@ -36,6 +35,7 @@ from tui.widgets.half_blocks import Colours
 from tui.widgets.head_lines import HeadLines
 from tui.widgets.legend import Legend, ScaleShown
 from tui.widgets.line_input import LineInput
+from tui.widgets.named_bars import NamedBar, NamedBars
 from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
@@ -65,13 +65,13 @@ class TracingScreen(ReadingScreen[AskingTracing]):
     TracingScreen.-w-tiny #tracing-left { width: 34; }
     TracingScreen.-w-narrow #tracing-left { width: 46; }
     TracingScreen.-w-huge #tracing-left { width: 84; }
-    TracingScreen RecoveryTable, TracingScreen SiteBars {
+    TracingScreen RecoveryTable, TracingScreen NamedBars {
         width: 100%; border: round $frame; border-title-color: $faint;
         border-subtitle-color: $faint; background: $background;
     }
     TracingScreen RecoveryTable { height: 1fr; }
     TracingScreen Legend { height: 4; }
-    TracingScreen.-ascii RecoveryTable, TracingScreen.-ascii SiteBars { border: ascii $frame; }
+    TracingScreen.-ascii RecoveryTable, TracingScreen.-ascii NamedBars { border: ascii $frame; }
     """
     VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -126,7 +126,7 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.head = HeadLines(ascii_only=self._ascii)
         self.table = RecoveryTable(ascii_only=self._ascii)
-        self.bars = SiteBars(ascii_only=self._ascii)
+        self.bars = NamedBars(ascii_only=self._ascii, least=1.0)
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
 
@@ -429,7 +429,7 @@ class TracingScreen(ReadingScreen[AskingTracing]):
             reason = "" if known is None else known.site.reason or ""
             failed = known is not None and known.failed
             value = traced.value(name, traced.row)
-            bars.append(SiteBar(self.words.site_name(name), value, reason, failed))
+            bars.append(NamedBar(self.words.site_name(name), value, reason, failed))
         self.bars.display = self.size.height >= _LOW
         body = self.query_one("#tracing-body").size.height
         height = min(len(bars), _MOST_BARS, max(body // 3 - 2, 1)) + 2

@@ -1,4 +1,4 @@
-"""The row under the cursor: the recovery of every site as a bar."""
+"""Numbers with a sign, a line each: a name, the number and a bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from tui.text.numbers import signed_figure
+from tui.text.numbers import signed_number
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.signed_bars import signed_bar_segments
@@ -18,39 +18,38 @@ from tui.widgets.styles import Segments
 
 _MOST_NAME: Final = 20
 _NUMBER: Final = 7
-_LEAST_MOST: Final = 1.0
-"""A side of the bars is at least all of the difference."""
 
 
 @dataclass(frozen=True)
-class SiteBar:
-    """What is shown of one site."""
+class NamedBar:
+    """What is shown on one line."""
 
     name: str
     """Safe for display."""
     value: float
     reason: str = ""
-    """Why it was not patched; untrusted."""
+    """What stands in place of the number; untrusted."""
     failed: bool = False
 
 
-class SiteBars(DrawnLines):
-    """Shows a bar for every site."""
+class NamedBars(DrawnLines):
+    """Shows a bar for every name."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*SIGNED_CLASSES, "bars--faint", "bars--struck"}
     DEFAULT_CSS = (
-        signed_css("SiteBars")
-        + "SiteBars > .bars--faint { color: $faint; }\n"
-        + "SiteBars > .bars--struck { color: $error; text-style: strike; }\n"
+        signed_css("NamedBars")
+        + "NamedBars > .bars--faint { color: $faint; }\n"
+        + "NamedBars > .bars--struck { color: $error; text-style: strike; }\n"
     )
 
-    def __init__(self, *, ascii_only: bool) -> None:
+    def __init__(self, *, ascii_only: bool, least: float = 0.0) -> None:
+        """What fills a side of the bars is at least `least`."""
         super().__init__()
-        self._ascii = ascii_only
-        self._bars: tuple[SiteBar, ...] = ()
+        self._ascii, self._least = ascii_only, least
+        self._bars: tuple[NamedBar, ...] = ()
         self._chosen = 0
 
-    def show(self, bars: tuple[SiteBar, ...], chosen: int) -> None:
+    def show(self, bars: tuple[NamedBar, ...], chosen: int) -> None:
         """Show these bars; around the chosen one, if there are too many."""
         self._bars, self._chosen = bars, chosen
         self.redraw()
@@ -67,7 +66,7 @@ class SiteBars(DrawnLines):
         names = min(max(cell_len(bar.name) for bar in self._bars), _MOST_NAME)
         room = max(width - names - 3 - _NUMBER, 0)
         sizes = [abs(bar.value) for bar in self._bars if bar.value == bar.value]
-        most = max([_LEAST_MOST, *sizes])
+        most = max([self._least, *sizes])
         lines = []
         for bar in self._bars[first : first + height]:
             name = display_text(bar.name, names, spaces=False, ascii_only=self._ascii)
@@ -76,9 +75,9 @@ class SiteBars(DrawnLines):
                 words = display_text(bar.reason, spaces=False, ascii_only=self._ascii)
                 line.append((words, faint))
             elif bar.failed:
-                line.append((f"{signed_figure(bar.value):>{_NUMBER}}", struck))
+                line.append((f"{signed_number(bar.value):>{_NUMBER}}", struck))
             else:
-                line.append((f"{signed_figure(bar.value):>{_NUMBER}} ", base))
+                line.append((f"{signed_number(bar.value):>{_NUMBER}} ", base))
                 looks = (negative, faint, positive)
                 value = bar.value if bar.value == bar.value else None
                 line += signed_bar_segments(value, most, room, looks, ascii_only=self._ascii)
