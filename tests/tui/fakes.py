@@ -41,7 +41,9 @@ from engine.methods.deepen import DeepenReading, DeepenRequest
 from engine.methods.geometry import GeometryRequest
 from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.knockout import KnockoutRequest
+from engine.methods.saliency import SaliencyRequest
 from engine.methods.seen import SeenReading, SeenRequest
+from engine.methods.tracing import TracingRequest
 from engine.methods.track import TrackReading, TrackRequest
 from engine.methods.visit import VisitReading, VisitRequest
 from engine.methods.words import Word, WordsReading, WordsRequest
@@ -451,6 +453,8 @@ class FakeWorker:
     def _reading_of_picture(self, run_id: str, request: Request) -> Reading:
         """What is read of a square picture that the prompt's picture tokens show, if any do."""
         from tests.tui.attention_stage import attention_reading, knockout_reading
+        from tests.tui.saliency_stage import saliency_reading
+        from tests.tui.tracing_stage import tracing_reading
         from tests.tui.words_stage import geometry
 
         count = self._counts[run_id]
@@ -460,6 +464,10 @@ class FakeWorker:
                 return attention_reading(request, self.layers, count, cells)
             case KnockoutRequest():
                 return knockout_reading(request, self.layers, count)
+            case TracingRequest():
+                return tracing_reading(request, self.layers, count, cells)
+            case SaliencyRequest():
+                return saliency_reading(request, self.layers, count, cells)
             case GeometryRequest():
                 found = geometry((336, 336), isqrt(len(cells)))
                 return replace(found, tokens=Array.of(np.array(cells), "<i4"))

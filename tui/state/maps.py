@@ -28,8 +28,8 @@ Unit = Literal[
     "p", "contrast", "nats", "rms", "weight", "norm", "times", "share", "saliency", "relevance"
 ]
 """What the numbers of a map are. Three are of attention: a weight, the norm of what arrives, and
-how many times the weight of a neutral prompt; a share is of a logit, with a sign. Saliency has a sign,
-the relevance of gradient x attention has none."""
+how many times the weight of a neutral prompt. A share of a logit and saliency have a sign, the
+relevance of gradient x attention has none."""
 FROM_ZERO: Final = ("p", "weight", "norm", "times", "relevance")
 """Their scales begin at 0."""
 SIGNED: Final = ("share", "saliency")

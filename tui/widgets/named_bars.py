@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -42,10 +43,16 @@ class NamedBars(DrawnLines):
         + "NamedBars > .bars--struck { color: $error; text-style: strike; }\n"
     )
 
-    def __init__(self, *, ascii_only: bool, least: float = 0.0) -> None:
-        """What fills a side of the bars is at least `least`."""
+    def __init__(
+        self,
+        *,
+        ascii_only: bool,
+        text: Callable[[float | None], str] = signed_number,
+        least: float = 0.0,
+    ) -> None:
+        """`text` writes a number; what fills a side of the bars is at least `least`."""
         super().__init__()
-        self._ascii, self._least = ascii_only, least
+        self._ascii, self._text, self._least = ascii_only, text, least
         self._bars: tuple[NamedBar, ...] = ()
         self._chosen = 0
 
@@ -75,9 +82,9 @@ class NamedBars(DrawnLines):
                 words = display_text(bar.reason, spaces=False, ascii_only=self._ascii)
                 line.append((words, faint))
             elif bar.failed:
-                line.append((f"{signed_number(bar.value):>{_NUMBER}}", struck))
+                line.append((f"{self._text(bar.value):>{_NUMBER}}", struck))
             else:
-                line.append((f"{signed_number(bar.value):>{_NUMBER}} ", base))
+                line.append((f"{self._text(bar.value):>{_NUMBER}} ", base))
                 looks = (negative, faint, positive)
                 value = bar.value if bar.value == bar.value else None
                 line += signed_bar_segments(value, most, room, looks, ascii_only=self._ascii)

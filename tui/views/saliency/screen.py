@@ -386,6 +386,8 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
 
     def _moved(self, note: str = "") -> None:
         self._note = note
+        if self._missing is None:
+            self._asking.forget_trouble(SaliencyRequest)  # it was of something else
         self._want_soon()
         self.show()
 

@@ -126,7 +126,7 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.head = HeadLines(ascii_only=self._ascii)
         self.table = RecoveryTable(ascii_only=self._ascii)
-        self.bars = NamedBars(ascii_only=self._ascii, least=1.0)
+        self.bars = NamedBars(ascii_only=self._ascii, text=signed_figure, least=1.0)
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
 
