@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.anatomy.columns import Columns, WholeColumns
 from engine.anatomy.hooks import Slot, answering, evaluating, shallow_copy, with_first_tensor
 from engine.anatomy.tail import Entry, OpenTail, PassMemory, RowStream, TailMethod
-from engine.anatomy.watching import Anatomy, logits_in, output_stream
+from engine.anatomy.watching import Anatomy, emptied, logits_in, output_stream
 from engine.errors import CannotRead
 
 
@@ -43,7 +43,7 @@ class ReplayedTail:
         self.device = output_stream(anatomy.last_output).device
         self.entry = Entry(self._layers[-1], None)
         self.remembered = tuple(dict.fromkeys(anatomy.before_layers))
-        self._last_output = _emptied(anatomy.last_output)
+        self._last_output = emptied(anatomy.last_output)
 
     def opened(self) -> OpenTail | str:
         """See `Tail.opened`: never possible."""
@@ -109,9 +109,3 @@ class ReplayedTail:
 
     def _wrapped(self, stream: Tensor) -> Any:
         return with_first_tensor(self._last_output, stream)
-
-
-def _emptied(output: Any) -> Any:
-    """The last layer's output with an empty stream: only its structure is needed later."""
-    stream = output_stream(output)
-    return with_first_tensor(output, stream[..., :0].clone())

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.hooks import Slot, evaluating, first_float_tensor, hooked, slots
+from engine.anatomy.hooks import (
+    Slot,
+    evaluating,
+    first_float_tensor,
+    hooked,
+    slots,
+    with_first_tensor,
+)
 from engine.errors import CannotRead
 
 
@@ -339,3 +346,8 @@ def output_stream(output: Any) -> Tensor:
     if stream is None:
         raise CannotRead("the last layer returns no residual stream")
     return stream
+
+
+def emptied(output: Any) -> Any:
+    """The output of a layer with an empty stream, for whoever needs only its structure later."""
+    return with_first_tensor(output, output_stream(output)[..., :0].clone())

@@ -85,7 +85,7 @@ def read_parts(
     if passes is None:
         passes = RepeatedPasses(lens, inputs, [position], stop)
     opened = passes.parts.tail.opened()
-    sums = _sums(lens, passes, inputs)
+    sums = sums_of(lens, passes, inputs)
     if source is not None and not 0 <= source[0] < len(sums):
         raise BadInput(f"there is no layer {source[0]}: they go from 0 to {len(sums) - 1}")
     wanted: set[int] = {*range(len(sums))} if heads else set()
@@ -121,7 +121,7 @@ def watching_head(opened: OpenTail, forward: Forward, into: list[Tensor]) -> Wat
     return Watch(opened.head, look)
 
 
-def _sums(lens: Lens, passes: RepeatedPasses, inputs: Mapping[str, Any]) -> Sums:
+def sums_of(lens: Lens, passes: RepeatedPasses, inputs: Mapping[str, Any]) -> Sums:
     """What every layer adds; found once for each kind of inputs."""
     known = _remembered.setdefault(lens.model, {})
     kind = frozenset(name for name, value in inputs.items() if value is not None)

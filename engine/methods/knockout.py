@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
@@ -19,7 +19,13 @@ from msgspec import Meta, Struct
 from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import last_position, resolved
 from engine.methods.method import Method, Stop, Subject
-from engine.prompts.token_groups import picture_cells, picture_marks
+from engine.methods.named_places import (
+    check_length,
+    is_written_out,
+    named_places,
+    written_out,
+)
+from engine.prompts.token_groups import picture_cells
 from engine.records import (
     Layer,
     NonNegative,
@@ -67,16 +73,11 @@ NOT_ALL: Final = (
     "layers {layers} have no attention among the tokens that could be forbidden: what they carry "
     "from token to token by other means goes on"
 )
-OTHER_TOKENS: Final = (
-    "the model attends over {length} positions, and the run has {tokens} tokens: which of them are "
-    "which is not known"
-)
 PROVED: Final = (
     "the logits of a pass in which nothing is forbidden against those of a plain pass, and what "
     "attention gives the last target against the same with other values at what it may not look "
     "at, both to the bit; and the answer's log-probability against that of the run"
 )
-_PLACES: Final = re.compile(r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})")
 
 Names = Annotated[tuple[Annotated[str, Meta(max_length=100)], ...], Meta(max_length=MOST_NAMES)]
 
@@ -214,11 +215,8 @@ class Knockout(Method[KnockoutRequest, KnockoutReading]):
         reached = subject.reaching(
             [position, *(place for pair in pairs for place in (*pair.sources, *pair.targets))]
         )
-        tokens = len(reached.run.tokens)
         passes = Knockouts(subject.loaded.lens, reached.inputs, (position, run.position), stop)
-        if passes.length != tokens:
-            told = {"length": passes.length, "tokens": tokens}
-            raise CannotRead(OTHER_TOKENS.format(**told))
+        check_length(reached.run, passes.length)
         clean = _Clean(passes, run)
         layers = len(passes.layers)
         window = window_of(request, layers)
@@ -379,7 +377,7 @@ def _sides(names: Sequence[str], field: str) -> tuple[str, ...]:
     for name in names:
         if name in GROUPS:
             continue
-        if _PLACES.fullmatch(name) is None:
+        if not is_written_out(name):
             raise BadInput(
                 f"knockout: {field}={name}: write {', '.join(GROUPS)}, or positions such as 7 or "
                 "12-20"
@@ -391,31 +389,8 @@ def _sides(names: Sequence[str], field: str) -> tuple[str, ...]:
 
 def _tokens(run: Run, side: str, position: int) -> tuple[int, ...]:
     """The positions of a group, or those that are written out, ascending."""
-    groups: Mapping[str, Sequence[int]] = {
-        "picture": picture_cells(run.tokens),
-        "marks": picture_marks(run.tokens),
-        "question": [
-            place
-            for place, token in enumerate(run.tokens)
-            if token.part == "prompt" and token.kind != "image" and place != position
-        ],
-        "first": [0],
-        "last": [position],
-        "all": range(position + 1),
-    }
-    if side in groups:
-        return tuple(groups[side])
-    places: list[int] = []
-    for text in side.split(","):
-        found = _PLACES.fullmatch(text)
-        assert found is not None
-        if found[1] is not None:
-            places.append(int(found[1]))
-            continue
-        first, last = int(found[2]), int(found[3])
-        resolved(run, (first, last))
-        places += range(first, last + 1)
-    return resolved(run, places)
+    groups = named_places(run, position)
+    return tuple(groups[side]) if side in groups else written_out(run, side)
 
 
 def _layers(cell: KnockoutCell) -> str:

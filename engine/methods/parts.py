@@ -19,6 +19,7 @@ from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import resolved
 from engine.methods.method import Method, Stop, Subject
 from engine.methods.without_picture import no_picture_to_replace
+from engine.methods.word_tokens import word_ids
 from engine.records import (
     Layer,
     NonNegative,
@@ -454,19 +455,11 @@ def _other(subject: Subject, request: PartsRequest, position: int) -> Subject | 
 def _ids(subject: Subject, request: PartsRequest, found: LogitParts) -> list[int]:
     """The token, or the two whose difference is taken apart."""
     from engine.lens.ranking import Blocks
-    from engine.prompts.spellings import speller_of
 
     if not request.of:
         best: list[int] = Blocks.of(found.logits[None], 2).best(2)[0].tolist()
         return best[:1] if request.against else best
-    speller = speller_of(subject.loaded.model, subject.loaded.processor)
-    ids = []
-    for word in request.of:
-        spelled = speller.spellings(word)
-        if not spelled or spelled[0].id >= len(found.own):
-            raise BadInput(f"no token of this model is {word!r}")
-        ids.append(spelled[0].id)
-    return ids
+    return word_ids(subject, request.of, len(found.own))
 
 
 def _columns(reading: PartsReading, heads: bool) -> tuple[Column, ...]:

@@ -150,8 +150,7 @@ class SumWatch:
 
     def _sample(self, value: Tensor) -> Tensor:
         """Some positions of a tensor of as many numbers as the stream, float64 on the CPU."""
-        axis = self.forward.parts.tail.position_axis
-        placed = value.detach().reshape(self._like.shape).movedim((axis - 1, axis), (0, 1))[0]
+        placed = by_position(value.detach().reshape(self._like.shape), self.forward)[0]
         step = max(1, len(placed) // SAMPLED)
         return placed.flip(0)[::step].cpu().double()
 
@@ -236,6 +235,8 @@ class TermWatch:
 
     forward: Forward
     sums: Sequence[LayerSum | None]
+    everywhere: bool = False
+    """Whether all positions are kept, [positions, *rest], not only the one that is read."""
     terms: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     """(layer, index of the term) -> its output at the position, [*rest]."""
     entered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -288,13 +289,20 @@ class TermWatch:
         self._layer = -1
 
     def _picked(self, value: Tensor) -> Tensor:
+        if self.everywhere:
+            return by_position(value.reshape(self._like.shape), self.forward)[0].clone()
         return at_position(value, self._like, self.forward).clone()
+
+
+def by_position(value: Tensor, forward: Forward) -> Tensor:
+    """A stream in the model's layout as a view [batch, positions, *rest]."""
+    axis = forward.parts.tail.position_axis
+    return value.movedim((axis - 1, axis), (0, 1))
 
 
 def at_position(value: Tensor, like: Tensor, forward: Forward) -> Tensor:
     """The position that is read, of a tensor of as many numbers as the stream `like`: a view
     [*rest] where the value allows it."""
     assert forward.absolute_positions is not None
-    axis = forward.parts.tail.position_axis
-    placed = value.reshape(like.shape).movedim((axis - 1, axis), (0, 1))
+    placed = by_position(value.reshape(like.shape), forward)
     return placed[0, int(forward.absolute_positions[0, 0])]

@@ -1,10 +1,10 @@
-"""Takes one part of a layer out of a pass, at one position."""
+"""Takes one part of a layer out of a pass at one position, or puts another pass's in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from engine.anatomy.hooks import (
 )
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import at_position
+from engine.passes.layer_watches import at_position, by_position
 
 _CONTIGUOUS = torch.contiguous_format
 
@@ -108,3 +108,22 @@ class Scaled:
         every = made.view(-1, heads, value.shape[-1] // heads)
         every[int(self.forward.absolute_positions[0, 0]), head] *= self.factor
         return slot.put(args, kwargs, made)
+
+
+@dataclass
+class Written(Scaled):
+    """An editor that puts the output of a module that a pass over other inputs has given in place
+    of its own, at some positions of each item of a batch. A pass's own output in its own place
+    changes nothing, to the bit."""
+
+    output: Tensor = field(kw_only=True)
+    """[positions, *rest]"""
+    positions: Sequence[Tensor] = field(kw_only=True)
+    """For each item, int64 [n] on the CPU: where it is replaced."""
+
+    def _edited(self, value: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        made = value.clone(memory_format=_CONTIGUOUS)
+        rows = by_position(made.view(self._stream.shape), self.forward)
+        for item, places in enumerate(self.positions):
+            rows[item, places.to(rows.device)] = self.output[places.to(self.output.device)].to(rows)
+        return made
