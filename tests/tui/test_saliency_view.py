@@ -86,6 +86,7 @@ async def test_it_opens_on_the_gradient_of_the_pixels(size: tuple[int, int]) -> 
         assert_harmless(stage)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_every_way_that_was_tried_stands_in_the_table() -> None:
     async with opened() as (stage, screen):
@@ -124,6 +125,7 @@ async def test_what_is_passed_by_is_not_read(monkeypatch: pytest.MonkeyPatch) ->
         assert asked(stage) == [SaliencyRequest()]
 
 
+@pytest.mark.slow
 @in_loop
 async def test_occlusion_grows_in_blocks_and_can_be_stopped() -> None:
     async with opened() as (stage, screen):

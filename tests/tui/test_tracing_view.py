@@ -31,6 +31,7 @@ from tui.views.tracing.sites import SiteNames, box_of, written
 from tui.views.tracing.traced import positions_in
 
 LAYERS = 10
+AGAINST = TracingRequest().against
 CELLS = positions_of(SIDE * SIDE)
 COUNT = BEFORE + SIDE * SIDE + 2
 at_every_size = pytest.mark.parametrize("size", ONE_SIZE)
@@ -108,7 +109,7 @@ async def test_the_row_under_the_cursor_has_bars_and_a_sentence() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
         await stage.press("G")
-        await stage.shows("row 10 of 0-10", "the picture's tokens bring back 0.00")
+        await stage.shows("row 10 of 0-10", "the picture's tokens bring back nothing of the difference")
         await stage.press("right_parenthesis", "right_parenthesis")
         await stage.shows("patched at row 10, the last token brings back 1.01 of the difference")
         await stage.shows("site: last")
@@ -142,7 +143,7 @@ async def test_direction_part_and_window_are_asked_for_and_kept() -> None:
         await stage.shows("what is needed", "the picture's tokens take away -0.37")
         await stage.press("f")
         await read(stage, screen)
-        await stage.shows("attention of noise into run 1", "with the attention of layer 5 patched")
+        await stage.shows(f"attention of {AGAINST} into run 1", "with the attention of layer 5 patched")
         await stage.press("plus", "plus")
         await read(stage, screen)
         await stage.shows("layers 5-7 of 0-9", "attention, 3 layers at once")
@@ -245,13 +246,10 @@ async def test_it_is_compared_with_other_runs() -> None:
 
 @pytest.mark.slow
 @in_loop
-async def test_the_counterfactual_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.methods.tracing import Tracing
-
-    monkeypatch.setattr(Tracing, "needs", lambda self, request: (request.against,))
+async def test_the_counterfactual_is_asked_first() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
-        assert [view.counterfactual for view in stage.app.state.runs] == ["", "noise"]
+        assert [view.counterfactual for view in stage.app.state.runs] == ["", AGAINST]
         await stage.press("q")
         await stage.until(lambda: not stage.app.has_dialog)
         assert stage.app.state.current is stage.app.state.runs[0]
@@ -259,7 +257,7 @@ async def test_the_counterfactual_is_asked_first(monkeypatch: pytest.MonkeyPatch
         await stage.until(lambda: stage.app.state.current is stage.app.state.runs[1])
         await stage.press("7")  # on the counterfactual: the picture's run against it
         assert screen_of(stage).traced.run is stage.app.state.runs[0]
-        assert screen_of(stage).traced.setting.against == "noise=500"
+        assert screen_of(stage).traced.setting.against == AGAINST
 
 
 @pytest.mark.slow
@@ -380,6 +378,7 @@ def stored(request: TracingRequest = TracingRequest(), **changes: Any) -> Tracin
     return tracing_reading(request, LAYERS, COUNT, CELLS, **changes)
 
 
+@pytest.mark.slow
 @at_every_size
 @in_loop
 async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:

@@ -86,7 +86,8 @@ class TracingWords:
             verb = "bring back" if plural else "brings back"
         else:
             verb = "take away" if plural else "takes away"
-        return f"{self._where(row)}, {phrase} {verb} {value:.2f} of the difference"
+        how_much = "nothing" if abs(value) < 0.005 else f"{value:.2f}"
+        return f"{self._where(row)}, {phrase} {verb} {how_much} of the difference"
 
     def _where(self, row: int) -> str:
         if self._traced.setting.what == "stream":
