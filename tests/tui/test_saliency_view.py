@@ -127,6 +127,20 @@ async def test_what_is_passed_by_is_not_read(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 @in_loop
+async def test_what_is_compared_at_once_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screens, "_REST", 0.01)
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        stage.worker.holds_saliency = True  # type: ignore[attr-defined]
+        screen.action_way(1)
+        screen.action_compare()  # before the cursor has rested
+        await stage.shows("6 of 8 passes")
+        await stage.pilot.pause(0.1)
+        assert asked(stage)[1:] == [SaliencyRequest(way="ig", compare=True)]
+
+
+@pytest.mark.slow
+@in_loop
 async def test_occlusion_grows_in_blocks_and_can_be_stopped() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)

@@ -109,7 +109,9 @@ async def test_the_row_under_the_cursor_has_bars_and_a_sentence() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
         await stage.press("G")
-        await stage.shows("row 10 of 0-10", "the picture's tokens bring back nothing of the difference")
+        await stage.shows(
+            "row 10 of 0-10", "the picture's tokens bring back nothing of the difference"
+        )
         await stage.press("right_parenthesis", "right_parenthesis")
         await stage.shows("patched at row 10, the last token brings back 1.01 of the difference")
         await stage.shows("site: last")
@@ -143,7 +145,9 @@ async def test_direction_part_and_window_are_asked_for_and_kept() -> None:
         await stage.shows("what is needed", "the picture's tokens take away -0.37")
         await stage.press("f")
         await read(stage, screen)
-        await stage.shows(f"attention of {AGAINST} into run 1", "with the attention of layer 5 patched")
+        await stage.shows(
+            f"attention of {AGAINST} into run 1", "with the attention of layer 5 patched"
+        )
         await stage.press("plus", "plus")
         await read(stage, screen)
         await stage.shows("layers 5-7 of 0-9", "attention, 3 layers at once")

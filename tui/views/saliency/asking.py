@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from engine.events import ReadingGrew
 from engine.methods.geometry import GeometryRequest
 from engine.methods.saliency import SaliencyPart, SaliencyRequest
@@ -33,7 +35,7 @@ class AskingSaliency(Asking):
 
     def read(self, request: SaliencyRequest) -> None:
         """Request this in place of what is on its way, also if it was stopped or lost before."""
-        if not self.is_open(request):
+        if request not in self._open.values():
             self.stop(SaliencyRequest)
             self.forget_trouble(SaliencyRequest)
             self.ask(request)
@@ -46,6 +48,13 @@ class AskingSaliency(Asking):
         for request in stopped:
             self.lose(request, _STOPPED)
         return bool(stopped)
+
+    def same(self, one: Request, other: Request) -> bool:
+        """Return whether two requests get the same map: it does not depend on whether it is also
+        compared."""
+        if isinstance(one, SaliencyRequest) and isinstance(other, SaliencyRequest):
+            return replace(one, compare=False) == replace(other, compare=False)
+        return one == other
 
     def grow(self, request: Request, event: ReadingGrew) -> None:
         """Keep the part, and note how far the reading has come."""
