@@ -61,6 +61,10 @@ VIEWS = {
         ),
         prompt="Shape of the main object:",
     ),
+    "tracing": View(("7", *["wait"] * 24, "space", "right", "down", "space", *["wait"] * 8)),
+    "saliency": View(
+        ("8", *["wait"] * 8, "F", *["wait"] * 40, "b", *["wait"] * 60, "F", *["wait"] * 4)
+    ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
     "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),

@@ -20,6 +20,8 @@ from tests.tui.fakes import chat_tokens
 from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
 from tui.views.answer.screen import AnswerScreen
 from tui.views.attention.screen import AttentionScreen
+from tui.views.saliency.screen import SaliencyScreen
+from tui.views.tracing.screen import TracingScreen
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
@@ -110,7 +112,39 @@ async def answer(stage: Stage) -> None:
     await stage.press("f", "f", "left", "left")
 
 
-VIEWS = [plain, trajectories, large_detail, history, comparison, grid, attention, answer]
+async def tracing(stage: Stage) -> None:
+    await stage.press("7")
+    screen = stage.app.screen
+    assert isinstance(screen, TracingScreen)
+    await stage.until(lambda: screen.traced.missing() is None and screen.pane.canvas.drawn)
+    await stage.press("space", "right", "right", "down", "space")
+    await stage.shows("site: box")
+    await stage.until(lambda: screen.traced.missing() is None)
+
+
+async def saliency(stage: Stage) -> None:
+    await stage.press("8")
+    screen = stage.app.screen
+    assert isinstance(screen, SaliencyScreen)
+    await stage.until(lambda: screen.salient.reading and screen.pane.canvas.drawn)
+    await stage.press("F")
+    await stage.until(lambda: screen.salient.reading)
+    await stage.press("b", "n")
+    await stage.shows("0.45/0.35")
+
+
+VIEWS = [
+    plain,
+    trajectories,
+    large_detail,
+    history,
+    comparison,
+    grid,
+    attention,
+    answer,
+    pytest.param(tracing, marks=pytest.mark.slow),
+    pytest.param(saliency, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "tracing",
         "tracing",
-        "Where the answer is decided: tracing (activation patching)",
+        "Causal tracing (activation patching): what decides",
         Slot.DIALOG,
         keys=("7",),
         hint="tracing",
@@ -163,7 +163,7 @@ VIEWS: Final[tuple[View, ...]] = (
     View(
         "saliency",
         "saliency",
-        "Saliency: gradients, integrated gradients, occlusion",
+        "Saliency: gradients, IG, SmoothGrad, occlusion",
         Slot.DIALOG,
         keys=("8",),
         hint="saliency",
