@@ -135,9 +135,9 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
         app.wait_exit()
     print(
         f"{name}: opening {opening:,} bytes, closing {closing:,}; a step of the map "
-        f"{statistics.median(rows):,.0f} (median), {max(rows):,} at most, {1000 * seconds / len(rows):.0f} ms of "
-        f"processor time; a step of the cursor {statistics.median(cursor):,.0f}, "
-        f"{max(cursor):,} at most, held {held:,.0f}"
+        f"{statistics.median(rows):,.0f} (median), {max(rows):,} at most, "
+        f"{1000 * seconds / len(rows):.0f} ms of processor time; a step of the cursor "
+        f"{statistics.median(cursor):,.0f}, {max(cursor):,} at most, held {held:,.0f}"
     )
 
 

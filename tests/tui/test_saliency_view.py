@@ -247,7 +247,7 @@ async def test_the_strongest_patches_are_walked() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
         await stage.press("n")
-        await stage.shows("1st by size", "patch 8,10", "1st of 576 by size")
+        await stage.shows("patch 8,10", "1st of 576 by size")
         await stage.press("n", "N", "right", "O", "enter")
         await stage.until(lambda: not stage.app.has_dialog)
         assert stage.app.state.place == BEFORE + 9 * SIDE + 8

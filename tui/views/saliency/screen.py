@@ -21,7 +21,7 @@ from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.saliency import SaliencyReading, SaliencyRequest
 from tui.state.maps import Steps, signed_scale
 from tui.state.run_view import RunView
-from tui.text.numbers import ordinal, signed_number
+from tui.text.numbers import signed_number
 from tui.text.show import display_text, plain_line
 from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.saliency.asking import AskingSaliency
@@ -265,8 +265,7 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
         found = False
         with self._undamaged():
             found = self.salient.go_to_strongest(step)
-        rank = ordinal(self.salient.rank + 1)
-        self._moved(f"{rank} by size" if found else "nothing is mapped yet")
+        self._moved("" if found else "nothing is mapped yet")
 
     def action_again(self) -> None:
         """Go to the patch of another tile that shows the same place."""
