@@ -1,14 +1,15 @@
-"""What the picture under a map of words, or of attention, costs on the line. Reports, asserts
-nothing.
+"""What a picture under a map costs on the line: of words, attention, tracing or saliency. Reports,
+asserts nothing.
 
-    python -m tests.terminal.measure_words [--attention] [--side N] [--layers N] [--picture FILE]
+    python -m tests.terminal.measure_words [--view NAME] [--side N] [--layers N] [--picture FILE]
         [--noise]
 
-For every row a step of the map (the median over all rows, and the largest), and steps of the cursor
-over the patches; at 120x40 over SSH in true colour, the same with exact colours as without SSH, and
-with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches,
-or with `--noise` one whose probability is drawn anew for every cell, the worst case. Attention is a
-hill that wanders from layer to layer.
+Opening it and closing it; for every row a step of the map (of saliency: for every way; the median,
+and the largest), and steps of the cursor over the patches; at 120x40 over SSH in true colour, the
+same with exact colours as without SSH, and with `--lite`. A worker with fixed data answers: a word
+that rises and falls on a hill of patches, or with `--noise` one whose probability is drawn anew for
+every cell, the worst case. Attention is a hill that wanders from layer to layer, tracing has three
+sites, saliency a hill and a hollow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -30,11 +33,30 @@ from engine.records import Picture, Question, Reading, Request
 from tests.terminal.measure import process_seconds
 from tests.terminal.pty_app import ROOT, PtyApp
 from tests.tui.attention_stage import AttentionWorker
-from tests.tui.words_stage import SIDE, words_reading
+from tests.tui.saliency_stage import SaliencyWorker
+from tests.tui.tracing_stage import TracingWorker
+from tests.tui.words_stage import SIDE, WordsWorker, words_reading
 from tui.app import run_explorer
 from tui.startup import Startup
 
 _QUIET = 0.25
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is measured: its key, the key of a step of its map, and a worker that answers it."""
+
+    key: str
+    step: str
+    worker: Callable[..., WordsWorker]
+
+
+_VIEWS = {
+    "words": _View("3", "j", AttentionWorker),
+    "attention": _View("4", "j", AttentionWorker),
+    "tracing": _View("7", "j", TracingWorker),
+    "saliency": _View("8", "f", SaliencyWorker),
+}
 
 
 def main() -> int:
@@ -44,7 +66,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--picture", default=str(ROOT / "samples" / "pictures" / "scene_1.png"))
     parser.add_argument("--noise", action="store_true")
-    parser.add_argument("--attention", action="store_true")
+    parser.add_argument("--view", choices=_VIEWS, default="words")
     parser.add_argument("--lite", action="store_true")
     parser.add_argument("--explore", action="store_true", help="be the explorer itself")
     given = parser.parse_args()
@@ -54,12 +76,12 @@ def main() -> int:
         sys.executable, "-m", "tests.terminal.measure_words", "--explore",
         "--side", str(given.side), "--layers", str(given.layers), "--picture", given.picture,
     ]  # fmt: skip
-    command += ["--noise"] * given.noise
-    key = "4" if given.attention else "3"
+    command += ["--view", given.view, *["--noise"] * given.noise]
+    view = _VIEWS[given.view]
     print(f"{given.side} x {given.side} patches, {given.layers + 1} rows, 120x40")
-    _report("true colour over SSH", command, key, {"SSH_CONNECTION": "measured"})
-    _report("true colour, not over SSH", command, key, {})
-    _report("--lite over SSH", [*command, "--lite"], key, {"SSH_CONNECTION": "measured"})
+    _report("true colour over SSH", command, view, {"SSH_CONNECTION": "measured"})
+    _report("true colour, not over SSH", command, view, {})
+    _report("--lite over SSH", [*command, "--lite"], view, {"SSH_CONNECTION": "measured"})
     return 0
 
 
@@ -77,7 +99,9 @@ def _explore(given: argparse.Namespace) -> int:
         return replace(reading, probability=Array.of(drawn, "<f4"))
 
     made = noise if given.noise else lambda _: None
-    worker = partial(AttentionWorker, side=given.side, layers=given.layers, picture=size, made=made)
+    worker = partial(
+        _VIEWS[given.view].worker, side=given.side, layers=given.layers, picture=size, made=made
+    )
     return run_explorer(
         Startup(
             options=LoadOptions("samples/model"),
@@ -88,28 +112,32 @@ def _explore(given: argparse.Namespace) -> int:
     )
 
 
-def _report(name: str, command: list[str], key: str, env: dict[str, str]) -> None:
+def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> None:
     with (
         tempfile.TemporaryDirectory() as state,
         PtyApp(command, env={"XDG_STATE_HOME": state, **env}) as app,
     ):
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
-        opening = _bytes(app, key, 1.5)
+        opening = _bytes(app, view.key, 1.5)
         _bytes(app, "g", _QUIET)
+        if view.step != "j":
+            for _ in range(5):  # what is shown for the first time is read once the cursor rests
+                _bytes(app, view.step, 1.0)
         busy = process_seconds(app.process.pid)
-        rows = [_bytes(app, "j", _QUIET) for _ in range(32)]
+        rows = [_bytes(app, view.step, _QUIET) for _ in range(32)]
         seconds = process_seconds(app.process.pid) - busy
         _bytes(app, "n", _QUIET)
         cursor = [_bytes(app, key, _QUIET) for key in ["\x1b[C"] * 4 + ["\x1b[B"] * 4]
         held = _held(app, "\x1b[C\x1b[D\x1b[B\x1b[A" * 8, 32)
+        closing = _bytes(app, "q", 1.0)
         app.send("\x11")
         app.wait_exit()
     print(
-        f"{name}: opening {opening:,} bytes; a step of the map {statistics.median(rows):,.0f} "
-        f"(median over all rows), {max(rows):,} at most, {1000 * seconds / len(rows):.0f} ms of "
-        f"processor time; a step of the cursor {statistics.median(cursor):,.0f}, "
-        f"{max(cursor):,} at most, held {held:,.0f}"
+        f"{name}: opening {opening:,} bytes, closing {closing:,}; a step of the map "
+        f"{statistics.median(rows):,.0f} (median), {max(rows):,} at most, "
+        f"{1000 * seconds / len(rows):.0f} ms of processor time; a step of the cursor "
+        f"{statistics.median(cursor):,.0f}, {max(cursor):,} at most, held {held:,.0f}"
     )
 
 

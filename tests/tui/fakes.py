@@ -43,7 +43,9 @@ from engine.methods.grid import GridPart, GridReading, GridRequest
 from engine.methods.knockout import KnockoutRequest
 from engine.methods.neurons import NeuronsRequest
 from engine.methods.parts import PartsRequest
+from engine.methods.saliency import SaliencyRequest
 from engine.methods.seen import SeenReading, SeenRequest
+from engine.methods.tracing import TracingRequest
 from engine.methods.track import TrackReading, TrackRequest
 from engine.methods.visit import VisitReading, VisitRequest
 from engine.methods.words import Word, WordsReading, WordsRequest
@@ -455,6 +457,8 @@ class FakeWorker:
         from tests.tui.attention_stage import attention_reading, knockout_reading
         from tests.tui.neurons_stage import neurons_reading
         from tests.tui.parts_stage import parts_reading
+        from tests.tui.saliency_stage import saliency_reading
+        from tests.tui.tracing_stage import tracing_reading
         from tests.tui.words_stage import geometry
 
         count = self._counts[run_id]
@@ -470,6 +474,10 @@ class FakeWorker:
                 return parts_reading(
                     request, self.layers, count, isqrt(len(cells)), self.words or WORDS
                 )
+            case TracingRequest():
+                return tracing_reading(request, self.layers, count, cells)
+            case SaliencyRequest():
+                return saliency_reading(request, self.layers, count, cells)
             case GeometryRequest():
                 found = geometry((336, 336), isqrt(len(cells)))
                 return replace(found, tokens=Array.of(np.array(cells), "<i4"))

@@ -21,6 +21,8 @@ from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
 from tui.views.answer.screen import AnswerScreen
 from tui.views.attention.screen import AttentionScreen
 from tui.views.parts.screen import PartsScreen
+from tui.views.saliency.screen import SaliencyScreen
+from tui.views.tracing.screen import TracingScreen
 
 THEMES = ["lenscope", "lenscope-light"]
 PROMPT = "Shape of the main object:"
@@ -135,6 +137,27 @@ async def neurons(stage: Stage) -> None:
     await stage.shows("at zero:")
 
 
+async def tracing(stage: Stage) -> None:
+    await stage.press("7")
+    screen = stage.app.screen
+    assert isinstance(screen, TracingScreen)
+    await stage.until(lambda: screen.traced.missing() is None and screen.pane.canvas.drawn)
+    await stage.press("space", "right", "right", "down", "space")
+    await stage.shows("site: box")
+    await stage.until(lambda: screen.traced.missing() is None)
+
+
+async def saliency(stage: Stage) -> None:
+    await stage.press("8")
+    screen = stage.app.screen
+    assert isinstance(screen, SaliencyScreen)
+    await stage.until(lambda: screen.salient.reading and screen.pane.canvas.drawn)
+    await stage.press("F")
+    await stage.until(lambda: screen.salient.reading)
+    await stage.press("b", "n")
+    await stage.shows("0.45/0.35")
+
+
 VIEWS = [
     plain,
     trajectories,
@@ -147,6 +170,8 @@ VIEWS = [
     parts,
     heads,
     neurons,
+    pytest.param(tracing, marks=pytest.mark.slow),
+    pytest.param(saliency, marks=pytest.mark.slow),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tui.text.numbers import figure, number, signed_figure
+from tui.text.numbers import figure, number, signed_figure, signed_number
 
 Floats = npt.NDArray[np.float32]
 Steps = npt.NDArray[np.uint8]
@@ -24,12 +24,15 @@ _LEAST: Final = 1.2e-38
 """The smallest float32 that is not denormal stands for a probability that has vanished."""
 _MOST_RANKED: Final = 10_000
 
-Unit = Literal["p", "contrast", "nats", "rms", "weight", "norm", "times", "share"]
+Unit = Literal[
+    "p", "contrast", "nats", "rms", "weight", "norm", "times", "share", "saliency", "relevance"
+]
 """What the numbers of a map are. Three are of attention: a weight, the norm of what arrives, and
-how many times the weight of a neutral prompt; a share is of a logit, with a sign."""
-FROM_ZERO: Final = ("p", "weight", "norm", "times")
+how many times the weight of a neutral prompt. A share of a logit and saliency have a sign, the
+relevance of gradient x attention has none."""
+FROM_ZERO: Final = ("p", "weight", "norm", "times", "relevance")
 """Their scales begin at 0."""
-SIGNED: Final = ("share",)
+SIGNED: Final = ("share", "saliency")
 """Their scales reach as far below 0 as above."""
 
 
@@ -157,6 +160,8 @@ class Map:
             return f"{number(value)} times"
         if self.unit == "contrast":
             return f"{value:+.2f}"
+        if self.unit == "saliency":
+            return signed_number(value)
         if self.unit in SIGNED:
             return signed_figure(value)
         return number(value)

@@ -79,6 +79,34 @@ STANDARD: Final = (
         "(Geva et al. 2023, arXiv 2304.14767): what the answer becomes then shows what it needs.",
     ),
     Term(
+        "activation patching",
+        "Copying what one pass computed at some place into another pass, and running that on: what "
+        "becomes of the answer then shows what the place carries. Over all rows and sites it is "
+        "called causal tracing (Meng et al. 2022, arXiv 2202.05262).",
+    ),
+    Term(
+        "recovery",
+        "(patched - corrupt) / (clean - corrupt) of a logit difference: 1 if patching brings back "
+        "all of what the two runs differ by, 0 if nothing. It may lie outside of that.",
+    ),
+    Term(
+        "saliency",
+        "How sensitive the answer is to a part of the input: a gradient times the input (Simonyan "
+        "et al. 2014, arXiv 1312.6034), or what the answer loses without that part (occlusion).",
+    ),
+    Term(
+        "integrated gradients",
+        "The gradients at many inputs on the way from a blank picture to this one, times the whole "
+        "way (Sundararajan et al. 2017, arXiv 1703.01365). They sum to the change of the target; "
+        "by how much they do not is the completeness error.",
+    ),
+    Term(
+        "insertion and deletion",
+        "What becomes of the answer while the most salient cells are put into a blank picture, or "
+        "deleted from this one (Petsiuk et al. 2018, arXiv 1806.07421): the area under the curve "
+        "says how good a map is; it must beat a random order.",
+    ),
+    Term(
         "greedy decoding",
         "Taking the most probable token at each step; sampling draws it at random, after "
         "temperature, top-k, top-p and min-p have changed the distribution.",

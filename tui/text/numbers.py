@@ -15,6 +15,7 @@ __all__ = [
     "number",
     "ordinal",
     "signed_figure",
+    "signed_number",
     "total_seconds",
 ]
 
@@ -35,6 +36,13 @@ def signed_figure(value: float | None) -> str:
         return f"{value:+.0f}"
     mantissa, exponent = f"{value:+.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def signed_number(value: float | None) -> str:
+    """Return a number with its sign, however small it is; a dash for what is no number."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{'+' if value > 0 else ''}{number(value)}"
 
 
 def total_seconds(run: Run) -> float | None:

@@ -29,6 +29,9 @@ class Asking:
         self._open: dict[str, Request] = {}
         self._troubles: dict[type[Request], str] = {}
         """What went wrong with each kind of request; safe for display."""
+        self._lost: dict[Request, str] = {}
+        """Why each of these requests was not answered; `look` does not make them again, since each
+        would be a pass that ends the same way."""
         self.progress = ""
         """How far what is being read has come."""
 
@@ -50,6 +53,7 @@ class Asking:
         """Request a reading; return whether it is on its way, or else set `trouble`."""
         if self.is_open(request):
             return True
+        self._lost.pop(request, None)
         made = self._asker.read(self._run, request)
         if made is None:
             reason = self._asker.why_not(self._run, request) or "the model is busy"
@@ -59,6 +63,25 @@ class Asking:
         self._open[made] = request
         self.progress = "reading"
         return True
+
+    def look(self, request: Request) -> None:
+        """Request a reading, in place of what was asked for of its kind before and has not been
+        answered; say again what went wrong with a request that was lost."""
+        if self.is_open(request):
+            return
+        self.stop(type(request))
+        self.forget_trouble(type(request))
+        if request in self._lost:
+            self.fail(request, self._lost[request])
+        else:
+            self.ask(request)
+
+    def forget_lost(self) -> list[Request]:
+        """Forget what was lost and what went wrong, so that it may be asked for again; return the
+        requests that were lost."""
+        lost, self._lost = [*self._lost], {}
+        self.forget_trouble()
+        return lost
 
     def waits_for(self, kind: type[Request]) -> bool:
         """Return whether a request of a kind has not been answered."""
@@ -112,7 +135,9 @@ class Asking:
         self._troubles[type(request)] = why
 
     def lose(self, request: Request, why: str) -> None:
-        """Note why a request that was on its way has not been answered."""
+        """Note why a request that was on its way has not been answered; it is not to be made again
+        unasked."""
+        self._lost[request] = why
         self.fail(request, why)
 
     def same(self, one: Request, other: Request) -> bool:

@@ -50,6 +50,21 @@ _READING = (
     "(f); K sets them to zero, one by one. In a mixture a unit belongs to an expert, and its "
     "share is weighted by the router. A unit's words are what it pushes at the end of the model, "
     "not what it answers to, and one unit may push several things at once.",
+    "Tracing (7) copies what the clean run has at a site and a row into a corrupt run with another "
+    "picture, and runs on (Meng et al. 2022, arXiv 2202.05262; activation patching: Heimersheim "
+    "and Nanda 2024, arXiv 2404.15255). Recovery is (patched - corrupt) / (clean - corrupt) of the "
+    "logits' difference: 1 brings back all of it. The other direction (D) is (clean - patched) / "
+    "(clean - corrupt), what is lost; what suffices need not be what is needed. It says where the "
+    "difference of these two pictures is carried, not what is read there, and nothing of what both "
+    "share.",
+    "Saliency (8): gradient x input is the sum of dy/dx x over what a token shows; integrated "
+    "gradients sum it on the way from the mean picture (Sundararajan et al. 2017, arXiv "
+    "1703.01365), SmoothGrad over noisy pictures (Smilkov et al. 2017, arXiv 1706.03825), gradient "
+    "x attention over layers and heads (Chefer et al. 2021, arXiv 2103.15679); occlusion is what "
+    "the target loses without a block (Zeiler and Fergus 2014, arXiv 1311.2901). Where the answer "
+    "is certain, gradients of its log p vanish: compare two words then (/). A map says to what the "
+    "answer is sensitive, not what the model sees there; insertion and deletion (b; Petsiuk et al. "
+    "2018, arXiv 1806.07421) say whether a map beats a random order on this picture.",
     "The answer (c, 5): a column for every token that the model says, with the rows at the "
     "position before it; gold where that token is the best. Nothing of the checkpoint's own "
     "sampling settings is used: the screen names what was left out. Before settings is the model's "
