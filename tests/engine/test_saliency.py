@@ -168,8 +168,7 @@ class Mixing(nn.Module):
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
-        rows, columns = weights.shape
-        self.mix = nn.Linear(rows, columns, bias=False)
+        self.mix = nn.Linear(weights.shape[1], weights.shape[0], bias=False)
         self.mix.weight.data = weights
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -183,7 +182,8 @@ class Linear(nn.Module):
     def __init__(self, layers: int = 3, length: int = 6, width: int = 8) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.config: SimpleNamespace = SimpleNamespace(get_text_config=lambda decoder=True: self.config)
+        self.config: Any = SimpleNamespace()
+        self.config.get_text_config = lambda decoder=True: self.config
         self.embed = nn.Embedding(20, width)
         mixed = torch.randn(layers, length, length, generator=generator).tril() * 0.3
         self.layers = nn.ModuleList(Mixing(each) for each in mixed)

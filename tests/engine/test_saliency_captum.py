@@ -38,7 +38,8 @@ def answer_of(tiny: Tiny) -> Any:
         logits = [
             tiny.model(**others, pixel_values=each[None]).logits[0, -1].float() for each in pixels
         ]
-        return torch.stack(logits).log_softmax(-1)[:, TOKEN]
+        together: Tensor = torch.stack(logits)
+        return together.log_softmax(-1)[:, TOKEN]
 
     return answer
 
