@@ -7,8 +7,8 @@ its weights are watched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, Final
 
 import torch
@@ -93,8 +93,8 @@ def _routed(seen: SeenCall, allowed: float) -> list[ExpertOutput]:
         done = _watched(seen.module, args, kwargs)
         if done is None:
             return []
-        output, product = done[0].reshape(-1).cpu().double(), done[1]
-        units = _units(seen.module, expert, product, output, allowed)
+        output = done[0].reshape(-1).cpu().double()
+        units = _units(seen.module, expert, done[1], output, allowed)
         found.append(ExpertOutput(expert, weight, seen.rows[0], weight * output, units))
     return found
 
@@ -115,10 +115,10 @@ def _each_given_all(seen: SeenCall, allowed: float) -> list[ExpertOutput]:
     done = _watched(seen.module, seen.args, seen.kwargs)
     if done is None:
         return []
-    outputs, product = done[0].reshape(len(seen.rows), -1).cpu().double(), done[1]
+    outputs = done[0].reshape(len(seen.rows), -1).cpu().double()
     return [
         ExpertOutput(
-            expert, None, row, output, _units(seen.module, expert, product, output, allowed)
+            expert, None, row, output, _units(seen.module, expert, done[1], output, allowed)
         )
         for expert, (row, output) in enumerate(zip(seen.rows, outputs, strict=True))
         if bool(output.any())
@@ -127,10 +127,10 @@ def _each_given_all(seen: SeenCall, allowed: float) -> list[ExpertOutput]:
 
 def _watched(
     module: nn.Module, args: Any, kwargs: Any
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None] | None:
-    """What a module returns, and the last product with its own weights that is as wide; None if it
-    cannot be called so."""
-    products = _Products(module.parameters(recurse=False))
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]] | None:
+    """What a module returns, and the products on the way that are as wide; None if it cannot be
+    called so."""
+    products = _Products()
     try:
         with products:
             made = first_float_tensor(module(*args, **kwargs))
@@ -140,18 +140,16 @@ def _watched(
         return None
     if made is None:
         return None
-    fitting = [each for each in products.seen if each[1].shape[-1] == made.shape[-1]]
-    return made, fitting[-1] if fitting else None
+    return made, [each for each in products.seen if each[1].shape[-1] == made.shape[-1]]
 
 
 class _Products(TorchDispatchMode):
-    """Notes the products of vectors with weights, or with parts of them."""
+    """Notes all products of vectors with matrices."""
 
-    def __init__(self, weights: Iterable[Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._places = {each.untyped_storage().data_ptr() for each in weights if each.ndim >= 3}
         self.seen: list[tuple[Tensor, Tensor]] = []
-        """(vectors [..., units], weights [..., units, width])"""
+        """(vectors [..., 1, units], matrices [..., units, width]), in the order of the products"""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -160,43 +158,44 @@ class _Products(TorchDispatchMode):
             for each in args
             if isinstance(each, Tensor) and each.is_floating_point() and each.ndim >= 2
         ]
-        for weights in floats:
-            if weights.untyped_storage().data_ptr() not in self._places:
-                continue
-            for vectors in floats:
-                fits = vectors.shape[-1] == weights.shape[-2]
-                if vectors is not weights and fits and vectors.ndim <= weights.ndim:
-                    self.seen.append((vectors, weights))
+        for one, other in permutations(floats, 2):
+            if one.shape[-1] == other.shape[-2] and one.shape[-2] == 1:
+                self.seen.append((one, other))
+            elif other.shape[-1] == 1 and one.shape[-1] == other.shape[-2]:
+                self.seen.append((other.mT, one.mT))
         return made
 
 
 def _units(
     module: nn.Module,
     expert: int,
-    product: tuple[Tensor, Tensor] | None,
+    products: list[tuple[Tensor, Tensor]],
     output: Tensor,
     allowed: float,
 ) -> ExpertUnits | None:
-    """The units of an expert whose output, float64 [width], is such a product and perhaps a bias;
-    None if it is not."""
-    if product is None:
-        return None
-    vectors, weights = product
-    if vectors.ndim == 3 and len(vectors) > 1:
-        vectors = vectors[expert]
-    columns = weights[expert] if weights.ndim == 3 else weights
-    activations = vectors.reshape(-1)
-    if weights.ndim > 3 or len(activations) != len(columns):
-        return None
-    rest = output - (precise(activations) @ precise(columns)).cpu().double()
-    limit = allowed * float(output.norm())
-    own = [torch.zeros_like(output)]
-    own += [
-        parameter.detach()[expert].cpu().double()
-        for parameter in module.parameters(recurse=False)
-        if parameter.ndim == 2 and parameter.shape[1] == len(output) and expert < len(parameter)
+    """The units of an expert whose output, float64 [width], is the last product with weights of its
+    own, and perhaps a bias; None if it is not."""
+    own = [each.detach() for each in module.parameters(recurse=False)]
+    matrices = [each[expert] for each in own if each.ndim == 3 and expert < len(each)]
+    biases = [
+        each[expert].cpu().double()
+        for each in own
+        if each.ndim == 2 and each.shape[1] == len(output) and expert < len(each)
     ]
-    for bias in own:
-        if float((rest - bias).norm()) <= limit:
-            return ExpertUnits(activations, columns, bias)
+    limit = allowed * float(output.norm())
+    for vectors, weights in reversed(products):
+        columns = weights if weights.ndim == 2 else weights[expert if len(weights) > 1 else 0]
+        activations = vectors[expert if vectors.ndim == 3 and len(vectors) > 1 else 0].flatten()
+        if len(activations) != len(columns):
+            continue
+        if not any(_same(columns, each) or _same(columns, each.mT) for each in matrices):
+            continue
+        rest = output - (precise(activations) @ precise(columns)).cpu().double()
+        for bias in (torch.zeros_like(output), *biases):
+            if float((rest - bias).norm()) <= limit:
+                return ExpertUnits(activations, columns, bias)
     return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.device == other.device and one.equal(other)

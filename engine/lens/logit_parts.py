@@ -93,7 +93,7 @@ class LinearHead:
         """The tokens that each vector, float32 [n, width], promotes and suppresses most, each
         beginning with the most."""
         found: list[tuple[Words, Words]] = []
-        for added in self(vectors):
+        for added in self(vectors) if len(vectors) else ():
             added = added - added.mean(-1, keepdim=True)
             columns = []
             for sign in (1.0, -1.0):

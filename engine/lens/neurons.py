@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -127,7 +128,8 @@ class FoundUnits:
         if not groups and not experts:
             return LayerShares(of.layer, (), (), None, reason)
         size = float(of.expected.abs().max()) or 1.0
-        error = float((together - of.expected).abs().max()) / size
+        off = (together - of.expected).abs().nan_to_num(math.inf, math.inf)
+        error = float(off.max()) / size
         if error > self.tolerance and not all(each.group.columns.exact for each in groups):
             return LayerShares(of.layer, (), (), None, ROUNDS)
         return LayerShares(of.layer, (*groups,), experts, error, reason)
@@ -219,7 +221,7 @@ class UnitAblations(Ablations[UnitPlace]):
         """See `Ablations.editor`."""
         group, seen = unit.group, unit.group.seen
         head, vector = None, None
-        if group.expert is None:
+        if group.enters_module:
             head = unit.index, len(group.activations)
         else:
             vector = self._found.added(unit).to(seen.left)

@@ -5,28 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from engine.anatomy.frozen_norm import FrozenNorm, freeze_module
 from engine.anatomy.hooks import first_float_tensor
-from engine.anatomy.layer_sums import LayerSum, Term, sparse_sum
+from engine.anatomy.layer_sums import LayerSum, Term
 from engine.anatomy.unit_columns import UnitColumns, columns_in, columns_of
-from engine.lens.experts import ERRORS, ExpertOutput, expert_outputs, holds_experts
+from engine.lens.experts import ERRORS, ExpertOutput
+from engine.lens.unit_terms import SAME, LinearTerm, as_vector, linear_terms
 from engine.passes.layer_watches import MLP
-from engine.passes.unit_watches import SeenCall, UnitWatch
+from engine.passes.unit_watches import SeenCall, UnitWatch, has_weights
 from engine.system.memory import is_out_of_memory
 
 NO_MLP: Final = "no part of this layer acts on every position by itself"
 CHANGED: Final = "what follows its last linear layer is no norm that can be frozen"
 NOT_SEEN: Final = "its output is no sum of what the linear layers inside it return"
 NO_UNITS: Final = "its experts are one part each: what enters their last products was not seen"
-_FEW: Final = 12
-"""Of up to so many modules, the fewest are sought that sum to a part."""
-_SAME: Final = 1e-4
-"""How far what a module makes of one position may be from what it makes of it among others."""
 
 Step = float | FrozenNorm
 
@@ -73,6 +70,8 @@ class UnitGroup:
     """Of the map, or of the module of all experts."""
     row: int
     """Which of the vectors of `seen` are of the position."""
+    enters_module: bool
+    """Whether the units are what enters the module of `seen`."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,6 @@ class LayerGroups:
     """Why there are no units, or not all."""
 
 
-class _Candidate(NamedTuple):
-    """Something that may be a term of the sum that an MLP's output is."""
-
-    seen: SeenCall
-    vector: Tensor
-    """float64 [width]"""
-    experts: Sequence[ExpertOutput] = ()
-    norm: FrozenNorm | None = None
-    """What it goes through first."""
-
-
 def layer_groups(
     layer: int, of: LayerSum, watch: UnitWatch, width: int, allowed: float
 ) -> LayerGroups:
@@ -126,7 +114,8 @@ def layer_groups(
         if term.attends or not (term.name == MLP or _alone(watch.last.get((layer, term.origin)))):
             continue
         any_mlp = True
-        part = _Part(layer, term, watch.seen.get(layer, ()), allowed).groups()
+        inside = watch.forward.parts.layers[layer]
+        part = _Part(layer, term, watch.seen.get(layer, ()), inside, allowed).groups()
         if isinstance(part, str):
             reasons.append(part)
             continue
@@ -149,7 +138,7 @@ def _alone(last: SeenCall | None) -> bool:
     made = None if last is None else _called_again(last)
     if made is None or last is None or made.numel() != last.left.numel():
         return False
-    limit = max(_SAME, 4.0 * torch.finfo(last.left.dtype).eps)
+    limit = max(SAME, 4.0 * torch.finfo(last.left.dtype).eps)
     own, again = last.left.double().flatten(), made.double().flatten()
     return float((own - again).norm()) <= limit * float(own.norm())
 
@@ -166,8 +155,12 @@ def _called_again(seen: SeenCall) -> Tensor | None:
 class _Part:
     """One MLP of a layer."""
 
-    def __init__(self, layer: int, term: Term, seen: Sequence[SeenCall], allowed: float) -> None:
-        self._layer, self._term, self._seen, self._allowed = layer, term, seen, allowed
+    def __init__(
+        self, layer: int, term: Term, seen: Sequence[SeenCall], inside: nn.Module, allowed: float
+    ) -> None:
+        """`inside` is the layer itself."""
+        self._layer, self._term, self._seen = layer, term, seen
+        self._inside, self._allowed = inside, allowed
 
     def groups(self) -> LayerGroups | str:
         """Its units and experts; why there are neither."""
@@ -177,17 +170,17 @@ class _Part:
         )
         if outer is None or len(outer.rows) != 1:
             return NOT_SEEN
-        own = target = _vector(outer.left)
+        own = target = as_vector(outer.left)
         after: tuple[Step, ...] = (float(term.factor),)
-        if term.source is not None or not _has_weights(term.origin):
+        if term.source is not None or not has_weights(term.origin):
             norm = freeze_module(term.module, outer.entered[0])
-            target = _vector(outer.entered)
+            target = as_vector(outer.entered)
             if norm is None or len(target) != len(own):
                 return CHANGED
             if not self._close(norm(target) + norm.bias, own):
                 return CHANGED
             after = (norm, *after)
-        terms = self._terms(target)
+        terms = linear_terms(self._seen, target, self._allowed, term.module)
         if terms is None:
             return NOT_SEEN
         groups: list[UnitGroup] = []
@@ -199,10 +192,10 @@ class _Part:
             route = Route((*before, *after))
             made = [*self._units(candidate, route)]
             groups += made
-            for output in candidate.experts:
+            for output in candidate.experts or self._listed(candidate, factor):
                 expert = ChosenExpert(self._layer, output, route)
                 experts.append(expert)
-                whole += [expert] if output.units is None else []
+                whole += [expert] if candidate.experts and output.units is None else []
             added = [group.weight * group.columns.bias.cpu().double() for group in made]
             alone = torch.zeros_like(target) + sum(added)
             bias = bias + Route(before).with_bias(alone)
@@ -210,21 +203,23 @@ class _Part:
         reason = NO_UNITS if whole else None
         return LayerGroups(self._layer, (*groups,), (*experts,), (*whole,), expected, reason)
 
-    def _units(self, candidate: _Candidate, route: Route) -> Iterator[UnitGroup]:
+    def _units(self, candidate: LinearTerm, route: Route) -> Iterator[UnitGroup]:
         seen, name = candidate.seen, self._name(candidate)
         if not candidate.experts:
             entered = seen.entered[0]
             columns = columns_of(seen.module, entered)
+            listed = self._place_in_list(seen)
             yield UnitGroup(
                 self._layer,
                 name,
-                None,
-                _vector(entered),
+                None if listed is None else listed[1],
+                as_vector(entered),
                 columns,
                 1.0,
                 route,
                 seen,
                 seen.rows[0],
+                enters_module=True,
             )
         for output in candidate.experts:
             if output.units is not None:
@@ -232,135 +227,47 @@ class _Part:
                     self._layer,
                     name,
                     output.index,
-                    _vector(output.units.activations),
+                    as_vector(output.units.activations),
                     columns_in(output.units.columns, output.units.bias),
                     1.0 if output.weight is None else output.weight,
                     route,
                     seen,
                     output.row,
+                    enters_module=False,
                 )
 
-    def _name(self, candidate: _Candidate) -> str:
+    def _place_in_list(self, seen: SeenCall) -> tuple[str, int] | None:
+        """The list of modules of one kind that a module is in, and its place there: such are the
+        experts of a mixture that has a module for each."""
+        words = seen.name.split(".")
+        for end, word in enumerate(words[:-1]):
+            around = self._inside.get_submodule(".".join(words[:end]))
+            if not word.isdigit() or not isinstance(around, nn.ModuleList):
+                continue
+            if len(around) > 1 and len({*map(type, around)}) == 1:
+                return ".".join(words[:end]), int(word)
+        return None
+
+    def _listed(self, candidate: LinearTerm, factor: float) -> list[ExpertOutput]:
+        """The expert that a linear map is of, if it is a module in a list."""
+        seen = candidate.seen
+        listed = self._place_in_list(seen)
+        if listed is None:
+            return []
+        # The factor is that of the route, too.
+        return [ExpertOutput(listed[1], factor, seen.rows[0], as_vector(seen.left), None)]
+
+    def _name(self, candidate: LinearTerm) -> str:
         """The module that the units are of, inside the part."""
         origin = next((e.name for e in self._seen if e.module is self._term.origin), "")
         name = candidate.seen.name
         if not candidate.experts:
-            name = name.rpartition(".")[0]
+            listed = self._place_in_list(candidate.seen)
+            name = name.rpartition(".")[0] if listed is None else listed[0]
         if not name or f"{origin}.".startswith(f"{name}."):
             return self._term.name
         return name.removeprefix(f"{origin}.")
 
-    def _terms(self, target: Tensor) -> list[tuple[_Candidate, float]] | None:
-        """What sums to an MLP's output, with factors; None if nothing does."""
-        some = [*_distinct(self._linear(target))]
-        found = self._fitted(target, some)
-        if found is None:
-            # An adapter's linear map is a module of several.
-            wrapped = [
-                _Candidate(seen, _vector(seen.left))
-                for seen in self._seen
-                if len(seen.rows) == 1
-                and seen.left.numel() == len(target)
-                and next(seen.module.children(), None) is not None
-                and _is_linear(seen)
-            ]
-            found = self._fitted(target, [*_distinct([*wrapped, *some])]) if wrapped else None
-        return found
-
-    def _linear(self, target: Tensor) -> list[_Candidate]:
-        found: list[_Candidate] = []
-        for seen in self._seen:
-            if seen.left.shape[-1] != len(target):
-                continue
-            if holds_experts(seen.module):
-                experts = expert_outputs(seen, self._allowed)
-                if experts is not None:
-                    found.append(_Candidate(seen, _vector(seen.left.sum(0)), experts))
-            elif len(seen.rows) == 1 and _is_matrix(seen.module):
-                found.append(_Candidate(seen, _vector(seen.left)))
-        for seen in self._seen:
-            if _has_weights(seen.module) or seen.module is self._term.module:
-                continue
-            for each in [*found]:
-                left = each.seen.left
-                if (
-                    each.norm is None
-                    and left.shape == seen.entered.shape
-                    and left.equal(seen.entered)
-                ):
-                    norm = freeze_module(seen.module, seen.entered[0])
-                    if norm is not None and norm.kind != "none":
-                        found.append(each._replace(vector=_vector(seen.left), norm=norm))
-        return found
-
-    def _fitted(
-        self, target: Tensor, candidates: Sequence[_Candidate]
-    ) -> list[tuple[_Candidate, float]] | None:
-        if not candidates:
-            return None
-        vectors = torch.stack([each.vector for each in candidates])
-        allowed = self._allowed * float(target.norm())
-        if len(candidates) <= _FEW:
-            fit = sparse_sum(target, vectors, allowed)
-            if fit is not None:
-                return [
-                    (candidates[place], float(factor))
-                    for place, factor in zip(fit.terms, fit.factors, strict=True)
-                ]
-        if len(candidates) >= len(target):
-            return None
-        # Many experts that are a module each.
-        factors = torch.linalg.lstsq(vectors.T, target[:, None], driver="gelsd").solution[:, 0]
-        if float((factors @ vectors - target).norm()) > allowed:
-            return None
-        sizes = factors.abs() * vectors.norm(dim=1)
-        return [
-            (each, float(factor))
-            for each, factor, size in zip(candidates, factors, sizes, strict=True)
-            if float(size) > allowed
-        ]
-
     def _close(self, made: Tensor, own: Tensor) -> bool:
-        limit = max(_SAME, self._allowed) * float(own.norm())
+        limit = max(SAME, self._allowed) * float(own.norm())
         return float((made - own).norm()) <= limit
-
-
-def _distinct(candidates: Sequence[_Candidate]) -> Iterator[_Candidate]:
-    """The candidates without those that give what an earlier one gives, and zeros."""
-    kept: list[_Candidate] = []
-    for each in candidates:
-        if bool(each.vector.any()) and not any(each.vector.equal(other.vector) for other in kept):
-            kept.append(each)
-            yield each
-
-
-def _is_linear(seen: SeenCall) -> bool:
-    """Whether a module is a linear map and a bias, by what it does."""
-    entered = seen.entered
-    other = torch.randn(entered.shape, generator=torch.Generator().manual_seed(0)).to(entered)
-    other = other * entered.float().square().mean().sqrt().to(entered)
-    vectors = torch.cat([torch.zeros_like(entered), entered, other, entered + other])
-    try:
-        made = first_float_tensor(seen.module(vectors))
-    except ERRORS as error:
-        if is_out_of_memory(error):
-            raise
-        return False
-    if made is None or made.shape[:-1] != vectors.shape[:-1]:
-        return False
-    nothing, one, two, both = made.double()
-    limit = max(_SAME, 4.0 * torch.finfo(entered.dtype).eps)
-    return float((one + two - nothing - both).norm()) <= limit * float(both.norm())
-
-
-def _is_matrix(module: nn.Module) -> bool:
-    leaf = next(module.children(), None) is None
-    return leaf and any(parameter.ndim == 2 for parameter in module.parameters())
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return any(parameter.ndim >= 2 for parameter in module.parameters())
-
-
-def _vector(value: Tensor) -> Tensor:
-    return value.cpu().double().flatten()

@@ -175,10 +175,20 @@ class _Entered:
 
 def scope(term: Term, of: LayerSum, layer: nn.Module) -> list[nn.Module]:
     """The modules in which the units of a part may be."""
-    if any(parameter.ndim >= 2 for parameter in term.origin.parameters()):
+    if has_weights(term.origin):
         return [*term.origin.modules()]
     others = {module for each in of.terms if each is not term for module in each.origin.modules()}
     return [module for module in layer.modules() if module is not layer and module not in others]
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether there is a matrix, or what one was packed into, in a module: norms have none."""
+    return any(tensor.ndim >= 2 for tensor in (*module.parameters(), *module.buffers()))
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module has no modules inside it."""
+    return next(module.children(), None) is None
 
 
 def _at(value: Tensor, count: int, rows: tuple[int, ...]) -> Tensor | None:

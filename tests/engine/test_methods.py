@@ -54,6 +54,7 @@ QUESTION = Question("Shape of the main object:", picture=Picture(path=str(sample
 SETTINGS: dict[str, dict[str, Any]] = {
     "debias": {"answers": "cube,sphere,cylinder"},
     "deepen": {"layer": 3, "count": 12},
+    "neurons": {"ablate": "1", "top": "5"},
     "parts": {"heads": "true", "ablate": "1", "layer": "1", "head": "0"},
     "track": {"words": "cube"},
     "visit": {"positions": "3,-5"},

@@ -33,6 +33,7 @@ from engine.lens.reading_parts import (
     read_parts,
 )
 from engine.lens.repeated import RepeatedPasses
+from engine.methods.answer import AnswerReading
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, part_name
@@ -671,6 +672,22 @@ def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
     (best,) = [each for each in largest.parts if each.effect is not None]
     again = read(asked, without=part_name(best))
     assert [each.effect for each in again.parts if each.effect is not None] == [best.effect]
+
+
+def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
+    answer = method_of("answer")
+    written = asked.read(answer, request_of(answer, {"max_new_tokens": 2}))
+    assert isinstance(written, AnswerReading)
+    first = len(asked.run.tokens)
+    reading = read(asked, position=first, layer=5, head=2)
+    assert (reading.position, reading.reaches) == (first, first)
+    assert reading.misfit(asked.run) is None
+    assert reading.of[0].id == written.tokens.values[1]  # the token after it, which is the answer's
+    assert total(reading.parts) == pytest.approx(reading.value, abs=1e-4)
+    assert reading.sent is not None and reading.sent.shares.shape == (first + 1,)
+    without = read(asked, position=first, against="none")
+    assert without.of == reading.of[:1]
+    assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
 
 
 def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
