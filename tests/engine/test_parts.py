@@ -658,22 +658,6 @@ def test_the_largest_parts_and_heads_are_taken_out(asked: AskedRun) -> None:
     assert effects != pytest.approx(shares, abs=1e-2)  # self-repair, and the norm
 
 
-def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
-    answer = method_of("answer")
-    written = asked.read(answer, request_of(answer, {"max_new_tokens": 2}))
-    assert isinstance(written, AnswerReading)
-    first = len(asked.run.tokens)
-    reading = read(asked, position=first, layer=5, head=2)
-    assert (reading.position, reading.reaches) == (first, first)
-    assert reading.misfit(asked.run) is None
-    assert reading.of[0].id == written.tokens.values[1]  # the token after it, which is the answer's
-    assert total(reading.parts) == pytest.approx(reading.value, abs=1e-4)
-    assert reading.sent is not None and reading.sent.shares.shape == (first + 1,)
-    without = read(asked, position=first, against="none")
-    assert without.of == reading.of[:1]
-    assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
-
-
 def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
     largest = read(asked, heads=True, ablate=1)
     for named, shown, key in (
@@ -688,6 +672,22 @@ def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
     (best,) = [each for each in largest.parts if each.effect is not None]
     again = read(asked, without=part_name(best))
     assert [each.effect for each in again.parts if each.effect is not None] == [best.effect]
+
+
+def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
+    answer = method_of("answer")
+    written = asked.read(answer, request_of(answer, {"max_new_tokens": 2}))
+    assert isinstance(written, AnswerReading)
+    first = len(asked.run.tokens)
+    reading = read(asked, position=first, layer=5, head=2)
+    assert (reading.position, reading.reaches) == (first, first)
+    assert reading.misfit(asked.run) is None
+    assert reading.of[0].id == written.tokens.values[1]  # the token after it, which is the answer's
+    assert total(reading.parts) == pytest.approx(reading.value, abs=1e-4)
+    assert reading.sent is not None and reading.sent.shares.shape == (first + 1,)
+    without = read(asked, position=first, against="none")
+    assert without.of == reading.of[:1]
+    assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
 
 
 def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:

@@ -107,6 +107,23 @@ STANDARD: Final = (
         "says how good a map is; it must beat a random order.",
     ),
     Term(
+        "direct logit attribution",
+        "A logit as a sum over the parts of a model: the embedding, every attention (or head) and "
+        "every MLP, each taken through the final norm as it is at the end. A part's summand is its "
+        "share.",
+    ),
+    Term(
+        "ablation",
+        "Running a pass in which something is zero, and seeing what becomes of a logit. It says "
+        "what was needed, where a share says what was written; later layers make up for some of "
+        "it.",
+    ),
+    Term(
+        "neuron",
+        "An input of an MLP's last linear layer, also called a unit: its activation times its "
+        "column of the weight is what it adds to the residual stream.",
+    ),
+    Term(
         "greedy decoding",
         "Taking the most probable token at each step; sampling draws it at random, after "
         "temperature, top-k, top-p and min-p have changed the distribution.",
@@ -129,23 +146,6 @@ OWN: Final = (
         "heat",
         "What the colour of a grid's cell says, in eight steps: probability, entropy, KL to the "
         "last row, or the probability of one word.",
-    ),
-    Term(
-        "direct logit attribution",
-        "A logit as a sum over the parts of a model: the embedding, every attention (or head) and "
-        "every MLP, each taken through the final norm as it is at the end. A part's summand is its "
-        "share.",
-    ),
-    Term(
-        "ablation",
-        "Running a pass in which something is zero, and seeing what becomes of a logit. It says "
-        "what was needed, where a share says what was written; later layers make up for some of "
-        "it.",
-    ),
-    Term(
-        "neuron",
-        "An input of an MLP's last linear layer, also called a unit: its activation times its "
-        "column of the weight is what it adds to the residual stream.",
     ),
     Term(
         "tail",

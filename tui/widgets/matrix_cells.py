@@ -72,8 +72,11 @@ def block_lines(
     indexed: bool,
 ) -> list[list[Segment]]:
     """Return lines of half-blocks, in which the place under the cursor has a colour of its own."""
-    colours = np.array([*ramp.colours, background, ramp.frame], np.uint8)
-    codes = codes_of(colours[None], indexed=indexed)[0]
+    others = np.array([[background, ramp.frame]], np.uint8)
+    # The nearest of 256 colours would tell neighbouring steps less apart.
+    colours = np.array([ramp.colours], np.uint8)
+    of_steps = [dark for dark, _, _ in ramp.of_256] if indexed else codes_of(colours, indexed=False)
+    codes = np.append(of_steps, codes_of(others, indexed=indexed)[0]).astype(np.int32)
     seen = _seen(steps, window)
     chosen = np.where(seen == NO_STEP, STEPS, seen).astype(np.intp)
     if here is not None:

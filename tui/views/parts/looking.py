@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, Sent, part_name
 from engine.prompts.token_groups import GROUPS, groups_of
-from engine.records import Reading
+from engine.records import PromptToken, Reading
 from tui.state.explained import Explained
 from tui.state.maps import Map, Scale, Steps, signed_scale, signed_steps
 from tui.state.patches import NO_PATCHES, Patches
@@ -340,18 +340,26 @@ class Looking:
         shown = self.map
         return None if shown is None else signed_steps(shown.values[0], self.scale)
 
+    @property
+    def sources(self) -> tuple[PromptToken, ...]:
+        """The tokens that have sent through the head, those of the answer after the prompt's; none
+        where that is not known, or other states have."""
+        sent = self.sent
+        if sent is None or sent.keys != "tokens":
+            return ()
+        return (*self.run.own.run.tokens, *self.run.answer_tokens)[: sent.shares.shape[0]]
+
     def by_group(self) -> list[tuple[str, float]]:
         """Return what each group of tokens has sent through the head; empty where that is not
-        known, or comes from no tokens of this prompt."""
-        sent = self.sent
-        tokens = self.run.own.run.tokens
-        if sent is None or sent.keys != "tokens" or sent.shares.shape[0] != len(tokens):
+        known, or comes from no tokens of this run."""
+        sent, tokens = self.sent, self.sources
+        if sent is None or not tokens or sent.shares.shape[0] != len(tokens):
             return []
-        sums = dict.fromkeys(GROUPS, 0.0)
-        for group, share in zip(groups_of(tokens), sent.shares.values.tolist(), strict=True):
+        groups = groups_of(tokens)
+        sums = {group: 0.0 for group in GROUPS if group in groups}
+        for group, share in zip(groups, sent.shares.values.tolist(), strict=True):
             sums[group] += share
-        here = {*groups_of(tokens)}
-        return [(group, total) for group, total in sums.items() if group in here]
+        return [*sums.items()]
 
     def largest_sources(self, count: int) -> list[tuple[int, float]]:
         """Return the positions that have sent most through the head, with what each sent."""

@@ -93,7 +93,7 @@ def _sent_words(looking: Looking, *, ascii_only: bool) -> tuple[str, ...]:
     )
     error = f"  (error {number(sent.error, 'not a number')})"
     by_group = f"sent by    {listed}{error}" if groups else f"sent by    {sent.keys}{error}"
-    tokens = looking.run.own.run.tokens if sent.keys == "tokens" else ()
+    tokens = looking.sources
     largest = []
     for position, share in looking.largest_sources(4):
         text = tokens[position].text if position < len(tokens) else ""
