@@ -215,7 +215,7 @@ async def test_rows_and_positions_are_a_grid(size: tuple[int, int]) -> None:
         await stage.press("j", "left")
         await stage.shows("row 6, ␣Shape at 579")
         await stage.press("S")
-        await stage.shows("this row's own scale", "cannot be compared")
+        await stage.shows("each row has its own scale: brightness cannot be compared")
         await stage.press("enter")
         await stage.until(lambda: not stage.app.has_dialog)
         assert (stage.app.main.table.cursor, stage.app.state.place) == (6, 579)

@@ -392,7 +392,7 @@ async def test_a_stored_run_shows_what_it_holds(size: tuple[int, int]) -> None:
         assert screen_of(stage).traced.sites == [*SITES, "278-280,302-304"]
         assert not stage._workers
         await stage.press("D")
-        await stage.shows("what patching brings back is not known: this needs the model: L loads")
+        await stage.shows("the counterfactual was not asked: this needs the model: L loads it")
         await stage.press("D")
         await stage.shows("what suffices")
 

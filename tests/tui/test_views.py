@@ -70,7 +70,7 @@ from tests.tui.test_views import WITH_PICTURE
 from tests.tui.stage import explorer
 
 async def main():
-    async with explorer((300, 60), startup=WITH_PICTURE) as stage:
+    async with explorer((320, 60), startup=WITH_PICTURE) as stage:
         await stage.run_done()
         await stage.press("f9")
         await stage.shows("contrast with none", "JS", "Published for the last row", "f9 toy")
