@@ -42,15 +42,16 @@ function compared(state) {
   const first = differ.lastIndexOf(false) + 1;
   const rows = new Map((found ? found.rows : []).map((each) => [each.layer, each]));
   const most = Math.LN2;
-  // A token has one colour on both sides.
-  if (sameModel) for (const [, b] of pairs) if (b && b.top[0]) known.hue(b.top[0].id);
+  // A token has one colour on both sides; the other run's own leaders get the next ones, here only.
+  const theirs = sameModel ? Object.assign(Object.create(known), { hues: new Map(known.hues) }) : other;
+  for (const [, b] of pairs) if (sameModel && b && b.top[0]) theirs.hue(b.top[0].id);
   const lines = pairs.map(([a, b], at) => {
     const mine = answer ? probabilityIn(known, a, alike(answer)) : null;
     const its = answer ? probabilityIn(other, b, alike(answer)) : null;
     const apart = rows.get(at);
     return el("tr", { data: { row: a ? a.layer : at }, onclick: () => go(state, { row: a ? a.layer : at }) }, el("td", { class: "right faint" }, one.layers === two.layers ? String(at) : `${a ? a.layer : "–"}:${b ? b.layer : "–"}`),
       el("td", {}, a && a.top[0] ? candidateCell(known, a.top[0]) : null), el("td", { class: "mark" }, differ[at] ? "≠" : ""),
-      el("td", {}, b && b.top[0] ? candidateCell(sameModel ? known : other, b.top[0]) : null),
+      el("td", {}, b && b.top[0] ? candidateCell(theirs, b.top[0]) : null),
       el("td", { class: "right wide" }, points(isNumber(mine) && isNumber(its) ? its - mine : null)),
       rows.size ? el("td", { class: "right faint wide" }, number(apart && apart.js)) : null,
       rows.size ? el("td", { class: "wide" }, bar(apart ? apart.js / most : 0, "thin")) : null);
