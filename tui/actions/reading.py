@@ -52,6 +52,17 @@ def enlarge(app: Explorer, view: str) -> None:
     app.call_after_refresh(app.presenter.follow_cursor)
 
 
+def scroll_detail(app: Explorer, pages: float) -> None:
+    """Scroll through the tokens of the layer detail, open it if it is closed."""
+    lower = app.main.lower
+    if not (lower.is_open("detail") or lower.is_large("detail")):
+        toggle(app, "detail")
+        return
+    reason = lower.view("detail").scroll_tokens(pages)
+    if reason:
+        app.say(reason)
+
+
 def measure(app: Explorer) -> None:
     """Plot the next measure: probability, log-probability or rank; in the grid, colour its cells by
     the next one."""
@@ -62,6 +73,24 @@ def measure(app: Explorer) -> None:
         app.call_after_refresh(app.presenter.follow_cursor)
     else:
         toggle(app, "plot")
+
+
+def fold(app: Explorer) -> None:
+    """Fold the rows whose top-1 is that of the row before, or show every row again."""
+    look, run = app.state.look, app.state.here
+    if run is None or not run.rows:
+        app.say("no rows to fold yet: r runs the question")
+        return
+    app.state.look = dataclasses.replace(look, folded=not look.folded)
+    app.presenter.show_all()
+    key = app.keymap.first("fold") or "the palette"
+    if look.folded:
+        app.say("every row is shown")
+    elif run.refused:
+        app.say("this run's proof failed: its rows are not folded")
+    else:
+        hidden = app.main.table.count - app.main.table.line_count
+        app.say(f"{hidden} rows are folded, whose top-1 is that above; {key} shows them")
 
 
 def choose_columns(app: Explorer) -> None:

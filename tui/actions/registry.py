@@ -143,6 +143,7 @@ _OWN: Final = (
         _READ, "find-previous", "reading:find_next", "Previous row with that token", "N", step=-1
     ),
     _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
+    _action(_READ, "fold", "reading:fold", "Fold rows whose top-1 stays, or show all", "F"),
     _action(
         _LOOK,
         "zoom-detail",
@@ -173,6 +174,10 @@ _OWN: Final = (
         "Plot p, log p or rank; colour the grid",
         "percent_sign",
     ),
+    _action(
+        _LOOK, "more-tokens", "reading:scroll_detail", "More tokens in the detail", "J", pages=0.5
+    ),
+    _action(_LOOK, "fewer-tokens", "reading:scroll_detail", "Back to the first", "K", pages=-0.5),
     _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
     _action(
         _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
