@@ -39,6 +39,7 @@ from tui.showing.walking import Walking
 from tui.startup import Startup
 from tui.state.columns import in_order
 from tui.state.dispatch import Dispatch
+from tui.state.listing import Order
 from tui.state.presets import read_presets
 from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
@@ -84,6 +85,12 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.asker = Asker(self.state, startup, self.inbox.tell)
         self.sweep: SweepShown | None = None
         """What has been read so far of the open sweep."""
+        self.sweep_order = Order()
+        """How its items are sorted and filtered."""
+        self.sweep_listed: tuple[str, ...] = ()
+        """The items of the list from which the last one was opened, in order."""
+        self.sweep_items: dict[str, str] = {}
+        """The id of a run -> the item that it is."""
         self.stop_waiting: Callable[[], None] = lambda: None
         """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
@@ -116,7 +123,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
             turned=self.presenter.show_captions,
             wanted=startup.live,
         )
-        self.search = Search(self.main, self.state, self.say)
+        self.search = Search(self.main, self.state, self.keymap, self.say)
         self.journal = JournalKeeper(
             self.state,
             self._row,
@@ -291,6 +298,13 @@ class Explorer(TerminalApp, inherit_bindings=False):
         whether it has been asked."""
         self.live.edited()
         self.presenter.show_captions_after_edit()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Open the file whose path is pasted, or dropped, where nothing is typed."""
+        if not self.has_dialog:
+            from tui.actions.files import open_pasted
+
+            open_pasted(self, event.text)
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from engine.methods.track import TrackRequest
 from tui.app import Explorer
+from tui.state.milestones import milestones
 from tui.state.run_view import RunView
 from tui.text.loading_times import loaded_line
 
@@ -75,6 +76,17 @@ def measure(app: Explorer) -> None:
         toggle(app, "plot")
 
 
+def leaders(app: Explorer) -> None:
+    """Plot every token that was top-1 in some row, or only the answer and what is tracked."""
+    if not app.main.lower.is_open("plot"):
+        toggle(app, "plot")
+        return
+    if app.main.lower.view("plot").toggle_leaders():
+        app.say("the plot has every token that is top-1 in some row")
+    else:
+        app.say("the plot has the answer and what is tracked")
+
+
 def fold(app: Explorer) -> None:
     """Fold the rows whose top-1 is that of the row before, or show every row again."""
     look, run = app.state.look, app.state.here
@@ -130,7 +142,11 @@ def track(app: Explorer) -> None:
         )
     app.push_screen(
         TrackDialog(
-            _tracked(run), app.asker.ask_spellings, reason=reason, ascii_only=app.startup.ascii
+            _tracked(run),
+            app.asker.ask_spellings,
+            reason=reason,
+            ascii_only=app.startup.ascii,
+            known={each.id: milestones(each).words for each in run.run.tracked},
         ),
         partial(_take_tracked, app, run),
     )

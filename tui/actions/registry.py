@@ -119,6 +119,7 @@ _OWN: Final = (
     _action(
         _ASK, "run-presets", "asking:run_presets", "Run every preset of this set", "a", hint="all"
     ),
+    _action(_ASK, "ask-every", "picture:ask_every", "Ask this about every picture here", "Q"),
     _action(
         _ASK, "norm", "asking:norm", "Turn the final norm on or off (runs again)", "m", hint="norm"
     ),
@@ -178,9 +179,32 @@ _OWN: Final = (
         _LOOK, "more-tokens", "reading:scroll_detail", "More tokens in the detail", "J", pages=0.5
     ),
     _action(_LOOK, "fewer-tokens", "reading:scroll_detail", "Back to the first", "K", pages=-0.5),
+    _action(
+        _LOOK,
+        "leaders",
+        "reading:leaders",
+        "Plot all that was top-1, or what is tracked",
+        "asterisk",
+    ),
     _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
     _action(
         _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
+    ),
+    _action(
+        _LOOK,
+        "next-picture",
+        "picture:neighbour",
+        "Next picture of the folder",
+        "right_curly_bracket",
+        step=1,
+    ),
+    _action(
+        _LOOK,
+        "previous-picture",
+        "picture:neighbour",
+        "Previous picture of the folder",
+        "left_curly_bracket",
+        step=-1,
     ),
     _action(_LOOK, "where", "words:where", "Where is a word in the picture", "W"),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
@@ -204,7 +228,8 @@ _OWN: Final = (
         _RUNS, "instead", "counterfactuals:choose", "Choose what to show instead of the picture"
     ),
     _action(_RUNS, "rename", "runs:rename", "Give this run a title", "f6"),
-    _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete"),
+    _action(_RUNS, "note", "runs:note", "Tags of this run and a note on it", "number_sign"),
+    _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete", "D"),
     _action(_RUNS, "undo", "runs:undo_delete", "Bring a deleted run back", "u"),
     _action(
         _FILES, "open", "files:open_file", "Open a picture or a session", "o", "ctrl+o", hint="open"

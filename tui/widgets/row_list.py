@@ -95,6 +95,11 @@ class RowList(ScrollView, can_focus=True):
         self._styles: Styles | None = None
 
     @property
+    def ascii_only(self) -> bool:
+        """Whether only ASCII is drawn."""
+        return self._ascii
+
+    @property
     @abstractmethod
     def count(self) -> int:
         """Return the number of rows."""
