@@ -83,6 +83,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.remembered = Remembered.load() if startup.remember else Remembered()
         self.inbox = Inbox(self, rate=10 if startup.lite else 30)
         self.asker = Asker(self.state, startup, self.inbox.tell)
+        self.seed = startup.seed
+        """Seed of the noise that can be shown instead of a picture."""
         self.sweep: SweepShown | None = None
         """What has been read so far of the open sweep."""
         self.sweep_order = Order()

@@ -336,4 +336,5 @@ async def test_tags_and_a_note_are_kept_and_found(size: tuple[int, int]) -> None
         await stage.press("slash", *"tags:odd")
         assert stage.app.screen.query_one(HistoryList).items == [state.runs[0]]
         await stage.press("enter", "number_sign", *["backspace"] * 20, "enter")
-        assert state.runs[0].run.tags == () and state.runs[0].run.note is None
+        assert not state.runs[0].run.tags
+        assert state.runs[0].run.note is None

@@ -124,6 +124,13 @@ _OWN: Final = (
         _ASK, "norm", "asking:norm", "Turn the final norm on or off (runs again)", "m", hint="norm"
     ),
     _action(
+        _ASK,
+        "settings",
+        "settings:show",
+        "Settings: system turn, prefix, raw, top-k, seed, dtype",
+        "S",
+    ),
+    _action(
         _ASK, "more", "asking:more", "One more token per layer", "plus", "=", hint="top-k", step=1
     ),
     _action(_ASK, "less", "asking:more", "One fewer token per layer", "minus", step=-1),
