@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
@@ -46,8 +47,8 @@ from tui.terminal.terminal_app import TerminalApp
 from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
-from tui.views.table.find_line import FindLine
 from tui.widgets.background import WorkFailed, in_background
+from tui.widgets.find_line import FindLine
 from tui.widgets.half_blocks import Colours
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
@@ -57,6 +58,8 @@ from tui.worker.inbox import Inbox
 if TYPE_CHECKING:
     from tui.views.sweep.sweep_view import SweepShown
 
+_CLICK_AGAIN_SECONDS = 4.0
+"""How long after a click on the hint to quit a second one quits."""
 _FOREIGN_LINES = 10
 """How many of the last lines that other code wrote are printed after leaving."""
 
@@ -138,6 +141,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
             self.state, self._row, self.journal, self.remembered, self.asker.stop
         )
         self.dispatch = Dispatch(self.state, self._open_views)
+        self.pasted = ""
+        """What was pasted last where nothing is typed."""
+        self._quit_clicked = -_CLICK_AGAIN_SECONDS
         self.crash: Exception | None = None
         """The error of our own, if any, on which the explorer has ended."""
 
@@ -231,12 +237,38 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     action_do = do
     """Used by keys that type nothing, by clicks on their hints and by the palette."""
+    action_in_dialog = do
+    """Used by keys that an editor may use otherwise, while a dialog is open."""
     action_typed = do
     """Used by keys that would otherwise type a character: see `check_action`."""
+
+    def action_leave_clicked(self) -> None:
+        """Quit at the second click: the first one may have been meant for something else."""
+        now = monotonic()
+        if now - self._quit_clicked < _CLICK_AGAIN_SECONDS:
+            self.do("leave")
+            return
+        self._quit_clicked = now
+        self.say(f"a second click quits, or {self.keymap.first('leave') or 'ctrl+q'}")
+
+    def on_click(self, event: events.Click) -> None:
+        """Close a dialog by a click beside it, or on its lower border, which names its keys."""
+        screen = self.screen
+        if not isinstance(screen, ModalScreen) or not screen.is_current:
+            return
+        box = next(iter(screen.query(".dialog")), None)
+        if box is None:
+            return
+        at, region = event.screen_offset, box.region
+        if at not in region or at.y == region.bottom - 1:
+            event.stop()
+            screen.dismiss(None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Allow only actions that make sense in a dialog while one is open, and letter keys only
         while nothing is being typed."""
+        if action == "in_dialog":
+            return self.has_dialog
         if action == "typed":
             return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
         if action == "do" and self.has_dialog:
@@ -304,9 +336,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def on_paste(self, event: events.Paste) -> None:
         """Open the file whose path is pasted, or dropped, where nothing is typed."""
         if not self.has_dialog:
-            from tui.actions.files import open_pasted
-
-            open_pasted(self, event.text)
+            self.pasted = event.text
+            self.do("open-pasted")
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:

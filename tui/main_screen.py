@@ -16,8 +16,8 @@ from tui.views.lower_slot import LowerSlot
 from tui.views.picture.preview import Preview
 from tui.views.prompt.prompt_editor import PromptEditor
 from tui.views.strip.strip import PromptStrip
-from tui.views.table.find_line import FindLine
 from tui.views.table.lens_table import LensTable
+from tui.widgets.find_line import FindLine
 from tui.widgets.half_blocks import Colours
 from tui.widgets.status import KeyBar, Line
 from tui.widgets.view_context import ViewContext

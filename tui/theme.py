@@ -8,6 +8,8 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
+from tui.contrast import legible
+
 HUES: Final = 8
 """How many colours tell tokens apart; with more tokens they repeat. None resembles `answer`."""
 
@@ -111,6 +113,9 @@ def with_own_variables(
         "frame": variables.get("panel", variables["primary"]),
     }
     whole = {**ours, **variables}
+    if not ansi:
+        behind, text = whole["background"], whole["foreground"]
+        whole["answer"] = legible(whole["answer"], behind, text)
     for index in range(1, HUES + 1):
         hue = whole[f"hue-{index}"]
         whole[f"hue-bar-{index}"] = hue if ansi else _dimmed(hue, whole["background"])

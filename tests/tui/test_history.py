@@ -201,7 +201,7 @@ async def test_two_are_marked_and_compared(size: tuple[int, int]) -> None:
         await stage.press("b")  # the same one: the mark goes
         assert "●" not in stage.text
         assert isinstance(stage.app.screen, History)
-        await stage.press("space", "g", "space")
+        await stage.press("space", "g", "b")
         compare = stage.app.screen
         assert isinstance(compare, Compare)
         assert "Place:" in stage.lines[1]

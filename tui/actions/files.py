@@ -51,11 +51,11 @@ def _start_folder(app: Explorer) -> str:
     return f"{folder}/" if folder.is_dir() and str(folder) != "." else ""
 
 
-def open_pasted(app: Explorer, text: str) -> None:
+def open_pasted(app: Explorer) -> None:
     """Open the file whose path was pasted or dropped on the table."""
     from tui.views.files.folder_lister import expand
 
-    path = pasted_path(text)
+    path = pasted_path(app.pasted)
     edit = app.keymap.first("edit") or "the palette"
     if not path:
         return

@@ -241,6 +241,13 @@ _OWN: Final = (
     _action(
         _FILES, "open", "files:open_file", "Open a picture or a session", "o", "ctrl+o", hint="open"
     ),
+    _action(
+        _FILES,
+        "open-pasted",
+        "files:open_pasted",
+        "Open a file: paste its path, or drop it here",
+        palette=False,
+    ),
     _action(_FILES, "save", "files:save", "Save the session", "s", "ctrl+s", hint="save"),
     _action(_FILES, "recover", "files:recover", "Reopen the session that was not closed", "R"),
     _action(_FILES, "models", "asking:models", "Choose another model", "M", hint="models"),
@@ -253,6 +260,13 @@ _OWN: Final = (
     _action(_FILES, "export", "sharing:export", "Export the run or the view", "x", hint="export"),
     _action(_FILES, "screenshot", "sharing:shoot_screen", "Save a picture of the screen as SVG"),
     _action(_PROGRAM, "palette", "program:palette", "All commands", "ctrl+p", palette=False),
+    _action(
+        _PROGRAM,
+        "explain",
+        "program:explain",
+        "Explain what stands here: columns, marks, figures",
+        "backslash",
+    ),
     _action(_PROGRAM, "redraw", "program:redraw", "Redraw the screen", "ctrl+l"),
     _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),
     _action(

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from tui.state.listing import Field, Order, listed, next_order
-from tui.views.table.find_line import FindLine
+from tui.widgets.find_line import FindLine
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 

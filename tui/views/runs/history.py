@@ -18,8 +18,8 @@ from tui.views.compare.compare import Compare
 from tui.views.compare.runs_plot import RunsPlot
 from tui.views.runs.history_rows import HistoryList
 from tui.views.runs.note_input import ask_note
-from tui.views.table.find_line import FindLine
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.find_line import FindLine
 from tui.widgets.line_input import LineInput
 from tui.widgets.listed_rows import ListScreen
 from tui.widgets.row_list import RowList, place_text

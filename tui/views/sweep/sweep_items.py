@@ -14,8 +14,8 @@ from textual.containers import Vertical
 from tui.state.listing import Field, Order
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text, plain_line
-from tui.views.table.find_line import FindLine
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.find_line import FindLine
 from tui.widgets.listed_rows import ListedRows, ListScreen
 from tui.widgets.row_list import RowList, place_text
 from tui.widgets.styles import Segments, Styles
