@@ -257,9 +257,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         if not isinstance(screen, ModalScreen) or not screen.is_current:
             return
         box = next(iter(screen.query(".dialog")), None)
-        if box is None:
-            return
-        at, region = event.screen_offset, box.region
+        at, region = event.screen_offset, (screen if box is None else box).region
         if at not in region or at.y == region.bottom - 1:
             event.stop()
             screen.dismiss(None)

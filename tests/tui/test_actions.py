@@ -97,6 +97,8 @@ async def test_the_users_keymap_acts_and_shows_in_the_help() -> None:
         await stage.press("g", "slash", "escape", "question_mark")
         assert stage.app.main.editor.text.endswith("g/")
         assert isinstance(stage.app.screen, Help)
+        await stage.press("slash")  # the help's own key is no command of the app
+        await stage.press(*"layer detail")
         await stage.shows("f8 g")
 
 

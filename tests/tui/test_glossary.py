@@ -27,7 +27,7 @@ async def test_the_app_shows_it() -> None:
     async with explorer((80, 24)) as stage:
         await stage.run_done()
         stage.app.do("glossary")
-        await stage.shows("glossary", "Row 0 is the embedding", "tail")
+        await stage.shows("Glossary", "Row 0 is the embedding", "tail")
         await stage.press("j", "slash", *"hook")
         await stage.shows("hook", "whenever a module of the model runs")
         assert "Row 0 is the embedding" not in stage.text

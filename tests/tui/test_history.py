@@ -320,6 +320,16 @@ async def test_runs_are_sorted_and_filtered_by_any_column() -> None:
         assert "1 of 3 runs" in stage.text
         await stage.press("escape")
         assert len(names()) == 3
+        rows = stage.app.screen.query_one(HistoryList)
+        await stage.press("o", "o", "G")
+        head = stage.line("question").index("from") - rows.region.x
+        await stage.pilot.click(rows, offset=(head + 1, 0))
+        await stage.pilot.pause()
+        assert names() == ["Shape:", "Colour:", "Place:"]
+        await stage.pilot.click(rows, offset=(head + 1, 0))
+        assert names() == ["Colour:", "Shape:", "Place:"]
+        await stage.pilot.click(rows, offset=(20, 1))  # a row: the first click only goes there
+        assert stage.app.results == []
         await stage.press("slash", *"two.png", "enter", "enter")
         assert stage.app.results == [state.runs[0]]
 

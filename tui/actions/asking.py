@@ -146,7 +146,11 @@ def norm(app: Explorer) -> None:
 
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
+    before = app.state.top_k
     app.asker.more(step, app.presenter.question)
+    now = app.state.top_k
+    if app.state.current is None or (now == before and app.state.note is None):
+        app.say(f"{now} token{'s' * (now != 1)} of each row in the table")
     app.presenter.show_all()
 
 

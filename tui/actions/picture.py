@@ -18,6 +18,8 @@ def show_or_hide(app: Explorer) -> None:
     """Show or hide the picture."""
     if app.startup.ascii:
         app.say("no picture with --ascii")
+    elif app.state.question.picture is None and app.asker.bundled is None:
+        app.say(f"no picture to show: {app.keymap.first('open') or 'the palette'} opens one")
     elif app.main.toggle_picture():
         app.call_after_refresh(app.picture.open)
 

@@ -86,8 +86,7 @@ class ListedRows(RowList):
         """Sort by the column whose name is clicked; a second click turns the order round."""
         offset = event.get_content_offset(self)
         if offset is None or offset.y >= self.head_height:
-            super().on_click(event)
-            return
+            return  # the base class moves the cursor
         event.prevent_default()
         names = [field for at, field in self._heads if at <= offset.x and field]
         if names:

@@ -96,16 +96,16 @@ def _open_all(sides: tuple[RunView, ...]) -> list[Image | str]:
 
 
 def _open_one(view: RunView) -> Image | str:
-    question = view.run.question
-    if view.seen is not None and question.counterfactual is not None:
-        from engine.pictures.opening import open_preview
+    from engine.pictures.opening import open_preview
 
-        return open_preview(view.seen.preview)
-    if question.counterfactual is not None:
-        return f"instead of the picture: {label(question.counterfactual)}"
-    if question.picture is None:
-        return "no picture"
+    question = view.run.question
     try:
+        if question.counterfactual is not None:
+            if view.seen is None:
+                return f"instead of the picture: {label(question.counterfactual)}"
+            return open_preview(view.seen.preview)
+        if question.picture is None:
+            return "no picture"
         return open_thumb(question.picture, of_run=True)[0]
     except LenscopeError as error:
         return str(error)

@@ -232,12 +232,15 @@ class LensTable(RowList, inherit_bindings=False):
         room = self.size.width - 4
         put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 
-    def action_columns(self, step: int) -> None:
-        """Scroll to later or earlier token columns where not all fit."""
+    def scroll_columns(self, step: int) -> bool:
+        """Scroll to later or earlier token columns where not all fit; return whether that was
+        possible."""
         columns = self._plan(self._first_column + step)
-        if columns.first != self._first_column:
-            self._first_column, self._columns = columns.first, columns
-            self.forget_rows()
+        if columns.first == self._first_column:
+            return False
+        self._first_column, self._columns = columns.first, columns
+        self.forget_rows()
+        return True
 
     def watch_has_focus(self, has_focus: bool) -> None:
         """Redraw only the upper border, since the rows look the same with and without the focus."""
