@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.errors import LenscopeError
 from engine.records import Reading, Run
-from engine.tables import Table
+from tui.actions.own_tables import HasTable, export_table
 from tui.actions.runs import show_run
 from tui.app import Explorer
 from tui.disk.paths import short_path
@@ -21,8 +21,7 @@ from tui.sharing.copying import (
     table_text,
     write_export,
 )
-from tui.sharing.exporting import suggested_stem, write_text
-from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY, FORMATS
+from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
 from tui.widgets.background import in_background
 from tui.widgets.places import title_words
@@ -41,17 +40,6 @@ class HasReading(Protocol):
     def reading(self) -> Reading | None: ...
 
 
-@runtime_checkable
-class HasTable(Protocol):
-    """A screen that shows a table of its own."""
-
-    @property
-    def table(self) -> Table: ...
-
-    @property
-    def table_row(self) -> int: ...
-
-
 def copy_row(app: Explorer) -> None:
     """Copy the row under the cursor, of the screen's own table, of the focused reading or else of
     the run."""
@@ -59,6 +47,7 @@ def copy_row(app: Explorer) -> None:
     if isinstance(screen, HasTable):
         text = table_row_text(screen.table, screen.table_row, form, raw=app.startup.raw_cells)
         app.copy_text(text, f"row {screen.table_row} of {screen.table.title} as {form}")
+        screen.tell(app.state.note.text if app.state.note is not None else "")
         return
     if isinstance(view, ReadingView) and view.row is not None:
         table, row = view.row
@@ -84,6 +73,7 @@ def copy_table(app: Explorer) -> None:
     if isinstance(view, HasTable):
         text = table_as(view.table, form, raw=app.startup.raw_cells)
         app.copy_text(text, f"{view.table.title} as {form}")
+        view.tell(app.state.note.text if app.state.note is not None else "")
         return
     if isinstance(view, HasReading) and view.reading is not None:
         text = reading_text(view.reading, form, raw=app.startup.raw_cells)
@@ -144,7 +134,7 @@ def copy_python(app: Explorer) -> None:
 def export(app: Explorer) -> None:
     """Ask for a format and a file, and export the run, the screen, or the screen's own table."""
     if isinstance(app.screen, HasTable):
-        _export_table(app, app.screen.table)
+        export_table(app, app.screen)
         return
     run = _readable(app)
     if run is not None:
@@ -154,40 +144,6 @@ def export(app: Explorer) -> None:
             ExportDialog(run, working_folder(), ascii_only=app.startup.ascii),
             partial(write, app, run),
         )
-
-
-def _export_table(app: Explorer, table: Table) -> None:
-    from tui.widgets.line_input import LineInput
-
-    endings = {each.ending: each.name for each in FORMATS if each.is_copied}
-
-    def take(name: str | None) -> None:
-        if not name:
-            return
-        path = working_folder() / name
-        form = endings.get(path.suffix)
-        if form is None:
-            app.say(f"the name must end with {', '.join(endings)}", "error")
-        elif path.exists():
-            app.say(f"{short_path(path)} exists; nothing was written", "error")
-        else:
-            try:
-                write_text(path, table_as(table, form, raw=app.startup.raw_cells))
-            except LenscopeError as error:
-                app.say(str(error), "error")
-            else:
-                app.say(f"wrote {short_path(path)}", "good")
-
-    stem = suggested_stem(table.title)
-    app.push_screen(
-        LineInput(
-            f"export {table.title} to",
-            f"{stem}.csv",
-            keys=f"the ending chooses: {' '.join(endings)}",
-            ascii_only=app.startup.ascii,
-        ),
-        take,
-    )
 
 
 def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:

@@ -19,7 +19,7 @@ from tui.sharing.pair_table import pair_table
 from tui.state.comparing import AlignedRow, differences
 from tui.state.run_view import RunView
 from tui.text.numbers import figure
-from tui.text.show import display_text
+from tui.text.show import display_text, plain_line
 from tui.views.compare.pair_columns import PairColumns, plan_pair, signed_figure
 from tui.views.compare.pair_detail import PairDetail
 from tui.views.compare.pair_pictures import PairPictures
@@ -174,12 +174,13 @@ class PairScreen(ModalScreen[None]):
         return self._table.cursor
 
     def action_share(self, identity: str) -> None:
-        """Copy or export the comparison; say below the table what came of it."""
+        """Copy or export the comparison."""
         app: Any = self.app
         app.do(identity)
-        note = app.state.note
-        if note is not None:
-            put_subtitle(self._box, note.text)
+
+    def tell(self, words: str) -> None:
+        """Say below the table what came of it."""
+        put_subtitle(self._box, plain_line(words, ascii_only=self._ascii))
 
     def action_detail(self) -> None:
         """Show or hide the detail of both sides."""
