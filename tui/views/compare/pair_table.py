@@ -123,7 +123,7 @@ class PairScreen(ModalScreen[None]):
     ]
     SCOPED_CSS = False  # subclasses are meant, too
     says_points: ClassVar[bool] = True
-    """Whether the lower border says of the row under the cursor what the answers' differences
+    """Whether the upper border says of the row under the cursor what the answers' differences
     are."""
     CSS = """
     PairScreen { background: $background; }
@@ -201,9 +201,7 @@ class PairScreen(ModalScreen[None]):
         compared, row = rows.compared, self._table.cursor
         pair = compared.rows[row] if row < len(compared.rows) else None
         self._detail.show(rows.sides, pair)
-        if self.says_points:
-            said = _in_points(pair, self._table.answers, self._ascii)
-            put_subtitle(self._box, said or self.keys)
+        self._say_title()
 
     def on_mount(self) -> None:
         """Put the cursor on the first row in which the runs differ."""
@@ -211,8 +209,17 @@ class PairScreen(ModalScreen[None]):
 
     def on_row_list_place_changed(self) -> None:
         """Show in the title which rows are visible."""
-        place = place_text(self._table)
-        put_title(self._box, f"{self._title}, rows {place}" if place else self._title)
+        self._say_title()
+
+    def _say_title(self) -> None:
+        """Say which rows are visible, and what that under the cursor says of the answers."""
+        place, row = place_text(self._table), self._table.cursor
+        parts = [self._title, f"rows {place}" if place else ""]
+        if self.says_points:
+            compared = self._table.rows.compared
+            pair = compared.rows[row] if row < len(compared.rows) else None
+            parts.append(_in_points(pair, self._table.answers, self._ascii))
+        put_title(self._box, ", ".join(part for part in parts if part))
 
     def say_keys(self) -> None:
         """Show which keys act now."""
