@@ -258,7 +258,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
             return
         box = next(iter(screen.query(".dialog")), None)
         at, region = event.screen_offset, (screen if box is None else box).region
-        if at not in region or at.y == region.bottom - 1:
+        if not region.contains_point(at) or at.y == region.bottom - 1:
             event.stop()
             screen.dismiss(None)
 
