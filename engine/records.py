@@ -332,6 +332,10 @@ class Run(Struct, frozen=True):
     made: Made = Made()
     readings: tuple[Reading, ...] = ()
     """What methods found about the run: one reading for each method and request."""
+    tags: Annotated[tuple[Short, ...], Meta(max_length=MOST_NAMES)] = ()
+    """Words that the user put on the run, by which runs are found again."""
+    note: Long | None = None
+    """What the user wrote about the run."""
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a line per row and token, and every figure of the row in it.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
@@ -39,14 +40,15 @@ from tui.showing.walking import Walking
 from tui.startup import Startup
 from tui.state.columns import in_order
 from tui.state.dispatch import Dispatch
+from tui.state.listing import Order
 from tui.state.presets import read_presets
 from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
 from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
 from tui.views.picture.preview import Preview
-from tui.views.table.find_line import FindLine
 from tui.widgets.background import WorkFailed, in_background
+from tui.widgets.find_line import FindLine
 from tui.widgets.half_blocks import Colours
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
@@ -56,6 +58,8 @@ from tui.worker.inbox import Inbox
 if TYPE_CHECKING:
     from tui.views.sweep.sweep_view import SweepShown
 
+_CLICK_AGAIN_SECONDS = 4.0
+"""How long after a click on the hint to quit a second one quits."""
 _FOREIGN_LINES = 10
 """How many of the last lines that other code wrote are printed after leaving."""
 
@@ -82,8 +86,16 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.remembered = Remembered.load() if startup.remember else Remembered()
         self.inbox = Inbox(self, rate=10 if startup.lite else 30)
         self.asker = Asker(self.state, startup, self.inbox.tell)
+        self.seed = startup.seed
+        """Seed of the noise that can be shown instead of a picture."""
         self.sweep: SweepShown | None = None
         """What has been read so far of the open sweep."""
+        self.sweep_order = Order()
+        """How its items are sorted and filtered."""
+        self.sweep_listed: tuple[str, ...] = ()
+        """The items of the list from which the last one was opened, in order."""
+        self.sweep_items: dict[str, str] = {}
+        """The id of a run -> the item that it is."""
         self.stop_waiting: Callable[[], None] = lambda: None
         """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
@@ -116,7 +128,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
             turned=self.presenter.show_captions,
             wanted=startup.live,
         )
-        self.search = Search(self.main, self.state, self.say)
+        self.search = Search(self.main, self.state, self.keymap, self.say)
         self.journal = JournalKeeper(
             self.state,
             self._row,
@@ -129,6 +141,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
             self.state, self._row, self.journal, self.remembered, self.asker.stop
         )
         self.dispatch = Dispatch(self.state, self._open_views)
+        self.pasted = ""
+        """What was pasted last where nothing is typed."""
+        self._quit_clicked = -_CLICK_AGAIN_SECONDS
         self.crash: Exception | None = None
         """The error of our own, if any, on which the explorer has ended."""
 
@@ -222,12 +237,36 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     action_do = do
     """Used by keys that type nothing, by clicks on their hints and by the palette."""
+    action_in_dialog = do
+    """Used by keys that an editor may use otherwise, while a dialog is open."""
     action_typed = do
     """Used by keys that would otherwise type a character: see `check_action`."""
+
+    def action_leave_clicked(self) -> None:
+        """Quit at the second click: the first one may have been meant for something else."""
+        now = monotonic()
+        if now - self._quit_clicked < _CLICK_AGAIN_SECONDS:
+            self.do("leave")
+            return
+        self._quit_clicked = now
+        self.say(f"a second click quits, or {self.keymap.first('leave') or 'ctrl+q'}")
+
+    def on_click(self, event: events.Click) -> None:
+        """Close a dialog by a click beside it, or on its lower border, which names its keys."""
+        screen = self.screen
+        if not isinstance(screen, ModalScreen) or not screen.is_current:
+            return
+        box = next(iter(screen.query(".dialog")), None)
+        at, region = event.screen_offset, (screen if box is None else box).region
+        if not region.contains_point(at) or at.y == region.bottom - 1:
+            event.stop()
+            screen.dismiss(None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Allow only actions that make sense in a dialog while one is open, and letter keys only
         while nothing is being typed."""
+        if action == "in_dialog":
+            return self.has_dialog
         if action == "typed":
             return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
         if action == "do" and self.has_dialog:
@@ -291,6 +330,12 @@ class Explorer(TerminalApp, inherit_bindings=False):
         whether it has been asked."""
         self.live.edited()
         self.presenter.show_captions_after_edit()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Open the file whose path is pasted, or dropped, where nothing is typed."""
+        if not self.has_dialog:
+            self.pasted = event.text
+            self.do("open-pasted")
 
     @on(PlaceChosen)
     def _go(self, message: PlaceChosen) -> None:

@@ -16,13 +16,15 @@ from tui.views.lower_slot import LowerSlot
 from tui.views.picture.preview import Preview
 from tui.views.prompt.prompt_editor import PromptEditor
 from tui.views.strip.strip import PromptStrip
-from tui.views.table.find_line import FindLine
 from tui.views.table.lens_table import LensTable
+from tui.widgets.find_line import FindLine
 from tui.widgets.half_blocks import Colours
 from tui.widgets.status import KeyBar, Line
 from tui.widgets.view_context import ViewContext
 
 _WIDTHS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide"), (160, "-huge")]
+_SLENDER = range(100, 118)
+"""Widths at which a narrower side leaves every token column of the table room for its bar."""
 _HEIGHTS = [(0, "-flat"), (16, "-short"), (32, "-tall")]
 
 _ROOMY_DETAIL = 13
@@ -30,6 +32,16 @@ _LOW = 20
 """Below this height the table and the grid, one above the other, would have no rows."""
 _AROUND_TABLE = 6
 """Lines above and below the panes, plus the table's border and header."""
+_TABLE_FRAME = 3
+"""Lines of the table besides its rows: border and header."""
+_AROUND_COLUMN = 4
+"""Lines above and below the column of the table: title, message, keys and the prompt's strip."""
+_STRIP = {"-short": 6, "-tall": 12}
+"""Lines of the strip above the column where the screen is narrow."""
+_BRIEF_DETAIL = 8
+_ROOM_TO_FILL = 24
+"""Lines below the table's last row from which the views there fill them. With fewer, they would
+hold little more than they do, and every rest of the cursor would send more than 1 kB."""
 
 
 class MainScreen(Screen[None]):
@@ -67,7 +79,7 @@ class MainScreen(Screen[None]):
         self.table.border_title = "layers"
         self.strip = PromptStrip(ascii_only=self._ascii)
         """The prompt as the model gets it."""
-        self.lower = LowerSlot(self, context)
+        self.lower = LowerSlot(self, context, self._lay_out)
         """The views below the table."""
         self.set_class(self._ascii, "-ascii")
         self.set_class(not picture, "-no-picture")
@@ -148,3 +160,22 @@ class MainScreen(Screen[None]):
         crowded = self._rows + _AROUND_TABLE + _ROOMY_DETAIL > self._height
         self.set_class(crowded, "-crowded")
         self.set_class(self._height < _LOW, "-low")
+        width = self.app.size.width
+        self.set_class(width in _SLENDER, "-slender")
+        below = self._lines_below(width)
+        is_short = self._height < dict(_named(_HEIGHTS))["-tall"]
+        self.set_class(self._rows > 0 and is_short and below >= _BRIEF_DETAIL, "-roomy")
+        fills = self._rows > 0 and below >= _ROOM_TO_FILL and self.lower.fills
+        self.set_class(fills, "-filled")
+        self.table.styles.height = self._rows + _TABLE_FRAME if fills else None
+
+    def _lines_below(self, width: int) -> int:
+        """Return how many lines the rows of the table leave free in its column."""
+        is_narrow = width < dict(_named(_WIDTHS))["-wide"]
+        is_tall = self._height >= dict(_named(_HEIGHTS))["-tall"]
+        strip = _STRIP["-tall" if is_tall else "-short"] if is_narrow else 0
+        return self._height - _AROUND_COLUMN - strip - self._rows - _TABLE_FRAME
+
+
+def _named(breakpoints: list[tuple[int, str]]) -> list[tuple[str, int]]:
+    return [(name, least) for least, name in breakpoints]

@@ -10,6 +10,7 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from engine.pages import palette
 from engine.pages.palette import Palette
+from tui.contrast import legible
 
 HUES: Final = len(palette.DARK.hues)
 """How many colours tell tokens apart; with more tokens they repeat. None resembles `answer`."""
@@ -85,6 +86,9 @@ def with_own_variables(
         "frame": variables.get("panel", variables["primary"]),
     }
     whole = {**ours, **variables}
+    if not ansi:
+        behind, text = whole["background"], whole["foreground"]
+        whole["answer"] = legible(whole["answer"], behind, text)
     for index in range(1, HUES + 1):
         hue = whole[f"hue-{index}"]
         whole[f"hue-bar-{index}"] = hue if ansi else _dimmed(hue, whole["background"])

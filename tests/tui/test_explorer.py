@@ -171,6 +171,8 @@ async def test_help(size: tuple[int, int]) -> None:
         await stage.run_done()
         await stage.press("question_mark")
         await stage.until(lambda: isinstance(stage.app.screen, Help))
+        await stage.shows("Glossary")
+        await stage.press("tab")
         await stage.shows("Run the question", "r ctrl+r f5")
         await stage.press("r", "j")  # not taken for commands
         assert len(stage.worker.questions) == 1

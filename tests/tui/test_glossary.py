@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textual.containers import VerticalScroll
-
 from tests.tui.stage import explorer, in_loop
 from tui.text.glossary import OWN, STANDARD, as_markdown
 
@@ -29,9 +27,11 @@ async def test_the_app_shows_it() -> None:
     async with explorer((80, 24)) as stage:
         await stage.run_done()
         stage.app.do("glossary")
-        await stage.shows("glossary", "Row 0 is the embedding", "tail")
-        await stage.press("j")
-        stage.app.screen.query_one(VerticalScroll).scroll_end(animate=False)
+        await stage.shows("Glossary", "Row 0 is the embedding", "tail")
+        await stage.press("j", "slash", *"hook")
         await stage.shows("hook", "whenever a module of the model runs")
+        assert "Row 0 is the embedding" not in stage.text
+        await stage.press("escape", "tab")  # to the next section
+        await stage.shows("Run the question")
         await stage.press("q")
         await stage.until(lambda: not stage.app.has_dialog)

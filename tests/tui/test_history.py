@@ -12,7 +12,8 @@ from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.state.run_view import Phase
 from tui.state.view_state import ViewState
 from tui.views.compare.compare import Compare
-from tui.views.runs.history import History, HistoryList, plan_history
+from tui.views.runs.history import History
+from tui.views.runs.history_rows import HistoryList, plan_history
 from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
@@ -59,6 +60,7 @@ async def test_one_line_says_what_came_of_a_run(size: tuple[int, int]) -> None:
 def test_the_columns_fill_the_width(width: int) -> None:
     state = make_state(make_view(1, HOSTILE * 3, picture=Picture(path=f"/{HOSTILE}.png")))
     rows = HistoryList(state, ascii_only=False)
+    rows.items = list(rows.every)
     plan = plan_history(width)
     drawn = "".join(text for text, _ in rows.draw_row(0, width, PLAIN))
     assert cell_len(drawn) == width
@@ -163,7 +165,7 @@ async def test_delete_and_undo(size: tuple[int, int]) -> None:
     async with on_stage(history(state), size) as stage:
         await stage.press("u")
         assert "nothing has been deleted" in stage.text
-        await stage.press("k", "x")
+        await stage.press("k", "D")
         assert state.runs == [shape, place]
         assert "u brings it back" in stage.text
         assert "▌" in stage.line("Place:")
@@ -183,7 +185,7 @@ async def test_delete_and_undo(size: tuple[int, int]) -> None:
 async def test_a_run_that_is_running_stays() -> None:
     state = make_state(make_view(1, running=True, read=3))
     async with on_stage(history(state)) as stage:
-        await stage.press("x")
+        await stage.press("D")
         assert "ctrl+c cancels it" in stage.text
         assert len(state.runs) == 1
 
@@ -199,7 +201,7 @@ async def test_two_are_marked_and_compared(size: tuple[int, int]) -> None:
         await stage.press("b")  # the same one: the mark goes
         assert "●" not in stage.text
         assert isinstance(stage.app.screen, History)
-        await stage.press("space", "g", "space")
+        await stage.press("space", "g", "b")
         compare = stage.app.screen
         assert isinstance(compare, Compare)
         assert "Place:" in stage.lines[1]
@@ -213,7 +215,7 @@ async def test_two_are_marked_and_compared(size: tuple[int, int]) -> None:
 async def test_a_marked_run_that_is_deleted_is_marked_no_more() -> None:
     state = three()
     async with on_stage(history(state)) as stage:
-        await stage.press("b", "x", "b")
+        await stage.press("b", "D", "b")
         assert isinstance(stage.app.screen, History)
         assert "●" in stage.line("Colour:")
 
@@ -292,3 +294,57 @@ async def test_resize() -> None:
             await stage.pilot.resize_terminal(width, height)
             await stage.pilot.pause()
             assert "▌" in stage.line("Place:")
+
+
+@in_loop
+async def test_runs_are_sorted_and_filtered_by_any_column() -> None:
+    state = make_state(
+        make_view(1, "Shape:", picture=Picture(path="/a/two.png")),
+        make_view(2, "Colour:", forms_at=8, picture=Picture(path="/a/one.png")),
+        make_view(3, "Place:", read=4),
+    )
+    async with on_stage(history(state)) as stage:
+
+        def names() -> list[str]:
+            return [
+                view.run.question.prompt for view in stage.app.screen.query_one(HistoryList).items
+            ]
+
+        await stage.press("o")
+        assert names() == ["Colour:", "Place:", "Shape:"]
+        assert "by question" in stage.text and "question↑" in stage.text
+        await stage.press("O")
+        assert names() == ["Shape:", "Place:", "Colour:"]
+        await stage.press("slash", *"from>5")
+        assert names() == ["Colour:"]
+        assert "1 of 3 runs" in stage.text
+        await stage.press("escape")
+        assert len(names()) == 3
+        rows = stage.app.screen.query_one(HistoryList)
+        await stage.press("o", "o", "G")
+        head = stage.line("question").index("from") - rows.region.x
+        await stage.pilot.click(rows, offset=(head + 1, 0))
+        await stage.pilot.pause()
+        assert names() == ["Shape:", "Colour:", "Place:"]
+        await stage.pilot.click(rows, offset=(head + 1, 0))
+        assert names() == ["Colour:", "Shape:", "Place:"]
+        await stage.pilot.click(rows, offset=(20, 1))  # a row: the first click only goes there
+        assert stage.app.results == []
+        await stage.press("slash", *"two.png", "enter", "enter")
+        assert stage.app.results == [state.runs[0]]
+
+
+@at_every_size
+@in_loop
+async def test_tags_and_a_note_are_kept_and_found(size: tuple[int, int]) -> None:
+    state = three()
+    async with on_stage(history(state), size) as stage:
+        await stage.press("g", "number_sign", *"#odd sees two", "enter")
+        assert state.runs[0].run.tags == ("odd",)
+        assert state.runs[0].run.note == "sees two"
+        assert "#odd" in stage.line("Shape:")
+        await stage.press("slash", *"tags:odd")
+        assert stage.app.screen.query_one(HistoryList).items == [state.runs[0]]
+        await stage.press("enter", "number_sign", *["backspace"] * 20, "enter")
+        assert not state.runs[0].run.tags
+        assert state.runs[0].run.note is None

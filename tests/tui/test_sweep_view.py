@@ -27,8 +27,8 @@ from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
 from tui.views.sweep.item_view import ItemView
+from tui.views.sweep.sweep_items import SweepItems
 from tui.views.sweep.sweep_view import SweepView
-from tui.widgets.chooser import Chooser
 
 
 def folder_of(
@@ -70,23 +70,31 @@ async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int
         await stage.press("G", "g", "pagedown", "pageup")
         await stage.press("enter")
         await stage.shows("4 items")
-        assert isinstance(stage.app.screen, Chooser)
-        await stage.press(*"zzz", "enter")  # nothing matches: nothing is taken
-        assert isinstance(stage.app.screen, Chooser)
-        await stage.press(*["backspace"] * 3)
-        assert stage.text.index("lost, it is cube") < stage.text.rindex("right")
-        await stage.press(*"lost", "enter")
-        await stage.shows("item 0000000000000002, shape? it is cube", "sphere")
+        assert isinstance(stage.app.screen, SweepItems)
+        await stage.press("slash", *"zzz", "enter", "enter")  # nothing matches: nothing is taken
+        await stage.shows("0 of 4 items, /zzz")
+        assert isinstance(stage.app.screen, SweepItems)
+        await stage.press("slash", "escape")
+        await stage.shows("lost")
+        assert stage.text.index("lost") < stage.text.rindex("right")
+        await stage.press("slash", *"verdict:lost", "enter", "enter")
+        await stage.shows("item 0000000000000002, shape? it is cube", "sphere", "1 of 1")
         assert stage.app.state.current is not None
         assert stage.app.state.current.run.id == "0000000000000002"
         assert not stage.app.state.unsaved
-        await stage.press("I")
-        await stage.shows("What was asked")
-        await stage.press("enter", *"red", "enter")
-        await stage.shows("item 0000000000000004")
-        assert len(stage.app.state.runs) == 2
-        await stage.press("comma")  # the runs are those of a session
-        await stage.shows("sphere")
+        await stage.press("full_stop")
+        await stage.shows("this is the last of 1 items in the list")
+        await stage.press("I")  # the list as it was left
+        await stage.shows("1 of 4 items, /verdict:lost")
+        await stage.press("slash", "escape", "slash", *"p>0", "enter", "O", "O", "G", "enter")
+        await stage.shows("4 of 4")
+        last = stage.app.state.current
+        await stage.press("comma")  # the one before in the list, in its place
+        await stage.shows("3 of 4")
+        assert stage.app.state.current is not last
+        await stage.press("full_stop")
+        await stage.shows("4 of 4")
+        assert stage.app.state.current is last
 
 
 @in_loop
@@ -208,7 +216,7 @@ async def test_a_hostile_sweep(tmp_path: Path, size: tuple[int, int]) -> None:
         await stage.press("enter")
         await stage.shows("5 items")
         assert_printable(stage)
-        await stage.press(*"PWNED", "enter")
+        await stage.press("slash", *"PWNED", "enter", "enter")
         await stage.shows("item 0000000000000005")
         assert_printable(stage)
 
@@ -238,11 +246,11 @@ async def test_items_without_their_picture_are_named_so(tmp_path: Path) -> None:
         await stage.shows("What was asked", "4 items")
         await stage.press("enter")
         await stage.shows("5 items")
-        await stage.press(*"noise", "enter")
+        await stage.press("slash", *"noise", "enter", "enter")
         await stage.shows("item 000000000000000c", "noise=500")
         assert stage.app.state.current is not None
         assert stage.app.state.current.run.question.counterfactual == without.counterfactual
-        await stage.press("I", "enter", *"lost", "enter")
+        await stage.press("I", "slash", "escape", "slash", *"lost", "enter", "enter")
         await stage.shows("item 0000000000000002")
         await stage.press("comma", "period")
 
@@ -280,7 +288,7 @@ async def test_an_item_shows_what_else_was_read_of_it(
     folder = folder_of(tmp_path, ITEMS[0], READ, decoding=decoding_of({}, ["temperature=2"]))
     async with explorer(size, startup=startup(folder)) as stage:
         await stage.shows("enter lists the items")
-        await stage.press("enter", *"lost", "enter")
+        await stage.press("enter", "slash", *"lost", "enter", "enter")
         await stage.shows("Whole answers, with each setting", "item 0000000000000002")
         assert isinstance(stage.app.screen, ItemView)
         seen = stage.text
@@ -296,6 +304,8 @@ async def test_an_item_shows_what_else_was_read_of_it(
         await stage.shows("item 0000000000000002, shape? it is cube")
         await stage.press("I")
         await stage.shows("What was asked")
-        await stage.press("enter", *"right", "enter")  # of which nothing else was read
+        await stage.press(
+            "enter", "slash", *"right", "enter", "enter"
+        )  # of which nothing else was read
         await stage.shows("item 0000000000000001")
         assert not isinstance(stage.app.screen, ItemView)

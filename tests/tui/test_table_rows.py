@@ -10,9 +10,10 @@ from rich.style import Style
 
 from engine.records import AnswerReading, LayerReading, Token
 from engine.tables import Place
+from tests.tui.dialog_stage import make_view
 from tests.tui.fakes import make_rows
 from tui.state.columns import FIGURE_COLUMNS
-from tui.state.finding import next_row, rows_with
+from tui.state.finding import found_in, next_row
 from tui.views.table.table_rows import (
     Followed,
     RowFacts,
@@ -106,14 +107,15 @@ def test_what_is_found_is_marked() -> None:
     assert style_of(ids, "␣sphere").reverse
 
 
-def test_rows_are_found_among_the_shown_tokens_and_the_search_goes_round() -> None:
-    rows = make_rows(10, forms_at=5)
-    found = rows_with(rows, "CYLINDER", 1)
-    assert found == [5, 6, 7, 8, 9, 10]
-    assert rows_with(rows, "cylinder", 10) == list(range(11))
-    assert rows_with(rows, "", 10) == []
+def test_rows_are_found_among_all_that_is_kept_and_the_search_goes_round() -> None:
+    view = make_view()
+    found = [each.layer for each in found_in(view, "CYLINDER")]
+    assert found == list(range(11))
+    assert [each.rank for each in found_in(view, "cylinder")] == [10] * 5 + [1] * 6
+    assert found_in(view, "") == []
     for digits in ("9" * 5000, "0" * 5000, "\u0663" * 5000):
-        assert rows_with(rows, f"#{digits}", 10) == []
+        assert found_in(view, f"#{digits}") == []
+    found = [5, 6, 7, 8, 9, 10]
     assert next_row(found, 7, 1) == 8
     assert next_row(found, 10, 1) == 5
     assert next_row(found, 5, -1) == 10

@@ -326,7 +326,7 @@ async def test_the_ends_of_the_list_and_endings_of_ones_own(tmp_path: Path) -> N
     async with on_stage(play) as stage:
         await stage.press("up", *["down"] * 20)
         assert "a.py" in stage.text
-        await stage.press(*["backspace"] * 4, *"b.report", "up", "up")
+        await stage.press("tab", *["backspace"] * 4, *"b.report", "up", "up")
         assert "b.report" in stage.text
         await stage.press("enter")
         assert stage.app.results == [("svg", tmp_path / "b.report")]
@@ -341,7 +341,7 @@ async def test_a_file_is_not_replaced_unasked(size: tuple[int, int], tmp_path: P
     async with on_stage(play, size) as stage:
         await stage.press("enter")
         assert "enter again replaces it" in stage.text
-        await stage.press(*["backspace"] * 5, *"b.csv", "enter")
+        await stage.press("tab", *["backspace"] * 5, *"b.csv", "enter")
         assert "enter again replaces it" in stage.text
         assert stage.app.results == []
         await stage.press("enter")

@@ -183,3 +183,12 @@ async def test_hostile_tokens_are_shown_safely(ascii_only: bool) -> None:
         await stage.pilot.resize_terminal(60, 16)
         await stage.pilot.pause()
         assert "\\x1b]0;x\\x07" in stage.text
+
+
+@in_loop
+async def test_the_best_spelling_of_every_word_is_taken_at_once() -> None:
+    async with dialog() as (stage, app):
+        await stage.press(*"cube, oval")
+        await shows(stage, "enter tracks 2 tokens: the best spelling of each word")
+        await stage.press("enter")
+        assert app.results == [((320, " cube"), (440, " oval"))]

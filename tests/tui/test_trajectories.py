@@ -59,7 +59,9 @@ class Stand(App[None]):
 async def stand(
     size: tuple[int, int], *, ascii_only: bool = False
 ) -> AsyncIterator[tuple[Stand, Pilot[None]]]:
-    app = Stand(Trajectories(context(ascii_only=ascii_only)))
+    pane = Trajectories(context(ascii_only=ascii_only))
+    pane.toggle_leaders()
+    app = Stand(pane)
     async with app.run_test(size=size) as pilot:
         yield app, pilot
 

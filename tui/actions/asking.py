@@ -11,7 +11,7 @@ from textual.widgets import Input, TextArea
 from engine.events import LoadOptions
 from engine.records import ModelCard
 from tui.app import Explorer
-from tui.state.presets import Preset, step_preset
+from tui.state.presets import Preset, ring_of, step_preset
 from tui.state.view_state import CANCELLING, ModelPhase
 
 
@@ -33,6 +33,8 @@ def run(app: Explorer) -> None:
         return
     app.asker.run(app.presenter.question)
     app.presenter.show_asked()
+    if app.state.asked is not None and app.main.focused is app.main.editor:
+        app.main.back_to_table()
 
 
 def live(app: Explorer) -> None:
@@ -86,12 +88,15 @@ def leave_editor(app: Explorer) -> None:
 
 def preset(app: Explorer, step: int) -> None:
     """Put the next or previous preset prompt into the editor."""
-    found = step_preset(app.presenter.presets, app.main.editor.prompt, step)
+    ring = ring_of(app.presenter.presets, app.state.typed, app.main.editor.prompt)
+    found = step_preset(ring, app.main.editor.prompt, step)
     if found is None:
         app.say("no preset prompts are available")
         return
-    app.presenter.put_prompt(found.prompt)
-    app.say(f"{found.place}: r runs it")
+    back = app.presenter.put_prompt(found.prompt)
+    key = app.keymap.first("previous-preset" if step > 0 else "next-preset") or "the palette"
+    left = f"; what you typed comes back with {key}" if back else ""
+    app.say(f"{found.place}: {app.keymap.first('run') or 'the palette'} runs it{left}")
 
 
 def prompts(app: Explorer) -> None:
@@ -141,7 +146,11 @@ def norm(app: Explorer) -> None:
 
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
+    before = app.state.top_k
     app.asker.more(step, app.presenter.question)
+    now = app.state.top_k
+    if app.state.current is None or (now == before and app.state.note is None):
+        app.say(f"{now} token{'s' * (now != 1)} of each row in the table")
     app.presenter.show_all()
 
 

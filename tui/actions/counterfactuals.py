@@ -25,7 +25,7 @@ def without(app: Explorer) -> None:
     if done:
         _lay_side_by_side(app, run, done[-1])
     else:
-        _ask(app, run, parse_against("none", app.startup.seed))
+        _ask(app, run, parse_against("none", app.seed))
     app.presenter.show_all()
 
 
@@ -38,7 +38,7 @@ def every(app: Explorer) -> None:
 
     known = {other.counterfactual for other in app.state.counterfactuals_of(run)}
     names = [name for name in MEANINGS if name != "other" and name not in known]
-    if not names or app.asker.ask_against(run, parse_against(names, app.startup.seed)):
+    if not names or app.asker.ask_against(run, parse_against(names, app.seed)):
         app.push_screen(
             AgainstList(
                 app.state, run, expected=len(known | {*names}), ascii_only=app.startup.ascii
@@ -75,7 +75,7 @@ def _take_choice(app: Explorer, run: RunView, chosen: str | None) -> None:
     if chosen is None:
         return
     try:
-        counterfactuals = parse_against(chosen, app.startup.seed)
+        counterfactuals = parse_against(chosen, app.seed)
     except LenscopeError as error:
         app.say(str(error), "error")
         return

@@ -13,7 +13,12 @@ from tui.disk.orphans import retire
 from tui.disk.paths import short_path
 from tui.disk.saving import keep_unsaved, save_session
 from tui.text.numbers import count_of_runs
+from tui.text.pasted import pasted_path
+from tui.text.show import plain_line
 from tui.widgets.background import in_background
+
+_MOST_PASTED = 60
+"""Characters of a pasted text that a message repeats."""
 
 
 def save(app: Explorer) -> None:
@@ -34,7 +39,7 @@ def open_file(app: Explorer) -> None:
             preview=not (app.startup.ascii or app.startup.lite),
             colours=app.picture_colours,
         ),
-        partial(_open_path, app),
+        partial(open_path, app),
     )
 
 
@@ -46,7 +51,30 @@ def _start_folder(app: Explorer) -> str:
     return f"{folder}/" if folder.is_dir() and str(folder) != "." else ""
 
 
-def _open_path(app: Explorer, path: str | None) -> None:
+def open_pasted(app: Explorer) -> None:
+    """Open the file whose path was pasted or dropped on the table."""
+    from tui.views.files.folder_lister import expand
+
+    path = pasted_path(app.pasted)
+    edit = app.keymap.first("edit") or "the palette"
+    if not path:
+        return
+    if _is_file(Path(expand(path))):
+        open_path(app, path)
+    else:
+        shown = plain_line(path[:_MOST_PASTED], ascii_only=app.startup.ascii)
+        app.say(f"no file of this name: {shown}; {edit} edits the prompt, where text is pasted")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def open_path(app: Explorer, path: str | None) -> None:
+    """Open a picture or a session."""
     from tui.views.files.file_dialog import is_session
     from tui.views.files.folder_lister import expand
 

@@ -11,9 +11,10 @@ from textual.keys import key_to_character
 
 from tui.actions.registry import ACTIONS, BY_ID, Action, Scope
 
-_ALWAYS: Final = frozenset({"cancel", "leave", "help", "redraw"})
+_ALWAYS: Final = frozenset({"cancel", "leave", "help", "redraw", "suspend"})
 """Ids of actions that also work while a dialog is open."""
 
+_SUSPENDS: Final = "suspend"
 _NEVER_FIRST: Final = frozenset({"tab", "shift+tab", "escape", "ctrl+z", "enter", "delete"})
 """Keys with another meaning in the editor, where they keep it."""
 
@@ -135,11 +136,11 @@ def app_bindings() -> list[Binding]:
         if action.scope is not Scope.ANYWHERE:
             continue
         for identity, keys in _thirds(action.id, action.keys):
-            typed = identity.endswith(".typed")
+            name = {"typed": "typed", "dialog": "in_dialog"}.get(identity.rpartition(".")[2], "do")
             bindings.append(
                 Binding(
                     ",".join(keys) or _UNBOUND,
-                    f"typed({action.id!r})" if typed else f"do({action.id!r})",
+                    f"{name}({action.id!r})",
                     action.title,
                     show=False,
                     priority=not identity.endswith(".late"),
@@ -199,12 +200,14 @@ def _normal(key: str) -> str:
 
 def _thirds(identity: str, keys: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Split keys into those with priority over every widget, those that type something, and
-    those that editors and dialogs may handle first."""
+    those that editors and dialogs may handle first; the latter once more where they act in dialogs,
+    in which no other key of the app without priority does."""
     keys = tuple(keys)
     late = tuple(key for key in keys if key in _NEVER_FIRST)
     typed = tuple(key for key in keys if is_editing_key(key) and key not in late)
     first = tuple(key for key in keys if key not in late and key not in typed)
-    return ((identity, first), (f"{identity}.typed", typed), (f"{identity}.late", late))
+    parts = ((identity, first), (f"{identity}.typed", typed), (f"{identity}.late", late))
+    return (*parts, (f"{identity}.dialog", late)) if identity == _SUSPENDS else parts
 
 
 def _split(keys: str) -> tuple[str, ...]:

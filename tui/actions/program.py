@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS
 from tui.app import Explorer
 from tui.theme import theme_names
+from tui.views.registry import LOWER
 from tui.widgets.chooser import Choice, Chooser
 
 
@@ -21,10 +23,20 @@ def show_help(app: Explorer) -> None:
 
 
 def show_glossary(app: Explorer) -> None:
-    """Open the glossary."""
-    from tui.views.help.glossary import Glossary
+    """Open the help, in which the glossary comes first."""
+    if not app.has_dialog:
+        show_help(app)
 
-    app.push_screen(Glossary(ascii_only=app.startup.ascii))
+
+def explain(app: Explorer) -> None:
+    """Explain what stands in the table and in the views below it."""
+    from tui.views.help.explained import terms_of
+    from tui.views.help.help import Help
+
+    lower = app.main.lower
+    views = [identity for identity in LOWER if lower.is_open(identity)]
+    terms = terms_of(app.state.look.figures, views)
+    app.push_screen(Help(app.keymap, terms=terms, ascii_only=app.startup.ascii))
 
 
 def palette(app: Explorer) -> None:
@@ -36,6 +48,7 @@ def palette(app: Explorer) -> None:
             action.title,
             app.keymap.names(action, ascii_only=ascii_only),
             section=action.group,
+            words=WORDS.get(action.id, ""),
         )
         for action in ACTIONS
         if action.palette

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from engine.methods.track import TrackRequest
 from tui.app import Explorer
+from tui.state.milestones import milestones
 from tui.state.run_view import RunView
 from tui.text.loading_times import loaded_line
 
@@ -52,6 +53,17 @@ def enlarge(app: Explorer, view: str) -> None:
     app.call_after_refresh(app.presenter.follow_cursor)
 
 
+def scroll_detail(app: Explorer, pages: float) -> None:
+    """Scroll through the tokens of the layer detail, open it if it is closed."""
+    lower = app.main.lower
+    if not (lower.is_open("detail") or lower.is_large("detail")):
+        toggle(app, "detail")
+        return
+    reason = lower.view("detail").scroll_tokens(pages)
+    if reason:
+        app.say(reason)
+
+
 def measure(app: Explorer) -> None:
     """Plot the next measure: probability, log-probability or rank; in the grid, colour its cells by
     the next one."""
@@ -62,6 +74,35 @@ def measure(app: Explorer) -> None:
         app.call_after_refresh(app.presenter.follow_cursor)
     else:
         toggle(app, "plot")
+
+
+def leaders(app: Explorer) -> None:
+    """Plot every token that was top-1 in some row, or only the answer and what is tracked."""
+    if not app.main.lower.is_open("plot"):
+        toggle(app, "plot")
+        return
+    if app.main.lower.view("plot").toggle_leaders():
+        app.say("the plot has every token that is top-1 in some row")
+    else:
+        app.say("the plot has the answer and what is tracked")
+
+
+def fold(app: Explorer) -> None:
+    """Fold the rows whose top-1 is that of the row before, or show every row again."""
+    look, run = app.state.look, app.state.here
+    if run is None or not run.rows:
+        app.say("no rows to fold yet: r runs the question")
+        return
+    app.state.look = dataclasses.replace(look, folded=not look.folded)
+    app.presenter.show_all()
+    key = app.keymap.first("fold") or "the palette"
+    if look.folded:
+        app.say("every row is shown")
+    elif run.refused:
+        app.say("this run's proof failed: its rows are not folded")
+    else:
+        hidden = app.main.table.count - app.main.table.line_count
+        app.say(f"{hidden} rows are folded, whose top-1 is that above; {key} shows them")
 
 
 def choose_columns(app: Explorer) -> None:
@@ -101,7 +142,11 @@ def track(app: Explorer) -> None:
         )
     app.push_screen(
         TrackDialog(
-            _tracked(run), app.asker.ask_spellings, reason=reason, ascii_only=app.startup.ascii
+            _tracked(run),
+            app.asker.ask_spellings,
+            reason=reason,
+            ascii_only=app.startup.ascii,
+            known={each.id: milestones(each).words for each in run.run.tracked},
         ),
         partial(_take_tracked, app, run),
     )

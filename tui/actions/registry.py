@@ -119,8 +119,16 @@ _OWN: Final = (
     _action(
         _ASK, "run-presets", "asking:run_presets", "Run every preset of this set", "a", hint="all"
     ),
+    _action(_ASK, "ask-every", "picture:ask_every", "Ask this about every picture here", "Q"),
     _action(
         _ASK, "norm", "asking:norm", "Turn the final norm on or off (runs again)", "m", hint="norm"
+    ),
+    _action(
+        _ASK,
+        "settings",
+        "settings:show",
+        "Settings: system turn, prefix, raw, top-k, seed, dtype",
+        "S",
     ),
     _action(
         _ASK, "more", "asking:more", "One more token per layer", "plus", "=", hint="top-k", step=1
@@ -143,6 +151,7 @@ _OWN: Final = (
         _READ, "find-previous", "reading:find_next", "Previous row with that token", "N", step=-1
     ),
     _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
+    _action(_READ, "fold", "reading:fold", "Fold rows whose top-1 stays, or show all", "F"),
     _action(
         _LOOK,
         "zoom-detail",
@@ -173,9 +182,36 @@ _OWN: Final = (
         "Plot p, log p or rank; colour the grid",
         "percent_sign",
     ),
+    _action(
+        _LOOK, "more-tokens", "reading:scroll_detail", "More tokens in the detail", "J", pages=0.5
+    ),
+    _action(_LOOK, "fewer-tokens", "reading:scroll_detail", "Back to the first", "K", pages=-0.5),
+    _action(
+        _LOOK,
+        "leaders",
+        "reading:leaders",
+        "Plot all that was top-1, or what is tracked",
+        "asterisk",
+    ),
     _action(_LOOK, "track", "reading:track", "Track tokens by typing them", "t", hint="track"),
     _action(
         _LOOK, "seen", "picture:seen", "Switch between the picture and what the model sees", "v"
+    ),
+    _action(
+        _LOOK,
+        "next-picture",
+        "picture:neighbour",
+        "Next picture of the folder",
+        "right_curly_bracket",
+        step=1,
+    ),
+    _action(
+        _LOOK,
+        "previous-picture",
+        "picture:neighbour",
+        "Previous picture of the folder",
+        "left_curly_bracket",
+        step=-1,
     ),
     _action(_LOOK, "where", "words:where", "Where is a word in the picture", "W"),
     _action(_LOOK, "theme", "program:theme", "Choose a theme", "T"),
@@ -199,10 +235,18 @@ _OWN: Final = (
         _RUNS, "instead", "counterfactuals:choose", "Choose what to show instead of the picture"
     ),
     _action(_RUNS, "rename", "runs:rename", "Give this run a title", "f6"),
-    _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete"),
+    _action(_RUNS, "note", "runs:note", "Tags of this run and a note on it", "number_sign"),
+    _action(_RUNS, "delete", "runs:delete", "Delete this run", "delete", "D"),
     _action(_RUNS, "undo", "runs:undo_delete", "Bring a deleted run back", "u"),
     _action(
         _FILES, "open", "files:open_file", "Open a picture or a session", "o", "ctrl+o", hint="open"
+    ),
+    _action(
+        _FILES,
+        "open-pasted",
+        "files:open_pasted",
+        "Open a file: paste its path, or drop it here",
+        palette=False,
     ),
     _action(_FILES, "save", "files:save", "Save the session", "s", "ctrl+s", hint="save"),
     _action(_FILES, "recover", "files:recover", "Reopen the session that was not closed", "R"),
@@ -216,6 +260,13 @@ _OWN: Final = (
     _action(_FILES, "export", "sharing:export", "Export the run or the view", "x", hint="export"),
     _action(_FILES, "screenshot", "sharing:shoot_screen", "Save a picture of the screen as SVG"),
     _action(_PROGRAM, "palette", "program:palette", "All commands", "ctrl+p", palette=False),
+    _action(
+        _PROGRAM,
+        "explain",
+        "program:explain",
+        "Explain what stands here: columns, marks, figures",
+        "backslash",
+    ),
     _action(_PROGRAM, "redraw", "program:redraw", "Redraw the screen", "ctrl+l"),
     _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),
     _action(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from tui.actions import sweeps
 from tui.app import Explorer
 from tui.state.run_view import RunView
 
@@ -12,8 +13,14 @@ from tui.state.run_view import RunView
 def switch(app: Explorer, step: int) -> None:
     """Show the next or previous run."""
     before = app.state.current
+    if before is not None and before.run.id in app.sweep_items:
+        sweeps.walk(app, step)
+        return
     app.state.switch(step)
     show_run(app, before)
+    if app.state.current is before:
+        where = "newest" if step > 0 else "first"
+        app.say(f"this is the {where} run" if before is not None else "no run yet: r runs one")
 
 
 def show_run(app: Explorer, before: RunView | None) -> None:
@@ -87,6 +94,17 @@ def _take_title(app: Explorer, run: RunView, title: str | None) -> None:
     if title is not None:
         app.state.rename(run, title)
         app.presenter.show_all()
+
+
+def note(app: Explorer) -> None:
+    """Ask for tags of the shown run and a note on it."""
+    from tui.views.runs.note_input import ask_note
+
+    run = app.state.current
+    if run is None or app.state.is_draft:
+        app.say("no run to write about" if run is None else _not_kept(app))
+        return
+    ask_note(app, app.state, run, app.presenter.show_all, ascii_only=app.startup.ascii)
 
 
 def delete(app: Explorer) -> None:

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.errors import LenscopeError
 from engine.records import Reading, Run
+from tui.actions.own_tables import HasTable, export_table
 from tui.actions.runs import show_run
 from tui.app import Explorer
 from tui.disk.paths import short_path
 from tui.disk.working_folder import working_folder
-from tui.sharing.copying import reading_text, row_text, table_row_text, table_text, write_export
+from tui.sharing.copying import (
+    reading_text,
+    row_text,
+    table_as,
+    table_row_text,
+    table_text,
+    write_export,
+)
 from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
 from tui.state.run_view import RunView
 from tui.widgets.background import in_background
@@ -33,8 +41,14 @@ class HasReading(Protocol):
 
 
 def copy_row(app: Explorer) -> None:
-    """Copy the row under the cursor, of the focused reading or else of the run."""
-    view, form = app.main.focused, _format(app)
+    """Copy the row under the cursor, of the screen's own table, of the focused reading or else of
+    the run."""
+    view, form, screen = app.main.focused, _format(app), app.screen
+    if isinstance(screen, HasTable):
+        text = table_row_text(screen.table, screen.table_row, form, raw=app.startup.raw_cells)
+        app.copy_text(text, f"row {screen.table_row} of {screen.table.title} as {form}")
+        screen.tell(app.state.note.text if app.state.note is not None else "")
+        return
     if isinstance(view, ReadingView) and view.row is not None:
         table, row = view.row
         app.copy_text(
@@ -56,6 +70,11 @@ def copy_row(app: Explorer) -> None:
 def copy_table(app: Explorer) -> None:
     """Copy all tables of the focused reading, or else the whole run."""
     view, form = app.screen if app.has_dialog else app.main.focused, _format(app)
+    if isinstance(view, HasTable):
+        text = table_as(view.table, form, raw=app.startup.raw_cells)
+        app.copy_text(text, f"{view.table.title} as {form}")
+        view.tell(app.state.note.text if app.state.note is not None else "")
+        return
     if isinstance(view, HasReading) and view.reading is not None:
         text = reading_text(view.reading, form, raw=app.startup.raw_cells)
         app.copy_text(text, f"{view.reading.method} as {form}")
@@ -113,7 +132,10 @@ def copy_python(app: Explorer) -> None:
 
 
 def export(app: Explorer) -> None:
-    """Ask for a format and a file, and export the run or the screen."""
+    """Ask for a format and a file, and export the run, the screen, or the screen's own table."""
+    if isinstance(app.screen, HasTable):
+        export_table(app, app.screen)
+        return
     run = _readable(app)
     if run is not None:
         from tui.views.files.export_dialog import ExportDialog

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from msgspec.structs import replace
 
 from engine.errors import LenscopeError, typed_line
@@ -11,10 +9,38 @@ from tui.app import Explorer
 
 
 def show(app: Explorer) -> None:
-    """Show the findings of the sweep."""
+    """Show the findings of the sweep; from one of its items go back to the list of items."""
     if app.startup.sweep is None:
         app.say("no sweep is open: `lenscope DIR` opens one")
         return
+    if app.sweep is not None and _item_shown(app) is not None:
+        _list_items(app)
+    else:
+        _show_findings(app)
+
+
+def walk(app: Explorer, step: int) -> None:
+    """Open the next or the previous item of the list, in its order, in the place of the one that
+    is shown."""
+    here, listed = _item_shown(app), app.sweep_listed
+    if here not in listed:
+        app.say("this item is not in the list of items, as it is filtered now")
+        return
+    place = listed.index(here) + step
+    if 0 <= place < len(listed):
+        _open_item(app, listed[place], further=False)
+    else:
+        end = "last" if step > 0 else "first"
+        app.say(f"this is the {end} of {len(listed):,} items in the list")
+
+
+def _item_shown(app: Explorer) -> str | None:
+    run = app.state.current
+    return app.sweep_items.get(run.run.id) if run is not None else None
+
+
+def _show_findings(app: Explorer) -> None:
+    assert app.startup.sweep is not None
     from tui.views.sweep.sweep_view import SweepView
 
     view = SweepView(app.startup.sweep, app.sweep, ascii_only=app.startup.ascii)
@@ -28,25 +54,26 @@ def show(app: Explorer) -> None:
 
 
 def _list_items(app: Explorer) -> None:
-    from tui.views.sweep.sweep_view import SweepItems
+    from tui.views.sweep.sweep_items import SweepItems
 
     if app.sweep is None:
         return
-    app.push_screen(
-        SweepItems(
-            f"{len(app.sweep.items):,} items",
-            app.sweep.items,
-            ascii_only=app.startup.ascii,
-            hint="lost, wrong, right, a prompt, an answer, a file",
-        ),
-        partial(_open_item, app),
-    )
+    at = _item_shown(app)
+    view = SweepItems(app.sweep.items, app.sweep_order, at, ascii_only=app.startup.ascii)
+
+    def closed(item: str | None) -> None:
+        app.sweep_order = view.order
+        if item is None:
+            _show_findings(app)
+            return
+        app.sweep_listed = view.listed
+        _open_item(app, item)
+
+    app.push_screen(view, closed)
 
 
-def _open_item(app: Explorer, item: str | None) -> None:
-    if item is None:
-        show(app)
-        return
+def _open_item(app: Explorer, item: str, *, further: bool = True) -> None:
+    """Show an item's rows; with `further`, first a page of what else was read of it."""
     from engine.sweeps.item_report import was_read_further
     from engine.sweeps.reopening import opened, read_item
 
@@ -61,6 +88,7 @@ def _open_item(app: Explorer, item: str | None) -> None:
         app.say(f"item {item} cannot be opened ({typed_line(error)})", "error")
         return
     app.state.include(run)
+    app.sweep_items[run.id] = item
     app.state.question = replace(run.question, model=None)
     app.picture.forget_seen()
     app.presenter.put_prompt(run.question.prompt)
@@ -69,8 +97,12 @@ def _open_item(app: Explorer, item: str | None) -> None:
     app.picture.show_facts()
     key = app.keymap.first("sweep") or "the palette"
     truth = f", {run.title}" if run.title else ""
-    app.say(f"item {item}{truth}; {key} goes back to the sweep")
-    if was_read_further(found):
+    place = app.sweep_listed.index(item) + 1
+    walk_keys = f"{app.keymap.first('previous-run')} {app.keymap.first('next-run')} walk them"
+    app.say(
+        f"item {item}{truth}; {place:,} of {len(app.sweep_listed):,}, {walk_keys}, {key} lists them"
+    )
+    if further and was_read_further(found):
         from tui.views.sweep.item_view import ItemView
 
         app.push_screen(ItemView(found, ascii_only=app.startup.ascii))

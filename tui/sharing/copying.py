@@ -150,6 +150,12 @@ def table_row_text(
     return _rendered(one, style, ascii_only, raw)
 
 
+def table_as(table: Table, style: str, *, ascii_only: bool = False, raw: bool = False) -> str:
+    """Return a table in one of `COPY_FORMATS`, with its title and notes where the format can show
+    them."""
+    return _titled(table, style, ascii_only, raw)
+
+
 def _titled(table: Table, style: str, ascii_only: bool, raw: bool) -> str:
     """Return a table, with its title and notes where the format can show them."""
     text = _rendered(table, style, ascii_only, raw)

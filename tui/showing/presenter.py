@@ -20,7 +20,7 @@ from tui.state.changed_since import changed_since
 from tui.state.dispatch import Dispatch
 from tui.state.presets import Preset
 from tui.state.run_view import RunView
-from tui.state.view_state import Note, ViewState
+from tui.state.view_state import CANCELLING, NOT_ENDED, Note, ViewState
 from tui.text.show import plain_line
 from tui.widgets import status
 from tui.widgets.captions import put_title
@@ -38,6 +38,9 @@ REST_SECONDS: Final = 0.1
 GRACE_SECONDS: Final = 0.1
 """Seconds for which the table keeps its rows, and says of which position they are, while those of
 another position are read: most arrive within them, and nothing flickers."""
+
+NOTE_SECONDS: Final = 12.0
+"""How long a message stays that is no error."""
 
 AFTER_LETTER_SECONDS: Final = 0.05
 """Seconds after a letter in live mode until the rows are marked as of the text before: the letter
@@ -74,6 +77,9 @@ class Presenter:
         self._at: tuple[str, int] | None = None
         """The run and the position that the table shows."""
         self._clock: Timer | None = None
+        self._timed: Note | None = None
+        """The message whose time runs."""
+        self._note_timer: Timer | None = None
         self._captions_are_due = False
         self.presets: tuple[Preset, ...] = ()
         self._followed = 0
@@ -128,9 +134,28 @@ class Presenter:
         self._main.line("title").put(status.title_line(self._state, width, ascii_only=self._ascii))
 
     def _show_message(self) -> None:
+        self._time_note()
         width, row = self._app.size.width, self._main.table.cursor
         message = status.message_line(self._state, self._keymap, width, row, ascii_only=self._ascii)
         self._main.line("message").put(message)
+
+    def _time_note(self) -> None:
+        """Let go of a message once it has been read; an error stays until something else is
+        done."""
+        note = self._state.note
+        if note is self._timed:
+            return
+        self._timed = note
+        if self._note_timer is not None:
+            self._note_timer.stop()
+            self._note_timer = None
+        if note is not None and note.kind != "error" and note not in (CANCELLING, NOT_ENDED):
+            self._note_timer = self._app.set_timer(NOTE_SECONDS, lambda: self._let_go(note))
+
+    def _let_go(self, note: Note) -> None:
+        if self._state.note is note:
+            self._state.note = None
+            self.show_lines()
 
     def show_asked(self) -> None:
         """Show that a question has been asked, which is all that has changed: the pass is beginning

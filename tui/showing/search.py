@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from tui.actions.keymap import Keymap
 from tui.main_screen import MainScreen
-from tui.state.finding import next_row, rows_with
+from tui.state.finding import Found, found_in, next_row
 from tui.state.view_state import ViewState
+from tui.text.numbers import figure
+from tui.text.show import display_text
 
 
 class Search:
     """Marks the tokens found and moves between their rows."""
 
-    def __init__(self, main: MainScreen, state: ViewState, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, main: MainScreen, state: ViewState, keymap: Keymap, say: Callable[[str], None]
+    ) -> None:
         self._main = main
+        self._keymap = keymap
         self._state = state
         self._say = say
 
@@ -26,7 +32,7 @@ class Search:
     def typed(self, wanted: str) -> None:
         """Mark the tokens found and go to the first of their rows from the cursor on."""
         self._mark(wanted)
-        found, table = self._found(), self._main.table
+        found, table = self._rows(), self._main.table
         if found and table.cursor not in found:
             self._go(next_row(found, table.cursor, 1))
 
@@ -36,7 +42,7 @@ class Search:
         self._main.back_to_table()
         if not kept:
             self._mark("")
-        elif not self._found():
+        elif not self._rows():
             self._say_none()
         else:
             self._say_found()
@@ -46,7 +52,7 @@ class Search:
         if not self._state.look.find:
             self.open()
             return
-        row = next_row(self._found(), self._main.table.cursor, step)
+        row = next_row(self._rows(), self._main.table.cursor, step)
         if row is None:
             self._say_none()
         else:
@@ -57,9 +63,12 @@ class Search:
         self._state.look = dataclasses.replace(self._state.look, find=wanted)
         self._main.table.show(self._state.here, self._state.look)
 
-    def _found(self) -> list[int]:
+    def _found(self) -> list[Found]:
         run = self._state.here
-        return rows_with(run.rows, self._state.look.find, self._state.top_k) if run else []
+        return found_in(run, self._state.look.find) if run else []
+
+    def _rows(self) -> list[int]:
+        return [found.layer for found in self._found()]
 
     def _go(self, row: int | None) -> None:
         if row is not None:
@@ -67,11 +76,22 @@ class Search:
             self._main.table.put_cursor(row)
 
     def _say_none(self) -> None:
-        self._say(f"no row shows {self._state.look.find!r} among its top {self._state.top_k}")
+        run, key = self._state.here, self._keymap.first("track") or "the palette"
+        held = max((len(row.top) for row in run.rows), default=0) if run else 0
+        self._say(
+            f"no row holds {self._state.look.find!r} among its {held} best tokens: "
+            f"{key} tracks a token at any rank"
+        )
 
     def _say_found(self) -> None:
-        found, here = self._found(), self._main.table.cursor
-        place = found.index(here) + 1 if here in found else "-"
+        every, here = self._found(), self._main.table.cursor
+        rows = [found.layer for found in every]
+        if here not in rows:
+            self._say(f"{self._state.look.find!r}: in {len(every)} rows; n and N go on")
+            return
+        found = every[rows.index(here)]
+        shown = display_text(found.token.text, ascii_only=self._main.table.ascii_only)
         self._say(
-            f"{self._state.look.find!r}: row {place} of {len(found)}; n and N go on, / changes it"
+            f"{shown}: row {here} rank {found.rank}, {figure(found.token.probability).strip()}; "
+            f"{rows.index(here) + 1} of {len(rows)} rows, n and N go on, / changes it"
         )

@@ -67,8 +67,7 @@ def align(left: RunView, right: RunView) -> AlignedRuns:
     Where the numbers of layers differ, each row of the deeper model is compared with the row of the
     other at the same relative depth.
     """
-    by_text = left.run.question.model is None or right.run.question.model is None
-    by_text = by_text or _model_name(left) != _model_name(right)
+    by_text = not of_one_model(left, right)
     answers = [run.answer for run in (left, right)]
     known: list[Token] = []
     for answer in answers:
@@ -89,8 +88,8 @@ def align(left: RunView, right: RunView) -> AlignedRuns:
                 same=same,
                 changes=tuple(
                     Change(
-                        _probability(left, one, answer, by_text),
-                        _probability(right, other, answer, by_text),
+                        known_probability(left, one, answer, by_text),
+                        known_probability(right, other, answer, by_text),
                     )
                     for answer in known
                 ),
@@ -104,6 +103,11 @@ def align(left: RunView, right: RunView) -> AlignedRuns:
         parts=next((index for index, row in enumerate(rows) if row.same is False), None),
         parts_for_good=first_that_stays([row.same is False for row in rows]),
     )
+
+
+def of_one_model(left: RunView, right: RunView) -> bool:
+    """Return whether two runs are known to be of the same model, whose tokens have the same ids."""
+    return _model_name(left) == _model_name(right) != ""
 
 
 def same_token(one: Token, other: Token, by_text: bool) -> bool:
@@ -167,7 +171,7 @@ def _row(run: RunView, layer: int) -> LayerReading | None:
     return run.rows[layer] if layer < len(run.rows) else None
 
 
-def _probability(run: RunView, layer: int, token: Token, by_text: bool) -> float | None:
+def known_probability(run: RunView, layer: int, token: Token, by_text: bool) -> float | None:
     """Return a token's probability in a row, from any place where the run holds it, or None."""
     row = _row(run, layer)
     if row is None:

@@ -44,12 +44,15 @@ class Curve:
         return tuple(tuple(part) for part in parts)
 
 
-def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
+def curves_of(
+    run: RunView, measure: Measure, *, leaders: bool = True
+) -> tuple[tuple[Curve, ...], int]:
     """Return the curves of a run, and how many more are left out.
 
-    The curves are the answer, the tokens that the user tracks, and every token that is top-1 in any
-    row, ordered by the number of rows that they lead and then by probability. While rows arrive, a
-    token's value is known only in rows that hold it among their top tokens.
+    The curves are the answer, the tokens that the user tracks, and, with `leaders` or while there
+    is no answer, every token that is top-1 in any row, ordered by the number of rows that they lead
+    and then by probability. While rows arrive, a token's value is known only in rows that hold it
+    among their top tokens.
     """
     answer = run.answer
     followed = {tracked.id: tracked for tracked in run.run.tracked}
@@ -59,7 +62,10 @@ def curves_of(run: RunView, measure: Measure) -> tuple[tuple[Curve, ...], int]:
     tokens |= {known.id: known.text for known in run.run.tracked if known.why == "user"}
     for leader in sorted(run.leaders, key=lambda token: _lead(run.rows, token.id), reverse=True):
         tokens.setdefault(leader.id, leader.text)
-    shown = list(tokens)[:MOST]
+    least = MOST
+    if answer is not None and not leaders:
+        least = len({answer.id, *(known.id for known in run.run.tracked if known.why == "user")})
+    shown = list(tokens)[: min(least, MOST)]
     hues = run.hues
     curves = tuple(
         Curve(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engine.records import LayerReading, Token
+from tui.state.run_view import RunView
 
 _MOST_DIGITS = 18
 """No token's id has more; `int` refuses thousands."""
@@ -21,9 +23,28 @@ def matches(token: Token, wanted: str) -> bool:
     return bool(wanted) and wanted.casefold() in token.text.casefold()
 
 
-def rows_with(rows: Sequence[LayerReading], wanted: str, top_k: int) -> list[int]:
-    """Return the layers with a matching token among their first `top_k`."""
-    return [row.layer for row in rows if any(matches(token, wanted) for token in row.top[:top_k])]
+@dataclass(frozen=True)
+class Found:
+    """The best token of a row that matches."""
+
+    layer: int
+    rank: int
+    token: Token
+
+
+def found_in(run: RunView, wanted: str) -> list[Found]:
+    """Return, of every row of a run with a matching token among all tokens that are known of it,
+    the best one."""
+    rows = [run.reading(row.layer) or row for row in run.rows]
+    firsts = (_first_in(row, wanted) for row in rows)
+    return [found for found in firsts if found is not None]
+
+
+def _first_in(row: LayerReading, wanted: str) -> Found | None:
+    for rank, token in enumerate(row.top, 1):
+        if matches(token, wanted):
+            return Found(row.layer, rank, token)
+    return None
 
 
 def next_row(found: Sequence[int], here: int, step: int) -> int | None:

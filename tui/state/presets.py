@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def read_presets(extra: Path | None = None) -> tuple[Preset, ...]:
         return (*presets, *_presets(data.decode("utf-8")))
     except ValueError as error:
         raise BadInput(f"{extra}: not a file of prompts ({error})") from None
+
+
+def ring_of(presets: tuple[Preset, ...], typed: Sequence[str], present: str) -> tuple[Preset, ...]:
+    """Return the prompts through which two keys step: what is typed in the editor, or was typed
+    there last and not asked, and the presets after it."""
+    known = {preset.prompt for preset in presets}
+    drafts = [text for text in (present, *typed) if text.strip() and text not in known][:1]
+    return (*(Preset(text, "what you typed", "", "") for text in drafts), *presets)
 
 
 def step_preset(presets: tuple[Preset, ...], prompt: str, step: int) -> Preset | None:

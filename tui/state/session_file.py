@@ -47,6 +47,8 @@ def combined(ours: Run, theirs: Run) -> Run:
     return replace(
         ours,
         title=ours.title or theirs.title,
+        tags=tuple(dict.fromkeys([*ours.tags, *theirs.tags])),
+        note=ours.note or theirs.note,
         readings=(
             *mine,
             *(new for new in theirs.readings if not any(new.answers_like(old) for old in mine)),

@@ -155,6 +155,15 @@ class SessionState:
         view.saved = False
         self.revise()
 
+    def annotate(self, view: RunView, line: str) -> None:
+        """Give a run tags, the words of a line that begin with #, and a note, its others."""
+        words = line.split()
+        tags = tuple(dict.fromkeys(word[1:] for word in words if word[0] == "#" and word[1:]))
+        note = " ".join(word for word in words if word[0] != "#") or None
+        view.run = replace(view.run, tags=tags, note=note)
+        view.saved = False
+        self.revise()
+
     def untrack(self, view: RunView, token: int) -> None:
         """Stop tracking a token in a run."""
         view.untrack(token)

@@ -12,5 +12,7 @@ class TableLook:
     top_k: int = 3
     figures: tuple[str, ...] = ("entropy",)
     """Names of the optional columns."""
+    folded: bool = False
+    """Whether rows whose top-1 is that of the row before are folded into it."""
     find: str = ""
     """Tokens whose text contains this are marked."""

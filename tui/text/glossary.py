@@ -51,6 +51,16 @@ STANDARD: Final = (
         "Jensen-Shannon divergence",
         "A symmetric measure of how far two distributions are apart, from 0 to ln 2 = 0.69 nats.",
     ),
+    Term(
+        "nat",
+        "The unit of entropy and divergence where logarithms are natural; 1 nat is 1.44 bits.",
+    ),
+    Term(
+        "rms",
+        "The size of the residual stream before the final norm: the root of the mean of its "
+        "squared channels.",
+    ),
+    Term("p", "The probability of a token: softmax over the whole vocabulary, in float32."),
     Term("rank", "A token's place in a row, by probability; rank 1 is the most probable token."),
     Term(
         "position",
@@ -136,6 +146,21 @@ OWN: Final = (
         "row",
         "One line of the table. Row 0 is the embedding, row i the residual stream that enters "
         "layer i, row L the model's own output: L + 1 rows for L layers.",
+    ),
+    Term(
+        "emb, out, own",
+        "Beside the layer: emb is row 0, the embedding, and out the last row, the model's own "
+        "output. With the norm off the last row is called own, since it still has the norm.",
+    ),
+    Term(
+        "marks of a row",
+        "A ring where top-1 changes, dashes while it stays, a dot at the formation row, a line "
+        "from there on. 2 -5 stands for rows 2 to 5 folded into one.",
+    ),
+    Term(
+        "moved, left",
+        "In the layer detail: by how many places a token has risen or fallen since the row before, "
+        "and which tokens of that row are no longer among those shown.",
     ),
     Term(
         "grid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from textual.screen import Screen
@@ -25,8 +26,12 @@ class LowerSlot:
     others is open; -enlarged: a view takes most of the column).
     """
 
-    def __init__(self, screen: Screen[Any], context: ViewContext) -> None:
+    def __init__(
+        self, screen: Screen[Any], context: ViewContext, arrange: Callable[[], object]
+    ) -> None:
+        """`arrange` lays out the column after a view was opened, closed or enlarged."""
         self._screen = screen
+        self._arrange = arrange
         self._context = context
         self._views: dict[str, Widget] = {}
         self._large = ""
@@ -51,6 +56,12 @@ class LowerSlot:
         return view.has_class("-on") if not view.has_class("-auto") else view.display
 
     @property
+    def fills(self) -> bool:
+        """Whether a view is open that can be as high as the table leaves room for."""
+        opened = (view.has_class("-on") or view.has_class("-auto") for view in self._views.values())
+        return not self._large and any(opened)
+
+    @property
     def open(self) -> list[Widget]:
         """The visible views."""
         return [view for view in self._views.values() if view.display and view.is_mounted]
@@ -73,6 +84,7 @@ class LowerSlot:
         self._large = identity
         self._views[identity].add_class("-large")
         self._screen.add_class("-enlarged")
+        self._arrange()
 
     def show(self, run: RunView | None, row: int) -> None:
         """Show this run and row in every view that is visible, or will be on a larger screen."""
@@ -117,6 +129,7 @@ class LowerSlot:
         self._screen.set_class(
             any(self._views[other].has_class("-on") for other in self._tenants()), "-shared"
         )
+        self._arrange()
         if view.can_focus and wanted and view.is_mounted:
             self._screen.set_focus(view)
         elif view.has_focus:

@@ -247,7 +247,6 @@ VIEWS: Final[tuple[View, ...]] = (
         hint="help",
         group="Program",
         opens="tui.actions.program:show_help",
-        palette=False,
     ),
     View(
         "glossary",

@@ -35,6 +35,8 @@ class Choice:
     detail: str = ""
     section: str = ""
     """The heading under which the choices of one section are listed."""
+    words: str = ""
+    """Other words by which it is found; they are not shown."""
 
 
 class Chooser(ModalScreen[str | None]):
@@ -150,7 +152,7 @@ class Chooser(ModalScreen[str | None]):
         that the text names, else to the first match."""
         typed = self.typed.strip()
         words = typed.casefold().split()
-        found = [choice for choice in self._choices if _matches(choice, words)][:_MOST_SHOWN]
+        found = _best_first(self._choices, words)[:_MOST_SHOWN]
         known = {choice.value for choice in found}
         found += self.extra_choices(typed, known)
         choices = self.query_one(ChoiceList)
@@ -198,6 +200,38 @@ class Chooser(ModalScreen[str | None]):
         )
 
 
-def _matches(choice: Choice, words: list[str]) -> bool:
-    text = f"{choice.title} {choice.detail} {choice.section}".casefold()
-    return all(word in text for word in words)
+def _best_first(choices: Sequence[Choice], words: list[str]) -> list[Choice]:
+    """Return the choices that hold all the words. Sections stay together: the one with the best
+    match comes first, and in each the best ones do; matches that are as good keep their order."""
+    ranked = [(rank, choice) for choice in choices if (rank := _rank(choice, words)) is not None]
+    best: dict[str, int] = {}
+    for rank, choice in ranked:
+        best[choice.section] = min(rank, best.get(choice.section, rank))
+    order = {name: place for place, name in enumerate(best)}
+    ranked.sort(key=lambda pair: (best[pair[1].section], order[pair[1].section], pair[0]))
+    return [choice for _, choice in ranked]
+
+
+def _rank(choice: Choice, words: list[str]) -> int | None:
+    """Return how well a choice matches, 0 being the best, or None if it does not: worst is what
+    only its detail or its section says."""
+    if not words:
+        return 0
+    title = choice.title.casefold()
+    ranks = [_rank_of_word(word, title, choice) for word in words]
+    if any(rank is None for rank in ranks):
+        return None
+    return 0 if title.startswith(" ".join(words)) else 1 + max(rank or 0 for rank in ranks)
+
+
+def _rank_of_word(word: str, title: str, choice: Choice) -> int | None:
+    others = choice.words.casefold().split()
+    # noise=999: the name of something that has a value is enough.
+    name = word.partition("=")[0] if others else word
+    if word in title.split():
+        return 0
+    if any(own.startswith(word) for own in title.split()) or (name and name in others):
+        return 1
+    if word in title or (name and any(other.startswith(name) for other in others)):
+        return 2
+    return 3 if word in f"{choice.detail} {choice.section}".casefold() else None

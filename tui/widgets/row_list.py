@@ -95,6 +95,11 @@ class RowList(ScrollView, can_focus=True):
         self._styles: Styles | None = None
 
     @property
+    def ascii_only(self) -> bool:
+        """Whether only ASCII is drawn."""
+        return self._ascii
+
+    @property
     @abstractmethod
     def count(self) -> int:
         """Return the number of rows."""
@@ -112,6 +117,19 @@ class RowList(ScrollView, can_focus=True):
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row, without the gutter."""
 
+    @property
+    def line_count(self) -> int:
+        """Return how many lines the rows take: one each, unless some are folded."""
+        return self.count
+
+    def line_of(self, row: int) -> int:
+        """Return the line on which a row is, counted from the first row's."""
+        return row
+
+    def row_on(self, line: int) -> int:
+        """Return the row on a line, counted from the first row's."""
+        return line
+
     def look_of(self, key: int) -> object:
         """Return everything on which the drawing of a row (or, numbered from -1 downwards, a line
         of the head) depends, besides the width and the theme: as long as it is equal, the line is
@@ -128,7 +146,7 @@ class RowList(ScrollView, can_focus=True):
 
     def refresh_rows(self) -> None:
         """Draw the rows again after a change; those that look the same are not redrawn."""
-        size, virtual_size = self.size, Size(0, self.count + self.head_height)
+        size, virtual_size = self.size, Size(0, self.line_count + self.head_height)
         if virtual_size != self.virtual_size:
             self.virtual_size = virtual_size
         moved = self.cursor
@@ -142,7 +160,7 @@ class RowList(ScrollView, can_focus=True):
         top, head = self.scroll_offset.y, self.head_height
         regions: list[Region] = []
         for y in range(size.height):
-            key = _key(y, head, top)
+            key = self._key(y, head, top)
             look = self.look_of(key)
             if look is not None and look == looks.get(key):
                 self._strips[key], self._looks[key] = old[key], look
@@ -177,32 +195,37 @@ class RowList(ScrollView, can_focus=True):
         if row == self.cursor:
             return
         old, self.cursor = self.cursor, row
-        if not self._reveal(row, jump=abs(row - old) > 1):
+        if not self._reveal(row, jump=abs(self.line_of(row) - self.line_of(old)) > 1):
             self._refresh_gutter(old, row)
 
     def action_cursor(self, step: int) -> None:
         """Move the cursor by rows."""
         self.touch()
-        self.put_cursor(self.cursor + step)
+        self._go_to_line(self.line_of(self.cursor) + step)
 
     def action_page(self, pages: float) -> None:
         """Move the cursor by pages."""
         self.touch()
-        self.put_cursor(self.cursor + round(pages * max(self._visible_rows - 1, 1)))
+        step = round(pages * max(self._visible_rows - 1, 1))
+        self._go_to_line(self.line_of(self.cursor) + step)
 
     def action_edge(self, side: int) -> None:
         """Move the cursor to the first or the last row."""
         self.touch()
-        self.put_cursor(0 if side < 0 else self.count - 1)
+        self._go_to_line(0 if side < 0 else self.line_count - 1)
+
+    def _go_to_line(self, line: int) -> None:
+        self.put_cursor(self.row_on(min(max(line, 0), max(self.line_count - 1, 0))))
 
     def on_click(self, event: events.Click) -> None:
         """Move the cursor to the clicked row; a click on the cursor's row chooses it."""
         offset = event.get_content_offset(self)
         if offset is None or offset.y < self.head_height:
             return
-        row = offset.y - self.head_height + self.scroll_offset.y
-        if row >= self.count:
+        line = offset.y - self.head_height + self.scroll_offset.y
+        if line >= self.line_count:
             return
+        row = self.row_on(line)
         self.touch()
         if row == self.cursor:
             self.post_message(self.Chosen())
@@ -210,7 +233,7 @@ class RowList(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the cursor visible."""
-        self.virtual_size = Size(0, self.count + self.head_height)
+        self.virtual_size = Size(0, self.line_count + self.head_height)
         self.call_after_refresh(self._settle)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -226,7 +249,7 @@ class RowList(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of the head, or a row with its gutter."""
-        key = _key(y, self.head_height, self.scroll_offset.y)
+        key = self._key(y, self.head_height, self.scroll_offset.y)
         strip = self._strip(key)
         if key < 0:
             return strip
@@ -235,6 +258,14 @@ class RowList(ScrollView, can_focus=True):
         else:
             gutter = Segment(self.mark_of(key), self._colours().faint)
         return Strip([gutter, *strip], self.size.width)
+
+    def _key(self, y: int, head: int, top: int) -> int:
+        """Return what is on a line of the widget: a row, or, numbered from -1 downwards, a line of
+        the head."""
+        if y < head:
+            return -1 - y
+        line = y - head + top
+        return self.row_on(line) if line < self.line_count else self.count + line
 
     def _settle(self) -> None:
         self._reveal(self.cursor, jump=False)
@@ -271,9 +302,9 @@ class RowList(ScrollView, can_focus=True):
     def _refresh_gutter(self, *rows: int) -> None:
         top = self.scroll_offset.y
         regions = [
-            Region(0, row - top + self.head_height, GUTTER, 1)
-            for row in rows
-            if 0 <= row - top < self._visible_rows
+            Region(0, line - top + self.head_height, GUTTER, 1)
+            for line in map(self.line_of, rows)
+            if 0 <= line - top < self._visible_rows
         ]
         if regions:
             self.refresh(*regions)
@@ -284,15 +315,15 @@ class RowList(ScrollView, can_focus=True):
         Textual repaints the whole viewport for every scrolled line, so a held key would write
         megabytes if each step scrolled by one.
         """
-        height, top = self._visible_rows, self.scroll_offset.y
-        if top <= row < top + height:
+        height, top, line = self._visible_rows, self.scroll_offset.y, self.line_of(row)
+        if top <= line < top + height:
             return False
         half = max(height // 2, 1)
-        if row < top:
-            target = row if jump else row - half + 1
+        if line < top:
+            target = line if jump else line - half + 1
         else:
-            target = row - height + (1 if jump else half)
-        limit = max(self.count - height, 0)
+            target = line - height + (1 if jump else half)
+        limit = max(self.line_count - height, 0)
         self.scroll_to(y=min(max(target, 0), limit), animate=False, immediate=True, force=True)
         return True
 
@@ -318,10 +349,6 @@ class RowList(ScrollView, can_focus=True):
 def place_text(rows: RowList) -> str:
     """Return which rows are visible, in words; empty if all are."""
     top, height = rows.scroll_offset.y, max(rows.size.height - rows.head_height, 1)
-    if rows.count <= height:
+    if rows.line_count <= height:
         return ""
-    return f"{top + 1}-{min(top + height, rows.count)} of {rows.count}"
-
-
-def _key(y: int, head: int, top: int) -> int:
-    return -1 - y if y < head else y - head + top
+    return f"{top + 1}-{min(top + height, rows.line_count)} of {rows.line_count}"

@@ -80,7 +80,9 @@ class KeyBar(Widget):
         for hint in self._shown:
             right += hint.width
             if event.x < right:
-                if hint.action:
+                if hint.action == "leave":
+                    await self.app.run_action("leave_clicked")
+                elif hint.action:
                     await self.app.run_action(f"do({hint.action!r})")
                 return
 

@@ -11,6 +11,7 @@ from engine.records import Token
 from tui.state.run_view import RunView
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.pair_table import PairScreen, PairTable
+from tui.views.compare.runs_plot import RunsPlot
 from tui.views.compare.verdicts import where_they_part
 
 
@@ -37,7 +38,10 @@ class CompareTable(PairTable):
 class Compare(PairScreen):
     """Shows two runs on the whole screen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "swap", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "swap", show=False),
+        Binding("P", "plot", show=False),
+    ]
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
         self._pair = CompareTable(left, right, ascii_only=ascii_only)
@@ -46,8 +50,13 @@ class Compare(PairScreen):
     @property
     def keys(self) -> str:
         """Return the hint on which keys act."""
-        return "jk rows, s swaps the sides, q closes"
+        return "enter detail, p pictures, P plot, s swaps, y Y copy, x exports, q closes"
 
     def action_swap(self) -> None:
         """Swap the two runs."""
         self._pair.swap()
+        self._follow()
+
+    def action_plot(self) -> None:
+        """Plot both runs."""
+        self.app.push_screen(RunsPlot(self._pair.rows.sides, ascii_only=self._ascii))

@@ -76,8 +76,9 @@ def diverging_bar(share: float, width: int, *, ascii_only: bool = False) -> str:
 
 
 def signed_figure(difference: float) -> str:
-    """Return a difference of probabilities in percentage points, six cells wide."""
+    """Return a difference of probabilities in percentage points, six cells wide; the heading says
+    what it is, since a difference in per cent would be another number."""
     if abs(difference) < 0.00005:
         return "0".rjust(CHANGE - 1)
     sign = "+" if difference > 0 else "-"
-    return (sign + figure(abs(difference)).strip()).rjust(CHANGE - 1)
+    return (sign + figure(abs(difference)).strip().rstrip("%")).rjust(CHANGE - 1)

@@ -17,6 +17,8 @@ from tui.text.show import display_text
 from tui.views.compare.pair_columns import CHANGE, PairColumns, diverging_bar, signed_figure
 from tui.widgets.styles import Segments, Styles
 
+_POINTS_FROM: Final = 16
+"""Cells of a column of differences from which its heading has room for the word points."""
 _PARTS: Final = "part here"
 _FOR_GOOD: Final = "for good"
 
@@ -53,8 +55,10 @@ class PairRows:
         text += "".join(ranks) + " " * plan.mark + "".join(ranks)
         segments: Segments = [(text, styles.faint)]
         for answer in answers:
-            shown = display_text(answer.text, plan.change - 4, ascii_only=self._ascii).rstrip()
-            title = ("d " if self._ascii else "Δ ") + shown
+            unit = " points" if plan.change >= _POINTS_FROM else " pt"
+            room = plan.change - 3 - len(unit)
+            shown = display_text(answer.text, room, ascii_only=self._ascii).rstrip()
+            title = ("d " if self._ascii else "Δ ") + shown + unit
             style = self.token_style(answer, styles)[0]
             segments.append((title + " " * max(plan.change - cell_len(title), 0), style))
         return segments

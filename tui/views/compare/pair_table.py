@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from engine.records import Token
-from tui.state.comparing import differences
+from engine.tables import Table
+from tui.sharing.pair_table import pair_table
+from tui.state.comparing import AlignedRow, differences
 from tui.state.run_view import RunView
-from tui.text.show import display_text
-from tui.views.compare.pair_columns import PairColumns, plan_pair
+from tui.text.numbers import figure
+from tui.text.show import display_text, plain_line
+from tui.views.compare.pair_columns import PairColumns, plan_pair, signed_figure
+from tui.views.compare.pair_detail import PairDetail
+from tui.views.compare.pair_pictures import PairPictures
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
 from tui.widgets.captions import put_subtitle, put_title
@@ -29,12 +35,22 @@ class PairTable(RowList):
     """Shows two runs' tokens in the same rows; subclasses supply the verdict and additional
     columns."""
 
+    class Moved(Message):
+        """The cursor has moved to another row."""
+
     reserved_cells: ClassVar[int] = 0
     """Cells of a row that are reserved for the subclass."""
 
     def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
         self.rows = PairRows(left, right, ascii_only=ascii_only)
+
+    def put_cursor(self, row: int) -> None:
+        """Move the cursor, and post `Moved`."""
+        before = self.cursor
+        super().put_cursor(row)
+        if self.cursor != before:
+            self.post_message(self.Moved())
 
     @property
     @abstractmethod
@@ -97,8 +113,18 @@ class PairTable(RowList):
 class PairScreen(ModalScreen[None]):
     """Shows two runs on the whole screen; the lower border says which keys act."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,b,B", "dismiss", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,b,B", "dismiss", show=False),
+        Binding("enter", "detail", show=False),
+        Binding("p", "pictures", show=False),
+        Binding("y", "share('copy-row')", show=False),
+        Binding("Y", "share('copy-table')", show=False),
+        Binding("x", "share('export')", show=False),
+    ]
     SCOPED_CSS = False  # subclasses are meant, too
+    says_points: ClassVar[bool] = True
+    """Whether the upper border says of the row under the cursor what the answers' differences
+    are."""
     CSS = """
     PairScreen { background: $background; }
     PairScreen .dialog {
@@ -112,6 +138,8 @@ class PairScreen(ModalScreen[None]):
         self._table = table
         self._title = title
         self._ascii = ascii_only
+        self._detail = PairDetail(ascii_only=ascii_only)
+        self._pictures = PairPictures(ascii_only=ascii_only)
         self.set_class(ascii_only, "-ascii")
 
     @property
@@ -129,7 +157,51 @@ class PairScreen(ModalScreen[None]):
             put_title(box, self._title)
             put_subtitle(box, self.keys)
             yield self._table
+            yield self._detail
+            yield self._pictures
             yield from self.below()
+
+    @property
+    def table(self) -> Table:
+        """The comparison as a table, for copying and exporting."""
+        rows = self._table.rows
+        left, right = (_asked(view) for view in rows.sides)
+        return pair_table(rows.compared, (left, right))
+
+    @property
+    def table_row(self) -> int:
+        """The row under the cursor."""
+        return self._table.cursor
+
+    def action_share(self, identity: str) -> None:
+        """Copy or export the comparison."""
+        app: Any = self.app
+        app.do(identity)
+
+    def tell(self, words: str) -> None:
+        """Say below the table what came of it."""
+        put_subtitle(self._box, plain_line(words, ascii_only=self._ascii))
+
+    def action_detail(self) -> None:
+        """Show or hide the detail of both sides."""
+        self._detail.toggle()
+        self._follow()
+
+    def action_pictures(self) -> None:
+        """Show or hide both pictures."""
+        self._pictures.show(self._table.rows.sides)
+        self._pictures.toggle()
+
+    def on_pair_table_moved(self) -> None:
+        """Show the detail of the row under the cursor, and what it says of the answers."""
+        self._follow()
+
+    def _follow(self) -> None:
+        rows = self._table.rows
+        compared, row = rows.compared, self._table.cursor
+        pair = compared.rows[row] if row < len(compared.rows) else None
+        self._detail.show(rows.sides, pair)
+        self._say_title()
 
     def on_mount(self) -> None:
         """Put the cursor on the first row in which the runs differ."""
@@ -137,8 +209,17 @@ class PairScreen(ModalScreen[None]):
 
     def on_row_list_place_changed(self) -> None:
         """Show in the title which rows are visible."""
-        place = place_text(self._table)
-        put_title(self._box, f"{self._title}, rows {place}" if place else self._title)
+        self._say_title()
+
+    def _say_title(self) -> None:
+        """Say which rows are visible, and what that under the cursor says of the answers."""
+        place, row = place_text(self._table), self._table.cursor
+        parts = [self._title, f"rows {place}" if place else ""]
+        if self.says_points:
+            compared = self._table.rows.compared
+            pair = compared.rows[row] if row < len(compared.rows) else None
+            parts.append(_in_points(pair, self._table.answers, self._ascii))
+        put_title(self._box, ", ".join(part for part in parts if part))
 
     def say_keys(self) -> None:
         """Show which keys act now."""
@@ -150,3 +231,23 @@ class PairScreen(ModalScreen[None]):
 
     def _begin(self) -> None:
         self._table.put_cursor(self._table.rows.compared.parts or 0)
+
+
+def _in_points(pair: AlignedRow | None, answers: Sequence[Token], ascii_only: bool) -> str:
+    """Return what a row says of the answers: both probabilities, and the difference."""
+    if pair is None:
+        return ""
+    parts = []
+    for answer, change in zip(answers, pair.changes, strict=False):
+        if change.left is None or change.right is None or change.difference is None:
+            continue
+        shown = display_text(answer.text, 12, ascii_only=ascii_only).rstrip()
+        left, right = (figure(share).strip() for share in (change.left, change.right))
+        points = signed_figure(change.difference).strip()
+        parts.append(f"{shown} {left} and {right}, {points} points")
+    return f"row {pair.left_layer}: {'; '.join(parts)}" if parts else ""
+
+
+def _asked(view: RunView) -> str:
+    picture = view.run.question.picture
+    return f"{view.name}, {picture.path}" if picture is not None else view.name

@@ -16,7 +16,9 @@ from tui.text.numbers import figure, number
 from tui.text.show import display_text
 from tui.widgets.styles import Segments
 
-MOST: Final = 200
+MOST: Final = 1000
+"""Most tokens of a row through which the detail scrolls."""
+_MOST_AT_ONCE: Final = 200
 """Most tokens in the detail, however large the pane is."""
 
 _TWO_COLUMNS_FROM: Final = 64
@@ -44,7 +46,9 @@ class DetailLook:
 def capacity(width: int, height: int) -> int:
     """Return how many tokens fit into a pane of this size."""
     lines = max(height - (_LINES_OF_FULL if _is_full(width, height) else 1), 0)
-    return min(lines * (1 if _is_full(width, height) else _brief_columns(width, height)), MOST)
+    return min(
+        lines * (1 if _is_full(width, height) else _brief_columns(width, height)), _MOST_AT_ONCE
+    )
 
 
 def detail_lines(
@@ -54,32 +58,38 @@ def detail_lines(
     size: tuple[int, int],
     look: DetailLook,
     *,
+    first: int = 0,
     answer_name: str = "answer",
     ascii_only: bool,
 ) -> list[Segments]:
     """Return the lines for a row, given the row before it, the answer's id and the pane's size;
-    `answer_name` is what the answer is called at this position.
+    `answer_name` is what the answer is called at this position, and `first` is how many of the top
+    tokens are scrolled out above.
 
     A large pane shows all that is known of each token; a small one shows the essentials in two
     columns.
     """
     width, height = size
-    top = reading.top[: capacity(width, height)]
+    top = reading.top[: first + capacity(width, height)]
     moves = _moves(top, before)
     entries = [
         (token, move, look.answer if token.id == answer else look.text)
-        for token, move in zip(top, moves, strict=True)
+        for token, move in zip(top[first:], moves[first:], strict=True)
     ]
     lines = [_summary(reading, answer_name, look, ascii_only)]
     if _is_full(width, height):
-        lines += _full(entries, width, look, ascii_only)
+        before_them = sum(token.probability for token in top[:first])
+        lines += _full(entries, first, before_them, width, look, ascii_only)
         return [*lines, _left(top, before, look, ascii_only)]
     columns = _brief_columns(width, height)
-    half = -(-len(top) // columns)
+    half = -(-len(entries) // columns)
     return lines + [
         [
-            (_brief(place, *entries[place][:2], width // columns, ascii_only), entries[place][2])
-            for place in range(index, len(top), half)
+            (
+                _brief(first + place, *entries[place][:2], width // columns, ascii_only),
+                entries[place][2],
+            )
+            for place in range(index, len(entries), half)
         ]
         for index in range(half)
     ]
@@ -127,11 +137,14 @@ def _brief(place: int, token: Token, move: int | None, width: int, ascii_only: b
 
 def _full(
     entries: Sequence[tuple[Token, int | None, Style]],
+    first: int,
+    total: float,
     width: int,
     look: DetailLook,
     ascii_only: bool,
 ) -> list[Segments]:
-    """Return a heading and a line for each token with all that is known of it."""
+    """Return a heading and a line for each token with all that is known of it; `first` tokens
+    stand above them, with the probability `total`."""
     room = width - _AROUND_FULL
     token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
@@ -140,8 +153,11 @@ def _full(
         f"{'p':>5} {'sum':>5} {'logit':>7}"
     )
     lines: list[Segments] = [[(heading[:width], look.faint)]]
-    sums = accumulate(token.probability for token, _, _ in entries)
-    for place, ((token, move, style), total) in enumerate(zip(entries, sums, strict=True), 1):
+    sums = accumulate((token.probability for token, _, _ in entries), initial=total)
+    next(sums)
+    for place, ((token, move, style), total) in enumerate(
+        zip(entries, sums, strict=True), first + 1
+    ):
         shown = display_text(token.text, token_width, ascii_only=ascii_only)
         raw = display_text(json.dumps(token.text), token_width, spaces=False, ascii_only=ascii_only)
         bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)

@@ -28,14 +28,21 @@ _MOST_NAME = 40
 _NAMES = max(len(export.name) for export in FORMATS)
 
 
+class FormatList(OptionList, inherit_bindings=False):
+    """Leaves the keys to the dialog: they mean the same in the line of the name."""
+
+
 class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     """Returns the name of one of `FORMATS` and the file, or None. If the file exists, the user
     has confirmed replacing it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("up", "move(-1)", show=False),
+        Binding("ctrl+c", "dismiss", show=False),
+        # In the line of the name, j and k are letters of it.
+        Binding("j,down", "move(1)", show=False),
+        Binding("k,up", "move(-1)", show=False),
+        Binding("enter", "take", show=False),
     ]
     CSS = """
     ExportDialog .dialog { height: auto; }
@@ -61,8 +68,8 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             name = display_text(self._run.name, _MOST_NAME, spaces=False, ascii_only=self._ascii)
             what = " ".join(["export", title_words(self._run, self._run.run.position)]).rstrip()
             put_title(box, f"{what}: {name.rstrip()}")
-            box.border_subtitle = "up and down choose, enter exports, esc closes"
-            yield OptionList(
+            box.border_subtitle = "jk choose, tab edits the name, enter exports, esc closes"
+            yield FormatList(
                 *(Option(Content(f"{each.name:<{_NAMES}}  {each.title}")) for each in FORMATS),
                 compact=True,
                 markup=False,
@@ -72,13 +79,12 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
             yield LineEntry(first, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
-        """Focus the file's name; the arrow keys choose the format."""
+        """Focus the formats; tab goes to the file's name and back."""
         choices, line = self.query_one(OptionList), self.query_one(Input)
-        choices.can_focus = False
         choices.highlighted = 0
         line.cursor_blink = False
         line.cursor_position = len(line.value)
-        line.focus()
+        choices.focus()
 
     def action_move(self, step: int) -> None:
         """Choose another format."""
@@ -106,7 +112,8 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
         self._say_where()
 
     @on(Input.Submitted)
-    def _take(self) -> None:
+    def action_take(self) -> None:
+        """Close with the format and the file, unless the file cannot be written or exists."""
         path = self._folder / expand(self.query_one(Input).value.strip())
         problem = _problem(path)
         if problem:

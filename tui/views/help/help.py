@@ -1,113 +1,142 @@
-"""The help screen, made from the registry of actions."""
+"""The help: the glossary, every key, and how to read the table."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
+from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
 
-from tui.actions.keymap import Keymap, key_name
-from tui.actions.registry import ACTIONS, GROUPS, Scope
-from tui.widgets.text_page import TextPage
+from tui.actions.keymap import Keymap
+from tui.text.show import plain_line
+from tui.views.help.help_text import Section, help_sections, matching
+from tui.widgets.captions import put_title
+from tui.widgets.find_line import FindLine
 
-_READING = (
-    "Each row is what the model would say if it stopped after that layer: the residual stream "
-    "taken through the model's own final norm and output head. Row 0 (emb) is the embedding; the "
-    "last row (out) is the model's own answer, even with the norm off (own).",
-    "Beside the layer, a ring marks a change of top-1, and dashes mark that it stays; the dot is "
-    "at the formation row, the first from which the answer stays top-1, and the line continues to "
-    "the end.",
-    "Every token that is top-1 somewhere has its own colour in all rows and in the plot; the "
-    "answer is gold wherever it appears. Other tokens are plain.",
-    "Entropy and KL (of a row to the last row) are in nats. Rank 1 is the most probable token. rms "
-    "is the size of the residual stream before the norm.",
-    "A caveat: a middle layer need not use the output's space. The lens shows what the output head "
-    "makes of such a layer, not what the layer 'means'.",
-    "Without the picture (B): JS is the Jensen-Shannon divergence of two rows in nats, 0 to 0.69. "
-    "The contrast (VDD) is (1 + a) picture - a reference on the logits, without tokens that are "
-    "less likely in the picture's row than b times its best; a = 1 and b = 0.1 are the defaults of "
-    "the released code, whose scripts use b = 0.2. It was published for the last row; for the "
-    "other rows it is an extension.",
-    "Attention (4) says where a head read, not why the answer was given: the picture had as much "
-    "of the weight for objects that were only invented as for real ones (0.189 and 0.199; 0.070 "
-    "for other words; SADT, CVPR 2026), and replacing learned weights by noise changed little on "
-    "many tasks (arXiv 2605.05668). Knockout (K there) stands beside it: what the answer becomes "
-    "if tokens may not be looked at. Shares are shown raw and without sinks, always both: the same "
-    "pass of LLaVA-1.5 gives the picture 5% or 45% by that choice.",
-    "Parts (6): direct logit attribution. The stream that enters the final norm is a sum of what "
-    "the embedding, every attention and every MLP have added, so a logit is a sum too: share = u "
-    ". N(part), with u the word's row of the unembedding and N the final norm frozen at the "
-    "stream's statistics (as in TransformerLens; heads and source positions as in Elhage et al. "
-    "2021). By default it is the answer's logit minus the runner-up's; the sum and its error are "
-    "printed. Promotes and suppresses are the words whose logits the part raises and lowers most. "
-    "It does not show who was needed: later parts make up for earlier ones (self-repair, McGrath "
-    "et al. 2023, arXiv 2307.15771). So K takes a part out of a pass (it is zero at this "
-    "position), and what the logit loses stands beside the share, under out.",
-    "Neurons (9): a unit is an input of an MLP's last linear layer; its activation times its "
-    "column of the weight is what it adds (Geva et al. 2021, arXiv 2012.14913, and 2022, arXiv "
-    "2203.14680), and its share is as for parts. The largest are listed, of all layers or of one "
-    "(f); K sets them to zero, one by one. In a mixture a unit belongs to an expert, and its "
-    "share is weighted by the router. A unit's words are what it pushes at the end of the model, "
-    "not what it answers to, and one unit may push several things at once.",
-    "Tracing (7) copies what the clean run has at a site and a row into a corrupt run with another "
-    "picture, and runs on (Meng et al. 2022, arXiv 2202.05262; activation patching: Heimersheim "
-    "and Nanda 2024, arXiv 2404.15255). Recovery is (patched - corrupt) / (clean - corrupt) of the "
-    "logits' difference: 1 brings back all of it. The other direction (D) is (clean - patched) / "
-    "(clean - corrupt), what is lost; what suffices need not be what is needed. It says where the "
-    "difference of these two pictures is carried, not what is read there, and nothing of what both "
-    "share.",
-    "Saliency (8): gradient x input is the sum of dy/dx x over what a token shows; integrated "
-    "gradients sum it on the way from the mean picture (Sundararajan et al. 2017, arXiv "
-    "1703.01365), SmoothGrad over noisy pictures (Smilkov et al. 2017, arXiv 1706.03825), gradient "
-    "x attention over layers and heads (Chefer et al. 2021, arXiv 2103.15679); occlusion is what "
-    "the target loses without a block (Zeiler and Fergus 2014, arXiv 1311.2901). Where the answer "
-    "is certain, gradients of its log p vanish: compare two words then (/). A map says to what the "
-    "answer is sensitive, not what the model sees there; insertion and deletion (b; Petsiuk et al. "
-    "2018, arXiv 1806.07421) say whether a map beats a random order on this picture.",
-    "The answer (c, 5): a column for every token that the model says, with the rows at the "
-    "position before it; gold where that token is the best. Nothing of the checkpoint's own "
-    "sampling settings is used: the screen names what was left out. Before settings is the model's "
-    "own probability of the token, after settings that with which it was drawn. The text can be "
-    "tinted (f) by the probability, by the picture's share of attention, or by the JS against a "
-    "counterfactual.",
-    "Proof: the lens computes the last row by the same code as all others and compares it with "
-    "the logits that the model returned. If they differ, the run is struck out.",
-)
+_KEYS_WIDTH = 20
 
 
-class Help(TextPage):
-    """Shows every key, and how to read the table."""
+class Help(ModalScreen[None]):
+    """Shows the sections one below the other; what is typed after a slash filters them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "dismiss", show=False)]
-    HEADING = "help"
+    AUTO_FOCUS = ""  # the line that filters is hidden at first
+    CSS = """
+    Help .dialog { padding: 0 1; height: 90%; max-height: 90%; }
+    Help.-ascii .dialog { border: ascii $primary; }
+    Help VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+    Help Static { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter,question_mark", "dismiss", show=False),
+        Binding("j,down", "scroll(1)", show=False),
+        Binding("k,up", "scroll(-1)", show=False),
+        Binding("pagedown,space,ctrl+f", "page(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("g,home", "edge(-1)", show=False),
+        Binding("G,end", "edge(1)", show=False),
+        Binding("slash", "filter", show=False),
+        Binding("tab", "section(1)", show=False, priority=True),
+        Binding("shift+tab", "section(-1)", show=False, priority=True),
+    ]
 
-    def __init__(self, keymap: Keymap, *, ascii_only: bool) -> None:
+    def __init__(self, keymap: Keymap, *, terms: Collection[str] = (), ascii_only: bool) -> None:
+        """With `terms`, only these terms of the glossary are shown."""
         super().__init__()
-        self._keymap = keymap
+        self._sections = help_sections(keymap, ascii_only=ascii_only)
+        self._terms = terms
+        self._wanted = ""
         self._ascii = ascii_only
+        self.set_class(ascii_only, "-ascii")
 
-    def text(self) -> Content:
-        """Return the keys by group, then the explanation."""
-        parts: list[Content | str | tuple[str, str]] = []
-        for group in GROUPS:
-            parts.append((f"{group}\n", "bold $primary"))
-            for action in ACTIONS:
-                if action.group == group:
-                    keys = self._keymap.names(action, ascii_only=self._ascii) or "-"
-                    parts.append((f"  {keys:<20}", "$answer"))
-                    parts.append((f"{action.title}\n", "$foreground"))
-            parts.append("\n")
-        parts.append(("How to read the table\n", "bold $primary"))
-        parts += [(f"{paragraph}\n\n", "$foreground") for paragraph in _READING]
-        parts.append(("Letters act only outside the editor. ", "$faint"))
-        parts.append((f"{self._table_keys()} act while the table has the focus.", "$faint"))
-        return Content.assemble(*parts)
+    def compose(self) -> ComposeResult:
+        """Lay out the sections, each in a part of its own, and the line that filters."""
+        with Vertical(classes="dialog wide-dialog") as box:
+            box.border_subtitle = "/ filters, tab next section, jk scroll, q closes"
+            with VerticalScroll() as page:
+                page.can_focus = False
+                for _ in self._sections:
+                    yield Static(markup=False)
+            yield FindLine()
 
-    def _table_keys(self) -> str:
-        ours = [action for action in ACTIONS if action.scope is Scope.TABLE]
-        return " ".join(
-            key_name(key, ascii_only=self._ascii)
-            for action in ours
-            for key in self._keymap.keys(action)
-        )
+    def on_mount(self) -> None:
+        """Show everything."""
+        self._show()
+
+    def _show(self) -> None:
+        shown = {
+            section.title: section
+            for section in matching(self._sections, self._wanted, self._terms)
+        }
+        for part, section in zip(self.query(".dialog Static"), self._sections, strict=False):
+            found = shown.get(section.title)
+            part.display = found is not None
+            if found is not None and isinstance(part, Static):
+                part.update(self._drawn(found))
+        names = [name for name in shown if shown[name].entries]
+        title = "help" if not self._wanted else f"help, /{self._wanted}"
+        if not names:
+            title = f"{title}: nothing says so"
+        put_title(self.query_one(".dialog"), plain_line(title, ascii_only=self._ascii))
+
+    def _drawn(self, section: Section) -> Content:
+        parts: list[tuple[str, str]] = [(f"{section.title}\n", "bold $primary")]
+        for entry in section.entries:
+            text = plain_line(entry.text, ascii_only=self._ascii)
+            if entry.is_key:
+                parts += [(f"  {entry.name:<{_KEYS_WIDTH}}", "$answer"), (f"{text}\n", "")]
+            elif entry.name:
+                name = plain_line(entry.name, ascii_only=self._ascii)
+                parts += [(f"{name}  ", "$answer"), (f"{text}\n", "")]
+            else:
+                parts.append((f"{text}\n\n", ""))
+        return Content.assemble(*parts, "\n")
+
+    def action_filter(self) -> None:
+        """Open the line into which a filter is typed."""
+        self.query_one(FindLine).open()
+
+    @on(FindLine.Typed)
+    def _filter_typed(self, message: FindLine.Typed) -> None:
+        message.stop()
+        self._wanted, self._terms = message.wanted, ()
+        self._page.scroll_home(animate=False)
+        self._show()
+
+    @on(FindLine.Closed)
+    def _filter_closed(self, message: FindLine.Closed) -> None:
+        message.stop()
+        self.set_focus(None)
+        if not message.kept:
+            self._wanted = ""
+            self._show()
+
+    @property
+    def _page(self) -> VerticalScroll:
+        return self.query_one(VerticalScroll)
+
+    def action_section(self, step: int) -> None:
+        """Scroll to the next or the previous section."""
+        top = self._page.scroll_offset.y
+        starts = [part.virtual_region.y for part in self._page.query(Static) if part.display]
+        ahead = [y for y in starts if (y > top if step > 0 else y < top)]
+        if ahead:
+            self._page.scroll_to(y=ahead[0] if step > 0 else ahead[-1], animate=False)
+
+    def action_scroll(self, step: int) -> None:
+        """Scroll by lines, without animation."""
+        self._page.scroll_relative(y=step, animate=False)
+
+    def action_page(self, step: int) -> None:
+        """Scroll by pages."""
+        self._page.scroll_relative(y=step * max(self._page.size.height - 2, 1), animate=False)
+
+    def action_edge(self, side: int) -> None:
+        """Scroll to the beginning or the end."""
+        y = 0 if side < 0 else self._page.max_scroll_y
+        self._page.scroll_to(y=y, animate=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,6 +47,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
     TrackDialog.-ascii OptionList { scrollbar-size-vertical: 0; }
     """
     CSS = """
+    TrackDialog .dialog { width: 104; }
     TrackDialog.-ascii .dialog { border: ascii $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,12 +65,15 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         *,
         reason: str,
         ascii_only: bool,
+        known: Mapping[int, str] | None = None,
     ) -> None:
         """`ask` requests the tokens that can spell a typed word; `reason` says why only tokens
-        that are already tracked can be chosen, if that is so."""
+        that are already tracked can be chosen, if that is so; `known` says what is known of the
+        way of tokens through the rows."""
         super().__init__()
         self._ask = ask
         self._tracked = dict(tracked)
+        self._known = dict(known or {})
         self._marked = dict(tracked)
         self._reason = reason
         self._ascii = ascii_only
@@ -135,6 +139,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         if self._entries:
             self.query_one(ChoiceList).step(step)
             self._moved = True
+            self._say(self._remark(self._words))
 
     def action_mark(self) -> None:
         """Mark or unmark the highlighted token."""
@@ -153,10 +158,18 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         nothing_marked = self._marked.keys() == self._tracked.keys()
         if nothing_marked and self._unanswered:
             return  # the list does not show what was typed yet
-        if self._words and nothing_marked and index is not None and index < len(self._entries):
-            entry = self._entries[index]
-            self._marked[entry.id] = entry.text
+        if self._words and nothing_marked and self._moved:
+            if index is not None and index < len(self._entries):
+                entry = self._entries[index]
+                self._marked[entry.id] = entry.text
+        elif nothing_marked:
+            self._marked |= self._best()
         self.dismiss(tuple(self._marked.items()))
+
+    def _best(self) -> dict[int, str]:
+        """Return the most likely spelling of every word typed, id -> text."""
+        found = [self._spellings.get(word, ())[:1] for word in self._words]
+        return {best.id: best.text for spellings in found for best in spellings}
 
     def _toggle(self, entry: _Entry) -> None:
         self._moved = True
@@ -173,9 +186,10 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             for found in self._spellings.get(word, ()):
                 typed = display_text(found.typed, ascii_only=self._ascii)
                 remark = "whole token" if found.whole else f"first piece of {typed}"
+                remark = self._known.get(found.id, remark)
                 entries.setdefault(found.id, _Entry(found.id, found.text, remark))
         for token, text in {**self._tracked, **self._marked}.items():
-            remark = "tracked" if token in self._tracked else ""
+            remark = self._known.get(token, "tracked" if token in self._tracked else "")
             entries.setdefault(token, _Entry(token, text, remark))
         choices = self.query_one(ChoiceList)
         here = choices.highlighted
@@ -184,7 +198,18 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         ids = [entry.id for entry in self._entries]
         place = ids.index(before) if before in ids else 0 if ids else None
         choices.put([Option(self._line(entry)) for entry in self._entries], place)
-        self.query_one(Static).update(Content(self._remark(words)), layout=False)
+        self._say(self._remark(words))
+
+    def _say(self, text: str) -> None:
+        self.query_one(Static).update(Content(text), layout=False)
+
+    @property
+    def _way(self) -> str:
+        """What is known of the highlighted token's way through the rows."""
+        index = self.query_one(ChoiceList).highlighted
+        if index is None or index >= len(self._entries):
+            return ""
+        return self._known.get(self._entries[index].id, "")
 
     def _remark(self, words: list[str]) -> str:
         if self._reason:
@@ -195,7 +220,14 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
         if unknown:
             named = ", ".join(plain_line(word, ascii_only=self._ascii) for word in unknown)
             return f"no token begins like this: {named}"
-        return "" if words else "type a word: every token that can spell it is offered"
+        best = [token for token in self._best() if token not in self._tracked]
+        if self._way and (self._moved or not words):
+            return self._way
+        if not words:
+            return "type words, with commas between: the best spelling of each is tracked"
+        if len(best) < 2 or self._moved or self._marked.keys() != self._tracked.keys():
+            return ""
+        return f"enter tracks {len(best)} tokens: the best spelling of each word"
 
     def _line(self, entry: _Entry) -> Content:
         on, off = ("[x]", "[ ]") if self._ascii else ("●", "○")

@@ -83,6 +83,8 @@ class Trajectories(Horizontal):
         self._colourless = ascii_only or "NO_COLOR" in os.environ
         self._dot = "@" if ascii_only else "●"
         self.measure = _measure(context.startup.plot or context.remembered.plot)
+        self._leaders = False
+        """Whether every token that was top-1 in some row is drawn."""
         self._run: RunView | None = None
         self._row = 0
         self._plot: Plot | None = None
@@ -123,6 +125,13 @@ class Trajectories(Horizontal):
         self._remembered.note(plot=self.measure.value)
         self._draw()
 
+    def toggle_leaders(self) -> bool:
+        """Draw all that was top-1, or only the answer and what is tracked; return whether all
+        are."""
+        self._leaders = not self._leaders
+        self._draw()
+        return self._leaders
+
     def on_resize(self) -> None:
         """Lay out and draw again for the new size."""
         self.set_class(self.size.width < _LEGEND_FROM, "-slim")
@@ -159,7 +168,7 @@ class Trajectories(Horizontal):
         if self._plot is None or not self._plot.is_mounted:
             self.call_after_refresh(self._draw)
             return
-        curves, more = curves_of(run, self.measure)
+        curves, more = curves_of(run, self.measure, leaders=self._leaders)
         styles = [self._style(curve) for curve in curves]
         letters = self._letters(curves, styles)
         faint = self._colour("faint")

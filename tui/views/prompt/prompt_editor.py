@@ -11,7 +11,11 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from tui.text.show import stand_in_text
+from tui.widgets.captions import put_subtitle
 from tui.widgets.line_entry import KeysInOrder
+
+_KEYS = "ctrl+r runs, enter breaks the line"
+_FEW_KEYS = "ctrl+r runs"
 
 
 class PromptEditor(KeysInOrder, TextArea):
@@ -40,6 +44,14 @@ class PromptEditor(KeysInOrder, TextArea):
     def on_mount(self) -> None:
         """Put the cursor at the end."""
         self.move_cursor(self.document.end)
+
+    def on_focus(self) -> None:
+        """Say which keys act here."""
+        put_subtitle(self, _KEYS if self.size.width >= len(_KEYS) + 2 else _FEW_KEYS)
+
+    def on_blur(self) -> None:
+        """Say nothing any more."""
+        put_subtitle(self, "")
 
     def get_line(self, line_index: int) -> Text:
         """Return a line as it is displayed."""

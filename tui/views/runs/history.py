@@ -3,151 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import ClassVar
 
-from rich.style import Style
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from engine.events import Event
-from tui.state.run_view import Phase, RunView
+from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
-from tui.text.numbers import FIGURE_WIDTH, figure, total_seconds
-from tui.text.show import display_text
+from tui.text.show import plain_line
 from tui.views.compare.compare import Compare
+from tui.views.compare.runs_plot import RunsPlot
+from tui.views.runs.history_rows import HistoryList
+from tui.views.runs.note_input import ask_note
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.find_line import FindLine
 from tui.widgets.line_input import LineInput
+from tui.widgets.listed_rows import ListScreen
 from tui.widgets.row_list import RowList, place_text
-from tui.widgets.styles import Segments, Styles
 
-_KEYS = "enter shows, b compares, r renames, x deletes, u undoes, q closes"
-_LEAST_NAME = 14
-_PICTURE_FROM = 96
-_NOTHING = " No runs yet: q closes this list, r runs the question."
+_KEYS = "enter shows, b compares, P plots, r renames, # notes, D deletes, o sorts, / filters"
 
 
-@dataclass(frozen=True)
-class HistoryColumns:
-    """Column widths in cells; a column of width 0 is left out."""
-
-    name: int
-    picture: int
-    answer: int
-    number: int = 5
-    row: int = 4
-    norm: int = 5
-    status: int = 14
-    time: int = 7
-
-
-def plan_history(width: int) -> HistoryColumns:
-    """Return the columns that fit into `width` cells. The name takes what is left; if that is
-    too little, time and norm are left out."""
-    picture = min(24, width // 6) if width >= _PICTURE_FROM else 0
-    answer = 9 if width < _PICTURE_FROM else 16
-    plan = HistoryColumns(0, picture, answer)
-    used = plan.number + 1 + (picture + 1 if picture else 0) + answer + 1 + FIGURE_WIDTH + 1
-    used += plan.row + 1 + plan.norm + plan.status + plan.time + 1
-    if width - used < _LEAST_NAME:
-        used -= plan.time + plan.norm
-        plan = replace(plan, time=0, norm=0)
-    return replace(plan, name=max(width - used, _LEAST_NAME))
-
-
-class HistoryList(RowList):
-    """Shows one line per run: its question, its answer and its formation row."""
-
-    def __init__(self, state: ViewState, *, ascii_only: bool) -> None:
-        super().__init__(ascii_only=ascii_only)
-        self._state = state
-        self.marked: RunView | None = None
-        """The run with which the next marked run is compared."""
-
-    @property
-    def count(self) -> int:
-        """Return the number of runs."""
-        return len(self._state.runs)
-
-    @property
-    def head_height(self) -> int:
-        """Return 1 for the line of column names."""
-        return 1
-
-    @property
-    def chosen(self) -> RunView | None:
-        """The run under the cursor."""
-        runs = self._state.runs
-        return runs[self.cursor] if self.cursor < len(runs) else None
-
-    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Draw the column names."""
-        if not self.count:
-            return [(_NOTHING, styles.faint)]
-        plan = plan_history(width - 1)
-        text = " " + "".rjust(plan.number) + "question".ljust(plan.name + 1)
-        text += "picture".ljust(plan.picture + 1) if plan.picture else ""
-        text += "answer".ljust(plan.answer + 1 + FIGURE_WIDTH + 1)
-        text += "from".rjust(plan.row) + " " + "norm".ljust(plan.norm)[: plan.norm]
-        text += "status".ljust(plan.status) + "time".rjust(plan.time)[: plan.time]
-        return [(text, styles.faint)]
-
-    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
-        """Draw a run."""
-        view = self._state.runs[row]
-        plan = plan_history(width)
-        picture = view.run.question.picture
-        mark = ("*" if self._ascii else "●") if view is self.marked else " "
-        unsaved = "+" if view.worth_keeping and not view.saved else " "
-        here = view is self._state.current
-        text = styles.struck if view.refused else styles.text
-        segments: Segments = [
-            (mark, styles.cursor),
-            (f"{row + 1:>{plan.number - 3}}", styles.cursor if here else styles.faint),
-            (unsaved + " ", styles.faint),
-            (display_text(view.name, plan.name, spaces=False, ascii_only=self._ascii) + " ", text),
-        ]
-        if plan.picture:
-            name = PurePath(picture.path).name if picture else "-"
-            shown = display_text(name, plan.picture, spaces=False, ascii_only=self._ascii)
-            segments.append((shown + " ", styles.faint))
-        segments += self._answer(view, plan, styles)
-        formation = view.formation
-        word = "-" if formation is None or view.refused else str(formation)
-        status, style = _status(view, styles)
-        norm = "" if view.run.question.norm else "off"
-        seconds = _seconds(total_seconds(view.run))
-        return [
-            *segments,
-            (word.rjust(plan.row) + " ", styles.text),
-            (norm.ljust(plan.norm)[: plan.norm], styles.faint),
-            (status[: plan.status - 1].ljust(plan.status), style),
-            (seconds.rjust(plan.time)[: plan.time] + " ", styles.faint),
-        ]
-
-    def _answer(self, view: RunView, plan: HistoryColumns, styles: Styles) -> Segments:
-        answer = view.answer
-        if answer is None:
-            return [("-".ljust(plan.answer + FIGURE_WIDTH + 2), styles.faint)]
-        style = styles.struck if view.refused else styles.answer
-        shown = display_text(answer.text, plan.answer, ascii_only=self._ascii)
-        return [(f"{shown} {figure(answer.probability)} ", style)]
-
-
-class History(ModalScreen[RunView | None]):
+class History(ListScreen[RunView | None]):
     """Lists the runs; returns the one to show, or None if none was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", show=False),
         Binding("enter", "show", show=False),
         Binding("r", "rename", show=False),
-        Binding("x,delete", "delete", show=False),
+        Binding("D,delete", "delete", show=False),
         Binding("u", "undo", show=False),
-        Binding("b,space", "mark", show=False),
+        Binding("b", "compare", show=False),
+        Binding("space", "mark", show=False),
+        Binding("P", "plot", show=False),
+        Binding("number_sign", "annotate", show=False),
     ]
     CSS = """
     History .dialog { width: 98%; max-width: 150; height: 84%; max-height: 60; padding: 0; }
@@ -168,6 +60,7 @@ class History(ModalScreen[RunView | None]):
         with Vertical(classes="dialog") as box:
             box.border_subtitle = _KEYS
             yield HistoryList(self._state, ascii_only=self._ascii)
+            yield FindLine()
 
     def on_mount(self) -> None:
         """Put the cursor on the shown run."""
@@ -181,13 +74,12 @@ class History(ModalScreen[RunView | None]):
         """Show the current runs; the cursor follows the shown run until the user moves it."""
         if not self.query(HistoryList):
             return  # not on the screen yet
-        runs, rows = self._state.runs, self._rows
-        if rows.marked is not None and rows.marked not in runs:
-            rows.marked = None
+        rows = self._rows
+        rows.marked = [view for view in rows.marked if view in self._state.runs]
         target = self._on if self._touched else self._state.current
         rows.refresh_rows()
-        if target is not None and target in runs:
-            rows.put_cursor(runs.index(target))
+        if target is not None and target in rows.items:
+            rows.put_cursor(rows.items.index(target))
         self._on = rows.chosen
         self._say_title()
 
@@ -224,17 +116,23 @@ class History(ModalScreen[RunView | None]):
             LineInput("title of this run", chosen.run.title or "", ascii_only=self._ascii), take
         )
 
+    def action_annotate(self) -> None:
+        """Ask for the tags and the note of the run under the cursor."""
+        chosen = self._rows.chosen
+        if chosen is not None:
+            ask_note(self.app, self._state, chosen, self.refresh_runs, ascii_only=self._ascii)
+
     def action_delete(self) -> None:
         """Delete the run under the cursor."""
         row, chosen = self._rows.cursor, self._rows.chosen
         if chosen is None:
             return
+        left = [run for run in self._rows.items if run is not chosen]
         if not self._state.delete(chosen):
             self._say("this run is still running: ctrl+c cancels it")
             return
         self._touched = True
-        runs = self._state.runs
-        self._on = runs[min(row, len(runs) - 1)] if runs else None
+        self._on = left[min(row, len(left) - 1)] if left else None
         self.refresh_runs()
         self._say("deleted: u brings it back")
 
@@ -249,20 +147,53 @@ class History(ModalScreen[RunView | None]):
         self._say("brought back")
 
     def action_mark(self) -> None:
-        """Mark the run under the cursor, or compare it with the marked one."""
-        rows = self._rows
-        chosen, marked = rows.chosen, rows.marked
+        """Mark the run under the cursor, or take its mark away."""
+        rows, chosen = self._rows, self._rows.chosen
         if chosen is None:
             return
-        if marked is None:
-            rows.marked = chosen
+        if chosen in rows.marked:
+            rows.marked.remove(chosen)
+        else:
+            rows.marked.append(chosen)
+        marked = len(rows.marked)
+        self._say(f"{marked} marked: b compares, P plots them" if marked else _KEYS)
+        rows.refresh_rows()
+
+    def action_compare(self) -> None:
+        """Compare two marked runs, or the marked one with that under the cursor; mark it where
+        none is."""
+        rows, chosen = self._rows, self._rows.chosen
+        if chosen is None:
+            return
+        if not rows.marked:
+            rows.marked.append(chosen)
             self._say("b on another run compares the two")
         else:
-            rows.marked = None
+            pair = [*rows.marked, chosen][:2]
+            rows.marked.clear()
             self._say(_KEYS)
-            if chosen is not marked:
-                self.app.push_screen(Compare(marked, chosen, ascii_only=self._ascii))
+            if pair[0] is not pair[1]:
+                self.app.push_screen(Compare(*pair, ascii_only=self._ascii))
         rows.refresh_rows()
+
+    def action_plot(self) -> None:
+        """Plot the marked runs together; all that are listed where none is marked."""
+        runs = [view for view in self._rows.marked or self._rows.items if view.rows]
+        if runs:
+            self.app.push_screen(RunsPlot(runs, ascii_only=self._ascii))
+        else:
+            self._say("no run with rows to plot")
+
+    @property
+    def rows(self) -> HistoryList:
+        """The list."""
+        return self._rows
+
+    def order_changed(self) -> None:
+        """Say how the list is sorted and filtered."""
+        self._touched = True
+        self._on = self._rows.chosen
+        self._say_title()
 
     @property
     def _rows(self) -> HistoryList:
@@ -274,23 +205,9 @@ class History(ModalScreen[RunView | None]):
     def _say_title(self) -> None:
         runs = self._state.runs
         unsaved = sum(run.worth_keeping and not run.saved for run in runs)
-        parts = [f"{len(runs)} run{'s' * (len(runs) != 1)}", place_text(self._rows)]
+        listed = f"{self._rows.count} of " * (self._rows.count != len(runs))
+        parts = [f"{listed}{len(runs)} run{'s' * (len(runs) != 1)}", place_text(self._rows)]
+        parts += [plain_line(self._rows.order.words, ascii_only=self._ascii)]
         parts += [f"{unsaved} not saved (+)" * bool(unsaved)]
         parts += [f"{len(self._state.queued)} to come" * bool(self._state.queued)]
         put_title(self.query_one(Vertical), ", ".join(part for part in parts if part))
-
-
-def _status(view: RunView, styles: Styles) -> tuple[str, Style]:
-    if view.refused:
-        return "proof failed", styles.error
-    if view.phase is Phase.RUNNING:
-        return f"at {len(view.rows)} of {view.run.layers + 1}", styles.cursor
-    if view.phase is Phase.DONE:
-        return "", styles.faint
-    return view.phase.value, styles.faint if view.phase is Phase.CANCELLED else styles.error
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""The findings of a sweep on the whole screen, and the list of its items."""
+"""The findings of a sweep on the whole screen."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.widgets import Static
 from engine.errors import LenscopeError, typed_line
 from tui.sharing.report_lines import report_lines
 from tui.views.sweep.page import Page
+from tui.views.sweep.sweep_items import SweepLine, sweep_lines
 from tui.widgets.background import in_thread
-from tui.widgets.chooser import Choice, Chooser
 from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class SweepShown:
     """The results and findings of a sweep, as shown."""
 
     findings: Findings
-    items: tuple[Choice, ...]
+    items: tuple[SweepLine, ...]
 
 
 class SweepView(Page):
@@ -109,40 +109,10 @@ class SweepView(Page):
             self.dismiss(True)
 
 
-class SweepItems(Chooser):
-    """Lists the items; enter does nothing if none matches the typed text."""
-
-    def take(self, value: str) -> None:
-        """Close with an item."""
-        if value:
-            super().take(value)
-
-
 def read_shown(folder: Path) -> SweepShown:
     """Read a sweep's results and compute its findings. Raises BadInput if they cannot be read."""
     from engine.sweeps.findings import find
     from engine.sweeps.results import read_results
 
     results = read_results(folder)
-    right = results.right(results.rows)
-    choices: list[tuple[int, Choice]] = []
-    for index, item in enumerate(results.items):
-        said = results.texts.get(int(results.rows.top_id[index, -1]), "").strip()
-        truth = results.truth[index]
-        place, word = 3, ""
-        if truth is not None:
-            lost = bool((right[index, 1:-1] == 1).any())
-            is_right = right[index, -1] == 1
-            place, word = (2, "right") if is_right else (0, "lost") if lost else (1, "wrong")
-        detail = f"{word}, it is {truth}" if word in ("lost", "wrong") else word
-        title = f"{results.prompts[index]} {said}"
-        picture = results.pictures[index].rsplit("/", 1)[-1]
-        choices.append((place, Choice(item, title, f"{detail}  {picture}".strip())))
-        for name, instead in results.instead.items():
-            other = instead.items[index]
-            if other is not None:
-                said = results.texts.get(int(instead.rows.top_id[index, -1]), "").strip()
-                title = f"{results.prompts[index]} {said}"
-                choices.append((4, Choice(other, title, f"with {name} instead of {picture}")))
-    choices.sort(key=lambda each: each[0])
-    return SweepShown(find(results), tuple(choice for _, choice in choices))
+    return SweepShown(find(results), sweep_lines(results))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -14,6 +16,7 @@ from textual.widget import Widget
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
 from tui.state.finding import matches
+from tui.state.folding import shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
 from tui.views.table.table_rows import (
@@ -70,6 +73,8 @@ class LensTable(RowList, inherit_bindings=False):
         self._followed: Followed | None = None
         self._answer_name = "answer"
         self._facts: list[RowFacts] = []
+        self._unfolded: tuple[int, ...] | None = None
+        """The rows that are shown; None while all are."""
         self._shows: tuple[str, int] | None = None
         self._columns: Columns | None = None
 
@@ -77,6 +82,23 @@ class LensTable(RowList, inherit_bindings=False):
     def count(self) -> int:
         """Return the number of rows in the run, including those not read yet."""
         return len(self._facts)
+
+    @property
+    def line_count(self) -> int:
+        """Return the number of rows that are not folded."""
+        return self.count if self._unfolded is None else len(self._unfolded)
+
+    def line_of(self, row: int) -> int:
+        """Return the line of a row, or of the one into which it is folded."""
+        if self._unfolded is None:
+            return row
+        return max(bisect_right(self._unfolded, row) - 1, 0)
+
+    def row_on(self, line: int) -> int:
+        """Return the row on a line."""
+        if self._unfolded is None or not self._unfolded:
+            return line
+        return self._unfolded[min(line, len(self._unfolded) - 1)]
 
     @property
     def head_height(self) -> int:
@@ -101,7 +123,9 @@ class LensTable(RowList, inherit_bindings=False):
             self._columns = None
         self._chosen, self._followed = look, _followed(run) if run else None
         self._answer_name = run.answer_name if run else "answer"
-        facts = _facts_of(run, look, self._followed, self.scroll_offset.y) if run else []
+        self._fold(run)
+        shown_from = self.row_on(self.scroll_offset.y)
+        facts = _facts_of(run, look, self._followed, shown_from, self._unfolded) if run else []
         if run is not None and self.keeps_rows_for(run) and len(facts) == len(self._facts):
             # Until a row comes, that of the text before stays, looking as it did.
             facts = [
@@ -109,8 +133,22 @@ class LensTable(RowList, inherit_bindings=False):
                 for new, old in zip(facts, self._facts, strict=True)
             ]
         self._facts, self._shows = facts, run.table if run else None
+        if self._unfolded is not None:
+            self.put_cursor(self.cursor)  # onto a line, if its row has been folded
         self.refresh_rows()
         self.place_changed()
+
+    def _fold(self, run: RunView | None) -> None:
+        look = self._chosen
+        if run is None or not look.folded or run.refused:
+            self._unfolded = None
+            return
+        found = [
+            row.layer
+            for row in run.rows
+            if look.find and any(matches(token, look.find) for token in row.top)
+        ]
+        self._unfolded = shown_rows(run.rows, run.run.layers, run.formation, found)
 
     def put_caption(self, title: str, *, changed_from: int | None) -> None:
         """Set the title, and mark the gutter of the rows from `changed_from` on, which are not of
@@ -160,15 +198,15 @@ class LensTable(RowList, inherit_bindings=False):
             # On a busy machine the table has been seen to get a new size and no event of it.
             self._placed = self.size
             self.call_after_refresh(self.place_changed)
-        row = y - self.head_height + self.scroll_offset.y
-        if y >= self.head_height and row >= self.count:
+        line = y - self.head_height + self.scroll_offset.y
+        if y >= self.head_height and line >= self.line_count:
             return Strip.blank(self.size.width, self._colours().text)
         return super().render_line(y)
 
     def put_cursor(self, row: int) -> None:
         """Move the cursor to a row and post `CursorMoved`."""
         before = self.cursor
-        super().put_cursor(row)
+        super().put_cursor(self.row_on(self.line_of(row)))
         if self.cursor != before:
             self.post_message(self.CursorMoved(self.cursor))
 
@@ -184,17 +222,25 @@ class LensTable(RowList, inherit_bindings=False):
         """Show the notes on the model, and which rows are visible; a scrollbar would cost a column
         and a second layout."""
         self._placed = self.size
-        top, height, rows = self.scroll_offset.y, self._visible_rows, len(self._facts)
-        place = "" if rows <= height else f"{top}-{min(top + height, rows) - 1} of {rows - 1}"
+        top, height, lines = self.scroll_offset.y, self._visible_rows, self.line_count
+        place = ""
+        if lines > height:
+            last = self.row_on(min(top + height, lines) - 1)
+            place = f"{self.row_on(top)}-{last} of {self.count - 1}"
+        elif lines < self.count:
+            place = f"{lines} of {self.count} rows: where top-1 changes"
         room = self.size.width - 4
         put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 
-    def action_columns(self, step: int) -> None:
-        """Scroll to later or earlier token columns where not all fit."""
+    def scroll_columns(self, step: int) -> bool:
+        """Scroll to later or earlier token columns where not all fit; return whether that was
+        possible."""
         columns = self._plan(self._first_column + step)
-        if columns.first != self._first_column:
-            self._first_column, self._columns = columns.first, columns
-            self.forget_rows()
+        if columns.first == self._first_column:
+            return False
+        self._first_column, self._columns = columns.first, columns
+        self.forget_rows()
+        return True
 
     def watch_has_focus(self, has_focus: bool) -> None:
         """Redraw only the upper border, since the rows look the same with and without the focus."""
@@ -230,10 +276,15 @@ class LensTable(RowList, inherit_bindings=False):
 
 
 def _facts_of(
-    run: RunView, look: TableLook, followed: Followed | None, shown_from: int
+    run: RunView,
+    look: TableLook,
+    followed: Followed | None,
+    shown_from: int,
+    unfolded: tuple[int, ...] | None,
 ) -> list[RowFacts]:
     """Return what is drawn of every row; `shown_from` is the first visible one, which
-    says why there are none."""
+    says why there are none, and `unfolded` are the rows that are shown, if not all are."""
+    ends = _last_folded(unfolded)
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
@@ -260,10 +311,18 @@ def _facts_of(
                 struck=struck,
                 out_normed=layer == layers and not run.run.question.norm,
                 instead=run.blank if layer == shown_from else "",
+                until=ends.get(layer),
             )
         )
         before = leader
     return facts
+
+
+def _last_folded(unfolded: tuple[int, ...] | None) -> dict[int, int]:
+    """Return, of every row into which others are folded, the last of these."""
+    shown = unfolded or ()
+    pairs = itertools.pairwise(shown)
+    return {row: after - 1 for row, after in pairs if after - 1 > row}
 
 
 def _followed(run: RunView) -> Followed | None:

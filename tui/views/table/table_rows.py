@@ -26,6 +26,9 @@ _WIDE_GAP_FROM: Final = 24
 _LEAST_TOKEN: Final = 5
 _WISHED_TOKEN: Final = 9
 _LEAST_BAR: Final = 3
+_SHORT_TOKEN: Final = 8
+_SHORT_BAR: Final = 2
+"""What a narrow column has room for."""
 _MOST_BAR: Final = 16
 
 
@@ -85,6 +88,8 @@ class RowFacts:
     """Whether this is the last row of a run without norm, which still is the model's own output."""
     instead: str = ""
     """What to say in a row that has not been read."""
+    until: int | None = None
+    """The last of the rows that are folded into this one; None where none is."""
 
 
 def plan_columns(
@@ -108,6 +113,8 @@ def plan_columns(
     if spare > _WISHED_TOKEN + _LEAST_BAR:
         beyond = spare - 1 - _WISHED_TOKEN - _LEAST_BAR
         bar = min(_LEAST_BAR + (beyond * 2 + 2) // 3, _MOST_BAR)
+    elif spare > _SHORT_TOKEN + _SHORT_BAR:
+        bar = spare - _SHORT_TOKEN - 1
     token = max(spare - (bar + 1 if bar else 0), 1)
     return Columns(width, first, count, token, bar, gap, tuple(kept))
 
@@ -229,6 +236,8 @@ def _place(place: Place) -> str:
 
 
 def _layer_word(facts: RowFacts) -> str:
+    if facts.until is not None:
+        return f"-{facts.until}"
     if facts.layer == facts.layers:
         return "own" if facts.out_normed else "out"
     return "emb" if facts.layer == 0 else ""

@@ -1,0 +1,53 @@
+"""Words that people type for an action besides those of its title."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WORDS: Final = {
+    "ask-every": "folder batch all pictures sweep",
+    "cancel": "stop abort interrupt",
+    "columns": "rms entropy kl tracked answer figures",
+    "compare": "diff difference versus two runs",
+    "continue": "generate decode answer tokens",
+    "copy-as": "clipboard csv tsv markdown json format",
+    "copy-row": "yank clipboard",
+    "copy-table": "yank clipboard",
+    "delete": "remove drop",
+    "edit": "prompt question type",
+    "export": "save csv tsv markdown json svg file write",
+    "find": "search token",
+    "fold": "collapse group change",
+    "glossary": "abbreviations terms words meaning legend",
+    "grid": "positions heat map",
+    "help": "keys shortcuts manual",
+    "history": "list sessions sort filter",
+    "instead": "noise black blur mean gray ablation counterfactual replacement none",
+    "leave": "exit close",
+    "live": "type interactive",
+    "load": "reload",
+    "measure": "log rank probability scale",
+    "models": "change load checkpoint hub",
+    "more": "top-k tokens columns",
+    "less": "top-k tokens columns",
+    "next-position": "position walk token place step",
+    "previous-position": "position walk token place step",
+    "own-position": "reset position last",
+    "norm": "rmsnorm layernorm final off",
+    "note": "tag label comment annotate",
+    "open": "picture image session file load",
+    "plot": "trajectories chart curves graph",
+    "redraw": "refresh clear screen",
+    "rename": "title name",
+    "run": "ask go start",
+    "save": "session write json",
+    "settings": "options system prefix raw chat template seed dtype device quantize top-k",
+    "suspend": "background shell",
+    "theme": "colours colors dark light",
+    "track": "follow token word",
+    "undo": "undo restore deleted undelete",
+    "without": "counterfactual ablation contrast prior vdd none",
+    "words": "where patches map picture",
+    "attention": "heads knockout gaze",
+}
+"""An action's id -> words."""

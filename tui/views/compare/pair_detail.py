@@ -1,0 +1,97 @@
+"""The layer detail of both runs side by side, below their table."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.records import LayerReading
+from tui.state.comparing import AlignedRow
+from tui.state.run_view import RunView
+from tui.views.detail.detail_rows import DetailLook, detail_lines
+from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.styles import Segments
+
+
+class PairDetail(Widget):
+    """Shows the tokens of a row of both runs; hidden until it is opened."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"pair-detail--faint", "pair-detail--answer"}
+    DEFAULT_CSS = """
+    PairDetail { height: 12; width: 100%; display: none; }
+    PairDetail.-open { display: block; }
+    PairDetail > .pair-detail--faint { color: $faint; }
+    PairDetail > .pair-detail--answer { color: $answer; text-style: bold; }
+    """
+
+    def __init__(self, *, ascii_only: bool) -> None:
+        super().__init__()
+        self._ascii = ascii_only
+        self._sides: tuple[RunView, RunView] | None = None
+        self._pair: AlignedRow | None = None
+        self._strips: list[Strip] = []
+
+    def show(self, sides: tuple[RunView, RunView], pair: AlignedRow | None) -> None:
+        """Show a row of two runs."""
+        self._sides, self._pair = sides, pair
+        if self.has_class("-open"):
+            before, self._strips = self._strips, self._draw()
+            redraw_changes(self, before, self._strips)
+
+    def toggle(self) -> None:
+        """Open or close it."""
+        self._strips = []
+        self.toggle_class("-open")
+
+    def on_resize(self) -> None:
+        """Draw the lines again for the new size."""
+        self._strips = []
+
+    def notify_style_update(self) -> None:
+        """Redraw with the colours of the new theme."""
+        super().notify_style_update()
+        self._strips = []
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line of both sides."""
+        if len(self._strips) != self.size.height:
+            self._strips = self._draw()
+        return self._strips[y]
+
+    def _draw(self) -> list[Strip]:
+        base, (width, height) = self.rich_style, self.size
+        look = DetailLook(
+            text=base,
+            faint=base + self.get_component_rich_style("pair-detail--faint"),
+            answer=base + self.get_component_rich_style("pair-detail--answer"),
+        )
+        half = (width - 1) // 2
+        left, right = (self._side(side, half, height, look) for side in (0, 1))
+        bar = "|" if self._ascii else "│"
+        strips = []
+        for y in range(height):
+            one = strip_of(left[y] if y < len(left) else [], half, base)
+            other = strip_of(right[y] if y < len(right) else [], width - half - 1, base)
+            strips.append(Strip([*one, *strip_of([(bar, look.faint)], 1, base), *other], width))
+        return strips
+
+    def _side(self, side: int, width: int, height: int, look: DetailLook) -> list[Segments]:
+        if self._pair is None or self._sides is None:
+            return []
+        run = self._sides[side]
+        layer = (self._pair.left_layer, self._pair.right_layer)[side]
+        reading: LayerReading | None = run.reading(layer)
+        if reading is None:
+            return [[(" not read", look.faint)]]
+        answer = run.answer
+        return detail_lines(
+            reading,
+            run.reading(layer - 1),
+            answer.id if answer else None,
+            (width, height),
+            look,
+            ascii_only=self._ascii,
+        )
