@@ -167,14 +167,12 @@ class Tracings:
 
         Raises Cancelled within one layer after `stop()` is true.
         """
-        most = self.most_at_once
-        index = 0
-        while index < len(sites):
-            some = [*sites[index : index + most]]
-            if any(where.features for where in some):
-                some = some[:1]
+        waiting = [*sites]
+        while waiting:
+            alike = next((i for i, where in enumerate(waiting) if where.features), len(waiting))
+            some = waiting[: max(1, min(alike, self.most_at_once))]
+            del waiting[: len(some)]
             yield self._patched(row, some)
-            index += len(some)
 
     def prove(self) -> TracingProof:
         """What everything and nothing have given, and a pass's own values put into itself."""

@@ -50,7 +50,7 @@ QUICK = {"llava", "qwen2_5_vl", "qwen3_vl", "idefics", "t5gemma2", "gemma4_unifi
 gated blocks between layers; an encoder; layers that share keys and values."""
 FEATURES = {
     "blip", "blip-2-t5", "cohere_compass", "cosmos3_omni", "florence2", "gemma3n", "gemma3n_text",
-    "gemma4", "granite4_vision", "granite_docling", "idefics", "kosmos-2.5", "mllama", "pix2struct",
+    "gemma4", "granite4_vision", "granite_docling", "idefics", "mllama", "pix2struct",
     "pp_formulanet", "qwen3_omni_moe_thinker", "qwen3_vl", "qwen3_vl_moe", "t5gemma2", "udop",
     "vision-encoder-decoder", "vision-encoder-decoder-bert",
 }  # fmt: skip
@@ -75,7 +75,8 @@ def with_another_picture(tiny: Tiny) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(5)
     made = dict(tiny.inputs)
     for name, value in tiny.inputs.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2:
+        is_of_numbers = isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2
+        if is_of_numbers and name != "bbox":
             # The first two columns of a flattened patch say where it lies.
             made[name] = value.clone()
             made[name][..., 2:] = torch.randn(value[..., 2:].shape, generator=generator)
@@ -128,7 +129,8 @@ def test_everything_is_the_other_pass_and_nothing_is_the_own(name: str) -> None:
     assert missed(last, Where(everywhere)) == 0.0
     differ = (passes._own.rows[0][0] != passes._kept.rows[0][0]).flatten(1).any(1)
     pictured = tuple(differ.nonzero().flatten().tolist())
-    ids = tiny.inputs.get("decoder_input_ids", tiny.inputs["input_ids"])[0]
+    named = "decoder_input_ids" if "decoder_input_ids" in tiny.inputs else "input_ids"
+    ids = tiny.inputs[named][0]
     if len(ids) == passes.length and bool((ids == IMAGE_ID).any()):
         assert {*pictured} <= {*(ids == IMAGE_ID).nonzero().flatten().tolist()}
     alone, together = missed(0, Where(pictured)), missed(0, Where(pictured, features=True))
@@ -246,32 +248,27 @@ def test_a_model_without_such_a_part_is_refused() -> None:
 
 
 def test_several_sites_in_one_pass_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("llava", "qwen3_vl"):
-        tiny = FAMILIES[name]()
-        lens, other = Lens(tiny.model), with_another_picture(tiny)
-        apart = Tracings(lens, other, tiny.inputs, -1, [])
-        assert apart.most_at_once == 1
-        sites = [Where((1, 2, 3)), Where((4,)), Where((), True), Where((5, 6)), NOWHERE]
-        if not apart._features:
-            del sites[2]
-        with monkeypatch.context() as patch:
-            patch.setattr(tracing, "batches_pay", lambda device: True)
-            together = Tracings(lens, other, tiny.inputs, -1, [])
-            assert together.most_at_once > 4
-            for row in (0, 3, together.layers):
-                groups = [*together.patched(row, sites)]
-                sizes = [len(group) for group in groups]
-                assert sizes == ([4] if name == "llava" else [1, 1, 1, 2])
-                singles = torch.cat([*apart.patched(row, sites)])
-                assert torch.allclose(torch.cat(groups), singles, atol=1e-5)
-            some = sites[:2]
-            parts = Tracings(lens, other, tiny.inputs, -1, [], "attention", 2)
-            (both,) = parts.patched(1, some)
-            for logits, where in zip(both, some, strict=True):
-                assert torch.allclose(logits, one(parts, 1, where), atol=1e-5)
-            patch.setattr(lens.batches, "refusal", lambda *_: "no")
-            refused = Tracings(lens, other, tiny.inputs, -1, [])
-            assert refused.most_at_once == 1
+    tiny = FAMILIES["qwen3_vl"]()
+    lens, other = Lens(tiny.model), with_another_picture(tiny)
+    apart = Tracings(lens, other, tiny.inputs, -1, [])
+    assert apart.most_at_once == 1
+    sites = [Where((1, 2, 3)), Where((4,)), Where((), True), Where((5, 6)), NOWHERE]
+    monkeypatch.setattr(tracing, "batches_pay", lambda device: True)
+    together = Tracings(lens, other, tiny.inputs, -1, [])
+    assert together.most_at_once > 4
+    for row in (0, 3, together.layers):
+        groups = [*together.patched(row, sites)]
+        assert [len(group) for group in groups] == [2, 1, 2]  # features by themselves
+        singles = torch.cat([*apart.patched(row, sites)])
+        assert torch.allclose(torch.cat(groups), singles, atol=1e-5)
+    some = sites[:2]
+    parts = Tracings(lens, other, tiny.inputs, -1, [], "attention", 2)
+    (both,) = parts.patched(1, some)
+    for logits, where in zip(both, some, strict=True):
+        assert torch.allclose(logits, one(parts, 1, where), atol=1e-5)
+    monkeypatch.setattr(lens.batches, "refusal", lambda *_: "no")
+    refused = Tracings(lens, other, tiny.inputs, -1, [])
+    assert refused.most_at_once == 1
 
 
 def test_rows_that_do_not_fit_are_kept_at_the_sites_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,15 +491,14 @@ def test_attention_and_mlps_are_put_in_windows_of_layers(asked: AskedRun) -> Non
     # The last token is the same in both runs, so its attention decides everything there.
     assert whole.recovery.values[[0, 2], 0] == pytest.approx([1.0, 1.0], abs=1e-4)
     assert abs(whole.recovery.values[1, 0]) < 0.1
-    some = read(asked, what="attention", window=3, sites="last")
-    assert some.rows == (*range(8),)
-    assert int(some.recovery.values[0].argmax()) == 4
+    some = read(asked, what="attention", window=3, sites="last", rows="1,4,7")
+    assert int(some.recovery.values[0].argmax()) == 1
     (table,) = tables_of(some)
-    assert [row[0] for row in table.rows] == [f"{row}-{row + 2}" for row in range(8)]
-    mlp = read(asked, what="mlp", sites="last,features", rows="0-9")
+    assert [row[0] for row in table.rows] == ["1-3", "4-6", "7-9"]
+    mlp = read(asked, what="mlp", sites="last,features", rows="3,8")
     assert mlp.sites[1].reason == STREAM_ONLY
     assert np.isnan(mlp.recovery.values[1]).all()
-    assert int(mlp.recovery.values[0].argmax()) >= 7
+    assert mlp.recovery.values[0, 1] > 0.3 > abs(mlp.recovery.values[0, 0])
 
 
 def test_an_attention_is_the_one_that_hooks_put(asked: AskedRun) -> None:
