@@ -47,7 +47,8 @@ def answer_of(tiny: Tiny) -> Any:
 def cells_of(attributions: Tensor) -> Tensor:
     """The sums over the 3 x 3 patches of 4 x 4 pixels."""
     patches = attributions[0].unflatten(1, (3, 4)).unflatten(3, (3, 4))
-    return patches.sum((0, 2, 4)).flatten().double()
+    cells: Tensor = patches.sum((0, 2, 4)).flatten().double()
+    return cells
 
 
 def site_of(tiny: Tiny, stand_in: bool = False) -> Site:
