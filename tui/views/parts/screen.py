@@ -123,6 +123,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self.looking = Looking(run, layer, position)
         self._unfolded = unfolded
         self._damage = ""
+        self._mapped = False
+        """Whether a map is on the picture."""
         self._rest: Timer | None = None
         self._following: Timer | None = None
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
@@ -474,6 +476,9 @@ class PartsScreen(ReadingScreen[AskingParts]):
         looking = self.looking
         if not self.pane.display:
             return
+        if self._mapped and looking.missing() is not None and not self._asking.trouble:
+            return  # the map before stays, under its name: without it the picture is sent twice
+        self._mapped = looking.map is not None
         cursor = looking.patch if len(looking.patches) else None
         scene = Scene(looking.patches, looking.sheet, looking.steps, cursor, signed=True)
         self.pane.show(scene, "finding the patches")
