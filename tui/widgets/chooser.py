@@ -152,7 +152,7 @@ class Chooser(ModalScreen[str | None]):
         that the text names, else to the first match."""
         typed = self.typed.strip()
         words = typed.casefold().split()
-        found = _best_first(self._choices, words)[:_MOST_SHOWN]
+        found = best_first(self._choices, words)[:_MOST_SHOWN]
         known = {choice.value for choice in found}
         found += self.extra_choices(typed, known)
         choices = self.query_one(ChoiceList)
@@ -200,7 +200,7 @@ class Chooser(ModalScreen[str | None]):
         )
 
 
-def _best_first(choices: Sequence[Choice], words: list[str]) -> list[Choice]:
+def best_first(choices: Sequence[Choice], words: list[str]) -> list[Choice]:
     """Return the choices that hold all the words. Sections stay together: the one with the best
     match comes first, and in each the best ones do; matches that are as good keep their order."""
     ranked = [(rank, choice) for choice in choices if (rank := _rank(choice, words)) is not None]
