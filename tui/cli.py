@@ -409,9 +409,20 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _share(options: argparse.Namespace) -> int:
-    from tui.commands.share import run_share
+    from tui.commands.share import ENDINGS_OF_FIGURES, run_share, share_figure
 
-    return run_share(options.session, options.page, previews=not options.no_preview)
+    ending = Path(options.out).suffix.lower()
+    if options.figure is None and ending not in ENDINGS_OF_FIGURES:
+        return run_share(options.session, options.out, previews=not options.no_preview)
+    return share_figure(
+        options.session,
+        Path(options.out),
+        run_id=options.run,
+        name=options.figure or ("film" if ending == ".gif" else "plot"),
+        columns=options.columns,
+        of=options.map,
+        row=options.row,
+    )
 
 
 def _checked(options: argparse.Namespace, settings: Settings) -> tuple[LoadOptions, Question]:

@@ -15,9 +15,10 @@ from engine.records import Proof, Run, Session
 from engine.sessions import read_session
 from tui.cli import main
 from tui.sharing.figures import patch_map, rows, trajectories
-from tui.sharing.figures.drawing import FIGURES, FILM_ENDINGS, FILMS, FigureOrder, draw_figure
+from tui.sharing.figures.drawing import FILM_ENDINGS, FILMS, FigureOrder, draw_figure
 from tui.sharing.figures.mapped import mapped, patches_of
 from tui.sharing.figures.style import WIDTHS, styled, token
+from tui.sharing.formats import FIGURES
 from tui.state.run_view import RunView
 
 pytest.importorskip("matplotlib")

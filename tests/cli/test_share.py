@@ -92,3 +92,13 @@ def test_the_command_in_the_page_is_that_of_the_run(lenscope: Lenscope, session:
         packed = json.loads(found[f"lenscope-shown-{index}"])
         shown = json.loads(gzip.decompress(base64.b64decode(packed)))
         assert shown["command"] == as_command(run, None)
+
+
+def test_a_figure_is_of_the_run_with_its_picture(lenscope: Lenscope) -> None:
+    asked = ["--against", "noise", "--read", "geometry", "--read", "words:words=sphere"]
+    assert lenscope("run", *asked, "--json", "s.json").code == 0
+    ended = lenscope("share", "s.json", "-o", "map.svg", "--figure", "map", "--map", "sphere")
+    assert (ended.code, ended.err) == (0, "lenscope: wrote map.svg\n")
+    assert Path("map.svg").read_bytes().startswith(b"<?xml")
+    assert lenscope("share", "s.json", "-o", "map.svg", "--run", "0" * 16).code == 2
+    assert lenscope("share", "s.json", "-o", "plot.gif", "--figure", "plot").code == 2

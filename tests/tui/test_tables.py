@@ -28,7 +28,7 @@ from tests.tui.fakes import track
 from tests.tui.stage import SIZES, in_loop
 from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
-from tui.sharing.formats import COPY_FORMATS, FORMATS
+from tui.sharing.formats import FIGURES, FORMATS
 from tui.sharing.renderers.separated import separated
 from tui.state.run_view import RunView
 from tui.text.show import display_text
@@ -38,7 +38,7 @@ from tui.widgets.line_input import LineInput
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
 COLUMNS = tuple(column.name for column in TOKEN_COLUMNS)
-FIGURES = ("entropy", "rms", "kl", "answer", "tracked")
+COLUMNS = ("entropy", "rms", "kl", "answer", "tracked")
 SPREADSHEET = ["=1+1", "+1", "-1", "@x", '"', "''", ",", "\t", "\r", "\n", "\r\n", "\x00", ";"]
 MARKDOWN = ["|", "\\|", "`", "**", "_a_", "<b>", "&lt;", "[a](b)", "![x](y)", "~~x~~", "$x$", "#",
             "- ", "1. ", "https://x.org", "\\", "\\\\", "::", "---", "&#124;"]  # fmt: skip
@@ -133,13 +133,13 @@ def test_each_kind_of_cell_is_made_harmless(sign: str) -> None:
 
 
 @settings(max_examples=150)
-@given(st.lists(rows, min_size=1, max_size=3), st.sets(st.sampled_from(FIGURES)))
+@given(st.lists(rows, min_size=1, max_size=3), st.sets(st.sampled_from(COLUMNS)))
 def test_markdown_shows_the_tokens_in_a_table(
     readings: list[LayerReading], figures: set[str]
 ) -> None:
     """Read as a renderer reads it: so many columns everywhere, and every token as on the screen."""
     view = view_of(readings)
-    chosen = [name for name in FIGURES if name in figures]
+    chosen = [name for name in COLUMNS if name in figures]
     text = table_text(view, "markdown", None, chosen)
     parsed = MarkdownIt("commonmark").enable("table").parse(text)
     types = [token.type for token in parsed]
@@ -166,7 +166,7 @@ def test_markdown_shows_the_tokens_in_a_table(
 def test_markdown_has_the_columns_by_choice() -> None:
     view = make_view()
     track(view, [Tracked(7, " a|b", "user", (0.25,) * 11, (0.0,) * 11, (3,) * 11)])
-    head, _, first, *_ = table_text(view, "markdown", 2, FIGURES).splitlines()
+    head, _, first, *_ = table_text(view, "markdown", 2, COLUMNS).splitlines()
     assert head == "| layer | 1st | 2nd | entropy | rms | KL | answer | ␣a&#124;b |"
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     assert cells[0] == "0"
@@ -224,7 +224,9 @@ def test_json_is_a_session(tmp_path: Path) -> None:
     assert read_session(tmp_path / "copied.json").runs == (view.run,)
 
 
-@pytest.mark.parametrize("name", [each.name for each in FORMATS if each.name != "svg"])
+@pytest.mark.parametrize(
+    "name", [each.name for each in FORMATS if each.name != "svg" and each.name not in FIGURES]
+)
 def test_every_format_is_written(tmp_path: Path, name: str) -> None:
     view, path = make_view(), tmp_path / "run.out"
     write_export(view, name, path, 2, ("entropy", "rms"), LoadOptions("samples/model"))
@@ -325,11 +327,11 @@ async def test_the_ends_of_the_list_and_endings_of_ones_own(tmp_path: Path) -> N
     play = ExportDialog(make_view(prompt="a"), tmp_path, ascii_only=False)
     async with on_stage(play) as stage:
         await stage.press("up", *["down"] * 20)
-        assert "a.py" in stage.text
-        await stage.press("tab", *["backspace"] * 4, *"b.report", "up", "up")
+        assert "a.gif" in stage.text
+        await stage.press("tab", *["backspace"] * 5, *"b.report", "up", "up")
         assert "b.report" in stage.text
         await stage.press("enter")
-        assert stage.app.results == [("svg", tmp_path / "b.report")]
+        assert stage.app.results == [(FORMATS[-3].name, tmp_path / "b.report")]
 
 
 @at_every_size

@@ -21,7 +21,7 @@ from tui.sharing.copying import (
     table_text,
     write_export,
 )
-from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY
+from tui.sharing.formats import COPY_FORMATS, DEFAULT_COPY, FIGURES
 from tui.state.run_view import RunView
 from tui.widgets.background import in_background
 from tui.widgets.places import title_words
@@ -160,21 +160,36 @@ def write(app: Explorer, run: RunView, chosen: tuple[str, Path] | None) -> None:
         app.set_timer(0.2, partial(_shoot, app, path))
         return
     look = app.state.look
-    try:
-        write_export(
-            run,
-            name,
-            path,
-            look.top_k,
-            look.figures,
-            app.asker.options,
-            raw=app.startup.raw_cells,
-            beside=app.state.session(row=app.main.table.cursor, with_live=False),
-        )
-    except LenscopeError as error:
-        app.say(str(error), "error")
-        return
-    app.say(f"wrote {short_path(path)}", "good")
+    write = partial(
+        write_export,
+        run,
+        name,
+        path,
+        look.top_k,
+        look.figures,
+        app.asker.options,
+        raw=app.startup.raw_cells,
+        beside=app.state.session(row=app.main.table.cursor, with_live=False),
+    )
+
+    def work() -> str:
+        try:
+            write()
+        except LenscopeError as error:
+            return str(error)
+        return ""
+
+    def then(problem: str) -> None:
+        if problem:
+            app.say(problem, "error")
+        else:
+            app.say(f"wrote {short_path(path)}", "good")
+
+    if name in FIGURES:  # takes seconds
+        app.say(f"drawing {short_path(path)}")
+        in_background(app, work, then)
+    else:
+        then(work())
 
 
 def shoot_screen(app: Explorer) -> None:

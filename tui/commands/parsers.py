@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui.commands.exits import Exit
+from tui.sharing.formats import FIGURES
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -250,17 +251,48 @@ def share_parser() -> argparse.ArgumentParser:
         prog="lenscope share",
         description="Write a session as one HTML file that opens in any browser: picture, layers, "
         "plot, comparisons and readings, without a server, a network or Lenscope. `lenscope "
-        "PAGE.html` opens it again. No model is loaded.",
+        "PAGE.html` opens it again. With another ending, write a figure of one run for a paper. No "
+        "model is loaded.",
         allow_abbrev=False,
     )
     parser.add_argument("session", metavar="SESSION.json", help="a session, or another page")
     parser.add_argument(
-        "-o", "--out", dest="page", metavar="PAGE.html", required=True, help="the file (-: stdout)"
+        "-o",
+        "--out",
+        metavar="FILE",
+        required=True,
+        help="the page (-: stdout); or a figure: .pdf, .svg, .png, of films .gif, .png",
     )
     parser.add_argument(
         "--no-preview", action="store_true", help="leave the pictures' previews out of the page"
     )
+    figures = parser.add_argument_group("figures (they need matplotlib, the extra `report`)")
+    figures.add_argument(
+        "--figure",
+        choices=tuple(FIGURES),
+        metavar="NAME",
+        help="; ".join(f"{name}: {text}" for name, (text, _) in FIGURES.items()) + " (plot)",
+    )
+    figures.add_argument("--run", metavar="ID", help="the run (the last one with its own picture)")
+    figures.add_argument(
+        "--columns", type=int, choices=(1, 2), default=1, help="of a page: how wide it is (1)"
+    )
+    figures.add_argument(
+        "--map", metavar="NAME", default="", help="a word that was read, attention, or saliency"
+    )
+    figures.add_argument(
+        "--row", type=_row, metavar="N", help="of a map (that with the highest number)"
+    )
     return parser
+
+
+def _row(text: str) -> int:
+    if not text.isdecimal() or len(text) > _LONGEST_ROW:
+        raise argparse.ArgumentTypeError("a row is a number from 0")
+    return int(text)
+
+
+_LONGEST_ROW = 6
 
 
 def _add_raw_cells(parser: argparse.ArgumentParser) -> None:
@@ -384,7 +416,7 @@ COMMANDS = {
     "run": Command("ask one question, and print every layer or the session", run_parser),
     "sweep": Command("ask about every picture of a data set", sweep_parser),
     "report": Command("show what a sweep found", report_parser),
-    "share": Command("write a session as one page to send", share_parser),
+    "share": Command("write a session as one page to send, or a figure", share_parser),
     "check": Command("show how a model is read, and prove it", check_parser),
     "config": Command("print every setting and where it comes from", config_parser),
     "paths": Command("print where all files are", paths_parser),

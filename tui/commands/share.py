@@ -1,4 +1,5 @@
-"""`lenscope share`: a session as one HTML file to send. No model is loaded."""
+"""`lenscope share`: a session as one HTML file to send, or a figure of one of its runs. No model is
+loaded."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from tui.commands.talk import say
 from tui.sharing.pages import about_page
 from tui.text.numbers import count_of_runs
 
+ENDINGS_OF_FIGURES = (".pdf", ".svg", ".png", ".gif")
 LARGE = 1_500_000
 """Bytes a run from which on it is said why a page is large."""
 
@@ -35,6 +37,38 @@ def run_share(session: str, out: str, *, previews: bool) -> int:
     if size > LARGE * max(1, len(found.runs)):
         line += " (maps of every head and tables of every cell take most of it)"
     say(line)
+    return Exit.DONE
+
+
+def share_figure(
+    session: str,
+    out: Path,
+    *,
+    run_id: str | None,
+    name: str,
+    columns: int,
+    of: str,
+    row: int | None,
+) -> int:
+    """Draw a figure of a run of a session, the last one with its own picture if `run_id` is
+    None; the rest is as in
+    `FigureOrder`. Returns the exit code.
+
+    Raises BadInput, in one line, for what is no session, has no such run, or cannot be drawn.
+    """
+    from tui.sharing.figures.drawing import FigureOrder, draw_figure
+
+    found = open_session(session)
+    runs = [each for each in found.runs if run_id in (None, each.id)]
+    if run_id is None:  # counterfactuals come last, and the figure is of what they stand beside
+        runs = [each for each in runs if each.question.counterfactual is None] or runs
+    if not runs:
+        known = ", ".join(each.id for each in found.runs) or "none"
+        raise BadInput(f"{session}: there is no such run; it has {known}")
+    if _same(session, str(out)):
+        raise BadInput(f"{out}: this is the session itself: name another file for the figure")
+    draw_figure(found, runs[-1], FigureOrder(name, columns, of, row), user_path(out))
+    say(f"wrote {storable(str(out))}")
     return Exit.DONE
 
 

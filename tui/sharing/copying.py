@@ -16,6 +16,7 @@ from engine.run_tables import tokens_table
 from engine.system.stamps import now
 from engine.tables import Table
 from tui.sharing.exporting import write_text
+from tui.sharing.formats import FIGURES
 from tui.sharing.notes import note_lines, position_line
 from tui.sharing.renderers.json_lines import json_lines
 from tui.sharing.renderers.markdown import escaped, markdown_table
@@ -92,8 +93,8 @@ def write_export(
     """Write a run as one of `FORMATS` except SVG, which is a picture of the screen.
 
     An existing file is replaced atomically. CSV, TSV and JSON hold all tokens of the run, Markdown
-    and text `top_k`; `raw` is as in `row_text`. A page also shows the runs of `beside` with which
-    the run was compared there.
+    and text `top_k`; `raw` is as in `row_text`. Pages and figures also show the runs of
+    `beside` with which the run was compared there.
 
     Raises BadInput, in one line, for a run that failed its proof or a file that cannot be written.
     """
@@ -111,6 +112,12 @@ def write_export(
             from tui.sharing.pages import about_page, with_compared
 
             write_page(with_compared(run, beside), path, about_page(options))
+            return
+        case figure if figure in FIGURES:
+            from tui.sharing.figures.drawing import FigureOrder, draw_figure
+
+            alone = Session(created=run.created, saved=now(), runs=(run,))
+            draw_figure(beside or alone, run, FigureOrder(figure), path)
             return
         case "csv" | "tsv":
             text = table_text(view, name, raw=raw)

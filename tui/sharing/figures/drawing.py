@@ -19,15 +19,6 @@ from tui.state.run_view import RunView
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES: Final = {
-    "plot": "the probability of the answer and other tokens over the rows",
-    "table": "every row with its top tokens and bars",
-    "map": "a word, attention or saliency on the picture, at one row",
-    "comparison": "this run and the one that it was compared with",
-    "film": "the table as its rows form",
-    "map-film": "the map from row to row",
-}
-"""Name -> what it shows."""
 FILMS: Final = ("film", "map-film")
 STILL_ENDINGS: Final = (".pdf", ".svg", ".png")
 FILM_ENDINGS: Final = (".gif", ".png")
@@ -38,7 +29,7 @@ class FigureOrder:
     """A figure that is asked for."""
 
     name: str = "plot"
-    """One of FIGURES."""
+    """One of `tui.sharing.formats.FIGURES`."""
     columns: int = 1
     """As wide as one column of a page, or two."""
     of: str = ""

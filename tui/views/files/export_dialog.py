@@ -48,7 +48,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     ExportDialog .dialog { height: auto; }
     ExportDialog.-ascii .dialog { border: ascii $primary; }
     ExportDialog OptionList {
-        height: auto; max-height: 10; border: none; background: $background; padding: 0;
+        height: auto; max-height: 16; border: none; background: $background; padding: 0;
     }
     ExportDialog Input { height: 1; border: none; background: $panel; padding: 0 1; }
     ExportDialog Static { height: 1; color: $faint; margin: 1 0 0 0; }
