@@ -127,7 +127,8 @@ def test_every_command_runs(page: Path, desk: Lenscope, tmp_path: Path) -> None:
     told = [words_of(each) for each in commands(page) if not each.startswith(tuple(ELSEWHERE))]
     if not told:
         return
-    assert desk("run", "--json", "session.json").code == 0
+    read = ["--read", "geometry", "--read", "words:words=sphere"]
+    assert desk("run", "--against", "noise", *read, "--json", "session.json").code == 0
     first = next((words for words in told if "found" in words), ["", "sweep"])
     if first[1] != "sweep":
         assert desk("sweep", "--data", "scenes", "--out", "found").code == 0

@@ -28,7 +28,7 @@ from tests.tui.fakes import track
 from tests.tui.stage import SIZES, in_loop
 from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
-from tui.sharing.formats import FIGURES, FORMATS
+from tui.sharing.formats import COPY_FORMATS, FIGURES, FORMATS
 from tui.sharing.renderers.separated import separated
 from tui.state.run_view import RunView
 from tui.text.show import display_text
