@@ -21,7 +21,7 @@ ALLOWED: Final = 0.02
 """By what share the two may differ, beside rounding."""
 ALLOWED_OF_HALVES: Final = 0.5
 MOST_ROUNDING: Final = 0.25
-ROUNDINGS: Final = 4.0
+ROUNDINGS: Final = 8.0
 """By how many units in the last place of the largest logit the logits of two passes may differ."""
 AVERAGED: Final = 4
 """Half precision takes so many directions, since most of each difference is rounding."""
@@ -36,12 +36,14 @@ def disagreement(
     value: Callable[[Values], float],
     target: Target,
     dtype: torch.dtype,
+    among: Values | None = None,
     seed: int = 0,
 ) -> float:
     """By how much a gradient and a central finite difference along a random direction differ, as a
     share of what is allowed: right if at most 1.
 
-    `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`. The
+    `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`.
+    Only values where `among` is true are moved: others may be numbers of another kind. The
     difference is compared with what
     the gradient says of the step as it is after rounding. Of a few lengths of the step the
     one counts that agrees best. Takes two passes for each length, in half precision eight.
@@ -53,15 +55,17 @@ def disagreement(
     noise = ROUNDINGS * torch.finfo(dtype).eps * float(found.logits.abs().max()) * slack
     longest = LONGEST * max(1e-6, *(float(each.square().mean().sqrt()) for each in exact))
     if not any(bool(each.any()) for each in slope):
-        step = [longest * _signs(each, generator) for each in exact]
+        free = [1.0] * len(exact) if among is None else [each.cpu() for each in among]
+        pairs = zip(exact, free, strict=True)
+        step = [longest * mask * _signs(each, generator) for each, mask in pairs]
         return abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
-    directions = _directions(slope, generator, coarse)
+    directions = _directions(slope, generator, coarse, among)
     best = math.inf
     for move in MOVES_OF_HALVES if coarse else MOVES:
         said = seen = rounding = 0.0
         is_cut = False
         for direction in directions:
-            length = move * slack / abs(_product(slope, direction))
+            length = move * slack / max(abs(_product(slope, direction)), 1e-30)
             is_cut |= length > longest
             length = min(length, longest)
             ahead, behind = (
@@ -86,15 +90,20 @@ def disagreement(
 
 
 def _directions(
-    slope: list[Tensor], generator: torch.Generator, coarse: bool
+    slope: list[Tensor], generator: torch.Generator, coarse: bool, among: Values | None
 ) -> list[list[Tensor]]:
     """Random directions. In half precision a random half of all values moves with the gradient:
     along any other direction, a step that is large enough to be seen would be too large."""
+    free = [torch.ones_like(each) for each in slope]
+    if among is not None:
+        free = [each.to("cpu", torch.float64) for each in among]
+    pairs = [*zip(slope, free, strict=True)]
     if coarse:
         return [
-            [(_signs(each, generator) > 0) * each.sign() for each in slope] for _ in range(AVERAGED)
+            [(_signs(each, generator) > 0) * each.sign() * mask for each, mask in pairs]
+            for _ in range(AVERAGED)
         ]
-    drawn = ([_signs(each, generator) for each in slope] for _ in range(TRIED))
+    drawn = ([_signs(each, generator) * mask for each, mask in pairs] for _ in range(TRIED))
     return [max(drawn, key=lambda direction: abs(_product(slope, direction)))]
 
 
