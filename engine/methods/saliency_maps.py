@@ -156,7 +156,9 @@ class Maps:
             return (yield from self._by_occlusion(site, gap))
         rows = range(self._layers + 1) if request.matrix and not request.row else ()
         slope = site.slope(site.start, rows)
-        error = self._disagreement(site.start, slope, site.value)
+        pairs = zip(site.owners, site.start, strict=True)
+        owned = tuple((owner >= 0).expand(each.shape) for owner, each in pairs)
+        error = self._disagreement(site.start, slope, site.value, owned)
         made = _Made(times_input(site, slope), error, 1, site)
         if rows:
             made.matrix = self._matrix(slope)
@@ -312,9 +314,15 @@ class Maps:
 
     # The proof
 
-    def _disagreement(self, at: Values, slope: Slope, value: Callable[[Values], float]) -> float:
+    def _disagreement(
+        self,
+        at: Values,
+        slope: Slope,
+        value: Callable[[Values], float],
+        among: Values | None = None,
+    ) -> float:
         dtype = self._passes.parts.dtype
-        return disagreement(at, slope, value, self._target, dtype)
+        return disagreement(at, slope, value, self._target, dtype, among)
 
     def _proof(self, error: float) -> ReadingProof:
         run = self._subject.run

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,21 +102,28 @@ class RowValues:
             stream = value
         if row not in self.taken:
             if self.gradients and stream.requires_grad:
-                stream.register_hook(self._look)
+                stream.register_hook(_ending(self.forward.cancelled))
             return None if value is None else stream.clone()
         if not self.gradients:
             self.rows[row] = stream.detach().clone()
             return None if value is None else stream.clone()
         kept = stream.clone() if stream.requires_grad else stream.detach().clone()
         kept.requires_grad_()
-        kept.register_hook(self._look)
+        kept.register_hook(_ending(self.forward.cancelled))
         self.rows[row] = kept
         # A copy: some layers write into what they are given.
         return kept.clone()
 
-    def _look(self, gradient: Tensor) -> None:
-        if self.forward.cancelled.is_set():
+
+def _ending(cancelled: threading.Event) -> Callable[[Tensor], None]:
+    """A hook that ends a backward pass. It holds nothing that holds the tensor: the garbage
+    collector does not see a tensor's hooks."""
+
+    def look(gradient: Tensor) -> None:
+        if cancelled.is_set():
             raise Cancelled("cancelled")
+
+    return look
 
 
 def by_position(stream: Tensor, axis: int) -> Tensor:
