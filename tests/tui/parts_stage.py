@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from engine.arrays import Array
 from engine.errors import BadInput
 from engine.events import ReadingDropped, ReadingGrew, ReadingMade, Trouble
+from engine.methods.logit_asked import Pushed
 from engine.methods.parts import (
     PartShare,
     PartsPart,
     PartsReading,
     PartsRequest,
-    Pushed,
     Sent,
     part_name,
 )
