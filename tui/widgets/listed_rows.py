@@ -85,9 +85,10 @@ class ListedRows(RowList):
     def on_click(self, event: events.Click) -> None:
         """Sort by the column whose name is clicked; a second click turns the order round."""
         offset = event.get_content_offset(self)
+        event.prevent_default()  # else the base class would be called once more
         if offset is None or offset.y >= self.head_height:
-            return  # the base class moves the cursor
-        event.prevent_default()
+            super().on_click(event)
+            return
         names = [field for at, field in self._heads if at <= offset.x and field]
         if names:
             turned = self.order.by == names[-1] and not self.order.descending
