@@ -229,7 +229,7 @@ class Parts(Method[PartsRequest, PartsReading]):
         found = read_parts(lens, subject.inputs, position, request.heads, source, stop, passes)
         if found.head is None:
             raise CannotRead(f"its logits are no sum of parts: {found.parts[0].reason}")
-        ids = asked_ids(subject, request.of, found, alone=bool(request.against))
+        ids = asked_ids(subject, request.of, found.logits, alone=bool(request.against))
         without = None
         if other is not None:
             back = position - len(subject.run.tokens)
@@ -299,7 +299,7 @@ class _Shown:
         self, found: LogitParts, without: LogitParts | None, ids: Sequence[int], text_of: TextOf
     ) -> None:
         self.found, self._without, self._ids, self._text_of = found, without, [*ids], text_of
-        self.of = asked_tokens(found, ids, text_of)
+        self.of = asked_tokens(found.logits, ids, text_of)
         self._effects: dict[LogitPart, float] = {}
         self._whole, self._heads = _Side(found.together(), ids), _Side(found, ids)
         self.value = self._whole.value

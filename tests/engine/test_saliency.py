@@ -522,9 +522,10 @@ def read(asked: AskedRun, **settings: Any) -> SaliencyReading:
 
 def test_a_map_of_the_pixels(asked: AskedRun) -> None:
     reading = read(asked, matrix="true")
-    best = asked.run.rows[-1].top[0]
-    assert [each.id for each in reading.of] == [best.id]
-    assert reading.value == pytest.approx(math.log(best.probability), abs=1e-4)
+    best, second = asked.run.rows[-1].top[:2]
+    assert [each.id for each in reading.of] == [best.id, second.id]
+    assert best.logit is not None and second.logit is not None
+    assert reading.value == pytest.approx(best.logit - second.logit, abs=1e-4)
     assert reading.cells.shape == (64,) and reading.positions is None
     assert reading.grid is not None
     assert reading.grid.values.tolist() == [[0, *divmod(cell, 8)] for cell in range(64)]
@@ -536,12 +537,20 @@ def test_a_map_of_the_pixels(asked: AskedRun) -> None:
     assert row.positions.values == pytest.approx(row.matrix.values[0], abs=1e-7)
     assert row.map.values == pytest.approx(row.positions.values[[*row.cells.integers]])
     titles = [table.title for table in tables_of(row)]
-    assert titles[0].startswith("gradient x input of the log-probability of")
+    assert titles[0].startswith("gradient x input of the logit of")
     assert titles[1:] == [
         f"the 20 largest of {len(asked.run.tokens)} positions",
         "gradient x input, row by row",
         "measures",
     ]
+
+
+def test_one_word_is_explained_by_its_log_probability(asked: AskedRun) -> None:
+    best = asked.run.rows[-1].top[0]
+    reading = read(asked, of=best.text.strip(), row="4")
+    assert [each.id for each in reading.of] == [best.id]
+    assert reading.value == pytest.approx(math.log(best.probability), abs=1e-4)
+    assert "of the log-probability of" in tables_of(reading)[0].title
 
 
 def test_the_difference_of_two_words_is_explained(asked: AskedRun) -> None:
@@ -578,7 +587,8 @@ def test_a_path_and_its_measures(asked: AskedRun) -> None:
     curves = reading.curves
     assert curves is not None and curves.insertion is not None
     assert curves.random_insertion is not None and curves.insertion > curves.random_insertion
-    assert float(curves.inserted.values[-1]) == pytest.approx(math.exp(reading.value), rel=1e-3)
+    whole = 1 / (1 + math.exp(-reading.value))
+    assert float(curves.inserted.values[-1]) == pytest.approx(whole, rel=1e-3)
     assert float(curves.inserted.values[0]) == float(curves.deleted.values[-1])
     (measures,) = [each for each in tables_of(reading) if each.title == "measures"]
     assert ("insertion", curves.insertion) in measures.rows
@@ -623,6 +633,7 @@ def test_a_run_without_a_picture_is_read_at_its_rows(
     with pytest.raises(CannotRead, match=f"{NO_PICTURE}: {INSTEAD}"):
         read(run)
     reading = read(run, way="ig", row="1", steps="4", compare="true")
+    assert read(run, row="0").map.shape == (0,)
     assert reading.map.shape == (0,) and reading.grid is None and reading.curves is None
     assert any("was not measured" in note for note in reading.notes)
     assert read(run, way="attention").positions is not None
