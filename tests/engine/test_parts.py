@@ -608,6 +608,8 @@ def test_heads_and_the_sources_of_one_sum_to_their_shares(asked: AskedRun) -> No
         of_layer = [each for each in reading.heads if each.layer == layer]
         assert total(of_layer) == pytest.approx(attention.share, abs=1e-4)
     (head,) = [each for each in reading.heads if (each.layer, each.head) == (5, 2)]
+    assert len(head.promotes) == 5  # a reading of one part has its words alone
+    assert not any(e.promotes for e in (*reading.parts, *reading.heads) if e is not head)
     assert reading.sent is not None
     assert reading.sent.share == pytest.approx(head.share, abs=1e-5)
     assert reading.sent.shares.shape == (len(asked.run.tokens),)
@@ -667,6 +669,7 @@ def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
         one = read(asked, heads=True, without=named)
         (taken,) = [e for e in getattr(one, shown) if e.effect is not None]
         assert (taken.layer, taken.head) == key
+        assert [e for e in (*one.parts, *one.heads) if e.suppresses] == [taken]
         (table,) = [t for t in tables_of(one)[:1] if any(c.title == "taken out" for c in t.columns)]
         assert len(table.rows) == len(one.parts)
     (best,) = [each for each in largest.parts if each.effect is not None]
