@@ -16,6 +16,7 @@ from engine.lens.repeated import RepeatedPasses
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
+from engine.passes.layer_watches import by_position
 from engine.passes.row_values import RowValues
 
 Values = tuple[Tensor, ...]
@@ -118,10 +119,10 @@ class Site:
         products = {}
         for row, slope in zip(order, found[len(leaves) :], strict=True):
             product = (slope.detach() * editor.rows[row].detach()).float()
-            products[row] = self._positions_of(product)
+            products[row] = by_position(product, forward)[0].flatten(1).sum(1).cpu()
         own = found[: len(leaves)]
         if self.row is not None:
-            own = (self._of_one(found[order.index(self.row)]),)
+            own = (by_position(found[order.index(self.row)], forward)[0],)
         return Slope(float(self.target(logits)), logits, own, products)
 
     def values_of(self, many: Sequence[Values], lens: Lens, together: bool) -> list[float]:
@@ -167,13 +168,6 @@ class Site:
 
     def _editors(self, forward: Forward, at: Values) -> list[Attached]:
         return [] if self.row is None else [RowValues(forward, {self.row: at[0][None]})]
-
-    def _of_one(self, stream: Tensor) -> Tensor:
-        axis = self.passes.parts.tail.position_axis
-        return (stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1)))[0]
-
-    def _positions_of(self, product: Tensor) -> Tensor:
-        return self._of_one(product).flatten(1).sum(1).cpu()
 
 
 def pixel_site(
