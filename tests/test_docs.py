@@ -7,6 +7,8 @@ from pathlib import Path
 
 from engine.methods.registry import method_names, method_of
 from engine.methods.requests import fields_of
+from tui.actions.keymap import key_name
+from tui.actions.registry import ACTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,3 +34,17 @@ def test_every_file_that_is_named_is_there() -> None:
                 assert (ROOT / name).exists(), f"{page.name}: {name}"
         for link in links:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_key_of_the_main_screen_is_in_the_table_of_keys() -> None:
+    text = (ROOT / "docs" / "reading-the-table.md").read_text().partition("\n## Keys\n")[2]
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    told = {key.lower() if len(key) > 1 else key for line in lines
+            for key in re.findall(r"`([^`]+)`", line)}  # fmt: skip
+    assert len(lines) > 15
+    for action in ACTIONS:
+        names = {key.lower() if len(key) > 1 else key for key in map(key_name, action.keys)}
+        # Half pages and pages are one word there.
+        assert not names or names & told or "page" in action.id, action.id
+        told -= names
+    assert not told, told

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Collection
 from typing import Final
 
 from engine.numbers import figure, number
@@ -42,16 +43,17 @@ def bar(share: float, look: str = "") -> str:
     )
 
 
-def table_html(table: Table, answer: str | None = None) -> str:
-    """Return a table with its title and notes. Candidates with the text of `answer` get the class
-    `answer`."""
+def table_html(table: Table, gold: Collection[tuple[int, int]] = ()) -> str:
+    """Return a table with its title and notes. Candidates in the cells `gold`, pairs of the index
+    of a row and of a column, get the class `answer`: two tokens may have the same text."""
     title = f"<caption>{escaped(table.title)}</caption>" if table.title else ""
     heads = "".join(f"<th{_side(column)}>{_head(column)}</th>" for column in table.columns)
     lines = []
-    for row in table.rows:
-        pairs = zip(row, table.columns, strict=True)
+    for at, row in enumerate(table.rows):
+        pairs = enumerate(zip(row, table.columns, strict=True))
         cells = "".join(
-            f"<td{_side(column)}>{_cell(cell, column, answer)}</td>" for cell, column in pairs
+            f"<td{_side(column)}>{_cell(cell, column, (at, place) in gold)}</td>"
+            for place, (cell, column) in pairs
         )
         lines.append(f"<tr>{cells}</tr>")
     notes = "".join(f"<p>{escaped(note)}</p>" for note in table.notes)
@@ -67,12 +69,12 @@ def _head(column: Column) -> str:
     return token(column.head) if column.is_of_a_token else escaped(column.head)
 
 
-def _cell(cell: Cell, column: Column, answer: str | None) -> str:
+def _cell(cell: Cell, column: Column, is_gold: bool) -> str:
     match cell:
         case None:
             return "–"
         case Candidate():
-            look = "answer" if cell.token == answer else ""
+            look = "answer" if is_gold else ""
             share = figure(cell.probability).strip().replace("<", "&lt;")
             return (
                 f'<span class="{look}">{token(cell.token)} {bar(cell.probability)} {share}</span>'

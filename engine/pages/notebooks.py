@@ -40,12 +40,25 @@ def run_markup(run: Run) -> str:
     )
     rows = tuple((row.layer, *candidates(row, top), row.entropy) for row in run.rows)
     last = run.rows[-1].top[0] if run.status == "done" and run.rows and run.rows[-1].top else None
-    table = table_html(Table("", columns, rows), None if last is None else last.text)
+    gold = {
+        (at, place)
+        for at, row in enumerate(run.rows)
+        for place, each in enumerate(row.top[:top], 1)
+        if last is not None and each.id == last.id
+    }
+    table = table_html(Table("", columns, rows), gold)
     said = escaped(run.error or run.status)
     if last is not None:
         share = escaped(figure(last.probability).strip())
         said = f'<span class="answer">{token(last.text)} {share}</span>{_formed(run)}'
-    return f"<p>{escaped(run.question.prompt)} → {said}</p>{table}{_proof(run)}"
+    return f"<p>{escaped(run.question.prompt)} → {said}</p>{_norm(run)}{table}{_proof(run)}"
+
+
+def _norm(run: Run) -> str:
+    if run.question.norm:
+        return ""
+    below = f"rows 0 to {run.layers - 1}" if run.layers > 1 else "row 0"
+    return f"<p>final norm off for {below}; row {run.layers} is the model's own</p>"
 
 
 def _formed(run: Run) -> str:

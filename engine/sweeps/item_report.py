@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from engine.sweeps.decoded import answers_of, is_right
 from engine.sweeps.depth.arrays import depth_readings
+from engine.sweeps.depth.section import value_text
 from engine.sweeps.reads import depth_read
 from engine.sweeps.records import DecodedAnswers, DepthReading, DepthSet, SweepItem
 from engine.sweeps.section import Section
 from engine.sweeps.words import shortened
-from engine.tables import Cell, Column, Table
+from engine.tables import Cell, Column, Table, figures_table
 
 
 def was_read_further(item: SweepItem) -> bool:
@@ -71,21 +73,20 @@ def _by_depth(readings: Mapping[str, DepthReading], most_rows: int) -> Iterator[
 def _curves(of: DepthSet, most_rows: int, is_share: bool) -> Table:
     count = max((len(curve.values) for curve in of.curves), default=0)
     places = sorted({round(at) for at in np.linspace(0, count - 1, min(count, most_rows))})
-    columns = (
-        Column("name", title=of.of),
-        *(Column(f"{of.by}_{at}", "share" if is_share else "number", f"{of.by} {at}", 2)
-          for at in places),
-        Column("in_all", "number", "in all", 2),
-    )  # fmt: skip
     known = {curve.name for curve in of.curves}
-    rows: list[tuple[Cell, ...]] = [
-        (curve.name, *(curve.values[at] for at in places), of.numbers.get(curve.name))
+    rows = [
+        (
+            curve.name,
+            *(value_text(curve.values[at], is_share) for at in places),
+            value_text(of.numbers.get(curve.name), False),
+        )
         for curve in of.curves
     ]
     rows += [
-        (name, *(None for _ in places), value)
+        (name, *("" for _ in places), value_text(value, False))
         for name, value in of.numbers.items()
         if name not in known
     ]
     tokens = " minus ".join(repr(token.text) for token in of.tokens)
-    return Table(tokens and f"of {tokens}", columns, tuple(rows))
+    heads = (of.of, *(f"{of.by} {at}" for at in places), "in all")
+    return replace(figures_table(heads, rows), title=tokens and f"of {tokens}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -169,3 +170,14 @@ def test_the_citation_names_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+
+
+def test_what_the_readme_installs_with_is_in_an_archive() -> None:
+    """The file of overrides that an unpacked archive is installed with says what a clone does."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"^uv tool install --overrides (\S+) \.$", readme, re.MULTILINE)
+    assert {name, "CITATION.cff"} <= {*tool["hatch"]["build"]["targets"]["sdist"]["include"]}
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    overrides = [line for line in lines if line and not line.startswith("#")]
+    assert overrides == tool["uv"]["override-dependencies"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,18 @@ from msgspec.structs import replace
 from PIL import Image
 
 import samples
+from engine.arrays import Array
 from engine.errors import BadInput
-from engine.records import Proof, Run, Session
+from engine.methods.attention import AttentionReading, AttentionRequest, LayerAttention
+from engine.methods.saliency import SaliencyReading, SaliencyRequest
+from engine.records import OtherPosition, Proof, Reading, Run, Session
 from engine.sessions import read_session
 from tui.cli import main
-from tui.sharing.figures import patch_map, rows, trajectories
+from tui.sharing.copying import write_export
+from tui.sharing.figures import comparison, patch_map, rows, trajectories
 from tui.sharing.figures.drawing import FILM_ENDINGS, FILMS, FigureOrder, draw_figure
 from tui.sharing.figures.mapped import mapped, patches_of
+from tui.sharing.figures.saying import remarks
 from tui.sharing.figures.style import WIDTHS, styled, token
 from tui.sharing.formats import FIGURES
 from tui.state.run_view import RunView
@@ -87,7 +93,7 @@ def test_the_map_has_the_numbers_of_the_reading_in_its_boxes(run: Run) -> None:
     with styled():
         drawn = patch_map.draw(
             patch_map.picture_of(picture.preview), (picture.width, picture.height), patches, values,
-            found.scale, found.label, 1,
+            found.map.scale(log=False), found.label(6), 1,
         )  # fmt: skip
     (squares,) = drawn.axes[0].collections
     assert np.asarray(squares.get_array()).tolist() == pytest.approx(values.tolist())
@@ -135,9 +141,99 @@ def test_a_run_without_a_map_or_a_proof_says_so(session: Session, run: Run, tmp_
     failed = replace(run, proof=Proof(1.0, 1e-5, False, "tail"))
     with pytest.raises(BadInput, match="failed its proof"):
         draw_figure(session, failed, FigureOrder("plot"), path)
+    _, other = session.runs
+    doubtful = replace(session, runs=(run, replace(other, proof=Proof(1.0, 1e-5, False, "tail"))))
+    with pytest.raises(BadInput, match="compared with failed its proof"):
+        draw_figure(doubtful, run, FigureOrder("comparison"), path)
+    with pytest.raises(BadInput, match="was not read at position 3"):
+        draw_figure(session, run, FigureOrder("plot", position=3), path)
     alone = Session(created="", saved="", runs=(run,))
     with pytest.raises(BadInput, match="no other run"):
         draw_figure(alone, run, FigureOrder("comparison"), path)
+
+
+def test_what_is_unusual_about_rows_is_said(session: Session, run: Run, tmp_path: Path) -> None:
+    """The position that is drawn, where it is not the last token; the final norm that is off."""
+    rows_there = tuple(replace(row, top=row.top[1:]) for row in run.rows)
+    visited = replace(run, others=(OtherPosition(3, rows_there),))
+    bare = replace(run, question=replace(run.question, norm=False))
+    view = RunView.of(visited).at(3)
+    assert view is not None and remarks(RunView.of(run)) == ""
+    assert remarks(view) == f"read at position 3, after {token(run.tokens[3].text)}"
+    own = RunView.of(replace(run, position=2))
+    assert remarks(own).startswith("read at position 2, after ")
+    assert remarks(RunView.of(bare)) == f"final norm off below row {run.layers}"
+    with styled():
+        (axes,) = trajectories.draw(view, 1).axes
+        table = rows.draw(view, 1)
+        compared = comparison.draw(RunView.of(run), RunView.of(bare), ("a", "b"), None, 1)
+    assert axes.get_xlabel().endswith(remarks(view))
+    assert table.get_supxlabel() == remarks(view)
+    assert any(row.top[0].text in str(text) for row in rows_there for text in table.axes[0].texts)
+    assert compared.axes[-1].get_xlabel().endswith(f"b: final norm off below row {run.layers}")
+    write_export(RunView.of(visited), "plot", tmp_path / "own.svg")
+    write_export(view, "plot", tmp_path / "there.svg")
+    assert (tmp_path / "own.svg").read_bytes() != (tmp_path / "there.svg").read_bytes()
+
+
+def test_no_line_bridges_rows_in_which_a_value_is_not_known(run: Run) -> None:
+    gap = replace(run.rows[5], top=(), answer=None)
+    broken = replace(run, tracked=(), rows=(*run.rows[:5], gap, *run.rows[6:]))
+    with styled():
+        plot = trajectories.draw(RunView.of(broken), 1)
+        both = comparison.draw(RunView.of(broken), RunView.of(run), ("a", "b"), None, 1)
+    for axes in (plot.axes[0], both.axes[0]):
+        drawn = np.asarray(axes.get_lines()[0].get_ydata(), float)
+        assert len(drawn) == len(run.rows) and np.isnan(drawn[5]) and drawn[-1] > 0
+
+
+def test_curves_that_are_not_drawn_are_counted(run: Run) -> None:
+    best = run.rows[0].top[0]
+    many = tuple(
+        replace(row, top=(replace(best, id=10_000 + row.layer, text=f"t{row.layer}"),))
+        for row in run.rows
+    )
+    with styled():
+        (axes,) = trajectories.draw(RunView.of(replace(run, rows=many, tracked=())), 1).axes
+    assert len(axes.get_lines()) - 1 - (run.formation is not None) == 8
+    labels = [str(line.get_label()) for line in axes.get_lines()]
+    assert f"and {len(many) - 8} more" in labels
+
+
+def test_a_map_says_what_it_is_and_its_scale_knows_the_sign(run: Run) -> None:
+    patches = patches_of(run)
+    cells = Array.of(np.array(patches.positions), "<i4")
+    values = np.linspace(0.1, 0.4, len(patches.positions), dtype="f4")
+    best = run.rows[-1].top[0]
+
+    def of(reading: Reading) -> tuple[str, float, float]:
+        found = mapped(replace(run, readings=(reading,)), patches)
+        scale = found.map.scale(log=False)
+        return found.label(found.best_row), scale.low, scale.high
+
+    def salient(**asked: Any) -> tuple[str, float, float]:
+        request = SaliencyRequest(**asked)
+        return of(SaliencyReading(
+            request=request, position=9, of=(best,), value=0.0, cells=cells,
+            map=Array.of(values, "<f4"),
+        ))  # fmt: skip
+
+    def attended(way: Any) -> tuple[str, float, float]:
+        layer = LayerAttention(3, heads=1, map=Array.of(values, "<f4"))
+        return of(AttentionReading(
+            request=AttentionRequest(way=way), position=9, layers=(layer,), cells=cells
+        ))  # fmt: skip
+
+    most, least = pytest.approx(0.4), pytest.approx(-0.4)
+    assert salient() == ("saliency (gradient) at the pixels", least, most)
+    assert salient(way="ig", row=5) == ("saliency (ig) in row 5", least, most)
+    assert salient(way="attention") == (
+        "relevance (gradient x attention, all layers)", 0.0, most,
+    )  # fmt: skip
+    assert attended("weight") == ("attention from position 9, mean over heads, layer 3", 0.0, most)
+    arrives = "what arrives through attention at position 9, mean over heads, layer 3"
+    assert attended("contribution") == (arrives, 0.0, most)
+    assert "against a neutral prompt" in attended("relative")[0]
 
 
 def test_any_token_is_drawn_as_text(session: Session, run: Run, tmp_path: Path) -> None:

@@ -23,7 +23,17 @@ from engine.arrays import Array
 from engine.methods.saliency import Saliency, SaliencyReading, SaliencyRequest
 from engine.pages.page import About, write_page
 from engine.pages.shown import Again
-from engine.records import Comparison, ComparisonRow, Counterfactual, Picture, Run, Session, Token
+from engine.records import (
+    Comparison,
+    ComparisonRow,
+    Counterfactual,
+    Picture,
+    Request,
+    Run,
+    Session,
+    Token,
+    UnknownReading,
+)
 from tests.browser import Browser, browser, chromium
 from tests.engine.llava_sized import FIRST, PATCHES, ROWS, SIDE
 from tests.engine.test_pages import BREAKOUTS, llava_run, page_of, session_of
@@ -175,6 +185,32 @@ def test_two_runs_side_by_side(tab: Browser, tmp_path: Path) -> None:
     tab.until("document.querySelectorAll('.runs-list li')[1].className === 'here'")
     tab.press(",")
     tab.until("document.querySelectorAll('.runs-list li')[0].className === 'here'")
+    assert is_quiet(tab, path), (tab.requests, tab.complaints)
+
+
+def test_a_run_that_did_not_end_gets_no_verdict(tab: Browser, tmp_path: Path) -> None:
+    own, short = make_view(0).run, make_view(1, read=2).run
+    instead = structs.replace(short.question, counterfactual=Counterfactual("blank"))
+    short = structs.replace(short, question=instead)
+    compared = Comparison("a" * 16, "runs", own.id, short.id, own.position, ())
+    shown(tab, Session(TIME, TIME, (own, short), (compared,)), tmp_path)
+    said = tab.value("document.querySelector('.compare p').innerText")
+    assert said == "One of them did not end: no verdict."
+
+
+def test_readings_that_the_page_does_not_draw_are_not_unpacked(
+    tab: Browser, tmp_path: Path
+) -> None:
+    """One of a newer version, whose arrays this page could not even decode."""
+    array = {"dtype": "<f8", "shape": [10**9], "data": "AAAA", "deflate": True}
+    raw = {"method": "later", "request": {}, "proof": {"error": "?"}, "values": array}
+    unknown = UnknownReading(request=Request(), raw=raw)
+    path = shown(
+        tab, Session(TIME, TIME, (structs.replace(make_view().run, readings=(unknown,)),)), tmp_path
+    )
+    assert tab.value(HERE) is not None
+    tab.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    tab.until("document.querySelector('.reading').innerText.includes('no table for it')")
     assert is_quiet(tab, path), (tab.requests, tab.complaints)
 
 

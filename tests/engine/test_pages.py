@@ -365,8 +365,24 @@ def test_a_run_shows_itself_as_a_table_with_bars() -> None:
     assert [tag for tag, _ in found.tags].count("tr") == 1 + 3
     assert [tag for tag, _ in found.tags].count("rect") == 2 * 3
     assert "50.0%" in shown and "What?" in shown and "proof passed" in shown
+    assert "final norm" not in shown
     failed = structs.replace(make_run(), status="failed", error="it failed", rows=())
     assert "it failed" in run_html(failed)
+
+
+def test_the_answer_is_gilded_by_its_id_and_a_norm_that_is_off_is_said() -> None:
+    rows = make_run().rows
+    twin, last = Token(1, "red", 0.4, 1.0), Token(2, "red", 0.5, 1.0)
+    rows = (
+        *(structs.replace(row, top=(twin, last)) for row in rows[:-1]),
+        structs.replace(rows[-1], top=(last, twin)),
+    )
+    run = make_run(rows=rows, layers=len(rows) - 1)
+    gold = [each for each in Elements(run_html(run)).tags if ("class", "answer") in each[1]]
+    assert len(gold) == len(rows) + 1  # and in the sentence above
+    bare = structs.replace(run, question=structs.replace(run.question, norm=False))
+    said = f"final norm off for rows 0 to {run.layers - 1}; row {run.layers} is the model"
+    assert said in run_html(bare) and said in page_of(make_session(bare))
 
 
 @settings(max_examples=30, deadline=None)

@@ -29,6 +29,7 @@ from engine.sweeps.depth.parts import ANSWER, SUM, TRUTH
 from engine.sweeps.depth.tracing import DIFFERENCE, Tracing
 from engine.sweeps.export import DEPTH, depth_rows, numbers, write_lines
 from engine.sweeps.findings import ALL, Findings, find
+from engine.sweeps.item_report import item_sections
 from engine.sweeps.records import (
     DepthCurve,
     DepthOrder,
@@ -292,6 +293,15 @@ def test_a_narrow_page_has_fewer_columns() -> None:
     ]
     assert [column.head for column in section.tables[0].columns][2:5] == ["row 0", "row 2", "row 4"]
     assert "3 of 5 rows; a wider page has more, the exported numbers have all" in section.notes
+
+
+def test_an_item_has_recoveries_below_none_and_above_all() -> None:
+    (section,) = item_sections(of_tracing(CUBE, 1.0, -0.42, 1.37, 0.5, 1.0), 5)
+    (table,) = section.tables
+    (recovered,) = [row for row in table.rows if "-42.0%" in row]
+    assert recovered[2:4] == ("137.0%", "50.0%")
+    (difference,) = [row for row in table.rows if row[0] == DIFFERENCE]
+    assert difference[-1] == "+1.00"
 
 
 # Tracing: what the method is given of each item

@@ -93,8 +93,8 @@ def write_export(
     """Write a run as one of `FORMATS` except SVG, which is a picture of the screen.
 
     An existing file is replaced atomically. CSV, TSV and JSON hold all tokens of the run, Markdown
-    and text `top_k`; `raw` is as in `row_text`. Pages and figures also show the runs of
-    `beside` with which the run was compared there.
+    and text `top_k`; `raw` is as in `row_text`. Figures are of the position shown, pages have
+    all. Both also show the runs of `beside` with which the run was compared there.
 
     Raises BadInput, in one line, for a run that failed its proof or a file that cannot be written.
     """
@@ -117,7 +117,8 @@ def write_export(
             from tui.sharing.figures.drawing import FigureOrder, draw_figure
 
             alone = Session(created=run.created, saved=now(), runs=(run,))
-            draw_figure(beside or alone, run, FigureOrder(figure), path)
+            order = FigureOrder(figure, position=_position(view))
+            draw_figure(beside or alone, run, order, path)
             return
         case "csv" | "tsv":
             text = table_text(view, name, raw=raw)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.methods.attention import Way
 from tui.text.numbers import figure, number, signed_figure, signed_number
 
 Floats = npt.NDArray[np.float32]
@@ -30,6 +31,11 @@ Unit = Literal[
 """What the numbers of a map are. Three are of attention: a weight, the norm of what arrives, and
 how many times the weight of a neutral prompt. A share of a logit and saliency have a sign, the
 relevance of gradient x attention has none."""
+OF_ATTENTION: Final[dict[Way, Unit]] = {
+    "weight": "weight",
+    "contribution": "norm",
+    "relative": "times",
+}
 FROM_ZERO: Final = ("p", "weight", "norm", "times", "relevance")
 """Their scales begin at 0."""
 SIGNED: Final = ("share", "saliency")

@@ -21,6 +21,9 @@ async function unpacked(id) {
   return JSON.parse(new TextDecoder().decode(whole));
 }
 
+/** Whether a reading is drawn, not only listed: another may be of a newer version, or of any size. */
+const isDrawn = ({ method }) => ["answer", "geometry"].includes(method) || Object.hasOwn(MAPPED, method);
+
 /** Decode every array in a reading, so that drawing never has to wait. */
 async function decode(value) {
   if (Array.isArray(value)) {
@@ -41,7 +44,7 @@ async function decode(value) {
 async function loadRun(index) {
   if (!unpackedRuns.has(index)) {
     const [run, shown] = await Promise.all([unpacked(`lenscope-run-${index}`), unpacked(`lenscope-shown-${index}`)]);
-    await decode(run.readings);
+    await decode(run.readings.filter(isDrawn));
     unpackedRuns.set(index, new Known(run, shown));
     if (unpackedRuns.size > 12) unpackedRuns.delete(unpackedRuns.keys().next().value);
   }

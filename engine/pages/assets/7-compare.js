@@ -38,8 +38,10 @@ function compared(state) {
   const found = PAGE.session.comparisons.find((each) => (each.of === one.id && each.against === two.id) || (each.of === two.id && each.against === one.id));
   const answer = known.answer || (one.rows.at(-1) && one.rows.at(-1).top[0]);
   const pairs = pairsOf(one, two);
-  const differ = pairs.map(([a, b]) => Boolean(a && b && a.top[0] && b.top[0] && !alike(a.top[0])(b.top[0])));
-  const first = differ.lastIndexOf(false) + 1;
+  // Null where one of the two has no token: such rows are neither the same nor different.
+  const differ = pairs.map(([a, b]) => (a && b && a.top[0] && b.top[0] ? !alike(a.top[0])(b.top[0]) : null));
+  let first = differ.length;
+  while (first > 0 && differ[first - 1]) first -= 1;
   const rows = new Map((found ? found.rows : []).map((each) => [each.layer, each]));
   const most = Math.LN2;
   // A token has one colour on both sides; the other run's own leaders get the next ones, here only.
@@ -59,8 +61,9 @@ function compared(state) {
   const heads = [["layer", "right"], ["this run", ""], ["", ""], [`run ${state.against + 1}`, ""], [answer ? ["p of ", token(answer.text, 12)] : "", "right wide"]];
   if (rows.size) heads.push([term("Jensen-Shannon divergence", "JS"), "right wide"], ["0 to ln 2", "wide faint"]);
   const verdict = [];
-  if (first < pairs.length) verdict.push(`Their best tokens differ from layer ${first} to the end.`);
-  else verdict.push("Both end with the same token.");
+  if (one.status !== "done" || two.status !== "done") verdict.push("One of them did not end: no verdict.");
+  else if (first < pairs.length) verdict.push(`Their best tokens differ from layer ${first} to the end.`);
+  else if (differ.at(-1) === false) verdict.push("Both end with the same token.");
   if (found && found.layer !== null && found.kind === "counterfactual") verdict.push(`The divergence stays above ${number(found.threshold)} nats from layer ${found.layer} on: from there the picture is seen.`);
   if (found && found.unavailable) verdict.push(prose(found.unavailable));
   if (two.error) verdict.push(prose(two.error));

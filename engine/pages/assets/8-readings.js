@@ -77,7 +77,8 @@ function readingsPanel(state) {
     fold.addEventListener("toggle", () => {
       if (!fold.open || fold.childElementCount > 1) return;
       fold.append(...(tables.length ? tables.map(readingTable) : [el("p", { class: "faint" }, "This version has no table for it; the session in this page holds it.")]));
-      const proof = proofLine(reading.proof, reading.reason);
+      // Without a title, it is of a method that is not known: what its proof means is not, either.
+      const proof = title ? proofLine(reading.proof, reading.reason) : null;
       if (proof) fold.append(proof);
     });
     return fold;

@@ -173,5 +173,5 @@ function sayTrouble(text) {
   byId("page").replaceChildren(el("p", { class: "bad" }, text));
 }
 if (!PAGE.runs.length) sayTrouble("This session has no runs.");
-else if (typeof DecompressionStream === "undefined") sayTrouble("This browser is too old for this page: it needs DecompressionStream (Chrome 80, Firefox 113, Safari 16.4).");
+else if (typeof DecompressionStream === "undefined" || !Object.hasOwn) sayTrouble("This browser is too old for this page: it needs DecompressionStream and Object.hasOwn (Chrome 93, Firefox 113, Safari 16.4).");
 else showRun(Math.max(0, Math.min(PAGE.first, PAGE.runs.length - 1))).catch((error) => sayTrouble(`This page is damaged: ${error.message}`));

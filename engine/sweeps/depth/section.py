@@ -54,7 +54,7 @@ def _table(means: Sequence[DepthMeans], most: int, is_share: bool) -> Table:
     for each in means:
         whose = (each.group, *([each.against or "the picture"] if replaced else []))
         for name, curve in each.curves.items():
-            cells = (_value(float(curve.value[place]), is_share) for place in shown)
+            cells = (value_text(float(curve.value[place]), is_share) for place in shown)
             whole = each.numbers.get(name)
             last = _largest(curve, is_share) if whole is None else _mean(whole)
             lines.append((*whose, name, *cells, *last))
@@ -89,19 +89,20 @@ def _largest(curve: Curve, is_share: bool) -> tuple[str, str]:
     if np.isnan(sizes).all():
         return "-", "0"
     place = int(np.nanargmax(sizes))
-    value, low, high = (_value(float(each[place]), is_share) for each in curve[:3])
+    value, low, high = (value_text(float(each[place]), is_share) for each in curve[:3])
     return f"{value} [{low}, {high}] at {place}", f"{int(curve.n[place]):,}"
 
 
 def _mean(interval: Interval) -> tuple[str, str]:
-    value, low, high = (_value(each, False) for each in interval[:3])
+    value, low, high = (value_text(each, False) for each in interval[:3])
     return f"{value} [{low}, {high}]", f"{interval.n:,}"
 
 
-def _value(value: float, is_share: bool) -> str:
-    if math.isnan(value):
+def value_text(value: float | None, is_share: bool) -> str:
+    """A value as reports show it. A share may be negative or above 1."""
+    if value is None or math.isnan(value):
         return "-"
-    return f"{value:.1%}" if is_share else f"{value:+.2f}"
+    return f"{value:z.1%}" if is_share else f"{value:+.2f}"
 
 
 def _unread(found: ByDepth) -> list[str]:

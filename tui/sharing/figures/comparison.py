@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.records import Comparison
-from tui.sharing.figures.style import COLOURS, figure, line, token
+from tui.sharing.figures.saying import name_rows, remarks_on_both
+from tui.sharing.figures.style import COLOURS, figure, line, token, with_gaps
 from tui.state.comparing import align
 from tui.state.run_view import RunView
 
@@ -34,14 +35,10 @@ def draw(
     aligned = align(view, other)
     for index, answer in enumerate(aligned.answers):
         for side, name in enumerate(names):
-            values = [
-                (row.left_layer, share)
-                for row in aligned.rows
-                if (share := (row.changes[index].left, row.changes[index].right)[side]) is not None
-            ]
+            changes = [row.changes[index] for row in aligned.rows]
             axes[0].plot(
-                [row for row, _ in values],
-                [share for _, share in values],
+                [row.left_layer for row in aligned.rows],
+                with_gaps([(change.left, change.right)[side] for change in changes]),
                 color=COLOURS[index],
                 linestyle=_STYLES[side],
                 marker="o",
@@ -53,6 +50,6 @@ def draw(
     if known:
         axes[1].bar([row for row, _ in known], [js for _, js in known], color="#999999", width=0.7)
         axes[1].set_ylabel("JS (nats)")
-    axes[-1].set_xlabel("row (0 = embedding)")
+    name_rows(axes[-1], remarks_on_both((view, other), names))
     made.legend(loc="outside upper center", ncols=columns, handlelength=2)
     return made

@@ -36,6 +36,8 @@ class FigureOrder:
     """Of a map: a word, "attention" or "saliency"; the newest if empty."""
     row: int | None = None
     """Of a map: the row (of attention: the layer); that with the highest number if None."""
+    position: int | None = None
+    """Of everything but maps: at which of the run's positions; at its own if None."""
 
 
 def draw_figure(session: Session, run: Run, order: FigureOrder, path: Path) -> None:
@@ -48,10 +50,7 @@ def draw_figure(session: Session, run: Run, order: FigureOrder, path: Path) -> N
     ending = path.suffix.lower()
     if ending not in endings:
         raise BadInput(f"{storable(path)}: a {order.name} is written as {', '.join(endings)}")
-    if run.proof is not None and not run.proof.passed:
-        raise BadInput("this run failed its proof: no figure is drawn of it")
-    if not run.rows:
-        raise BadInput("this run has no rows")
+    _check(run, "this run")
     with ExitStack() as around:
         around.enter_context(styled())
         if order.name in FILMS:
@@ -70,19 +69,37 @@ def draw_figure(session: Session, run: Run, order: FigureOrder, path: Path) -> N
         raise BadInput(f"{storable(path)}: cannot be written ({reason_of(error)})") from None
 
 
+def _check(run: Run, named: str) -> None:
+    """Raise BadInput for a run that cannot be drawn."""
+    if run.proof is not None and not run.proof.passed:
+        raise BadInput(f"{named} failed its proof: no figure is drawn of it")
+    if not run.rows:
+        raise BadInput(f"{named} has no rows")
+
+
+def _view(run: Run, order: FigureOrder, named: str = "this run") -> RunView:
+    """A run at the position that is to be drawn. Raises BadInput if it was not read there."""
+    own = RunView.of(run)
+    view = own if order.position is None else own.at(order.position)
+    if view is None or not view.rows:
+        raise BadInput(f"{named} was not read at position {order.position}")
+    return view
+
+
 def _still(session: Session, run: Run, order: FigureOrder) -> Figure:
     from tui.sharing.figures import comparison, rows, trajectories
 
-    view = RunView.of(run)
+    if order.name == "map":
+        return next(_maps(run, order, every_row=False))
+    view = _view(run, order)
     if order.name == "plot":
         return trajectories.draw(view, order.columns)
     if order.name == "table":
         return rows.draw(view, order.columns)
-    if order.name == "map":
-        return next(_maps(run, order, every_row=False))
-    other, compared = _compared_with(session, run)
-    names = _names(view, RunView.of(other))
-    return comparison.draw(view, RunView.of(other), names, compared, order.columns)
+    with_it, compared = _compared_with(session, run, view.run.position)
+    _check(with_it, "the run that it is compared with")
+    other = _view(with_it, order, "the run that it is compared with")
+    return comparison.draw(view, other, _names(view, other), compared, order.columns)
 
 
 def _names(view: RunView, other: RunView) -> tuple[str, str]:
@@ -102,7 +119,7 @@ def _frames(run: Run, order: FigureOrder) -> Iterator[Figure]:
     if order.name == "map-film":
         yield from _maps(run, order, every_row=True)
         return
-    view = RunView.of(run)
+    view = _view(run, order)
     for until in range(1, len(view.rows)):
         yield rows.draw(view, order.columns, until)
     yield rows.draw(view, order.columns)
@@ -122,20 +139,26 @@ def _maps(run: Run, order: FigureOrder, every_row: bool) -> Iterator[Figure]:
         raise BadInput(f"the map of {found.what!r} has no row {row}")
     shown = patch_map.picture_of(picture.preview)
     size = (picture.width, picture.height)
-    where = "layer" if found.what == "attention" else "row"
+    scale = found.map.scale(log=False)
     for each in found.map.rows if every_row else (row,):
         yield patch_map.draw(
-            shown, size, patches, found.map.row(each), found.scale,
-            f"{found.label}, {where} {each}", order.columns,
+            shown, size, patches, found.map.row(each), scale, found.label(each), order.columns,
         )  # fmt: skip
 
 
-def _compared_with(session: Session, run: Run) -> tuple[Run, Comparison | None]:
-    """The run that this one was last compared with, else the one before it."""
+def _compared_with(session: Session, run: Run, position: int) -> tuple[Run, Comparison | None]:
+    """The run that this one was last compared with, else the one before it; and the divergence at
+    a position, if it was read there."""
     runs = {each.id: each for each in session.runs}
-    for each in reversed(session.comparisons):
-        if each.of == run.id and each.against in runs and each.rows:
-            return runs[each.against], each
+    known = [
+        each
+        for each in reversed(session.comparisons)
+        if each.of == run.id and each.against in runs and each.rows
+    ]
+    if known:
+        # First what was compared at this position: of equals, the newest.
+        best = min(known, key=lambda each: each.position != position)
+        return runs[best.against], best if best.position == position else None
     ids = [*runs]
     place = ids.index(run.id) if run.id in ids else 0
     if len(ids) < 2:

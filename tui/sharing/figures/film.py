@@ -13,7 +13,6 @@ from engine.system.files import reason_of, storable, write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDINGS: Final = (".gif", ".png")
 _DPI: Final = 150
 _FRAME: Final = 300
 _LAST: Final = 2000

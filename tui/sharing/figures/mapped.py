@@ -14,7 +14,7 @@ from engine.methods.saliency import SaliencyReading
 from engine.methods.words import WordsReading
 from engine.records import Reading, Run
 from tui.sharing.figures.style import token
-from tui.state.maps import Floats, Map, Scale, on_patches
+from tui.state.maps import OF_ATTENTION, Floats, Map, Unit, on_patches
 from tui.state.patches import Patches
 
 NO_PATCHES: Final = (
@@ -29,17 +29,14 @@ class Mapped:
     what: str
     """The reading's name or the word, as it is asked for."""
     map: Map
-    label: str
-    """What the numbers are, for the colour bar."""
+    says: str
+    """What the numbers are."""
+    by: str = ""
+    """What a row of the map is: "row", "layer", or nothing where there is one for all."""
 
-    @property
-    def scale(self) -> Scale:
-        """The same for all rows; two-sided if some numbers are negative."""
-        finite = self.map.values[np.isfinite(self.map.values)]
-        if finite.size and finite.min() < 0:
-            reach = float(np.abs(finite).max())
-            return Scale(-reach, reach)
-        return self.map.scale(log=False)
+    def label(self, row: int) -> str:
+        """What the numbers of one row are, for the colour bar."""
+        return f"{self.says}, {self.by} {row}" if self.by else self.says
 
     @property
     def best_row(self) -> int:
@@ -82,6 +79,7 @@ def _maps(reading: Reading, patches: Patches) -> list[Mapped]:
                 word.text,
                 on_patches(reading.rows, reading.positions, values, patches.positions, "p"),
                 f"probability of {token(word.text)}",
+                "row",
             )
             for word, values in zip(reading.words, reading.probability.values, strict=True)
         ]
@@ -94,17 +92,31 @@ def _maps(reading: Reading, patches: Patches) -> list[Mapped]:
         if not layers:
             return []
         rows, values = zip(*layers, strict=True)
+        way, position = reading.request.way, reading.position
         found = on_patches(
-            rows, reading.cells.integers, np.stack(values), patches.positions, "weight"
+            rows, reading.cells.integers, np.stack(values), patches.positions, OF_ATTENTION[way]
         )
-        return [Mapped("attention", found, f"attention from position {reading.position}")]
+        says = {
+            "weight": f"attention from position {position}",
+            "contribution": f"what arrives through attention at position {position}",
+            "relative": f"attention from position {position} against a neutral prompt, times",
+        }[way]
+        return [Mapped("attention", found, f"{says}, mean over heads", "layer")]
     if isinstance(reading, SaliencyReading):
-        row = reading.request.row or 0
-        found = on_patches(
-            [row], reading.cells.integers, reading.map.values[None], patches.positions, "contrast"
-        )
-        return [Mapped("saliency", found, f"saliency ({reading.request.way})")]
+        return [_saliency(reading, patches)]
     return []
+
+
+def _saliency(reading: SaliencyReading, patches: Patches) -> Mapped:
+    request = reading.request
+    unit: Unit = "relevance" if request.way == "attention" else "saliency"
+    values = reading.map.values[None]
+    row = request.row or 0
+    found = on_patches([row], reading.cells.integers, values, patches.positions, unit)
+    if request.way == "attention":
+        return Mapped("saliency", found, "relevance (gradient x attention, all layers)")
+    where = "at the pixels" if request.row is None else f"in row {request.row}"
+    return Mapped("saliency", found, f"saliency ({request.way}) {where}")
 
 
 def _mean(values: Floats) -> Floats:

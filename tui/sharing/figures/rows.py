@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tui.sharing.figures.saying import remarks
 from tui.sharing.figures.style import figure, token
 from tui.state.run_view import RunView
 
@@ -39,6 +40,8 @@ def draw(view: RunView, columns: int, until: int | None = None) -> Figure:
             is_answer = answer is not None and candidate.id == answer.id
             _cell(axes, rank / top_k, 1 / top_k, row.layer, candidate.text, candidate.probability,
                   is_answer)  # fmt: skip
+    if remark := remarks(view):
+        made.supxlabel(remark, x=0.01, ha="left", fontsize=7, color="#666666")
     return made
 
 

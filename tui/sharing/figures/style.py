@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,11 @@ def figure(
     made = Figure(figsize=(WIDTHS[columns], height), layout="constrained")
     axes = made.subplots(rows, 1, squeeze=False, **settings)[:, 0]
     return made, list(axes)
+
+
+def with_gaps(values: Sequence[float | None]) -> list[float]:
+    """Return values of which None is not drawn: no line bridges it."""
+    return [math.nan if value is None else value for value in values]
 
 
 def token(text: str) -> str:

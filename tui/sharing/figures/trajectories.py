@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tui.sharing.figures.style import ANSWER, COLOURS, figure, token
+from tui.sharing.figures.saying import name_rows, remarks, say_more
+from tui.sharing.figures.style import ANSWER, COLOURS, figure, token, with_gaps
 from tui.state.curves import curves_of
 from tui.state.measures import Measure
 from tui.state.run_view import RunView
@@ -19,13 +20,12 @@ _MOST: Final = 8
 def draw(view: RunView, columns: int) -> Figure:
     """Return the plot; the formation row is a dotted line."""
     made, (axes,) = figure(columns, 2.2)
-    curves = curves_of(view, Measure.PROBABILITY)[0][:_MOST]
+    curves, more = curves_of(view, Measure.PROBABILITY)
     colours = iter(COLOURS * 2)
-    for curve in curves:
-        rows, values = [row for row, _ in curve.known], [value for _, value in curve.known]
+    for curve in curves[:_MOST]:
         axes.plot(
-            rows,
-            values,
+            range(len(curve.points)),
+            with_gaps(curve.points),
             color=ANSWER if curve.is_answer else next(colours),
             linewidth=1.8 if curve.is_answer else 1.0,
             marker="o",
@@ -35,7 +35,8 @@ def draw(view: RunView, columns: int) -> Figure:
         )
     if view.run.formation is not None:
         axes.axvline(view.run.formation, color="#999999", linewidth=0.7, linestyle=":")
-    axes.set_xlabel("row (0 = embedding)")
+    say_more(axes, more + max(len(curves) - _MOST, 0))
+    name_rows(axes, remarks(view))
     axes.set_ylabel("probability")
     axes.set_xlim(0, max(view.run.layers, 1))
     axes.set_ylim(-0.02, 1.02)

@@ -20,7 +20,7 @@ from engine.methods.attention import (
 )
 from engine.prompts.token_groups import GROUPS
 from engine.records import Reading
-from tui.state.maps import Map, Unit, on_patches
+from tui.state.maps import OF_ATTENTION, Map, on_patches
 from tui.text.numbers import number
 
 _MISFIT: Final = "two readings of this position's attention do not fit: they have other {what}"
@@ -29,8 +29,6 @@ Floats = npt.NDArray[np.float32]
 Keys = Literal["tokens", "states"]
 Key = tuple[int, Keys]
 """A layer, and what it looks at."""
-
-UNITS: Final[dict[Way, Unit]] = {"weight": "weight", "contribution": "norm", "relative": "times"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +229,7 @@ class KnownAttention:
             return None
         layers = tuple(sorted(known))
         values = np.stack([known[layer] for layer in layers])
-        made = on_patches(layers, self._cells, values, patches, UNITS[way])
+        made = on_patches(layers, self._cells, values, patches, OF_ATTENTION[way])
         places = np.array(patches)
         for index, layer in enumerate(layers):
             made.values[index, places < self._lines[layer, "tokens"].reach] = np.nan
