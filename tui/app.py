@@ -253,11 +253,14 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_click(self, event: events.Click) -> None:
         """Close a dialog by a click beside it, or on its lower border, which names its keys."""
-        screen = self.screen
-        if not isinstance(screen, ModalScreen) or not screen.is_current:
+        screen, clicked = self.screen, event.widget
+        # The click may have opened the dialog, or be one on a screen that it has closed.
+        if clicked is None or screen not in clicked.ancestors_with_self:
             return
-        box = next(iter(screen.query(".dialog")), None)
-        at, region = event.screen_offset, (screen if box is None else box).region
+        box = next(iter(screen.query(".dialog, .whole-dialog")), None)
+        if not isinstance(screen, ModalScreen) or not screen.is_current or box is None:
+            return
+        at, region = event.screen_offset, box.region
         if not region.contains_point(at) or at.y == region.bottom - 1:
             event.stop()
             screen.dismiss(None)
@@ -333,7 +336,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_paste(self, event: events.Paste) -> None:
         """Open the file whose path is pasted, or dropped, where nothing is typed."""
-        if not self.has_dialog:
+        if not (self.has_dialog or isinstance(self.focused, TextArea | Input)):
             self.pasted = event.text
             self.do("open-pasted")
 

@@ -30,6 +30,7 @@ from tui.views.help.help_text import GLOSSARY, help_sections, matching
 from tui.views.runs.history import History
 from tui.views.settings.settings_form import SettingsForm
 from tui.widgets.chooser import Choice, best_first
+from tui.widgets.status import KeyBar
 
 FOUR_SIZES = [
     (80, 24),
@@ -158,6 +159,40 @@ async def test_dialogs_close_by_the_mouse_and_one_click_does_not_quit() -> None:
         assert stage.app.is_running
         await stage.pilot.click("KeyBar", offset=(bar.index("quit") + 1, 0))
         await stage.until(lambda: stage.app._exit)
+
+
+@in_loop
+async def test_a_click_on_a_hint_opens_its_dialog() -> None:
+    opens = {"track", "history", "models", "open", "export", "help"}
+    async with explorer((200, 30)) as stage:
+        await stage.run_done()
+        bar, ends = stage.app.main.query_one(KeyBar), 0
+        for hint in bar._shown:
+            ends += hint.width
+            if hint.action in opens:
+                opens.remove(hint.action)
+                await stage.pilot.click("KeyBar", offset=(ends - 1, 0))
+                await stage.pilot.pause()
+                assert stage.app.has_dialog, hint.action
+                stage.app.screen.dismiss(None)
+                await stage.until(lambda: not stage.app.has_dialog)
+        assert not opens
+
+
+@in_loop
+async def test_a_view_without_a_box_closes_by_a_click_on_its_last_key_alone() -> None:
+    async with explorer((100, 30)) as stage:
+        await stage.run_done()
+        await stage.press("9")
+        await stage.shows("q closes")
+        lines = stage.text.splitlines()
+        y = next(at for at, line in enumerate(lines) if "q closes" in line)
+        x = lines[y].index("q closes")
+        for at in (1, x - 1, x + len("q closes")):
+            await stage.pilot.click(offset=(at, y))
+            assert stage.app.has_dialog
+        await stage.pilot.click(offset=(x, y))
+        await stage.until(lambda: not stage.app.has_dialog)
 
 
 @in_loop
@@ -292,7 +327,13 @@ async def test_a_pasted_path_opens_and_the_folder_is_walked(tmp_path: Path) -> N
         await stage.until(lambda: shown() == str(third))
         stage.app.post_message(events.Paste("no such thing"))
         await stage.shows("no file of this name: no such thing")
-        await stage.press("Q")
+        await stage.press("e")
+        stage.app.post_message(events.Paste(str(first)))
+        await stage.until(lambda: stage.app.main.editor.text.endswith(str(first)))
+        await stage.pilot.pause()
+        assert shown() == str(third)  # what is pasted into the prompt is text
+        stage.app.main.editor.load_text(PROMPT)
+        await stage.press("escape", "Q")
         await stage.until(lambda: isinstance(stage.app.screen, History))
         await stage.run_done(4)
         asked = [question.picture.path for question in stage.worker.questions[1:]]  # type: ignore[union-attr]
