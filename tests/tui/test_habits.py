@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual import events
 from textual.widgets import Input
 
-from engine.records import Picture, Question
+from engine.records import Picture, Question, Token
 from tests.tui.dialog_stage import make_state, make_view, on_stage
 from tests.tui.stage import PROMPT, Stage, explorer, in_loop
 from tui.actions.keymap import Keymap
@@ -391,6 +392,18 @@ async def test_runs_are_marked_and_plotted_together() -> None:
         assert "q0:" in stage.text and "q2:" in stage.text and "q3:" not in stage.text
         await stage.press("asterisk")
         await stage.until(lambda: "3 runs: p of its own answer" in stage.text)
+
+
+@in_loop
+async def test_a_plot_of_many_runs_names_each_and_says_only_what_is_known() -> None:
+    views = [make_view(index, f"q{index}:") for index in range(10)]
+    strange = make_view(10, "strange:")
+    strange.run = replace(strange.run, tracked=())
+    end, other = strange.rows[-1], Token(id=7777, text=" other", probability=0.9, logit=None)
+    strange.rows[-1] = replace(end, top=(other,), answer=None)
+    async with on_stage(RunsPlot([*views, strange], ascii_only=False), (120, 50)) as stage:
+        assert [f"{letter} q" in stage.text for letter in "abcdefghij"] == [True] * 10
+        assert stage.text.count("not known at the end") == 1
 
 
 @in_loop
