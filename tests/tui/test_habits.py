@@ -31,6 +31,7 @@ from tui.views.help.help_text import GLOSSARY, help_sections, matching
 from tui.views.runs.history import History
 from tui.views.settings.settings_form import SettingsForm
 from tui.widgets.chooser import Choice, best_first
+from tui.widgets.places import PlaceChosen
 from tui.widgets.status import KeyBar
 
 FOUR_SIZES = [
@@ -73,8 +74,27 @@ async def test_rows_that_say_the_same_are_folded() -> None:
         assert table.cursor == 3
         await stage.press("j", "j", "j")
         assert table.cursor == 10
-        table.put_cursor(7)  # a folded row: that into which it is folded
+        stage.app.post_message(PlaceChosen(stage.app.state.runs[0].run.position, 7))
+        await stage.shows("5 -6", "7 -9", "5 of 11 rows")  # it is not folded while it is gone to
+        assert table.cursor == 7
+        await stage.press("k")
+        await stage.shows("5 -9", "4 of 11 rows")
         assert table.cursor == 5
+        await stage.press("g", "2")
+        await stage.until(lambda: stage.app.main.lower.is_open("grid"))
+        grid = stage.app.main.lower.view("grid")
+        grid.focus()
+        for row in range(1, 7):  # the grid is never folded, and its cursor's row is the table's
+            await stage.press("j")
+            await stage.until(lambda row=row: table.cursor == grid.cursor == row)
+        await stage.press("1", "g")
+        run = stage.app.state.here
+        other = Token(id=7777, text=" zebra", probability=0.01, logit=None)
+        row = run.rows[7]
+        run.deepened[7] = replace(row, top=(*row.top, other))
+        await stage.press("slash", *"zebra", "enter")
+        await stage.until(lambda: table.cursor == 7)
+        await stage.press("escape")
         await stage.press("F")
         await stage.shows("every row is shown", "  7 ")
 
