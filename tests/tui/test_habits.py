@@ -386,7 +386,11 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
 
 
 @in_loop
-async def test_a_comparison_is_copied_and_exported(tmp_path: Path) -> None:
+async def test_a_comparison_is_copied_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     async with explorer((120, 40)) as stage:
         await stage.run_done()
         await stage.press("e", "?", "ctrl+r")
@@ -398,6 +402,20 @@ async def test_a_comparison_is_copied_and_exported(tmp_path: Path) -> None:
         assert len(stage.app.clipboard.splitlines()) == 2
         await stage.press("x", "enter")
         await stage.until(lambda: (tmp_path / "two-runs.csv").is_file())
+        await stage.press("x", "enter")
+        await stage.shows("this file exists: enter again replaces it")
+        line = stage.app.screen.query_one(Input)
+        for name, objection in (
+            ("a" * 300 + ".csv", "not a possible file name"),
+            ("a.gif", "the name must end with"),
+            ("none/a.csv", "no such folder"),
+        ):
+            line.value = name
+            await stage.press("enter")
+            await stage.shows(objection)
+        line.value = "~/own.csv"
+        await stage.press("enter")
+        await stage.until(lambda: (tmp_path / "home" / "own.csv").is_file())
 
 
 @in_loop
