@@ -94,8 +94,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
         """How its items are sorted and filtered."""
         self.sweep_listed: tuple[str, ...] = ()
         """The items of the list from which the last one was opened, in order."""
-        self.sweep_items: dict[str, str] = {}
-        """The id of a run -> the item that it is."""
+        held = startup.session.runs if startup.sweep is not None and startup.session else ()
+        self.sweep_opened = {run.id: run for run in held}
+        """The id of an item in the session -> its run as it was opened, which has the same id."""
         self.stop_waiting: Callable[[], None] = lambda: None
         """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
