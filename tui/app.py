@@ -46,6 +46,7 @@ from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
 from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
+from tui.views.help.explained import IsExplained
 from tui.views.picture.preview import Preview
 from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.find_line import FindLine
@@ -272,7 +273,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
         if action == "in_dialog":
             return self.has_dialog
         if action == "typed":
-            return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
+            explains = parameters[0] == "explain" and isinstance(self.screen, IsExplained)
+            has_room = explains or not self.has_dialog
+            return has_room and not isinstance(self.focused, TextArea | Input)
         if action == "do" and self.has_dialog:
             return works_in_dialogs(str(parameters[0]))
         return True

@@ -15,7 +15,7 @@ WORDS: Final = {
     "copy-table": "yank clipboard",
     "delete": "remove drop",
     "edit": "prompt question type",
-    "export": "save csv tsv markdown json svg file write",
+    "export": "save csv tsv markdown json svg html share page figure pdf file write",
     "find": "search token",
     "fold": "collapse group change",
     "glossary": "abbreviations terms words meaning legend",

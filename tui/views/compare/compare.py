@@ -38,6 +38,7 @@ class CompareTable(PairTable):
 class Compare(PairScreen):
     """Shows two runs on the whole screen."""
 
+    VIEW: ClassVar[str] = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "swap", show=False),
         Binding("P", "plot", show=False),

@@ -102,6 +102,7 @@ class WithoutTable(PairTable):
 class Without(PairScreen):
     """Shows both runs on the whole screen; contrasts and debiasing need no new pass."""
 
+    VIEW: ClassVar[str] = "without"
     says_points = False  # its columns say what the picture adds
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,=", "contrast(0.25, 1)", show=False),
