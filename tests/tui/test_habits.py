@@ -490,7 +490,8 @@ def test_the_glossary_comes_first_and_a_filter_keeps_what_says_it() -> None:
     ("typed", "best"),
     [("help", "help"), ("undo", "undo"), ("rms", "columns"), ("noise=999", "instead"),
      ("settings", "settings"), ("next position", "next-position"), ("quit", "leave"),
-     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot")],
+     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot"), ("position", "next-position"),
+     ("html", "export"), ("share", "export")],
 )  # fmt: skip
 def test_the_palette_finds_by_the_words_that_people_type(typed: str, best: str) -> None:
     choices = [

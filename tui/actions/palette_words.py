@@ -33,6 +33,8 @@ WORDS: Final = {
     "next-position": "position walk token place step",
     "previous-position": "position walk token place step",
     "own-position": "reset position last",
+    "next-part": "position walk jump",
+    "previous-part": "position walk jump",
     "norm": "rmsnorm layernorm final off",
     "note": "tag label comment annotate",
     "open": "picture image session file load",
