@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from engine.records import Picture, Question, Token
 from tests.tui.dialog_stage import make_state, make_view, on_stage
+from tests.tui.fakes import make_rows
 from tests.tui.stage import PROMPT, Stage, explorer, in_loop
 from tui.actions.keymap import Keymap
 from tui.actions.palette_words import WORDS
@@ -376,6 +377,16 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
         await stage.press("G", "g", "enter", "j")
         assert play.query_one(PairDetail).display
         assert stage.text.count("layer 1 ") == 2
+        more = make_rows(10, 5, top_k=40)[1]
+        last = Token(id=7777, text=" zebra", probability=1e-9, logit=None)
+        left.deepened[1] = replace(more, top=(*more.top, last))
+        await stage.press("g", "j", "K")
+        assert "zebra" not in stage.text
+        await stage.press(*"JJJJJJ")  # of the other side no more is known
+        assert stage.text.count("zebra") == 1
+        assert stage.text.count("layer 1 ") == 2
+        await stage.press(*"KKKKKK")
+        assert "zebra" not in stage.text
         await stage.press("G", "k")
         assert "points" in stage.lines[0]
         assert "%" not in stage.line("Δ")
@@ -490,8 +501,8 @@ def test_the_glossary_comes_first_and_a_filter_keeps_what_says_it() -> None:
     ("typed", "best"),
     [("help", "help"), ("undo", "undo"), ("rms", "columns"), ("noise=999", "instead"),
      ("settings", "settings"), ("next position", "next-position"), ("quit", "leave"),
-     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot"), ("position", "next-position"),
-     ("html", "export"), ("share", "export")],
+     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot"),
+     ("position", "next-position"), ("html", "export"), ("share", "export")],
 )  # fmt: skip
 def test_the_palette_finds_by_the_words_that_people_type(typed: str, best: str) -> None:
     choices = [
