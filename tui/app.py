@@ -46,6 +46,7 @@ from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
 from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
+from tui.views.help.explained import IsExplained
 from tui.views.picture.preview import Preview
 from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.find_line import FindLine
@@ -94,8 +95,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
         """How its items are sorted and filtered."""
         self.sweep_listed: tuple[str, ...] = ()
         """The items of the list from which the last one was opened, in order."""
-        self.sweep_items: dict[str, str] = {}
-        """The id of a run -> the item that it is."""
+        held = startup.session.runs if startup.sweep is not None and startup.session else ()
+        self.sweep_opened = {run.id: run for run in held}
+        """The id of an item in the session -> its run as it was opened, which has the same id."""
         self.stop_waiting: Callable[[], None] = lambda: None
         """Stops waiting for the run that is to be compared with another when it arrives."""
         self.copy_format = startup.copy_format or self.remembered.copy_format
@@ -253,11 +255,14 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_click(self, event: events.Click) -> None:
         """Close a dialog by a click beside it, or on its lower border, which names its keys."""
-        screen = self.screen
-        if not isinstance(screen, ModalScreen) or not screen.is_current:
+        screen, clicked = self.screen, event.widget
+        # The click may have opened the dialog, or be one on a screen that it has closed.
+        if clicked is None or screen not in clicked.ancestors_with_self:
             return
-        box = next(iter(screen.query(".dialog")), None)
-        at, region = event.screen_offset, (screen if box is None else box).region
+        box = next(iter(screen.query(".dialog, .whole-dialog")), None)
+        if not isinstance(screen, ModalScreen) or not screen.is_current or box is None:
+            return
+        at, region = event.screen_offset, box.region
         if not region.contains_point(at) or at.y == region.bottom - 1:
             event.stop()
             screen.dismiss(None)
@@ -268,7 +273,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
         if action == "in_dialog":
             return self.has_dialog
         if action == "typed":
-            return not (self.has_dialog or isinstance(self.focused, TextArea | Input))
+            explains = parameters[0] == "explain" and isinstance(self.screen, IsExplained)
+            has_room = explains or not self.has_dialog
+            return has_room and not isinstance(self.focused, TextArea | Input)
         if action == "do" and self.has_dialog:
             return works_in_dialogs(str(parameters[0]))
         return True
@@ -333,7 +340,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
 
     def on_paste(self, event: events.Paste) -> None:
         """Open the file whose path is pasted, or dropped, where nothing is typed."""
-        if not self.has_dialog:
+        if not (self.has_dialog or isinstance(self.focused, TextArea | Input)):
             self.pasted = event.text
             self.do("open-pasted")
 

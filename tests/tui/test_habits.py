@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual import events
 from textual.widgets import Input
 
-from engine.records import Picture, Question
+from engine.records import Picture, Question, Token
 from tests.tui.dialog_stage import make_state, make_view, on_stage
+from tests.tui.fakes import make_rows
 from tests.tui.stage import PROMPT, Stage, explorer, in_loop
 from tui.actions.keymap import Keymap
 from tui.actions.palette_words import WORDS
@@ -30,6 +32,8 @@ from tui.views.help.help_text import GLOSSARY, help_sections, matching
 from tui.views.runs.history import History
 from tui.views.settings.settings_form import SettingsForm
 from tui.widgets.chooser import Choice, best_first
+from tui.widgets.places import PlaceChosen
+from tui.widgets.status import KeyBar
 
 FOUR_SIZES = [
     (80, 24),
@@ -71,8 +75,26 @@ async def test_rows_that_say_the_same_are_folded() -> None:
         assert table.cursor == 3
         await stage.press("j", "j", "j")
         assert table.cursor == 10
-        table.put_cursor(7)  # a folded row: that into which it is folded
+        stage.app.post_message(PlaceChosen(stage.app.state.runs[0].run.position, 7))
+        await stage.shows("5 -6", "7 -9", "5 of 11 rows")  # it is not folded while it is gone to
+        assert table.cursor == 7
+        await stage.press("k")
+        await stage.shows("5 -9", "4 of 11 rows")
         assert table.cursor == 5
+        await stage.press("g", "2")
+        await stage.until(lambda: stage.app.main.lower.is_open("grid"))
+        grid = stage.app.main.lower.view("grid")
+        grid.focus()
+        for _ in range(6):  # the grid is never folded, and its cursor's row is the table's
+            await stage.press("j")
+        await stage.until(lambda: table.cursor == grid.cursor == 6)
+        await stage.press("1", "g")
+        run = stage.app.state.runs[0]
+        other = Token(id=7777, text=" zebra", probability=0.01, logit=None)
+        run.deepened[7] = replace(run.rows[7], top=(*run.rows[7].top, other))
+        await stage.press("slash", *"zebra", "enter")
+        await stage.until(lambda: table.cursor == 7)
+        await stage.press("escape")
         await stage.press("F")
         await stage.shows("every row is shown", "  7 ")
 
@@ -158,6 +180,40 @@ async def test_dialogs_close_by_the_mouse_and_one_click_does_not_quit() -> None:
         assert stage.app.is_running
         await stage.pilot.click("KeyBar", offset=(bar.index("quit") + 1, 0))
         await stage.until(lambda: stage.app._exit)
+
+
+@in_loop
+async def test_a_click_on_a_hint_opens_its_dialog() -> None:
+    opens = {"track", "history", "models", "open", "export", "help"}
+    async with explorer((200, 30)) as stage:
+        await stage.run_done()
+        bar, ends = stage.app.main.query_one(KeyBar), 0
+        for hint in bar._shown:
+            ends += hint.width
+            if hint.action in opens:
+                opens.remove(hint.action)
+                await stage.pilot.click("KeyBar", offset=(ends - 1, 0))
+                await stage.pilot.pause()
+                assert stage.app.has_dialog, hint.action
+                stage.app.screen.dismiss(None)
+                await stage.until(lambda: not stage.app.has_dialog)
+        assert not opens
+
+
+@in_loop
+async def test_a_view_without_a_box_closes_by_a_click_on_its_last_key_alone() -> None:
+    async with explorer((100, 30)) as stage:
+        await stage.run_done()
+        await stage.press("9")
+        await stage.shows("q closes")
+        lines = stage.text.splitlines()
+        y = next(at for at, line in enumerate(lines) if "q closes" in line)
+        x = lines[y].index("q closes")
+        for at in (1, x - 1, x + len("q closes")):
+            await stage.pilot.click(offset=(at, y))
+            assert stage.app.has_dialog
+        await stage.pilot.click(offset=(x, y))
+        await stage.until(lambda: not stage.app.has_dialog)
 
 
 @in_loop
@@ -288,11 +344,21 @@ async def test_a_pasted_path_opens_and_the_folder_is_walked(tmp_path: Path) -> N
         await stage.until(lambda: shown() == str(first))
         await stage.press("left_curly_bracket")
         await stage.shows("this is the first of 3 pictures here")
+        question = stage.app.state.question
+        stage.app.state.question = replace(question, picture=Picture("./b.png"))
+        await stage.press("right_curly_bracket")
+        await stage.until(lambda: shown() == "c c.png")
         stage.app.post_message(events.Paste(f"'{third}' "))
         await stage.until(lambda: shown() == str(third))
         stage.app.post_message(events.Paste("no such thing"))
         await stage.shows("no file of this name: no such thing")
-        await stage.press("Q")
+        await stage.press("e")
+        stage.app.post_message(events.Paste(str(first)))
+        await stage.until(lambda: stage.app.main.editor.text.endswith(str(first)))
+        await stage.pilot.pause()
+        assert shown() == str(third)  # what is pasted into the prompt is text
+        stage.app.main.editor.load_text(PROMPT)
+        await stage.press("escape", "Q")
         await stage.until(lambda: isinstance(stage.app.screen, History))
         await stage.run_done(4)
         asked = [question.picture.path for question in stage.worker.questions[1:]]  # type: ignore[union-attr]
@@ -311,6 +377,16 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
         await stage.press("G", "g", "enter", "j")
         assert play.query_one(PairDetail).display
         assert stage.text.count("layer 1 ") == 2
+        more = make_rows(10, 5, top_k=40)[1]
+        last = Token(id=7777, text=" zebra", probability=1e-9, logit=None)
+        left.deepened[1] = replace(more, top=(*more.top, last))
+        await stage.press("g", "j", "K")
+        assert "zebra" not in stage.text
+        await stage.press(*"JJJJJJ")  # of the other side no more is known
+        assert stage.text.count("zebra") == 1
+        assert stage.text.count("layer 1 ") == 2
+        await stage.press(*"KKKKKK")
+        assert "zebra" not in stage.text
         await stage.press("G", "k")
         assert "points" in stage.lines[0]
         assert "%" not in stage.line("Δ")
@@ -324,7 +400,11 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
 
 
 @in_loop
-async def test_a_comparison_is_copied_and_exported(tmp_path: Path) -> None:
+async def test_a_comparison_is_copied_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     async with explorer((120, 40)) as stage:
         await stage.run_done()
         await stage.press("e", "?", "ctrl+r")
@@ -336,6 +416,20 @@ async def test_a_comparison_is_copied_and_exported(tmp_path: Path) -> None:
         assert len(stage.app.clipboard.splitlines()) == 2
         await stage.press("x", "enter")
         await stage.until(lambda: (tmp_path / "two-runs.csv").is_file())
+        await stage.press("x", "enter")
+        await stage.shows("this file exists: enter again replaces it")
+        line = stage.app.screen.query_one(Input)
+        for name, objection in (
+            ("a" * 300 + ".csv", "not a possible file name"),
+            ("a.gif", "the name must end with"),
+            ("none/a.csv", "no such folder"),
+        ):
+            line.value = name
+            await stage.press("enter")
+            await stage.shows(objection)
+        line.value = "~/own.csv"
+        await stage.press("enter")
+        await stage.until(lambda: (tmp_path / "home" / "own.csv").is_file())
 
 
 @in_loop
@@ -350,6 +444,18 @@ async def test_runs_are_marked_and_plotted_together() -> None:
         assert "q0:" in stage.text and "q2:" in stage.text and "q3:" not in stage.text
         await stage.press("asterisk")
         await stage.until(lambda: "3 runs: p of its own answer" in stage.text)
+
+
+@in_loop
+async def test_a_plot_of_many_runs_names_each_and_says_only_what_is_known() -> None:
+    views = [make_view(index, f"q{index}:") for index in range(10)]
+    strange = make_view(10, "strange:")
+    strange.run = replace(strange.run, tracked=())
+    end, other = strange.rows[-1], Token(id=7777, text=" other", probability=0.9, logit=None)
+    strange.rows[-1] = replace(end, top=(other,), answer=None)
+    async with on_stage(RunsPlot([*views, strange], ascii_only=False), (120, 50)) as stage:
+        assert [f"{letter} q" in stage.text for letter in "abcdefghij"] == [True] * 10
+        assert stage.text.count("not known at the end") == 1
 
 
 @in_loop
@@ -395,7 +501,8 @@ def test_the_glossary_comes_first_and_a_filter_keeps_what_says_it() -> None:
     ("typed", "best"),
     [("help", "help"), ("undo", "undo"), ("rms", "columns"), ("noise=999", "instead"),
      ("settings", "settings"), ("next position", "next-position"), ("quit", "leave"),
-     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot")],
+     ("system", "settings"), ("batch", "ask-every"), ("chart", "plot"),
+     ("position", "next-position"), ("html", "export"), ("share", "export")],
 )  # fmt: skip
 def test_the_palette_finds_by_the_words_that_people_type(typed: str, best: str) -> None:
     choices = [

@@ -32,12 +32,12 @@ BURSTS = {
 }
 
 
-@pytest.mark.parametrize("opens", ["slash", "x", "o", "M", "t"])
+@pytest.mark.parametrize("opens", ["slash", "x tab", "o", "M", "t"])
 @in_loop
 async def test_the_lines(opens: str) -> None:
     async with explorer() as stage:
         await stage.run_done()
-        await stage.press(opens)
+        await stage.press(*opens.split())
         await stage.pilot.pause()
         line = stage.app.focused
         assert isinstance(line, Input)

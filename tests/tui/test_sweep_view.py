@@ -10,7 +10,7 @@ import pytest
 from msgspec import UNSET, structs
 
 from engine.counterfactuals.grammar import parse_against
-from engine.records import Counterfactual
+from engine.records import Counterfactual, Session
 from engine.sweeps.records import (
     DecodedAnswer,
     DecodedAnswers,
@@ -22,6 +22,7 @@ from engine.sweeps.records import (
     SettingAnswers,
     SweepItem,
 )
+from engine.sweeps.reopening import open_item
 from engine.sweeps.settings import decoding_of
 from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
@@ -89,12 +90,35 @@ async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int
         await stage.press("slash", "escape", "slash", *"p>0", "enter", "O", "O", "G", "enter")
         await stage.shows("4 of 4")
         last = stage.app.state.current
+        assert last is not None
+        before = len(stage.app.state.runs)
         await stage.press("comma")  # the one before in the list, in its place
         await stage.shows("3 of 4")
         assert stage.app.state.current is not last
+        assert last not in stage.app.state.runs  # it was only looked at
+        assert len(stage.app.state.runs) == before
         await stage.press("full_stop")
         await stage.shows("4 of 4")
-        assert stage.app.state.current is last
+        assert stage.app.state.current is not None
+        assert stage.app.state.current.run == last.run
+        assert len(stage.app.state.runs) == before
+        stage.app.state.annotate(stage.app.state.current, "#wrong")
+        await stage.press("comma")
+        await stage.shows("3 of 4")
+        assert len(stage.app.state.runs) == before + 1  # a tag keeps it
+
+
+@in_loop
+async def test_an_item_that_the_command_line_names_is_walked_from(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    run = open_item(folder, "0000000000000002")
+    session = Session(created="", saved="", runs=(run,))
+    async with explorer(startup={**startup(folder), "session": session}) as stage:
+        await stage.press("comma")
+        await stage.shows("this is the first of 4 items")
+        await stage.press("full_stop")
+        await stage.shows("2 of 4")
+        assert len(stage.app.state.runs) == 1
 
 
 @in_loop
@@ -303,9 +327,8 @@ async def test_an_item_shows_what_else_was_read_of_it(
         await stage.press("q")
         await stage.shows("item 0000000000000002, shape? it is cube")
         await stage.press("I")
-        await stage.shows("What was asked")
-        await stage.press(
-            "enter", "slash", *"right", "enter", "enter"
-        )  # of which nothing else was read
+        await stage.shows("1 of 2 items, /lost")  # the list as it was left
+        await stage.press("slash", "escape", "slash", *"right", "enter", "enter")
+        # Of this one nothing else was read.
         await stage.shows("item 0000000000000001")
         assert not isinstance(stage.app.screen, ItemView)

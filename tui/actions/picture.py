@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -9,6 +11,7 @@ from msgspec.structs import replace
 from engine.methods.seen import SeenRequest
 from engine.records import Picture
 from tui.app import Explorer
+from tui.widgets.background import in_background
 
 MOST_ASKED = 200
 """Most pictures of a folder that one key asks about."""
@@ -58,44 +61,82 @@ def enlarge(app: Explorer) -> None:
 
 def neighbour(app: Explorer, step: int) -> None:
     """Open the next or the previous picture of the folder."""
-    here, paths = _folder(app)
-    if not paths:
-        app.say("no pictures beside this one: o opens one")
-        return
-    before = [path for path in paths if path < here] if here not in paths else []
-    place = paths.index(here) if here in paths else len(before) - (step > 0)
-    wanted = place + step
-    if 0 <= wanted < len(paths):
-        app.main.preview.open(Picture(paths[wanted]))
-    else:
-        app.say(f"this is the {'last' if step > 0 else 'first'} of {len(paths):,} pictures here")
+
+    def then(folder: _Folder) -> None:
+        names, here = folder.names, folder.here
+        place = names.index(here) if here in names else folder.before - (step > 0)
+        wanted = place + step
+        if 0 <= wanted < len(names):
+            app.main.preview.open(Picture(folder.path(names[wanted])))
+        else:
+            where = "last" if step > 0 else "first"
+            app.say(f"this is the {where} of {len(names):,} pictures here")
+
+    _in_folder(app, then)
 
 
 def ask_every(app: Explorer) -> None:
     """Ask the question in the editor about every picture of the folder, and show the list of
     runs."""
-    _, paths = _folder(app)
-    present = app.presenter.question()
-    if not paths:
-        app.say("no pictures beside this one: o opens one")
-        return
-    asked = [replace(present, picture=Picture(path)) for path in paths[:MOST_ASKED]]
-    if app.asker.run_all(asked):
-        app.call_next(app.do, "history")
-        if len(paths) > MOST_ASKED:
-            app.say(f"the first {MOST_ASKED} of {len(paths):,} pictures; a sweep asks about all")
-    app.presenter.show_all()
+
+    def then(folder: _Folder) -> None:
+        present, names = app.presenter.question(), folder.names
+        asked = [replace(present, picture=Picture(folder.path(name))) for name in names]
+        if app.asker.run_all(asked[:MOST_ASKED]):
+            app.call_next(app.do, "history")
+            if len(names) > MOST_ASKED:
+                app.say(
+                    f"the first {MOST_ASKED} of {len(names):,} pictures; a sweep asks about all"
+                )
+        app.presenter.show_all()
+
+    _in_folder(app, then)
 
 
-def _folder(app: Explorer) -> tuple[str, list[str]]:
-    """Return the path of the present picture, and those of the pictures of its folder."""
-    from tui.views.files.folder_lister import MOST_LISTED, PICTURE_ENDINGS, scan
+@dataclass(frozen=True)
+class _Folder:
+    """The pictures beside a picture."""
+
+    root: Path
+    here: str
+    """The picture's name."""
+    names: tuple[str, ...]
+    """Those of all pictures, sorted as every list of files is."""
+
+    @property
+    def before(self) -> int:
+        """How many of them come before the picture."""
+        return sum((name.lower(), name) < (self.here.lower(), self.here) for name in self.names)
+
+    def path(self, name: str) -> str:
+        """Return the path of one of them."""
+        return str(self.root / name)
+
+
+def _in_folder(app: Explorer, then: Callable[[_Folder], None]) -> None:
+    """List the folder of the present picture in the background, and go on with what is there."""
+    from tui.views.files.folder_lister import MOST_LISTED, PICTURE_ENDINGS, expand, scan
 
     picture = app.state.question.picture
+    opens = app.keymap.first("open") or "the palette"
     if picture is None:
-        return "", []
-    folder = Path(picture.path).parent
-    entries, _ = scan(str(folder), MOST_LISTED)
-    names = [name for is_file, _, name in entries if is_file]
-    shown = [name for name in names if Path(name).suffix.lower() in PICTURE_ENDINGS]
-    return picture.path, [str(folder / name) for name in shown]
+        app.say(f"no picture, and so no folder of it: {opens} opens one")
+        return
+    path = Path(expand(picture.path))
+
+    def work() -> _Folder:
+        entries, _ = scan(str(path.parent), MOST_LISTED)
+        names = (name for is_file, _, name in entries if is_file)
+        shown = tuple(name for name in names if Path(name).suffix.lower() in PICTURE_ENDINGS)
+        return _Folder(path.parent, path.name, shown)
+
+    def found(folder: _Folder) -> None:
+        now = app.state.question.picture
+        if now is None or now.path != picture.path:
+            return  # another one has been opened meanwhile
+        if folder.names:
+            then(folder)
+        else:
+            app.say(f"no pictures beside this one: {opens} opens one")
+
+    in_background(app, work, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from tui.actions.palette_words import WORDS
@@ -29,10 +30,14 @@ def show_glossary(app: Explorer) -> None:
 
 
 def explain(app: Explorer) -> None:
-    """Explain what stands in the table and in the views below it."""
-    from tui.views.help.explained import terms_of
+    """Explain what stands on the screen, or in the table and in the views below it."""
+    from tui.views.help.explained import SCREENS, IsExplained, terms_of
     from tui.views.help.help import Help
 
+    if isinstance(app.screen, IsExplained):
+        terms: Collection[str] = SCREENS[app.screen.VIEW]
+        app.push_screen(Help(app.keymap, terms=terms, ascii_only=app.startup.ascii))
+        return
     lower = app.main.lower
     views = [identity for identity in LOWER if lower.is_open(identity)]
     terms = terms_of(app.state.look.figures, views)

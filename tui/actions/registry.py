@@ -164,16 +164,23 @@ _OWN: Final = (
         _LOOK,
         "next-position",
         "places:step",
-        "Next token of the prompt",
+        "Position: next token of the prompt",
         "greater_than_sign",
         step=1,
     ),
-    _action(_LOOK, "previous-position", "places:step", "Previous token", "less_than_sign", step=-1),
+    _action(
+        _LOOK,
+        "previous-position",
+        "places:step",
+        "Position: previous token",
+        "less_than_sign",
+        step=-1,
+    ),
     _action(
         _LOOK, "next-part", "places:part", "Next part of the prompt", "right_parenthesis", step=1
     ),
     _action(_LOOK, "previous-part", "places:part", "Previous part", "left_parenthesis", step=-1),
-    _action(_LOOK, "own-position", "places:own", "Back to the position that was read", "semicolon"),
+    _action(_LOOK, "own-position", "places:own", "Position that was read: back to it", "semicolon"),
     _action(_LOOK, "unfold", "places:unfold", "Fold or unfold the picture's patches"),
     _action(
         _LOOK,

@@ -13,7 +13,7 @@ from tui.state.run_view import RunView
 def switch(app: Explorer, step: int) -> None:
     """Show the next or previous run."""
     before = app.state.current
-    if before is not None and before.run.id in app.sweep_items:
+    if before is not None and before.run.id in app.sweep_opened:
         sweeps.walk(app, step)
         return
     app.state.switch(step)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from engine.errors import LenscopeError, typed_line
 from tui.app import Explorer
+from tui.state.listing import listed
+from tui.state.run_view import RunView
+from tui.widgets.background import in_background
 
 
 def show(app: Explorer) -> None:
@@ -22,21 +27,71 @@ def show(app: Explorer) -> None:
 def walk(app: Explorer, step: int) -> None:
     """Open the next or the previous item of the list, in its order, in the place of the one that
     is shown."""
-    here, listed = _item_shown(app), app.sweep_listed
-    if here not in listed:
+    here, view = _item_shown(app), app.state.current
+    if app.sweep is None:
+        _read_results(app, lambda: walk(app, step) if _item_shown(app) == here else None)
+        return
+    app.sweep_listed = items = app.sweep_listed or _as_listed(app)
+    if here not in items:
         app.say("this item is not in the list of items, as it is filtered now")
         return
-    place = listed.index(here) + step
-    if 0 <= place < len(listed):
-        _open_item(app, listed[place], further=False)
+    place = items.index(here) + step
+    if 0 <= place < len(items):
+        _open_item(app, items[place], further=False)
+        if view is not None and app.state.current is not view and not _has_been_used(app, view):
+            app.state.drop(view)
+            app.sweep_opened.pop(view.run.id)
     else:
         end = "last" if step > 0 else "first"
-        app.say(f"this is the {end} of {len(listed):,} items in the list")
+        app.say(f"this is the {end} of {len(items):,} items in the list")
 
 
 def _item_shown(app: Explorer) -> str | None:
     run = app.state.current
-    return app.sweep_items.get(run.run.id) if run is not None else None
+    return run.run.id if run is not None and run.run.id in app.sweep_opened else None
+
+
+def _has_been_used(app: Explorer, view: RunView) -> bool:
+    """Return whether an item was titled, annotated or read further, or its question asked again."""
+    opened, question = app.sweep_opened[view.run.id], view.run.question
+    return view.run is not opened or any(
+        other.run.question.prompt == question.prompt
+        and other.run.question.picture == question.picture
+        for other in app.state.runs
+        if other.run.id not in app.sweep_opened
+    )
+
+
+def _as_listed(app: Explorer) -> tuple[str, ...]:
+    """Return the items as the list would show them."""
+    from tui.views.sweep.sweep_items import SweepRows
+
+    items = app.sweep.items if app.sweep is not None else ()
+    return tuple(line.item for line in listed(items, SweepRows.fields, app.sweep_order))
+
+
+def _read_results(app: Explorer, then: Callable[[], object]) -> None:
+    """Read the results in the background, since a large sweep takes a while, and go on."""
+    from tui.views.sweep.sweep_view import SweepShown, read_shown
+
+    folder = app.startup.sweep
+    assert folder is not None
+    app.say("reading the results of the sweep")
+
+    def work() -> SweepShown | str:
+        try:
+            return read_shown(folder)
+        except LenscopeError as error:
+            return str(error)
+
+    def found(shown: SweepShown | str) -> None:
+        if isinstance(shown, str):
+            app.say(shown, "error")
+        else:
+            app.sweep = shown
+            then()
+
+    in_background(app, work, found)
 
 
 def _show_findings(app: Explorer) -> None:
@@ -88,7 +143,7 @@ def _open_item(app: Explorer, item: str, *, further: bool = True) -> None:
         app.say(f"item {item} cannot be opened ({typed_line(error)})", "error")
         return
     app.state.include(run)
-    app.sweep_items[run.id] = item
+    app.sweep_opened.setdefault(run.id, run)
     app.state.question = replace(run.question, model=None)
     app.picture.forget_seen()
     app.presenter.put_prompt(run.question.prompt)

@@ -35,13 +35,18 @@ class Curve:
     @property
     def stretches(self) -> tuple[tuple[tuple[int, float], ...], ...]:
         """The known points, split at rows without a value so that no line bridges them."""
-        parts: list[list[tuple[int, float]]] = []
-        for row, value in self.known:
-            if parts and parts[-1][-1][0] == row - 1:
-                parts[-1].append((row, value))
-            else:
-                parts.append([(row, value)])
-        return tuple(tuple(part) for part in parts)
+        return stretches(self.points)
+
+
+def stretches(values: Sequence[float | None]) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """Return pairs of row and value, for rows 0, 1, ..., split at rows without a value."""
+    parts: list[list[tuple[int, float]]] = [[]]
+    for row, value in enumerate(values):
+        if value is not None:
+            parts[-1].append((row, value))
+        elif parts[-1]:
+            parts.append([])
+    return tuple(tuple(part) for part in parts if part)
 
 
 def curves_of(

@@ -194,6 +194,15 @@ class SessionState:
         self.revise()
         return view
 
+    def drop(self, view: RunView) -> None:
+        """Remove a run that is stored elsewhere and of which nothing is new, for good; one that the
+        session's file holds stays."""
+        if view in self.runs and not (self._file is not None and view.run.id in self._file.runs):
+            self.runs.remove(view)
+            self._added_bytes.pop(view.run.id, None)
+            self._places.pop(view.run.id, None)
+            self.revise()
+
     def picture_of(self, view: RunView) -> RunView:
         """Return the run with the picture to which a counterfactual belongs; else the run
         itself."""

@@ -258,6 +258,43 @@ OWN: Final = (
         "A row that is not exactly that of the model truncated to so many layers; the layer detail "
         "says why.",
     ),
+    Term(
+        "share, sum, out",
+        "Of a part or a neuron: its share is what it adds to the logit, sum what all down to this "
+        "line add together, and out (of neurons: zeroed) what the logit loses in a pass without "
+        "it.",
+    ),
+    Term(
+        "promotes, suppresses",
+        "The words whose logits a part or a neuron raises and lowers most, through the final norm "
+        "and the unembedding.",
+    ),
+    Term("active", "The activation of a neuron: what enters the MLP's last linear layer."),
+    Term(
+        "clean, corrupt, site",
+        "In tracing: the shown run, the one with another picture, and the tokens at which the one "
+        "is copied into the other.",
+    ),
+    Term(
+        "ins, del, random",
+        "The areas under the curves of insertion (the higher, the better the map) and deletion "
+        "(the lower, the better), and both of cells in a random order.",
+    ),
+    Term(
+        "points, part, for good",
+        "In a comparison: the right run's probability minus the left one's, in percentage points; "
+        "the first row whose top-1 tokens differ; and the one from which they differ to the end.",
+    ),
+    Term(
+        "from, time, +",
+        "In a list of runs or items: from is the formation row, time the seconds that the run "
+        "took, and + marks a run that is not saved.",
+    ),
+    Term(
+        "verdict, truth",
+        "Of an item of a sweep: whether its answer is right or wrong by what the data says (the "
+        "truth), or lost: top-1 in some row, but not in the last one.",
+    ),
     Term("sweep", "The same questions about every picture of a data set, row by row."),
 )
 

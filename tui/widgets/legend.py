@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rich.cells import cell_len
+from textual import events
 from textual.strip import Strip
 
 from tui.state.maps import FROM_ZERO, SIGNED, STEPS, Map, Scale
@@ -100,6 +101,14 @@ class Legend(DrawnLines):
         good or error."""
         self._scale, self._lines = scale, lines
         self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Close the screen by a click on the last key, which says that it does."""
+        event.stop()
+        keys = fitted_keys(self._keys, self.size.width)
+        start = 1 + len(keys) - len(self._keys[-1])
+        if event.y == 1 + len(self._lines) and start <= event.x < start + len(self._keys[-1]):
+            self.screen.dismiss(None)
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

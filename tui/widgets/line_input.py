@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.text.show import display_text, stand_in_text
-from tui.widgets.captions import put_title
+from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.line_entry import LineEntry
 
 _MOST_TITLE = 48
@@ -48,7 +48,7 @@ class LineInput(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             title = display_text(self._title, _MOST_TITLE, spaces=False, ascii_only=self._ascii)
             put_title(box, title.rstrip())
-            box.border_subtitle = self._keys
+            put_subtitle(box, self._keys)
             yield LineEntry(stand_in_text(self._value), select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
@@ -63,8 +63,22 @@ class LineInput(ModalScreen[str | None]):
         safe = stand_in_text(event.value)
         if safe != event.value:
             event.input.value = safe
+        self.changed()
+        put_subtitle(self.query_one(Vertical), self._keys)
 
     @on(Input.Submitted)
     def _taken(self, event: Input.Submitted) -> None:
         unchanged = event.value == stand_in_text(self._value)
-        self.dismiss(self._value if unchanged else event.value)
+        line = self._value if unchanged else event.value
+        objection = self.objection(line)
+        if objection:
+            put_subtitle(self.query_one(Vertical), objection)
+        else:
+            self.dismiss(line)
+
+    def changed(self) -> None:
+        """React to a change of the line; a subclass may."""
+
+    def objection(self, line: str) -> str:
+        """Return why a line cannot be taken, which a subclass may know; nothing if it can."""
+        return ""

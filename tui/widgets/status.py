@@ -76,6 +76,7 @@ class KeyBar(Widget):
 
     async def on_click(self, event: events.Click) -> None:
         """Perform the action of the clicked hint."""
+        event.stop()
         right = 0
         for hint in self._shown:
             right += hint.width

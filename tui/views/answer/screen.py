@@ -51,6 +51,7 @@ _MEANING: Final = "A column has the rows before its token: gold where that token
 class AnswerScreen(ReadingScreen[AskingAnswer]):
     """Shows the newest answer of a run, and decodes others."""
 
+    VIEW: ClassVar[str] = "answer"
     DEFAULT_CSS = """
     AnswerScreen { background: $background; }
     AnswerScreen AnswerText, AnswerScreen AnswerGrid {

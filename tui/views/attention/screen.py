@@ -64,6 +64,7 @@ _MEANING: Final = (
 class AttentionScreen(ReadingScreen[AskingAttention]):
     """Shows where a position of a run looks."""
 
+    VIEW: ClassVar[str] = "attention"
     DEFAULT_CSS = """
     AttentionScreen { background: $background; }
     AttentionScreen #attention-body { layout: horizontal; height: 1fr; }

@@ -26,6 +26,7 @@ class AgainstList(ModalScreen[None]):
     """Shows each counterfactual's answer, the probability of the picture's answer in it, and the
     row from which the two differ."""
 
+    VIEW: ClassVar[str] = "against"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,A,enter", "dismiss", show=False)]
 
     def __init__(

@@ -38,6 +38,7 @@ class CompareTable(PairTable):
 class Compare(PairScreen):
     """Shows two runs on the whole screen."""
 
+    VIEW: ClassVar[str] = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "swap", show=False),
         Binding("P", "plot", show=False),
@@ -48,9 +49,12 @@ class Compare(PairScreen):
         super().__init__(self._pair, "two runs", ascii_only=ascii_only)
 
     @property
-    def keys(self) -> str:
-        """Return the hint on which keys act."""
-        return "enter detail, p pictures, P plot, s swaps, y Y copy, x exports, q closes"
+    def keys(self) -> Sequence[str]:
+        """Return the hints on which keys act."""
+        return (
+            "enter detail", "p pictures", "P plot", "s swaps", "y Y copy", "J K more tokens",
+            "x exports", "q closes",
+        )  # fmt: skip
 
     def action_swap(self) -> None:
         """Swap the two runs."""

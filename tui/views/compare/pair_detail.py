@@ -10,7 +10,7 @@ from textual.widget import Widget
 from engine.records import LayerReading
 from tui.state.comparing import AlignedRow
 from tui.state.run_view import RunView
-from tui.views.detail.detail_rows import DetailLook, detail_lines
+from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 
@@ -33,6 +33,8 @@ class PairDetail(Widget):
         self._sides: tuple[RunView, RunView] | None = None
         self._pair: AlignedRow | None = None
         self._strips: list[Strip] = []
+        self._first = 0
+        """How many of the top tokens are scrolled out above, where a side holds so many more."""
 
     def show(self, sides: tuple[RunView, RunView], pair: AlignedRow | None) -> None:
         """Show a row of two runs."""
@@ -45,6 +47,25 @@ class PairDetail(Widget):
         """Open or close it."""
         self._strips = []
         self.toggle_class("-open")
+
+    def scroll_tokens(self, pages: float) -> None:
+        """Scroll through the tokens that the sides hold."""
+        readings = [self._reading(side) for side in (0, 1)]
+        most = max((len(reading.top) for reading in readings if reading is not None), default=0)
+        step = round(pages * self._room) or (1 if pages > 0 else -1)
+        self._first = min(max(self._first + step, 0), max(most - self._room, 0))
+        if self._sides is not None:
+            self.show(self._sides, self._pair)
+
+    @property
+    def _room(self) -> int:
+        """How many tokens of a side fit."""
+        return capacity((self.size.width - 1) // 2, self.size.height)
+
+    def _reading(self, side: int) -> LayerReading | None:
+        if self._pair is None or self._sides is None:
+            return None
+        return self._sides[side].reading((self._pair.left_layer, self._pair.right_layer)[side])
 
     def on_resize(self) -> None:
         """Draw the lines again for the new size."""
@@ -82,16 +103,16 @@ class PairDetail(Widget):
         if self._pair is None or self._sides is None:
             return []
         run = self._sides[side]
-        layer = (self._pair.left_layer, self._pair.right_layer)[side]
-        reading: LayerReading | None = run.reading(layer)
+        reading = self._reading(side)
         if reading is None:
             return [[(" not read", look.faint)]]
         answer = run.answer
         return detail_lines(
             reading,
-            run.reading(layer - 1),
+            run.reading(reading.layer - 1),
             answer.id if answer else None,
             (width, height),
             look,
+            first=min(self._first, max(len(reading.top) - capacity(width, height), 0)),
             ascii_only=self._ascii,
         )

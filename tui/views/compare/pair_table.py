@@ -27,8 +27,12 @@ from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.later import draw_later
+from tui.widgets.legend import fitted_keys
 from tui.widgets.row_list import RowList, place_text
 from tui.widgets.styles import Segments, Styles
+
+_CORNERS = 4
+"""Cells of a line in the border that are not its text."""
 
 
 class PairTable(RowList):
@@ -116,6 +120,8 @@ class PairScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,b,B", "dismiss", show=False),
         Binding("enter", "detail", show=False),
+        Binding("J", "scroll_detail(0.5)", show=False),
+        Binding("K", "scroll_detail(-0.5)", show=False),
         Binding("p", "pictures", show=False),
         Binding("y", "share('copy-row')", show=False),
         Binding("Y", "share('copy-table')", show=False),
@@ -144,8 +150,9 @@ class PairScreen(ModalScreen[None]):
 
     @property
     @abstractmethod
-    def keys(self) -> str:
-        """Return the hint on which keys act."""
+    def keys(self) -> Sequence[str]:
+        """Return the hints on which keys act, the most useful first; as many as fit are shown, and
+        the last two always."""
 
     def below(self) -> Sequence[Widget]:
         """Return the widgets below the table."""
@@ -155,7 +162,6 @@ class PairScreen(ModalScreen[None]):
         """Lay out the table in a box."""
         with Vertical(classes="dialog") as box:
             put_title(box, self._title)
-            put_subtitle(box, self.keys)
             yield self._table
             yield self._detail
             yield self._pictures
@@ -186,6 +192,14 @@ class PairScreen(ModalScreen[None]):
         """Show or hide the detail of both sides."""
         self._detail.toggle()
         self._follow()
+
+    def action_scroll_detail(self, pages: float) -> None:
+        """Scroll through the tokens in the detail."""
+        self._detail.scroll_tokens(pages)
+
+    def on_resize(self) -> None:
+        """Name as many keys as fit."""
+        self.say_keys()
 
     def action_pictures(self) -> None:
         """Show or hide both pictures."""
@@ -223,7 +237,8 @@ class PairScreen(ModalScreen[None]):
 
     def say_keys(self) -> None:
         """Show which keys act now."""
-        put_subtitle(self._box, self.keys)
+        keys = fitted_keys(self.keys, self.app.size.width - _CORNERS)
+        put_subtitle(self._box, plain_line(keys, ascii_only=self._ascii))
 
     @property
     def _box(self) -> Vertical:

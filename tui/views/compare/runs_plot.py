@@ -12,7 +12,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from engine.records import Token
 from tui.state.comparing import known_probability, of_one_model
+from tui.state.curves import stretches
 from tui.state.run_view import RunView
 from tui.text.numbers import figure
 from tui.text.show import display_text
@@ -80,22 +82,20 @@ class RunsPlot(ModalScreen[None]):
         for index, view in enumerate(self._runs):
             token = view.answer if self._of_own else answer
             colour = "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"
-            points: list[tuple[float, float]] = []
-            if token is not None:
-                by_text = not of_one_model(self._runs[0], view)
-                scale = deepest / max(view.run.layers, 1)
-                for layer in range(view.run.layers + 1):
-                    value = known_probability(view, layer, token, by_text)
-                    if value is not None:
-                        points.append((layer * scale, value))
-            if points:
-                plot.add_line(points, self._variable(colour))
-                if self._ascii:
+            values = self._values(view, token)
+            scale = deepest / max(view.run.layers, 1)
+            style = self._variable(colour)
+            for stretch in stretches(values):
+                points = [(layer * scale, value) for layer, value in stretch]
+                plot.add_line(points, style)
+                if self._lettered:
                     xs, ys = zip(*points[index % 3 :: 3] or points, strict=True)
-                    plot.scatter(xs, ys, marker=_LETTERS[index], marker_style="")
-            sign = _LETTERS[index] if self._ascii else "━"
+                    marked = "" if self._ascii else style
+                    plot.scatter(xs, ys, marker=_LETTERS[index], marker_style=marked)
+            sign = _LETTERS[index] if self._lettered else "━"
             name = display_text(view.name, _NAME, spaces=False, ascii_only=self._ascii).rstrip()
-            last = figure(points[-1][1]).strip() if points else "not known"
+            at_end = values[-1] if values else None
+            last = "not known at the end" if at_end is None else figure(at_end).strip()
             said = display_text(token.text, 12, ascii_only=self._ascii).rstrip() if token else "-"
             legend.append((f"{sign} {name}\n  p of {said} {last}\n", f"${colour}"))
         if self._left_out:
@@ -106,6 +106,19 @@ class RunsPlot(ModalScreen[None]):
         of = "its own answer" if self._of_own else "the first run's answer"
         put_title(box, f"{len(self._runs)} runs: p of {of} over the rows")
         put_subtitle(box, "* own answers or the first run's, q closes")
+
+    def _values(self, view: RunView, token: Token | None) -> list[float | None]:
+        """Return the token's probability in every row of a run; None where it is not known."""
+        if token is None:
+            return []
+        by_text = not of_one_model(self._runs[0], view)
+        rows = range(view.run.layers + 1)
+        return [known_probability(view, layer, token, by_text) for layer in rows]
+
+    @property
+    def _lettered(self) -> bool:
+        """Whether letters tell the lines apart: without colours, or with more runs than colours."""
+        return self._ascii or len(self._runs) > HUES + 1
 
     def _variable(self, name: str) -> str:
         variables: dict[str, str] = getattr(self.app, "theme_variables", {})

@@ -18,7 +18,7 @@ from engine.records import Comparison, Reading, Token
 from tui.state.run_view import RunView
 from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
-from tui.text.show import display_text, plain_line
+from tui.text.show import display_text
 from tui.views.compare.debiased import DebiasedAnswers
 from tui.views.compare.divergence_plot import DivergencePlot
 from tui.views.compare.pair_table import PairScreen, PairTable
@@ -102,6 +102,7 @@ class WithoutTable(PairTable):
 class Without(PairScreen):
     """Shows both runs on the whole screen; contrasts and debiasing need no new pass."""
 
+    VIEW: ClassVar[str] = "without"
     says_points = False  # its columns say what the picture adds
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,=", "contrast(0.25, 1)", show=False),
@@ -144,12 +145,14 @@ class Without(PairScreen):
         return (self._plot,)
 
     @property
-    def keys(self) -> str:
-        """Return the hint on which keys act, with the settings of the contrast."""
+    def keys(self) -> Sequence[str]:
+        """Return the hints on which keys act, with the settings of the contrast."""
         a, b = self._settings
         name = self._references[self._reference][0] if self._references else ""
-        words = f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}; P plots, d debiases"
-        return plain_line(words, ascii_only=self._ascii)
+        return (
+            f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}", "P plot", "d debiases",
+            "enter detail", "p pictures", "y Y copy", "J K more tokens", "x exports", "q closes",
+        )  # fmt: skip
 
     def hear(self, events: Sequence[Event]) -> None:
         """Show a contrast of these runs when it arrives, with the settings with which it was

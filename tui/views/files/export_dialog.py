@@ -18,7 +18,7 @@ from tui.sharing.exporting import suggested_stem
 from tui.sharing.formats import FORMATS, Format
 from tui.state.run_view import RunView
 from tui.text.show import display_text, plain_line, stand_in_text
-from tui.views.files.folder_lister import expand
+from tui.views.files.wanted_file import WantedFile
 from tui.widgets.captions import put_title
 from tui.widgets.line_entry import LineEntry
 from tui.widgets.places import title_words
@@ -57,9 +57,8 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     def __init__(self, run: RunView, folder: Path, *, ascii_only: bool) -> None:
         super().__init__()
         self._run = run
-        self._folder = folder
+        self._file = WantedFile(folder)
         self._ascii = ascii_only
-        self._confirmed: Path | None = None
         self.set_class(ascii_only, "-ascii")
 
     def compose(self) -> ComposeResult:
@@ -105,7 +104,7 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         """Make pasted text safe: it may contain characters that control the terminal."""
-        self._confirmed = None
+        self._file.changed()
         safe = stand_in_text(event.value)
         if safe != event.value:
             event.input.value = safe
@@ -114,37 +113,20 @@ class ExportDialog(ModalScreen[tuple[str, Path] | None]):
     @on(Input.Submitted)
     def action_take(self) -> None:
         """Close with the format and the file, unless the file cannot be written or exists."""
-        path = self._folder / expand(self.query_one(Input).value.strip())
-        problem = _problem(path)
-        if problem:
-            self._say(problem)
-        elif path.exists() and path != self._confirmed:
-            self._confirmed = path
-            self._say("this file exists: enter again replaces it")
+        typed = self.query_one(Input).value
+        objection = self._file.objection(typed)
+        if objection:
+            self._say(objection)
         else:
-            self.dismiss((self._chosen.name, path))
+            self.dismiss((self._chosen.name, self._file.path(typed)))
 
     @property
     def _chosen(self) -> Format:
         return FORMATS[self.query_one(OptionList).highlighted or 0]
 
     def _say_where(self) -> None:
-        folder = plain_line(str(self._folder), ascii_only=self._ascii)
+        folder = plain_line(str(self._file.folder), ascii_only=self._ascii)
         self._say(f"to this file, in {folder}")
 
     def _say(self, text: str) -> None:
         self.query_one(Static).update(Content(text))
-
-
-def _problem(path: Path) -> str:
-    """Return why a file cannot be written there, or nothing if no reason is visible."""
-    try:
-        if path.is_dir():
-            return "a folder: name a file"
-        if path.exists() and not path.is_file():
-            return "not a regular file"
-        if not path.parent.is_dir():
-            return "no such folder to write to"
-    except (OSError, ValueError):
-        return "not a possible file name"
-    return ""

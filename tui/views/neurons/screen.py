@@ -45,6 +45,7 @@ _KEYS: Final = (
 class NeuronsScreen(ReadingScreen[AskingNeurons]):
     """Shows the units that wrote a logit at one position of a run."""
 
+    VIEW: ClassVar[str] = "neurons"
     DEFAULT_CSS = """
     NeuronsScreen { background: $background; }
     NeuronsScreen UnitList, NeuronsScreen SharePanel {

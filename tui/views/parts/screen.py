@@ -59,6 +59,7 @@ _KEYS: Final = (
 class PartsScreen(ReadingScreen[AskingParts]):
     """Shows the parts of a logit at one position of a run."""
 
+    VIEW: ClassVar[str] = "parts"
     DEFAULT_CSS = """
     PartsScreen { background: $background; }
     PartsScreen #parts-body { layout: horizontal; height: 1fr; }

@@ -100,7 +100,7 @@ class PictureView(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the canvas."""
-        canvas = Canvas()
+        canvas = Canvas(classes="whole-dialog")
         keys = "" if self._ascii else "+ - zoom, arrows move, 0 fits, v model's view, "
         canvas.border_subtitle = f"{keys}q closes"
         yield canvas
@@ -243,8 +243,8 @@ class Canvas(Widget):
 
     ALLOW_SELECT = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
         self._strips: list[Strip] = []
         self._words = ""
 

@@ -30,6 +30,7 @@ _KEYS = "enter shows, b compares, P plots, r renames, # notes, D deletes, o sort
 class History(ListScreen[RunView | None]):
     """Lists the runs; returns the one to show, or None if none was chosen."""
 
+    VIEW: ClassVar[str] = "history"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", show=False),
         Binding("enter", "show", show=False),

@@ -59,6 +59,7 @@ _KEYS: Final = (
 class SaliencyScreen(ReadingScreen[AskingSaliency]):
     """Shows the saliency of a run's answer."""
 
+    VIEW: ClassVar[str] = "saliency"
     DEFAULT_CSS = """
     SaliencyScreen { background: $background; }
     SaliencyScreen #saliency-body { layout: horizontal; height: 1fr; }

@@ -106,6 +106,7 @@ class SweepRows(ListedRows):
 class SweepItems(ListScreen[str | None]):
     """Lists the items; returns the one to open, or None to go back to the findings."""
 
+    VIEW: ClassVar[str] = "sweep"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", show=False),
         Binding("enter", "open", show=False),

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
-from tui.state.finding import matches
+from tui.state.finding import found_in, matches
 from tui.state.folding import shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
@@ -75,6 +75,9 @@ class LensTable(RowList, inherit_bindings=False):
         self._facts: list[RowFacts] = []
         self._unfolded: tuple[int, ...] | None = None
         """The rows that are shown; None while all are."""
+        self._named: int | None = None
+        """The row under the cursor, where the user has gone to it by its number, or by what it
+        holds, and it would be folded otherwise."""
         self._shows: tuple[str, int] | None = None
         self._columns: Columns | None = None
 
@@ -134,21 +137,20 @@ class LensTable(RowList, inherit_bindings=False):
             ]
         self._facts, self._shows = facts, run.table if run else None
         if self._unfolded is not None:
-            self.put_cursor(self.cursor)  # onto a line, if its row has been folded
+            self._put_on_line(self.cursor)  # if its row has been folded
         self.refresh_rows()
         self.place_changed()
 
     def _fold(self, run: RunView | None) -> None:
         look = self._chosen
         if run is None or not look.folded or run.refused:
-            self._unfolded = None
+            self._unfolded = self._named = None
             return
-        found = [
-            row.layer
-            for row in run.rows
-            if look.find and any(matches(token, look.find) for token in row.top)
-        ]
-        self._unfolded = shown_rows(run.rows, run.run.layers, run.formation, found)
+        kept = [found.layer for found in found_in(run, look.find)] if look.find else []
+        shown = shown_rows(run.rows, run.run.layers, run.formation, kept)
+        if self._named in shown or (self._named or 0) > run.run.layers:
+            self._named = None
+        self._unfolded = _with(shown, self._named)
 
     def put_caption(self, title: str, *, changed_from: int | None) -> None:
         """Set the title, and mark the gutter of the rows from `changed_from` on, which are not of
@@ -204,11 +206,40 @@ class LensTable(RowList, inherit_bindings=False):
         return super().render_line(y)
 
     def put_cursor(self, row: int) -> None:
-        """Move the cursor to a row and post `CursorMoved`."""
+        """Move the cursor to a row and post `CursorMoved`. A row to which the user goes is unfolded
+        as long as the cursor is there."""
+        if row != self._named and self._unfolded is not None and self.touched:
+            self._unfold_only(row)
+        self._put_on_line(row)
+
+    def _put_on_line(self, row: int) -> None:
+        """Move the cursor to a row, or to the one into which it is folded."""
         before = self.cursor
         super().put_cursor(self.row_on(self.line_of(row)))
         if self.cursor != before:
             self.post_message(self.CursorMoved(self.cursor))
+
+    def _unfold_only(self, row: int) -> None:
+        """Show a row that is folded, and fold the one again that was shown like this."""
+        before = self._unfolded or ()
+        named = row if 0 <= row < self.count and row not in before else None
+        if named == self._named:
+            return
+        always = tuple(shown for shown in before if shown != self._named)
+        self._named, self._unfolded = named, _with(always, named)
+        now = self._unfolded
+        ends = _last_folded(now)
+        self._facts = [replace(row, until=ends.get(row.layer)) for row in self._facts]
+        self.refresh_rows()
+        self.place_changed()
+        # A row that has only moved to another line looks the same to `refresh_rows`.
+        moved = [
+            line for line, pair in enumerate(zip(before, now, strict=False)) if len({*pair}) > 1
+        ]
+        if moved:
+            top = self.head_height - self.scroll_offset.y
+            height = moved[-1] - moved[0] + 1
+            self.refresh(Region(0, moved[0] + top, self.size.width, height))
 
     def reveal_row(self, row: int) -> None:
         """Scroll a row into view without moving the cursor."""
@@ -316,6 +347,11 @@ def _facts_of(
         )
         before = leader
     return facts
+
+
+def _with(rows: tuple[int, ...], another: int | None) -> tuple[int, ...]:
+    """Return rows in order, with another one if there is one."""
+    return rows if another is None else tuple(sorted((*rows, another)))
 
 
 def _last_folded(unfolded: tuple[int, ...] | None) -> dict[int, int]:

@@ -57,6 +57,7 @@ _MEANING: Final = "1 is all of the difference; what suffices and what is needed 
 class TracingScreen(ReadingScreen[AskingTracing]):
     """Shows what patching each site at each row brings back, or takes away."""
 
+    VIEW: ClassVar[str] = "tracing"
     DEFAULT_CSS = """
     TracingScreen { background: $background; }
     TracingScreen HeadLines { height: 2; }

@@ -52,6 +52,7 @@ _KEYS: Final = (
 class WordsScreen(ReadingScreen[AskingWords]):
     """Shows where in the picture words are readable."""
 
+    VIEW: ClassVar[str] = "words"
     DEFAULT_CSS = """
     WordsScreen { background: $background; }
     WordsScreen #words-body { layout: horizontal; height: 1fr; }
