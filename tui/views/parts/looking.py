@@ -310,9 +310,10 @@ class Looking:
 
     @property
     def map(self) -> Map | None:
-        """What every patch has sent through the head; None unless that is known."""
+        """What every patch has sent through the head; None unless that is known and can be
+        trusted."""
         sent = self.sent
-        if sent is None or sent.keys != "tokens" or not len(self.patches):
+        if self.known.failed or sent is None or sent.keys != "tokens" or not len(self.patches):
             return None
         values = np.asarray(sent.shares.values, np.float32)
         if self.patches.positions[-1] >= len(values):
@@ -328,9 +329,9 @@ class Looking:
 
     @property
     def scaled(self) -> Map | None:
-        """What the scale is of; None where there are no numbers."""
+        """What the scale is of; None where there are no numbers that can be trusted."""
         shown = self.map
-        if shown is not None or not self.table.shares.size:
+        if shown is not None or self.known.failed or not self.table.shares.size:
             return shown
         return Map(tuple(range(len(self.table.shares))), self.table.shares, "share")
 

@@ -201,8 +201,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
             case GeometryReading():
                 self._place(reading)
             case PartsReading():
-                with self._undamaged():
-                    self.looking.take(reading)
+                self.looking.take(reading)
 
     def _place(self, reading: GeometryReading) -> None:
         with self._undamaged():
@@ -440,7 +439,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
         looking = self.looking
         if looking.all_heads:
             shown = HeadsShown(looking.table.shares, looking.place)
-            self.grid.show(shown, self._no_heads())
+            self.grid.show(None if looking.known.failed else shown, self._no_heads())
             return
         known = looking.known
         self.list.show(
@@ -455,6 +454,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
         )
 
     def _no_heads(self) -> str:
+        if self.looking.known.failed:
+            return saying.sum_words(self.looking.known)
         if self._asking.waits_for(PartsRequest) or not self.looking.known.heads_read:
             return "reading every head"
         return "no attention here can be divided into heads"
@@ -487,7 +488,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
             facts.append(f"view {looking.sheet + 1} of {len(looking.patches.sheets)}: O")
         head = looking.head
         name = "" if head is None else saying.name_of(head, ascii_only=self._ascii)
-        title = f"{name}, {'sent by patches' if looking.sent is not None else 'not read'}"
+        state = "not read" if looking.sent is None else "sent by patches"
+        title = f"{name}, {'not shown: proof failed' if looking.known.failed else state}"
         self.pane.put_captions(title if name else "", "; ".join(filter(None, facts)))
 
     def _show_panel(self) -> None:
@@ -529,7 +531,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self.legend.show(scale, (largest, "faint"), self._last_line())
 
     def _last_line(self) -> tuple[str, str]:
-        wrong = self._damage or self._asking.trouble
+        damage = plain_line(self.looking.known.damage, ascii_only=self._ascii)
+        wrong = self._damage or damage or self._asking.trouble
         if self._note:
             return (self._note, "good")
         if wrong:
