@@ -47,7 +47,7 @@ async def opened(
     """Run the explorer on a picture of patches, open the screen, and wait for the parts."""
     async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
         await stage.run_done()
-        await stage.press("6")
+        await stage.press("j", "6")  # from row 6, with which layer 5 ends
         screen = stage.app.screen
         assert isinstance(screen, PartsScreen)
         await stage.until(lambda: screen.reading is not None)
@@ -63,7 +63,7 @@ def reading(**request: Any) -> PartsReading:
 
 
 def looking(*readings: PartsReading) -> Looking:
-    made = Looking(RunView.of(finished_run()), 5, COUNT - 1)
+    made = Looking(RunView.of(finished_run()), 6, COUNT - 1)
     for each in readings:
         made.take(each)
     return made
@@ -467,7 +467,7 @@ async def test_a_stored_session_shows_its_parts_without_a_model() -> None:
     async with explorer(startup=startup) as stage:
         await stage.until(lambda: stage.app.state.current)
         await stage.press("6")
-        await stage.shows("they sum to +4.00", "layer 0 attention")
+        await stage.shows("they sum to +4.00", "embedding: +0.02")
         await stage.press("n")
         await stage.shows("taken out: 0.22 lower")
         await stage.press("D", "n")
@@ -526,7 +526,7 @@ async def test_a_run_without_a_picture_has_parts_and_heads() -> None:
         await stage.press("B")
         await stage.shows("this run has no picture to replace")
         await stage.press("D")
-        await stage.shows("layer 5 head 0: -0.10", "most from")
+        await stage.shows("layer 4 head 0: -0.10", "most from")
         screen = stage.app.screen
         assert isinstance(screen, PartsScreen)
         assert not screen.pane.display

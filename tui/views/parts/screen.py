@@ -109,7 +109,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
     def __init__(
         self,
         run: RunView,
-        layer: int,
+        row: int,
         position: int,
         context: ViewContext,
         *,
@@ -117,10 +117,11 @@ class PartsScreen(ReadingScreen[AskingParts]):
         others: Callable[[], Sequence[RunView]],
         unfolded: bool = False,
     ) -> None:
-        """Take the logits of a position of a run apart, and look at a layer first. `others` returns
-        the run's counterfactuals; `unfolded` says whether `<` and `>` walk over every patch."""
+        """Take the logits of a position of a run apart, and look first at the layer that ends with
+        a row. `others` returns the run's counterfactuals; `unfolded` says whether `<` and `>` walk
+        over every patch."""
         super().__init__(AskingParts(run, context, others), context)
-        self.looking = Looking(run, layer, position)
+        self.looking = Looking(run, row, position)
         self._unfolded = unfolded
         self._damage = ""
         self._mapped = False
