@@ -107,7 +107,9 @@ class Explorer(TerminalApp, inherit_bindings=False):
         columns = startup.columns or self.remembered.columns
         if columns is not None:
             self.state.look = dataclasses.replace(self.state.look, figures=in_order(columns))
-        self.context = ViewContext(startup, self.keymap, self.asker, self.remembered)
+        self.context = ViewContext(
+            startup, self.keymap, self.asker, self.remembered, lambda: self.seed
+        )
         self.main = MainScreen(
             self.state.question.prompt,
             self.keymap,

@@ -82,7 +82,8 @@ def written(counterfactual: Counterfactual) -> str | None:
 
 
 def label(counterfactual: Counterfactual) -> str:
-    """A counterfactual's heading: its name, its value, and what a reader must know about it.
+    """A counterfactual's heading: its name, its value, its seed if that is not 0, and what a reader
+    must know about it.
 
     Whatever parameters a session file holds, there is a heading."""
     name, parameters = counterfactual.name, counterfactual.parameters
@@ -92,6 +93,8 @@ def label(counterfactual: Counterfactual) -> str:
         name += f"={_shortest(parameters['radius'])}"
     elif name == "other" and "file" in parameters:
         name += f"={PurePath(str(parameters['file'])).name}"
+    if counterfactual.seed:
+        name += f", seed {counterfactual.seed}"
     note = parameters.get("note")
     return f"{name} ({note})" if note else name
 

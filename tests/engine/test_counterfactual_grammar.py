@@ -97,6 +97,8 @@ def test_labels_say_what_must_be_said() -> None:
     assert label(Counterfactual("gray", {"color": 3})) == "gray"
     assert label(Counterfactual("noise")) == "noise"
     assert label(Counterfactual("unk", {"note": "pad token"})) == "unk (pad token)"
+    assert label(Counterfactual("noise", {"step": 9}, seed=0)) == "noise=9"
+    assert label(Counterfactual("noise", {"step": 9}, seed=7)) == "noise=9, seed 7"
 
 
 @pytest.mark.parametrize("radius", ["3", "3.0", "0.1", "1e-5", "1.2345671", "1.2345672", "1000"])

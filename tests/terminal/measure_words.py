@@ -1,15 +1,16 @@
-"""What a picture under a map costs on the line: of words, attention, tracing or saliency. Reports,
-asserts nothing.
+"""What a picture under a map costs on the line: of words, attention, heads (of parts), tracing or
+saliency. Reports, asserts nothing.
 
     python -m tests.terminal.measure_words [--view NAME] [--side N] [--layers N] [--picture FILE]
         [--noise]
 
-Opening it and closing it; for every row a step of the map (of saliency: for every way; the median,
-and the largest), and steps of the cursor over the patches; at 120x40 over SSH in true colour, the
-same with exact colours as without SSH, and with `--lite`. A worker with fixed data answers: a word
-that rises and falls on a hill of patches, or with `--noise` one whose probability is drawn anew for
-every cell, the worst case. Attention is a hill that wanders from layer to layer, tracing has three
-sites, saliency a hill and a hollow.
+Opening it and closing it; for every row a step of the map (of saliency: for every way, of parts:
+for every head of a layer, at first and again; the median, and the largest), and steps of the cursor
+over the patches; at 120x40 over SSH in true colour, the same with exact colours as without SSH, and
+with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches,
+or with `--noise` one whose probability is drawn anew for every cell, the worst case. Attention is a
+hill that wanders from layer to layer, tracing has three sites, saliency a hill and a hollow, and so
+has every head.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from engine.records import Picture, Question, Reading, Request
 from tests.terminal.measure import process_seconds
 from tests.terminal.pty_app import ROOT, PtyApp
 from tests.tui.attention_stage import AttentionWorker
+from tests.tui.parts_stage import PartsWorker
 from tests.tui.saliency_stage import SaliencyWorker
 from tests.tui.tracing_stage import TracingWorker
 from tests.tui.words_stage import SIDE, WordsWorker, words_reading
@@ -44,7 +46,7 @@ _QUIET = 0.25
 
 @dataclass(frozen=True)
 class _View:
-    """What is measured: its key, the key of a step of its map, and a worker that answers it."""
+    """What is measured: its keys, the key of a step of its map, and a worker that answers it."""
 
     key: str
     step: str
@@ -54,6 +56,7 @@ class _View:
 _VIEWS = {
     "words": _View("3", "j", AttentionWorker),
     "attention": _View("4", "j", AttentionWorker),
+    "parts": _View("6D", ")", PartsWorker),
     "tracing": _View("7", "j", TracingWorker),
     "saliency": _View("8", "f", SaliencyWorker),
 }
@@ -121,9 +124,9 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
         app.settle(1.0)
         opening = _bytes(app, view.key, 1.5)
         _bytes(app, "g", _QUIET)
-        if view.step != "j":
-            for _ in range(5):  # what is shown for the first time is read once the cursor rests
-                _bytes(app, view.step, 1.0)
+        fresh = []
+        if view.step != "j":  # what is shown for the first time is read once the cursor rests
+            fresh = [_bytes(app, view.step, 1.0) for _ in range(5)]
         busy = process_seconds(app.process.pid)
         rows = [_bytes(app, view.step, _QUIET) for _ in range(32)]
         seconds = process_seconds(app.process.pid) - busy
@@ -136,8 +139,9 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
     print(
         f"{name}: opening {opening:,} bytes, closing {closing:,}; a step of the map "
         f"{statistics.median(rows):,.0f} (median), {max(rows):,} at most, "
-        f"{1000 * seconds / len(rows):.0f} ms of processor time; a step of the cursor "
-        f"{statistics.median(cursor):,.0f}, {max(cursor):,} at most, held {held:,.0f}"
+        f"{1000 * seconds / len(rows):.0f} ms of processor time; the first ones {fresh}; "
+        f"a step of the cursor {statistics.median(cursor):,.0f}, {max(cursor):,} at most, "
+        f"held {held:,.0f}"
     )
 
 

@@ -140,7 +140,7 @@ def context(*, ascii_only: bool = False) -> ViewContext:
     """What a view in the lower slot is made with, without a worker."""
     startup = Startup(options=None, question=Question(prompt="Shape:"), ascii=ascii_only)
     asker = Asker(ViewState(startup.question), startup, lambda _: None)
-    return ViewContext(startup, Keymap(), asker, Remembered())
+    return ViewContext(startup, Keymap(), asker, Remembered(), lambda: 0)
 
 
 def make_state(*views: RunView) -> ViewState:

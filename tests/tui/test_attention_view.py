@@ -46,7 +46,8 @@ from tui.views.attention.share_list import (
     number_columns,
     numbers_in,
 )
-from tui.widgets.matrix_cells import window_of
+from tui.widgets.matrix_cells import block_lines, window_of
+from tui.widgets.tint import FROM_LOW
 from tui.worker.asker import asks_for_positions
 
 LAYERS = 10
@@ -474,22 +475,36 @@ def test_only_what_has_no_pass_of_its_own_needs_the_streams_of_other_positions()
 
 
 @pytest.mark.parametrize("halves", [True, False])
-@pytest.mark.parametrize("room", [(12, 6), (26, 28), (47, 48), (130, 28)])
-@pytest.mark.parametrize("here", [(0, 0), (17, 20), (79, 63)])
+@pytest.mark.parametrize("room", [(12, 1), (12, 6), (26, 28), (47, 48), (130, 28)])
+@pytest.mark.parametrize("rows", [81, 80])
+@pytest.mark.parametrize("here", [(0, 0), (17, 20), (18, 20), (79, 63), (-1, 63)])
 def test_the_matrix_shows_the_head_under_the_cursor(
-    here: tuple[int, int], room: tuple[int, int], halves: bool
+    here: tuple[int, int], rows: int, room: tuple[int, int], halves: bool
 ) -> None:
-    window = window_of((80, 64), here, room, halves=halves)
+    here = (here[0] % rows, here[1])
+    window = window_of((rows, 64), here, room, halves=halves)
     assert window.top <= here[0] < window.top + window.down
     assert window.left <= here[1] < window.left + window.across
     assert window.width <= room[0]
     assert window.down <= room[1] * (2 if halves else 1)
-    assert here[0] - window.lines(80)[-1] < window.rows_a_line
+    assert here[0] - window.lines(rows)[-1] < window.rows_a_line
     y = (here[0] - window.top) // window.rows_a_line
-    found = window.place_at((here[1] - window.left) * window.pitch, y, 80)
+    found = window.place_at((here[1] - window.left) * window.pitch, y, rows)
     assert found == (here[0] - (here[0] - window.top) % window.rows_a_line, here[1])
-    assert window.place_at(window.width, y, 80) is None
-    assert window.place_at(0, -1, 80) is None
+    assert window.place_at(window.width, y, rows) is None
+    assert window.place_at(0, -1, rows) is None
+
+
+def test_the_last_row_of_an_odd_number_is_drawn_in_half_a_line() -> None:
+    steps = np.zeros((7, 3), np.uint8)
+    steps[6] = 7
+    window = window_of((7, 3), (6, 0), (9, 2), halves=True)
+    assert [*window.lines(7)] == [4, 6]
+    drawn = block_lines(steps, window, None, FROM_LOW, (0, 0, 0), indexed=False)
+    (last,) = {segment.style for segment in drawn[1]}
+    assert last is not None and last.color is not None and last.bgcolor is not None
+    assert last.color.triplet == FROM_LOW.colours[7]
+    assert last.bgcolor.triplet == (0, 0, 0)
 
 
 def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:

@@ -23,6 +23,7 @@ from tui.state.listing import Field, Order, listed, next_order
 from tui.state.milestones import milestones
 from tui.state.presets import Preset, ring_of, step_preset
 from tui.text.pasted import pasted_path
+from tui.text.show import stand_in_text
 from tui.theme import OWN, theme_names
 from tui.views.compare.compare import Compare
 from tui.views.compare.pair_detail import PairDetail
@@ -32,6 +33,7 @@ from tui.views.help.help_text import GLOSSARY, help_sections, matching
 from tui.views.runs.history import History
 from tui.views.settings.settings_form import SettingsForm
 from tui.widgets.chooser import Choice, best_first
+from tui.widgets.line_entry import with_change
 from tui.widgets.places import PlaceChosen
 from tui.widgets.status import KeyBar
 
@@ -271,6 +273,21 @@ def test_the_ring_of_prompts() -> None:
     assert step_preset(ring_of((), [], ""), "", 1) is None
 
 
+def test_a_line_holds_what_it_does_not_show() -> None:
+    held = "a\nb\u200dc\x1b"
+    assert with_change(held, stand_in_text(held)) == held
+    for changed, now in (
+        ("xa␊b\ufffdc␛", "xa\nb\u200dc\x1b"),
+        ("a␊b\ufffdc␛\x1b[31m", "a\nb\u200dc\x1b\x1b[31m"),
+        ("a␊c␛", "a\nc\x1b"),
+        ("a␊b\ufffd␊c␛", "a\nb\u200d␊c\x1b"),
+        ("", ""),
+    ):
+        assert with_change(held, changed) == now
+    assert with_change("aa\n\n", "a␊␊") == "a\n\n"
+    assert with_change("", "aa") == "aa"
+
+
 @pytest.mark.parametrize("size", FOUR_SIZES[:1])
 @in_loop
 async def test_settings_are_changed_in_the_app(size: tuple[int, int]) -> None:
@@ -286,6 +303,8 @@ async def test_settings_are_changed_in_the_app(size: tuple[int, int]) -> None:
 
         await put(top_k="0")
         await stage.shows("top-k: a number from 1 to 100")
+        await put(top_k="      5", seed="9" * 30)
+        await stage.shows("seed: a whole number")
         await put(top_k="2", asked="maybe")
         await stage.shows("asked: chat, raw")
         await put(asked="raw", system="", prefix="It is", seed="7", norm="on")
@@ -293,6 +312,14 @@ async def test_settings_are_changed_in_the_app(size: tuple[int, int]) -> None:
         await stage.shows("asks with these settings")
         assert stage.app.state.top_k == 2
         assert stage.app.seed == 7
+        state, system = stage.app.state, "Be brief.\nBe\u200d kind.\x1b"
+        state.question = replace(state.question, system=system)
+        await stage.press("S")
+        await stage.shows("Be brief.␊Be\ufffd kind.␛")
+        await stage.press("home", "delete", "end", "exclamation_mark", "enter")
+        await stage.until(lambda: not stage.app.has_dialog)
+        assert state.question.system == system[1:] + "!"
+        state.question = replace(state.question, system=None)
         await stage.press("r")
         await stage.run_done(2)
         asked = stage.worker.questions[-1]

@@ -57,7 +57,7 @@ def reading(**request: Any) -> NeuronsReading:
 
 
 def looking(*readings: NeuronsReading) -> Looking:
-    made = Looking(RunView.of(finished_run()), 5, COUNT - 1)
+    made = Looking(RunView.of(finished_run()), 6, COUNT - 1)
     for each in readings:
         made.take(each)
     return made

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 import samples
 import tests.tui.stage as stages
+from engine.arrays import Array
 from engine.events import ReadingDropped, Trouble
 from engine.methods.geometry import GeometryRequest
 from engine.methods.parts import PartShare, PartsReading, PartsRequest
@@ -20,7 +21,7 @@ from tests.tui.dialog_stage import HOSTILE
 from tests.tui.parts_stage import HEADS, WHOLE, PartsWorker, parts_part, parts_reading
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
-from tests.tui.words_stage import BEFORE, SIDE, finished_run, tokens_of
+from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, tokens_of
 from tui.state.explained import Explained, typed_words
 from tui.state.maps import STEPS
 from tui.state.run_view import RunView
@@ -46,7 +47,7 @@ async def opened(
     """Run the explorer on a picture of patches, open the screen, and wait for the parts."""
     async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
         await stage.run_done()
-        await stage.press("6")
+        await stage.press("j", "6")  # from row 6, with which layer 5 ends
         screen = stage.app.screen
         assert isinstance(screen, PartsScreen)
         await stage.until(lambda: screen.reading is not None)
@@ -62,10 +63,16 @@ def reading(**request: Any) -> PartsReading:
 
 
 def looking(*readings: PartsReading) -> Looking:
-    made = Looking(RunView.of(finished_run()), 5, COUNT - 1)
+    made = Looking(RunView.of(finished_run()), 6, COUNT - 1)
     for each in readings:
         made.take(each)
     return made
+
+
+def damaged(whole: PartsReading) -> PartsReading:
+    assert whole.sent is not None
+    broken = Array("<f4", whole.sent.shares.shape, "A" * 4, True)
+    return replace(whole, sent=replace(whole.sent, shares=broken))
 
 
 # ---------------------------------------------------------------------- what is known
@@ -414,6 +421,19 @@ async def test_what_fails_its_proof_is_struck_out() -> None:
         assert "█" not in strip.text
         assert screen.reading is not None
         assert not screen.reading.worth_keeping
+        assert "largest:" not in stage.text
+        await stage.press("D")
+        await stage.until(lambda: asked(stage)[-1] == PartsRequest(layer=5, head=0))
+        await stage.until(lambda: screen.looking.sent is not None and screen.pane.canvas.drawn)
+        await stage.shows("layer 5 head 0, not shown: proof failed")
+        assert screen.looking.steps is None
+        assert "largest heads" not in stage.text
+        lines = [screen.grid.render_line(y) for y in range(screen.grid.size.height)]
+        assert "proof failed, error 0.3" in lines[0].text
+        assert not any("▀" in line.text for line in lines)
+        lines = [screen.panel.render_line(y) for y in range(screen.panel.size.height)]
+        numbers = [each for line in lines for each in line if "-0.10" in each.text]
+        assert numbers and all(each.style and each.style.strike for each in numbers)
 
 
 @pytest.mark.slow
@@ -461,12 +481,38 @@ async def test_a_stored_session_shows_its_parts_without_a_model() -> None:
     async with explorer(startup=startup) as stage:
         await stage.until(lambda: stage.app.state.current)
         await stage.press("6")
-        await stage.shows("they sum to +4.00", "layer 0 attention")
+        await stage.shows("they sum to +4.00", "embedding: +0.02")
         await stage.press("n")
         await stage.shows("taken out: 0.22 lower")
         await stage.press("D", "n")
         await stage.press("slash", *"owl", "enter")
         await stage.shows("what each part adds is not known")
+        assert_harmless(stage)
+
+
+def test_damaged_sources_are_told_once_and_not_asked_again() -> None:
+    whole = reading(layer=5, head=0)
+    here = looking(reading(), reading(heads=True), damaged(whole))
+    here.show_heads(True)
+    assert here.place == (5, 0)
+    assert here.known.damage.startswith("a damaged array")
+    assert here.map is None and here.by_group() == here.largest_sources(4) == []
+    assert here.missing() is None
+
+
+@pytest.mark.slow
+@in_loop
+async def test_damaged_arrays_are_told() -> None:
+    readings = (reading(), reading(heads=True), damaged(reading(layer=0, head=0)))
+    picture = Picture(str(samples.DEFAULT_PICTURE))
+    run = replace(finished_run(picture=picture), readings=(geometry((336, 336)), *readings))
+    now = "2026-11-22T03:00:00Z"
+    session = Session(created=now, saved=now, runs=(run,))
+    async with explorer(startup={"options": None, "session": session}) as stage:
+        await stage.until(lambda: stage.app.state.current)
+        await stage.press("6", "D")
+        await stage.shows("layer 0 head 0: -0.10", "a damaged array")
+        await stage.press("j", "right_parenthesis")
         assert_harmless(stage)
 
 
@@ -494,7 +540,7 @@ async def test_a_run_without_a_picture_has_parts_and_heads() -> None:
         await stage.press("B")
         await stage.shows("this run has no picture to replace")
         await stage.press("D")
-        await stage.shows("layer 5 head 0: -0.10", "most from")
+        await stage.shows("layer 4 head 0: -0.10", "most from")
         screen = stage.app.screen
         assert isinstance(screen, PartsScreen)
         assert not screen.pane.display

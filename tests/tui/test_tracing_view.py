@@ -266,6 +266,39 @@ async def test_the_counterfactual_is_asked_first() -> None:
 
 @pytest.mark.slow
 @in_loop
+async def test_noise_of_another_seed_is_another_run() -> None:
+    async with opened() as (stage, screen):
+        await read(stage, screen)
+        assert "seed" not in stage.text
+        await stage.press("q")
+        await stage.until(lambda: not stage.app.has_dialog)
+        stage.app.seed = 7
+        await stage.press("7")
+        screen = screen_of(stage)
+        await read(stage, screen)
+        first = stage.app.state.runs[1].run.id
+        assert screen.traced.setting.against == first  # what is known, under its own name
+        assert (len(asked(stage)), len(stage.worker.questions)) == (1, 2)
+        await stage.press("A", *AGAINST, "enter")
+        await stage.shows(f"into {AGAINST}, seed 7: what suffices")
+        await read(stage, screen)
+        assert asked(stage)[-1].against == AGAINST
+        assert screen.traced.known.against not in (first, CORRUPT)
+        await stage.press("q")
+        await stage.until(lambda: not stage.app.has_dialog)
+        stage.app.seed = 0
+        await stage.press("7")
+        screen = screen_of(stage)
+        await stage.shows(f"into {AGAINST}, seed 7: what suffices")
+        await stage.press("A", *AGAINST, "enter")
+        await stage.shows(f"into {AGAINST}: what suffices")
+        await read(stage, screen)
+        made = [question.counterfactual for question in stage.worker.questions[1:]]
+        assert [None if each is None else each.seed for each in made] == [0, 7, 0]
+
+
+@pytest.mark.slow
+@in_loop
 async def test_words_are_compared() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
@@ -503,6 +536,16 @@ def test_readings_of_another_setting_are_left_out() -> None:
     by_id = KnownTracing(replace(wanted, against=CORRUPT), COUNT)
     by_id.take_all([run, stored(TracingRequest(sites=("7",)))])  # against noise, which is that run
     assert [*by_id.columns] == [*SITES, "7"]
+
+
+def test_a_name_does_not_mean_a_run_of_another_seed() -> None:
+    for setting, known in (
+        (TracingRequest(), []),
+        (TracingRequest(against=CORRUPT), [*SITES]),
+    ):
+        collected = KnownTracing(setting, COUNT, frozenset([CORRUPT]))
+        collected.take_all([stored()])
+        assert [*collected.columns] == known
 
 
 def test_a_part_never_takes_the_place_of_a_reading() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from tui.state.maps import NO_STEP, STEPS
 from tui.state.patches import Patches
 from tui.widgets.evened import evened
 from tui.widgets.pixel_lines import cells_that_differ, codes_of, marked_line
-from tui.widgets.tint import Plan, plan
+from tui.widgets.tint import AROUND_ZERO, FROM_LOW, Plan, Ramp, plan
 
 PICTURE = (96, 64)
 
@@ -111,6 +113,29 @@ def test_a_patch_without_a_number_is_not_tinted() -> None:
     assert (codes[made.owner == 5] == bare[made.owner == 5]).all()
     assert (codes[made.owner == 6] == made.tints[0][made.owner == 6]).all()
     assert (made.pixels(None, None) == bare).all()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize(
+    ("ramp", "steps", "shown"),
+    [
+        (FROM_LOW, (0, 3, NO_STEP, 2), 3),
+        (AROUND_ZERO, (0, 4, NO_STEP, 6), 0),
+        (AROUND_ZERO, (3, 2, 7, 1), 7),
+        (AROUND_ZERO, (2, 3, 4, NO_STEP), 2),
+        (AROUND_ZERO, (1, 6, 3, 4), 6),
+        (AROUND_ZERO, (NO_STEP, NO_STEP, 3, NO_STEP), 3),
+    ],
+)
+def test_of_patches_in_one_pixel_the_strongest_is_shown(
+    ramp: Ramp, steps: tuple[int, ...], shown: int, indexed: bool
+) -> None:
+    small = patches_of(2, (2, 2))
+    whole = plan(picture((2, 2)), (3, 2), (96, 96), small, 0, ramp=ramp, indexed=indexed)
+    (place,) = {tuple(middle) for middle in whole.middles.tolist()}
+    for order in permutations(steps):
+        codes = whole.pixels(np.array(order, np.uint8), None)
+        assert codes[place] == whole.tints[shown][place]
 
 
 def test_a_frame_lies_around_a_patch_and_not_on_it() -> None:

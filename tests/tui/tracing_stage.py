@@ -20,7 +20,7 @@ from engine.methods.tracing import (
     TracingReading,
     TracingRequest,
 )
-from engine.records import ReadingProof, Request, Token
+from engine.records import Counterfactual, ReadingProof, Request, Token
 from tests.tui.fakes import ANSWER
 from tests.tui.words_stage import WordsWorker, positions_of
 from tui.views.tracing.traced import positions_in
@@ -118,6 +118,12 @@ class TracingWorker(WordsWorker):
     def __init__(self, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **settings)
         self.holds_tracing = False
+        self._corrupt = CORRUPT
+
+    def ask_against(self, of: str, counterfactuals: Sequence[Counterfactual]) -> tuple[str, ...]:
+        run_ids = super().ask_against(of, counterfactuals)
+        self._corrupt = run_ids[-1]
+        return run_ids
 
     def read(self, run_id: str, request: Request) -> str:
         if not isinstance(request, TracingRequest):
@@ -138,5 +144,7 @@ class TracingWorker(WordsWorker):
         if request_id in self.cancelled_readings:
             self.tell(ReadingDropped(run_id, request_id))
             return
-        made = self.made(request) or tracing_reading(request, self.layers, count, cells)
+        changes = {} if len(request.against) == 16 else {"against": self._corrupt}
+        made = self.made(request)
+        made = made or tracing_reading(request, self.layers, count, cells, **changes)
         self.tell(ReadingMade(run_id, request_id, made))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from engine.counterfactuals.grammar import written
 from tui.actions.looking import run_to_look_at, show_again
 from tui.app import Explorer
 from tui.state.run_view import RunView
@@ -14,12 +13,11 @@ def show(app: Explorer) -> None:
     run = run_to_look_at(app, "tracing", "shown", _no_picture)
     if run is None:
         return
+    from tui.views.tracing.against import name_of
     from tui.views.tracing.screen import TracingScreen
 
-    against, picture = "", app.state.picture_of(run)
-    instead = run.run.question.counterfactual
-    if instead is not None and picture is not run:
-        against = written(instead) or ""
+    picture = app.state.picture_of(run)
+    against = "" if picture is run else name_of(run, app.seed)
     app.push_screen(
         TracingScreen(
             picture,

@@ -129,7 +129,6 @@ def differences(left: Question, right: Question) -> list[tuple[str, str, str]]:
 def _settings(question: Question) -> list[tuple[str, str]]:
     model, picture = question.model, question.picture
     counterfactual = question.counterfactual
-    seed = counterfactual.seed if counterfactual is not None else None
     return [
         ("prompt", question.prompt),
         ("model", model.name if model else "-"),
@@ -138,7 +137,6 @@ def _settings(question: Question) -> list[tuple[str, str]]:
         ("picture", _picture_name(question) if picture else "none"),
         (_FILE, (picture.sha256[:8] if picture else "") or "-"),
         ("image replacement", label(counterfactual) if counterfactual else "-"),
-        ("seed", str(seed) if seed is not None else "-"),
         ("norm", "on" if question.norm else "off"),
         ("asked", "as a chat" if question.chat else "raw"),
         ("system", question.system or "-"),

@@ -30,7 +30,6 @@ class AskingAgainst(Asking):
         of the picture."""
         super().__init__(run, context, names)
         self._others = others
-        self._seed = context.startup.seed
         self._waits: Request | None = None
         """What is asked for once the counterfactuals are there."""
         self._expected = 0
@@ -100,13 +99,14 @@ class AskingAgainst(Asking):
             super().ask(request)
 
     def _missing(self, request: Request) -> tuple[Counterfactual, ...]:
-        """Return the counterfactuals that the request needs and that have not been asked. Raises
-        BadInput for a name that is no counterfactual."""
+        """Return the counterfactuals that the request needs and that have not been asked; nor has
+        one with another seed than the present one, and of several the newest counts, as a request
+        names no seed. Raises BadInput for a name that is no counterfactual."""
         names = method_for(request).needs(request)
-        wanted = parse_against(names, self._seed) if names else ()
-        done = {
-            written(view.run.question.counterfactual)
-            for view in self._others()
-            if view.phase is Phase.DONE and view.run.question.counterfactual is not None
-        }
-        return tuple(each for each in wanted if written(each) not in done)
+        wanted = parse_against(names, self._shared.seed()) if names else ()
+        newest = {}
+        for view in self._others():
+            made = view.run.question.counterfactual
+            if view.phase is Phase.DONE and made is not None:
+                newest[written(made)] = made.seed
+        return tuple(each for each in wanted if newest.get(written(each), -1) != each.seed)

@@ -29,8 +29,6 @@ class AskingLooks(AskingAgainst):
         super().__init__(run, context, names, others)
         self.parts: list[tuple[Request, ReadingGrew]] = []
         """Parts that have arrived and have not been taken."""
-        self._lost: dict[Request, str] = {}
-        """Why each of these requests was not answered."""
         self._shown: Request | None = None
         """The last request for what is shown."""
 
@@ -47,23 +45,6 @@ class AskingLooks(AskingAgainst):
             self.fail(request, self._lost[request])
         else:
             self.ask(request)
-
-    def ask(self, request: Request) -> bool:
-        """Request a reading, as if it had not been lost before."""
-        self._lost.pop(request, None)
-        return super().ask(request)
-
-    def lose(self, request: Request, why: str) -> None:
-        """Remember that it is not to be made again unasked."""
-        self._lost[request] = why
-        super().lose(request, why)
-
-    def forget_lost(self) -> list[Request]:
-        """Forget what was lost and what went wrong, so that it may be asked for again; return the
-        requests that were lost."""
-        lost, self._lost = [*self._lost], {}
-        self.forget_trouble()
-        return lost
 
     def grow(self, request: Request, event: ReadingGrew) -> None:
         """Keep the part."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from textual import events
 from textual.widgets import Input
 
+from tui.text.show import stand_in_text
+
 if TYPE_CHECKING:
     from textual.widget import Widget
 
@@ -46,3 +48,31 @@ class KeysInOrder(_Widget):
 
 class LineEntry(KeysInOrder, Input):
     """A line of text."""
+
+
+class HeldEntry(LineEntry):
+    """A line that may hold what must not be shown, such as line breaks or what was pasted: its
+    `value` has stand-ins in their place."""
+
+    held = ""
+    """What was given, with what the user has changed of it."""
+
+    def validate_value(self, value: str) -> str:
+        """Take a change of what is shown over into what is held; return what is shown of that."""
+        self.held = with_change(self.held, value)
+        return stand_in_text(self.held)
+
+
+def with_change(held: str, value: str) -> str:
+    """Return a held text with what differs between its stand-in text and `value`, a change of that
+    in one place."""
+    shown = stand_in_text(held)
+    first = _alike(shown, value)
+    last = _alike(shown[first:][::-1], value[first:][::-1])
+    return held[:first] + value[first : len(value) - last] + held[len(held) - last :]
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many characters two texts have in common from their beginning on."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

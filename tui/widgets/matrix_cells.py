@@ -59,7 +59,8 @@ def window_of(
     down = max(min(room[1] * each, rows), each)
     top = min(max(here[0] - down // 2, 0), max(rows - down, 0))
     left = min(max(here[1] - across // 2, 0), max(columns - across, 0))
-    return Window(pitch, top - top % each, left, down, across, each)
+    # Rounded up: the last line of an odd number of rows is half-filled, instead of not drawn.
+    return Window(pitch, top + top % each, left, down, across, each)
 
 
 def block_lines(

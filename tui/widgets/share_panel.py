@@ -69,7 +69,8 @@ class SharePanel(DrawnLines):
         )
         plain = struck if shown.failed else base
         room = max(width - 2, 0)
-        effect = (f"   {shown.effect}", strong if shown.is_known else faint)
+        known = struck if shown.failed else strong
+        effect = (f"   {shown.effect}", known if shown.is_known else faint)
         lines = [[(f" {shown.share}", plain), effect]]
         if shown.promotes or shown.suppresses:
             for name, words in (("promotes", shown.promotes), ("suppresses", shown.suppresses)):
@@ -79,7 +80,7 @@ class SharePanel(DrawnLines):
             lines.append([(f" {shown.no_words}", faint)])
         for text in shown.more:
             fitted = display_text(text, room, spaces=False, ascii_only=self._ascii)
-            lines.append([(f" {fitted}", base)])
+            lines.append([(f" {fitted}", plain)])
         return [strip_of(line, width, base) for line in lines]
 
 

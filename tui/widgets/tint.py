@@ -51,6 +51,9 @@ class Ramp:
     dim: tuple[float, ...]
     of_256: tuple[tuple[int, int, int], ...]
     frame: tuple[int, int, int]
+    ranks: tuple[int, ...] = tuple(range(STEPS))
+    """How strong each step is beside the others: where several patches share a pixel, the
+    strongest is shown."""
 
 
 FROM_LOW: Final = Ramp(RAMP, _COVER, _DIM, _OF_256, FRAME)
@@ -66,6 +69,7 @@ AROUND_ZERO: Final = Ramp(
         (17, 60, 103), (18, 61, 110), (26, 68, 111), (39, 75, 117),
     ),
     frame=(255, 236, 132),
+    ranks=(6, 4, 2, 0, 1, 3, 5, 7),
 )  # fmt: skip
 """Red below 0 and blue above, the farther the lighter (`tui.state.maps.signed_scale`)."""
 
@@ -86,7 +90,12 @@ class Plan:
     frames: dict[int, tuple[int, int, int, int]]
     """Patch -> x0, y0, x1, y1 in pixels, x1 and y1 excluded."""
     indexed: bool
-    frame: tuple[int, int, int] = FRAME
+    ramp: Ramp = FROM_LOW
+
+    @property
+    def ranks(self) -> npt.NDArray[np.intp]:
+        """intp [9]: how strong each step is beside the others; what has none is the weakest."""
+        return np.array([*self.ramp.ranks, -1], np.intp)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,7 +106,8 @@ class Plan:
         """Return the colours with the steps of all patches as a tint, and one patch framed.
 
         A pixel shows the patch that covers most of it, and never less than a patch whose middle
-        lies in it, so that none is lost where patches are smaller than pixels.
+        lies in it, so that none is lost where patches are smaller than pixels. On a signed scale
+        less is what is nearer to 0; of two steps equally far from it the positive one is shown.
         """
         height, width = self.shape
         chosen = np.full((height, width), STEPS, np.intp)
@@ -108,9 +118,9 @@ class Plan:
             inner = steps[self.patches]
             at = self.middles[inner != NO_STEP]
             known = inner[inner != NO_STEP]
-            order = np.argsort(known, kind="stable")  # of several in one pixel the highest is last
-            low = chosen[at[order, 0], at[order, 1]]
-            more = (known[order] > low) | (low == STEPS)
+            order = np.argsort(self.ranks[known])  # of several in one pixel the strongest is last
+            under = chosen[at[order, 0], at[order, 1]]
+            more = self.ranks[known[order]] > self.ranks[under]
             chosen[at[order][more, 0], at[order][more, 1]] = known[order][more]
         codes: Codes = np.take_along_axis(self.tints, chosen[None], axis=0)[0]
         if framed is not None and framed in self.frames:
@@ -119,7 +129,7 @@ class Plan:
 
     @property
     def _frame_code(self) -> int:
-        return int(codes_of(np.array([[self.frame]], np.uint8), indexed=self.indexed)[0, 0])
+        return int(codes_of(np.array([[self.ramp.frame]], np.uint8), indexed=self.indexed)[0, 0])
 
     def patch_at(self, x: int, y: int) -> int | None:
         """Return the patch that a pixel shows, or None."""
@@ -183,7 +193,7 @@ def plan(
         middles + _MARGIN,
         frames,
         indexed,
-        ramp.frame,
+        ramp,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class ViewContext:
     keymap: Keymap
     asker: Asker
     remembered: Remembered
+    seed: Callable[[], int]
+    """Returns the seed of noise instead of a picture, as it is set now."""
 
     @property
     def ascii_only(self) -> bool:

@@ -32,12 +32,12 @@ Key = tuple[int, str, int | None, int]
 class Looking:
     """A logit of one position of a run, and which of its largest units is under the cursor."""
 
-    def __init__(self, run: RunView, layer: int, position: int) -> None:
-        """Look at the units of a position in all layers; `layer` is the one that is shown when
-        there is to be one."""
+    def __init__(self, run: RunView, row: int, position: int) -> None:
+        """Look at the units of a position in all layers; the layer that ends with a row is the one
+        that is shown when there is to be one."""
         self.run = run
         self.explained = Explained(run.place(position))
-        self.layer = min(max(layer, 0), max(run.run.layers - 1, 0))
+        self.layer = min(max(row - 1, 0), max(run.run.layers - 1, 0))
         self.one_layer = False
         self.top = TOP
         self.cursor = 0

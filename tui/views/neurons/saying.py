@@ -94,7 +94,10 @@ def expert_words(looking: Looking) -> str:
 
 
 def layers_words(looking: Looking) -> str:
-    """Return the layers whose units have the largest shares, and how many have none."""
+    """Return the layers whose units have the largest shares, and how many have none; empty where
+    the proof has failed."""
+    if looking.failed:
+        return ""
     layers = sorted(looking.layers, key=lambda each: -abs(each.share or 0.0))
     known = [each for each in layers if each.units]
     listed = ", ".join(f"{each.layer} {signed_figure(each.share)}" for each in known[:6])

@@ -81,16 +81,17 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
     def __init__(
         self,
         run: RunView,
-        layer: int,
+        row: int,
         position: int,
         context: ViewContext,
         *,
         unfolded: bool = False,
     ) -> None:
-        """Look at the units of a position of a run; `layer` is the one that is shown when there is
-        to be one. `unfolded` says whether `<` and `>` walk over every patch."""
+        """Look at the units of a position of a run; the layer that ends with a row is the one that
+        is shown when there is to be one. `unfolded` says whether `<` and `>` walk over every
+        patch."""
         super().__init__(AskingNeurons(run, context), context)
-        self.looking = Looking(run, layer, position)
+        self.looking = Looking(run, row, position)
         self._unfolded = unfolded
         self._rest: Timer | None = None
         self._following: Timer | None = None

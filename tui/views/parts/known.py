@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from engine.errors import LenscopeError
 from engine.methods.parts import PartShare, PartsPart, PartsReading, PartsRequest, Sent
 from engine.records import Reading, Token
 from tui.state.explained import Explained
@@ -31,6 +32,8 @@ class KnownParts:
         """The newest one."""
         self.failed = False
         """Whether a proof has failed, so that none of it can be trusted."""
+        self.damage = ""
+        """What is wrong with what a head was sent; untrusted."""
         self._effects: dict[Key, float | None] = {}
         self._sent: dict[tuple[int, int], Sent] = {}
         self._no_source: set[tuple[int, int]] = set()
@@ -59,10 +62,21 @@ class KnownParts:
             self.is_whole = True
             self.heads_read = self.heads_read or request.heads
         if reading.sent is not None:
-            self._sent[reading.sent.layer, reading.sent.head] = reading.sent
+            self._take_sent(reading.sent)
         elif request.layer is not None and request.head is not None:
             self._no_source.add((request.layer, request.head))
         return True
+
+    def _take_sent(self, sent: Sent) -> None:
+        """Keep what a head was sent, unless it cannot be decoded: what is kept is shown."""
+        head = (sent.layer, sent.head)
+        try:
+            _ = sent.shares.values
+        except LenscopeError as error:
+            self.damage = str(error)
+            self._no_source.add(head)
+        else:
+            self._sent[head] = sent
 
     def take_part(self, request: PartsRequest, part: PartsPart) -> None:
         """Take the parts with those that have been taken out so far."""

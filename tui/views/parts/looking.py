@@ -33,13 +33,14 @@ TOP: Final = 10
 class Looking:
     """A logit of one position of a run, and which of its parts is under the cursor."""
 
-    def __init__(self, run: RunView, layer: int, position: int) -> None:
-        """Look at the parts of a position, first at those of a layer."""
-        self.run = run
+    def __init__(self, run: RunView, row: int, position: int) -> None:
+        """Look at the parts of a position, first at those of the layer that ends with a row; at the
+        embedding, from row 0."""
+        self.run, self._first_row = run, row
         self.by_size = self.all_heads = False
         self.part = -1
         """The part under the cursor, an index; -1 until they are known."""
-        self.place: Place = (min(max(layer, 0), max(run.run.layers - 1, 0)), 0)
+        self.place: Place = (min(max(row - 1, 0), max(run.run.layers - 1, 0)), 0)
         """The head under the cursor; of its layer is the first part that is shown."""
         self.patch = 0
         self.geometry: GeometryReading | None = None
@@ -111,7 +112,7 @@ class Looking:
                 for index, each in enumerate(parts)
                 if each.layer == layer and not is_between(each)
             )
-            self.part = next(mine, 0)
+            self.part = next(mine, 0) if self._first_row else 0
         self.place = self.table.nearest(self.place)
 
     def missing(self) -> PartsRequest | None:
@@ -310,9 +311,10 @@ class Looking:
 
     @property
     def map(self) -> Map | None:
-        """What every patch has sent through the head; None unless that is known."""
+        """What every patch has sent through the head; None unless that is known and can be
+        trusted."""
         sent = self.sent
-        if sent is None or sent.keys != "tokens" or not len(self.patches):
+        if self.known.failed or sent is None or sent.keys != "tokens" or not len(self.patches):
             return None
         values = np.asarray(sent.shares.values, np.float32)
         if self.patches.positions[-1] >= len(values):
@@ -328,9 +330,9 @@ class Looking:
 
     @property
     def scaled(self) -> Map | None:
-        """What the scale is of; None where there are no numbers."""
+        """What the scale is of; None where there are no numbers that can be trusted."""
         shown = self.map
-        if shown is not None or not self.table.shares.size:
+        if shown is not None or self.known.failed or not self.table.shares.size:
             return shown
         return Map(tuple(range(len(self.table.shares))), self.table.shares, "share")
 

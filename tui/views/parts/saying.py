@@ -60,7 +60,10 @@ def effect_words(looking: Looking) -> tuple[str, bool]:
 
 
 def largest_words(looking: Looking, *, ascii_only: bool) -> str:
-    """Return the parts, or the heads as layer.head, with the largest shares."""
+    """Return the parts, or the heads as layer.head, with the largest shares; none where a proof
+    has failed."""
+    if looking.known.failed:
+        return ""
     if looking.all_heads:
         heads = [looking.table.heads[place] for place in looking.table.by_size[:_MOST_LISTED]]
         listed = [f"{each.layer}.{each.head} {signed_figure(each.share)}" for each in heads]

@@ -110,7 +110,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
     def __init__(
         self,
         run: RunView,
-        layer: int,
+        row: int,
         position: int,
         context: ViewContext,
         *,
@@ -118,10 +118,11 @@ class PartsScreen(ReadingScreen[AskingParts]):
         others: Callable[[], Sequence[RunView]],
         unfolded: bool = False,
     ) -> None:
-        """Take the logits of a position of a run apart, and look at a layer first. `others` returns
-        the run's counterfactuals; `unfolded` says whether `<` and `>` walk over every patch."""
+        """Take the logits of a position of a run apart, and look first at the layer that ends with
+        a row. `others` returns the run's counterfactuals; `unfolded` says whether `<` and `>` walk
+        over every patch."""
         super().__init__(AskingParts(run, context, others), context)
-        self.looking = Looking(run, layer, position)
+        self.looking = Looking(run, row, position)
         self._unfolded = unfolded
         self._damage = ""
         self._mapped = False
@@ -202,8 +203,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
             case GeometryReading():
                 self._place(reading)
             case PartsReading():
-                with self._undamaged():
-                    self.looking.take(reading)
+                self.looking.take(reading)
 
     def _place(self, reading: GeometryReading) -> None:
         with self._undamaged():
@@ -441,7 +441,7 @@ class PartsScreen(ReadingScreen[AskingParts]):
         looking = self.looking
         if looking.all_heads:
             shown = HeadsShown(looking.table.shares, looking.place)
-            self.grid.show(shown, self._no_heads())
+            self.grid.show(None if looking.known.failed else shown, self._no_heads())
             return
         known = looking.known
         self.list.show(
@@ -456,6 +456,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
         )
 
     def _no_heads(self) -> str:
+        if self.looking.known.failed:
+            return saying.sum_words(self.looking.known)
         if self._asking.waits_for(PartsRequest) or not self.looking.known.heads_read:
             return "reading every head"
         return "no attention here can be divided into heads"
@@ -488,7 +490,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
             facts.append(f"view {looking.sheet + 1} of {len(looking.patches.sheets)}: O")
         head = looking.head
         name = "" if head is None else saying.name_of(head, ascii_only=self._ascii)
-        title = f"{name}, {'sent by patches' if looking.sent is not None else 'not read'}"
+        state = "not read" if looking.sent is None else "sent by patches"
+        title = f"{name}, {'not shown: proof failed' if looking.known.failed else state}"
         self.pane.put_captions(title if name else "", "; ".join(filter(None, facts)))
 
     def _show_panel(self) -> None:
@@ -530,7 +533,8 @@ class PartsScreen(ReadingScreen[AskingParts]):
         self.legend.show(scale, (largest, "faint"), self._last_line())
 
     def _last_line(self) -> tuple[str, str]:
-        wrong = self._damage or self._asking.trouble
+        damage = plain_line(self.looking.known.damage, ascii_only=self._ascii)
+        wrong = self._damage or damage or self._asking.trouble
         if self._note:
             return (self._note, "good")
         if wrong:

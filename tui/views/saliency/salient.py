@@ -43,12 +43,13 @@ class Salient:
         self.rank = -1
         """The place of the patch that was gone to last, in the order of the map; -1 for none."""
         self.known = KnownSaliency(len(own.tokens))
-        self._place = own.position if place is None else min(place, len(own.tokens) - 1)
-        self.token = self._place
+        self.place = own.position if place is None else min(place, len(own.tokens) - 1)
+        """The token or patch that was gone to last."""
+        self.token = self.place
         """The token under the cursor of the grid of rows."""
         images = [at for at, token in enumerate(own.tokens) if token.kind == "image"]
-        if self._place != own.position and self._place > max(images, default=-1):
-            self.request = SaliencyRequest(position=self._place)
+        if self.place != own.position and self.place > max(images, default=-1):
+            self.request = SaliencyRequest(position=self.place)
         self._made: tuple[object, Map, Scale] | None = None
         self.take_stored()
 
@@ -59,7 +60,7 @@ class Salient:
         self.geometry, self._made = reading, None
         if reading.how != "none":
             self.patches = Patches.of(reading, len(self.run.run.tokens))
-        at = self.patches.at(self._place)
+        at = self.patches.at(self.place)
         self.patch = self.patches.first if at is None else at
 
     def take_stored(self) -> None:
@@ -181,8 +182,8 @@ class Salient:
         request = self.request
         if position is not None:
             own = self.run.run
-            self._place = min(max(position, 0), len(own.tokens) - 1)
-            request = replace(request, position=-1 if self._place == own.position else self._place)
+            self.place = min(max(position, 0), len(own.tokens) - 1)
+            request = replace(request, position=-1 if self.place == own.position else self.place)
             if request.position == len(own.tokens) - 1:
                 request = replace(request, position=-1)
         if of is not None:
@@ -208,6 +209,7 @@ class Salient:
         """Go to a patch, as far as there are such."""
         if len(self.patches):
             self.patch = min(max(patch, 0), len(self.patches) - 1)
+            self.place = self.patches.positions[self.patch]
 
     def go_to_strongest(self, step: int) -> bool:
         """Go to the next of the patches by size, or to the one before; return whether there are
@@ -216,7 +218,7 @@ class Salient:
         if not order:
             return False
         self.rank = min(max(self.rank + step, 0), len(order) - 1)
-        self.patch = order[self.rank]
+        self.go_to_patch(order[self.rank])
         return True
 
     def order(self) -> list[int]:

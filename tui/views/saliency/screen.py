@@ -340,13 +340,10 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
         app.do("copy-table")
 
     def action_choose(self) -> None:
-        """Close, and show this row at the patch or token under the cursor on the main screen."""
+        """Close, and show this row at the patch or token that was gone to last on the main
+        screen."""
         salient = self.salient
-        place = salient.position
-        if self._by_rows:
-            place = salient.token
-        elif len(salient.patches):
-            place = salient.patches.positions[salient.patch]
+        place = salient.token if self._by_rows else salient.place
         self.app.post_message(PlaceChosen(place, salient.row))
         self.dismiss()
 

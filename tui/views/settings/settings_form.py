@@ -13,10 +13,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tui.text.show import plain_line, stand_in_text
-from tui.widgets.line_entry import LineEntry
+from tui.text.show import plain_line
+from tui.widgets.line_entry import HeldEntry
 
 MOST_TOP_K: Final = 100
+_MOST_DIGITS: Final = 20
 _DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
 _QUANTIZED: Final = ("", "8bit", "4bit")
 _ASKED: Final = ("chat", "raw")
@@ -86,11 +87,8 @@ class SettingsForm(ModalScreen[Settings | None]):
             for identity, name, _ in _FIELDS:
                 with Horizontal():
                     yield Static(name, classes="name", markup=False)
-                    line = LineEntry(
-                        stand_in_text(values[identity]),
-                        id=identity,
-                        select_on_focus=False,
-                        compact=True,
+                    line = HeldEntry(
+                        values[identity], id=identity, select_on_focus=False, compact=True
                     )
                     line.cursor_blink = False
                     yield line
@@ -107,13 +105,7 @@ class SettingsForm(ModalScreen[Settings | None]):
 
     @on(Input.Submitted)
     def _taken(self) -> None:
-        typed = {line.id or "": line.value for line in self.query(Input)}
-        before = _as_typed(self._settings)
-        # A line that was not touched is kept as it was, with whatever could not be shown.
-        typed = {
-            name: before[name] if value == stand_in_text(before[name]) else value
-            for name, value in typed.items()
-        }
+        typed = {line.id or "": line.held for line in self.query(HeldEntry)}
         problem = _problem(typed)
         if problem:
             self._say(problem, "$error")
@@ -145,14 +137,18 @@ def _problem(typed: dict[str, str]) -> str:
     for name, allowed in choices.items():
         if typed[name].strip() not in allowed:
             return f"{name}: {', '.join(word for word in allowed if word)}"
-    if not typed["top_k"].strip().isdecimal() or not 1 <= int(typed["top_k"][:6]) <= MOST_TOP_K:
+    if not 1 <= _whole(typed["top_k"]) <= MOST_TOP_K:
         return f"top-k: a number from 1 to {MOST_TOP_K}"
-    try:
-        if not 0 <= int(typed["seed"]) < 2**63:
-            return "seed: a whole number, not below 0"
-    except ValueError:
+    if not 0 <= _whole(typed["seed"]) < 2**63:
         return "seed: a whole number, not below 0"
     return "" if typed["device"].strip() else "device: auto, cpu, cuda, cuda:1"
+
+
+def _whole(typed: str) -> int:
+    """Return a whole number that was typed; -1 for anything else, and for one too long to be
+    meant."""
+    digits = typed.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else -1
 
 
 def _as_settings(typed: dict[str, str]) -> Settings:
@@ -161,8 +157,8 @@ def _as_settings(typed: dict[str, str]) -> Settings:
         prefix=typed["prefix"],
         chat=typed["asked"].strip() == "chat",
         norm=typed["norm"].strip() == "on",
-        top_k=int(typed["top_k"]),
-        seed=int(typed["seed"]),
+        top_k=_whole(typed["top_k"]),
+        seed=_whole(typed["seed"]),
         device=typed["device"].strip(),
         dtype=typed["dtype"].strip(),
         quantize=typed["quantize"].strip(),

@@ -38,6 +38,15 @@ def choices_of(run: RunView, runs: Sequence[RunView]) -> list[Choice]:
     return found
 
 
+def name_of(run: RunView, seed: int) -> str:
+    """Return how a request names the run of a counterfactual: as that is written, so that it may be
+    asked again; by its id if a run with this seed would be another one."""
+    counterfactual = run.run.question.counterfactual
+    if counterfactual is None or counterfactual.seed not in (None, seed):
+        return run.run.id
+    return written(counterfactual) or run.run.id
+
+
 def against_of(chosen: str, runs: Sequence[RunView], seed: int) -> str:
     """Return what was chosen or typed as a request has it: the id of a run, or a counterfactual.
 

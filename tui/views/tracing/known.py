@@ -37,9 +37,14 @@ def setting_of(request: TracingRequest) -> TracingRequest:
 class KnownTracing:
     """Collects the columns of one setting, from several readings where sites were added."""
 
-    def __init__(self, setting: TracingRequest, count: int) -> None:
-        """Collect what is known of a run whose prompt has so many tokens."""
+    def __init__(
+        self, setting: TracingRequest, count: int, by_id_only: frozenset[str] = frozenset()
+    ) -> None:
+        """Collect what is known of a run whose prompt has so many tokens. Readings against the runs
+        `by_id_only` are not those of a setting that names a counterfactual, since they are of
+        another seed."""
         self.setting = setting
+        self._by_id_only = by_id_only
         self.columns: dict[str, Column] = {}
         """By the name of the site, in the order in which they came."""
         self.metric: Metric | None = None
@@ -93,7 +98,9 @@ class KnownTracing:
 
     def _is_of(self, reading: TracingReading) -> bool:
         mine, its = self.setting, setting_of(reading.request)
-        named = mine.against in (its.against, reading.against)
+        named = mine.against == reading.against or (
+            mine.against == its.against and reading.against not in self._by_id_only
+        )
         same = self._place(its.position) == self._place(mine.position)
         return named and same and replace(its, against=mine.against, position=mine.position) == mine
 

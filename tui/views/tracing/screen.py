@@ -120,8 +120,11 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         that. `runs` returns all runs of the session, `others` those of the run's question with
         something else instead of the picture."""
         super().__init__(AskingTracing(run.own, context, others), context)
-        self.traced = Traced(run, row, place, against, ascii_only=self._ascii)
-        self.words = TracingWords(self.traced, runs, ascii_only=self._ascii)
+        seed = context.seed()
+        self.traced = Traced(
+            run, row, place, against, others=others, seed=seed, ascii_only=self._ascii
+        )
+        self.words = TracingWords(self.traced, runs, seed, ascii_only=self._ascii)
         self._runs, self._unfolded = runs, unfolded
         self._damage = ""
         self.strip = PromptStrip(ascii_only=self._ascii)
@@ -289,7 +292,7 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         if chosen is None:
             return
         try:
-            against = against_of(chosen, self._runs(), self._shared.startup.seed)
+            against = against_of(chosen, self._runs(), self._shared.seed())
         except LenscopeError as error:
             self._moved(plain_line(str(error), ascii_only=self._ascii))
             return

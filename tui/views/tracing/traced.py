@@ -4,6 +4,7 @@ Textual."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -32,10 +33,14 @@ class Traced:
         place: int | None,
         against: str = "",
         *,
+        others: Callable[[], Sequence[RunView]],
+        seed: int,
         ascii_only: bool,
     ) -> None:
         """Look at a row of a run, and at the token or patch at a place. With `against`, it is
-        traced against that; else as it was traced last."""
+        traced against that; else as it was traced last. `others` returns the run's counterfactuals;
+        those that are named, and not given by an id, have this seed."""
+        self._others, self._seed = others, seed
         self.run, self._ascii = run.own, ascii_only
         own = self.run.run
         self.row = min(max(row, 0), own.layers)
@@ -64,7 +69,9 @@ class Traced:
         if not against:
             for each in reversed(own.readings):
                 if isinstance(each, TracingReading) and each.position == self._resolved(position):
-                    return setting_of(each.request)
+                    setting = setting_of(each.request)
+                    named = each.against not in self._of_other_seeds()
+                    return setting if named else replace(setting, against=each.against)
         return TracingRequest(against=against or TracingRequest().against, position=position)
 
     def _resolved(self, position: int) -> int:
@@ -86,8 +93,17 @@ class Traced:
         """Look at the tracing with another setting, at the same sites."""
         if setting.what == "stream":
             setting = replace(setting, window=1)
-        self.known = KnownTracing(setting, len(self.run.run.tokens))
+        self.known = KnownTracing(setting, len(self.run.run.tokens), self._of_other_seeds())
         self.take_stored()
+
+    def _of_other_seeds(self) -> frozenset[str]:
+        """Return the counterfactuals that are not meant where their name is given."""
+        return frozenset(
+            other.run.id
+            for other in self._others()
+            if (made := other.run.question.counterfactual) is not None
+            and made.seed not in (None, self._seed)
+        )
 
     @property
     def setting(self) -> TracingRequest:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.counterfactuals.grammar import label
+from engine.counterfactuals.grammar import label, parse_against
+from engine.errors import BadInput
 from engine.records import Token
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_figure
@@ -22,10 +23,11 @@ class TracingWords:
     """Says what is traced, and what it has found."""
 
     def __init__(
-        self, traced: Traced, runs: Callable[[], Sequence[RunView]], *, ascii_only: bool
+        self, traced: Traced, runs: Callable[[], Sequence[RunView]], seed: int, *, ascii_only: bool
     ) -> None:
-        """`runs` returns all runs of the session."""
-        self._traced, self._runs, self._ascii = traced, runs, ascii_only
+        """`runs` returns all runs of the session; `seed` is that of noise that is yet to be
+        made."""
+        self._traced, self._runs, self._seed, self._ascii = traced, runs, seed, ascii_only
 
     def site_name(self, name: str) -> str:
         """Return a site's short name; safe for display."""
@@ -102,12 +104,16 @@ class TracingWords:
         return shown
 
     def _corrupt_name(self) -> str:
-        other = next((each for each in self._runs() if each.run.id == self._against_id), None)
-        return self._safe(self._traced.setting.against) if other is None else self._run_name(other)
-
-    @property
-    def _against_id(self) -> str:
-        return self._traced.known.against or self._traced.setting.against
+        name = self._traced.setting.against
+        against = self._traced.known.against or name
+        other = next((each for each in self._runs() if each.run.id == against), None)
+        if other is not None:
+            return self._run_name(other)
+        try:
+            (expected,) = parse_against(name, self._seed)
+        except (BadInput, ValueError):
+            return self._safe(name)
+        return self._safe(label(expected))
 
     def _run_name(self, run: RunView) -> str:
         """Return what a run shows: its counterfactual or its picture's file, and which run it is if
