@@ -113,9 +113,7 @@ def _by_group(
         yield Chart(
             title if normed else title + _NORM,
             "row",
-            tuple(
-                Line(name, curve.value) for name, curve in curves.items() if curve is not None
-            ),
+            tuple(Line(name, curve.value) for name, curve in curves.items() if curve is not None),
             is_share,
             left_out=_other_groups(findings),
         )
