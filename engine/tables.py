@@ -98,7 +98,10 @@ class Table:
             raise ValueError(f"{self.title}: a row has not one cell for every column")
 
 
-def figures_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A table whose cells are already formatted: the first column is text, the others figures."""
-    columns = tuple(Column(head, "figure" if index else "text") for index, head in enumerate(heads))
+def figures_table(heads: Iterable[str], rows: Iterable[Iterable[str]], names: int = 1) -> Table:
+    """A table whose cells are already formatted: the first columns, so many as `names`, are text
+    that names the line, the others figures."""
+    columns = tuple(
+        Column(head, "figure" if index >= names else "text") for index, head in enumerate(heads)
+    )
     return Table("", columns, tuple(tuple(row) for row in rows))

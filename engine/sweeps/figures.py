@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import BadInput
+from engine.sweeps.charts import MOST_COLUMNS, MOST_GROUPS, MOST_PANELS, formed_by_row
 from engine.sweeps.depth.means import ByDepth
 from engine.sweeps.findings import ALL, Confusion, Findings
 from engine.sweeps.instead import of_the_same_items
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "png")
 # Okabe and Ito (2008): colour-blind readers can tell them apart, and so can readers of prints.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-MOST_GROUPS = 8
 MOST_ANSWERS = 24
-MOST_PANELS = 4
-MOST_COLUMNS = 6
 LONGEST_NAME = 48
 """Characters in the legend of a figure."""
 MOST_REPLACED = 6
@@ -161,15 +159,13 @@ def _settings(findings: Findings) -> Figure | None:
 
 def _formation(findings: Findings) -> Figure | None:
     figure, (axes,) = _figure(6.4, 3.0)
-    for index, group in enumerate(_groups(findings)):
-        each = next(found for found in findings.formations if found.group == group)
-        rows = np.arange(len(each.distribution))
+    for line, colour in zip(formed_by_row(findings).lines, COLOURS, strict=False):
         axes.step(
-            rows,
-            np.cumsum(each.distribution),
+            np.arange(len(line.values)),
+            line.values,
             where="post",
-            color=COLOURS[index % len(COLOURS)],
-            label=f"{_short(group)}: mean {each.mean.value:.1f}",
+            color=colour,
+            label=_short(line.name, LONGEST_NAME),
         )
     axes.set_xlabel("row from which the final answer stays top-1")
     axes.set_ylabel("formed")

@@ -6,7 +6,9 @@ The terminal, Markdown and the explorer show the same sections.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +33,8 @@ from engine.tables import Table, figures_table
 
 MOST_ROWS = 11
 """A table has columns for so many rows at most; the figures and the exported numbers have all."""
+EVERY_ROW: Final = sys.maxsize
+"""Columns for all rows, on a page that scrolls sideways."""
 ROW_WIDTH = 7
 BESIDE_ROWS = 46
 """The width, in terminal cells, of one such column, and of the other columns together."""
@@ -64,6 +68,12 @@ def sections(findings: Findings, most_rows: int = MOST_ROWS) -> tuple[Section, .
     )
 
 
+def report_title(findings: Findings) -> str:
+    """The title of a written report."""
+    sweep = findings.results.sweep
+    return f"What {sweep.model.name} says of {sweep.data.path}"
+
+
 def rows_that_fit(width: int) -> int:
     """For how many rows a table has columns on a page of so many cells."""
     return min(max((width - BESIDE_ROWS) // ROW_WIDTH, 3), MOST_ROWS)
@@ -90,7 +100,7 @@ def comparison_section(comparison: SweepComparison) -> Section:
         f"A is {one} on {kinds[0]}, B is {other} on {kinds[1]}; "
         f"{_shared(comparison.shared_pictures)} "
         "* marks a difference whose interval excludes 0.",
-        (figures_table(("group", "measure", "A", "B", "A - B", "n"), rows),),
+        (figures_table(("group", "measure", "A", "B", "A - B", "n"), rows, names=2),),
     )
 
 
@@ -184,6 +194,7 @@ def _by_setting(findings: Findings) -> tuple[Section, ...]:
             )
             for each in known
         ),
+        names := 3 if replaced else 2,
     )
     yes_or_no = tuple(
         (
@@ -211,7 +222,7 @@ def _by_setting(findings: Findings) -> tuple[Section, ...]:
         f"are means over draws ({_draws(known)}) and items. Shares that were counted have Wilson's "
         "interval, differences, ratios and scores that of resampled pictures. "
         "* marks a difference to greedy decoding whose interval excludes 0.",
-        (answers, *([figures_table(heads, yes_or_no)] if yes_or_no else [])),
+        (answers, *([figures_table(heads, yes_or_no, names)] if yes_or_no else [])),
         "settings",
         () if any(each.right.n for each in known) else ("no truths are known",),
     )
@@ -262,6 +273,7 @@ def _formation(findings: Findings) -> Section:
             )
             for each in sorted(findings.orders, key=lambda each: each.corrected)
         ),
+        names=2,
     )
     return Section(
         "At which layer the answer is formed, and in which order",
@@ -301,8 +313,10 @@ def _certainty(findings: Findings, shown: list[int]) -> Section:
         "Means over items; entropy and KL in nats; the exported numbers have the intervals. The "
         "peak is the row from 1 up with the highest mean probability of its top-1 token.",
         (
-            figures_table(("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows)),
-            figures_table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks),
+            figures_table(
+                ("group", "measure", *(f"row {row}" for row in shown), "n"), tuple(rows), names=2
+            ),
+            figures_table(("group", "norm", "peak at row", "95 %", "top-1", "n"), peaks, names=2),
         ),
         "certainty",
     )
@@ -326,7 +340,7 @@ def _last_step(findings: Findings) -> Section:
         "From the second-to-last row to the last",
         "How far a probability falls in the last step (negative: it rises), and which share of the "
         "fall without the final norm is due to the missing norm: 1 - fall with / fall without.",
-        (figures_table(heads, rows),) if rows else (),
+        (figures_table(heads, rows, names=2),) if rows else (),
         "last-step" if rows else None,
         () if rows else (reason,),
     )
@@ -372,6 +386,7 @@ def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
             )
             for each in by_group
         ),
+        names=2,
     )
     rows: list[tuple[str, ...]] = []
     for group in _groups(findings):
@@ -387,7 +402,7 @@ def _instead(findings: Findings, shown: list[int]) -> tuple[Section, ...]:
         "is left of the truth's mean probability, row by row, is what language alone suggests; "
         "above it is that of the same items with the picture. "
         "* marks a loss whose interval excludes 0.",
-        (compared, *([figures_table(heads, tuple(rows))] if rows else [])),
+        (compared, *([figures_table(heads, tuple(rows), names=2)] if rows else [])),
         "instead" if rows else None,
     )
     return (section,)
@@ -408,6 +423,7 @@ def _looks(findings: Findings, rows: list[int]) -> tuple[Section, ...]:
                 for each in of.of
                 for kind, curve in getattr(each, field).items()
             ),
+            names=2,
         )
         for field, on, of in (
             ("raw", "attention on", looks),
@@ -498,7 +514,7 @@ def _confused(findings: Findings, shown: list[int]) -> Table:
             cells = (percent(float(count[row]) / total) for row in shown)
             rows.append((confusion.group, names[truth], names[said], *cells, f"{total:,}"))
     return figures_table(
-        ("group", "is", "said", *(f"row {row}" for row in shown), "n"), tuple(rows)
+        ("group", "is", "said", *(f"row {row}" for row in shown), "n"), tuple(rows), names=3
     )
 
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, structs
 
 from engine.counterfactuals.grammar import parse_against
 from engine.records import Counterfactual, Session
+from engine.sweeps.findings import find
 from engine.sweeps.records import (
     DecodedAnswer,
     DecodedAnswers,
@@ -23,10 +24,14 @@ from engine.sweeps.records import (
     SweepItem,
 )
 from engine.sweeps.reopening import open_item
+from engine.sweeps.report import report_title, sections
+from engine.sweeps.results import read_results
 from engine.sweeps.settings import decoding_of
 from tests.sweeps.test_findings import item, results
 from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
 from tests.tui.test_hostile import EVIL, assert_printable
+from tui.sharing.report_markdown import report_markdown
+from tui.views.sweep.chart_pane import ChartPane
 from tui.views.sweep.item_view import ItemView
 from tui.views.sweep.sweep_items import SweepItems
 from tui.views.sweep.sweep_view import SweepView
@@ -70,8 +75,8 @@ async def test_from_the_findings_to_an_item(tmp_path: Path, size: tuple[int, int
         assert stage.text != top
         await stage.press("G", "g", "pagedown", "pageup")
         await stage.press("enter")
+        await stage.until(lambda: isinstance(stage.app.screen, SweepItems))
         await stage.shows("4 items")
-        assert isinstance(stage.app.screen, SweepItems)
         await stage.press("slash", *"zzz", "enter", "enter")  # nothing matches: nothing is taken
         await stage.shows("0 of 4 items, /zzz")
         assert isinstance(stage.app.screen, SweepItems)
@@ -327,8 +332,122 @@ async def test_an_item_shows_what_else_was_read_of_it(
         await stage.press("q")
         await stage.shows("item 0000000000000002, shape? it is cube")
         await stage.press("I")
-        await stage.shows("1 of 2 items, /lost")  # the list as it was left
+        await stage.shows("1 of 2 items, /lost")
         await stage.press("slash", "escape", "slash", *"right", "enter", "enter")
-        # Of this one nothing else was read.
+        # Nothing else was read of this one.
         await stage.shows("item 0000000000000001")
         assert not isinstance(stage.app.screen, ItemView)
+
+
+async def chart_drawn(stage: Stage) -> None:
+    await stage.until(lambda: any("\u2801" <= letter <= "\u28ff" for letter in stage.text))
+
+
+@pytest.mark.parametrize("size", ONE_SIZE)
+@in_loop
+async def test_charts_are_drawn_when_they_are_seen(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explorer(size, startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("What was asked", "P charts")
+        view = stage.app.screen
+        assert isinstance(view, SweepView)
+        await stage.press("G")
+        await chart_drawn(stage)
+        await stage.shows("emb")
+        loaded = [chart.is_loaded for chart in view.query(ChartPane)]
+        assert len(loaded) > 3
+        assert loaded[-1]
+        assert not all(loaded)  # those between have not been seen
+        await stage.press("slash", *"at which layer", "enter", "j", "pagedown")
+        await stage.shows("mean 2.3", "row (0, emb: the embedding")
+        assert sum(chart.is_loaded for chart in view.query(ChartPane)) > sum(loaded)
+        height = view.query_one(".page").max_scroll_y
+        await stage.press("P")
+        await stage.until(lambda: view.query_one(".page").max_scroll_y < height / 2)
+        await stage.press("P")
+        await stage.until(lambda: view.query_one(".page").max_scroll_y == height)
+
+
+@in_loop
+async def test_charts_without_colours_have_letters(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    async with explorer(startup={**startup(folder), "ascii": True}) as stage:
+        await stage.shows("right  a shape  b colour", "100%")
+        await stage.until(lambda: stage.text.count("b") > 4 and "+--" in stage.text)
+        assert stage.text.isascii()
+
+
+@in_loop
+async def test_the_page_is_searched(tmp_path: Path) -> None:
+    async with explorer((80, 24), startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("What was asked", "enter lists the items")
+        page = stage.app.screen.query_one(".page")
+        await stage.press("slash", *"FORMATION")
+        await stage.shows("/FORMATION: 1 of 3", "Formation is the first row")
+        await stage.press("enter", "n", "n")
+        await stage.shows("/FORMATION: 3 of 3")
+        below = page.scroll_offset.y
+        await stage.press("n")
+        await stage.shows("/FORMATION: 1 of 3")
+        assert page.scroll_offset.y <= below
+        await stage.press("N")
+        await stage.shows("/FORMATION: 3 of 3")
+        await stage.press("slash", *"zzz")
+        await stage.shows("zzz: nothing says so")
+        await stage.press("escape")
+        await stage.until(lambda: "/" not in stage.text.splitlines()[0].split("sweep", 1)[0])
+        assert isinstance(stage.app.screen, SweepView)
+
+
+@in_loop
+async def test_what_is_beside_the_page_is_scrolled_to(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    async with explorer((80, 24), startup=startup(folder)) as stage:
+        await stage.shows("How often it is right", "row 4", "›")
+        assert "95 % of the last" not in stage.text
+        await stage.press(*["greater_than_sign"] * 9)  # beyond the end: no farther than it
+        await stage.shows("95 % of the last", "‹", "all groups", "group")
+        await stage.press(*["h"] * 9)
+        await stage.shows("row 0", "›")
+        await stage.press("slash", *"95 % of the last", "enter")
+        await stage.shows("95 % of the last")
+
+
+@in_loop
+async def test_the_table_and_the_report_are_copied(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *ITEMS)
+    async with explorer((80, 24), startup=startup(folder)) as stage:
+        await stage.shows("enter lists the items")
+        stage.app.copy_format = "csv"
+        await stage.press("y")
+        await stage.shows("copied What was asked as text")
+        assert stage.app.clipboard.startswith("What was asked\n")
+        assert "How often" not in stage.app.clipboard
+        await stage.press("slash", *"row 0", "enter", "j", "j", "j", "j", "j", "j", "j", "j")
+        await stage.press("y")
+        await stage.until(lambda: stage.app.clipboard.startswith("group,row 0,row 1,row 2"))
+        await stage.press("Y")
+        await stage.shows("copied the report as text")
+        whole = stage.app.clipboard
+        assert "95 % of the last" in whole
+        assert "How answers are matched" in whole
+        stage.app.copy_format = "markdown"
+        await stage.press("Y")
+        await stage.shows("copied the report as markdown")
+    findings = find(read_results(folder))
+    title = report_title(findings)
+    assert stage.app.clipboard == report_markdown(title, sections(findings), {})
+
+
+@in_loop
+async def test_a_table_of_the_report_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with explorer((80, 24), startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
+        await stage.shows("enter lists the items")
+        await stage.press("slash", *"row 0", "enter", *["j"] * 8, "x")
+        await stage.shows("export How often it is right")
+        await stage.press("enter")
+        await stage.shows("wrote ")
+        (file,) = tmp_path.glob("*.csv")
+        assert file.read_text().startswith("group,row 0,row 1")

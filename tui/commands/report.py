@@ -33,6 +33,7 @@ from engine.sweeps.findings import Findings, find
 from engine.sweeps.report import (
     MOST_ROWS,
     comparison_section,
+    report_title,
     rows_that_fit,
     sections,
 )
@@ -132,9 +133,7 @@ def _write(
                 figures = draw(findings, folder, order.figures)
             except BadInput as error:
                 say(str(error))
-        title = (
-            f"What {findings.results.sweep.model.name} says of {findings.results.sweep.data.path}"
-        )
+        title = report_title(findings)
         text = report_markdown(title, _report(findings, comparison, MOST_ROWS), figures)
         write_file(folder / "report.md", text.encode())
         raw = order.raw_cells

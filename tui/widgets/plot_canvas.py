@@ -127,10 +127,12 @@ class Plot(PlotWidget):
         low: float,
         high: float,
         ticks: Sequence[tuple[float, str]],
+        ends: tuple[str, str] = ("emb", "out"),
     ) -> None:
-        """Fix both axes, with margins so that points at their ends are not covered by the frame."""
+        """Fix both axes, with margins so that points at their ends are not covered by the frame;
+        `ends` names the first and the last place across."""
         width = self.size.width - self.margin_left - 2
-        self.set_x_formatter(FixedTicks(_layer_ticks(layers, width)))
+        self.set_x_formatter(FixedTicks(_layer_ticks(layers, width, ends)))
         self.set_y_formatter(FixedTicks(ticks))
         half = 0.5 * layers / max(width, 1)  # half a cell
         self.set_xlimits(-half, layers + half)
@@ -186,11 +188,11 @@ class Plot(PlotWidget):
         """Do nothing: the library's legend is not used."""
 
 
-def _layer_ticks(layers: int, width: int) -> list[tuple[float, str]]:
+def _layer_ticks(layers: int, width: int, ends: tuple[str, str]) -> list[tuple[float, str]]:
     """Return ticks of layer numbers, spaced so that they fit between the first and the last
     row's names."""
     apart = len(str(layers)) + 3
     step = next((step for step in _LAYER_STEPS if width * step >= apart * layers), layers or 1)
     clear = layers * apart / max(width, 1)
     between = [row for row in range(step, layers, step) if clear <= row <= layers - clear]
-    return [(0.0, "emb"), *((float(row), str(row)) for row in between), (float(layers), "out")]
+    return [(0.0, ends[0]), *((float(row), str(row)) for row in between), (float(layers), ends[1])]

@@ -61,7 +61,7 @@ def _table(means: Sequence[DepthMeans], most: int, is_share: bool) -> Table:
         for name, interval in each.numbers.items():
             if name not in each.curves and interval.n:
                 lines.append((*whose, name, *("" for _ in shown), *_mean(interval)))
-    return figures_table(heads, tuple(lines))
+    return figures_table(heads, tuple(lines), names=3 if replaced else 2)
 
 
 def _wide(means: Sequence[DepthMeans]) -> int:

@@ -6,22 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.console import Group
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Static
 
 from engine.errors import LenscopeError, typed_line
-from tui.sharing.report_lines import report_lines
 from tui.views.sweep.page import Page
 from tui.views.sweep.sweep_items import SweepLine, sweep_lines
 from tui.widgets.background import in_thread
-from tui.widgets.later import draw_later
 
 if TYPE_CHECKING:
     from engine.sweeps.findings import Findings
-
-_KEYS = "enter lists the items, jk scroll, q closes"
 
 
 @dataclass(frozen=True)
@@ -47,14 +41,17 @@ class SweepView(Page):
 
     def __init__(self, folder: Path, known: SweepShown | None, *, ascii_only: bool) -> None:
         """`known` holds the results if the folder has been read before."""
-        super().__init__(f"sweep {folder}", "reading the results", ascii_only=ascii_only)
+        super().__init__(
+            f"sweep {folder}", "reading the results", ascii_only=ascii_only,
+            enter="lists the items",
+        )  # fmt: skip
         self._folder = folder
         self.shown = known
-        self._width = 0
 
     def on_mount(self) -> None:
         """Read the results in the background, since a large sweep takes a while."""
         if self.shown is not None:
+            self._show()
             return
         in_thread(self._read, self._failed)
 
@@ -83,25 +80,26 @@ class SweepView(Page):
         else:
             self.say(message.error)
 
-    def on_resize(self) -> None:
-        """Show the results again, since the columns depend on the width."""
-        draw_later(self, self._show)
-
     def _show(self) -> None:
-        width = self.page_width
-        if self.shown is None or width == self._width:
+        if self.shown is None:
             return
-        from engine.sweeps.report import rows_that_fit, sections
+        from engine.sweeps.charts import charts_of
+        from engine.sweeps.report import EVERY_ROW, sections
 
-        self._width = width
+        findings = self.shown.findings
         try:
-            shown = sections(self.shown.findings, rows_that_fit(width))
-            page = Group(*report_lines(shown, ascii_only=self._ascii))
+            self.put(sections(findings, EVERY_ROW), charts_of(findings))
         except Exception as error:  # the items can still be listed
             self.say(self._cannot(typed_line(error)))
-        else:
-            self.query_one(Static).update(page)
-        self.name_keys(_KEYS)
+
+    def whole_markdown(self) -> str:
+        """The report as `lenscope report` writes it, without figures."""
+        from engine.sweeps.report import report_title, sections
+        from tui.sharing.report_markdown import report_markdown
+
+        assert self.shown is not None
+        findings = self.shown.findings
+        return report_markdown(report_title(findings), sections(findings), {})
 
     def action_items(self) -> None:
         """Close with the wish to list the items, once they have been read."""
