@@ -224,7 +224,8 @@ def test_a_map_says_what_it_is_and_its_scale_knows_the_sign(run: Run) -> None:
             request=AttentionRequest(way=way), position=9, layers=(layer,), cells=cells
         ))  # fmt: skip
 
-    most, least = pytest.approx(0.4), pytest.approx(-0.4)
+    most: Any = pytest.approx(0.4)
+    least: Any = pytest.approx(-0.4)
     assert salient() == ("saliency (gradient) at the pixels", least, most)
     assert salient(way="ig", row=5) == ("saliency (ig) in row 5", least, most)
     assert salient(way="attention") == (
