@@ -110,10 +110,11 @@ def test_every_command_is_understood(page: str, command: str) -> None:
 
 @pytest.fixture
 def desk(lenscope: Lenscope, tmp_path: Path) -> Lenscope:
-    """A folder with what the pages speak of: a picture, a data set, a session, a sweep."""
+    """A folder with what the pages speak of: two pictures, a data set, a session, a sweep."""
     work = tmp_path / "work"
     picture = work / "photo.jpg"
     Image.open(ROOT / "samples" / "pictures" / "scene_1.png").convert("RGB").save(picture)
+    Image.open(ROOT / "samples" / "pictures" / "scene_2.png").convert("RGB").save(work / "b.png")
     write_clevr(work / "scenes", 2)
     asked = {"image": str(picture), "question": "Is there a cube?", "answer": "yes"}
     (work / "pope.jsonl").write_text(json.dumps(asked) + "\n")

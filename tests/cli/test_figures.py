@@ -206,19 +206,19 @@ def test_a_map_says_what_it_is_and_its_scale_knows_the_sign(run: Run) -> None:
     values = np.linspace(0.1, 0.4, len(patches.positions), dtype="f4")
     best = run.rows[-1].top[0]
 
-    def of(reading: Reading) -> tuple[str, float, float]:
+    def of(reading: Reading) -> Any:
         found = mapped(replace(run, readings=(reading,)), patches)
         scale = found.map.scale(log=False)
         return found.label(found.best_row), scale.low, scale.high
 
-    def salient(**asked: Any) -> tuple[str, float, float]:
+    def salient(**asked: Any) -> Any:
         request = SaliencyRequest(**asked)
         return of(SaliencyReading(
             request=request, position=9, of=(best,), value=0.0, cells=cells,
             map=Array.of(values, "<f4"),
         ))  # fmt: skip
 
-    def attended(way: Any) -> tuple[str, float, float]:
+    def attended(way: Any) -> Any:
         layer = LayerAttention(3, heads=1, map=Array.of(values, "<f4"))
         return of(AttentionReading(
             request=AttentionRequest(way=way), position=9, layers=(layer,), cells=cells

@@ -38,7 +38,7 @@ from tui.widgets.line_input import LineInput
 at_every_size = pytest.mark.parametrize("size", SIZES)
 
 COLUMNS = tuple(column.name for column in TOKEN_COLUMNS)
-COLUMNS = ("entropy", "rms", "kl", "answer", "tracked")
+OPTIONAL = ("entropy", "rms", "kl", "answer", "tracked")
 SPREADSHEET = ["=1+1", "+1", "-1", "@x", '"', "''", ",", "\t", "\r", "\n", "\r\n", "\x00", ";"]
 MARKDOWN = ["|", "\\|", "`", "**", "_a_", "<b>", "&lt;", "[a](b)", "![x](y)", "~~x~~", "$x$", "#",
             "- ", "1. ", "https://x.org", "\\", "\\\\", "::", "---", "&#124;"]  # fmt: skip
@@ -133,13 +133,13 @@ def test_each_kind_of_cell_is_made_harmless(sign: str) -> None:
 
 
 @settings(max_examples=150)
-@given(st.lists(rows, min_size=1, max_size=3), st.sets(st.sampled_from(COLUMNS)))
+@given(st.lists(rows, min_size=1, max_size=3), st.sets(st.sampled_from(OPTIONAL)))
 def test_markdown_shows_the_tokens_in_a_table(
     readings: list[LayerReading], figures: set[str]
 ) -> None:
     """Read as a renderer reads it: so many columns everywhere, and every token as on the screen."""
     view = view_of(readings)
-    chosen = [name for name in COLUMNS if name in figures]
+    chosen = [name for name in OPTIONAL if name in figures]
     text = table_text(view, "markdown", None, chosen)
     parsed = MarkdownIt("commonmark").enable("table").parse(text)
     types = [token.type for token in parsed]
@@ -166,7 +166,7 @@ def test_markdown_shows_the_tokens_in_a_table(
 def test_markdown_has_the_columns_by_choice() -> None:
     view = make_view()
     track(view, [Tracked(7, " a|b", "user", (0.25,) * 11, (0.0,) * 11, (3,) * 11)])
-    head, _, first, *_ = table_text(view, "markdown", 2, COLUMNS).splitlines()
+    head, _, first, *_ = table_text(view, "markdown", 2, OPTIONAL).splitlines()
     assert head == "| layer | 1st | 2nd | entropy | rms | KL | answer | ␣a&#124;b |"
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     assert cells[0] == "0"
