@@ -251,7 +251,7 @@ async def test_other_positions_are_read_once_the_cursor_rests() -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tui.views.attention.screen._REST", 600.0)
+            patch.setattr("tui.views.reading_screen._REST", 600.0)
             await stage.press("<", "<", "<")
             assert len(asked(stage)) == 1
         assert screen.gaze.position == BEFORE - 1

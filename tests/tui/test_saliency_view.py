@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import samples
 import tests.tui.stage as stages
-import tui.views.saliency.screen as screens
+import tui.views.reading_screen as screens
 from engine.arrays import Array
 from engine.events import Trouble
 from engine.methods.saliency import SaliencyReading, SaliencyRequest

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Final, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
+from textual.timer import Timer
 
+from engine.errors import LenscopeError
 from engine.events import Event, ReadingMade
+from engine.methods.geometry import GeometryReading, GeometryRequest
+from tui.state.run_view import RunView
+from tui.text.show import plain_line
 from tui.widgets.asking import Asking
+from tui.widgets.half_blocks import Colours
 from tui.widgets.later import draw_later
+from tui.widgets.legend import Legend
+from tui.widgets.patch_pane import PatchPane
+from tui.widgets.picture_canvas import PictureCanvas
 from tui.widgets.view_context import ViewContext
 
+_REST: Final = 0.3
+"""Seconds for which the cursor must rest before what is not known is read: each is a pass or
+many."""
+_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _WIDTHS: Final = [(0, "-w-tiny"), (70, "-w-narrow"), (100, "-w-wide"), (160, "-w-huge")]
 
 AskingT = TypeVar("AskingT", bound=Asking)
@@ -33,6 +47,7 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
     """Covers the main screen, and cancels what it waits for when it is closed."""
 
     HORIZONTAL_BREAKPOINTS = _WIDTHS
+    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "read_again", show=False),
         Binding("enter", "choose", show=False),
@@ -46,6 +61,7 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
         self._ascii = context.ascii_only
         self._note = ""
         """What the last key did; safe for display."""
+        self._rest: Timer | None = None
         self.set_class(self._ascii, "-ascii")
 
     def on_unmount(self) -> None:
@@ -62,6 +78,11 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
 
         self.app.push_screen(Help(self._shared.keymap, ascii_only=self._ascii))
 
+    def action_copy(self) -> None:
+        """Copy the tables of what has been read."""
+        app: Any = self.app
+        app.do("copy-table")
+
     @abstractmethod
     def show(self) -> None:
         """Show everything as it is now."""
@@ -73,3 +94,51 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
         if self._asking.trouble != before:
             self._note = ""
         return made
+
+    def _once_it_rests(self, act: Callable[[], None] | None) -> None:
+        """Do something once the cursor rests, in place of what was to be done then."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = None if act is None else self.set_timer(_REST, act)
+
+
+class PatchScreen(ReadingScreen[AskingT]):
+    """Has the picture with its patches beside what is read."""
+
+    def __init__(
+        self, asking: AskingT, context: ViewContext, keys: Sequence[str], colours: Colours
+    ) -> None:
+        """`keys` are told below."""
+        super().__init__(asking, context)
+        self._damage = ""
+        """What is wrong with a reading or the picture; safe for display."""
+        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
+        self.legend = Legend(keys, ascii_only=self._ascii, marks=self.pane.marks_only)
+
+    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
+        """Show marks in place of a picture that cannot be shown."""
+        message.stop()
+        self.pane.show_marks()
+        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
+        self.legend.use_marks()
+        self.show()
+
+    @abstractmethod
+    def _place(self, reading: GeometryReading) -> None:
+        """Take the patches."""
+
+    def _find_patches(self, run: RunView) -> None:
+        """Take the patches that the run holds, or request them if it has a picture."""
+        known = run.reading_of("geometry")
+        if isinstance(known, GeometryReading):
+            self._place(known)
+        elif any(token.kind == "image" for token in run.run.tokens):
+            self._asking.ask(GeometryRequest())
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Turn an error about damaged data into the message that is shown."""
+        try:
+            yield
+        except LenscopeError as error:
+            self._damage = plain_line(str(error), ascii_only=self._ascii)

@@ -4,7 +4,7 @@ was decoded."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from msgspec.structs import replace
 from rich.cells import cell_len
@@ -314,11 +314,6 @@ class AnswerScreen(ReadingScreen[AskingAnswer]):
         """Whether the shown answer has the tokens that stand at the positions after the prompt."""
         newest = tuple(token.id for token in self.run.answer_tokens)
         return self.reading is not None and self.along.steps.tokens == newest
-
-    def action_copy(self) -> None:
-        """Copy the answer's tables."""
-        app: Any = self.app
-        app.do("copy-table")
 
     def on_answer_grid_cell_picked(self, message: AnswerGrid.CellPicked) -> None:
         """Go to the clicked cell."""

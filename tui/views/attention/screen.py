@@ -3,21 +3,19 @@ what becomes of the answer where it may not look."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import BadInput, LenscopeError
+from engine.errors import BadInput
 from engine.events import Event
 from engine.methods.attention import AttentionPart, AttentionReading, AttentionRequest
-from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.geometry import GeometryReading
 from engine.methods.knockout import PANEL, KnockoutPart, KnockoutReading, KnockoutRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
@@ -29,19 +27,15 @@ from tui.views.attention.gaze import Gaze
 from tui.views.attention.knocked import KnownKnockout, panel_request, patch_request
 from tui.views.attention.matrix import HeadMatrix, MatrixShown
 from tui.views.attention.share_list import ShareList, SharesShown
-from tui.views.reading_screen import STEPS, ReadingScreen
+from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.legend import Legend, scale_shown
-from tui.widgets.patch_pane import PatchPane
+from tui.widgets.legend import scale_shown
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
-_REST: Final = 0.3
-"""Seconds for which the cursor must rest before what is not known is read: each may be a pass."""
-_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
 _LEAST_PANEL: Final = 3 + len(PANEL)
@@ -61,7 +55,7 @@ _MEANING: Final = (
 )
 
 
-class AttentionScreen(ReadingScreen[AskingAttention]):
+class AttentionScreen(PatchScreen[AskingAttention]):
     """Shows where a position of a run looks."""
 
     VIEW: ClassVar[str] = "attention"
@@ -82,7 +76,6 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
     AttentionScreen.-ascii ShareList, AttentionScreen.-ascii HeadMatrix,
     AttentionScreen.-ascii EffectPanel { border: ascii $frame; }
     """
-    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,4,1", "dismiss", show=False),
         Binding("j", "line(1)", show=False),
@@ -120,20 +113,16 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
     ) -> None:
         """Look from a position of a run, at a layer; `unfolded` says whether `<` and `>` walk over
         every patch by itself."""
-        super().__init__(AskingAttention(run, context), context)
+        super().__init__(AskingAttention(run, context), context, _KEYS, colours)
         self.gaze = Gaze(run, layer, position)
         self._unfolded = unfolded
         self._knocked = KnownKnockout(run.run.layers, self.gaze.position)
         self._all_heads = False
-        self._damage = ""
-        self._rest: Timer | None = None
-        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         letters = self.pane.marks_only
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.shares = ShareList(ascii_only=self._ascii, letters=letters)
         self.matrix = HeadMatrix(ascii_only=self._ascii, letters=letters, colours=colours)
         self.panel = EffectPanel(ascii_only=self._ascii, letters=letters)
-        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=letters)
 
     def compose(self) -> ComposeResult:
         """Lay out the prompt, the shares, the picture and the lines below."""
@@ -161,11 +150,7 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
             gaze.take_stored()
         self._take_effects()
         self._want()
-        known = gaze.run.reading_of("geometry")
-        if isinstance(known, GeometryReading):
-            self._take(known)
-        elif any(token.kind == "image" for token in gaze.run.run.tokens):
-            self._asking.ask(GeometryRequest())
+        self._find_patches(gaze.run)
 
     def _want(self) -> None:
         """Request what is shown and not known."""
@@ -175,11 +160,7 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
 
     def _want_soon(self) -> None:
         """Request what is shown and not known, once the cursor rests."""
-        if self._rest is not None:
-            self._rest.stop()
-            self._rest = None
-        if self.gaze.missing() is not None:
-            self._rest = self.set_timer(_REST, self._want_now)
+        self._once_it_rests(None if self.gaze.missing() is None else self._want_now)
 
     def _want_now(self) -> None:
         self._want()
@@ -201,11 +182,15 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
             self._want()
         self.show()
 
+    def _place(self, reading: GeometryReading) -> None:
+        with self._undamaged():
+            self.gaze.place(reading)
+
     def _take(self, reading: Reading) -> None:
         with self._undamaged():
             match reading:
                 case GeometryReading():
-                    self.gaze.place(reading)
+                    self._place(reading)
                 case AttentionReading():
                     self._take_attention(reading)
                 case KnockoutReading():
@@ -225,14 +210,6 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
         shown = own.unsaved_readings.get("knockout")
         readings = (*own.run.readings, *([shown] if shown is not None else []))
         self._knocked = KnownKnockout(own.run.layers, self.gaze.position, readings)
-
-    @contextmanager
-    def _undamaged(self) -> Iterator[None]:
-        """Turn an error about damaged data into the message that is shown."""
-        try:
-            yield
-        except LenscopeError as error:
-            self._damage = plain_line(str(error), ascii_only=self._ascii)
 
     # ------------------------------------------------------------------ keys
 
@@ -367,14 +344,6 @@ class AttentionScreen(ReadingScreen[AskingAttention]):
         message.stop()
         self.gaze.go_to_patch(message.patch)
         self._moved()
-
-    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
-        """Show marks in place of a picture that cannot be shown."""
-        message.stop()
-        self.pane.show_marks()
-        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
-        self.legend.use_marks()
-        self.show()
 
     def _look_from(self, position: int) -> None:
         if position != self.gaze.position:

@@ -4,7 +4,7 @@ each pushes, and what setting it to zero does."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
@@ -29,11 +29,8 @@ from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
 from tui.widgets.view_context import ViewContext
 
-_REST: Final = 0.3
-"""Seconds for which the cursor must rest before what is not known is read: each is a pass."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a unit before its words are shown."""
-_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
 _KEYS: Final = (
@@ -58,7 +55,6 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
     NeuronsScreen Legend { height: 4; }
     NeuronsScreen.-ascii UnitList, NeuronsScreen.-ascii SharePanel { border: ascii $frame; }
     """
-    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,9,1", "dismiss", show=False),
         Binding("j,down", "line(1)", show=False),
@@ -93,7 +89,6 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         super().__init__(AskingNeurons(run, context), context)
         self.looking = Looking(run, row, position)
         self._unfolded = unfolded
-        self._rest: Timer | None = None
         self._following: Timer | None = None
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.list = UnitList(ascii_only=self._ascii)
@@ -127,11 +122,7 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
 
     def _want_soon(self) -> None:
         """Request what is shown and not known, once the keys rest."""
-        if self._rest is not None:
-            self._rest.stop()
-            self._rest = None
-        if self.looking.missing() is not None:
-            self._rest = self.set_timer(_REST, self._want_now)
+        self._once_it_rests(None if self.looking.missing() is None else self._want_now)
 
     def _want_now(self) -> None:
         self._want()
@@ -230,11 +221,6 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
             self._changed(TOO_MANY)
         else:
             self._explain(self.looking.explained.with_words(of))
-
-    def action_copy(self) -> None:
-        """Copy the tables of the reading."""
-        app: Any = self.app
-        app.do("copy-table")
 
     def action_choose(self) -> None:
         """Close, and show the position on the main screen, at the row after the unit's layer."""

@@ -3,9 +3,8 @@ it pushes, and what taking it out does; or every head, and what each patch sent 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,9 +13,8 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import LenscopeError
 from engine.events import Event
-from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
 from tui.state.explained import KEYS, TOO_MANY, WITHOUT, Explained, typed_words
@@ -29,23 +27,19 @@ from tui.views.parts.head_grid import HeadGrid, HeadsShown
 from tui.views.parts.known import can_be_taken_out
 from tui.views.parts.looking import Looking
 from tui.views.parts.part_list import PartList, PartsShown
-from tui.views.reading_screen import STEPS, ReadingScreen
+from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.legend import Legend, ScaleShown, scale_shown
+from tui.widgets.legend import ScaleShown, scale_shown
 from tui.widgets.line_input import LineInput
-from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
 from tui.widgets.view_context import ViewContext
 
-_REST: Final = 0.3
-"""Seconds for which the cursor must rest before what is not known is read: each is a pass."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a part before its words are shown."""
-_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
 _LOW: Final = 20
@@ -56,7 +50,7 @@ _KEYS: Final = (
 )  # fmt: skip
 
 
-class PartsScreen(ReadingScreen[AskingParts]):
+class PartsScreen(PatchScreen[AskingParts]):
     """Shows the parts of a logit at one position of a run."""
 
     VIEW: ClassVar[str] = "parts"
@@ -81,7 +75,6 @@ class PartsScreen(ReadingScreen[AskingParts]):
         border: ascii $frame;
     }
     """
-    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,6,1", "dismiss", show=False),
         Binding("j", "line(1)", show=False),
@@ -121,21 +114,17 @@ class PartsScreen(ReadingScreen[AskingParts]):
         """Take the logits of a position of a run apart, and look first at the layer that ends with
         a row. `others` returns the run's counterfactuals; `unfolded` says whether `<` and `>` walk
         over every patch."""
-        super().__init__(AskingParts(run, context, others), context)
+        super().__init__(AskingParts(run, context, others), context, _KEYS, colours)
         self.looking = Looking(run, row, position)
         self._unfolded = unfolded
-        self._damage = ""
         self._mapped = False
         """Whether a map is on the picture."""
-        self._rest: Timer | None = None
         self._following: Timer | None = None
-        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         letters = self.pane.marks_only
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.list = PartList(ascii_only=self._ascii)
         self.grid = HeadGrid(ascii_only=self._ascii, letters=letters, colours=colours)
         self.panel = SharePanel(ascii_only=self._ascii)
-        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=letters)
 
     @property
     def reading(self) -> PartsReading | None:
@@ -165,22 +154,14 @@ class PartsScreen(ReadingScreen[AskingParts]):
         """Request what is shown and not known."""
         looking = self.looking
         if looking.all_heads and looking.geometry is None:
-            known = looking.run.reading_of("geometry")
-            if isinstance(known, GeometryReading):
-                self._place(known)
-            elif any(token.kind == "image" for token in looking.run.run.tokens):
-                self._asking.ask(GeometryRequest())
+            self._find_patches(looking.run)
         request = looking.missing()
         if request is not None:
             self._asking.look(request)
 
     def _want_soon(self) -> None:
         """Request what is shown and not known, once the cursor rests."""
-        if self._rest is not None:
-            self._rest.stop()
-            self._rest = None
-        if self.looking.missing() is not None:
-            self._rest = self.set_timer(_REST, self._want_now)
+        self._once_it_rests(None if self.looking.missing() is None else self._want_now)
 
     def _want_now(self) -> None:
         self._want()
@@ -208,14 +189,6 @@ class PartsScreen(ReadingScreen[AskingParts]):
     def _place(self, reading: GeometryReading) -> None:
         with self._undamaged():
             self.looking.put_patches(reading)
-
-    @contextmanager
-    def _undamaged(self) -> Iterator[None]:
-        """Turn an error about damaged data into the message that is shown."""
-        try:
-            yield
-        except LenscopeError as error:
-            self._damage = plain_line(str(error), ascii_only=self._ascii)
 
     # ------------------------------------------------------------------ keys
 
@@ -338,11 +311,6 @@ class PartsScreen(ReadingScreen[AskingParts]):
         else:
             self._explain(explained.with_against("" if explained.against else WITHOUT))
 
-    def action_copy(self) -> None:
-        """Copy the tables of the reading."""
-        app: Any = self.app
-        app.do("copy-table")
-
     def action_choose(self) -> None:
         """Close, and show the position on the main screen, at the row after the part's layer."""
         looking = self.looking
@@ -382,14 +350,6 @@ class PartsScreen(ReadingScreen[AskingParts]):
         message.stop()
         self.looking.patch = message.patch
         self._changed()
-
-    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
-        """Show marks in place of a picture that cannot be shown."""
-        message.stop()
-        self.pane.show_marks()
-        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
-        self.legend.use_marks()
-        self.show()
 
     def _look_from(self, position: int) -> None:
         self._explain(self.looking.explained.at(position))

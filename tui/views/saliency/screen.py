@@ -3,27 +3,25 @@ beside it the ways that were tried."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.errors import LenscopeError
 from engine.events import Event
-from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.geometry import GeometryReading
 from engine.methods.saliency import SaliencyReading, SaliencyRequest
+from tui.state.explained import typed_words
 from tui.state.maps import Steps, signed_scale
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_number
-from tui.text.show import display_text, plain_line
-from tui.views.reading_screen import STEPS, ReadingScreen
+from tui.text.show import display_text
+from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.saliency.asking import AskingSaliency
 from tui.views.saliency.row_grid import GridShown, RowGrid
 from tui.views.saliency.salient import Salient
@@ -32,18 +30,13 @@ from tui.views.saliency.words import SaliencyWords
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.legend import Legend, ScaleShown, scale_shown
+from tui.widgets.legend import ScaleShown, scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
-from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
-_REST: Final = 0.3
-"""Seconds for which the cursor must rest before what is not known is read: each is a pass or
-many."""
-_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
 _LEAST_WAYS: Final = 5
@@ -56,7 +49,7 @@ _KEYS: Final = (
 )  # fmt: skip
 
 
-class SaliencyScreen(ReadingScreen[AskingSaliency]):
+class SaliencyScreen(PatchScreen[AskingSaliency]):
     """Shows the saliency of a run's answer."""
 
     VIEW: ClassVar[str] = "saliency"
@@ -81,7 +74,6 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
     SaliencyScreen.-ascii RowGrid, SaliencyScreen.-ascii WayTable,
     SaliencyScreen.-ascii NamedBars { border: ascii $frame; }
     """
-    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False),
         Binding("q,8,1", "dismiss", show=False),
@@ -120,22 +112,18 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
         unfolded: bool = False,
     ) -> None:
         """Look at a row of a run, and at the token or patch at a place."""
-        super().__init__(AskingSaliency(run.own, context), context)
+        super().__init__(AskingSaliency(run.own, context), context, _KEYS, colours)
         self.salient = Salient(run, row, place)
         self.words = SaliencyWords(self.salient, ascii_only=self._ascii)
         self._unfolded = unfolded
-        self._damage = ""
         self._by_rows = False
         """Whether rows x positions are shown in place of the picture."""
         self._own_scale = False
-        self._rest: Timer | None = None
-        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
         letters = self.pane.marks_only
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.grid = RowGrid(ascii_only=self._ascii, letters=letters, colours=colours)
         self.ways = WayTable(ascii_only=self._ascii)
         self.bars = NamedBars(ascii_only=self._ascii)
-        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=letters)
 
     def compose(self) -> ComposeResult:
         """Lay out the prompt, the map, the ways beside it and the lines below."""
@@ -158,12 +146,7 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
 
     def _begin(self) -> None:
         """Take the readings that the run holds, and request the others."""
-        run = self.salient.run
-        known = run.reading_of("geometry")
-        if isinstance(known, GeometryReading):
-            self._place(known)
-        elif any(token.kind == "image" for token in run.run.tokens):
-            self._asking.ask(GeometryRequest())
+        self._find_patches(self.salient.run)
         self.salient.take_stored()
         self._want()
 
@@ -186,11 +169,7 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
 
     def _want_soon(self) -> None:
         """Request what is shown and not known, once the cursor rests."""
-        if self._rest is not None:
-            self._rest.stop()
-            self._rest = None
-        if self._missing is not None:
-            self._rest = self.set_timer(_REST, self._want_now)
+        self._once_it_rests(None if self._missing is None else self._want_now)
 
     def _want_now(self) -> None:
         self._want()
@@ -207,14 +186,6 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
             elif isinstance(each.reading, SaliencyReading):
                 self.salient.take_stored()
         self.show()
-
-    @contextmanager
-    def _undamaged(self) -> Iterator[None]:
-        """Turn an error about damaged data into the message that is shown."""
-        try:
-            yield
-        except LenscopeError as error:
-            self._damage = plain_line(str(error), ascii_only=self._ascii)
 
     def cancel(self) -> bool:
         """Stop reading; return whether anything was on its way."""
@@ -306,7 +277,7 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
     def _take_words(self, typed: str | None) -> None:
         if typed is None:
             return
-        words = [word.strip() for word in typed.split(",") if word.strip()]
+        words = typed_words(typed)
         if len(words) > 2:
             self._moved("at most two words are explained")
             return
@@ -333,11 +304,6 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
         self._own_scale = not self._own_scale
         words = "each row has its own scale: brightness cannot be compared"
         self._moved(words if self._own_scale else "")
-
-    def action_copy(self) -> None:
-        """Copy the run's tables."""
-        app: Any = self.app
-        app.do("copy-table")
 
     def action_choose(self) -> None:
         """Close, and show this row at the patch or token that was gone to last on the main
@@ -372,14 +338,6 @@ class SaliencyScreen(ReadingScreen[AskingSaliency]):
         message.stop()
         self.salient.go_to_patch(message.patch)
         self._moved()
-
-    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
-        """Show marks in place of a picture that cannot be shown."""
-        message.stop()
-        self.pane.show_marks()
-        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
-        self.legend.use_marks()
-        self.show()
 
     def _moved(self, note: str = "") -> None:
         self._note = note

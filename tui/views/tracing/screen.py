@@ -3,9 +3,8 @@ with the site at the right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
 
 from msgspec.structs import replace
 from textual import on
@@ -16,13 +15,14 @@ from textual.widget import Widget
 
 from engine.errors import LenscopeError
 from engine.events import Event
-from engine.methods.geometry import GeometryReading, GeometryRequest
+from engine.methods.geometry import GeometryReading
 from engine.methods.tracing import TracingReading, TracingRequest
+from tui.state.explained import typed_words
 from tui.state.maps import NO_STEP
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_figure
 from tui.text.show import display_text, plain_line
-from tui.views.reading_screen import STEPS, ReadingScreen
+from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.views.tracing.against import against_of, choices_of
 from tui.views.tracing.asking import AskingTracing
@@ -33,15 +33,13 @@ from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Chooser
 from tui.widgets.half_blocks import Colours
 from tui.widgets.head_lines import HeadLines
-from tui.widgets.legend import Legend, ScaleShown
+from tui.widgets.legend import ScaleShown
 from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
-from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
-_HEIGHTS: Final = [(0, "-h-low"), (20, "-h-middle"), (30, "-h-high")]
 _BORDER: Final = 6
 """Cells of a line in a border that are not its text."""
 _MOST_BARS: Final = 10
@@ -54,7 +52,7 @@ _KEYS: Final = (
 _MEANING: Final = "1 is all of the difference; what suffices and what is needed may differ: D"
 
 
-class TracingScreen(ReadingScreen[AskingTracing]):
+class TracingScreen(PatchScreen[AskingTracing]):
     """Shows what patching each site at each row brings back, or takes away."""
 
     VIEW: ClassVar[str] = "tracing"
@@ -74,7 +72,6 @@ class TracingScreen(ReadingScreen[AskingTracing]):
     TracingScreen Legend { height: 4; }
     TracingScreen.-ascii RecoveryTable, TracingScreen.-ascii NamedBars { border: ascii $frame; }
     """
-    VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False),
         Binding("q,7,1", "dismiss", show=False),
@@ -119,20 +116,17 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         """Look at a row of a run, and at the token at a place; with `against`, trace it against
         that. `runs` returns all runs of the session, `others` those of the run's question with
         something else instead of the picture."""
-        super().__init__(AskingTracing(run.own, context, others), context)
+        super().__init__(AskingTracing(run.own, context, others), context, _KEYS, colours)
         seed = context.seed()
         self.traced = Traced(
             run, row, place, against, others=others, seed=seed, ascii_only=self._ascii
         )
         self.words = TracingWords(self.traced, runs, seed, ascii_only=self._ascii)
         self._runs, self._unfolded = runs, unfolded
-        self._damage = ""
         self.strip = PromptStrip(ascii_only=self._ascii)
         self.head = HeadLines(ascii_only=self._ascii)
         self.table = RecoveryTable(ascii_only=self._ascii)
         self.bars = NamedBars(ascii_only=self._ascii, text=signed_figure, least=1.0)
-        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
-        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
 
     def compose(self) -> ComposeResult:
         """Lay out the prompt, what is compared, the table, the picture and the lines below."""
@@ -155,11 +149,7 @@ class TracingScreen(ReadingScreen[AskingTracing]):
 
     def _begin(self) -> None:
         """Take the readings that the run holds, and request the others."""
-        known = self.traced.run.reading_of("geometry")
-        if isinstance(known, GeometryReading):
-            self._place(known)
-        elif any(token.kind == "image" for token in self.traced.run.run.tokens):
-            self._asking.ask(GeometryRequest())
+        self._find_patches(self.traced.run)
         self.traced.take_stored()
         self._want()
 
@@ -185,14 +175,6 @@ class TracingScreen(ReadingScreen[AskingTracing]):
                 self.traced.take_stored()
                 self._want()
         self.show()
-
-    @contextmanager
-    def _undamaged(self) -> Iterator[None]:
-        """Turn an error about damaged data into the message that is shown."""
-        try:
-            yield
-        except LenscopeError as error:
-            self._damage = plain_line(str(error), ascii_only=self._ascii)
 
     def cancel(self) -> bool:
         """Stop tracing; return whether it was on its way."""
@@ -325,16 +307,11 @@ class TracingScreen(ReadingScreen[AskingTracing]):
     def _take_words(self, typed: str | None) -> None:
         if typed is None:
             return
-        words = tuple(word.strip() for word in typed.split(",") if word.strip())
+        words = typed_words(typed)
         if len(words) > 2:
             self._moved("at most two words are compared")
             return
         self._set(replace(self.traced.setting, of=words))
-
-    def action_copy(self) -> None:
-        """Copy the run's tables."""
-        app: Any = self.app
-        app.do("copy-table")
 
     def action_choose(self) -> None:
         """Close, and show this row at the token under the cursor on the main screen."""
@@ -370,14 +347,6 @@ class TracingScreen(ReadingScreen[AskingTracing]):
         message.stop()
         self.traced.go_to_patch(message.patch)
         self._moved(self._corner_words())
-
-    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
-        """Show marks in place of a picture that cannot be shown."""
-        message.stop()
-        self.pane.show_marks()
-        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
-        self.legend.use_marks()
-        self.show()
 
     def _set(self, setting: TracingRequest) -> None:
         """Look at another tracing, and request what is not known of it."""

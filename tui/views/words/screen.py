@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual.app import ComposeResult
@@ -11,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
 
-from engine.errors import LenscopeError
 from engine.events import Event, SpellingsFound
 from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridRequest
@@ -19,25 +17,20 @@ from engine.methods.words import MOST_WORDS, WordsReading, WordsRequest
 from engine.records import Reading
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
-from tui.text.show import plain_line
-from tui.views.reading_screen import ReadingScreen
+from tui.views.reading_screen import PatchScreen
 from tui.views.words.asking import AskingWords
 from tui.views.words.cell_table import CellTable
 from tui.views.words.looking import Looking
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
-from tui.widgets.legend import Legend, scale_shown
+from tui.widgets.legend import scale_shown
 from tui.widgets.line_input import LineInput
-from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.view_context import ViewContext
 
 _MOST_WORD: Final = 100
 """Characters of a typed word."""
-_REST: Final = 0.3
-"""Seconds for which the cursor must rest on a row that has not been read, before it is read
-first."""
 _FOLLOW: Final = 0.1
 """Seconds for which the cursor must rest on a patch before its rows are shown beside it."""
 _HEIGHTS: Final = [(0, "-h-low"), (24, "-h-high")]
@@ -49,7 +42,7 @@ _KEYS: Final = (
 )  # fmt: skip
 
 
-class WordsScreen(ReadingScreen[AskingWords]):
+class WordsScreen(PatchScreen[AskingWords]):
     """Shows where in the picture words are readable."""
 
     VIEW: ClassVar[str] = "words"
@@ -109,20 +102,16 @@ class WordsScreen(ReadingScreen[AskingWords]):
     ) -> None:
         """Look at a row of a run, and at the patch of a position; with `typing`, ask for a word
         first."""
-        super().__init__(AskingWords(run, context), context)
+        super().__init__(AskingWords(run, context), context, _KEYS, colours)
         self.looking = Looking(run, row, position)
         self._typing = typing
         self._wanted: tuple[tuple[str, ...], str] = ((), "lens")
         """Words, and the way: the first of them that is read is to be mapped."""
         self._spelled: set[str] = set()
         """Words of several tokens whose first ones have been asked for."""
-        self._damage = ""
         self._own_words = True
-        self._rest: Timer | None = None
         self._following: Timer | None = None
         self.table = CellTable(ascii_only=self._ascii)
-        self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
-        self.legend = Legend(_KEYS, ascii_only=self._ascii, marks=self.pane.marks_only)
 
     def compose(self) -> ComposeResult:
         """Lay out the picture, the rows beside it and the lines below."""
@@ -216,14 +205,6 @@ class WordsScreen(ReadingScreen[AskingWords]):
                 self.looking.first_tokens[word.asked] = " or ".join(reversed(firsts.values()))
                 if self._note == unnamed:
                     self._note = self.looking.only_first(word.asked)
-
-    @contextmanager
-    def _undamaged(self) -> Iterator[None]:
-        """Turn an error about damaged data into the message that is shown."""
-        try:
-            yield
-        except LenscopeError as error:
-            self._damage = plain_line(str(error), ascii_only=self._ascii)
 
     # ------------------------------------------------------------------ keys
 
@@ -325,14 +306,6 @@ class WordsScreen(ReadingScreen[AskingWords]):
         message.stop()
         self._go(patch=message.patch)
 
-    def on_picture_canvas_refused(self, message: PictureCanvas.Refused) -> None:
-        """Show marks in place of a picture that cannot be shown."""
-        message.stop()
-        self.pane.show_marks()
-        self._damage = plain_line(f"no picture: {message.error}", ascii_only=self._ascii)
-        self.legend.use_marks()
-        self.show()
-
     def on_cell_table_row_picked(self, message: CellTable.RowPicked) -> None:
         """Go to the clicked row."""
         message.stop()
@@ -367,9 +340,7 @@ class WordsScreen(ReadingScreen[AskingWords]):
         self._note = note
         cells = self.looking.run.cells
         if self._asking.fills and (cells is None or not cells.has_row(self.looking.row)):
-            if self._rest is not None:
-                self._rest.stop()
-            self._rest = self.set_timer(_REST, self._read_first)
+            self._once_it_rests(self._read_first)
         if row is None and patch is not None and not note:
             self._follow_soon()
         else:
