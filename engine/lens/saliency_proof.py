@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.anatomy.logit_map import largest_sizes
 from engine.lens.saliency_sites import Slope, Target, Values
 
 TRIED: Final = 8
@@ -53,7 +54,8 @@ def disagreement(
     generator = torch.Generator().manual_seed(seed)
     exact, slope = _exact(at), _exact(found.by)
     slack = max(target.slack(found.logits), 1e-30)
-    noise = ROUNDINGS * torch.finfo(dtype).eps * float(found.logits.abs().max()) * slack
+    largest = float(largest_sizes(found.logits).max())
+    noise = ROUNDINGS * torch.finfo(dtype).eps * largest * slack
     size = max(1e-6, *(float(each.square().mean().sqrt()) for each in exact))
     if not any(bool(each.any()) for each in slope):
         pairs = zip(exact, _free(slope, among), strict=True)

@@ -255,6 +255,20 @@ def test_a_wrong_slope_fails_its_proof() -> None:
         assert disagreement(site.start, by, site.value, site.target, dtype) > 1.0
 
 
+def test_a_wrong_slope_fails_where_the_model_rules_tokens_out() -> None:
+    tiny = FAMILIES["chameleon"]()
+    passes = passes_over(tiny)
+    clean = passes.run()
+    assert float(clean.abs().max()) > 1e30
+    site = row_site(passes, Target((int(clean[0].argmax()),)), 0, ())
+    slope = site.slope(site.start)
+    dtype = torch.float32
+    assert disagreement(site.start, slope, site.value, site.target, dtype) <= 1.0
+    for wrong in (slope.by[0] * 1.2, -slope.by[0], torch.zeros_like(slope.by[0])):
+        by = type(slope)(slope.value, slope.logits, (wrong,), {})
+        assert disagreement(site.start, by, site.value, site.target, dtype) > 1.0
+
+
 # Integrated gradients, SmoothGrad, occlusion and the curves
 
 
