@@ -58,7 +58,7 @@ class Slope:
     by: Values
     """The derivative of the target by every value."""
     rows: Mapping[int, Tensor]
-    """Row -> float32 [positions]: gradient x input, summed over the width."""
+    """Row -> float64 [positions]: gradient x input, summed over the width."""
 
 
 @dataclass
@@ -117,8 +117,10 @@ class Site:
         logits, found = self.passes.differentiate(forward, [editor], self.target, by)
         products = {}
         for row, slope in zip(order, found[len(leaves) :], strict=True):
-            product = (slope.detach() * editor.rows[row].detach()).float()
-            products[row] = self._positions_of(product)
+            # As in `per_token`: products rounded to half precision would not sum to its numbers.
+            product = slope.detach().float() * editor.rows[row].detach().float()
+            by_position = self._of_one(product).flatten(1)
+            products[row] = by_position.to("cpu", torch.float64).sum(1)
         own = found[: len(leaves)]
         if self.row is not None:
             own = (self._of_one(found[order.index(self.row)]),)
@@ -171,9 +173,6 @@ class Site:
     def _of_one(self, stream: Tensor) -> Tensor:
         axis = self.passes.parts.tail.position_axis
         return (stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1)))[0]
-
-    def _positions_of(self, product: Tensor) -> Tensor:
-        return self._of_one(product).flatten(1).sum(1).cpu()
 
 
 def pixel_site(

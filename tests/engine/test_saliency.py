@@ -242,6 +242,16 @@ def test_in_a_linear_model_every_way_gives_what_is_known(row: int) -> None:
     assert found.sums[:-1] == pytest.approx(shares.double(), abs=5 * float(deviation))
 
 
+def test_products_in_half_precision_are_summed_exactly() -> None:
+    tiny = llava()
+    tiny.model.bfloat16()
+    tiny.inputs["pixel_values"] = tiny.inputs["pixel_values"].bfloat16()
+    site = row_site(passes_over(tiny), Target((7,)), 1, ())
+    slope = site.slope(site.start)
+    exact = times_input(site, slope)[:-1]
+    assert exact.any() and torch.allclose(slope.rows[1], exact, rtol=1e-9, atol=0)
+
+
 def test_a_wrong_slope_fails_its_proof() -> None:
     tiny = llava()
     site = at_pixels(tiny, Target((7,)))
