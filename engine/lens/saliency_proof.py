@@ -46,9 +46,9 @@ def disagreement(
 
     `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`.
     Only values where `among` is true are moved: others may be numbers of another kind. The
-    difference is compared with what
-    the gradient says of the step as it is after rounding. Of several lengths of the step the
-    one counts that agrees best. Takes two passes for each length, in half precision eight.
+    difference is compared with what the gradient says of the step as it is after rounding. Of
+    several lengths of the step the one counts that agrees best. Takes two passes for each length,
+    in half precision eight.
     """
     coarse = dtype.itemsize < 4
     generator = torch.Generator().manual_seed(seed)
@@ -60,7 +60,8 @@ def disagreement(
     if not any(bool(each.any()) for each in slope):
         pairs = zip(exact, _free(slope, among), strict=True)
         step = [STEPS[-1] * size * mask * _signs(each, generator) for each, mask in pairs]
-        return abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
+        error = abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
+        return math.inf if math.isnan(error) else error
     directions = _directions(slope, generator, coarse, among)
     best = math.inf
     for number in MOVES_OF_HALVES if coarse else STEPS:

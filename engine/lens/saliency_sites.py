@@ -4,7 +4,7 @@ stream; and the number that is explained."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -59,6 +59,8 @@ class Slope:
     """The derivative of the target by every value."""
     rows: Mapping[int, Tensor]
     """Row -> float64 [positions]: gradient x input, summed over the width."""
+    of_rows: Mapping[int, Tensor] = field(default_factory=dict)
+    """Row -> the derivative by it, [positions, *rest], of the rows for which it is kept."""
 
 
 @dataclass
@@ -90,17 +92,20 @@ class Site:
         forward = self.passes.forward(self._inputs(at))
         return self.passes.run(self._editors(forward, at), forward)
 
-    def slope(self, at: Values, rows: Collection[int] = ()) -> Slope:
+    def slope(
+        self, at: Values, rows: Collection[int] = (), kept: Collection[int] = ()
+    ) -> Slope:
         """The target and its derivatives if the values are these; with gradient x input of `rows`,
-        which must not come before the row that this is.
+        which must not come before the row that this is, and the derivatives of those that are
+        `kept`.
 
         Raises what `RepeatedPasses.differentiate` raises.
         """
         # The caller may be in inference mode, whose tensors have no part in a graph.
         with computing(gradients=True):
-            return self._slope(at, rows)
+            return self._slope(at, rows, kept)
 
-    def _slope(self, at: Values, rows: Collection[int]) -> Slope:
+    def _slope(self, at: Values, rows: Collection[int], kept: Collection[int]) -> Slope:
         leaves = [each.detach().clone().requires_grad_() for each in at] if self.names else []
         # A copy: a model may write into what it is given.
         forward = self.passes.forward(self._inputs([each.clone() for each in leaves]))
@@ -115,16 +120,18 @@ class Site:
             return [*leaves, *(editor.rows[row] for row in order)]
 
         logits, found = self.passes.differentiate(forward, [editor], self.target, by)
-        products = {}
+        products, of_rows = {}, {}
         for row, slope in zip(order, found[len(leaves) :], strict=True):
             # As in `per_token`: products rounded to half precision would not sum to its numbers.
             product = slope.detach().float() * editor.rows[row].detach().float()
             by_position = self._of_one(product).flatten(1)
             products[row] = by_position.to("cpu", torch.float64).sum(1)
+            if row in kept:
+                of_rows[row] = self._of_one(slope.detach())
         own = found[: len(leaves)]
         if self.row is not None:
             own = (self._of_one(found[order.index(self.row)]),)
-        return Slope(float(self.target(logits)), logits, own, products)
+        return Slope(float(self.target(logits)), logits, own, products, of_rows)
 
     def values_of(self, many: Sequence[Values], lens: Lens, together: bool) -> list[float]:
         """The target for each of some values, in one pass if `together`; see `at_once`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference
 from engine.arrays import Array
-from engine.errors import BadInput, CannotRead
+from engine.errors import BadInput
 from engine.lens.ranking import Blocks
 from engine.lens.repeated import RepeatedPasses
 from engine.lens.saliency_attention import attention_slopes, with_weights
@@ -22,6 +22,7 @@ from engine.lens.saliency_proof import disagreement
 from engine.lens.saliency_sites import Site, Slope, Target, Values, pixel_site, row_site
 from engine.lens.saliency_ways import COMPLETE, Found, integrated, occluded, smoothed, times_input
 from engine.methods.method import Stop, Subject
+from engine.methods.named_places import check_length
 from engine.methods.saliency import (
     MOST_STEPS,
     Curves,
@@ -43,6 +44,7 @@ OCCLUDED: Final = (
     "the logits of a pass in which nothing is replaced against those of a plain pass, to the bit, "
     "and the answer's log-probability against that of the run, as a share of what is allowed"
 )
+MATRIX: Final = "; and the slopes by rows 0 and {row}, likewise"
 DOUBLED: Final = (
     "{steps} steps were taken instead of {asked}: with fewer, the attributions missed the change "
     "of the target by more than 5 %"
@@ -103,12 +105,7 @@ class Maps:
         if not self._of_pixels:
             passes.remember()
         self._clean = passes.run()
-        tokens = len(reached.run.tokens)
-        if passes.length != tokens:
-            raise CannotRead(
-                f"the model attends over {passes.length} positions, and the run has {tokens} "
-                "tokens: which of them are which is not known"
-            )
+        check_length(reached.run, passes.length)
         self._target = Target((*self._ids(),))
 
     def read(self) -> Iterator[SaliencyPart | SaliencyReading]:
@@ -117,7 +114,8 @@ class Maps:
         made = yield from self._made()
         if request.matrix and made.matrix is None:
             site = row_site(self._passes, self._target, 0, self._cells.tokens)
-            made.matrix = self._matrix(site.slope(site.start, range(self._layers + 1)))
+            slope = site.slope(site.start, range(self._layers + 1), self._rows_proved)
+            self._add_matrix(made, slope)
         shown = self._map(made.sums)
         curves = self._measured(made, shown) if request.compare else None
         count = len(self._subject.run.tokens)
@@ -155,13 +153,13 @@ class Maps:
         if request.way == "occlusion":
             return (yield from self._by_occlusion(site, gap))
         rows = range(self._layers + 1) if request.matrix and not request.row else ()
-        slope = site.slope(site.start, rows)
+        slope = site.slope(site.start, rows, self._rows_proved if rows else ())
         pairs = zip(site.owners, site.start, strict=True)
         owned = tuple((owner >= 0).expand(each.shape) for owner, each in pairs)
         error = self._disagreement(site.start, slope, site.value, owned)
         made = _Made(times_input(site, slope), error, 1, site)
         if rows:
-            made.matrix = self._matrix(slope)
+            self._add_matrix(made, slope, site.row)
         if request.way == "smoothgrad":
             found = yield from self._told(smoothed(site, request.steps, request.seed))
             made.sums, made.steps = found.sums, found.done
@@ -289,9 +287,21 @@ class Maps:
             shown[torch.tensor(none, dtype=torch.bool)] = math.nan
         return shown
 
-    def _matrix(self, slope: Slope) -> Array:
+    def _add_matrix(self, made: _Made, slope: Slope, proved: int | None = None) -> None:
+        """Add the matrix, and prove its slope at two of its rows, but for one that is proved."""
         count = len(self._subject.run.tokens)
-        return _floats(torch.stack([slope.rows[row] for row in sorted(slope.rows)])[:, :count])
+        every = torch.stack([slope.rows[row] for row in sorted(slope.rows)])
+        made.matrix = _floats(every[:, :count])
+        for row in {*self._rows_proved} - {proved}:
+            site = row_site(self._passes, self._target, row, self._cells.tokens)
+            of_row = Slope(slope.value, slope.logits, (slope.of_rows[row],), {})
+            error = self._disagreement(site.start, of_row, site.value)
+            made.error = max(made.error, error)
+
+    @property
+    def _rows_proved(self) -> tuple[int, int]:
+        """The first row and the middle one."""
+        return 0, max(1, self._layers // 2)
 
     def _array_of_cells(self) -> Array:
         return Array.of(np.array(self._cells.tokens), "<i4")
@@ -333,6 +343,8 @@ class Maps:
         apart = abs(own - math.log(best.probability)) / (2 * run.proof.tolerance)
         worst = math.inf if math.isnan(apart) else max(apart, error)
         what = OCCLUDED if self._request.way == "occlusion" else PROVED
+        if self._request.matrix:
+            what += MATRIX.format(row=self._rows_proved[1])
         return ReadingProof(what, finite(worst), 1.0, worst <= 1.0)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from engine.lens.repeated import NO_GRADIENT, RepeatedPasses
 from engine.lens.saliency_attention import OTHER_KEYS, OWN_CODE, attention_slopes, with_weights
 from engine.lens.saliency_curves import CellCurves, at_random, most_salient_first
 from engine.lens.saliency_proof import disagreement
-from engine.lens.saliency_sites import Site, Target, pixel_site, row_site
+from engine.lens.saliency_sites import Site, Slope, Target, pixel_site, row_site
 from engine.lens.saliency_ways import evenly, integrated, occluded, smoothed, times_input
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
@@ -568,6 +569,24 @@ def test_a_map_of_the_pixels(asked: AskedRun) -> None:
     ]
 
 
+@pytest.mark.parametrize("settings", [{}, {"row": 0}, {"row": 4}])
+def test_a_matrix_with_a_wrong_row_fails_its_proof(
+    asked: AskedRun, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]
+) -> None:
+    own = Site.slope
+
+    def wrong(site: Site, *args: Any, **kwargs: Any) -> Slope:
+        slope = own(site, *args, **kwargs)
+        return replace(slope, of_rows={row: by * (row == 0) for row, by in slope.of_rows.items()})
+
+    monkeypatch.setattr(Site, "slope", wrong)
+    method = method_of("saliency")
+    request = request_of(method, {"matrix": True, **settings})
+    *_, reading = carry_out(method, asked.subject, request, never)
+    assert isinstance(reading, SaliencyReading) and reading.proof is not None
+    assert not reading.proof.passed and reading.proof.what.endswith("by rows 0 and 5, likewise")
+
+
 def test_the_difference_of_two_words_is_explained(asked: AskedRun) -> None:
     reading = read(asked, of="cube,sphere", row="4")
     assert [each.text.strip().lower() for each in reading.of] == ["cube", "sphere"]
@@ -707,10 +726,13 @@ def test_slopes_agree_with_finite_differences_in_every_family(name: str) -> None
     dtype = passes.parts.dtype
     site = row_site(passes, target, 0, ())
     assert torch.equal(site.logits(site.start), clean)
-    slope = site.slope(site.start, range(tiny.layers + 1))
+    slope = site.slope(site.start, range(tiny.layers + 1), [tiny.layers // 2])
     assert torch.allclose(slope.logits, clean, atol=1e-5)
     assert disagreement(site.start, slope, site.value, target, dtype) <= 1.0
     assert {*slope.rows} == {*range(tiny.layers + 1)}
+    middle = row_site(passes, target, tiny.layers // 2, ())
+    of_row = Slope(slope.value, slope.logits, (slope.of_rows[tiny.layers // 2],), {})
+    assert disagreement(middle.start, of_row, middle.value, target, dtype) <= 1.0
     relation = token_relation(lens, tiny.inputs)
     if relation.numbers is not None:
         pixels = pixel_site(passes, target, {relation.name: relation.numbers}, None)
