@@ -92,9 +92,7 @@ class Site:
         forward = self.passes.forward(self._inputs(at))
         return self.passes.run(self._editors(forward, at), forward)
 
-    def slope(
-        self, at: Values, rows: Collection[int] = (), kept: Collection[int] = ()
-    ) -> Slope:
+    def slope(self, at: Values, rows: Collection[int] = (), kept: Collection[int] = ()) -> Slope:
         """The target and its derivatives if the values are these; with gradient x input of `rows`,
         which must not come before the row that this is, and the derivatives of those that are
         `kept`.

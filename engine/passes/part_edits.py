@@ -137,6 +137,8 @@ class Written(Scaled):
 
     output: Tensor = field(kw_only=True)
     """[positions, *rest]"""
+    kept: Tensor | None = None
+    """int64 [n] on the CPU, ascending: the positions that `output` has, if not all."""
     positions: Sequence[Tensor] = field(kw_only=True)
     """For each item, int64 [n] on the CPU: where it is replaced."""
 
@@ -144,5 +146,6 @@ class Written(Scaled):
         made = value.clone(memory_format=_CONTIGUOUS)
         rows = by_position(made.view(self._stream.shape), self.forward)
         for item, places in enumerate(self.positions):
-            rows[item, places.to(rows.device)] = self.output[places.to(self.output.device)].to(rows)
+            own = places if self.kept is None else torch.searchsorted(self.kept, places)
+            rows[item, places.to(rows.device)] = self.output[own.to(self.output.device)].to(rows)
         return made
