@@ -36,6 +36,8 @@ class Found:
     orders: int
     """Passes that there will be."""
     completeness: float | None = None
+    before: int = 0
+    """Passes of earlier rounds, which were too few."""
 
 
 def times_input(site: Site, slope: Slope) -> Tensor:
@@ -51,6 +53,7 @@ def integrated(site: Site, start: Values, risen: float, steps: int, most: int) -
     If the sum of all attributions misses that by more than COMPLETE, it begins again with twice as
     many steps, at most DOUBLED times and up to `most`.
     """
+    before = 0
     for doubled in range(DOUBLED + 1):
         mean = [torch.zeros_like(each, dtype=torch.float32) for each in site.start]
         tell = max(1, steps // PARTS)
@@ -71,12 +74,13 @@ def integrated(site: Site, start: Values, risen: float, steps: int, most: int) -
                 ]
             )
             error = abs(float(sums.sum()) - risen) / max(abs(risen), LEAST)
-            found = Found(sums, done, steps, error if done == steps else None)
+            found = Found(sums, done, steps, error if done == steps else None, before)
             if done < steps:
                 yield found
         yield found
         if error <= COMPLETE or 2 * steps > most or doubled == DOUBLED:
             return
+        before += steps
         steps *= 2
 
 

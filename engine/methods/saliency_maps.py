@@ -182,7 +182,8 @@ class Maps:
         made.baseline = site.value(start)
         risen = slope.value - made.baseline
         found = yield from self._told(integrated(site, start, risen, steps, MOST_STEPS))
-        made.sums, made.steps, made.completeness = found.sums, found.done, found.completeness
+        made.sums, made.completeness = found.sums, found.completeness
+        made.steps = found.before + found.done
         if found.done > steps:
             made.notes.append(DOUBLED.format(steps=found.done, asked=steps))
         if found.completeness is not None and not found.completeness <= COMPLETE:

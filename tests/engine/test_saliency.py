@@ -302,7 +302,9 @@ def test_steps_are_doubled_while_they_are_not_enough(monkeypatch: pytest.MonkeyP
     site = at_pixels(tiny, Target((7,)), stand_in=True)
     assert site.stand_in is not None
     away = site.value(site.start) - site.value(site.stand_in) + 100.0  # never reached
-    asked = [each.done for each in integrated(site, site.stand_in, away, 1, 100)]
+    told = [*integrated(site, site.stand_in, away, 1, 100)]
+    assert told[-1].before + told[-1].done == 1 + 2 + 4 + 8
+    asked = [each.done for each in told]
     assert asked == [1, 1, 2, 1, 2, 3, 4, *range(1, 9)]
     assert [each.done for each in integrated(site, site.stand_in, away, 1, 2)] == [1, 1, 2]
 
