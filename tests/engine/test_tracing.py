@@ -158,7 +158,9 @@ def test_what_only_the_last_layers_share_is_told() -> None:
     passes = Tracings(Lens(tiny.model), other, tiny.inputs, -1, [])
     everywhere = Where((*range(passes.length),), True)
     missed = [
-        row for row in passes.rows if not torch.allclose(one(passes, row, everywhere), passes.source)
+        row
+        for row in passes.rows
+        if not torch.allclose(one(passes, row, everywhere), passes.source)
     ]
     assert missed == [5, 6, 7]
     proof = passes.prove()
