@@ -14,7 +14,7 @@ from engine.lens.saliency_sites import Slope, Target, Values
 
 TRIED: Final = 8
 """Of so many random directions the one along which the target changes most is taken."""
-STEPS: Final = (0.003, 0.001, 0.0003, 0.0001, 0.01, 0.05)
+STEPS: Final = (0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001, 0.000003, 0.01, 0.05)
 """By what share of their root mean square the values are moved, each way: if it is much, the target
 is no straight line; if it is little, all that is seen is rounding."""
 MOVES_OF_HALVES: Final = (0.04, 0.1, 0.015, 0.5)

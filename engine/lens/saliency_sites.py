@@ -16,6 +16,7 @@ from engine.lens.repeated import RepeatedPasses
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
+from engine.passes.layer_watches import by_position
 from engine.passes.row_values import RowValues
 
 Values = tuple[Tensor, ...]
@@ -122,13 +123,13 @@ class Site:
         for row, slope in zip(order, found[len(leaves) :], strict=True):
             # As in `per_token`: products rounded to half precision would not sum to its numbers.
             product = slope.detach().float() * editor.rows[row].detach().float()
-            by_position = self._of_one(product).flatten(1)
-            products[row] = by_position.to("cpu", torch.float64).sum(1)
+            placed = by_position(product, forward)[0].flatten(1)
+            products[row] = placed.to("cpu", torch.float64).sum(1)
             if row in kept:
-                of_rows[row] = self._of_one(slope.detach())
+                of_rows[row] = by_position(slope.detach(), forward)[0]
         own = found[: len(leaves)]
         if self.row is not None:
-            own = (self._of_one(found[order.index(self.row)]),)
+            own = (by_position(found[order.index(self.row)], forward)[0],)
         return Slope(float(self.target(logits)), logits, own, products, of_rows)
 
     def values_of(self, many: Sequence[Values], lens: Lens, together: bool) -> list[float]:
@@ -174,10 +175,6 @@ class Site:
 
     def _editors(self, forward: Forward, at: Values) -> list[Attached]:
         return [] if self.row is None else [RowValues(forward, {self.row: at[0][None]})]
-
-    def _of_one(self, stream: Tensor) -> Tensor:
-        axis = self.passes.parts.tail.position_axis
-        return (stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1)))[0]
 
 
 def pixel_site(

@@ -1,4 +1,4 @@
-"""Which logit a method takes apart, or the difference of which two; and the words that a piece of
+"""Which logit a method explains, or the difference of which two; and the words that a piece of
 it pushes."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.records import NonNegative, Number, Short, Token, finite
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.lens.logit_parts import LogitParts, Words
+    from engine.lens.logit_parts import Words
     from engine.prompts.token_texts import TextOf
 
 UNCHANGED: Final = (
@@ -36,27 +36,27 @@ class Pushed(Struct, frozen=True):
 
 
 def asked_ids(
-    subject: Subject, of: Sequence[str], found: LogitParts, alone: bool = False
+    subject: Subject, of: Sequence[str], logits: Tensor, alone: bool = False
 ) -> list[int]:
     """The token, or the two whose difference is asked for: of each word, the first token of its
-    most likely spelling; without words the best token and the second best, or the best `alone`.
+    most likely spelling; without words the best token and the second best of `logits`, float32
+    [vocabulary], or the best `alone`.
 
     Raises BadInput for a word that no token spells.
     """
     from engine.lens.ranking import Blocks
 
     if not of:
-        best: list[int] = Blocks.of(found.logits[None], 2).best(2)[0].tolist()
+        best: list[int] = Blocks.of(logits[None], 2).best(2)[0].tolist()
         return best[:1] if alone else best
-    return word_ids(subject.loaded, of, len(found.own))
+    return word_ids(subject.loaded, of, len(logits))
 
 
-def asked_tokens(found: LogitParts, ids: Sequence[int], text_of: TextOf) -> tuple[Token, ...]:
-    """Tokens as they stand in the logits that the model returned."""
-    shares = found.logits.softmax(-1)
+def asked_tokens(logits: Tensor, ids: Sequence[int], text_of: TextOf) -> tuple[Token, ...]:
+    """Tokens as they stand in the logits that the model returned, float32 [vocabulary]."""
+    shares = logits.softmax(-1)
     return tuple(
-        Token(each, text_of(each), float(shares[each]), finite(float(found.logits[each])))
-        for each in ids
+        Token(each, text_of(each), float(shares[each]), finite(float(logits[each]))) for each in ids
     )
 
 

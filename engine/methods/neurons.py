@@ -192,7 +192,7 @@ class Neurons(Method[NeuronsRequest, NeuronsReading]):
         lens = subject.loaded.lens
         passes = RepeatedPasses(lens, subject.inputs, [position], stop)
         found = read_units(lens, subject.inputs, position, request.layer, stop, passes)
-        ids = asked_ids(subject, request.of, found.parts)
+        ids = asked_ids(subject, request.of, found.parts.logits)
         layers = [*found.shares(ids, stop)]
         errors = [each.error for each in layers if each.error is not None]
         if not errors:
@@ -248,7 +248,7 @@ class _Shown:
         from engine.lens.neurons import largest
 
         self.found, self._ids = found, [*ids]
-        self.of = asked_tokens(found.parts, ids, text_of)
+        self.of = asked_tokens(found.parts.logits, ids, text_of)
         best = largest(layers, top)
         self.chosen: list[UnitPlace] = [unit for unit, _ in best]
         self._shares = dict(best)

@@ -9,7 +9,7 @@ Circuits"). What a part's share does not say, taking the part out does: later pa
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct, structs
@@ -107,7 +107,8 @@ class PartShare(Struct, frozen=True):
     """Why it is one part and not several."""
     promotes: tuple[Pushed, ...] = ()
     suppresses: tuple[Pushed, ...] = ()
-    """Beginning with the most; empty for smaller parts."""
+    """Beginning with the most; empty for smaller parts. A reading about one part (a `layer` and its
+    head, or `without`) has only that one's; any other reading of the logit has the rest."""
 
 
 class Sent(Struct, frozen=True):
@@ -230,7 +231,7 @@ class Parts(Method[PartsRequest, PartsReading]):
         found = read_parts(lens, subject.inputs, position, request.heads, source, stop, passes)
         if found.head is None:
             raise CannotRead(f"its logits are no sum of parts: {found.parts[0].reason}")
-        ids = asked_ids(subject, request.of, found, alone=bool(request.against))
+        ids = asked_ids(subject, request.of, found.logits, alone=bool(request.against))
         without = None
         if other is not None:
             back = position - len(subject.run.tokens)
@@ -255,8 +256,8 @@ class Parts(Method[PartsRequest, PartsReading]):
             position=position,
             of=shown.of,
             value=finite(shown.value),
-            parts=shown.records(heads=False),
-            heads=shown.records(heads=True) if request.heads else (),
+            parts=shown.records(heads=False, about=_named(request)),
+            heads=shown.records(heads=True, about=_named(request)) if request.heads else (),
             error=finite(error),
             sent=sent,
             against=None if other is None else other.run.id,
@@ -308,7 +309,7 @@ class _Shown:
         self, found: LogitParts, without: LogitParts | None, ids: Sequence[int], text_of: TextOf
     ) -> None:
         self.found, self._without, self._ids, self._text_of = found, without, [*ids], text_of
-        self.of = asked_tokens(found, ids, text_of)
+        self.of = asked_tokens(found.logits, ids, text_of)
         self._effects: dict[LogitPart, float] = {}
         self._whole, self._heads = _Side(found.together(), ids), _Side(found, ids)
         self.value = self._whole.value
@@ -367,15 +368,19 @@ class _Shown:
             orders=orders,
         )
 
-    def records(self, heads: bool, worded: int = WORDED) -> tuple[PartShare, ...]:
-        """The parts, or the heads with what comes from none, in the order of the layers."""
+    def records(
+        self, heads: bool, worded: int = WORDED, about: Collection[str] = ()
+    ) -> tuple[PartShare, ...]:
+        """The parts, or the heads with what comes from none, in the order of the layers: with the
+        words of the largest, only of those named in `about` if any are."""
         side = self._heads if heads else self._whole
         wanted = [
             (index, part, self._share(part, share))
             for index, (part, share) in enumerate(zip(side.parts, side.shares, strict=True))
             if not heads or part.head is not None or part.rest
         ]
-        order = sorted(wanted, key=lambda each: -abs(each[2]))[:worded]
+        named = [each for each in wanted if not about or part_name(each[1]) in about]
+        order = sorted(named, key=lambda each: -abs(each[2]))[:worded]
         indices = [index for index, _, _ in order]
         words = dict(zip(indices, side.found.words(indices, WORDS), strict=True)) if indices else {}
         made = []
@@ -432,6 +437,12 @@ class _Side:
         size = max(1.0, float(own.abs().max()))
         self.error = abs(math.fsum(self.shares) - self.value) / size
         """Relative to the larger of the two logits, if that is above 1."""
+
+
+def _named(request: PartsRequest) -> tuple[str, ...]:
+    """The parts that a request is about; none if it is about all."""
+    mapped = () if request.layer is None else (f"{request.layer}.{request.head}",)
+    return (*mapped, request.without) if request.without else mapped
 
 
 def part_name(part: LogitPart | PartShare) -> str:

@@ -52,7 +52,8 @@ class SaliencyRequest(Request, frozen=True):
     prompt."""
     of: Annotated[tuple[Short, ...], Meta(max_length=2)] = ()
     """A word, whose log-probability is the target; or two, whose logits' difference is. If empty,
-    the best token's log-probability."""
+    the best token's logit minus the second best's, which has a slope where the log-probability of
+    a certain answer has none."""
     row: Layer | None = None
     """The row of the residual stream with respect to which it is; None for the pixels. "attention"
     has neither."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from engine.anatomy.logit_map import difference
 from engine.arrays import Array
 from engine.errors import BadInput
-from engine.lens.ranking import Blocks
 from engine.lens.repeated import RepeatedPasses
 from engine.lens.saliency_attention import attention_slopes, with_weights
 from engine.lens.saliency_curves import CellCurves, at_random, most_salient_first
 from engine.lens.saliency_proof import disagreement
 from engine.lens.saliency_sites import Site, Slope, Target, Values, pixel_site, row_site
 from engine.lens.saliency_ways import COMPLETE, Found, integrated, occluded, smoothed, times_input
+from engine.methods.logit_asked import asked_ids, asked_tokens
 from engine.methods.method import Stop, Subject
 from engine.methods.named_places import check_length
 from engine.methods.saliency import (
@@ -31,9 +31,8 @@ from engine.methods.saliency import (
     SaliencyRequest,
 )
 from engine.methods.saliency_places import Cells, mean_picture
-from engine.methods.word_ids import word_ids
 from engine.prompts.token_texts import texts_for
-from engine.records import ReadingProof, Token, finite
+from engine.records import ReadingProof, finite
 from engine.system.steps import finished
 
 PROVED: Final = (
@@ -106,7 +105,7 @@ class Maps:
             passes.remember()
         self._clean = passes.run()
         check_length(reached.run, passes.length)
-        self._target = Target((*self._ids(),))
+        self._target = Target((*asked_ids(subject, request.of, self._clean[0]),))
 
     def read(self) -> Iterator[SaliencyPart | SaliencyReading]:
         """Yield the map as it grows, and the reading last."""
@@ -129,7 +128,7 @@ class Maps:
             request=request,
             proof=self._proof(made.error),
             position=self._position,
-            of=self._of(),
+            of=asked_tokens(self._clean[0], self._target.ids, texts_for(self._lens.model)),
             value=finite(float(self._target(self._clean))),
             cells=self._array_of_cells(),
             grid=None if places is None else Array.of(places, "<i2"),
@@ -306,22 +305,6 @@ class Maps:
 
     def _array_of_cells(self) -> Array:
         return Array.of(np.array(self._cells.tokens), "<i4")
-
-    def _ids(self) -> list[int]:
-        if self._request.of:
-            loaded = self._subject.loaded
-            return word_ids(loaded, self._request.of, self._clean.shape[-1])
-        best: list[int] = Blocks.of(self._clean[:1], 1).best(1)[0].tolist()
-        return best
-
-    def _of(self) -> tuple[Token, ...]:
-        text_of = texts_for(self._lens.model)
-        own = self._clean[0]
-        shares = own.softmax(-1)
-        return tuple(
-            Token(each, text_of(each), float(shares[each]), finite(float(own[each])))
-            for each in self._target.ids
-        )
 
     # The proof
 

@@ -4,6 +4,9 @@ A row is the residual stream that enters a layer, with its companions; the last 
 the final norm. Beside rows, models give their layers more: what they add to the stream between two
 layers (DeepStack, gated cross-attention), and tensors that every layer is handed anew (the states
 of an encoder). Here these are called features.
+
+It stands apart from `engine.passes.row_values`, which changes rows within the graph of a backward
+pass: what is kept here outlives its pass, and is put into another, item by item.
 """
 
 from __future__ import annotations

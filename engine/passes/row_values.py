@@ -1,4 +1,9 @@
-"""Gives rows of a pass other values, and takes the rows that derivatives are of."""
+"""Gives rows of a pass other values, and takes the rows that derivatives are of.
+
+It stands apart from `engine.passes.row_patches`, since it keeps rows within the graph of a backward
+pass and changes nothing but the stream, while that copies rows out, with everything else that
+layers are given, to begin another pass in the middle.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from engine.anatomy.hooks import Args, Kwargs, Slot, changing, first_float_tenso
 from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
+from engine.passes.layer_watches import by_position
 
 
 @dataclass
@@ -61,7 +67,7 @@ class RowValues:
         come to it."""
         if row not in self.rows:
             raise CannotRead(f"the pass has not run layer {row}")
-        return by_position(self.rows[row], self.forward.parts.tail.position_axis)
+        return by_position(self.rows[row], self.forward)
 
     def _watches(self, row: int) -> bool:
         return self.gradients or row in self.taken or row in self.values
@@ -92,8 +98,7 @@ class RowValues:
         """What the module gets instead of the stream; None for the stream itself."""
         value = self.values.get(row)
         if value is not None:
-            axis = self.forward.parts.tail.position_axis
-            value = in_layout(value, axis).to(stream.device)
+            value = in_layout(value, self.forward).to(stream.device)
             if (value.shape, value.dtype) != (stream.shape, stream.dtype):
                 found = f"{list(value.shape)} {value.dtype}"
                 raise ValueError(
@@ -126,12 +131,7 @@ def _ending(cancelled: threading.Event) -> Callable[[Tensor], None]:
     return look
 
 
-def by_position(stream: Tensor, axis: int) -> Tensor:
-    """A stream in the model's layout, whose positions are on this axis -> a view [batch, positions,
-    *rest]."""
-    return stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1))
-
-
-def in_layout(stream: Tensor, axis: int) -> Tensor:
+def in_layout(stream: Tensor, forward: Forward) -> Tensor:
     """The reverse of `by_position`."""
-    return stream if axis == 1 else stream.movedim((0, 1), (axis - 1, axis))
+    axis = forward.parts.tail.position_axis
+    return stream.movedim((0, 1), (axis - 1, axis))

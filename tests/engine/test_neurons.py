@@ -47,9 +47,8 @@ from tests.engine.test_parts import NO_SUMS, NOT_READ, ONE_PART, caught
 from tests.families import FAMILIES, Tiny
 from tests.families.text import llama, qwen3_moe
 
-QUICK = {"gemma2", "granite_docling", "aria", "t5", "mllama", "ernie4_5_vl_moe"}
-"""Norms after blocks; branches times 0.8; a mixture with a shared expert; three parts in a layer;
-layers that are no sum; experts that get some of the tokens."""
+QUICK = {"gemma2", "aria"}
+"""Norms after blocks; a mixture with a shared expert."""
 MIXTURES = {
     "aria": 4,
     "deepseek_ocr2": 3,
@@ -181,7 +180,13 @@ def test_a_tiny_llama_has_the_numbers_of_the_formula() -> None:
     assert torch.equal(only.groups[0].shares, every[64:128])
 
 
-@pytest.mark.parametrize("products", ["eager", "grouped_mm", "batched_mm"])
+@pytest.mark.parametrize(
+    "products",
+    [
+        "eager",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("grouped_mm", "batched_mm")),
+    ],
+)
 def test_a_tiny_mixture_has_the_numbers_of_the_formula(products: str) -> None:
     tiny = qwen3_moe(3)
     model = tiny.model
@@ -211,6 +216,7 @@ def test_a_tiny_mixture_has_the_numbers_of_the_formula(products: str) -> None:
             assert share == pytest.approx(float(expected.sum()), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_bias_is_no_unit() -> None:
     tiny = FAMILIES["kosmos-2"]()
     layers = tiny.model.text_model.model.layers
@@ -245,6 +251,7 @@ def test_a_direction_goes_back_along_a_route() -> None:
 # Linear layers of other kinds
 
 
+@pytest.mark.slow
 def test_layers_that_are_known_by_what_they_do_give_the_same_shares() -> None:
     tiny = llama(3)
     plain = [layer.groups[0].shares for layer in units_of(tiny).shares([3, 5])]
@@ -333,7 +340,8 @@ class _Listed(nn.Module):
         return made.reshape(hidden.shape)
 
 
-@pytest.mark.parametrize("chosen", [pytest.param(2, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [2, 5])
 def test_experts_that_are_modules_are_found_by_what_enters_them(chosen: int) -> None:
     tiny = llama(3)
     torch.manual_seed(0)
@@ -389,7 +397,7 @@ def _falls_by_its_share(
     assert torch.allclose(moved, share, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [llama, qwen3_moe])
+@pytest.mark.parametrize("build", [llama, pytest.param(qwen3_moe, marks=pytest.mark.slow)])
 def test_without_a_unit_of_the_last_layer_the_logit_falls_by_its_share_if_the_norm_is_frozen(
     build: Callable[[int], Tiny],
 ) -> None:
@@ -445,6 +453,7 @@ def test_units_times_1_change_no_bit(name: str) -> None:
     assert hooks_of(tiny.model) == 0
 
 
+@pytest.mark.slow
 def test_hooks_are_gone_after_an_error_and_after_a_cancel() -> None:
     tiny = qwen3_moe(3)
     lens = Lens(tiny.model)
@@ -488,6 +497,7 @@ def test_hooks_are_gone_after_an_error_and_after_a_cancel() -> None:
 # What is no sum
 
 
+@pytest.mark.slow
 def test_a_layer_that_adds_something_else_at_this_position_has_no_units() -> None:
     tiny = llama(3)
     lens = Lens(tiny.model)
@@ -499,6 +509,7 @@ def test_a_layer_that_adds_something_else_at_this_position_has_no_units() -> Non
     assert [each.reason for each in found.shares([3])] == [None, NOT_HERE, None]
 
 
+@pytest.mark.slow
 def test_experts_that_are_no_sum_of_units_are_one_part_each() -> None:
     tiny = qwen3_moe(3)
     for layer in tiny.model.model.layers[1:]:
@@ -526,8 +537,10 @@ def _after_products(experts: Any) -> None:
     experts.forward = forward
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("build", [llama, qwen3_moe])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("build", [llama, pytest.param(qwen3_moe, marks=pytest.mark.slow)])
 def test_in_half_precision_they_sum_within_its_rounding(
     build: Callable[[int], Tiny], dtype: torch.dtype
 ) -> None:
@@ -607,6 +620,7 @@ def test_words_are_both_ends_of_what_an_active_unit_adds(asked: AskedRun) -> Non
         assert amounts[0] > 0.0 > amounts[-1]
 
 
+@pytest.mark.slow
 def test_units_of_a_token_of_the_answer(asked: AskedRun) -> None:
     answer = method_of("answer")
     asked.read(answer, request_of(answer, {"max_new_tokens": 3}))
@@ -629,6 +643,7 @@ def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
             read(asked, **settings)
 
 
+@pytest.mark.slow
 def test_a_model_without_units_is_refused_with_the_reason(
     opened: Callable[[str], LoadedModel],
 ) -> None:

@@ -48,9 +48,8 @@ from tests.engine.test_attention import in_dtype
 from tests.families import FAMILIES, Tiny
 from tests.families.text import llama
 
-QUICK = {"llava", "gemma2", "hyperclovax_vision_v2", "aya_vision", "t5", "mllama"}
-"""A plain decoder; norms after blocks and a soft-cap; the same times 0.5; LayerNorm and parallel
-branches; three parts in a layer; layers that are no sum."""
+QUICK = {"llava", "gemma2"}
+"""A plain decoder; norms after blocks and a soft-cap."""
 ONE_PART = {
     "blip": NO_NORM,
     "vision-encoder-decoder-bert": NO_NORM,
@@ -329,6 +328,7 @@ def test_a_part_and_a_head_that_are_taken_out_are_zero_at_the_position() -> None
     assert hooks_of(tiny.model) == 0
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_one_part_is_taken_out_whole() -> None:
     tiny = FAMILIES["bart"]()
     found, taken_out, _ = ablations(tiny)
@@ -433,7 +433,9 @@ def test_features_added_between_layers_are_a_part() -> None:
     assert not any("added" in name for name in lens.parts(tiny.inputs).names)  # only at pictures
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)]
+)
 def test_in_half_precision_rounding_is_a_part(dtype: torch.dtype) -> None:
     tiny = in_dtype(llama(3), dtype)
     found = Lens(tiny.model).parts(tiny.inputs)
@@ -608,6 +610,8 @@ def test_heads_and_the_sources_of_one_sum_to_their_shares(asked: AskedRun) -> No
         of_layer = [each for each in reading.heads if each.layer == layer]
         assert total(of_layer) == pytest.approx(attention.share, abs=1e-4)
     (head,) = [each for each in reading.heads if (each.layer, each.head) == (5, 2)]
+    assert len(head.promotes) == 5  # a reading of one part has its words alone
+    assert not any(e.promotes for e in (*reading.parts, *reading.heads) if e is not head)
     assert reading.sent is not None
     assert reading.sent.share == pytest.approx(head.share, abs=1e-5)
     assert reading.sent.shares.shape == (len(asked.run.tokens),)
@@ -619,6 +623,7 @@ def test_heads_and_the_sources_of_one_sum_to_their_shares(asked: AskedRun) -> No
     ]
 
 
+@pytest.mark.slow
 def test_what_the_picture_adds_is_the_difference_of_two_runs(asked: AskedRun) -> None:
     reading = read(asked, against="none")
     (other,) = [run for run in asked.others if run.id == reading.against]
@@ -640,6 +645,7 @@ def _tracked(asked: AskedRun, run_id: str, token: int) -> Any:
     return asked.subject.against(run_id).kept.track([token])
 
 
+@pytest.mark.slow
 def test_the_largest_parts_and_heads_are_taken_out(asked: AskedRun) -> None:
     method = method_of("parts")
     request = request_of(method, {"heads": True, "ablate": 3})
@@ -658,6 +664,7 @@ def test_the_largest_parts_and_heads_are_taken_out(asked: AskedRun) -> None:
     assert effects != pytest.approx(shares, abs=1e-2)  # self-repair, and the norm
 
 
+@pytest.mark.slow
 def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
     largest = read(asked, heads=True, ablate=1)
     for named, shown, key in (
@@ -667,6 +674,7 @@ def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
         one = read(asked, heads=True, without=named)
         (taken,) = [e for e in getattr(one, shown) if e.effect is not None]
         assert (taken.layer, taken.head) == key
+        assert [e for e in (*one.parts, *one.heads) if e.suppresses] == [taken]
         (table,) = [t for t in tables_of(one)[:1] if any(c.title == "taken out" for c in t.columns)]
         assert len(table.rows) == len(one.parts)
     (best,) = [each for each in largest.parts if each.effect is not None]
@@ -674,6 +682,7 @@ def test_one_part_is_taken_out_by_its_name(asked: AskedRun) -> None:
     assert [each.effect for each in again.parts if each.effect is not None] == [best.effect]
 
 
+@pytest.mark.slow
 def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
     answer = method_of("answer")
     written = asked.read(answer, request_of(answer, {"max_new_tokens": 2}))
@@ -690,6 +699,7 @@ def test_parts_of_a_token_of_the_answer(asked: AskedRun) -> None:
     assert total(without.parts) == pytest.approx(without.value, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_requests_that_cannot_be_answered(asked: AskedRun) -> None:
     for settings, message in (
         ({"layer": 3}, "both its layer and its head"),

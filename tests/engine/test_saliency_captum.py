@@ -69,6 +69,7 @@ def test_gradient_times_input(tiny: Tiny) -> None:
     assert found == pytest.approx(cells_of(wanted.detach()), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_integrated_gradients(tiny: Tiny) -> None:
     site = site_of(tiny, stand_in=True)
     assert site.stand_in is not None
@@ -82,6 +83,7 @@ def test_integrated_gradients(tiny: Tiny) -> None:
     assert found.sums[1:10] == pytest.approx(cells_of(wanted), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_occlusion(tiny: Tiny) -> None:
     site = site_of(tiny, stand_in=True)
     pixels = tiny.inputs["pixel_values"]

@@ -46,9 +46,8 @@ from tests.families.gemma import gemma4_unified
 from tests.families.llava import llava
 from tests.families.parts import IMAGE_ID
 
-QUICK = {"llava", "qwen2_5_vl", "qwen3_vl", "idefics", "t5gemma2", "gemma4_unified"}
-"""A plain decoder; rotary positions in three parts; features added to the stream between layers;
-gated blocks between layers; an encoder; layers that share keys and values."""
+QUICK = {"llava", "qwen3_vl"}
+"""A plain decoder; features added to the stream between layers."""
 FEATURES = {
     "blip", "blip-2-t5", "cohere_compass", "cosmos3_omni", "florence2", "gemma3n", "gemma3n_text",
     "gemma4", "granite4_vision", "granite_docling", "idefics", "mllama", "pix2struct",
@@ -261,6 +260,7 @@ def test_a_known_path_is_found() -> None:
     assert [*parts.rows] == [*range(parts.layers - 1)]
 
 
+@pytest.mark.slow
 def test_a_model_without_such_a_part_is_refused() -> None:
     tiny = FAMILIES["bart"]()  # its stream is normed after every addition
     with pytest.raises(CannotRead, match="no layer of this model adds"):
@@ -271,6 +271,7 @@ def test_a_model_without_such_a_part_is_refused() -> None:
 # How passes are run
 
 
+@pytest.mark.slow
 def test_several_sites_in_one_pass_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = FAMILIES["qwen3_vl"]()
     lens, other = Lens(tiny.model), with_another_picture(tiny)
@@ -295,6 +296,7 @@ def test_several_sites_in_one_pass_are_those_one_by_one(monkeypatch: pytest.Monk
     assert refused.most_at_once == 1
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_fit_are_kept_at_the_sites_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = llava()
     lens, other = Lens(tiny.model), with_another_picture(tiny)
@@ -337,6 +339,7 @@ def test_terms_that_do_not_fit_are_kept_at_the_sites_alone(
     assert nothing_is_left(tiny.model)
 
 
+@pytest.mark.slow
 def test_the_vision_tower_runs_once() -> None:
     tiny = llava()
     lens = Lens(tiny.model)
@@ -376,6 +379,7 @@ def failing(module: nn.Module, error: BaseException) -> Iterator[None]:
         handle.remove()
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_passed_on() -> None:
     tiny = llava()
     passes = Tracings(Lens(tiny.model), with_another_picture(tiny), tiny.inputs, -1, [])
@@ -512,6 +516,7 @@ def test_the_numbers_are_those_of_patches_by_hooks(asked: AskedRun, traced: Trac
             )
 
 
+@pytest.mark.slow
 def test_the_last_position_reads_the_picture_in_the_middle(
     asked: AskedRun, traced: TracingReading
 ) -> None:
@@ -530,6 +535,7 @@ def test_the_last_position_reads_the_picture_in_the_middle(
     assert (everything[3] == everything[0]).all()
 
 
+@pytest.mark.slow
 def test_attention_and_mlps_are_put_in_windows_of_layers(asked: AskedRun) -> None:
     whole = read(asked, what="attention", window=10, sites="last,picture,all")
     assert whole.rows == (0,)
@@ -578,6 +584,7 @@ def test_an_attention_is_the_one_that_hooks_put(asked: AskedRun) -> None:
     assert reading.recovery.values[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_come_coarse_to_fine(asked: AskedRun) -> None:
     asked.ask_against(asked.needed(method_of("tracing"), TracingRequest(against=OTHER)))
     request = TracingRequest(against=OTHER, sites=("last", "marks-less", "3,5-6"))
@@ -602,6 +609,7 @@ def test_parts_come_coarse_to_fine(asked: AskedRun) -> None:
         assert sorted(coarse_to_fine(count)) == [*range(count)]
 
 
+@pytest.mark.slow
 def test_words_are_compared_if_they_are_named(asked: AskedRun) -> None:
     one_word = read(asked, of="blue", sites="picture", rows="6")
     assert [token.text for token in one_word.metric.of] == [" blue"]
@@ -622,6 +630,7 @@ def test_words_are_compared_if_they_are_named(asked: AskedRun) -> None:
         read(asked, of=("x" * 5000,))
 
 
+@pytest.mark.slow
 def test_what_can_not_be_traced_is_refused_with_the_reason(asked: AskedRun) -> None:
     for settings, said in (
         ({"against": "none"}, r"the other run has 1\d tokens and this one 77"),
@@ -671,6 +680,7 @@ def test_another_grid_is_another_place(asked: AskedRun) -> None:
             list(carry_out(method_of("tracing"), subject, request, lambda: False))
 
 
+@pytest.mark.slow
 def test_one_reading_however_the_other_run_is_named(asked: AskedRun) -> None:
     first = read(asked, rows="0")
     request = structs.replace(first.request, against=first.against)
@@ -682,6 +692,7 @@ def test_one_reading_however_the_other_run_is_named(asked: AskedRun) -> None:
     assert first.answers_like(again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "has_features", "notes"),
     [("qwen3_vl", True, ()), ("gemma4_unified", False, (PAST_THE_STREAM,))],

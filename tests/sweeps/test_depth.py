@@ -103,6 +103,7 @@ def test_parts_are_those_of_single_runs(bundled: LoadedModel, data: Path, parts:
         assert answer.numbers[SUM] == pytest.approx(sum(wanted), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_truth_is_compared_with_the_best_token_that_is_none_of_its_spellings(
     bundled: LoadedModel, data: Path, parts: Swept
 ) -> None:
@@ -335,6 +336,7 @@ def order(against: str = "noise") -> dict[str, DepthOrder]:
     return {"tracing": Tracing().order({"against": against}, seed=3)}
 
 
+@pytest.mark.slow
 def test_an_item_is_traced_as_a_single_run_is(
     bundled: LoadedModel, data: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +374,7 @@ def test_an_item_is_traced_as_a_single_run_is(
         sweep(bundled, data, shard=SECOND, reads=("tracing",), orders=order("white"))
 
 
+@pytest.mark.slow
 def test_recoveries_are_those_of_single_runs(bundled: Loaded, data: Path, sweep: Sweeper) -> None:
     settings = {"against": "noise-pure", "sites": "picture", "rows": "5,10"}
     orders = {"tracing": Tracing().order(settings, seed=0)}
@@ -408,6 +411,7 @@ def test_recoveries_are_those_of_single_runs(bundled: Loaded, data: Path, sweep:
     assert traced_so_far
 
 
+@pytest.mark.slow
 def test_what_cannot_be_traced_is_stored_with_the_reason(
     bundled: LoadedModel, data: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,12 @@ def parts_reading(
             replace(each, effect=0.4 * (each.share or 0.0) - 0.1) if each in out else each
             for each in some
         ]
+        if request.layer is not None or request.without:
+            about = {f"{request.layer}.{request.head}", request.without}
+            some[:] = [
+                each if part_name(each) in about else replace(each, promotes=(), suppresses=())
+                for each in some
+            ]
         if request.without and not out and some is parts and not heads:
             raise BadInput(f"no part that can be taken out is called {request.without!r}")
     fields: dict[str, Any] = {

@@ -14,6 +14,7 @@ from engine.events import ReadingDropped, ReadingGrew, ReadingMade
 from engine.methods.saliency import Curves, SaliencyPart, SaliencyReading, SaliencyRequest
 from engine.records import ReadingProof, Request, Token
 from tests.tui.fakes import ANSWER
+from tests.tui.parts_stage import RUNNER_UP
 from tests.tui.words_stage import WordsWorker, hill, positions_of
 
 PLACES: Final = {
@@ -41,7 +42,8 @@ def curves(request: SaliencyRequest) -> Curves:
 def saliency_reading(
     request: SaliencyRequest, layers: int, count: int, cells: Sequence[int], **changes: Any
 ) -> SaliencyReading:
-    """The saliency of a prompt of `count` tokens, of which `cells` show a square picture."""
+    """The saliency of a prompt of `count` tokens, of which `cells` show a square picture: of the
+    answer's logit minus the runner-up's, or of words."""
     side = isqrt(len(cells))
     values = map_of(request, side) if side else np.zeros(0)
     positions = matrix = None
@@ -55,10 +57,14 @@ def saliency_reading(
         grid[:, [*cells]] = values * (1 - row)
         grid[:, -1] = 0.3 * row[:, 0]
         matrix = Array.of(grid, "<f4")
+    texts = [f" {word}" for word in request.of] or [ANSWER[1], RUNNER_UP[1]]
     sampled = request.way in ("ig", "smoothgrad")
     fields: dict[str, Any] = {
-        "of": (Token(*ANSWER, 0.6, 5.0),),
-        "value": -0.51,
+        "of": tuple(
+            Token(ANSWER[0] + at, text, 0.6 - 0.5 * at, 5.0 - 1.8 * at)
+            for at, text in enumerate(texts)
+        ),
+        "value": -0.51 if len(texts) == 1 else 1.8,
         "cells": Array.of(np.array(cells, np.int32), "<i4"),
         "map": Array.of(values, "<f4"),
         "positions": positions,

@@ -116,6 +116,20 @@ def test_a_part_keeps_the_words_that_are_known() -> None:
     assert [each.promotes for each in known.parts] == [each.promotes for each in whole.parts]
 
 
+def test_the_words_of_all_are_read_where_only_one_part_has_been() -> None:
+    here = looking(reading(heads=True, layer=5, head=0), reading(without="4.attention"))
+    assert sum(bool(each.promotes) for each in here.known.parts) == 1
+    assert here.missing() == PartsRequest()
+    here.take(reading())
+    assert here.missing() is None
+    here.show_heads(True)
+    assert here.missing() == PartsRequest(heads=True)
+    here.take(reading(heads=True))
+    here.take(reading(layer=5, head=1))
+    words = [each.promotes for each in here.known.heads]
+    assert words == [each.promotes for each in reading(heads=True).heads] and all(words)
+
+
 def test_another_logit_is_not_mixed_in() -> None:
     known = KnownParts(Explained(COUNT - 1, ("dog",)))
     for other in (reading(), reading(of=("cat",)), reading(of=("dog",), position=3)):

@@ -62,10 +62,11 @@ READING: Final = (
     "gradients sum it on the way from the mean picture (Sundararajan et al. 2017, arXiv "
     "1703.01365), SmoothGrad over noisy pictures (Smilkov et al. 2017, arXiv 1706.03825), gradient "
     "x attention over layers and heads (Chefer et al. 2021, arXiv 2103.15679); occlusion is what "
-    "the target loses without a block (Zeiler and Fergus 2014, arXiv 1311.2901). Where the answer "
-    "is certain, gradients of its log p vanish: compare two words then (/). A map says to what the "
-    "answer is sensitive, not what the model sees there; insertion and deletion (b; Petsiuk et al. "
-    "2018, arXiv 1806.07421) say whether a map beats a random order on this picture.",
+    "the target loses without a block (Zeiler and Fergus 2014, arXiv 1311.2901). The target is the "
+    "answer's logit minus the runner-up's; of one word (/) it is the log p, whose gradients vanish "
+    "where the word is certain. A map says to what the answer is sensitive, not what the model "
+    "sees there; insertion and deletion (b; Petsiuk et al. 2018, arXiv 1806.07421) say whether a "
+    "map beats a random order on this picture.",
     "The answer (c, 5): a column for every token that the model says, with the rows at the "
     "position before it; gold where that token is the best. Nothing of the checkpoint's own "
     "sampling settings is used: the screen names what was left out. Before settings is the model's "

@@ -34,8 +34,11 @@ class KnownParts:
         self._effects: dict[Key, float | None] = {}
         self._sent: dict[tuple[int, int], Sent] = {}
         self._no_source: set[tuple[int, int]] = set()
+        self.is_whole = False
+        """Whether it has been read of all parts, not only of one: readings of one lack the words of
+        the others."""
         self.heads_read = False
-        """Whether heads have been asked for: a model may have none that can be told apart."""
+        """Whether all heads have been asked for: a model may have none that can be told apart."""
 
     def take_all(self, readings: Iterable[Reading]) -> None:
         """Take the readings of this logit, the oldest first."""
@@ -52,7 +55,9 @@ class KnownParts:
         self.value, self.error = reading.value, reading.error
         self.failed = reading.proof is not None and not reading.proof.passed
         self._take_shares(reading.parts, reading.heads)
-        self.heads_read = self.heads_read or request.heads
+        if request.layer is None and not request.without:
+            self.is_whole = True
+            self.heads_read = self.heads_read or request.heads
         if reading.sent is not None:
             self._sent[reading.sent.layer, reading.sent.head] = reading.sent
         elif request.layer is not None and request.head is not None:

@@ -118,7 +118,7 @@ class Looking:
         """Return the request for what is to be shown and is not known; None if all of it is."""
         request = self.request
         known = self.known
-        if known.reading is None:
+        if not known.is_whole:
             return replace(request, heads=self.all_heads)
         if self.all_heads and not known.heads_read:
             return replace(request, heads=True)

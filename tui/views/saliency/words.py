@@ -71,7 +71,7 @@ class SaliencyWords:
         at = "" if self._salient.request.position == -1 else f" at {self._salient.position}"
         if reading is None:
             words = self._salient.request.of
-            of = " minus ".join(words) if words else "the answer"
+            of = " minus ".join(words or ("the answer", "the runner-up"))
             return self._safe(f"of {of}{at}")
         tokens = [self.token(token) for token in reading.of]
         if len(tokens) > 1:
@@ -86,10 +86,10 @@ class SaliencyWords:
         facts = []
         if reading.steps:
             facts.append(f"{reading.steps:,} input{'s' * (reading.steps > 1)}")
-        if reading.baseline is not None:
-            facts.append(f"start {signed_number(reading.baseline)}")
         if reading.completeness is not None:
             facts.append(f"completeness error {number(reading.completeness)}")
+        if reading.baseline is not None:
+            facts.append(f"start {signed_number(reading.baseline)}")
         return "; ".join([*facts, *(self._safe(note) for note in reading.notes)])
 
     def at_patch(self) -> str:
