@@ -16,7 +16,6 @@ from engine.lens.repeated import RepeatedPasses
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import by_position
 from engine.passes.row_values import RowValues
 
 Values = tuple[Tensor, ...]
@@ -123,13 +122,13 @@ class Site:
         for row, slope in zip(order, found[len(leaves) :], strict=True):
             # As in `per_token`: products rounded to half precision would not sum to its numbers.
             product = slope.detach().float() * editor.rows[row].detach().float()
-            placed = by_position(product, forward)[0].flatten(1)
+            placed = forward.by_position(product)[0].flatten(1)
             products[row] = placed.to("cpu", torch.float64).sum(1)
             if row in kept:
-                of_rows[row] = by_position(slope.detach(), forward)[0]
+                of_rows[row] = forward.by_position(slope.detach())[0]
         own = found[: len(leaves)]
         if self.row is not None:
-            own = (by_position(found[order.index(self.row)], forward)[0],)
+            own = (forward.by_position(found[order.index(self.row)])[0],)
         return Slope(float(self.target(logits)), logits, own, products, of_rows)
 
     def values_of(self, many: Sequence[Values], lens: Lens, together: bool) -> list[float]:

@@ -152,7 +152,7 @@ class SumWatch:
 
     def _sample(self, value: Tensor) -> Tensor:
         """Some positions of a tensor of as many numbers as the stream, float64 on the CPU."""
-        placed = by_position(value.detach().reshape(self._like.shape), self.forward)[0]
+        placed = self.forward.by_position(value.detach().reshape(self._like.shape))[0]
         step = max(1, len(placed) // SAMPLED)
         return placed.flip(0)[::step].cpu().double()
 
@@ -300,7 +300,7 @@ class TermWatch:
         self._layer = -1
 
     def _take(self, index: int, made: Tensor) -> None:
-        whole = by_position(made.reshape(self._like.shape), self.forward)[0]
+        whole = self.forward.by_position(made.reshape(self._like.shape))[0]
         kept = (whole if self.positions is None else whole[self.positions]).clone()
         self.terms[self._layer, index] = kept
         self._bytes += kept.nbytes
@@ -312,15 +312,9 @@ class TermWatch:
         return at_position(value, self._like, self.forward).clone()
 
 
-def by_position(value: Tensor, forward: Forward) -> Tensor:
-    """A stream in the model's layout as a view [batch, positions, *rest]."""
-    axis = forward.parts.tail.position_axis
-    return value.movedim((axis - 1, axis), (0, 1))
-
-
 def at_position(value: Tensor, like: Tensor, forward: Forward) -> Tensor:
     """The position that is read, of a tensor of as many numbers as the stream `like`: a view
     [*rest] where the value allows it."""
     assert forward.absolute_positions is not None
-    placed = by_position(value.reshape(like.shape), forward)
+    placed = forward.by_position(value.reshape(like.shape))
     return placed[0, int(forward.absolute_positions[0, 0])]
