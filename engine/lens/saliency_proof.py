@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.logit_map import largest_sizes
-from engine.lens.saliency_sites import Slope, Target, Values
+from engine.lens.saliency_leaves import Slope, Target, Values
 
 TRIED: Final = 8
 """Of so many random directions the one along which the target changes most is taken."""

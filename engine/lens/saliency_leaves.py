@@ -64,8 +64,9 @@ class Slope:
 
 
 @dataclass
-class Site:
-    """The values that a map is of, in the run that is explained and in other passes."""
+class Leaf:
+    """The values that a map is of, in the run that is explained and in other passes: a leaf of the
+    graph, as autograd calls what derivatives are taken by."""
 
     passes: RepeatedPasses
     target: Target
@@ -176,23 +177,23 @@ class Site:
         return [] if self.row is None else [RowValues(forward, {self.row: at[0][None]})]
 
 
-def pixel_site(
+def pixel_leaf(
     passes: RepeatedPasses,
     target: Target,
     owners: Mapping[str, Tensor],
     stand_in: Mapping[str, Tensor] | None,
-) -> Site:
-    """The inputs that `owners` names; what they belong to, see `Site.owners`, and what stands in
+) -> Leaf:
+    """The inputs that `owners` names; what they belong to, see `Leaf.owners`, and what stands in
     for them. `passes` must have run, and must not remember what comes before the first layer."""
     start = tuple(passes.inputs[name] for name in owners)
     others = None
     if stand_in is not None:
         others = tuple(stand_in[name].to(passes.inputs[name]) for name in owners)
     places = tuple(each.cpu().long() for each in owners.values())
-    return Site(passes, target, start, places, passes.length, (*owners,), None, others)
+    return Leaf(passes, target, start, places, passes.length, (*owners,), None, others)
 
 
-def row_site(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[int]) -> Site:
+def row_leaf(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[int]) -> Leaf:
     """A row at all positions; what stands in for a position is the mean of the `cells`, or of all
     positions where there are none. Runs a pass."""
     forward = passes.forward()
@@ -203,4 +204,4 @@ def row_site(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[i
     owner = torch.arange(len(stream)).reshape(-1, *axes)
     mean = (stream[[*cells]] if cells else stream).float().mean(0, keepdim=True)
     stand_in = mean.to(stream.dtype).expand_as(stream)
-    return Site(passes, target, (stream,), (owner,), len(stream), (), row, (stand_in,))
+    return Leaf(passes, target, (stream,), (owner,), len(stream), (), row, (stand_in,))
