@@ -95,10 +95,15 @@ def tolerance(dtype: torch.dtype, logits: Tensor) -> float:
 
 def tolerances(dtype: torch.dtype, logits: Tensor) -> Tensor:
     """`tolerance` of each row, [n, vocabulary] -> [n], without waiting for the device."""
+    return _unit(dtype) * largest_sizes(logits).clamp_min(1.0)
+
+
+def largest_sizes(logits: Tensor) -> Tensor:
+    """The largest size of a logit in each row but for tokens that the model rules out, [n,
+    vocabulary] -> float32 [n], without waiting for the device."""
     sizes = logits.float().abs()
     # Tokens that a model rules out have a logit of minus infinity, or of similar size.
-    sizes = sizes.masked_fill(~(sizes < RULED_OUT), 0.0)
-    return _unit(dtype) * sizes.amax(-1).clamp_min(1.0)
+    return sizes.masked_fill(~(sizes < RULED_OUT), 0.0).amax(-1)
 
 
 def errors_and_limits(dtype: torch.dtype, computed: Tensor, own: Tensor) -> Tensor:

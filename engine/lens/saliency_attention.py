@@ -19,7 +19,7 @@ from engine.anatomy.hooks import computing
 from engine.errors import CannotRead
 from engine.lens.attention import AttentionFound, HeadWeights, why_nothing_is_read
 from engine.lens.repeated import RepeatedPasses
-from engine.lens.saliency_sites import Slope, Target
+from engine.lens.saliency_leaves import Slope, Target
 from engine.passes.attention_shifts import AttentionShift, AttentionShifts
 
 OWN_CODE: Final = (

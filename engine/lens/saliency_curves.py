@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.lens.lens import Lens
-from engine.lens.saliency_sites import Site
+from engine.lens.saliency_leaves import Leaf
 
 POINTS: Final = 11
 """Shares of the cells at which the target is taken, from none to all."""
@@ -40,11 +40,11 @@ class Areas:
 class CellCurves:
     """Takes the target with some cells in place and the others replaced."""
 
-    def __init__(self, site: Site, cells: Sequence[int], lens: Lens) -> None:
-        """`cells` are the positions of the picture's tokens; `site` has something that stands in
+    def __init__(self, leaf: Leaf, cells: Sequence[int], lens: Lens) -> None:
+        """`cells` are the positions of the picture's tokens; `leaf` has something that stands in
         for them."""
-        self._site, self._cells, self._lens = site, [*cells], lens
-        self._together = site.at_once(lens)
+        self._leaf, self._cells, self._lens = leaf, [*cells], lens
+        self._together = leaf.at_once(lens)
         self._known: dict[frozenset[int], float] = {}
 
     def along(self, order: Sequence[int]) -> Areas:
@@ -64,16 +64,16 @@ class CellCurves:
 
     def _take(self, wanted: Sequence[frozenset[int]]) -> None:
         """Run the passes in which these cells are replaced, as far as they are not known."""
-        site = self._site
-        assert site.stand_in is not None
+        leaf = self._leaf
+        assert leaf.stand_in is not None
         missing = [each for each in dict.fromkeys(wanted) if each not in self._known]
         for start in range(0, len(missing), self._together):
             some = missing[start : start + self._together]
             tokens = [[self._cells[cell] for cell in sorted(gone)] for gone in some]
-            values = [site.replaced(each, site.stand_in, site.start) for each in tokens]
-            found = site.values_of(values, self._lens, self._together > 1)
+            values = [leaf.replaced(each, leaf.stand_in, leaf.start) for each in tokens]
+            found = leaf.values_of(values, self._lens, self._together > 1)
             for gone, value in zip(some, found, strict=True):
-                self._known[gone] = as_probability(value, len(site.target.ids) == 2)
+                self._known[gone] = as_probability(value, len(leaf.target.ids) == 2)
 
 
 def as_probability(value: float, difference: bool) -> float:

@@ -9,7 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engine.lens.saliency_sites import Slope, Target, Values
+from engine.anatomy.logit_map import largest_sizes
+from engine.lens.saliency_leaves import Slope, Target, Values
 
 TRIED: Final = 8
 """Of so many random directions the one along which the target changes most is taken."""
@@ -45,20 +46,22 @@ def disagreement(
 
     `found.by` is the derivative of `value` at the values `at`; the model computes in `dtype`.
     Only values where `among` is true are moved: others may be numbers of another kind. The
-    difference is compared with what
-    the gradient says of the step as it is after rounding. Of several lengths of the step the
-    one counts that agrees best. Takes two passes for each length, in half precision eight.
+    difference is compared with what the gradient says of the step as it is after rounding. Of
+    several lengths of the step the one counts that agrees best. Takes two passes for each length,
+    in half precision eight.
     """
     coarse = dtype.itemsize < 4
     generator = torch.Generator().manual_seed(seed)
     exact, slope = _exact(at), _exact(found.by)
     slack = max(target.slack(found.logits), 1e-30)
-    noise = ROUNDINGS * torch.finfo(dtype).eps * float(found.logits.abs().max()) * slack
+    largest = float(largest_sizes(found.logits).max())
+    noise = ROUNDINGS * torch.finfo(dtype).eps * largest * slack
     size = max(1e-6, *(float(each.square().mean().sqrt()) for each in exact))
     if not any(bool(each.any()) for each in slope):
         pairs = zip(exact, _free(slope, among), strict=True)
         step = [STEPS[-1] * size * mask * _signs(each, generator) for each, mask in pairs]
-        return abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
+        error = abs(value(_rounded(at, exact, step)) - found.value) / max(noise, 1e-30)
+        return math.inf if math.isnan(error) else error
     directions = _directions(slope, generator, coarse, among)
     best = math.inf
     for number in MOVES_OF_HALVES if coarse else STEPS:

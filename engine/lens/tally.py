@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.anatomy.columns import Columns
-from engine.anatomy.logit_map import RULED_OUT
+from engine.anatomy.logit_map import largest_sizes
 from engine.lens.ranking import Blocks
 
 PART = 2**20
@@ -94,8 +94,7 @@ class _Parts:
             shape = (-1, *y.shape)  # [n / r, r, ids]
             self.products.append((weights.view(shape) * y).sum(-1).flatten())
             self.differences.append((x.view(shape) - y).abs().amax(-1).flatten())
-            sizes = y.abs()
-            self.sizes.append(sizes.masked_fill(~(sizes < RULED_OUT), 0.0).amax(-1))
+            self.sizes.append(largest_sizes(y))
 
     def numbers(self, top: int, reference: Reference | None) -> CellNumbers:
         """The numbers of all parts together."""

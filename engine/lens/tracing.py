@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.anatomy.hooks import evaluating
 from engine.anatomy.layer_sums import LayerSum, Term
 from engine.anatomy.logit_map import difference, tolerance
 from engine.errors import BadInput, Cancelled, CannotRead
-from engine.lens.lens import Lens
+from engine.lens.lens import Lens, model_lock
 from engine.lens.reading_parts import Sums, sums_of
 from engine.lens.repeated import RepeatedPasses, Stop
+from engine.lens.unit_groups import is_mlp
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
 from engine.passes.layer_watches import TermWatch
 from engine.passes.part_edits import Written
 from engine.passes.row_patches import Features, RowEdit, RowPatch, RowsWatch
+from engine.passes.unit_watches import UnitWatch
 from engine.system.memory import is_out_of_memory
 
 What = Literal["stream", "attention", "mlp"]
@@ -55,6 +59,8 @@ class _Edit(NamedTuple):
     term: Term
     output: Tensor
     """[positions, *rest]"""
+    kept: Tensor | None
+    """int64 [n], ascending: the positions that `output` has, if not all."""
     positions: list[Tensor]
     """For each item of the batch, int64 [n]."""
 
@@ -130,12 +136,16 @@ class Tracings:
             nothing = self._run(0, [self._patch(NOWHERE, self._kept)])[0]
         self._nothing = difference(nothing, self.into)
         self._everything, self._proved_at = self._put_everything()
+        self._misses = self._proved_at != self._middle or any(
+            self._missed(row) > self._tolerance for row in self._later
+        )
         self._sums: Sums = ()
         self._terms: dict[tuple[int, int], Tensor] = {}
+        self._some: Tensor | None = None
         if what != "stream":
-            every = sums_of(lens, self._source_passes, source)
-            self._sums = tuple(_only(each, what == "attention") for each in every)
-            self._terms = self._keep_terms(self._source_passes)
+            self._sums = self._terms_put(lens)
+            self._put_own_terms(sites)
+            self._terms = self._keep_terms(self._source_passes, sites)
             if all(self.lacks(row) for row in range(self.layers)):
                 raise CannotRead(NO_SUCH_PART)
 
@@ -177,22 +187,20 @@ class Tracings:
     def prove(self) -> TracingProof:
         """What everything and nothing have given, and a pass's own values put into itself."""
         own = Where((*range(self.length),))
-        itself = [self._run(self._middle, [self._patch(own, self._own)])]
-        if self._what != "stream":
-            every = self._edits(range(self.layers), [own], self._keep_terms(self._passes))
-            itself.append(self._run(0, [self._patch(NOWHERE, self._own)], every))
+        itself = self._run(self._middle, [self._patch(own, self._own)])[0]
         return TracingProof(
             row=self._proved_at,
             everything=self._everything,
-            nothing=max(self._nothing, *(difference(each[0], self.into) for each in itself)),
+            nothing=max(self._nothing, difference(itself, self.into)),
             tolerance=self._tolerance,
         )
 
     @property
     def looks_past_the_stream(self) -> bool:
-        """Whether everything at the middle row is not everything: later layers also use what
-        earlier ones have left beside the stream, such as their keys and values."""
-        return self._proved_at != self._middle
+        """Whether everything at the middle row, or at one of those after it that were tried, is not
+        everything: later layers also use what earlier ones have left beside the stream, such as
+        their keys and values."""
+        return self._misses
 
     @property
     def most_at_once(self) -> int:
@@ -218,29 +226,40 @@ class Tracings:
         return self.layers // 2
 
     @property
+    def _later(self) -> tuple[int, ...]:
+        """The row that enters the last layer, and one between it and the middle: what later layers
+        look at may be left by layers after the middle one."""
+        last = self.layers - 1
+        between = (self._middle + last) // 2
+        return tuple(sorted({row for row in (between, last) if row > self._middle}))
+
+    @property
     def _tolerance(self) -> float:
         return tolerance(self._passes.parts.dtype, self.source)
 
     def _put_everything(self) -> tuple[float, int]:
         """By how much everything misses, and at which row it was put."""
-        everywhere = Where((*range(self.length),), features=True)
         error = 0.0
         for row in (self._middle, 0):
-            patches = [self._patch(everywhere, self._kept)]
-            given = self._run(row, patches, start=self._may_start(row))[0]
-            error = difference(given, self.source)
+            error = self._missed(row)
             if error <= self._tolerance:
                 return error, row
         told = {"error": f"{error:.3g}", "tolerance": f"{self._tolerance:.3g}"}
         raise CannotRead(NOT_EVERYTHING.format(**told))
 
+    def _missed(self, row: int) -> float:
+        """By how much the logits differ from the source's with everything put at a row."""
+        everywhere = Where((*range(self.length),), features=True)
+        patches = [self._patch(everywhere, self._kept)]
+        given = self._run(row, patches, start=self._may_start(row))[0]
+        return difference(given, self.source)
+
     def _keep(self, passes: RepeatedPasses, sites: Sequence[Where]) -> tuple[Tensor, RowsWatch]:
         """The logits of a plain pass, and its rows: at all positions, or, if these do not fit, at
-        those of the sites, and two rows everywhere."""
-        some = sorted({place for where in sites for place in where.positions})
-        for positions in (None, torch.tensor(some, dtype=torch.int64)):
+        those of the sites, and those where everything is put."""
+        for positions in (None, _positions_in(sites)):
             forward = passes.forward()
-            watch = RowsWatch(forward, positions, {0, self._middle})
+            watch = RowsWatch(forward, positions, {0, self._middle, *self._later})
             try:
                 return passes.run([watch], forward)[0], watch
             except BadInput:
@@ -248,11 +267,44 @@ class Tracings:
                     raise
         raise AssertionError
 
-    def _keep_terms(self, passes: RepeatedPasses) -> dict[tuple[int, int], Tensor]:
+    def _terms_put(self, lens: Lens) -> Sums:
+        """What is put of what each layer adds."""
+        passes, source = self._source_passes, self._inputs[1]
+        every = sums_of(lens, passes, source)
+        if self._what == "attention":
+            return tuple(_only(each, lambda term: term.attends) for each in every)
         forward = passes.forward()
-        watch = TermWatch(forward, self._sums, everywhere=True)
+        watch = UnitWatch(forward, every, range(len(every)))
         passes.run([watch], forward)
-        return watch.terms
+        with model_lock(lens.model), evaluating(lens.model):
+            return tuple(
+                _only(each, partial(is_mlp, layer, watch=watch)) for layer, each in enumerate(every)
+            )
+
+    def _put_own_terms(self, sites: Sequence[Where]) -> None:
+        """See what a pass's own terms change in it. They are let go before others are kept."""
+        terms = self._keep_terms(self._passes, sites)
+        places = range(self.length) if self._some is None else self._some.tolist()
+        own = self._edits(range(self.layers), [Where((*places,))], terms)
+        itself = self._run(0, [self._patch(NOWHERE, self._own)], own)[0]
+        self._nothing = max(self._nothing, difference(itself, self.into))
+
+    def _keep_terms(
+        self, passes: RepeatedPasses, sites: Sequence[Where]
+    ) -> dict[tuple[int, int], Tensor]:
+        """The terms of a plain pass, at all positions, or, if these do not fit, at those of the
+        sites."""
+        while True:
+            forward = passes.forward()
+            watch = TermWatch(forward, self._sums, everywhere=True, positions=self._some)
+            try:
+                passes.run([watch], forward)
+            except BadInput:
+                if self._some is not None:
+                    raise
+                self._some = _positions_in(sites)
+            else:
+                return watch.terms
 
     def _of(self, layer: int) -> list[tuple[int, Term]]:
         """The terms of a layer that are put, with their indices."""
@@ -271,7 +323,7 @@ class Tracings:
     ) -> list[_Edit]:
         positions = [torch.tensor(where.positions, dtype=torch.int64) for where in sites]
         return [
-            _Edit(layer, term, terms[layer, index], positions)
+            _Edit(layer, term, terms[layer, index], self._some, positions)
             for layer in layers
             for index, term in self._of(layer)
             if (layer, index) in terms
@@ -322,6 +374,7 @@ class Tracings:
                 each.term.module,
                 each.term.call,
                 output=each.output,
+                kept=each.kept,
                 positions=each.positions,
             )
             for each in edits
@@ -347,8 +400,13 @@ def batches_pay(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def _only(of: LayerSum | None, attends: bool) -> LayerSum | None:
-    """A layer's attention, or everything else that it adds."""
+def _only(of: LayerSum | None, wanted: Callable[[Term], bool]) -> LayerSum | None:
+    """Some of what a layer adds."""
     if of is None:
         return None
-    return LayerSum(tuple(term for term in of.terms if term.attends is attends), of.kept)
+    return LayerSum(tuple(term for term in of.terms if wanted(term)), of.kept)
+
+
+def _positions_in(sites: Sequence[Where]) -> Tensor:
+    some = sorted({place for where in sites for place in where.positions})
+    return torch.tensor(some, dtype=torch.int64)

@@ -111,7 +111,7 @@ def layer_groups(
     reasons: list[str] = []
     any_mlp = False
     for term in of.terms:
-        if term.attends or not (term.name == MLP or _alone(watch.last.get((layer, term.origin)))):
+        if not is_mlp(layer, term, watch):
             continue
         any_mlp = True
         inside = watch.forward.parts.layers[layer]
@@ -131,6 +131,14 @@ def layer_groups(
         return found
     reason = "; ".join(dict.fromkeys(reasons)) or None
     return LayerGroups(layer, found.groups, found.experts, found.whole, found.expected, reason)
+
+
+def is_mlp(layer: int, term: Term, watch: UnitWatch) -> bool:
+    """Whether a term of a layer acts on every position by itself. To be called as `layer_groups`
+    is."""
+    if term.attends:
+        return False
+    return term.name == MLP or _alone(watch.last.get((layer, term.origin)))
 
 
 def _alone(last: SeenCall | None) -> bool:

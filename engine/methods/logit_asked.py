@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from engine.lens.logit_parts import Words
     from engine.prompts.token_texts import TextOf
 
+UNCHANGED: Final = (
+    "; and of what is taken out, the logits of a pass in which it is left as it is against those "
+    "of a plain pass, to the bit"
+)
 WORDS: Final = 5
 """How many words a piece promotes and suppresses."""
 

@@ -8,7 +8,7 @@ is what it adds to the residual stream (Geva et al. 2021, arXiv 2012.14913, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct
@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from engine.errors import CannotRead
 from engine.methods.everywhere import last_position, resolved
 from engine.methods.logit_asked import (
+    UNCHANGED,
     WORDS,
     Pushed,
     asked_ids,
@@ -197,13 +198,14 @@ class Neurons(Method[NeuronsRequest, NeuronsReading]):
         if not errors:
             raise CannotRead(f"it has no units that can be told apart: {layers[0].reason}")
         shown = _Shown(found, layers, ids, request.top, texts_for(lens.model))
+        gap, what = 0.0, PROVED
         if request.ablate:
-            yield from self._zeroed(shown, passes, request.ablate)
+            gap, what = (yield from self._zeroed(shown, passes, request.ablate)), PROVED + UNCHANGED
         error, parts = max(errors), found.parts
-        holds = error <= found.tolerance and parts.error <= parts.tolerance
+        holds = error <= found.tolerance and parts.error <= parts.tolerance and gap == 0.0
         yield NeuronsReading(
             request=request,
-            proof=ReadingProof(PROVED, finite(error), found.tolerance, holds),
+            proof=ReadingProof(what, finite(max(error, gap)), found.tolerance, holds),
             position=position,
             of=shown.of,
             value=finite(shown.value(parts.own)),
@@ -212,7 +214,10 @@ class Neurons(Method[NeuronsRequest, NeuronsReading]):
             experts=tuple(expert for each in layers for expert in _experts(each)),
         )
 
-    def _zeroed(self, shown: _Shown, passes: RepeatedPasses, most: int) -> Iterator[NeuronsPart]:
+    def _zeroed(
+        self, shown: _Shown, passes: RepeatedPasses, most: int
+    ) -> Generator[NeuronsPart, None, float]:
+        """Returns how far the editors alone have moved the logits."""
         from engine.lens.neurons import UnitAblations
 
         chosen = shown.chosen[:most]
@@ -221,6 +226,7 @@ class Neurons(Method[NeuronsRequest, NeuronsReading]):
             yield NeuronsPart(shown.of, shown.units(), done, len(chosen))
             shown.zero(unit, ablations)
         yield NeuronsPart(shown.of, shown.units(), len(chosen), len(chosen))
+        return ablations.gap
 
     def tables(self, reading: NeuronsReading) -> tuple[Table, ...]:
         """A line a unit; a line a layer; a line an expert."""

@@ -9,7 +9,7 @@ Circuits"). What a part's share does not say, taking the part out does: later pa
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct, structs
@@ -18,6 +18,7 @@ from engine.arrays import Array, check_shape
 from engine.errors import BadInput, CannotRead
 from engine.methods.everywhere import last_position, resolved
 from engine.methods.logit_asked import (
+    UNCHANGED,
     WORDS,
     Pushed,
     asked_ids,
@@ -237,15 +238,21 @@ class Parts(Method[PartsRequest, PartsReading]):
             without = read_parts(lens, other.inputs, back, request.heads, source, stop)
         shown = _Shown(found, without, ids, texts_for(lens.model))
         chosen = shown.chosen(request.ablate, request.without)
+        gap, what = 0.0, PROVED
         if chosen:
-            yield from self._taken_out(shown, passes, chosen)
+            gap, what = (yield from self._taken_out(shown, passes, chosen)), PROVED + UNCHANGED
         error = max(shown.error, *(each.error for each in (found, without) if each is not None))
         sent = shown.sent(len(subject.run.tokens))
         if sent is not None and sent.error is not None:
             error = max(error, sent.error)
         yield PartsReading(
             request=request,
-            proof=ReadingProof(PROVED, finite(error), found.tolerance, error <= found.tolerance),
+            proof=ReadingProof(
+                what=what,
+                error=finite(max(error, gap)),
+                tolerance=found.tolerance,
+                passed=error <= found.tolerance and gap == 0.0,
+            ),
             position=position,
             of=shown.of,
             value=finite(shown.value),
@@ -258,7 +265,8 @@ class Parts(Method[PartsRequest, PartsReading]):
 
     def _taken_out(
         self, shown: _Shown, passes: RepeatedPasses, chosen: Sequence[LogitPart]
-    ) -> Iterator[PartsPart]:
+    ) -> Generator[PartsPart, None, float]:
+        """Returns how far the editors alone have moved the logits."""
         from engine.lens.part_ablation import PartAblations
 
         ablations = PartAblations(passes, shown.found, chosen)
@@ -266,6 +274,7 @@ class Parts(Method[PartsRequest, PartsReading]):
             yield shown.part(done, len(chosen))
             shown.take_out(part, ablations)
         yield shown.part(len(chosen), len(chosen))
+        return ablations.gap
 
     def tables(self, reading: PartsReading) -> tuple[Table, ...]:
         """A line a part; the largest heads; the largest sources."""

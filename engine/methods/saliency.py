@@ -124,7 +124,7 @@ class SaliencyReading(Reading, frozen=True, kw_only=True, tag="saliency"):
     baseline: Number | None = None
     """Of "ig" and "occlusion": the target of what stands in for the input."""
     steps: NonNegative = 0
-    """How many inputs were taken."""
+    """How many inputs were taken; of "ig" with those of every round."""
     curves: Curves | None = None
     notes: Annotated[tuple[Short, ...], Meta(max_length=100)] = ()
 

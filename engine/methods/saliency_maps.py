@@ -13,15 +13,16 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference
 from engine.arrays import Array
-from engine.errors import BadInput, CannotRead
+from engine.errors import BadInput
 from engine.lens.repeated import RepeatedPasses
 from engine.lens.saliency_attention import attention_slopes, with_weights
 from engine.lens.saliency_curves import CellCurves, at_random, most_salient_first
+from engine.lens.saliency_leaves import Leaf, Slope, Target, Values, pixel_leaf, row_leaf
 from engine.lens.saliency_proof import disagreement
-from engine.lens.saliency_sites import Site, Slope, Target, Values, pixel_site, row_site
 from engine.lens.saliency_ways import COMPLETE, Found, integrated, occluded, smoothed, times_input
 from engine.methods.logit_asked import asked_ids, asked_tokens
 from engine.methods.method import Stop, Subject
+from engine.methods.named_places import check_length
 from engine.methods.saliency import (
     MOST_STEPS,
     Curves,
@@ -42,6 +43,7 @@ OCCLUDED: Final = (
     "the logits of a pass in which nothing is replaced against those of a plain pass, to the bit, "
     "and the answer's log-probability against that of the run, as a share of what is allowed"
 )
+MATRIX: Final = "; and the slopes by rows 0 and {row}, likewise"
 DOUBLED: Final = (
     "{steps} steps were taken instead of {asked}: with fewer, the attributions missed the change "
     "of the target by more than 5 %"
@@ -65,11 +67,11 @@ class _Made:
     """A map, and how it was made."""
 
     sums: Tensor
-    """float64 [tokens + 1]: see `Site.per_token`."""
+    """float64 [tokens + 1]: see `Leaf.per_token`."""
     error: float
     """The proof's, as a share of what is allowed."""
     steps: int
-    site: Site | None = None
+    leaf: Leaf | None = None
     baseline: float | None = None
     completeness: float | None = None
     matrix: Array | None = None
@@ -102,12 +104,7 @@ class Maps:
         if not self._of_pixels:
             passes.remember()
         self._clean = passes.run()
-        tokens = len(reached.run.tokens)
-        if passes.length != tokens:
-            raise CannotRead(
-                f"the model attends over {passes.length} positions, and the run has {tokens} "
-                "tokens: which of them are which is not known"
-            )
+        check_length(reached.run, passes.length)
         self._target = Target((*asked_ids(subject, request.of, self._clean[0]),))
 
     def read(self) -> Iterator[SaliencyPart | SaliencyReading]:
@@ -115,8 +112,9 @@ class Maps:
         request = self._request
         made = yield from self._made()
         if request.matrix and made.matrix is None:
-            site = row_site(self._passes, self._target, 0, self._cells.tokens)
-            made.matrix = self._matrix(site.slope(site.start, range(self._layers + 1)))
+            leaf = row_leaf(self._passes, self._target, 0, self._cells.tokens)
+            slope = leaf.slope(leaf.start, range(self._layers + 1), self._rows_proved)
+            self._add_matrix(made, slope)
         shown = self._map(made.sums)
         curves = self._measured(made, shown) if request.compare else None
         count = len(self._subject.run.tokens)
@@ -150,59 +148,60 @@ class Maps:
         request = self._request
         if request.way == "attention":
             return self._by_attention()
-        site, gap = self._site()
+        leaf, gap = self._leaf()
         if request.way == "occlusion":
-            return (yield from self._by_occlusion(site, gap))
+            return (yield from self._by_occlusion(leaf, gap))
         rows = range(self._layers + 1) if request.matrix and not request.row else ()
-        slope = site.slope(site.start, rows)
-        pairs = zip(site.owners, site.start, strict=True)
+        slope = leaf.slope(leaf.start, rows, self._rows_proved if rows else ())
+        pairs = zip(leaf.owners, leaf.start, strict=True)
         owned = tuple((owner >= 0).expand(each.shape) for owner, each in pairs)
-        error = self._disagreement(site.start, slope, site.value, owned)
-        made = _Made(times_input(site, slope), error, 1, site)
+        error = self._disagreement(leaf.start, slope, leaf.value, owned)
+        made = _Made(times_input(leaf, slope), error, 1, leaf)
         if rows:
-            made.matrix = self._matrix(slope)
+            self._add_matrix(made, slope, leaf.row)
         if request.way == "smoothgrad":
-            found = yield from self._told(smoothed(site, request.steps, request.seed))
+            found = yield from self._told(smoothed(leaf, request.steps, request.seed))
             made.sums, made.steps = found.sums, found.done
         if request.way == "ig":
-            yield from self._integrate(made, site, slope)
+            yield from self._integrate(made, leaf, slope)
         return made
 
     def _integrate(
-        self, made: _Made, site: Site, slope: Slope
+        self, made: _Made, leaf: Leaf, slope: Slope
     ) -> Generator[SaliencyPart, None, None]:
         steps = self._request.steps
-        assert site.stand_in is not None
-        start, cells = site.stand_in, self._cells.tokens
-        if site.row is not None and cells:
-            start = site.replaced(cells, site.stand_in, site.start)
+        assert leaf.stand_in is not None
+        start, cells = leaf.stand_in, self._cells.tokens
+        if leaf.row is not None and cells:
+            start = leaf.replaced(cells, leaf.stand_in, leaf.start)
             made.notes.append(FROM_MEAN)
-        elif site.row is not None:
-            start = tuple(torch.zeros_like(each) for each in site.start)
+        elif leaf.row is not None:
+            start = tuple(torch.zeros_like(each) for each in leaf.start)
             made.notes.append(FROM_ZERO)
-        made.baseline = site.value(start)
+        made.baseline = leaf.value(start)
         risen = slope.value - made.baseline
-        found = yield from self._told(integrated(site, start, risen, steps, MOST_STEPS))
-        made.sums, made.steps, made.completeness = found.sums, found.done, found.completeness
+        found = yield from self._told(integrated(leaf, start, risen, steps, MOST_STEPS))
+        made.sums, made.completeness = found.sums, found.completeness
+        made.steps = found.before + found.done
         if found.done > steps:
             made.notes.append(DOUBLED.format(steps=found.done, asked=steps))
         if found.completeness is not None and not found.completeness <= COMPLETE:
             told = {"steps": found.done, "error": found.completeness}
             made.notes.append(NOT_COMPLETE.format(**told))
 
-    def _by_occlusion(self, site: Site, gap: float) -> Growing:
-        assert site.stand_in is not None
-        known = {place for owner in site.owners for place in owner.unique().tolist()}
+    def _by_occlusion(self, leaf: Leaf, gap: float) -> Growing:
+        assert leaf.stand_in is not None
+        known = {place for owner in leaf.owners for place in owner.unique().tolist()}
         blocks = self._cells.blocks(self._request.block, known)
         if not self._of_pixels:
             pictured = {*self._cells.tokens}
-            blocks += [[place] for place in range(site.length) if place not in pictured]
+            blocks += [[place] for place in range(leaf.length) if place not in pictured]
         every = [token for token in self._cells.tokens if token in known]
-        baseline = site.value(site.replaced(every, site.stand_in, site.start)) if every else None
+        baseline = leaf.value(leaf.replaced(every, leaf.stand_in, leaf.start)) if every else None
         value = float(self._target(self._clean))
-        found = yield from self._told(occluded(site, blocks, value, self._lens))
+        found = yield from self._told(occluded(leaf, blocks, value, self._lens))
         error = 0.0 if gap == 0.0 else math.inf
-        return _Made(found.sums, error, found.done, site, baseline)
+        return _Made(found.sums, error, found.done, leaf, baseline)
 
     def _by_attention(self) -> _Made:
         passes, target = self._passes, self._target
@@ -216,29 +215,29 @@ class Maps:
             made.notes.append(NO_LAYER.format(layers=layers))
         return made
 
-    def _site(self) -> tuple[Site, float]:
+    def _leaf(self) -> tuple[Leaf, float]:
         """What the map is of, and by how much a pass that is given the run's own values differs
         from a plain one."""
         if self._of_pixels:
             needs = self._request.way in ("ig", "occlusion")
-            site = self._pixels(needs)
-            return site, difference(site.logits(site.start), self._clean)
+            leaf = self._pixels(needs)
+            return leaf, difference(leaf.logits(leaf.start), self._clean)
         assert self._request.row is not None
         return self._row(self._request.row)
 
-    def _pixels(self, with_stand_in: bool) -> Site:
+    def _pixels(self, with_stand_in: bool) -> Leaf:
         stand_in = None
         if with_stand_in:
             stand_in = mean_picture(self._subject, self._passes.inputs, [*self._owners])
-        return pixel_site(self._passes, self._target, self._owners, stand_in)
+        return pixel_leaf(self._passes, self._target, self._owners, stand_in)
 
-    def _row(self, row: int) -> tuple[Site, float]:
-        site = row_site(self._passes, self._target, row, self._cells.tokens)
-        gap = difference(site.logits(site.start), self._clean)
+    def _row(self, row: int) -> tuple[Leaf, float]:
+        leaf = row_leaf(self._passes, self._target, row, self._cells.tokens)
+        gap = difference(leaf.logits(leaf.start), self._clean)
         if gap and self._passes.vision is not None:
             self._passes.forget()
             return self._row(row)
-        return site, gap
+        return leaf, gap
 
     def _told(self, growing: Iterator[Found]) -> Generator[SaliencyPart, None, Found]:
         """Tell what is found as parts, and return the whole."""
@@ -262,11 +261,11 @@ class Maps:
             made.notes.append(NOT_COMPARED.format(reason=NO_CELLS))
             return None
         try:
-            site = self._pixels(with_stand_in=True) if self._of_pixels else self._row(0)[0]
+            leaf = self._pixels(with_stand_in=True) if self._of_pixels else self._row(0)[0]
         except BadInput as error:
             made.notes.append(NOT_COMPARED.format(reason=error))
             return None
-        curves = CellCurves(site, cells, self._lens)
+        curves = CellCurves(leaf, cells, self._lens)
         own = curves.along(most_salient_first(shown))
         drawn = curves.along(at_random(len(cells), self._request.seed))
         return Curves(
@@ -288,9 +287,21 @@ class Maps:
             shown[torch.tensor(none, dtype=torch.bool)] = math.nan
         return shown
 
-    def _matrix(self, slope: Slope) -> Array:
+    def _add_matrix(self, made: _Made, slope: Slope, proved: int | None = None) -> None:
+        """Add the matrix, and prove its slope at two of its rows, but for one that is proved."""
         count = len(self._subject.run.tokens)
-        return _floats(torch.stack([slope.rows[row] for row in sorted(slope.rows)])[:, :count])
+        every = torch.stack([slope.rows[row] for row in sorted(slope.rows)])
+        made.matrix = _floats(every[:, :count])
+        for row in {*self._rows_proved} - {proved}:
+            leaf = row_leaf(self._passes, self._target, row, self._cells.tokens)
+            of_row = Slope(slope.value, slope.logits, (slope.of_rows[row],), {})
+            error = self._disagreement(leaf.start, of_row, leaf.value)
+            made.error = max(made.error, error)
+
+    @property
+    def _rows_proved(self) -> tuple[int, int]:
+        """The first row and the middle one."""
+        return 0, max(1, self._layers // 2)
 
     def _array_of_cells(self) -> Array:
         return Array.of(np.array(self._cells.tokens), "<i4")
@@ -316,6 +327,8 @@ class Maps:
         apart = abs(own - math.log(best.probability)) / (2 * run.proof.tolerance)
         worst = math.inf if math.isnan(apart) else max(apart, error)
         what = OCCLUDED if self._request.way == "occlusion" else PROVED
+        if self._request.matrix:
+            what += MATRIX.format(row=self._rows_proved[1])
         return ReadingProof(what, finite(worst), 1.0, worst <= 1.0)
 
 

@@ -47,7 +47,7 @@ def _target(reading: SaliencyReading) -> str:
     return f"the logit of {words[0]} minus that of {words[1]}"
 
 
-def _site(reading: SaliencyReading) -> str:
+def _by_what(reading: SaliencyReading) -> str:
     if reading.request.way == "attention":
         return "attention weights"
     row = reading.request.row
@@ -67,7 +67,7 @@ def _cells(reading: SaliencyReading) -> Table:
     )
     way = reading.request.way
     title = (
-        f"{NAMES[way]} of {_target(reading)} at position {reading.position}, by {_site(reading)}"
+        f"{NAMES[way]} of {_target(reading)} at position {reading.position}, by {_by_what(reading)}"
     )
     notes = (f"{FORMULAS[way]} The {len(rows)} largest of {len(cells)} cells of the picture.",)
     return Table(title, tuple(columns), rows, notes)

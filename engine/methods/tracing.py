@@ -91,8 +91,8 @@ class TracingRequest(Request, frozen=True):
     sites: Sites = ()
     """SITES if empty."""
     what: What = "stream"
-    """What is copied: the residual stream entering a layer, or what its attention or its MLP adds
-    to the stream."""
+    """What is copied: the residual stream entering a layer, or what its attention or its MLP (all
+    that acts on every position by itself) adds to the stream."""
     window: Positive = 1
     """In how many layers at once an attention or MLP is copied: one alone rarely carries much. The
     stream needs one."""
@@ -273,8 +273,9 @@ class Tracing(Method[TracingRequest, TracingReading]):
     def tables(self, reading: TracingReading) -> tuple[Table, ...]:
         """A line a row, a column a site."""
         request, window = reading.request, reading.request.window
+        first = "row" if request.what == "stream" else "layer"
         columns = (
-            Column("layers") if window > 1 else Column("layer", "count"),
+            Column("layers") if window > 1 else Column(first, "count"),
             *(Column(site.name, "number", decimals=3) for site in reading.sites),
         )
         lines = tuple(

@@ -249,6 +249,16 @@ class Forward:
             stack.enter_context(computing(self._gradients, self._inference))
             yield
 
+    def by_position(self, stream: Tensor) -> Tensor:
+        """A stream in the model's layout as a view [batch, positions, *rest]."""
+        axis = self._tail.position_axis
+        return stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1))
+
+    def in_layout(self, stream: Tensor) -> Tensor:
+        """The reverse of `by_position`."""
+        axis = self._tail.position_axis
+        return stream if axis == 1 else stream.movedim((0, 1), (axis - 1, axis))
+
     def evaluating(self) -> AbstractContextManager[None]:
         """A context with the model in eval mode, for reading after the pass."""
         return evaluating(self.model, self._gradients)
@@ -354,11 +364,11 @@ class Forward:
     ) -> RowStream:
         """What a row is read from at all positions: views [batch, positions, *rest]."""
         if not companions and before is None:
-            return RowStream(self._by_position(stream))
+            return RowStream(self.by_position(stream))
         return RowStream(
-            self._by_position(stream),
-            tuple(self._by_position(place.get(args, kwargs)) for place in companions),
-            None if before is None else self._by_position(before),
+            self.by_position(stream),
+            tuple(self.by_position(place.get(args, kwargs)) for place in companions),
+            None if before is None else self.by_position(before),
         )
 
     def _picked(self, read: RowStream) -> RowStream:
@@ -368,11 +378,6 @@ class Forward:
     def _end_with(self, read: RowStream) -> None:
         """Note what enters the tail; a later call replaces an earlier one."""
         self._last, self._whole_last = self._picked(read), read
-
-    def _by_position(self, stream: Tensor) -> Tensor:
-        """A stream in the model's layout -> a view [batch, positions, *rest]."""
-        axis = self._tail.position_axis
-        return stream if axis == 1 else stream.movedim((axis - 1, axis), (0, 1))
 
     def _index(self, rows: Tensor) -> Tensor:
         """[batch, positions, *rest] -> [batch * n, *rest]."""

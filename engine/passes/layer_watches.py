@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from engine.anatomy.attention_calls import AttentionCall
 from engine.anatomy.hooks import first_float_tensor, hooked, slots
 from engine.anatomy.layer_sums import LayerSum, Term, fitted
+from engine.errors import BadInput
 from engine.passes.edits import Active, AttentionWatch
 from engine.passes.forward import Forward
+from engine.passes.whole_streams import MOST_BYTES, too_much
 
 SAMPLED: Final = 32
 """At about how many positions the outputs of modules are compared."""
@@ -150,7 +152,7 @@ class SumWatch:
 
     def _sample(self, value: Tensor) -> Tensor:
         """Some positions of a tensor of as many numbers as the stream, float64 on the CPU."""
-        placed = by_position(value.detach().reshape(self._like.shape), self.forward)[0]
+        placed = self.forward.by_position(value.detach().reshape(self._like.shape))[0]
         step = max(1, len(placed) // SAMPLED)
         return placed.flip(0)[::step].cpu().double()
 
@@ -236,7 +238,10 @@ class TermWatch:
     forward: Forward
     sums: Sequence[LayerSum | None]
     everywhere: bool = False
-    """Whether all positions are kept, [positions, *rest], not only the one that is read."""
+    """Whether of the terms all positions are kept, [positions, *rest], not only the one that is
+    read, and nothing else."""
+    positions: Tensor | None = None
+    """int64 [n] on the CPU: those that are kept with `everywhere`, if not all."""
     terms: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     """(layer, index of the term) -> its output at the position, [*rest]."""
     entered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -246,8 +251,10 @@ class TermWatch:
 
     @contextmanager
     def attached(self, active: Active) -> Iterator[None]:
-        """See `engine.passes.edits.Attached`."""
+        """See `engine.passes.edits.Attached`. With `everywhere`, the pass raises BadInput if its
+        terms would take more than MOST_BYTES."""
         self._active = active
+        self._bytes = 0
         self._layer, self._calls = -1, dict[nn.Module, int]()
         before: dict[nn.Module, Any] = {}
         after: dict[nn.Module, Any] = {}
@@ -275,6 +282,9 @@ class TermWatch:
         self._calls[module] = call + 1
         for index, term in enumerate(of.terms):
             if term.module is module and term.call == call:
+                if self.everywhere:
+                    self._take(index, made)
+                    continue
                 self.terms[self._layer, index] = self._picked(made)
                 slot = next(slots(args, kwargs), None) if term.source is not None else None
                 if slot is not None:
@@ -284,25 +294,27 @@ class TermWatch:
 
     def _leaves(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         made = first_float_tensor(output)
-        if self._active() and made is not None and made.shape == self._like.shape:
+        seen = self._active() and made is not None and made.shape == self._like.shape
+        if seen and made is not None and not self.everywhere:
             self.left[self._layer] = self._picked(made)
         self._layer = -1
 
+    def _take(self, index: int, made: Tensor) -> None:
+        whole = self.forward.by_position(made.reshape(self._like.shape))[0]
+        kept = (whole if self.positions is None else whole[self.positions]).clone()
+        self.terms[self._layer, index] = kept
+        self._bytes += kept.nbytes
+        every = kept.nbytes * sum(len(of.terms) for of in self.sums if of is not None)
+        if max(self._bytes, every) > MOST_BYTES:
+            raise BadInput(too_much(len(kept), max(self._bytes, every), MOST_BYTES))
+
     def _picked(self, value: Tensor) -> Tensor:
-        if self.everywhere:
-            return by_position(value.reshape(self._like.shape), self.forward)[0].clone()
         return at_position(value, self._like, self.forward).clone()
-
-
-def by_position(value: Tensor, forward: Forward) -> Tensor:
-    """A stream in the model's layout as a view [batch, positions, *rest]."""
-    axis = forward.parts.tail.position_axis
-    return value.movedim((axis - 1, axis), (0, 1))
 
 
 def at_position(value: Tensor, like: Tensor, forward: Forward) -> Tensor:
     """The position that is read, of a tensor of as many numbers as the stream `like`: a view
     [*rest] where the value allows it."""
     assert forward.absolute_positions is not None
-    placed = by_position(value.reshape(like.shape), forward)
+    placed = forward.by_position(value.reshape(like.shape))
     return placed[0, int(forward.absolute_positions[0, 0])]

@@ -21,7 +21,7 @@ from engine.anatomy.hooks import (
 )
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import at_position, by_position
+from engine.passes.layer_watches import at_position
 
 _CONTIGUOUS = torch.contiguous_format
 
@@ -137,12 +137,15 @@ class Written(Scaled):
 
     output: Tensor = field(kw_only=True)
     """[positions, *rest]"""
+    kept: Tensor | None = None
+    """int64 [n] on the CPU, ascending: the positions that `output` has, if not all."""
     positions: Sequence[Tensor] = field(kw_only=True)
     """For each item, int64 [n] on the CPU: where it is replaced."""
 
     def _edited(self, value: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
         made = value.clone(memory_format=_CONTIGUOUS)
-        rows = by_position(made.view(self._stream.shape), self.forward)
+        rows = self.forward.by_position(made.view(self._stream.shape))
         for item, places in enumerate(self.positions):
-            rows[item, places.to(rows.device)] = self.output[places.to(self.output.device)].to(rows)
+            own = places if self.kept is None else torch.searchsorted(self.kept, places)
+            rows[item, places.to(rows.device)] = self.output[own.to(self.output.device)].to(rows)
         return made

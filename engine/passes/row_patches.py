@@ -34,7 +34,6 @@ from engine.anatomy.watching import emptied
 from engine.errors import BadInput
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import by_position
 from engine.passes.whole_streams import MOST_BYTES, too_much
 
 
@@ -125,7 +124,7 @@ class RowsWatch:
         kept_everywhere = self.positions is None or layer in self.whole
         kept = []
         for each in streams:
-            whole = by_position(each, self.forward)[0]
+            whole = self.forward.by_position(each)[0]
             kept.append((whole if kept_everywhere else whole[self.positions]).clone())
         self.rows[layer] = tuple(kept)
         size = sum(each.nbytes for each in kept)
@@ -136,7 +135,7 @@ class RowsWatch:
         output, self._output = self._output, None
         if output is None or output.shape != streams[0].shape or output.equal(streams[0]):
             return
-        both = (by_position(value, self.forward)[0] for value in (streams[0], output))
+        both = (self.forward.by_position(value)[0] for value in (streams[0], output))
         row, before = (value.cpu().double() for value in both)
         self.added[layer] = row - before
 
@@ -292,7 +291,7 @@ class RowEdit:
         if start is None and added is None and not puts:
             return value
         made = value.clone()
-        rows = by_position(made, self._forward)  # [batch, positions, *rest], a view
+        rows = self._forward.by_position(made)  # [batch, positions, *rest], a view
         if start is not None:
             rows[:] = start.rows[index][number].to(rows)
         if added is not None:
@@ -301,7 +300,7 @@ class RowEdit:
                 before = rows[0].cpu().double() - own
             else:
                 output = self._output if start is None else None
-                plain = rows[0] if output is None else by_position(output, self._forward)[0]
+                plain = rows[0] if output is None else self._forward.by_position(output)[0]
                 before = plain.cpu().double()
             rows[0] = (before + added).to(rows)
         for item, patch in enumerate(self._patches if puts else ()):

@@ -19,7 +19,6 @@ from engine.anatomy.hooks import Args, Kwargs, Slot, changing, first_float_tenso
 from engine.errors import Cancelled, CannotRead
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import by_position
 
 
 @dataclass
@@ -67,7 +66,7 @@ class RowValues:
         come to it."""
         if row not in self.rows:
             raise CannotRead(f"the pass has not run layer {row}")
-        return by_position(self.rows[row], self.forward)
+        return self.forward.by_position(self.rows[row])
 
     def _watches(self, row: int) -> bool:
         return self.gradients or row in self.taken or row in self.values
@@ -98,7 +97,7 @@ class RowValues:
         """What the module gets instead of the stream; None for the stream itself."""
         value = self.values.get(row)
         if value is not None:
-            value = in_layout(value, self.forward).to(stream.device)
+            value = self.forward.in_layout(value).to(stream.device)
             if (value.shape, value.dtype) != (stream.shape, stream.dtype):
                 found = f"{list(value.shape)} {value.dtype}"
                 raise ValueError(
@@ -129,9 +128,3 @@ def _ending(cancelled: threading.Event) -> Callable[[Tensor], None]:
             raise Cancelled("cancelled")
 
     return look
-
-
-def in_layout(stream: Tensor, forward: Forward) -> Tensor:
-    """The reverse of `by_position`."""
-    axis = forward.parts.tail.position_axis
-    return stream.movedim((0, 1), (axis - 1, axis))

@@ -20,7 +20,7 @@ from engine.anatomy.hooks import answering
 from engine.anatomy.layer_sums import fitted, sparse_sum
 from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled, CannotRead
-from engine.lens import reading_parts
+from engine.lens import ablation, reading_parts
 from engine.lens.lens import Lens
 from engine.lens.logit_parts import LogitParts
 from engine.lens.part_ablation import PartAblations, can_be_taken_out
@@ -42,7 +42,7 @@ from engine.methods.requests import request_of
 from engine.models.loading import LoadedModel
 from engine.passes.edits import Edit
 from engine.passes.part_edits import Scaled
-from engine.records import Picture, Question
+from engine.records import Picture, Question, Reading
 from tests.conftest import hooks_of
 from tests.engine.test_attention import in_dtype
 from tests.families import FAMILIES, Tiny
@@ -735,3 +735,16 @@ def test_a_run_without_a_picture_has_parts_but_nothing_to_subtract(
     assert isinstance(reading.request, PartsRequest)
     with pytest.raises(BadInput, match="no picture"):
         read(run, against="none")
+
+
+@pytest.mark.parametrize("name", ["parts", "neurons"])
+def test_an_effect_that_the_editor_alone_has_is_not_proved(
+    asked: AskedRun, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    method = method_of(name)
+    for gap in (0.0, 1e-9):
+        monkeypatch.setattr(ablation, "difference", lambda *_, gap=gap: gap)
+        request = request_of(method, {"ablate": 1})
+        *_, reading = carry_out(method, asked.subject, request, lambda: False)
+        assert isinstance(reading, Reading) and reading.proof is not None
+        assert reading.proof.passed is (gap == 0.0) and "taken out" in reading.proof.what

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +26,8 @@ from engine.lens.picture_patches import token_relation
 from engine.lens.repeated import NO_GRADIENT, RepeatedPasses
 from engine.lens.saliency_attention import OTHER_KEYS, OWN_CODE, attention_slopes, with_weights
 from engine.lens.saliency_curves import CellCurves, at_random, most_salient_first
+from engine.lens.saliency_leaves import Leaf, Slope, Target, pixel_leaf, row_leaf
 from engine.lens.saliency_proof import disagreement
-from engine.lens.saliency_sites import Site, Target, pixel_site, row_site
 from engine.lens.saliency_ways import evenly, integrated, occluded, smoothed, times_input
 from engine.methods.asked_run import AskedRun
 from engine.methods.method import carry_out
@@ -55,14 +56,14 @@ def passes_over(tiny: Tiny, stop: Callable[[], bool] = never) -> RepeatedPasses:
     return RepeatedPasses(Lens(tiny.model), tiny.inputs, (-1,), stop)
 
 
-def at_pixels(tiny: Tiny, target: Target, stand_in: bool = False) -> Site:
+def at_pixels(tiny: Tiny, target: Target, stand_in: bool = False) -> Leaf:
     passes = passes_over(tiny)
     passes.run()
     relation = token_relation(Lens(tiny.model), tiny.inputs)
     assert relation.numbers is not None
     pixels = tiny.inputs[relation.name]
     mean = {relation.name: pixels.mean().expand_as(pixels).clone()} if stand_in else None
-    return pixel_site(passes, target, {relation.name: relation.numbers}, mean)
+    return pixel_leaf(passes, target, {relation.name: relation.numbers}, mean)
 
 
 STEP = 1e-3
@@ -101,14 +102,14 @@ def log_probability(tiny: Tiny, inputs: dict[str, Any], token: int) -> float:
 def test_slopes_at_the_pixels_are_those_of_finite_differences(name: str) -> None:
     tiny = in_float64(FAMILIES[name]())
     token = 7
-    site = at_pixels(tiny, Target((token,)))
-    (slope,), (pixels,) = site.slope(site.start).by, site.start
+    leaf = at_pixels(tiny, Target((token,)))
+    (slope,), (pixels,) = leaf.slope(leaf.start).by, leaf.start
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
         direction = torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
 
         def moved(by: float, direction: Tensor = direction) -> float:
-            there = {site.names[0]: pixels + by * direction}
+            there = {leaf.names[0]: pixels + by * direction}
             return log_probability(tiny, {**tiny.inputs, **there}, token)
 
         wanted = slope_along(moved, 5 * STEP)
@@ -124,8 +125,8 @@ def test_slopes_at_a_row_are_those_of_finite_differences(name: str, row: int) ->
     tiny = in_float64(FAMILIES[name]())
     target = Target((7, 11))
     passes = passes_over(tiny)
-    site = row_site(passes, target, row, ())
-    ((slope,), (stream,)) = site.slope(site.start).by, site.start
+    leaf = row_leaf(passes, target, row, ())
+    ((slope,), (stream,)) = leaf.slope(leaf.start).by, leaf.start
     layer = passes.parts.layers[row]
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
@@ -152,13 +153,13 @@ def test_one_backward_pass_gives_every_row() -> None:
     tiny = llava()
     target = Target((7,))
     passes = passes_over(tiny)
-    first = row_site(passes, target, 0, ())
+    first = row_leaf(passes, target, 0, ())
     together = first.slope(first.start, range(tiny.layers + 1)).rows
     pixels = at_pixels(tiny, target)
     through = pixels.slope(pixels.start, range(tiny.layers + 1)).rows
     for row in range(tiny.layers + 1):
-        site = row_site(passes, target, row, ())
-        alone = times_input(site, site.slope(site.start))[:-1].float()
+        leaf = row_leaf(passes, target, row, ())
+        alone = times_input(leaf, leaf.slope(leaf.start))[:-1].float()
         assert together[row] == pytest.approx(alone, abs=1e-5)
         assert through[row] == pytest.approx(alone, abs=1e-5)
     # Behind the last row there is a norm that knows no scale: Euler's theorem.
@@ -215,45 +216,69 @@ def test_in_a_linear_model_every_way_gives_what_is_known(row: int) -> None:
     tiny = linear()
     model: Any = tiny.model
     passes = passes_over(tiny)
-    site = row_site(passes, Target((3, 4)), row, (1, 2))
+    leaf = row_leaf(passes, Target((3, 4)), row, (1, 2))
     rest = torch.eye(6)
     for layer in model.layers[row:]:
         rest = (torch.eye(6) + layer.mix.weight.detach()) @ rest
     direction = (model.lm_head.weight[3] - model.lm_head.weight[4]).detach()
-    stream = site.start[0]
+    stream = leaf.start[0]
     shares = rest[-1] * (stream @ direction)  # of every position
-    slope = site.slope(site.start)
+    slope = leaf.slope(leaf.start)
     assert slope.value == pytest.approx(float(shares.sum()), abs=1e-5)
-    assert times_input(site, slope)[:-1] == pytest.approx(shares.double(), abs=1e-5)
+    assert times_input(leaf, slope)[:-1] == pytest.approx(shares.double(), abs=1e-5)
     start = (torch.zeros_like(stream),)
-    *_, found = integrated(site, start, slope.value - site.value(start), 2, 2)
+    *_, found = integrated(leaf, start, slope.value - leaf.value(start), 2, 2)
     assert found.sums[:-1] == pytest.approx(shares.double(), abs=1e-5)
     assert found.completeness is not None and found.completeness < 1e-4
     mean = stream[[1, 2]].mean(0)
     blocks = [[0], [1, 2], [3], [4], [5]]
-    *_, found = occluded(site, blocks, slope.value, Lens(model))
+    *_, found = occluded(leaf, blocks, slope.value, Lens(model))
     for block in blocks:
         fall = sum(float(rest[-1, each] * ((stream[each] - mean) @ direction)) for each in block)
         assert found.sums[block] == pytest.approx([fall] * len(block), abs=1e-5)
-    assert disagreement(site.start, slope, site.value, site.target, torch.float32) < 0.5
+    assert disagreement(leaf.start, slope, leaf.value, leaf.target, torch.float32) < 0.5
     # The mean over noisy inputs of a constant slope times them.
-    *_, found = smoothed(site, 25, 0)
+    *_, found = smoothed(leaf, 25, 0)
     spread = 0.15 * (stream.amax(0) - stream.amin(0))
     deviation = (rest[-1].abs() * (spread * direction).norm()).max() / 5
     assert found.sums[:-1] == pytest.approx(shares.double(), abs=5 * float(deviation))
 
 
+def test_products_in_half_precision_are_summed_exactly() -> None:
+    tiny = llava()
+    tiny.model.bfloat16()
+    tiny.inputs["pixel_values"] = tiny.inputs["pixel_values"].bfloat16()
+    leaf = row_leaf(passes_over(tiny), Target((7,)), 1, ())
+    slope = leaf.slope(leaf.start)
+    exact = times_input(leaf, slope)[:-1]
+    assert exact.any() and torch.allclose(slope.rows[1], exact, rtol=1e-9, atol=0)
+
+
 def test_a_wrong_slope_fails_its_proof() -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)))
-    slope = site.slope(site.start)
+    leaf = at_pixels(tiny, Target((7,)))
+    slope = leaf.slope(leaf.start)
     dtype = torch.float32
-    assert disagreement(site.start, slope, site.value, site.target, dtype) <= 1.0
+    assert disagreement(leaf.start, slope, leaf.value, leaf.target, dtype) <= 1.0
     half = slope.by[0].clone()
     half[..., :6, :] = 0.0  # the graph has lost half of the picture
     for wrong in (slope.by[0] * 1.2, -slope.by[0], half, torch.zeros_like(half)):
         by = type(slope)(slope.value, slope.logits, (wrong,), {})
-        assert disagreement(site.start, by, site.value, site.target, dtype) > 1.0
+        assert disagreement(leaf.start, by, leaf.value, leaf.target, dtype) > 1.0
+
+
+def test_a_wrong_slope_fails_where_the_model_rules_tokens_out() -> None:
+    tiny = FAMILIES["chameleon"]()
+    passes = passes_over(tiny)
+    clean = passes.run()
+    assert float(clean.abs().max()) > 1e30
+    leaf = row_leaf(passes, Target((int(clean[0].argmax()),)), 0, ())
+    slope = leaf.slope(leaf.start)
+    dtype = torch.float32
+    assert disagreement(leaf.start, slope, leaf.value, leaf.target, dtype) <= 1.0
+    for wrong in (slope.by[0] * 1.2, -slope.by[0], torch.zeros_like(slope.by[0])):
+        by = type(slope)(slope.value, slope.logits, (wrong,), {})
+        assert disagreement(leaf.start, by, leaf.value, leaf.target, dtype) > 1.0
 
 
 # Integrated gradients, SmoothGrad, occlusion and the curves
@@ -262,10 +287,10 @@ def test_a_wrong_slope_fails_its_proof() -> None:
 @pytest.mark.slow
 def test_integrated_gradients_are_complete() -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)), stand_in=True)
-    assert site.stand_in is not None
-    risen = site.value(site.start) - site.value(site.stand_in)
-    parts = [*integrated(site, site.stand_in, risen, 32, 32)]
+    leaf = at_pixels(tiny, Target((7,)), stand_in=True)
+    assert leaf.stand_in is not None
+    risen = leaf.value(leaf.start) - leaf.value(leaf.stand_in)
+    parts = [*integrated(leaf, leaf.stand_in, risen, 32, 32)]
     assert parts[-1].completeness is not None and parts[-1].completeness < 0.01
     assert float(parts[-1].sums.sum()) == pytest.approx(risen, rel=0.01)
     assert all(each.completeness is None for each in parts[:-1])
@@ -275,28 +300,30 @@ def test_integrated_gradients_are_complete() -> None:
 @pytest.mark.slow
 def test_steps_are_doubled_while_they_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)), stand_in=True)
-    assert site.stand_in is not None
-    away = site.value(site.start) - site.value(site.stand_in) + 100.0  # never reached
-    asked = [each.done for each in integrated(site, site.stand_in, away, 1, 100)]
+    leaf = at_pixels(tiny, Target((7,)), stand_in=True)
+    assert leaf.stand_in is not None
+    away = leaf.value(leaf.start) - leaf.value(leaf.stand_in) + 100.0  # never reached
+    told = [*integrated(leaf, leaf.stand_in, away, 1, 100)]
+    assert told[-1].before + told[-1].done == 1 + 2 + 4 + 8
+    asked = [each.done for each in told]
     assert asked == [1, 1, 2, 1, 2, 3, 4, *range(1, 9)]
-    assert [each.done for each in integrated(site, site.stand_in, away, 1, 2)] == [1, 1, 2]
+    assert [each.done for each in integrated(leaf, leaf.stand_in, away, 1, 2)] == [1, 1, 2]
 
 
 @pytest.mark.slow
 def test_noise_is_the_same_for_a_seed() -> None:
-    site = at_pixels(llava(), Target((7,)))
-    first, again, other = ([*smoothed(site, 3, seed)][-1].sums for seed in (0, 0, 1))
+    leaf = at_pixels(llava(), Target((7,)))
+    first, again, other = ([*smoothed(leaf, 3, seed)][-1].sums for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 @pytest.mark.slow
 def test_occlusion_is_the_fall_when_a_cell_is_the_mean() -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)), stand_in=True)
+    leaf = at_pixels(tiny, Target((7,)), stand_in=True)
     blocks = [[1], [2, 3], *([each] for each in range(4, 10))]
-    value = site.value(site.start)
-    *parts, found = occluded(site, blocks, value, Lens(tiny.model))
+    value = leaf.value(leaf.start)
+    *parts, found = occluded(leaf, blocks, value, Lens(tiny.model))
     assert parts[0].done == 1 and bool(parts[0].sums.isnan().any())
     pixels, mean = tiny.inputs["pixel_values"], tiny.inputs["pixel_values"].mean()
     for tokens in blocks:
@@ -306,8 +333,8 @@ def test_occlusion_is_the_fall_when_a_cell_is_the_mean() -> None:
             other[..., 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = mean
         left = log_probability(tiny, {**tiny.inputs, "pixel_values": other}, 7)
         assert found.sums[tokens] == pytest.approx([value - left] * len(tokens), abs=1e-5)
-    assert torch.equal(site.replaced([], site.stand_in or (), site.start)[0], site.start[0])
-    assert torch.equal(site.logits(site.start), site.passes.run())
+    assert torch.equal(leaf.replaced([], leaf.stand_in or (), leaf.start)[0], leaf.start[0])
+    assert torch.equal(leaf.logits(leaf.start), leaf.passes.run())
 
 
 def test_cells_are_taken_in_an_order_that_fills_the_picture() -> None:
@@ -320,19 +347,19 @@ def test_cells_are_taken_in_an_order_that_fills_the_picture() -> None:
 @pytest.mark.slow
 def test_curves_delete_and_insert_the_first_cells() -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)), stand_in=True)
-    assert site.stand_in is not None
+    leaf = at_pixels(tiny, Target((7,)), stand_in=True)
+    assert leaf.stand_in is not None
     cells = [*range(1, 10)]
     order = most_salient_first(torch.tensor([0.1, math.nan, 3, -1, 0.1, 2, 0, 0, 0]))
     assert order == [2, 5, 0, 4, 6, 7, 8, 3, 1]
-    found = CellCurves(site, cells, Lens(tiny.model)).along(order)
-    whole, mean = (math.exp(site.value(each)) for each in (site.start, site.stand_in))
+    found = CellCurves(leaf, cells, Lens(tiny.model)).along(order)
+    whole, mean = (math.exp(leaf.value(each)) for each in (leaf.start, leaf.stand_in))
     assert found.deleted[[0, -1]].tolist() == pytest.approx([whole, mean], rel=1e-4)
     assert found.inserted[[0, -1]].tolist() == pytest.approx([mean, whole], rel=1e-4)
-    third = math.exp(site.value(site.replaced([3, 6, 1], site.stand_in, site.start)))
+    third = math.exp(leaf.value(leaf.replaced([3, 6, 1], leaf.stand_in, leaf.start)))
     assert float(found.deleted[3]) == pytest.approx(third, rel=1e-4)
     kept = [cells[each] for each in order[3:]]
-    third = math.exp(site.value(site.replaced(kept, site.stand_in, site.start)))
+    third = math.exp(leaf.value(leaf.replaced(kept, leaf.stand_in, leaf.start)))
     assert float(found.inserted[3]) == pytest.approx(third, rel=1e-4)
     assert found.deletion == pytest.approx(np.trapezoid(found.deleted, found.fractions))
     assert sorted(at_random(9, 0)) == [*range(9)] and at_random(9, 0) != at_random(9, 1)
@@ -374,22 +401,22 @@ def test_parameters_and_modules_are_as_they_were() -> None:
     next(iter(tiny.model.parameters())).requires_grad_(False)
     tiny.model.train()
     before = left(tiny.model)
-    site = at_pixels(tiny, Target((7,)))
+    leaf = at_pixels(tiny, Target((7,)))
     assert not tiny.inputs["pixel_values"].requires_grad
     with torch.inference_mode():
-        slope = site.slope(site.start, range(3))
+        slope = leaf.slope(leaf.start, range(3))
     assert left(tiny.model) == before
     assert tiny.model.training and torch.is_grad_enabled()
     assert not any(each.requires_grad for each in (*slope.by, *slope.rows.values()))
-    assert torch.equal(site.logits(site.start), slope.logits)
+    assert torch.equal(leaf.logits(leaf.start), slope.logits)
     # A plain pass can still be trained.
     assert tiny.model(**tiny.inputs).logits.requires_grad
 
 
 def test_what_a_pass_leaves_on_a_module_holds_no_graph() -> None:
     tiny = llava()
-    site = row_site(passes_over(tiny), Target((7,)), 1, ())
-    layer = site.passes.parts.layers[3]
+    leaf = row_leaf(passes_over(tiny), Target((7,)), 1, ())
+    layer = leaf.passes.parts.layers[3]
     own = layer.forward
 
     def remembering(*args: Any, **kwargs: Any) -> Any:
@@ -398,7 +425,7 @@ def test_what_a_pass_leaves_on_a_module_holds_no_graph() -> None:
         return output
 
     layer.forward = remembering
-    site.slope(site.start)
+    leaf.slope(leaf.start)
     assert isinstance(layer.last, Tensor) and layer.last.grad_fn is None
 
 
@@ -408,7 +435,7 @@ def test_a_pass_is_cancelled_within_a_layer(way: str) -> None:
     asked = [False]
     passes = passes_over(tiny, lambda: asked[0])
     target = Target((7,))
-    site = row_site(passes, target, 0, ())
+    leaf = row_leaf(passes, target, 0, ())
     before = left(tiny.model)
     entered: list[int] = []
 
@@ -452,14 +479,14 @@ def test_a_pass_is_cancelled_within_a_layer(way: str) -> None:
     assert len(entered) == (1 if way == "forward" else 2)
     assert left(tiny.model) == before
     asked[0] = False
-    assert site.slope(site.start).by[0].any()
+    assert leaf.slope(leaf.start).by[0].any()
 
 
 def test_after_an_error_in_a_backward_pass_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tiny = llava()
-    site = at_pixels(tiny, Target((7,)))
+    leaf = at_pixels(tiny, Target((7,)))
     before = left(tiny.model)
 
     def broken(*args: Any, **kwargs: Any) -> Any:
@@ -468,9 +495,9 @@ def test_after_an_error_in_a_backward_pass_nothing_is_left(
     with monkeypatch.context() as patched:
         patched.setattr(torch.autograd, "grad", broken)
         with pytest.raises(torch.OutOfMemoryError):
-            site.slope(site.start)
+            leaf.slope(leaf.start)
     assert left(tiny.model) == before
-    assert site.slope(site.start).by[0].any()
+    assert leaf.slope(leaf.start).by[0].any()
 
 
 @pytest.mark.slow
@@ -478,11 +505,11 @@ def test_a_model_without_gradients_is_refused() -> None:
     tiny = llava()
     own = tiny.model.model.language_model.forward
     tiny.model.model.language_model.forward = torch.no_grad()(own)
-    site = at_pixels(llava(), Target((7,)))
+    leaf = at_pixels(llava(), Target((7,)))
     with pytest.raises(CannotRead, match=NO_GRADIENT):
-        row = row_site(passes_over(tiny), Target((7,)), 0, ())
+        row = row_leaf(passes_over(tiny), Target((7,)), 0, ())
         row.slope(row.start)
-    assert site.slope(site.start).by[0].any()
+    assert leaf.slope(leaf.start).by[0].any()
 
 
 def tensors() -> int:
@@ -494,7 +521,7 @@ def tensors() -> int:
 def test_memory_is_flat_over_a_hundred_slopes() -> None:
     tiny = llava()
     pixels = at_pixels(tiny, Target((7,)))
-    row = row_site(passes_over(tiny), Target((7,)), 0, ())
+    row = row_leaf(passes_over(tiny), Target((7,)), 0, ())
     counts = []
     for number in range(100):
         pixels.slope(pixels.start)
@@ -546,6 +573,26 @@ def test_a_map_of_the_pixels(asked: AskedRun) -> None:
         "gradient x input, row by row",
         "measures",
     ]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, *(pytest.param({"row": row}, marks=pytest.mark.slow) for row in (0, 4))]
+)
+def test_a_matrix_with_a_wrong_row_fails_its_proof(
+    asked: AskedRun, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]
+) -> None:
+    own = Leaf.slope
+
+    def wrong(leaf: Leaf, *args: Any, **kwargs: Any) -> Slope:
+        slope = own(leaf, *args, **kwargs)
+        return replace(slope, of_rows={row: by * (row == 0) for row, by in slope.of_rows.items()})
+
+    monkeypatch.setattr(Leaf, "slope", wrong)
+    method = method_of("saliency")
+    request = request_of(method, {"matrix": True, **settings})
+    *_, reading = carry_out(method, asked.subject, request, never)
+    assert isinstance(reading, SaliencyReading) and reading.proof is not None
+    assert not reading.proof.passed and reading.proof.what.endswith("by rows 0 and 5, likewise")
 
 
 def test_one_word_is_explained_by_its_log_probability(asked: AskedRun) -> None:
@@ -698,15 +745,18 @@ def test_slopes_agree_with_finite_differences_in_every_family(name: str) -> None
     clean = passes.run()
     target = Target((int(clean[0].argmax()),))
     dtype = passes.parts.dtype
-    site = row_site(passes, target, 0, ())
-    assert torch.equal(site.logits(site.start), clean)
-    slope = site.slope(site.start, range(tiny.layers + 1))
+    leaf = row_leaf(passes, target, 0, ())
+    assert torch.equal(leaf.logits(leaf.start), clean)
+    slope = leaf.slope(leaf.start, range(tiny.layers + 1), [tiny.layers // 2])
     assert torch.allclose(slope.logits, clean, atol=1e-5)
-    assert disagreement(site.start, slope, site.value, target, dtype) <= 1.0
+    assert disagreement(leaf.start, slope, leaf.value, target, dtype) <= 1.0
     assert {*slope.rows} == {*range(tiny.layers + 1)}
+    middle = row_leaf(passes, target, tiny.layers // 2, ())
+    of_row = Slope(slope.value, slope.logits, (slope.of_rows[tiny.layers // 2],), {})
+    assert disagreement(middle.start, of_row, middle.value, target, dtype) <= 1.0
     relation = token_relation(lens, tiny.inputs)
     if relation.numbers is not None:
-        pixels = pixel_site(passes, target, {relation.name: relation.numbers}, None)
+        pixels = pixel_leaf(passes, target, {relation.name: relation.numbers}, None)
         assert torch.equal(pixels.logits(pixels.start), clean)
         slope = pixels.slope(pixels.start)
         owned = tuple(each >= 0 for each in pixels.owners)

@@ -11,7 +11,7 @@ from captum.attr import InputXGradient, IntegratedGradients, Occlusion
 from torch import Tensor
 
 from engine.lens.lens import Lens
-from engine.lens.saliency_sites import Site, Target
+from engine.lens.saliency_leaves import Leaf, Target
 from engine.lens.saliency_ways import integrated, occluded, times_input
 from tests.engine.test_saliency import at_pixels
 from tests.families import Tiny
@@ -51,41 +51,41 @@ def cells_of(attributions: Tensor) -> Tensor:
     return cells
 
 
-def site_of(tiny: Tiny, stand_in: bool = False) -> Site:
+def site_of(tiny: Tiny, stand_in: bool = False) -> Leaf:
     """Of the pixels, each of the patch in which it lies: captum knows no tokens."""
-    site = at_pixels(tiny, Target((TOKEN,)), stand_in)
+    leaf = at_pixels(tiny, Target((TOKEN,)), stand_in)
     patches = torch.arange(1, 10).reshape(3, 3).repeat_interleave(4, 0).repeat_interleave(4, 1)
-    same = (site.owners[0] == patches).float().mean()
+    same = (leaf.owners[0] == patches).float().mean()
     assert float(same) > 0.99  # by gradients, some of which are nearly 0
-    site.owners = (patches.expand(tiny.inputs["pixel_values"].shape),)
-    return site
+    leaf.owners = (patches.expand(tiny.inputs["pixel_values"].shape),)
+    return leaf
 
 
 def test_gradient_times_input(tiny: Tiny) -> None:
-    site = site_of(tiny)
+    leaf = site_of(tiny)
     pixels = tiny.inputs["pixel_values"].clone().requires_grad_()
     wanted = InputXGradient(answer_of(tiny)).attribute(pixels)
-    found = times_input(site, site.slope(site.start))[1:10]
+    found = times_input(leaf, leaf.slope(leaf.start))[1:10]
     assert found == pytest.approx(cells_of(wanted.detach()), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_integrated_gradients(tiny: Tiny) -> None:
-    site = site_of(tiny, stand_in=True)
-    assert site.stand_in is not None
+    leaf = site_of(tiny, stand_in=True)
+    assert leaf.stand_in is not None
     wanted = IntegratedGradients(answer_of(tiny)).attribute(
         tiny.inputs["pixel_values"],
-        baselines=site.stand_in[0],
+        baselines=leaf.stand_in[0],
         n_steps=8,
         method="riemann_middle",
     )
-    *_, found = integrated(site, site.stand_in, 1.0, 8, 8)
+    *_, found = integrated(leaf, leaf.stand_in, 1.0, 8, 8)
     assert found.sums[1:10] == pytest.approx(cells_of(wanted), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_occlusion(tiny: Tiny) -> None:
-    site = site_of(tiny, stand_in=True)
+    leaf = site_of(tiny, stand_in=True)
     pixels = tiny.inputs["pixel_values"]
     with torch.no_grad():
         wanted = Occlusion(answer_of(tiny)).attribute(
@@ -95,6 +95,6 @@ def test_occlusion(tiny: Tiny) -> None:
             baselines=float(pixels.mean()),
         )
     blocks = [[token] for token in range(1, 10)]
-    *_, found = occluded(site, blocks, site.value(site.start), Lens(tiny.model))
+    *_, found = occluded(leaf, blocks, leaf.value(leaf.start), Lens(tiny.model))
     # Every pixel of a patch has the patch's fall.
     assert found.sums[1:10] == pytest.approx(cells_of(wanted) / 48, rel=1e-3, abs=1e-5)

@@ -37,11 +37,12 @@ from engine.methods.tracing import (
     coarse_to_fine,
 )
 from engine.models.loading import LoadedModel
-from engine.passes import row_patches
+from engine.passes import layer_watches, row_patches
 from engine.records import Picture, Question
 from tests.conftest import hooks_of
 from tests.engine.test_knockout import subject_of
 from tests.families import FAMILIES, Tiny
+from tests.families.gemma import gemma4_unified
 from tests.families.llava import llava
 from tests.families.parts import IMAGE_ID
 
@@ -148,6 +149,29 @@ def test_everything_is_the_other_pass_and_nothing_is_the_own(name: str) -> None:
     assert proof.passed and proof.nothing == 0.0
     assert proof.row == (0 if name in PAST_IT else passes.layers // 2)
     assert nothing_is_left(tiny.model)
+
+
+def test_what_only_the_last_layers_share_is_told() -> None:
+    tiny = gemma4_unified(8)  # the last two take the keys of earlier ones, after the middle
+    other = with_another_picture(tiny)
+    passes = Tracings(Lens(tiny.model), other, tiny.inputs, -1, [])
+    everywhere = Where((*range(passes.length),), True)
+    missed = [
+        row
+        for row in passes.rows
+        if not torch.allclose(one(passes, row, everywhere), passes.source)
+    ]
+    assert missed == [5, 6, 7]
+    proof = passes.prove()
+    assert proof.passed and proof.row == 4 and passes.looks_past_the_stream
+
+
+def test_mlps_are_what_acts_on_each_position_alone() -> None:
+    tiny = FAMILIES["qwen3_5"]()
+    args = Lens(tiny.model), with_another_picture(tiny), tiny.inputs, -1, [Where((2, 3))]
+    mlps = Tracings(*args, "mlp")
+    names = [type(term.origin).__name__ for of in mlps._sums if of for term in of.terms]
+    assert len(names) == tiny.layers and {name[-3:] for name in names} == {"MLP"}
 
 
 @every_family("llava")
@@ -279,10 +303,11 @@ def test_rows_that_do_not_fit_are_kept_at_the_sites_alone(monkeypatch: pytest.Mo
     whole = Tracings(lens, other, tiny.inputs, -1, [])
     row_bytes = whole._own.rows[0][0].nbytes
     sites = [Where((2, 3)), Where((5,))]
-    monkeypatch.setattr(row_patches, "MOST_BYTES", 4 * row_bytes)
+    monkeypatch.setattr(row_patches, "MOST_BYTES", 5 * row_bytes)
     some = Tracings(lens, other, tiny.inputs, -1, sites)
     assert whole._own.positions is None and some._own.positions is not None
     assert {*map(len, (each[0] for each in some._kept.rows.values()))} == {3, whole.length}
+    assert whole._later == (4, 5)
     for row in whole.rows:
         assert not some._may_start(row)
         for where in sites:
@@ -291,6 +316,26 @@ def test_rows_that_do_not_fit_are_kept_at_the_sites_alone(monkeypatch: pytest.Mo
     monkeypatch.setattr(row_patches, "MOST_BYTES", row_bytes)
     with pytest.raises(BadInput, match="positions would take"):
         Tracings(lens, other, tiny.inputs, -1, sites)
+    assert nothing_is_left(tiny.model)
+
+
+def test_terms_that_do_not_fit_are_kept_at_the_sites_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = llava()
+    lens, other = Lens(tiny.model), with_another_picture(tiny)
+    sites = [Where((2, 3)), Where((5,))]
+    whole = Tracings(lens, other, tiny.inputs, -1, sites, "attention", 2)
+    of_terms = sum(each.nbytes for each in whole._terms.values())
+    monkeypatch.setattr(layer_watches, "MOST_BYTES", of_terms - 1)
+    some = Tracings(lens, other, tiny.inputs, -1, sites, "attention", 2)
+    assert {*map(len, some._terms.values())} == {3}
+    for where in sites:
+        assert one(some, 2, where).equal(one(whole, 2, where))
+    assert some.prove().passed
+    monkeypatch.setattr(layer_watches, "MOST_BYTES", of_terms // whole.length)
+    with pytest.raises(BadInput, match="positions would take"):
+        Tracings(lens, other, tiny.inputs, -1, sites, "attention", 2)
     assert nothing_is_left(tiny.model)
 
 
@@ -341,12 +386,12 @@ def test_memory_that_runs_out_is_passed_on() -> None:
     layer: Any = passes._passes.parts.layers[5]
     out = torch.OutOfMemoryError("out of memory")
     with failing(layer.mlp, out), pytest.raises(torch.OutOfMemoryError):
-        one(passes, 5, Where((3,)))
+        one(passes, 2, Where((3,)))
     assert nothing_is_left(tiny.model)
-    assert passes._may_start(5)  # memory is no reason against it
+    assert passes._may_start(2)  # memory is no reason against it
     with failing(layer.mlp, RuntimeError("a state is missing")):
-        assert not passes._may_start(4)
-    assert not passes._may_start(3)
+        assert not passes._may_start(1)
+    assert not passes._may_start(2)
     assert nothing_is_left(tiny.model)
     assert passes.prove().passed
 
@@ -576,6 +621,7 @@ def test_words_are_compared_if_they_are_named(asked: AskedRun) -> None:
     assert [token.text for token in same.metric.of] == [" yellow"]
     assert same.metric.clean == pytest.approx(math.log(same.metric.of[0].probability), abs=1e-6)
     (table,) = tables_of(two)
+    assert [column.name for column in table.columns] == ["row", "picture"]
     assert "the logit of ' red' minus that of ' green' at position 76" in table.notes[0]
     (table,) = tables_of(one_word)
     assert table.notes[0].startswith("The metric is the log-probability of ' blue'")

@@ -195,6 +195,16 @@ def test_recoveries_are_of_the_difference_of_all_items_together() -> None:
     assert curve(findings, ALL, "picture").value[2] == 0.5
 
 
+def test_differences_of_both_signs_do_not_cancel() -> None:
+    findings = found(
+        of_tracing(CUBE, 3.0, 1.0, 0.5, 0.5, 0.0, 0.0),
+        of_tracing(OTHER, -2.9, 0.8, 0.5, 0.0, 0.0, 0.0),
+    )
+    mean = curve(findings, "shape", "picture").value
+    assert mean[:2].tolist() == pytest.approx([(3.0 + 0.8 * 2.9) / 5.9, 0.5])
+    assert mean[2] == pytest.approx(0.5 * 3.0 / 5.9)
+
+
 def test_what_could_not_be_read_is_counted_with_its_reason() -> None:
     findings = found(
         of_tracing(CUBE, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2),
@@ -360,7 +370,7 @@ def test_an_item_is_traced_as_a_single_run_is(
         other = counterfactual_inputs(bundled, question, own, noise, image)
         changed = own.inputs["pixel_values"] - other.inputs["pixel_values"]
         (each,) = found.sets
-        assert (each.of, each.by) == ("noise=500 (seed 3)", "row")
+        assert (each.of, each.by) == ("noise=500 (seed 3), log-probability", "row")
         size = float(changed.abs().sum())
         assert each.curves[0].values == pytest.approx(
             [size * (1 - row / 10) for row in range(11)], rel=1e-5
@@ -396,6 +406,7 @@ def test_recoveries_are_those_of_single_runs(bundled: Loaded, data: Path, sweep:
         assert isinstance(alone, TracingReading)
         (each,) = found.sets
         assert [token.id for token in each.tokens] == [token.id for token in alone.metric.of]
+        assert each.of.endswith(", log-probability") is (len(each.tokens) == 1)
         for curve, site, row in zip(
             each.curves, alone.sites, np.asarray(alone.recovery), strict=True
         ):

@@ -32,7 +32,8 @@ class DepthRead(ABC):
     is_share: ClassVar[bool] = False
     """Whether its curves are shares, which are shown in per cent."""
     weight: ClassVar[str] = ""
-    """The number of each item by which its curves are weighted; if empty, all items count alike."""
+    """The number of each item by whose size its curves are weighted; if empty, all items count
+    alike."""
     needs_tokens: ClassVar[bool] = False
     """Whether its reader needs to know what each token of an item belongs to."""
 

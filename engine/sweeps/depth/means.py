@@ -89,7 +89,8 @@ def _of_group(
         if not any((~np.isnan(each[chosen])).any() for each in curves.values()):
             continue
         means = {name: bootstrap.mean_of(_only(each, chosen)) for name, each in numbers.items()}
-        weights = numbers[weight][:, None] if weight in numbers else None
+        # Of differences of both signs the sum may be next to nothing, and no mean divided by it.
+        weights = np.abs(numbers[weight])[:, None] if weight in numbers else None
         found.append(
             DepthMeans(
                 group, against, about.of, about.by, means,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DIFFERENCE: Final = "difference"
 CLEAN: Final = "with the picture"
 CORRUPT: Final = "without"
+OF_ONE_WORD: Final = "{against}, log-probability"
+"""Nats are not to be averaged with differences of logits."""
 NOT_COMPARED: Final = "nothing stands in the place of its picture"
 
 
@@ -39,8 +41,10 @@ class Tracing(DepthRead):
     words: ClassVar[str] = (
         "Values of the pass with the picture are copied into the pass with something else instead, "
         "or the other way round, at some tokens and one row: which share of the difference between "
-        "the two that brings back, or takes away, of all items together, so that items between "
-        "whose passes there is little difference count little."
+        "the two that brings back, or takes away: the mean over all items, weighted by the size of "
+        "the difference, so that items between whose passes there is little count little. Items "
+        "that are compared by a log-probability, as where both answers are the same, are averaged "
+        "apart from those that are compared by a difference of two logits."
     )
     is_share: ClassVar[bool] = True
     weight: ClassVar[str] = DIFFERENCE
@@ -123,7 +127,7 @@ def _set(found: TracingReading, against: str, layers: int) -> DepthSet:
     recovered = {site.name: dict(zip(found.rows, row, strict=True)) for site, row in sites}
     places = range(layers + 1 if by_row else layers)
     return DepthSet(
-        of=against,
+        of=against if len(metric.of) == 2 else OF_ONE_WORD.format(against=against),
         by="row" if by_row else "layer",
         numbers={
             CLEAN: clean,

@@ -4,7 +4,7 @@ stream; and the number that is explained."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -16,7 +16,6 @@ from engine.lens.repeated import RepeatedPasses
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
-from engine.passes.layer_watches import by_position
 from engine.passes.row_values import RowValues
 
 Values = tuple[Tensor, ...]
@@ -59,12 +58,15 @@ class Slope:
     by: Values
     """The derivative of the target by every value."""
     rows: Mapping[int, Tensor]
-    """Row -> float32 [positions]: gradient x input, summed over the width."""
+    """Row -> float64 [positions]: gradient x input, summed over the width."""
+    of_rows: Mapping[int, Tensor] = field(default_factory=dict)
+    """Row -> the derivative by it, [positions, *rest], of the rows for which it is kept."""
 
 
 @dataclass
-class Site:
-    """The values that a map is of, in the run that is explained and in other passes."""
+class Leaf:
+    """The values that a map is of, in the run that is explained and in other passes: a leaf of the
+    graph, as autograd calls what derivatives are taken by."""
 
     passes: RepeatedPasses
     target: Target
@@ -91,17 +93,18 @@ class Site:
         forward = self.passes.forward(self._inputs(at))
         return self.passes.run(self._editors(forward, at), forward)
 
-    def slope(self, at: Values, rows: Collection[int] = ()) -> Slope:
+    def slope(self, at: Values, rows: Collection[int] = (), kept: Collection[int] = ()) -> Slope:
         """The target and its derivatives if the values are these; with gradient x input of `rows`,
-        which must not come before the row that this is.
+        which must not come before the row that this is, and the derivatives of those that are
+        `kept`.
 
         Raises what `RepeatedPasses.differentiate` raises.
         """
         # The caller may be in inference mode, whose tensors have no part in a graph.
         with computing(gradients=True):
-            return self._slope(at, rows)
+            return self._slope(at, rows, kept)
 
-    def _slope(self, at: Values, rows: Collection[int]) -> Slope:
+    def _slope(self, at: Values, rows: Collection[int], kept: Collection[int]) -> Slope:
         leaves = [each.detach().clone().requires_grad_() for each in at] if self.names else []
         # A copy: a model may write into what it is given.
         forward = self.passes.forward(self._inputs([each.clone() for each in leaves]))
@@ -116,14 +119,18 @@ class Site:
             return [*leaves, *(editor.rows[row] for row in order)]
 
         logits, found = self.passes.differentiate(forward, [editor], self.target, by)
-        products = {}
+        products, of_rows = {}, {}
         for row, slope in zip(order, found[len(leaves) :], strict=True):
-            product = (slope.detach() * editor.rows[row].detach()).float()
-            products[row] = by_position(product, forward)[0].flatten(1).sum(1).cpu()
+            # As in `per_token`: products rounded to half precision would not sum to its numbers.
+            product = slope.detach().float() * editor.rows[row].detach().float()
+            placed = forward.by_position(product)[0].flatten(1)
+            products[row] = placed.to("cpu", torch.float64).sum(1)
+            if row in kept:
+                of_rows[row] = forward.by_position(slope.detach())[0]
         own = found[: len(leaves)]
         if self.row is not None:
-            own = (by_position(found[order.index(self.row)], forward)[0],)
-        return Slope(float(self.target(logits)), logits, own, products)
+            own = (forward.by_position(found[order.index(self.row)])[0],)
+        return Slope(float(self.target(logits)), logits, own, products, of_rows)
 
     def values_of(self, many: Sequence[Values], lens: Lens, together: bool) -> list[float]:
         """The target for each of some values, in one pass if `together`; see `at_once`."""
@@ -170,23 +177,23 @@ class Site:
         return [] if self.row is None else [RowValues(forward, {self.row: at[0][None]})]
 
 
-def pixel_site(
+def pixel_leaf(
     passes: RepeatedPasses,
     target: Target,
     owners: Mapping[str, Tensor],
     stand_in: Mapping[str, Tensor] | None,
-) -> Site:
-    """The inputs that `owners` names; what they belong to, see `Site.owners`, and what stands in
+) -> Leaf:
+    """The inputs that `owners` names; what they belong to, see `Leaf.owners`, and what stands in
     for them. `passes` must have run, and must not remember what comes before the first layer."""
     start = tuple(passes.inputs[name] for name in owners)
     others = None
     if stand_in is not None:
         others = tuple(stand_in[name].to(passes.inputs[name]) for name in owners)
     places = tuple(each.cpu().long() for each in owners.values())
-    return Site(passes, target, start, places, passes.length, (*owners,), None, others)
+    return Leaf(passes, target, start, places, passes.length, (*owners,), None, others)
 
 
-def row_site(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[int]) -> Site:
+def row_leaf(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[int]) -> Leaf:
     """A row at all positions; what stands in for a position is the mean of the `cells`, or of all
     positions where there are none. Runs a pass."""
     forward = passes.forward()
@@ -197,4 +204,4 @@ def row_site(passes: RepeatedPasses, target: Target, row: int, cells: Sequence[i
     owner = torch.arange(len(stream)).reshape(-1, *axes)
     mean = (stream[[*cells]] if cells else stream).float().mean(0, keepdim=True)
     stand_in = mean.to(stream.dtype).expand_as(stream)
-    return Site(passes, target, (stream,), (owner,), len(stream), (), row, (stand_in,))
+    return Leaf(passes, target, (stream,), (owner,), len(stream), (), row, (stand_in,))
