@@ -357,9 +357,9 @@ async def test_charts_are_drawn_when_they_are_seen(tmp_path: Path, size: tuple[i
         assert len(loaded) > 3
         assert loaded[-1]
         assert not all(loaded)  # those between have not been seen
-        await stage.press("slash", *"at which layer", "enter", "j", "pagedown")
-        await stage.shows("mean 2.3", "row (0, emb: the embedding")
-        assert sum(chart.is_loaded for chart in view.query(ChartPane)) > sum(loaded)
+        await stage.press("slash", *"at which layer", "enter")
+        await stage.shows("shape: mean 2.3")
+        await stage.until(lambda: list(view.query(ChartPane))[2].is_loaded)
         height = view.query_one(".page").max_scroll_y
         await stage.press("P")
         await stage.until(lambda: view.query_one(".page").max_scroll_y < height / 2)
@@ -367,6 +367,7 @@ async def test_charts_are_drawn_when_they_are_seen(tmp_path: Path, size: tuple[i
         await stage.until(lambda: view.query_one(".page").max_scroll_y == height)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_charts_without_colours_have_letters(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, *ITEMS)
@@ -382,22 +383,22 @@ async def test_the_page_is_searched(tmp_path: Path) -> None:
         await stage.shows("What was asked", "enter lists the items")
         page = stage.app.screen.query_one(".page")
         await stage.press("slash", *"FORMATION")
-        await stage.shows("/FORMATION: 1 of 3", "Formation is the first row")
-        await stage.press("enter", "n", "n")
-        await stage.shows("/FORMATION: 3 of 3")
-        below = page.scroll_offset.y
+        await stage.shows("/FORMATION: 1 of 2", "Formation is the first row")
+        await stage.press("enter", "n")
+        await stage.shows("/FORMATION: 2 of 2")
         await stage.press("n")
-        await stage.shows("/FORMATION: 1 of 3")
-        assert page.scroll_offset.y <= below
+        await stage.shows("/FORMATION: 1 of 2")
         await stage.press("N")
-        await stage.shows("/FORMATION: 3 of 3")
+        await stage.shows("/FORMATION: 2 of 2")
+        assert page.scroll_offset.y
         await stage.press("slash", *"zzz")
         await stage.shows("zzz: nothing says so")
         await stage.press("escape")
-        await stage.until(lambda: "/" not in stage.text.splitlines()[0].split("sweep", 1)[0])
+        await stage.until(lambda: "zzz" not in stage.text)
         assert isinstance(stage.app.screen, SweepView)
 
 
+@pytest.mark.slow
 @in_loop
 async def test_what_is_beside_the_page_is_scrolled_to(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, *ITEMS)
@@ -422,7 +423,7 @@ async def test_the_table_and_the_report_are_copied(tmp_path: Path) -> None:
         await stage.shows("copied What was asked as text")
         assert stage.app.clipboard.startswith("What was asked\n")
         assert "How often" not in stage.app.clipboard
-        await stage.press("slash", *"row 0", "enter", "j", "j", "j", "j", "j", "j", "j", "j")
+        await stage.press("slash", *"row 0", "enter", *["j"] * 10)
         await stage.press("y")
         await stage.until(lambda: stage.app.clipboard.startswith("group,row 0,row 1,row 2"))
         await stage.press("Y")
@@ -438,6 +439,7 @@ async def test_the_table_and_the_report_are_copied(tmp_path: Path) -> None:
     assert stage.app.clipboard == report_markdown(title, sections(findings), {})
 
 
+@pytest.mark.slow
 @in_loop
 async def test_a_table_of_the_report_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -445,7 +447,7 @@ async def test_a_table_of_the_report_is_exported(
     monkeypatch.chdir(tmp_path)
     async with explorer((80, 24), startup=startup(folder_of(tmp_path, *ITEMS))) as stage:
         await stage.shows("enter lists the items")
-        await stage.press("slash", *"row 0", "enter", *["j"] * 8, "x")
+        await stage.press("slash", *"row 0", "enter", *["j"] * 10, "x")
         await stage.shows("export How often it is right")
         await stage.press("enter")
         await stage.shows("wrote ")

@@ -27,7 +27,7 @@ class Found:
         if not self.wanted:
             return ""
         place = f"{self.at + 1:,} of {len(self.every):,}" if self.every else "nothing says so"
-        return f", /{self.wanted}: {place}"
+        return f"/{self.wanted}: {place}"
 
     def stepped(self, step: int) -> Found:
         """The same, looking at another match."""

@@ -40,6 +40,7 @@ class Page(ModalScreen[bool]):
     CSS = """
     Page.-ascii .dialog { border: ascii $primary; }
     Page .page { width: 100%; height: 1fr; scrollbar-size-vertical: 1; }
+    Page.-ascii .page { scrollbar-size-vertical: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(False)", show=False),
@@ -84,9 +85,10 @@ class Page(ModalScreen[bool]):
         """Say which keys there are, and draw charts when they are scrolled to."""
         self._say_title()
         self.watch(self._page, "scroll_y", self._scrolled, init=False)
+        self.watch(self._page, "virtual_size", self._laid_out, init=False)
 
-    def on_resize(self) -> None:
-        """Fit the new size: words are wrapped anew, so what was found is elsewhere."""
+    def _laid_out(self) -> None:
+        """Fit what is laid out anew: words are wrapped elsewhere, other charts are in view."""
         draw_later(self, self._fit)
 
     def _fit(self) -> None:
@@ -111,7 +113,6 @@ class Page(ModalScreen[bool]):
             parts += [ChartPane(chart, ascii_only=self._ascii) for chart in of]
         self._page.remove_children(Static)
         self._page.mount_all(parts)
-        draw_later(self, self._fit)
 
     @property
     def panes(self) -> list[SectionPane]:
@@ -143,7 +144,8 @@ class Page(ModalScreen[bool]):
                 chart.load()
 
     def _say_title(self) -> None:
-        title = self._title + self._found.words
+        # What was found comes first: of a long path the end is cut.
+        title = ", ".join(part for part in (self._found.words, self._title) if part)
         put_title(self.query_one(".dialog"), plain_line(title, ascii_only=self._ascii))
 
     def _say_keys(self) -> None:
@@ -206,7 +208,6 @@ class Page(ModalScreen[bool]):
         self._charts_shown = not self._charts_shown
         for chart in self._charts:
             chart.display = self._charts_shown
-        draw_later(self, self._load_charts)
 
     # Searching
 
@@ -272,7 +273,9 @@ class Page(ModalScreen[bool]):
     def _here(self) -> tuple[SectionPane, int | None] | None:
         """The section under the top of the view, and which of its tables is there, if one is."""
         top = self._page.scroll_offset.y
-        above = [pane for pane in self.panes if pane.virtual_region.y <= top]
+        regions = [(pane, pane.virtual_region) for pane in self.panes]
+        # What has not been laid out yet has no height.
+        above = [pane for pane, region in regions if region.height and region.y <= top]
         if not above:
             return None
         pane = above[-1]
