@@ -164,7 +164,7 @@ def test_every_python_example_runs(page: Path, desk: Lenscope, tmp_path: Path) -
         return
     names: dict[str, Any] = {}
     for block in told if begins in told else [begins, *told]:
-        code = block.replace("samples/model", STANDS_FOR["M"])
+        code = block.replace('"samples/', f'"{ROOT}/samples/')
         if find_spec("pandas") is None:  # which is no dependency
             code = re.sub(r"^.*\bto_pandas\(.*$", "", code, flags=re.MULTILINE)
         exec(compile(code, page.name, "exec"), names)
