@@ -65,7 +65,7 @@ VIEWS = {
     "neurons": View(("9", *["wait"] * 6, "a", *["wait"] * 20)),
     "tracing": View(("7", *["wait"] * 24, "space", "right", "down", "space", *["wait"] * 8)),
     "saliency": View(
-        ("8", *["wait"] * 8, "F", *["wait"] * 40, "b", *["wait"] * 60, "F", *["wait"] * 4)
+        ("8", *["wait"] * 8, "F", *["wait"] * 40, "b", *["wait"] * 60)
     ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
