@@ -166,6 +166,7 @@ def test_what_only_the_last_layers_share_is_told() -> None:
     assert proof.passed and proof.row == 4 and passes.looks_past_the_stream
 
 
+@pytest.mark.slow
 def test_mlps_are_what_acts_on_each_position_alone() -> None:
     tiny = FAMILIES["qwen3_5"]()
     args = Lens(tiny.model), with_another_picture(tiny), tiny.inputs, -1, [Where((2, 3))]
@@ -319,6 +320,7 @@ def test_rows_that_do_not_fit_are_kept_at_the_sites_alone(monkeypatch: pytest.Mo
     assert nothing_is_left(tiny.model)
 
 
+@pytest.mark.slow
 def test_terms_that_do_not_fit_are_kept_at_the_sites_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
