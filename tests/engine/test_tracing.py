@@ -150,7 +150,7 @@ def test_everything_is_the_other_pass_and_nothing_is_the_own(name: str) -> None:
     assert nothing_is_left(tiny.model)
 
 
-@every_family("llava")
+@every_family()
 def test_a_passs_own_values_change_no_bit(name: str) -> None:
     if name in REFUSED:
         pytest.skip("refused above")
@@ -170,7 +170,7 @@ def test_a_passs_own_values_change_no_bit(name: str) -> None:
             assert one(passes, row, Where((*range(passes.length),))).equal(passes.into)
 
 
-@every_family("idefics")
+@every_family("llava")
 def test_a_pass_that_begins_at_a_row_is_the_whole_one(name: str) -> None:
     if name in REFUSED:
         pytest.skip("refused above")
@@ -507,6 +507,7 @@ def test_attention_and_mlps_are_put_in_windows_of_layers(asked: AskedRun) -> Non
     assert mlp.recovery.values[0, 1] > 0.3 > abs(mlp.recovery.values[0, 0])
 
 
+@pytest.mark.slow
 def test_an_attention_is_the_one_that_hooks_put(asked: AskedRun) -> None:
     """The outputs of the modules themselves, put by hooks."""
     reading = read(asked, what="attention", window=2, sites="last", rows="5")
