@@ -307,3 +307,11 @@ def hooks_of(model: Any) -> int:
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     ]
     return sum(str(getattr(hook, "__module__", "")).startswith("engine") for hook in hooks)
+
+
+def tensors() -> int:
+    """How many tensors are alive."""
+    from torch import Tensor
+
+    gc.collect()
+    return sum(issubclass(type(each), Tensor) for each in gc.get_objects())

@@ -737,7 +737,7 @@ def test_a_run_without_a_picture_has_parts_but_nothing_to_subtract(
         read(run, against="none")
 
 
-@pytest.mark.parametrize("name", ["parts", "neurons"])
+@pytest.mark.parametrize("name", ["parts", pytest.param("neurons", marks=pytest.mark.slow)])
 def test_an_effect_that_the_editor_alone_has_is_not_proved(
     asked: AskedRun, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
