@@ -180,6 +180,8 @@ def test_the_names_are_those_of_the_format(path: Path) -> None:
     assert set(run) == {
         "id",
         "title",
+        "tags",
+        "note",
         "created",
         "status",
         "formation",

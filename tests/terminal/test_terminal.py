@@ -281,7 +281,7 @@ def test_a_resize_storm(tmp_path: Path) -> None:
 def test_a_view_that_a_larger_screen_uncovers_shows_the_run(tmp_path: Path) -> None:
     command = [*FAKE, "--layers", "10"]
     env = {"XDG_STATE_HOME": str(tmp_path / "state")}
-    with PtyApp(command, columns=100, rows=30, env=env, folder=tmp_path) as app:
+    with PtyApp(command, columns=80, rows=24, env=env, folder=tmp_path) as app:
         app.wait_for(ENDED)
         app.settle()
         assert "layer detail" not in app.text

@@ -16,6 +16,7 @@ from tests.tui.dialog_stage import make_view
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import ONE_SIZE, PROMPT, Stage, explorer, in_loop
 from tui.actions.runs import show_run
+from tui.sharing.formats import FORMATS
 from tui.state.changed_since import changed_since, is_same_model, is_same_picture
 from tui.state.view_state import ModelPhase, ModelView
 
@@ -370,7 +371,7 @@ async def test_a_figure_shows_what_the_run_was_asked(
         await is_marked(stage, "picture, prompt")
         before = stage.text
         await stage.press("x")
-        await stage.press(*["down"] * 5)
+        await stage.press(*["down"] * [each.name for each in FORMATS].index("svg"))
         stage.app.screen.query_one(Input).value = "figure.svg"
         await stage.press("enter")
         await stage.until(lambda: (tmp_path / "figure.svg").is_file())

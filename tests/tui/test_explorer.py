@@ -378,6 +378,7 @@ async def test_a_page_is_written_opened_and_never_saved_over() -> None:
     async with explorer((80, 24)) as stage:
         await stage.run_done()
         await stage.press("x", *["down"] * [each.name for each in FORMATS].index("html"))
+        await stage.press("tab")
         for _ in range(60):
             await stage.press("backspace")
         await stage.press(*"run.html", "enter")
@@ -446,8 +447,9 @@ async def test_ascii_is_ascii() -> None:
         await stage.run_done()
         await stage.shows("_cylinder", "99.0%", "###")
         assert stage.text.isascii()
-        await stage.press("f1")
+        await stage.press("f1", "slash", *"run the question")
         await stage.shows("Run the question")
+        assert stage.text.isascii()
 
 
 @pytest.mark.parametrize("theme", ["lenscope-light", "ansi-dark", "textual-light", "gruvbox"])

@@ -83,7 +83,7 @@ async def main():
         assert len(stage.app.clipboard.splitlines()) == 12
         await stage.press("escape", "y")
         await stage.shows("copied row 5 as tsv")
-        await stage.press("f1")
+        await stage.press("f1", "slash", *"hide the toy", "enter")
         await stage.shows("Show or hide the toy")
         await stage.press("escape", "ctrl+p", *"hide the toy")
         await stage.shows("Show or hide the toy")
