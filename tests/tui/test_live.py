@@ -459,7 +459,7 @@ async def at_rest(stage: Stage) -> Clock:
 async def test_typing_on_the_screen() -> None:
     async with explorer((100, 30), startup={"live": "on"}) as stage:
         clock = await at_rest(stage)
-        await stage.shows("prompt, clevr 2/4, live")
+        await stage.shows("clevr 2/4, live")
         await stage.press("x")
         await stage.until(lambda: marks(stage) == "?" * 11)
         await stage.shows(f'layers; of: "{PROMPT}"')

@@ -279,7 +279,7 @@ class Presenter:
         )
         fate = self._fate_of_prompt()
         # Beside a place in a set there is no room for the word in the narrowest column.
-        name = "" if place and fate not in ("", _LIVE) else "prompt"
+        name = "" if place and fate else "prompt"
         title = ", ".join(part for part in (name, place, fate) if part)
         put_title(main.editor, plain_line(title, ascii_only=self._ascii))
         is_earlier = self.changed or self._awaits_answer()
