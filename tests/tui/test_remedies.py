@@ -53,7 +53,8 @@ def test_the_engine_names_no_flag_and_no_key() -> None:
         f"{file.name}: {text}"
         for file in sorted(Path(engine.__file__).parent.rglob("*.py"))
         for text in _said(ast.parse(file.read_text()))
-        if re.search(r"(?:^|(?<!var)[ ('`])--[a-z]|\([a-zA-Z]\)", text) and "pip install" not in text
+        if re.search(r"(?:^|(?<!var)[ ('`])--[a-z]|\([a-zA-Z]\)", text)
+        and "pip install" not in text
     ]
     assert not found
 
