@@ -87,21 +87,7 @@ class Geometry(Method[GeometryRequest, GeometryReading]):
 
         Raises Cancelled soon after `stop()` is true.
         """
-        from engine.lens.picture_patches import picture_patches
-        from engine.prompts.preparing import prepare
-
-        loaded, run = subject.loaded, subject.run
-        picture = run.question.picture
-        assert picture is not None
-        found = picture_patches(
-            loaded.lens,
-            loaded.processor,
-            subject.inputs,
-            (picture.width, picture.height),
-            lambda drawn: prepare(loaded.model, loaded.processor, run.question, drawn).inputs,
-            stop,
-        )
-        yield _reading(request, run, found)
+        yield _reading(request, subject.run, patches_of(subject, stop))
 
     def tables(self, reading: GeometryReading) -> tuple[Table, ...]:
         """One line per picture token."""
@@ -129,6 +115,28 @@ class Geometry(Method[GeometryRequest, GeometryReading]):
 def _may_be_pixels(value: object) -> bool:
     dtype = getattr(value, "dtype", None)
     return bool(getattr(dtype, "is_floating_point", False)) and getattr(value, "ndim", 0) >= 2
+
+
+def patches_of(subject: Subject, stop: Stop) -> PicturePatches:
+    """Which pixels each picture token of a run depends on, found once for inputs of this kind; the
+    run has a picture, as `Geometry.supports` demands.
+
+    Raises Cancelled soon after `stop()` is true.
+    """
+    from engine.lens.picture_patches import picture_patches
+    from engine.prompts.preparing import prepare
+
+    loaded, question = subject.loaded, subject.run.question
+    picture = question.picture
+    assert picture is not None
+    return picture_patches(
+        loaded.lens,
+        loaded.processor,
+        subject.inputs,
+        (picture.width, picture.height),
+        lambda drawn: prepare(loaded.model, loaded.processor, question, drawn).inputs,
+        stop,
+    )
 
 
 def _reading(request: GeometryRequest, run: Run, found: PicturePatches) -> GeometryReading:

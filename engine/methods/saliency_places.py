@@ -13,11 +13,10 @@ from torch import Tensor
 
 from engine.counterfactuals.pixels import pixels_instead
 from engine.errors import BadInput, CannotRead
-from engine.lens.picture_patches import PicturePatches, picture_patches
-from engine.methods.geometry import NOT_IN_PROMPT, Geometry
+from engine.lens.picture_patches import PicturePatches
+from engine.methods.geometry import NOT_IN_PROMPT, Geometry, patches_of
 from engine.methods.method import Stop, Subject
 from engine.pictures.pixels import PIXELS
-from engine.prompts.preparing import prepare
 from engine.prompts.token_groups import picture_cells
 from engine.records import Counterfactual
 
@@ -47,17 +46,7 @@ class Cells:
         pictured = {*picture_cells(run.tokens)}
         if Geometry().supports(subject) is not None:
             return cls((*sorted(pictured),), None, None, len(run.tokens))
-        picture = run.question.picture
-        assert picture is not None
-        loaded = subject.loaded
-        found = picture_patches(
-            loaded.lens,
-            loaded.processor,
-            subject.inputs,
-            (picture.width, picture.height),
-            lambda drawn: prepare(loaded.model, loaded.processor, run.question, drawn).inputs,
-            stop,
-        )
+        found = patches_of(subject, stop)
         if found.relation.length != len(run.tokens):
             return cls((*sorted(pictured),), None, found, len(run.tokens))
         tokens = sorted(pictured.union(found.relation.followers))
