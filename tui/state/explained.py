@@ -17,6 +17,7 @@ WITHOUT: Final = "none"
 KEYS: Final = "enter explains; dog, or dog,cat; empty: the answer"
 """What may be typed where the words are asked for."""
 TOO_MANY: Final = "one word, or two: the first one's logit minus the second one's"
+STOPPED: Final = "stopped; what has been read stays"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,16 @@ class Asking:
         """Cancel this very request, if it has not been answered."""
         self._cancel(lambda known: self.same(request, known))
 
+    def ask_or_stop(self, request: Request) -> bool:
+        """Request a reading, whatever went wrong with such requests before; or, if this very one
+        has not been answered, cancel it. Return whether it was cancelled."""
+        if self.is_open(request):
+            self.stop_one(request)
+            return True
+        self.forget_trouble(type(request))
+        self.ask(request)
+        return False
+
     def _cancel(self, is_meant: Callable[[Request], bool]) -> None:
         for request_id, request in [*self._open.items()]:
             if is_meant(request):

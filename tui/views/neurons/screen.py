@@ -13,7 +13,7 @@ from textual.timer import Timer
 
 from engine.events import Event
 from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
-from tui.state.explained import KEYS, TOO_MANY, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, TOO_MANY, Explained, typed_words
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.neurons import saying
@@ -199,13 +199,9 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         request = self.looking.zero_request(count)
         if self.looking.here is None:
             self._changed("there is no unit under the cursor")
-        elif self._asking.is_open(request):
-            self._asking.stop_one(request)
-            self._changed("stopped; what has been read stays")
         else:
-            self._asking.forget_trouble(NeuronsRequest)
-            self._asking.ask(request)
-            self._changed()
+            stopped = self._asking.ask_or_stop(request)
+            self._changed(STOPPED if stopped else "")
 
     def action_explain(self) -> None:
         """Ask which logit is to be explained."""

@@ -17,7 +17,7 @@ from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
-from tui.state.explained import KEYS, TOO_MANY, WITHOUT, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, TOO_MANY, WITHOUT, Explained, typed_words
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
@@ -280,13 +280,8 @@ class PartsScreen(PatchScreen[AskingParts]):
             self._take_out(self.looking.top_request())
 
     def _take_out(self, request: PartsRequest) -> None:
-        if self._asking.is_open(request):
-            self._asking.stop_one(request)
-            self._changed("stopped; what has been read stays")
-        else:
-            self._asking.forget_trouble(PartsRequest)
-            self._asking.ask(request)
-            self._changed()
+        stopped = self._asking.ask_or_stop(request)
+        self._changed(STOPPED if stopped else "")
 
     def action_explain(self) -> None:
         """Ask which logit is to be taken apart."""
