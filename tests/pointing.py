@@ -6,7 +6,8 @@ The pointing game (Zhang et al. 2016, arXiv 1608.00507) on scenes that nothing w
 renderer says which object covers each patch. The bundled model is asked for the colour and the
 shape of the main object, and every method is asked for a map of the answer. A hit is a largest cell
 on the main object; chance is the object's share of the cells. Scenes without objects are passed
-over.
+over. Every map of 200 scenes takes some two hours of one core; Ctrl-C prints the table of what was
+played until then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +119,26 @@ def main() -> None:
     loaded: LoadedModel = load(samples.MODEL)
     hits: dict[str, list[bool]] = {name: [] for name in chosen}
     chances: list[float] = []
+    with suppress(KeyboardInterrupt):
+        play(loaded, chosen, options.scenes * len(ATTRIBUTES), hits, chances)
+    print(file=sys.stderr)
+    print(f"{'chance':30} {100 * np.mean(chances):5.1f} %  of {len(chances)}")
+    for name, each in hits.items():
+        print(f"{name:30} {100 * np.mean(each):5.1f} %  of {len(each)}")
+
+
+def play(
+    loaded: LoadedModel,
+    chosen: dict[str, MapOf],
+    questions: int,
+    hits: dict[str, list[bool]],
+    chances: list[float],
+) -> None:
+    """Ask `questions`, and add what every map pointed at to `hits`, the share to `chances`."""
     index = 0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scene.png"
-        while len(chances) < options.scenes * len(ATTRIBUTES):
+        while len(chances) < questions:
             scene = random_scene(SEED, index)
             index += 1
             covered = main_cells(scene)
@@ -140,10 +158,6 @@ def main() -> None:
                         continue
                     hits[name].append(bool(covered[int(np.nanargmax(shown))]))
             print(f"\r{len(chances) // len(ATTRIBUTES)} scenes", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    print(f"{'chance':30} {100 * np.mean(chances):5.1f} %  of {len(chances)}")
-    for name, each in hits.items():
-        print(f"{name:30} {100 * np.mean(each):5.1f} %  of {len(each)}")
 
 
 if __name__ == "__main__":
