@@ -238,19 +238,24 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
         return None
 
     def merged(self, run: Run) -> Run:
-        """The run with this reading, which replaces the one that answers the same request."""
-        others = tuple(known for known in run.readings if not self.answers_like(known))
+        """The run with this reading, in place of those that it `replaces`."""
+        others = tuple(known for known in run.readings if not self.replaces(known))
         return structs.replace(run, readings=(*others, self) if self.stored else others)
 
     def fulfils(self, request: Request) -> bool:
         """Whether this is what a request asks for, whichever way it names other runs."""
         return request == self.request
 
-    def answers_like(self, other: Reading) -> bool:
-        """Whether both answer the same request to the same method."""
-        return self.method == other.method and (
-            self.fulfils(other.request) or other.fulfils(self.request)
-        )
+    @property
+    def asked(self) -> Request:
+        """The request with every other run by its id: a counterfactual's name tells no seed, so
+        that two runs may have it."""
+        return self.request
+
+    def replaces(self, other: Reading) -> bool:
+        """Whether it tells all that another reading tells: of the same method, with the same
+        settings, against the same runs."""
+        return self.method == other.method and self.fulfils(other.asked)
 
 
 class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
@@ -264,7 +269,7 @@ class UnknownReading(Reading, frozen=True, kw_only=True, tag="unknown"):
         """The name in the file."""
         return str(self.raw.get("method"))
 
-    def answers_like(self, other: Reading) -> bool:
+    def replaces(self, other: Reading) -> bool:
         """Whether both are the same reading."""
         return isinstance(other, UnknownReading) and self.raw == other.raw
 
@@ -331,7 +336,7 @@ class Run(Struct, frozen=True):
     """The first row from which the answer stays top-1 to the end; None unless the run is done."""
     made: Made = Made()
     readings: tuple[Reading, ...] = ()
-    """What methods found about the run: one reading for each method and request."""
+    """What methods found about the run; one that `replaces` another takes its place."""
     tags: Annotated[tuple[Short, ...], Meta(max_length=MOST_NAMES)] = ()
     """Words that the user put on the run, by which runs are found again."""
     note: Long | None = None

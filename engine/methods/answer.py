@@ -23,6 +23,7 @@ from engine.records import (
     Reading,
     Request,
     Run,
+    RunId,
     Short,
     finite,
 )
@@ -185,6 +186,8 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
     js: Array | None = None
     """float32 [S]: Jensen-Shannon divergence, in nats, of the model's distribution and that of the
     counterfactual given the same beginning of the answer."""
+    against: RunId | None = None
+    """The run of that counterfactual. None in files of earlier versions."""
     approximate: tuple[Approximate, ...] = ()
     """The rows that are not exactly the truncated model's, and why."""
 
@@ -222,6 +225,16 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
             )
         )
 
+    @property
+    def refers_to(self) -> tuple[RunId, ...]:
+        """The run that its steps are compared with."""
+        return () if self.against is None else (self.against,)
+
+    @property
+    def asked(self) -> AnswerRequest:
+        """See `Reading.asked`."""
+        return structs.replace(self.request, against=self.against or self.request.against)
+
     def fulfils(self, request: Request) -> bool:
         """Whether it has been decoded with these settings, and knows what is asked for beside."""
         if not isinstance(request, AnswerRequest):
@@ -230,7 +243,7 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
         return (
             structs.replace(request, attention=mine.attention, against=mine.against) == mine
             and (mine.attention or not request.attention)
-            and request.against in ("", mine.against)
+            and request.against in ("", mine.against, self.against)
         )
 
     def merged(self, run: Run) -> Run:
@@ -300,7 +313,12 @@ class Answer(Method[AnswerRequest, AnswerReading]):
         """
         from engine.asking.drawing import draw_answers, drawing_answers
         from engine.lens.decoding import own_settings
-        from engine.methods.answer_extras import divergence_of, picture_of, processors_of
+        from engine.methods.answer_extras import (
+            divergence_of,
+            picture_of,
+            processors_of,
+            without_picture,
+        )
         from engine.methods.answer_steps import StepsFound
 
         loaded, settings = subject.loaded, request.settings
@@ -325,11 +343,12 @@ class Answer(Method[AnswerRequest, AnswerReading]):
         if request.vdd is not None:
             (alone,) = draw_answers(loaded, subject.inputs, settings, stop=stop)
             plain = alone.text
-        picture = picture_reason = js = None
+        picture = picture_reason = js = without = None
         if request.attention:
             picture, picture_reason = picture_of(subject, found.tokens, stop)
         if request.against:
-            js = divergence_of(subject, request.against, found.tokens, stop)
+            without = without_picture(subject, request.against)
+            js = divergence_of(subject, without, found.tokens, stop)
         # Last, since an answer that is stopped while more are drawn is whole without them.
         tally, drawn = Counter({found.text: 1}), 0
         if settings.samples and request.draws > 1:
@@ -360,6 +379,7 @@ class Answer(Method[AnswerRequest, AnswerReading]):
             picture=picture,
             picture_reason=picture_reason,
             js=js,
+            against=None if without is None else without.run.id,
             approximate=found.approximate,
             proof=found.proof,
         )

@@ -26,7 +26,7 @@ def processors_of(subject: Subject, request: AnswerRequest) -> ProcessorsFor:
     """
     if request.vdd is None:
         return lambda stop: ()
-    priors = [_without_picture(subject, name).inputs for name in priors_of(request.vdd)]
+    priors = [without_picture(subject, name).inputs for name in priors_of(request.vdd)]
     make = vdd(subject.loaded.lens, priors, request.alpha, request.beta)
     return lambda stop: [make(stop)]
 
@@ -46,18 +46,19 @@ def picture_of(
     return shares, found.reason
 
 
-def divergence_of(subject: Subject, against: str, tokens: Sequence[int], stop: Stop) -> Array:
+def divergence_of(subject: Subject, without: Subject, tokens: Sequence[int], stop: Stop) -> Array:
     """The divergence of each step from the same step without the picture, float32 [tokens].
 
-    Raises BadInput as `processors_of` does, and what `divergence_along` raises.
+    Raises what `divergence_along` raises.
     """
-    without = _without_picture(subject, against)
     one, other = (Asked(each.inputs, each.run.position) for each in (subject, without))
     found = divergence_along(subject.loaded.lens, one, other, tokens, stop)
     return Array.of(found.numpy(), "<f4")
 
 
-def _without_picture(subject: Subject, reference: str) -> Subject:
+def without_picture(subject: Subject, reference: str) -> Subject:
+    """A kept run of the same question without the picture. Raises BadInput if the run has no
+    picture, or if it has not been asked without it."""
     reason = no_picture_to_replace(subject)
     if reason is not None:
         raise BadInput(reason)

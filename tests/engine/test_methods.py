@@ -16,6 +16,7 @@ from msgspec import structs
 import samples
 from engine import Loaded, load
 from engine.asking.asking import Asking
+from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput, Cancelled, CannotRead
 from engine.events import (
     LoadOptions,
@@ -28,6 +29,7 @@ from engine.events import (
 )
 from engine.methods import registry
 from engine.methods.asked_run import AskedRun
+from engine.methods.contrast import ContrastReading
 from engine.methods.method import Method, Stop, Subject, carry_out
 from engine.methods.registry import method_names, method_of, tables_of
 from engine.methods.requests import request_of
@@ -41,6 +43,7 @@ from engine.records import (
     Reading,
     ReadingProof,
     Request,
+    Run,
     Session,
     UnknownReading,
 )
@@ -64,6 +67,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Settings that a method requires, or by which it finds all that it can; the other methods need
 none."""
+
+OTHER_RUNS = {
+    "answer": "against",
+    "contrast": "references",
+    "debias": "references",
+    "parts": "against",
+    "tracing": "against",
+}
+"""Where the readings of methods that compare with other runs have the ids of these."""
+KNOWS_MORE = {("answer", "attention"), ("answer", "against"), ("grid", "kl")}
+"""Settings with which a reading tells all that one without them tells."""
+NOT_ASKED = {("grid", "first")}
+"""Settings that are no part of what is asked for."""
 
 every_method = pytest.mark.parametrize("name", method_names())
 
@@ -98,6 +114,79 @@ def test_it_reads_on_the_bundled_model(name: str, asked: AskedRun) -> None:
     assert structs.replace(again, seconds=0.0) == structs.replace(reading, seconds=0.0)
     assert len([each for each in asked.run.readings if each.method == name]) == reading.stored
     assert {each.id for each in asked.others} >= set(reading.refers_to)
+    if reading.stored:
+        check_what_is_kept(structs.replace(asked.run, readings=()), reading)
+
+
+def check_what_is_kept(run: Run, reading: Reading) -> None:
+    """Two readings of which any setting differs are both kept, unless one tells all that the other
+    tells."""
+    name, request = reading.method, reading.request
+    for field in request.__struct_fields__:
+        if field == "against" and reading.refers_to:
+            continue  # which other run it is counts, and not how it is named
+        changed = {field: other_than(getattr(request, field))}
+        other = structs.replace(reading, request=structs.replace(request, **changed))
+        once = reading.replaces(other), other.replaces(reading)
+        expected = False, False
+        if (name, field) in NOT_ASKED:
+            continue
+        if (name, field) in KNOWS_MORE:
+            assert not getattr(request, field)
+            expected = False, True
+        assert once == expected, field
+        assert kept(run, reading, other) == ([other] if expected[1] else [reading, other])
+        assert kept(run, other, reading) == [other, reading]
+    assert ("against" in request.__struct_fields__) == (name in OTHER_RUNS)
+    if name in OTHER_RUNS:
+        check_what_is_kept_against_other_runs(run, reading, OTHER_RUNS[name])
+
+
+def check_what_is_kept_against_other_runs(run: Run, reading: Reading, ids: str) -> None:
+    """A counterfactual's name may mean runs with several seeds."""
+    several = isinstance(getattr(reading, ids), tuple)
+
+    def against(run_id: str, named: str) -> Reading:
+        values: list[Any] = [(each,) if several else each for each in (run_id, named)]
+        request = structs.replace(reading.request, against=values[1])
+        return structs.replace(reading, request=request, **{ids: values[0]})
+
+    one, other = (against(each * 16, "noise-pure") for each in "12")
+    assert kept(run, one, other) == [one, other]
+    by_id = against("1" * 16, "1" * 16)
+    assert kept(run, one, other, by_id) == [other, by_id]
+    assert kept(run, by_id, one) == [one]
+
+
+def other_than(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value}x"
+    return 1 if value is None else (*value, 3)
+
+
+def kept(run: Run, *readings: Reading) -> list[Reading]:
+    """What a run has of these readings, which come one after the other."""
+    for reading in readings:
+        run = reading.merged(run)
+    return [*run.readings]
+
+
+def test_readings_against_two_seeds_are_both_kept(asked: AskedRun) -> None:
+    method = method_of("contrast")
+    request = request_of(method, {"against": "noise-pure"})
+    one = asked.read(method, request)
+    asked.ask_against(parse_against("noise-pure", seed=1))
+    other = asked.read(method, request)
+    assert isinstance(one, ContrastReading) and isinstance(other, ContrastReading)
+    assert one.request == other.request and one.rows != other.rows
+    assert asked.run.readings == (one, other)
+    assert asked.read(method, structs.replace(request, against=one.refers_to)).rows == one.rows  # type: ignore[attr-defined]
+    assert [each.refers_to for each in asked.run.readings] == [other.refers_to, one.refers_to]
 
 
 @every_method
@@ -222,7 +311,7 @@ def test_one_reading_however_its_run_is_named(asked: AskedRun) -> None:
         again = asked.read(method, by_id)
         assert [each for each in asked.run.readings if each.method == name] == [again]
         assert again.fulfils(request) is False  # it does not know the name, but is the same
-        assert first.answers_like(again)
+        assert first.replaces(again) and again.replaces(first)
 
 
 def test_a_run_that_is_gone_is_said(asked: AskedRun) -> None:

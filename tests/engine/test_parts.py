@@ -638,7 +638,7 @@ def test_what_the_picture_adds_is_the_difference_of_two_runs(asked: AskedRun) ->
     assert total(reading.parts) == pytest.approx(reading.value, abs=1e-4)
     again = read(asked, against=other.id)
     assert again.parts == reading.parts
-    assert len([each for each in asked.run.readings if each.answers_like(again)]) == 1
+    assert len([each for each in asked.run.readings if each.replaces(again)]) == 1
 
 
 def _tracked(asked: AskedRun, run_id: str, token: int) -> Any:

@@ -51,7 +51,7 @@ def combined(ours: Run, theirs: Run) -> Run:
         note=ours.note or theirs.note,
         readings=(
             *mine,
-            *(new for new in theirs.readings if not any(new.answers_like(old) for old in mine)),
+            *(new for new in theirs.readings if not any(old.replaces(new) for old in mine)),
         ),
         tracked=(*ours.tracked, *(new for new in theirs.tracked if new.id not in ids)),
         others=(*ours.others, *(new for new in theirs.others if new.position not in positions)),
