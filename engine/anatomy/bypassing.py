@@ -57,9 +57,8 @@ def entering_stream(
         if stop():
             raise Cancelled("cancelled")
 
-    members = _members_before(model, parts.layers)
-    watched = {**dict.fromkeys(members, look), **dict.fromkeys(parts.layers, entered)}
-    answers = _identities(members) if bypass else {}
+    watched = {**dict.fromkeys(parts.outside, look), **dict.fromkeys(parts.layers, entered)}
+    answers = _identities(parts.outside) if bypass else {}
     look(model, (), {})
     with (
         evaluating(model, gradients),
@@ -72,20 +71,6 @@ def entering_stream(
         raise RuntimeError("the pass never reached the layers that were found before")
     axis = parts.tail.position_axis
     return caught[0].movedim((axis - 1, axis), (0, 1))[0].flatten(1)
-
-
-def _members_before(model: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Module]:
-    """Members of lists of modules that can be layers before the decoder's."""
-    decoder = {module for layer in layers for module in layer.modules()}
-    found: dict[nn.Module, None] = {}
-    for group in model.modules():
-        if not isinstance(group, (nn.ModuleList, nn.Sequential)) or group in decoder:
-            continue
-        for member in group:
-            holds_layers = any(module in decoder for module in member.modules())
-            if not holds_layers and any(True for _ in member.children()):
-                found[member] = None
-    return list(found)
 
 
 def _identities(members: Sequence[nn.Module]) -> dict[nn.Module, Callable[..., Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,8 @@ class ModelParts:
     """Shape of the residual stream in the watched pass."""
     before: tuple[nn.Module, ...]
     """Modules of the outermost calls that return before the first layer is entered."""
+    outside: tuple[nn.Module, ...]
+    """Members of lists of modules outside the layers, such as the layers of a vision tower."""
     overwrites: bool = False
     """Whether the model changes a residual stream in place after a layer has received it."""
 
@@ -53,6 +56,21 @@ class ModelParts:
         """Compare the lens's last row with the model's own logits, both [n, vocabulary]."""
         error = difference(computed.to(model_logits.device), model_logits)
         return as_proof(error, tolerance(self.dtype, model_logits), self.tail.method)
+
+
+def members_outside(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+    """The members of lists of modules outside the layers that have parts of their own; for each
+    kind of list, `ModuleList` or `Sequential`, nested ones, too."""
+    decoder = {module for layer in layers for module in layer.modules()}
+    found: dict[nn.Module, None] = {}
+    for group in model.modules():
+        if not isinstance(group, (nn.ModuleList, nn.Sequential)) or group in decoder:
+            continue
+        for member in group:
+            holds_layers = any(module in decoder for module in member.modules())
+            if not holds_layers and any(True for _ in member.children()):
+                found[member] = None
+    return (*found,)
 
 
 def as_proof(error: float, limit: float, method: TailMethod) -> Proof:

@@ -11,7 +11,7 @@ from torch import nn
 
 from engine.anatomy.hooks import evaluating
 from engine.anatomy.logit_map import difference, tolerance
-from engine.anatomy.parts import ModelParts
+from engine.anatomy.parts import ModelParts, members_outside
 from engine.anatomy.tail import RowStream, Tail
 from engine.anatomy.truncation import truncated_logits
 from engine.anatomy.watching import Anatomy, watch
@@ -39,6 +39,7 @@ def learn(model: nn.Module, inputs: Mapping[str, Any]) -> ModelParts:
         notes=(None,) * (len(anatomy.layers) + 1),
         stream_shape=tuple(stream.shape),
         before=tuple(dict.fromkeys(anatomy.before_layers)),
+        outside=members_outside(model, anatomy.layers),
         overwrites=anatomy.overwrites,
     )
     with phase("proving"):

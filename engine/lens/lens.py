@@ -144,13 +144,11 @@ class Lens:
         with self._lock:
             parts = self._parts_for(inputs, norm)
             layers = len(parts.layers)
-            forward = Forward(self.model, parts, inputs, positions)
+            forward = Forward(self.model, parts, inputs, positions, stop=stop)
             filled: list[Tensor] = []
             last: list[RowStream] = []
 
             def keep(row: int, read: RowStream) -> None:
-                if stop():
-                    forward.cancelled.set()
                 if row == layers:
                     last.append(read)
                     return
@@ -406,14 +404,20 @@ class Lens:
             )
             places = [-1] if positions is None else positions
             forward = Forward(
-                self.model, parts, moved, places, attention, alone, whole, inference=True
+                self.model,
+                parts,
+                moved,
+                places,
+                attention,
+                alone,
+                whole,
+                inference=True,
+                stop=stop,
             )
 
             def check(row: int, read: RowStream) -> None:
                 if whole.refusal is not None:
                     raise _refused(whole)
-                if stop():
-                    forward.cancelled.set()
 
             try:
                 forward.run(check)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
-from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled
 from engine.passes.forward import Forward
 from engine.system.memory import is_out_of_memory
@@ -30,13 +29,8 @@ def kept_logits_agree(
     """
 
     def run(use_logits_to_keep: bool) -> tuple[Tensor, int]:
-        forward = Forward(model, parts, inputs, [-1], attention, use_logits_to_keep)
-
-        def on_row(row: int, read: RowStream) -> None:
-            if stop():
-                forward.cancelled.set()
-
-        return forward.run(on_row), forward.length
+        forward = Forward(model, parts, inputs, [-1], attention, use_logits_to_keep, stop=stop)
+        return forward.run(lambda row, read: None), forward.length
 
     among_all, length = run(use_logits_to_keep=False)
     if length != attention.shape[1]:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.anatomy.columns import Columns
-from engine.anatomy.hooks import Slot, computing, evaluating, hooked, shallow_copy
+from engine.anatomy.hooks import Slot, computing, evaluating, hooked, shallow_copy, slots
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import PassMemory, RowStream
 from engine.anatomy.watching import logits_in, output_stream
-from engine.errors import Cancelled, CannotRead
+from engine.errors import CannotRead
 from engine.passes.edits import Attached
+from engine.passes.ending import end_backward_if, end_if
 from engine.passes.model_state import ModelState, Place
 from engine.passes.positions import Positions, attention_of, resolve
 from engine.passes.prefix_cache import CACHE, USE_CACHE, GoingOn, Leaving, is_cache, record_past
@@ -50,6 +51,7 @@ class Forward:
         inference: bool = False,
         leaving: Leaving | None = None,
         going_on: GoingOn | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """`whole` gets the streams of a batch of one, at all positions or at those that are read.
 
@@ -61,7 +63,8 @@ class Forward:
 
         `use_logits_to_keep` lets the model compute only the logits of the positions that are read;
         it needs an attention mask, and a model that takes `logits_to_keep`. `inference` lets it run
-        in torch's inference mode: see `engine.passes.inference`.
+        in torch's inference mode: see `engine.passes.inference`. `stop` is asked in the thread of
+        the pass; another thread sets `cancelled`.
         """
         self.model = model
         self.parts = parts
@@ -99,6 +102,7 @@ class Forward:
         """The place that is read, if it is the only one of a batch of one."""
         self._memory = PassMemory(self.inputs)
         self._gradients = False
+        self._stop = stop
         self.cancelled = threading.Event()
         self.in_tail = threading.Event()
         self.tail_lock = threading.Lock()
@@ -125,9 +129,10 @@ class Forward:
         `project` makes of them carry their autograd graph; the caller's gradient mode and the
         parameters' `requires_grad` stay as they are.
 
-        Raises Cancelled within one layer after `cancelled` is set, IndexError for a position out of
-        range, CannotRead if the model returns no logits, and whatever an attached function raises.
-        Hooks and patches are removed in every case.
+        Raises Cancelled within one layer after `cancelled` is set or `stop()` is true (one of those
+        outside the decoder, too), and so does a backward pass from what is returned; IndexError for
+        a position out of range, CannotRead if the model returns no logits, and whatever an attached
+        function raises. Hooks and patches are removed in every case.
         """
         self._thread = threading.get_ident()
         self._on_row, self._on_tail = on_row, on_tail
@@ -152,8 +157,7 @@ class Forward:
                 output = self.model(**inputs)
                 if self._leaving is not None:
                     self._take_cache(output)
-            if self.cancelled.is_set():
-                raise Cancelled("cancelled")
+            self._end_if_cancelled()
             logits = logits_in(output)
             if self._last is None or self.absolute_positions is None:
                 raise RuntimeError("the pass never reached the layers that were found before")
@@ -268,7 +272,7 @@ class Forward:
 
     def _watches(self) -> tuple[dict[nn.Module, Any], dict[nn.Module, Any]]:
         """What to call before, and what after, every call of which module."""
-        before: dict[nn.Module, Any] = {}
+        before: dict[nn.Module, Any] = dict.fromkeys(self.parts.outside, self._outside_watch)
         after: dict[nn.Module, Any] = {}
         for index, layer in enumerate(self._layers):
             before[layer] = self._layer_watch(index)
@@ -290,9 +294,10 @@ class Forward:
         def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
             if not self._of_the_pass():
                 return
-            if self.cancelled.is_set():
-                raise Cancelled("cancelled")
+            self._end_if_cancelled()
             stream = stream_slot.get(args, kwargs)
+            if self._gradients:
+                end_backward_if(self.cancelled, stream)
             if self.absolute_positions is None:
                 axis = self._tail.position_axis
                 batch, self.length = stream.shape[axis - 1], stream.shape[axis] + self._skipped
@@ -318,11 +323,23 @@ class Forward:
 
         return entered
 
+    def _end_if_cancelled(self) -> None:
+        if self._stop():
+            self.cancelled.set()
+        end_if(self.cancelled)
+
+    def _outside_watch(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if not self._of_the_pass():
+            return
+        self._end_if_cancelled()
+        if self._gradients:
+            slot = next(slots(args, kwargs), None)
+            end_backward_if(self.cancelled, None if slot is None else slot.get(args, kwargs))
+
     def _tail_watch(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not self._of_the_pass() or self.absolute_positions is None:
             return
-        if self.cancelled.is_set():
-            raise Cancelled("cancelled")
+        self._end_if_cancelled()
         self._on_tail()
         self.in_tail.set()
         with self.tail_lock:

@@ -7,8 +7,7 @@ layers are given, to begin another pass in the middle.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from engine.anatomy.hooks import Args, Kwargs, Slot, changing, first_float_tensor, with_first_tensor
-from engine.errors import Cancelled, CannotRead
+from engine.errors import CannotRead
 from engine.passes.edits import Active
 from engine.passes.forward import Forward
 
@@ -36,8 +35,7 @@ class RowValues:
     taken: Collection[int] = ()
     """The rows that are handed out in `rows`."""
     gradients: bool = False
-    """Whether `rows` are to be differentiated with respect to. A backward pass is then cancelled
-    within one layer."""
+    """Whether `rows` are to be differentiated with respect to."""
     rows: dict[int, Tensor] = field(default_factory=dict)
     """The rows that were taken, in the model's layout. With `gradients` the rest of the pass
     depends on them."""
@@ -69,7 +67,7 @@ class RowValues:
         return self.forward.by_position(self.rows[row])
 
     def _watches(self, row: int) -> bool:
-        return self.gradients or row in self.taken or row in self.values
+        return row in self.taken or row in self.values
 
     def _entering(self, row: int, slot: Slot) -> Any:
         def entering(module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
@@ -105,26 +103,12 @@ class RowValues:
                 )
             stream = value
         if row not in self.taken:
-            if self.gradients and stream.requires_grad:
-                stream.register_hook(_ending(self.forward.cancelled))
             return None if value is None else stream.clone()
         if not self.gradients:
             self.rows[row] = stream.detach().clone()
             return None if value is None else stream.clone()
         kept = stream.clone() if stream.requires_grad else stream.detach().clone()
         kept.requires_grad_()
-        kept.register_hook(_ending(self.forward.cancelled))
         self.rows[row] = kept
         # A copy: some layers write into what they are given.
         return kept.clone()
-
-
-def _ending(cancelled: threading.Event) -> Callable[[Tensor], None]:
-    """A hook that ends a backward pass. It holds nothing that holds the tensor: the garbage
-    collector does not see a tensor's hooks."""
-
-    def look(gradient: Tensor) -> None:
-        if cancelled.is_set():
-            raise Cancelled("cancelled")
-
-    return look
