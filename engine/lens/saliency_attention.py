@@ -21,6 +21,7 @@ from engine.lens.attention import AttentionFound, HeadWeights, why_nothing_is_re
 from engine.lens.repeated import RepeatedPasses
 from engine.lens.saliency_leaves import Slope, Target
 from engine.passes.attention_shifts import AttentionShift, AttentionShifts
+from engine.passes.choices import Choices
 
 OWN_CODE: Final = (
     "this model computes attention in code of its own, which cannot be differentiated here"
@@ -107,9 +108,13 @@ def _slopes(
 
 
 def with_weights(
-    passes: RepeatedPasses, target: Target, found: AttentionSlopes
+    passes: RepeatedPasses, target: Target, found: AttentionSlopes, choices: Choices
 ) -> Callable[[tuple[Tensor, ...]], float]:
-    """f(weights) -> the target of a pass in which the calls that were read have these weights."""
+    """f(weights) -> the target of a pass in which the calls that were read have these weights, and
+    what the model chooses is as it is without a change. Runs a pass, if the choices are the first.
+    """
+    if not choices.are_known:
+        passes.run([choices])
 
     def value(weights: tuple[Tensor, ...]) -> float:
         shifts: Mapping[int, Tensor] = {
@@ -117,7 +122,7 @@ def with_weights(
             for number, other, own in zip(found.numbers, weights, found.weights, strict=True)
         }
         forward = passes.forward()
-        return float(target(passes.run([AttentionShifts(forward, shifts)], forward)))
+        return float(target(passes.run([AttentionShifts(forward, shifts), choices], forward)))
 
     return value
 

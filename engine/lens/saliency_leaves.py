@@ -3,7 +3,7 @@ stream; and the number that is explained."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.anatomy.hooks import computing
 from engine.lens.lens import Lens
 from engine.lens.repeated import RepeatedPasses
+from engine.passes.choices import Choices
 from engine.passes.collating import most_at_once
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
@@ -88,10 +89,18 @@ class Leaf:
         """The target if the values are these."""
         return float(self.target(self.logits(at)))
 
-    def logits(self, at: Values) -> Tensor:
-        """float32 [positions, vocabulary]. Raises what `RepeatedPasses.run` raises."""
+    def logits(self, at: Values, *attached: Attached) -> Tensor:
+        """float32 [positions, vocabulary], with more attached to the pass. Raises what
+        `RepeatedPasses.run` raises."""
         forward = self.passes.forward(self._inputs(at))
-        return self.passes.run(self._editors(forward, at), forward)
+        return self.passes.run([*self._editors(forward, at), *attached], forward)
+
+    def held(self, choices: Choices) -> Callable[[Values], float]:
+        """f(values) -> the target if the values are these, and what the model chooses is as it is
+        with the values at the start. Runs a pass, if these are the first."""
+        if not choices.are_known:
+            self.logits(self.start, choices)
+        return lambda at: float(self.target(self.logits(at, choices)))
 
     def slope(self, at: Values, rows: Collection[int] = (), kept: Collection[int] = ()) -> Slope:
         """The target and its derivatives if the values are these; with gradient x input of `rows`,

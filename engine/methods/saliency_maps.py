@@ -31,12 +31,14 @@ from engine.methods.saliency import (
     SaliencyRequest,
 )
 from engine.methods.saliency_places import Cells, mean_picture
+from engine.passes.choices import Choices
 from engine.prompts.token_texts import texts_for
 from engine.records import ReadingProof, finite
 from engine.system.steps import finished
 
 PROVED: Final = (
-    "the slope along a random direction against a finite difference, and the answer's "
+    "the slope along a random direction against a finite difference, what the model chooses (such "
+    "as experts) held as it is, and the answer's "
     "log-probability against that of the run; the larger one, as a share of what is allowed"
 )
 OCCLUDED: Final = (
@@ -56,6 +58,10 @@ FROM_MEAN: Final = "the path starts at the row with the mean of the picture's to
 FROM_ZERO: Final = "the path starts at a row of zeros"
 NO_LAYER: Final = "layers {layers} are not in the map: their attention among the tokens is not seen"
 NOT_COMPARED: Final = "the map was not measured: {reason}"
+CHOSEN: Final = (
+    "slopes hold what the model chooses, such as experts: it would choose otherwise if the values "
+    "moved by as little as in the proof"
+)
 NO_CELLS: Final = "no token of this run is the picture's"
 ANSWERED: Final = "{share:.3g} of the sum belongs to tokens of the answer, which are not shown"
 
@@ -105,6 +111,7 @@ class Maps:
             passes.remember()
         self._clean = passes.run()
         check_length(reached.run, passes.length)
+        self._choices = Choices()
         self._target = Target((*asked_ids(subject, request.of, self._clean[0]),))
 
     def read(self) -> Iterator[SaliencyPart | SaliencyReading]:
@@ -123,6 +130,8 @@ class Maps:
             made.notes.append(ANSWERED.format(share=beyond))
         if self._of_pixels and float(made.sums[-1].nan_to_num()):
             made.notes.append(TO_NO_TOKEN.format(share=float(made.sums[-1])))
+        if self._choices.flipped:
+            made.notes.append(CHOSEN)
         places = self._cells.places
         yield SaliencyReading(
             request=request,
@@ -155,7 +164,7 @@ class Maps:
         slope = leaf.slope(leaf.start, rows, self._rows_proved if rows else ())
         pairs = zip(leaf.owners, leaf.start, strict=True)
         owned = tuple((owner >= 0).expand(each.shape) for owner, each in pairs)
-        error = self._disagreement(leaf.start, slope, leaf.value, owned)
+        error = self._disagreement(leaf.start, slope, leaf.held(self._choices), owned)
         made = _Made(times_input(leaf, slope), error, 1, leaf)
         if rows:
             self._add_matrix(made, slope, leaf.row)
@@ -207,7 +216,8 @@ class Maps:
         passes, target = self._passes, self._target
         seen = finished(self._lens.read_attention(self._inputs, self._position, stop=self._stop))
         found = attention_slopes(passes, target, seen)
-        error = self._disagreement(found.weights, found.clean, with_weights(passes, target, found))
+        held = with_weights(passes, target, found, self._choices)
+        error = self._disagreement(found.weights, found.clean, held)
         sums = torch.cat([found.together, torch.zeros(1, dtype=torch.float64)])
         made = _Made(sums, error, 1)
         if found.without:
@@ -295,7 +305,7 @@ class Maps:
         for row in {*self._rows_proved} - {proved}:
             leaf = row_leaf(self._passes, self._target, row, self._cells.tokens)
             of_row = Slope(slope.value, slope.logits, (slope.of_rows[row],), {})
-            error = self._disagreement(leaf.start, of_row, leaf.value)
+            error = self._disagreement(leaf.start, of_row, leaf.held(self._choices))
             made.error = max(made.error, error)
 
     @property

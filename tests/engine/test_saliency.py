@@ -35,6 +35,7 @@ from engine.methods.requests import request_of
 from engine.methods.saliency import SaliencyPart, SaliencyReading, SaliencyRequest
 from engine.methods.saliency_places import INSTEAD, NO_PICTURE
 from engine.models.loading import LoadedModel
+from engine.passes.choices import Choices
 from engine.passes.row_values import RowValues
 from engine.records import Picture, Question
 from engine.system.steps import finished
@@ -278,6 +279,38 @@ def test_a_wrong_slope_fails_where_the_model_rules_tokens_out() -> None:
     for wrong in (slope.by[0] * 1.2, -slope.by[0], torch.zeros_like(slope.by[0])):
         by = type(slope)(slope.value, slope.logits, (wrong,), {})
         assert disagreement(leaf.start, by, leaf.value, leaf.target, dtype) > 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3_vl_moe", "aria", "deepseek_ocr2", "qwen3_5_moe"])
+def test_a_slope_is_that_with_the_experts_as_they_are_chosen(name: str) -> None:
+    """Where an expert is exchanged within a step, the target jumps, and a shorter step sees that
+    the more; with the experts held, it comes ever nearer to the slope."""
+    tiny = FAMILIES[name]()
+    passes = passes_over(tiny)
+    target = Target((int(passes.run()[0].argmax()),))
+    leaf = row_leaf(passes, target, 0, ())
+    slope = leaf.slope(leaf.start)
+    generator = torch.Generator().manual_seed(0)
+    (stream,) = leaf.start
+    direction = torch.randint(0, 2, stream.shape, generator=generator) * 2.0 - 1.0
+    size = float(stream.square().mean().sqrt())
+    said = float((slope.by[0] * direction).sum())
+
+    def error(value: Callable[[tuple[Tensor, ...]], float], step: float) -> float:
+        moved = [value((stream + sign * step * size * direction,)) for sign in (1, -1)]
+        return abs((moved[0] - moved[1]) / (2 * step * size) / said - 1.0)
+
+    choices = Choices()
+    held = leaf.held(choices)
+    assert torch.equal(leaf.logits(leaf.start, choices), leaf.logits(leaf.start))
+    assert choices.flipped == 0
+    errors = [error(held, step) for step in (0.003, 0.001, 0.0003)]
+    assert choices.flipped > 0 and error(leaf.value, 0.001) > 3 * errors[1]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.002
+    for wrong in (slope.by[0] * 1.2, -slope.by[0]):
+        by = Slope(slope.value, slope.logits, (wrong,), {})
+        assert disagreement(leaf.start, by, held, target, torch.float32) > 1.0
 
 
 # Integrated gradients, SmoothGrad, occlusion and the curves
@@ -737,29 +770,30 @@ def test_slopes_agree_with_finite_differences_in_every_family(name: str) -> None
     before = left(tiny.model)
     clean = passes.run()
     target = Target((int(clean[0].argmax()),))
-    dtype = passes.parts.dtype
+    dtype, choices = passes.parts.dtype, Choices()
     leaf = row_leaf(passes, target, 0, ())
     assert torch.equal(leaf.logits(leaf.start), clean)
     slope = leaf.slope(leaf.start, range(tiny.layers + 1), [tiny.layers // 2])
     assert torch.allclose(slope.logits, clean, atol=1e-5)
-    assert disagreement(leaf.start, slope, leaf.value, target, dtype) <= 1.0
+    assert disagreement(leaf.start, slope, leaf.held(choices), target, dtype) <= 1.0
     assert {*slope.rows} == {*range(tiny.layers + 1)}
     middle = row_leaf(passes, target, tiny.layers // 2, ())
     of_row = Slope(slope.value, slope.logits, (slope.of_rows[tiny.layers // 2],), {})
-    assert disagreement(middle.start, of_row, middle.value, target, dtype) <= 1.0
+    assert disagreement(middle.start, of_row, middle.held(choices), target, dtype) <= 1.0
     relation = token_relation(lens, tiny.inputs)
     if relation.numbers is not None:
         pixels = pixel_leaf(passes, target, {relation.name: relation.numbers}, None)
         assert torch.equal(pixels.logits(pixels.start), clean)
         slope = pixels.slope(pixels.start)
         owned = tuple(each >= 0 for each in pixels.owners)
-        assert disagreement(pixels.start, slope, pixels.value, target, dtype, owned) <= 1.0
+        value = pixels.held(choices)
+        assert disagreement(pixels.start, slope, value, target, dtype, owned) <= 1.0
     seen = finished(lens.read_attention(tiny.inputs, -1))
     if name in NO_ATTENTION:
         with pytest.raises(CannotRead, match=NO_ATTENTION[name]):
             attention_slopes(passes, target, seen)
     else:
         found = attention_slopes(passes, target, seen)
-        value = with_weights(passes, target, found)
+        value = with_weights(passes, target, found, choices)
         assert disagreement(found.weights, found.clean, value, target, dtype) <= 1.0
     assert left(tiny.model) == before
