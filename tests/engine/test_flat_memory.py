@@ -36,10 +36,15 @@ def compared() -> Subject:
         ("tracing", {"what": "mlp", "window": 2, "rows": (1,)}),
         ("neurons", {"ablate": 2}),
         ("parts", {"ablate": 2, "heads": True}),
+        ("saliency", {"row": 2, "matrix": True}),
+        ("saliency", {"way": "attention"}),
     ],
 )
 def test_memory_is_flat_over_a_hundred_readings(name: str, settings: dict[str, Any]) -> None:
     subject, method = compared(), method_of(name)
+    if name == "saliency":  # where patches are is not asked of a run without a picture
+        run = structs.replace(subject.run, question=Question("?"))
+        subject = replace(subject, run=run)
     if name == "tracing":
         settings = {"against": next(iter(subject.others)), **settings}
     request = request_of(method, settings)

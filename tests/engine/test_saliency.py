@@ -306,7 +306,7 @@ def test_a_slope_is_that_with_the_experts_as_they_are_chosen(name: str) -> None:
     assert torch.equal(leaf.logits(leaf.start, choices), leaf.logits(leaf.start))
     assert choices.flipped == 0
     errors = [error(held, step) for step in (0.003, 0.001, 0.0003)]
-    assert choices.flipped > 0 and error(leaf.value, 0.001) > 3 * errors[1]
+    assert choices.flipped > 0 and error(leaf.value, 0.001) > 2 * errors[1]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.002
     for wrong in (slope.by[0] * 1.2, -slope.by[0]):
         by = Slope(slope.value, slope.logits, (wrong,), {})
