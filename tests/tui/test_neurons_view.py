@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -160,14 +160,23 @@ async def test_it_opens_on_the_largest_units_and_sets_them_to_zero(size: tuple[i
 
 @pytest.mark.slow
 @in_loop
-async def test_one_layer_and_the_next_one() -> None:
+async def test_one_layer_and_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened() as (stage, screen):
         await stage.press("f")
         await stage.shows("largest units of layer 9")
         await stage.until(lambda: asked(stage)[-1] == NeuronsRequest(top=TOP, layer=9))
-        await stage.press(*["left_parenthesis"] * (9 - BARE))
+        await stage.until(lambda: screen.reading is not None)
+        rests: list[Callable[[], None] | None] = []
+        with monkeypatch.context() as held:  # the keys rest when this test says so
+            held.setattr(screen, "_once_it_rests", rests.append)
+            await stage.press(*["left_parenthesis"] * (9 - BARE))
+            await stage.until(lambda: len(rests) == 9 - BARE)
+        assert len(asked(stage)) == 2
+        rested = rests[-1]
+        assert rested is not None
+        rested()
         await stage.shows(f"layer {BARE} has no units: its MLP ends in a convolution")
-        assert len(asked(stage)) == 3  # the layers between were not read
+        assert asked(stage)[2:] == [NeuronsRequest(top=TOP, layer=BARE)]  # none of those between
         await stage.press("plus")
         await stage.shows("there are no more units to show")
         await stage.press("f")
