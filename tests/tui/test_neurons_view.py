@@ -16,6 +16,7 @@ from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
 from engine.records import Picture, Reading, ReadingProof, Request, Session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.neurons_stage import BARE, MIXED, UNITS, NeuronsWorker, neurons_reading
+from tests.tui.reading_stage import asked_of, opened_by
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import BEFORE, SIDE, finished_run
@@ -36,20 +37,16 @@ def neurons_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
+    size: tuple[int, int] = (120, 40), **given: Any
 ) -> AsyncIterator[tuple[Stage, NeuronsScreen]]:
-    """Run the explorer, open the screen, and wait for the units."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("9")
-        screen = stage.app.screen
-        assert isinstance(screen, NeuronsScreen)
+    """Open the screen, and wait for the units."""
+    async with opened_by("9", NeuronsScreen, size, **given) as (stage, screen):
         await stage.until(lambda: screen.reading is not None)
         yield stage, screen
 
 
 def asked(stage: Stage) -> list[Request]:
-    return [request for _, request in stage.worker.reads if isinstance(request, NeuronsRequest)]
+    return asked_of(stage, NeuronsRequest)
 
 
 def reading(**request: Any) -> NeuronsReading:

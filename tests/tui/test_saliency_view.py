@@ -18,6 +18,7 @@ from engine.events import Trouble
 from engine.methods.saliency import SaliencyReading, SaliencyRequest
 from engine.records import Picture, Reading, ReadingProof, Request, Session, Token
 from tests.tui.dialog_stage import HOSTILE
+from tests.tui.reading_stage import asked_of, opened_by
 from tests.tui.saliency_stage import SaliencyWorker, saliency_part, saliency_reading
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
@@ -46,13 +47,10 @@ def screen_of(stage: Stage) -> SaliencyScreen:
 
 @asynccontextmanager
 async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
+    size: tuple[int, int] = (120, 40), **given: Any
 ) -> AsyncIterator[tuple[Stage, SaliencyScreen]]:
-    """Run the explorer on a picture of patches, and open the screen of saliency."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("8")
-        screen = screen_of(stage)
+    """Open the screen, and wait for the patches."""
+    async with opened_by("8", SaliencyScreen, size, **given) as (stage, screen):
         await stage.until(lambda: screen.salient.geometry is not None)
         yield stage, screen
 
@@ -66,7 +64,7 @@ async def read(stage: Stage, screen: SaliencyScreen) -> None:
 
 
 def asked(stage: Stage) -> list[SaliencyRequest]:
-    return [request for _, request in stage.worker.reads if isinstance(request, SaliencyRequest)]
+    return asked_of(stage, SaliencyRequest)
 
 
 # ---------------------------------------------------------------------- what it shows
