@@ -31,6 +31,7 @@ from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import scale_shown
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
@@ -327,10 +328,10 @@ class AttentionScreen(PatchScreen[AskingAttention]):
         message.stop()
         self._look_from(message.position)
 
-    def on_share_list_line_picked(self, message: ShareList.LinePicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked layer."""
         message.stop()
-        self.gaze.go_to_line(message.index)
+        self.gaze.go_to_line(message.row)
         self._moved()
 
     def on_head_matrix_head_picked(self, message: HeadMatrix.HeadPicked) -> None:

@@ -23,6 +23,7 @@ from tui.views.neurons.unit_list import UnitList, UnitsShown
 from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import Legend, ScaleShown
 from tui.widgets.line_input import LineInput
 from tui.widgets.places import PlaceChosen
@@ -238,10 +239,10 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         message.stop()
         self._explain(self.looking.explained.at(message.position))
 
-    def on_unit_list_unit_picked(self, message: UnitList.UnitPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked unit."""
         message.stop()
-        self._go_to(message.index)
+        self._go_to(message.row)
 
     def _explain(self, explained: Explained) -> None:
         """Look at the units of another logit; what has been asked of the one before is

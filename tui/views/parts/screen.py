@@ -31,6 +31,7 @@ from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import ScaleShown, scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
@@ -328,10 +329,10 @@ class PartsScreen(PatchScreen[AskingParts]):
         message.stop()
         self._look_from(message.position)
 
-    def on_part_list_part_picked(self, message: PartList.PartPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked part."""
         message.stop()
-        self.looking.part = message.part
+        self.looking.part = self.list.part_at(message.row, message.x)
         self._moved()
 
     def on_head_grid_head_picked(self, message: HeadGrid.HeadPicked) -> None:

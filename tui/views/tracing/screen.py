@@ -33,6 +33,7 @@ from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Chooser
 from tui.widgets.half_blocks import Colours
 from tui.widgets.head_lines import HeadLines
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import ScaleShown
 from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
@@ -335,11 +336,11 @@ class TracingScreen(PatchScreen[AskingTracing]):
         self.traced.go_to_place(message.position)
         self._moved()
 
-    def on_recovery_table_cell_picked(self, message: RecoveryTable.CellPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked cell."""
         message.stop()
-        self.traced.go_to_line(message.line)
-        self.traced.step_site(message.site - self.traced.site)
+        self.traced.go_to_line(message.row)
+        self.traced.step_site(self.table.site_at(message.x) - self.traced.site)
         self._moved()
 
     def on_picture_canvas_picked(self, message: PictureCanvas.Picked) -> None:

@@ -23,6 +23,7 @@ from tui.views.words.cell_table import CellTable
 from tui.views.words.looking import Looking
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
@@ -306,7 +307,7 @@ class WordsScreen(PatchScreen[AskingWords]):
         message.stop()
         self._go(patch=message.patch)
 
-    def on_cell_table_row_picked(self, message: CellTable.RowPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked row."""
         message.stop()
         self._go(row=message.row)
