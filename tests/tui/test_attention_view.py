@@ -70,7 +70,7 @@ def gaze_at(layer: int = 5, *readings: Any) -> Gaze:
         readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),),
     )
     gaze = Gaze(RunView.of(run), layer, LAST)
-    gaze.place(geometry((336, 336)))
+    gaze.place_patches(geometry((336, 336)))
     gaze.take_stored()
     return gaze
 
@@ -339,7 +339,7 @@ def test_a_reading_of_another_run_does_not_fit() -> None:
 
 def test_what_is_missing_is_asked_for() -> None:
     gaze = Gaze(RunView.of(finished_run()), 5, LAST)
-    gaze.place(geometry((336, 336)))
+    gaze.place_patches(geometry((336, 336)))
     assert gaze.missing() == AttentionRequest()
     gaze.take(attention_reading(AttentionRequest(), LAYERS, COUNT))
     assert gaze.missing() is None

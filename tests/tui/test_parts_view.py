@@ -170,7 +170,7 @@ def test_a_map_of_what_patches_sent_has_signs() -> None:
     here.show_heads(True)
     from tests.tui.words_stage import geometry
 
-    here.put_patches(geometry((336, 336)))
+    here.place_patches(geometry((336, 336)))
     shown, steps = here.map, here.steps
     assert shown is not None and steps is not None
     assert ((steps >= STEPS // 2) == (shown.values[0] > 0)).all()

@@ -231,7 +231,7 @@ async def test_words_and_positions_are_explained() -> None:
         await read(stage, screen)
         assert asked(stage)[-1].of == ("red", "blue")
         await stage.press("slash", *",a,b", "enter")
-        await stage.shows("at most two words")
+        await stage.shows("one word, or two")
         await stage.press("less_than_sign")
         await read(stage, screen)
         assert asked(stage)[-1].position == 579

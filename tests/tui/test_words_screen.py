@@ -670,8 +670,8 @@ def test_hostile_readings_are_harmless(name: str) -> None:
     run = replace(finished_run(picture=Picture("x.png", "", 336, 336)), readings=HOSTILE[name])
     looking = Looking(RunView.of(run), 5, BEFORE + 30)
     with suppress(BadInput):
-        looking.place(HOSTILE[name][0])  # type: ignore[arg-type]
-        looking.take_words()
+        looking.place_patches(HOSTILE[name][0])  # type: ignore[arg-type]
+        looking.take_stored()
     for step in (1, 1, 1, 1):
         looking.choose(step)
         for looking.is_contrast, looking.log in ((False, False), (True, True)):

@@ -13,7 +13,7 @@ from textual.timer import Timer
 
 from engine.events import Event
 from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, Explained
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.neurons import saying
@@ -211,12 +211,8 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         self.app.push_screen(entry, self._take_typed)
 
     def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
+        of = self._words_typed(typed)
+        if of is not None:
             self._explain(self.looking.explained.with_words(of))
 
     def action_choose(self) -> None:

@@ -17,7 +17,7 @@ from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, WITHOUT, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, WITHOUT, Explained
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
@@ -115,8 +115,9 @@ class PartsScreen(PatchScreen[AskingParts]):
         """Take the logits of a position of a run apart, and look first at the layer that ends with
         a row. `others` returns the run's counterfactuals; `unfolded` says whether `<` and `>` walk
         over every patch."""
-        super().__init__(AskingParts(run, context, others), context, _KEYS, colours)
         self.looking = Looking(run, row, position)
+        asking = AskingParts(run, context, others)
+        super().__init__(asking, self.looking, context, _KEYS, colours)
         self._unfolded = unfolded
         self._mapped = False
         """Whether a map is on the picture."""
@@ -142,14 +143,12 @@ class PartsScreen(PatchScreen[AskingParts]):
         yield self.panel
         yield self.legend
 
-    def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
-        self.pane.open(self.looking.run.run.question.picture)
+    # ------------------------------------------------------------------ readings
+
+    def _begin(self) -> None:
+        """See `PatchScreen._begin`; the patches are wanted once the heads are shown."""
         self.looking.take_stored()
         self._want()
-        self.show()
-
-    # ------------------------------------------------------------------ readings
 
     def _want(self) -> None:
         """Request what is shown and not known."""
@@ -186,10 +185,6 @@ class PartsScreen(PatchScreen[AskingParts]):
                 self._place(reading)
             case PartsReading():
                 self.looking.take(reading)
-
-    def _place(self, reading: GeometryReading) -> None:
-        with self._undamaged():
-            self.looking.put_patches(reading)
 
     # ------------------------------------------------------------------ keys
 
@@ -291,12 +286,8 @@ class PartsScreen(PatchScreen[AskingParts]):
         self.app.push_screen(entry, self._take_typed)
 
     def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
+        of = self._words_typed(typed)
+        if of is not None:
             self._explain(self.looking.explained.with_words(of))
 
     def action_without(self) -> None:
