@@ -507,6 +507,21 @@ def test_the_last_row_of_an_odd_number_is_drawn_in_half_a_line() -> None:
     assert last.bgcolor.triplet == (0, 0, 0)
 
 
+def test_a_small_matrix_takes_the_room_that_there_is() -> None:
+    steps = np.arange(8, dtype=np.uint8).reshape(4, 2)
+    window = window_of((4, 2), (1, 0), (30, 4), halves=True)
+    assert [*window.lines(4)] == [0, 1, 2, 3]
+    drawn = block_lines(steps, window, (1, 0), FROM_LOW, (0, 0, 0), indexed=False)
+    assert [sum(segment.cell_length for segment in line) for line in drawn] == [12] * 4
+    assert all(segment.text.isspace() for line in drawn for segment in line)
+    backs = [segment.style.bgcolor.triplet for line in drawn for segment in line]  # type: ignore[union-attr]
+    colours = [*FROM_LOW.colours]
+    colours[2] = FROM_LOW.frame
+    assert backs == colours
+    assert window.place_at(11, 3, 4) == (3, 1)
+    assert window_of((4, 2), (1, 0), (30, 3), halves=True).rows_a_line == 2
+
+
 def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:
     shares = np.array([[0.0, 0.21], [np.nan, 0.4]], np.float32)
     steps, high = steps_of(shares)
