@@ -124,7 +124,7 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
     ):
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
-        opening = _bytes(app, view.key, 1.5)
+        opening = _answered(app, view.key)
         _bytes(app, "g", _QUIET)
         fresh = []
         if view.step != "j":  # what is shown for the first time is read once the cursor rests
@@ -135,7 +135,7 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
         _bytes(app, "n", _QUIET)
         cursor = [_bytes(app, key, _QUIET) for key in ["\x1b[C"] * 4 + ["\x1b[B"] * 4]
         held = _held(app, "\x1b[C\x1b[D\x1b[B\x1b[A" * 8, 32)
-        closing = _bytes(app, "q", 1.0)
+        closing = _answered(app, "q")
         app.send("\x11")
         app.wait_exit()
     print(
@@ -156,6 +156,17 @@ def _held(app: PtyApp, keys: str, count: int) -> float:
         time.sleep(1 / 30)
     app.settle()
     return (app.count - before) / count
+
+
+def _answered(app: PtyApp, keys: str) -> int:
+    """What is written after keys that change all of the screen, however long that takes."""
+    before = app.count
+    for key in keys:
+        at = app.count
+        app.send(key)
+        app.wait_for(lambda at=at: app.count > at)  # type: ignore[misc]
+        app.settle(1.5)
+    return app.count - before
 
 
 def _bytes(app: PtyApp, keys: str, quiet: float) -> int:

@@ -20,7 +20,7 @@ from engine.records import Reading
 from tui.state.explained import KEYS, STOPPED, WITHOUT, Explained
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
-from tui.text.show import display_text, plain_line
+from tui.text.show import display_text, plain_line, whole_parts
 from tui.views.parts import saying
 from tui.views.parts.asking import AskingParts
 from tui.views.parts.head_grid import HeadGrid, HeadsShown
@@ -415,12 +415,10 @@ class PartsScreen(PatchScreen[AskingParts]):
         shown: Widget = self.list
         if looking.all_heads:
             what, shown = f"heads, {what}", self.grid
-        put_title(shown, self._cut(what, shown))
-        put_subtitle(shown, self._cut(saying.sum_words(looking.known), shown))
-
-    def _cut(self, words: str, widget: Widget) -> str:
-        room = max(widget.size.width + 2 - _BORDER, 1)
-        return display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip()
+        room = max(shown.size.width + 2 - _BORDER, 1)
+        put_title(shown, display_text(what, room, spaces=False, ascii_only=self._ascii).rstrip())
+        words = saying.sum_words(looking.known)
+        put_subtitle(shown, whole_parts(words, room, ascii_only=self._ascii))
 
     def _show_picture(self) -> None:
         looking = self.looking
@@ -477,6 +475,7 @@ class PartsScreen(PatchScreen[AskingParts]):
             order = "the largest first" if looking.by_size else "in the order of the layers"
             scale = ScaleShown(f"parts, {order}", place=place)
         largest = saying.largest_words(looking, ascii_only=self._ascii)
+        largest = whole_parts(largest, self.size.width - 2, ", ", ascii_only=self._ascii)
         self.legend.show(scale, (largest, "faint"), self._last_line())
 
     def _last_line(self) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from engine.methods.saliency import SaliencyReading, SaliencyRequest
 from tui.state.maps import Steps, signed_scale
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_number
-from tui.text.show import display_text
+from tui.text.show import display_text, whole_parts
 from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.saliency.asking import AskingSaliency
 from tui.views.saliency.row_grid import GridShown, RowGrid
@@ -403,8 +403,9 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
             put(widget, display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip())
 
     def _show_legend(self) -> None:
-        facts = self.words.facts()
-        lines = [("; ".join(part for part in (self.words.target(), facts) if part), "strong")]
+        facts = "; ".join(filter(None, (self.words.target(), self.words.facts())))
+        facts = whole_parts(facts, self.size.width - 2, ascii_only=self._ascii)
+        lines = [(facts, "strong")]
         if self.size.height >= 20:
             lines.append((self._here(), "good"))
         lines.append(self._last_line())
