@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -61,6 +61,19 @@ async def read(stage: Stage, screen: SaliencyScreen) -> None:
     pane = screen.pane
     await stage.until(lambda: pane.canvas.drawn or pane.mark_canvas.display or not pane.display)
     await stage.pilot.pause()
+
+
+async def press_and_rest(
+    stage: Stage, screen: SaliencyScreen, monkeypatch: pytest.MonkeyPatch, *keys: str
+) -> None:
+    """Press keys that follow each other faster than the cursor rests, however long they take."""
+    rests: list[Callable[[], None] | None] = []
+    with monkeypatch.context() as held:
+        held.setattr(screen, "_once_it_rests", rests.append)
+        await stage.press(*keys)
+        await stage.until(lambda: len(rests) == len(keys))
+    if rests[-1] is not None:
+        rests[-1]()
 
 
 def asked(stage: Stage) -> list[SaliencyRequest]:
@@ -164,15 +177,15 @@ async def test_occlusion_grows_in_blocks_and_can_be_stopped() -> None:
 
 @pytest.mark.slow
 @in_loop
-async def test_steps_and_blocks_are_set() -> None:
+async def test_steps_and_blocks_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened() as (stage, screen):
         await read(stage, screen)
         await stage.press("plus")
         await stage.shows("this way takes one input")
-        await stage.press("f", "plus")
+        await press_and_rest(stage, screen, monkeypatch, "f", "plus")
         await stage.shows("integrated gradients, 64 steps, pixels")
         await read(stage, screen)
-        await stage.press("F", "F", "plus", "plus")
+        await press_and_rest(stage, screen, monkeypatch, "F", "F", "plus", "plus")
         await stage.shows("occlusion, 3x3 patches, pixels")
         await read(stage, screen)
         assert [(each.way, each.steps, each.block) for each in asked(stage)[1:]] == [
@@ -184,7 +197,9 @@ async def test_steps_and_blocks_are_set() -> None:
 @pytest.mark.slow
 @at_every_size
 @in_loop
-async def test_a_row_in_place_of_the_pixels(size: tuple[int, int]) -> None:
+async def test_a_row_in_place_of_the_pixels(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened(size) as (stage, screen):
         await read(stage, screen)
         await stage.press("j")
@@ -194,7 +209,7 @@ async def test_a_row_in_place_of_the_pixels(size: tuple[int, int]) -> None:
         await read(stage, screen)
         await stage.shows("the picture", "+", "row 6 of 0-10")
         assert asked(stage)[-1] == SaliencyRequest(row=6)
-        await stage.press("k", "k")
+        await press_and_rest(stage, screen, monkeypatch, "k", "k")
         await read(stage, screen)
         assert asked(stage)[-1] == SaliencyRequest(row=4)
         assert len(asked(stage)) == 3
