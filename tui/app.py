@@ -169,7 +169,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         """How finely pictures are coloured on this terminal and line."""
         if self.console.color_system != "truecolor":
             return Colours.INDEXED
-        return Colours.EVEN if self.startup.slow_line else Colours.EXACT
+        return Colours.EVEN if self.startup.slow_line else Colours.FINE
 
     @property
     def has_dialog(self) -> bool:

@@ -1,16 +1,16 @@
-"""What a picture under a map costs on the line: of words, attention, heads (of parts), tracing or
-saliency. Reports, asserts nothing.
+"""What the views that cover the screen cost on the line: words, attention, heads (of parts),
+tracing, saliency and neurons, all but the last a picture under a map. Reports, asserts nothing.
 
     python -m tests.terminal.measure_words [--view NAME] [--side N] [--layers N] [--picture FILE]
         [--noise]
 
 Opening it and closing it; for every row a step of the map (of saliency: for every way, of parts:
-for every head of a layer, at first and again; the median, and the largest), and steps of the cursor
-over the patches; at 120x40 over SSH in true colour, the same with exact colours as without SSH, and
-with `--lite`. A worker with fixed data answers: a word that rises and falls on a hill of patches,
-or with `--noise` one whose probability is drawn anew for every cell, the worst case. Attention is a
-hill that wanders from layer to layer, tracing has three sites, saliency a hill and a hollow, and so
-has every head.
+for every head of a layer, at first and again, of neurons: for every unit; the median, and the
+largest), and steps of the cursor over the patches; at 120x40 over SSH in true colour, the same as
+without SSH, and with `--lite`. A worker with fixed data answers: a word that rises and falls on a
+hill of patches, or with `--noise` one whose probability is drawn anew for every cell, the worst
+case. Attention is a hill that wanders from layer to layer, tracing has three sites, saliency a hill
+and a hollow, and so has every head.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from engine.records import Picture, Question, Reading, Request
 from tests.terminal.measure import process_seconds
 from tests.terminal.pty_app import ROOT, PtyApp
 from tests.tui.attention_stage import AttentionWorker
+from tests.tui.neurons_stage import NeuronsWorker
 from tests.tui.parts_stage import PartsWorker
 from tests.tui.saliency_stage import SaliencyWorker
 from tests.tui.tracing_stage import TracingWorker
@@ -59,6 +60,7 @@ _VIEWS = {
     "parts": _View("6D", ")", PartsWorker),
     "tracing": _View("7", "j", TracingWorker),
     "saliency": _View("8", "f", SaliencyWorker),
+    "neurons": _View("9", "j", NeuronsWorker),
 }
 
 
@@ -122,7 +124,7 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
     ):
         app.wait_for("top-1 for good", 120)
         app.settle(1.0)
-        opening = _bytes(app, view.key, 1.5)
+        opening = _answered(app, view.key)
         _bytes(app, "g", _QUIET)
         fresh = []
         if view.step != "j":  # what is shown for the first time is read once the cursor rests
@@ -133,7 +135,7 @@ def _report(name: str, command: list[str], view: _View, env: dict[str, str]) -> 
         _bytes(app, "n", _QUIET)
         cursor = [_bytes(app, key, _QUIET) for key in ["\x1b[C"] * 4 + ["\x1b[B"] * 4]
         held = _held(app, "\x1b[C\x1b[D\x1b[B\x1b[A" * 8, 32)
-        closing = _bytes(app, "q", 1.0)
+        closing = _answered(app, "q")
         app.send("\x11")
         app.wait_exit()
     print(
@@ -154,6 +156,17 @@ def _held(app: PtyApp, keys: str, count: int) -> float:
         time.sleep(1 / 30)
     app.settle()
     return (app.count - before) / count
+
+
+def _answered(app: PtyApp, keys: str) -> int:
+    """What is written after keys that change all of the screen, however long that takes."""
+    before = app.count
+    for key in keys:
+        at = app.count
+        app.send(key)
+        app.wait_for(lambda at=at: app.count > at)  # type: ignore[misc]
+        app.settle(1.5)
+    return app.count - before
 
 
 def _bytes(app: PtyApp, keys: str, quiet: float) -> int:

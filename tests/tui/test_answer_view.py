@@ -17,7 +17,8 @@ from engine.methods.answer import Answer, AnswerRequest
 from engine.methods.visit import VisitRequest
 from engine.records import ReadingProof, Session
 from tests.tui.answer_stage import ALL, answer_part, answer_reading
-from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
+from tests.tui.reading_stage import asked_of, opened_by
+from tests.tui.stage import ONE_SIZE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tui.state.answer_steps import AnswerSteps, pieces_of
 from tui.state.tints import Tint
@@ -36,20 +37,17 @@ def screen_of(stage: Stage) -> AnswerScreen:
 
 @asynccontextmanager
 async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
+    size: tuple[int, int] = (120, 40), **given: Any
 ) -> AsyncIterator[tuple[Stage, AnswerScreen]]:
-    """Run the explorer on a picture, and continue the answer to its end."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("c")
-        screen = screen_of(stage)
+    """Open the screen, and wait for the end of the answer."""
+    async with opened_by("c", AnswerScreen, size, **given) as (stage, screen):
         await stage.until(lambda: screen.reading is not None)
         await stage.pilot.pause()
         yield stage, screen
 
 
 def asked(stage: Stage) -> list[AnswerRequest]:
-    return [request for _, request in stage.worker.reads if isinstance(request, AnswerRequest)]
+    return asked_of(stage, AnswerRequest)
 
 
 # ---------------------------------------------------------------------- what it shows

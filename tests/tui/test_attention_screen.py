@@ -29,6 +29,7 @@ from tests.tui.attention_stage import (
     knockout_reading,
 )
 from tests.tui.dialog_stage import HOSTILE
+from tests.tui.reading_stage import asked_of, opened_by
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import (
@@ -52,17 +53,7 @@ def attention_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "FakeWorker", AttentionWorker)
 
 
-@asynccontextmanager
-async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
-) -> AsyncIterator[tuple[Stage, AttentionScreen]]:
-    """Run the explorer on a picture of patches, and open the screen of attention."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("4")
-        screen = stage.app.screen_stack[1]
-        assert isinstance(screen, AttentionScreen)
-        yield stage, screen
+opened = partial(opened_by, "4", AttentionScreen)
 
 
 async def read(stage: Stage, screen: AttentionScreen) -> None:
@@ -74,7 +65,7 @@ async def read(stage: Stage, screen: AttentionScreen) -> None:
 
 
 def asked(stage: Stage, kind: type[Request] = AttentionRequest) -> list[Request]:
-    return [request for _, request in stage.worker.reads if isinstance(request, kind)]
+    return asked_of(stage, kind)
 
 
 # ---------------------------------------------------------------------- what it shows

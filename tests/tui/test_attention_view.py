@@ -70,7 +70,7 @@ def gaze_at(layer: int = 5, *readings: Any) -> Gaze:
         readings=readings or (attention_reading(AttentionRequest(), LAYERS, COUNT),),
     )
     gaze = Gaze(RunView.of(run), layer, LAST)
-    gaze.place(geometry((336, 336)))
+    gaze.place_patches(geometry((336, 336)))
     gaze.take_stored()
     return gaze
 
@@ -339,7 +339,7 @@ def test_a_reading_of_another_run_does_not_fit() -> None:
 
 def test_what_is_missing_is_asked_for() -> None:
     gaze = Gaze(RunView.of(finished_run()), 5, LAST)
-    gaze.place(geometry((336, 336)))
+    gaze.place_patches(geometry((336, 336)))
     assert gaze.missing() == AttentionRequest()
     gaze.take(attention_reading(AttentionRequest(), LAYERS, COUNT))
     assert gaze.missing() is None
@@ -505,6 +505,21 @@ def test_the_last_row_of_an_odd_number_is_drawn_in_half_a_line() -> None:
     assert last is not None and last.color is not None and last.bgcolor is not None
     assert last.color.triplet == FROM_LOW.colours[7]
     assert last.bgcolor.triplet == (0, 0, 0)
+
+
+def test_a_small_matrix_takes_the_room_that_there_is() -> None:
+    steps = np.arange(8, dtype=np.uint8).reshape(4, 2)
+    window = window_of((4, 2), (1, 0), (30, 4), halves=True)
+    assert [*window.lines(4)] == [0, 1, 2, 3]
+    drawn = block_lines(steps, window, (1, 0), FROM_LOW, (0, 0, 0), indexed=False)
+    assert [sum(segment.cell_length for segment in line) for line in drawn] == [12] * 4
+    assert all(segment.text.isspace() for line in drawn for segment in line)
+    backs = [segment.style.bgcolor.triplet for line in drawn for segment in line]  # type: ignore[union-attr]
+    colours = [*FROM_LOW.colours]
+    colours[2] = FROM_LOW.frame
+    assert backs == colours
+    assert window.place_at(11, 3, 4) == (3, 1)
+    assert window_of((4, 2), (1, 0), (30, 3), halves=True).rows_a_line == 2
 
 
 def test_the_scale_of_the_matrix_ends_at_its_highest_share() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
 from engine.records import Picture, Reading, ReadingProof, Request, Session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.neurons_stage import BARE, MIXED, UNITS, NeuronsWorker, neurons_reading
+from tests.tui.reading_stage import asked_of, opened_by
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import BEFORE, SIDE, finished_run
@@ -36,20 +37,16 @@ def neurons_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
+    size: tuple[int, int] = (120, 40), **given: Any
 ) -> AsyncIterator[tuple[Stage, NeuronsScreen]]:
-    """Run the explorer, open the screen, and wait for the units."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("9")
-        screen = stage.app.screen
-        assert isinstance(screen, NeuronsScreen)
+    """Open the screen, and wait for the units."""
+    async with opened_by("9", NeuronsScreen, size, **given) as (stage, screen):
         await stage.until(lambda: screen.reading is not None)
         yield stage, screen
 
 
 def asked(stage: Stage) -> list[Request]:
-    return [request for _, request in stage.worker.reads if isinstance(request, NeuronsRequest)]
+    return asked_of(stage, NeuronsRequest)
 
 
 def reading(**request: Any) -> NeuronsReading:
@@ -160,14 +157,23 @@ async def test_it_opens_on_the_largest_units_and_sets_them_to_zero(size: tuple[i
 
 @pytest.mark.slow
 @in_loop
-async def test_one_layer_and_the_next_one() -> None:
+async def test_one_layer_and_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened() as (stage, screen):
         await stage.press("f")
         await stage.shows("largest units of layer 9")
         await stage.until(lambda: asked(stage)[-1] == NeuronsRequest(top=TOP, layer=9))
-        await stage.press(*["left_parenthesis"] * (9 - BARE))
+        await stage.until(lambda: screen.reading is not None)
+        rests: list[Callable[[], None] | None] = []
+        with monkeypatch.context() as held:  # the keys rest when this test says so
+            held.setattr(screen, "_once_it_rests", rests.append)
+            await stage.press(*["left_parenthesis"] * (9 - BARE))
+            await stage.until(lambda: len(rests) == 9 - BARE)
+        assert len(asked(stage)) == 2
+        rested = rests[-1]
+        assert rested is not None
+        rested()
         await stage.shows(f"layer {BARE} has no units: its MLP ends in a convolution")
-        assert len(asked(stage)) == 3  # the layers between were not read
+        assert asked(stage)[2:] == [NeuronsRequest(top=TOP, layer=BARE)]  # none of those between
         await stage.press("plus")
         await stage.shows("there are no more units to show")
         await stage.press("f")

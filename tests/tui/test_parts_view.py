@@ -19,6 +19,7 @@ from engine.methods.parts import PartShare, PartsReading, PartsRequest
 from engine.records import Picture, Question, Reading, ReadingProof, Request, Session
 from tests.tui.dialog_stage import HOSTILE
 from tests.tui.parts_stage import HEADS, WHOLE, PartsWorker, parts_part, parts_reading
+from tests.tui.reading_stage import asked_of, opened_by
 from tests.tui.stage import ONE_SIZE, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import BEFORE, SIDE, finished_run, geometry, tokens_of
@@ -42,20 +43,16 @@ def parts_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def opened(
-    size: tuple[int, int] = (120, 40), *, startup: Any = None, **worker: Any
+    size: tuple[int, int] = (120, 40), **given: Any
 ) -> AsyncIterator[tuple[Stage, PartsScreen]]:
-    """Run the explorer on a picture of patches, open the screen, and wait for the parts."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press("j", "6")  # from row 6, with which layer 5 ends
-        screen = stage.app.screen
-        assert isinstance(screen, PartsScreen)
+    """Open the screen from row 6, with which layer 5 ends, and wait for the parts."""
+    async with opened_by("j6", PartsScreen, size, **given) as (stage, screen):
         await stage.until(lambda: screen.reading is not None)
         yield stage, screen
 
 
 def asked(stage: Stage) -> list[Request]:
-    return [request for _, request in stage.worker.reads if isinstance(request, PartsRequest)]
+    return asked_of(stage, PartsRequest)
 
 
 def reading(**request: Any) -> PartsReading:
@@ -173,7 +170,7 @@ def test_a_map_of_what_patches_sent_has_signs() -> None:
     here.show_heads(True)
     from tests.tui.words_stage import geometry
 
-    here.put_patches(geometry((336, 336)))
+    here.place_patches(geometry((336, 336)))
     shown, steps = here.map, here.steps
     assert shown is not None and steps is not None
     assert ((steps >= STEPS // 2) == (shown.values[0] > 0)).all()

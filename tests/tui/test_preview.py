@@ -42,7 +42,7 @@ class PaneScreen(Screen[None]):
         self.told: list[Preview.Opened | Preview.Refused] = []
 
     def compose(self) -> ComposeResult:
-        yield Preview(colours=Colours.EXACT)
+        yield Preview(colours=Colours.FINE)
 
     @property
     def pane(self) -> Preview:
@@ -172,14 +172,15 @@ async def test_without_term_image_it_says_what_is_missing(
     from PIL import Image
 
     # An import that is under way in another thread would undo what follows.
-    picture_strips(Image.new("RGB", (2, 2)), 2, 2, colours=Colours.EXACT)
+    picture_strips(Image.new("RGB", (2, 2)), 2, 2, colours=Colours.FINE)
     monkeypatch.setitem(sys.modules, "term_image", None)
     async with pane() as (stage, play):
         play.pane.open(picture(tmp_path))
-        await stage.until(lambda: len(play.told) == 2)
-        refused = next(told for told in play.told if isinstance(told, Preview.Refused))
-        assert "pip install term-image" in refused.error
-    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
+        # It is drawn once it is open, and again for a new size.
+        await stage.until(lambda: any(isinstance(told, Preview.Refused) for told in play.told))
+        refused = [told.error for told in play.told if isinstance(told, Preview.Refused)]
+        assert all("pip install term-image" in error for error in refused)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view, (80, 24)) as stage:
         await stage.until(lambda: "pip install term-image" in stage.text)
 
@@ -252,7 +253,7 @@ def test_words_in_a_pictures_place_are_wrapped() -> None:
 @at_every_size
 @in_loop
 async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), MODELS_VIEW, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(picture(tmp_path), MODELS_VIEW, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view, size) as stage:
         await stage.until(lambda: "40×20, 1x" in stage.text)
         assert {RED, BLUE} <= colours(stage)
@@ -276,7 +277,7 @@ async def test_zoom_move_and_fit(size: tuple[int, int], tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_held_key_is_not_lost(tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view) as stage:
         await stage.until(lambda: "1x" in stage.text)
         await stage.press(*["plus"] * 20)
@@ -297,7 +298,7 @@ async def test_what_would_look_the_same_is_not_drawn(
         show(canvas, strips)
 
     monkeypatch.setattr(Canvas, "show", noted)
-    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view) as stage:
         await stage.until(lambda: shown)
         await stage.press("0", "h", "minus", "down")
@@ -321,13 +322,13 @@ async def test_it_closes(key: str, tmp_path: Path) -> None:
 async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
     broken = tmp_path / HOSTILE_NAME
     broken.write_bytes(b"no picture")
-    view = PictureView(Picture(str(broken)), None, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(Picture(str(broken)), None, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view) as stage:
         # The path may be long, and the reason on the next line.
         await stage.until(lambda: "not a picture" in " ".join(re.split(r"[│\s]+", stage.text)))
         await stage.press("v")
         assert "has not been read yet" in stage.text
-    view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(picture(tmp_path), DAMAGED_VIEW, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view) as stage:
         await stage.until(lambda: "40×20" in stage.text)
         await stage.press("v")
@@ -339,7 +340,7 @@ async def test_the_view_says_what_is_wrong(tmp_path: Path) -> None:
 @in_loop
 async def test_plain_ascii_has_no_picture(tmp_path: Path) -> None:
     view = PictureView(
-        picture(tmp_path, "naïve.png"), MODELS_VIEW, ascii_only=True, colours=Colours.EXACT
+        picture(tmp_path, "naïve.png"), MODELS_VIEW, ascii_only=True, colours=Colours.FINE
     )
     async with on_stage(view, (80, 24)) as stage:
         assert "no picture in plain ASCII" in stage.text
@@ -350,7 +351,7 @@ async def test_plain_ascii_has_no_picture(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_view_fits_a_new_size(tmp_path: Path) -> None:
-    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.EXACT)
+    view = PictureView(picture(tmp_path), None, ascii_only=False, colours=Colours.FINE)
     async with on_stage(view, (120, 40)) as stage:
         await stage.until(lambda: BLUE in colours(stage))
         await stage.pilot.resize_terminal(60, 16)

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from tui.text.bars import line_bar, probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
-from tui.text.show import display_text, plain_line, show_pieces, stand_in_text
+from tui.text.show import display_text, plain_line, show_pieces, stand_in_text, whole_parts
 
 HOSTILE = [
     "\x1b]0;PWNED\x07",
@@ -149,3 +149,26 @@ def test_bars_and_figures_look_right() -> None:
     assert [figure(p) for p in (1, 0.99951, 0.9994, 0.412, 0.0999, 0.041, 0.0001, 1e-9, 0)] == [
         " 100%", " 100%", "99.9%", "41.2%", "9.99%", "4.10%", "0.01%", "<.01%", "   0%",
     ]  # fmt: skip
+
+
+@given(
+    st.lists(st.text("ab 1.9-", min_size=1, max_size=9), min_size=1, max_size=5), st.integers(1, 60)
+)
+def test_of_parts_only_whole_ones_are_left_out(parts: list[str], width: int) -> None:
+    line = "; ".join(parts)
+    shown = whole_parts(line, width, ascii_only=True)
+    assert cell_len(shown) <= width
+    if cell_len(line) <= width:
+        assert shown == line
+    elif "; " in shown:
+        kept = shown.removesuffix("; ~").split("; ")
+        assert kept == parts[: len(kept)]
+        assert len(kept) < len(parts)
+        more = "; ".join(parts[: len(kept) + 1])
+        assert cell_len(more) + len("; ~") > width
+
+
+def test_a_number_is_not_cut_where_other_parts_can_be_left_out() -> None:
+    assert whole_parts("sent +2.5; position 31", 14) == "sent +2.5; …"
+    assert whole_parts("sent +2.5; position 31", 22) == "sent +2.5; position 31"
+    assert whole_parts("sent\x1b[0m +2.5; at", 9) == "sent\\x1b…"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from textual.containers import Vertical
 from textual.widgets import Input, TextArea
 
@@ -13,8 +15,8 @@ from tests.tui.stage import PROMPT, WITH_PICTURE, explorer, in_loop
 from tui.actions.registry import ACTIONS
 from tui.views.compare.against_list import AgainstList
 from tui.widgets.chooser import Chooser
-from tui.widgets.evened import MOST_OFF, evened
-from tui.widgets.half_blocks import Colours
+from tui.widgets.evened import LEAST_OFF, MOST_OFF, evened
+from tui.widgets.half_blocks import Colours, picture_strips
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ async def test_a_theme_is_chosen_by_typing() -> None:
         await stage.until(lambda: stage.app.theme == "nord")
 
 
-def test_pictures_are_evened_out_only_on_slow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_slow_lines_show_evened_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.events import LoadOptions
     from tui.app import Explorer
     from tui.startup import Startup
@@ -99,7 +101,7 @@ def test_pictures_are_evened_out_only_on_slow_lines(monkeypatch: pytest.MonkeyPa
         app = Explorer(Startup(LoadOptions("m"), Question(prompt=PROMPT), **options))  # type: ignore[arg-type]
         return app.picture_colours
 
-    assert colours() is Colours.EXACT
+    assert colours() is Colours.FINE
     assert colours(lite=True) is Colours.INDEXED
     monkeypatch.setenv("SSH_CONNECTION", "x")
     assert colours() is Colours.EVEN
@@ -107,20 +109,44 @@ def test_pictures_are_evened_out_only_on_slow_lines(monkeypatch: pytest.MonkeyPa
     assert colours() is Colours.INDEXED
 
 
-@given(st.integers(1, 9), st.integers(1, 7), st.data())
+@pytest.mark.parametrize("colours", [Colours.FINE, Colours.EVEN])
+def test_a_drawn_picture_is_no_further_off_than_its_colours_say(colours: Colours) -> None:
+    slope = np.arange(40 * 20 * 3, dtype=np.uint32).reshape(20, 40, 3) // 17 % 256
+    strips = picture_strips(Image.fromarray(slope.astype(np.uint8)), 40, 10, colours=colours)
+    styles: set[str] = set()
+    for y, strip in enumerate(strips):
+        cells = [(cell, segment.style) for segment in strip for cell in segment.text]
+        assert len(cells) == 40
+        for x, (cell, style) in enumerate(cells):
+            assert style is not None
+            assert style.bgcolor is not None
+            halves = (style.bgcolor, style.bgcolor)
+            if cell != " ":
+                assert style.color is not None
+                above, below = style.color, style.bgcolor
+                halves = (above, below) if cell == "▀" else (below, above)
+            styles.update(str(half) for half in halves)
+            for half, wanted in zip(halves, slope[2 * y : 2 * y + 2, x], strict=True):
+                assert half.triplet is not None
+                off = max(abs(a - int(b)) for a, b in zip(half.triplet, wanted, strict=True))
+                assert off <= colours.most_off
+    assert len(styles) < len(np.unique(slope.reshape(-1, 3), axis=0))
+
+
+@given(st.integers(1, 9), st.integers(1, 7), st.sampled_from([LEAST_OFF, MOST_OFF]), st.data())
 def test_no_pixel_is_further_off_than_it_may_be(
-    width: int, height: int, data: st.DataObject
+    width: int, height: int, most_off: int, data: st.DataObject
 ) -> None:
     near = data.draw(st.sampled_from([st.integers(0, 255), st.integers(90, 115)]))
     rgb = bytes(data.draw(st.lists(near, min_size=3 * width * height, max_size=3 * width * height)))
-    result = evened(rgb, width)
+    result = evened(rgb, width, most_off)
     own = list(zip(rgb[0::3], rgb[1::3], rgb[2::3], strict=True))
     assert len(result) == len(own)
     for pixel, wanted in zip(result, own, strict=True):
-        assert max(abs(a - b) for a, b in zip(pixel, wanted, strict=True)) <= MOST_OFF
+        assert max(abs(a - b) for a, b in zip(pixel, wanted, strict=True)) <= most_off
 
 
 def test_what_is_nearly_alike_gets_one_colour() -> None:
     line = bytes(100 + x % 3 for x in range(3 * 40))
-    assert len(set(evened(line * 2, 40))) == 1
-    assert len(set(evened(bytes([0] * 60 + [200] * 60), 20))) == 2
+    assert len(set(evened(line * 2, 40, LEAST_OFF))) == 1
+    assert len(set(evened(bytes([0] * 60 + [200] * 60), 20, MOST_OFF))) == 2

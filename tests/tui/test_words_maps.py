@@ -18,7 +18,7 @@ from tests.tui.words_stage import BEFORE, geometry, words_reading
 from tui.state.maps import NO_STEP, STEPS, Cell, Map, Scale, on_patches
 from tui.state.patches import Patches
 from tui.views.words.word_maps import word_maps
-from tui.widgets.marks import MARKS, UNREAD, draw_marks, mark_grid, window_of
+from tui.widgets.marks import MARKS, UNREAD, draw_marks, mark_grid
 
 SHARES = arrays(np.float32, (3, 5), elements=st.floats(0, 1, width=32))
 NAN = float("nan")
@@ -231,7 +231,7 @@ def marks(side: int, cursor: int, room: tuple[int, int]) -> list[str]:
     grid = mark_grid(patches, 0)
     steps = np.arange(side * side, dtype=np.uint8) % STEPS
     steps[-1] = NO_STEP
-    window = window_of(grid, cursor, room)
+    window = grid.window(cursor, room)
     drawn = draw_marks(grid, steps, cursor, frozenset({1}), window)
     return ["".join(text for text, _ in line) for line in drawn]
 

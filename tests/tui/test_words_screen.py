@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.methods.geometry import GeometryReading, GeometryRequest
 from engine.methods.grid import GridReading, GridRequest
 from engine.methods.words import WordsReading, WordsRequest
 from engine.records import Picture, Question, Reading, ReadingProof, Request, Session
+from tests.tui.reading_stage import opened_by
 from tests.tui.stage import ONE_SIZE, PROMPT, WITH_PICTURE, Stage, explorer, in_loop
 from tests.tui.test_hostile import assert_harmless
 from tests.tui.words_stage import (
@@ -50,17 +52,7 @@ def words_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "FakeWorker", WordsWorker)
 
 
-@asynccontextmanager
-async def opened(
-    size: tuple[int, int] = (120, 40), *, key: str = "3", startup: Any = None, **worker: Any
-) -> AsyncIterator[tuple[Stage, WordsScreen]]:
-    """Run the explorer on a picture of patches, and open the screen of words."""
-    async with explorer(size, startup={**WITH_PICTURE, **(startup or {})}, **worker) as stage:
-        await stage.run_done()
-        await stage.press(key)
-        screen = stage.app.screen_stack[1]
-        assert isinstance(screen, WordsScreen)
-        yield stage, screen
+opened = partial(opened_by, "3", WordsScreen)
 
 
 async def mapped(stage: Stage, screen: WordsScreen) -> None:
@@ -209,7 +201,7 @@ async def test_words_that_are_typed_are_mapped() -> None:
 
 @in_loop
 async def test_the_palette_entry_asks_for_a_word_at_once() -> None:
-    async with opened(key="W") as (stage, screen):
+    async with opened_by("W", WordsScreen) as (stage, screen):
         await stage.shows("where is", "commas separate words")
         await stage.press(*"sky", "enter")
         await stage.shows("where sky is readable")
@@ -678,8 +670,8 @@ def test_hostile_readings_are_harmless(name: str) -> None:
     run = replace(finished_run(picture=Picture("x.png", "", 336, 336)), readings=HOSTILE[name])
     looking = Looking(RunView.of(run), 5, BEFORE + 30)
     with suppress(BadInput):
-        looking.place(HOSTILE[name][0])  # type: ignore[arg-type]
-        looking.take_words()
+        looking.place_patches(HOSTILE[name][0])  # type: ignore[arg-type]
+        looking.take_stored()
     for step in (1, 1, 1, 1):
         looking.choose(step)
         for looking.is_contrast, looking.log in ((False, False), (True, True)):

@@ -73,6 +73,24 @@ def display_text(
     return "".join(piece.text for piece in fit_pieces(pieces, width, ascii_only=ascii_only))
 
 
+def whole_parts(text: str, width: int, joint: str = "; ", *, ascii_only: bool = False) -> str:
+    """Return parts of a line, which a joint separates, made safe and in at most so many cells: as
+    many as fit whole, with an ellipsis in place of the others. A first one that does not fit is
+    cut; a number never is otherwise."""
+    shown = plain_line(text, ascii_only=ascii_only)
+    if cell_len(shown) <= width:
+        return shown
+    rest = joint + ("~" if ascii_only else "…")
+    kept, *others = shown.split(joint)
+    if cell_len(kept + rest) > width:
+        return display_text(text, max(width, 0), spaces=False, ascii_only=ascii_only).rstrip()
+    for part in others:
+        if cell_len(kept + joint + part + rest) > width:
+            break
+        kept += joint + part
+    return kept + rest
+
+
 def plain_line(text: str, *, ascii_only: bool = False) -> str:
     """Return a message or a path made safe for one line; its spaces stay spaces."""
     return display_text(text, spaces=False, ascii_only=ascii_only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
@@ -14,6 +14,7 @@ from textual.timer import Timer
 from engine.errors import LenscopeError
 from engine.events import Event, ReadingMade
 from engine.methods.geometry import GeometryReading, GeometryRequest
+from tui.state.explained import TOO_MANY, typed_words
 from tui.state.run_view import RunView
 from tui.text.show import plain_line
 from tui.widgets.asking import Asking
@@ -95,6 +96,18 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
             self._note = ""
         return made
 
+    def _words_typed(self, typed: str | None) -> tuple[str, ...] | None:
+        """Return the words of a typed line, at most two: none of them stand for the answer. None,
+        and a note of it, if there are more; None, too, if nothing was typed."""
+        if typed is None:
+            return None
+        words = typed_words(typed)
+        if len(words) <= 2:
+            return words
+        self._note = TOO_MANY
+        self.show()
+        return None
+
     def _once_it_rests(self, act: Callable[[], None] | None) -> None:
         """Do something once the cursor rests, in place of what was to be done then."""
         if self._rest is not None:
@@ -102,14 +115,34 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
         self._rest = None if act is None else self.set_timer(_REST, act)
 
 
+class LookedAt(Protocol):
+    """A run that is looked at, and what is known of it."""
+
+    @property
+    def run(self) -> RunView:
+        """The run."""
+
+    def take_stored(self) -> None:
+        """Take what the run holds. Raises BadInput if a reading is damaged."""
+
+    def place_patches(self, reading: GeometryReading) -> None:
+        """Take the patches. Raises BadInput if they are damaged."""
+
+
 class PatchScreen(ReadingScreen[AskingT]):
     """Has the picture with its patches beside what is read."""
 
     def __init__(
-        self, asking: AskingT, context: ViewContext, keys: Sequence[str], colours: Colours
+        self,
+        asking: AskingT,
+        looked_at: LookedAt,
+        context: ViewContext,
+        keys: Sequence[str],
+        colours: Colours,
     ) -> None:
         """`keys` are told below."""
         super().__init__(asking, context)
+        self._looked_at = looked_at
         self._damage = ""
         """What is wrong with a reading or the picture; safe for display."""
         self.pane = PatchPane(colours=colours, ascii_only=self._ascii)
@@ -123,9 +156,27 @@ class PatchScreen(ReadingScreen[AskingT]):
         self.legend.use_marks()
         self.show()
 
+    def on_mount(self) -> None:
+        """Open the picture in the background, and request what is not known."""
+        self.pane.open(self._looked_at.run.run.question.picture)
+        self._begin()
+        self.show()
+
+    def _begin(self) -> None:
+        """Take the readings that the run holds, and request the others."""
+        self._find_patches(self._looked_at.run)
+        with self._undamaged():
+            self._looked_at.take_stored()
+        self._want()
+
     @abstractmethod
+    def _want(self) -> None:
+        """Request what is shown and not known."""
+
     def _place(self, reading: GeometryReading) -> None:
         """Take the patches."""
+        with self._undamaged():
+            self._looked_at.place_patches(reading)
 
     def _find_patches(self, run: RunView) -> None:
         """Take the patches that the run holds, or request them if it has a picture."""

@@ -1,17 +1,20 @@
-"""Pictures whose neighbouring pixels share colours, for lines on which colours are expensive."""
+"""Pictures whose neighbouring pixels share colours: a terminal is told a colour only where it
+changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+LEAST_OFF: Final = 2
+"""How far, of 255, a channel may be from the pixel's own without anybody's seeing it."""
 MOST_OFF: Final = 9
-"""How far, of 255, a channel may be from the pixel's own: flat parts show faint bands."""
+"""The same where colours are expensive: flat parts show faint bands."""
 
 Pixel = tuple[int, int, int]
 
 
-def evened(rgb: bytes, width: int, most_off: int = MOST_OFF) -> list[Pixel]:
+def evened(rgb: bytes, width: int, most_off: int) -> list[Pixel]:
     """Return the pixels of an RGB picture, with one colour for neighbours that are nearly alike:
     no channel is off by more than `most_off`.
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from textual.strip import Strip
 
 from tui.text.show import display_text
-from tui.widgets.evened import evened
+from tui.widgets.evened import LEAST_OFF, MOST_OFF, evened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +30,17 @@ _CSI = re.compile(r"\x1b\[([0-9;]*)m")
 class Colours(Enum):
     """How finely a picture is coloured."""
 
-    EXACT = "24 bits"
+    FINE = "24 bits"
+    """Neighbours that nobody can tell apart share a colour (`evened`): a third of the bytes of
+    exact colours."""
     EVEN = "24 bits, neighbours evened out"
-    """Neighbours that are nearly alike get one colour (`evened`): a quarter of the bytes, since a
-    terminal is told a colour only where it changes."""
+    """Neighbours that are nearly alike share a colour: an eighth of the bytes."""
     INDEXED = "256 colours"
+
+    @property
+    def most_off(self) -> int:
+        """How far, of 255, a channel may be from the picture's."""
+        return LEAST_OFF if self is Colours.FINE else MOST_OFF
 
 
 def picture_strips(image: Image, columns: int, rows: int, *, colours: Colours) -> list[Strip]:
@@ -53,8 +59,8 @@ def picture_strips(image: Image, columns: int, rows: int, *, colours: Colours) -
     width = max(round(image.width * scale), 1)
     height = max(round(image.height * scale / 2), 1)
     small = image.resize((width, height * 2), 4)  # 4 = BOX: exact enough, and ten times faster
-    if colours is Colours.EVEN:
-        small.putdata(evened(small.tobytes(), width))
+    if colours is not Colours.INDEXED:
+        small.putdata(evened(small.tobytes(), width, colours.most_off))
     block = BlockImage(small)
     block.set_size(width, height)
     block.set_render_method("indexed" if colours is Colours.INDEXED else "direct")

@@ -15,6 +15,7 @@ from textual.widget import Widget
 from tui.state.maps import NO_STEP, Steps
 from tui.state.patches import Patches
 from tui.widgets.half_blocks import centred_words
+from tui.widgets.matrix_cells import Window, window_of
 from tui.widgets.picture_canvas import PictureCanvas
 from tui.widgets.strips import redraw_changes
 
@@ -23,8 +24,8 @@ MARKS: Final = " .:-=+*#"
 SIGNED_MARKS: Final = "%=-.'+*#"
 """The same around zero: from the most negative step to the most positive."""
 UNREAD: Final = "?"
-_PITCHES: Final = (3, 2)
-"""Cells for each patch, as many as fit: with 3 there is room for brackets around one."""
+_ROOM_FOR_BRACKETS: Final = 3
+"""Cells of a patch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,11 @@ class MarkGrid:
     """Patch -> (line, column)."""
     lines: int
     columns: int
+
+    def window(self, cursor: int | None, room: tuple[int, int]) -> Window:
+        """Return the part around a patch that fits into (columns, lines) of cells."""
+        here = self.places.get(-1 if cursor is None else cursor, (0, 0))
+        return window_of((self.lines, self.columns), here, room, halves=False)
 
 
 def mark_grid(patches: Patches, sheet: int) -> MarkGrid:
@@ -72,29 +78,6 @@ def _numbered(
     return numbers
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which lines and columns of a grid are visible, and how many cells each patch has."""
-
-    pitch: int
-    top: int
-    left: int
-    down: int
-    across: int
-
-
-def window_of(grid: MarkGrid, cursor: int | None, room: tuple[int, int]) -> Window:
-    """Return the part of a grid around the cursor that fits into (columns, lines) of cells."""
-    columns, lines = room
-    pitch = next((each for each in _PITCHES if each * grid.columns <= columns), 1)
-    across = max(min(columns // pitch, grid.columns), 1)
-    down = max(min(lines, grid.lines), 1)
-    line, column = grid.places.get(-1 if cursor is None else cursor, (0, 0))
-    top = min(max(line - down // 2, 0), max(grid.lines - down, 0))
-    left = min(max(column - across // 2, 0), max(grid.columns - across, 0))
-    return Window(pitch, top, left, down, across)
-
-
 def draw_marks(
     grid: MarkGrid,
     steps: Steps | None,
@@ -113,7 +96,9 @@ def draw_marks(
             mark = _mark(patch, steps, sinks, marks)
             here = patch is not None and patch == cursor
             text = f"[{mark}]" if here else f" {mark} "
-            pieces.append((text if window.pitch == 3 else mark.ljust(window.pitch), here))
+            pieces.append(
+                (text if window.pitch == _ROOM_FOR_BRACKETS else mark.ljust(window.pitch), here)
+            )
         drawn.append(pieces)
     return drawn
 
@@ -201,10 +186,10 @@ class MarkCanvas(Widget):
     @property
     def _window(self) -> Window:
         assert self._grid is not None
-        return window_of(self._grid, self._shown[1], (self.size.width, self.size.height))
+        return self._grid.window(self._shown[1], (self.size.width, self.size.height))
 
     def _corner(self, window: Window) -> tuple[int, int]:
-        wide, high = window.pitch * window.across, window.down
+        wide, high = window.width, window.down
         return (max((self.size.width - wide) // 2, 0), max((self.size.height - high) // 2, 0))
 
     def _draw(self) -> list[Strip]:

@@ -15,7 +15,8 @@ from tui.widgets.pixel_lines import Codes, codes_of, half_block_line
 from tui.widgets.tint import Ramp
 
 _WIDEST: Final = 3
-"""Cells for each column, if there is room."""
+_WIDEST_COLOURED: Final = 6
+"""Cells for each column, if there is room: a mark stands alone in them, a colour fills them."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def window_of(
     shape: tuple[int, int], here: tuple[int, int], room: tuple[int, int], *, halves: bool
 ) -> Window:
     """Return the part of (rows, columns) around a place that fits into (cells, lines); with
-    `halves`, a line has two rows."""
+    `halves`, a line has two rows where not every row can have its own."""
     rows, columns = shape
-    each = 2 if halves else 1
-    wide = max(room[0], 1)
-    pitch = next((pitch for pitch in range(_WIDEST, 1, -1) if pitch * columns <= wide), 1)
+    each = 2 if halves and rows > room[1] else 1
+    wide, widest = max(room[0], 1), _WIDEST_COLOURED if halves else _WIDEST
+    pitch = next((pitch for pitch in range(widest, 1, -1) if pitch * columns <= wide), 1)
     across = max(min(wide // pitch, columns), 1)
     down = max(min(room[1] * each, rows), each)
     top = min(max(here[0] - down // 2, 0), max(rows - down, 0))
@@ -72,7 +73,8 @@ def block_lines(
     *,
     indexed: bool,
 ) -> list[list[Segment]]:
-    """Return lines of half-blocks, in which the place under the cursor has a colour of its own."""
+    """Return coloured lines of one row or two, in which the place under the cursor has a colour of
+    its own."""
     others = np.array([[background, ramp.frame]], np.uint8)
     # The nearest of 256 colours would tell neighbouring steps less apart.
     colours = np.array([ramp.colours], np.uint8)
@@ -84,7 +86,9 @@ def block_lines(
         y, x = here[0] - window.top, here[1] - window.left
         if 0 <= y < chosen.shape[0] and 0 <= x < chosen.shape[1]:
             chosen[y, x] = STEPS + 1
-    if chosen.shape[0] % 2:
+    if window.rows_a_line == 1:
+        chosen = chosen.repeat(2, axis=0)
+    elif chosen.shape[0] % 2:
         chosen = np.vstack([chosen, np.full((1, chosen.shape[1]), STEPS, np.intp)])
     pixels: Codes = codes[chosen].repeat(window.pitch, axis=1)
     return [

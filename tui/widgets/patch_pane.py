@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from engine.records import Picture
-from tui.text.show import display_text
+from tui.text.show import display_text, whole_parts
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import MARKS, SIGNED_MARKS, MarkCanvas
@@ -69,12 +69,13 @@ class PatchPane(Container):
         self._choose()
 
     def put_captions(self, title: str, subtitle: str) -> None:
-        """Set the texts in the borders, made safe and cut to the width; Textual's own ellipsis is
-        not ASCII."""
+        """Set the texts in the borders, made safe and fitted to the width (Textual's own ellipsis
+        is not ASCII): the title is cut, of the facts in the subtitle whole ones are left out."""
         shown = self.mark_canvas if self.marks_only else self.canvas
         room = max(shown.size.width - 4, 1)
-        for put, words in ((put_title, title), (put_subtitle, subtitle)):
-            put(shown, display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip())
+        title = display_text(title, room, spaces=False, ascii_only=self._ascii).rstrip()
+        put_title(shown, title)
+        put_subtitle(shown, whole_parts(subtitle, room, ascii_only=self._ascii))
 
     def _choose(self) -> None:
         self.canvas.display = not self.marks_only

@@ -210,7 +210,7 @@ class PictureCanvas(Widget):
             self._picture_size,
             scene.patches,
             scene.sheet,
-            even=self._colours is not Colours.EXACT,
+            even=self._colours is not Colours.FINE,
             indexed=self._colours is Colours.INDEXED,
             background=(behind.r, behind.g, behind.b),
             ramp=AROUND_ZERO if scene.signed else FROM_LOW,

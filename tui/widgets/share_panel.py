@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from engine.methods.logit_asked import Pushed
 from tui.text.numbers import signed_figure
-from tui.text.show import display_text
+from tui.text.show import display_text, whole_parts
 from tui.widgets.drawn_lines import DrawnLines
 from tui.widgets.strips import strip_of
 
@@ -79,7 +79,7 @@ class SharePanel(DrawnLines):
         elif shown.no_words:
             lines.append([(f" {shown.no_words}", faint)])
         for text in shown.more:
-            fitted = display_text(text, room, spaces=False, ascii_only=self._ascii)
+            fitted = whole_parts(text, room, "  ", ascii_only=self._ascii)
             lines.append([(f" {fitted}", plain)])
         return [strip_of(line, width, base) for line in lines]
 

@@ -12,7 +12,7 @@ from rich.style import Style
 from engine.pages.palette import FRAME, RAMP
 from tui.state.maps import NO_STEP, STEPS, Steps
 from tui.state.patches import Patches
-from tui.widgets.evened import MOST_OFF, evened
+from tui.widgets.evened import LEAST_OFF, MOST_OFF, evened
 from tui.widgets.pixel_lines import Codes, Pixels, codes_of
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ _OF_256: Final = (
 picture: blended colours would be rounded to greys, and many of them cost many bytes."""
 _BANDS: Final = (52, 120)
 """Where middling and light parts begin, of 255."""
-_LEAST_OFF: Final = 3
-"""How much neighbours under a tint are evened out (see `tui.widgets.evened`) where colours may be
-exact: nobody sees it, and a step of the map has a third fewer bytes."""
+_TINTED_OFF: Final = 3
+"""How much neighbours are evened out under a tint (see `tui.widgets.evened`) where colours are not
+expensive: nobody sees it there."""
 _LIT: Final = 0.35
 """By how much the step's colour follows the picture's light and shade."""
 _MARGIN: Final = 1
@@ -162,16 +162,22 @@ def plan(
     """Scale an RGB image so that with its margin it fits into (columns, lines) of cells.
 
     `picture` is the size in whose pixels the boxes are given. With `even`, neighbours that are
-    nearly alike get one colour; `indexed` is for a terminal with 256 colours.
+    nearly alike share a colour, and otherwise those that nobody can tell apart; `indexed` is for a
+    terminal with 256 colours.
     """
     columns, lines = max(room[0] - 2 * _MARGIN, 1), max(2 * room[1] - 2 * _MARGIN, 2)
     scale = min(columns / image.width, lines / image.height)
     width = min(max(round(image.width * scale), 1), columns)
     height = min(max(2 * round(image.height * scale / 2), 2), lines // 2 * 2)
     small = image.convert("RGB").resize((width, height), 4)  # 4 = BOX, an exact mean of areas
-    pixels = np.asarray(small, dtype=np.uint8)
-    alike = evened(small.tobytes(), width, MOST_OFF if even or indexed else _LEAST_OFF)
-    under = np.array(alike, np.uint8).reshape(height, width, 3)
+
+    def within(most_off: int) -> Pixels:
+        alike = evened(small.tobytes(), width, most_off)
+        return np.array(alike, np.uint8).reshape(height, width, 3)
+
+    is_dear = even or indexed
+    under = within(MOST_OFF if is_dear else _TINTED_OFF)
+    plain = under if is_dear else within(LEAST_OFF)
     shown = patches.sheets[sheet] if sheet < len(patches.sheets) else np.empty(0, np.intp)
     boxes = patches.boxes[shown] * np.tile([width / picture[0], height / picture[1]], 2)
     owner = (_owners_of_cells if indexed else _owners)(boxes, shown, (height, width))
@@ -183,7 +189,7 @@ def plan(
         for patch, box, middle in zip(shown, boxes, middles, strict=True)
     }
     tinted = _tints_of_256(under, ramp) if indexed else _tints(under, ramp)
-    tints = np.stack([*tinted, codes_of(under if even else pixels, indexed=indexed)])
+    tints = np.stack([*tinted, codes_of(plain, indexed=indexed)])
     blank = int(codes_of(np.array([[background]], np.uint8), indexed=indexed)[0, 0])
     around = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
     return Plan(

@@ -63,7 +63,7 @@ class Gaze:
 
     # ------------------------------------------------------------------ what is known
 
-    def place(self, reading: GeometryReading) -> None:
+    def place_patches(self, reading: GeometryReading) -> None:
         """Take the patches. Raises BadInput if they are damaged."""
         self.geometry = reading
         self.patches = (

@@ -31,6 +31,7 @@ from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import scale_shown
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
@@ -113,8 +114,8 @@ class AttentionScreen(PatchScreen[AskingAttention]):
     ) -> None:
         """Look from a position of a run, at a layer; `unfolded` says whether `<` and `>` walk over
         every patch by itself."""
-        super().__init__(AskingAttention(run, context), context, _KEYS, colours)
         self.gaze = Gaze(run, layer, position)
+        super().__init__(AskingAttention(run, context), self.gaze, context, _KEYS, colours)
         self._unfolded = unfolded
         self._knocked = KnownKnockout(run.run.layers, self.gaze.position)
         self._all_heads = False
@@ -135,16 +136,10 @@ class AttentionScreen(PatchScreen[AskingAttention]):
             yield self.pane
         yield self.legend
 
-    def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
-        self.pane.open(self.gaze.run.run.question.picture)
-        self._begin()
-        self.show()
-
     # ------------------------------------------------------------------ readings
 
     def _begin(self) -> None:
-        """Take the readings that the run holds, and request the others."""
+        """See `PatchScreen._begin`."""
         gaze = self.gaze
         with self._undamaged():
             gaze.take_stored()
@@ -181,10 +176,6 @@ class AttentionScreen(PatchScreen[AskingAttention]):
         if made:
             self._want()
         self.show()
-
-    def _place(self, reading: GeometryReading) -> None:
-        with self._undamaged():
-            self.gaze.place(reading)
 
     def _take(self, reading: Reading) -> None:
         with self._undamaged():
@@ -327,10 +318,10 @@ class AttentionScreen(PatchScreen[AskingAttention]):
         message.stop()
         self._look_from(message.position)
 
-    def on_share_list_line_picked(self, message: ShareList.LinePicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked layer."""
         message.stop()
-        self.gaze.go_to_line(message.index)
+        self.gaze.go_to_line(message.row)
         self._moved()
 
     def on_head_matrix_head_picked(self, message: HeadMatrix.HeadPicked) -> None:

@@ -8,18 +8,14 @@ from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-from textual import events
-from textual.binding import BindingType
-from textual.message import Message
 
 from tui.text.numbers import figure
 from tui.text.show import display_text
 from tui.views.attention.bars import GroupLook, group_looks, stacked_bar
 from tui.views.attention.known import LayerShares
-from tui.widgets.row_list import RowList
+from tui.widgets.led_rows import LedRows
 from tui.widgets.styles import Segments, Styles
 
-_HEAD: Final = 4
 _LAYER: Final = 5
 """Cells of a layer's number, a mark and a blank."""
 _REACH: Final = 7
@@ -42,16 +38,10 @@ class SharesShown:
     cursor: int = 0
 
 
-class ShareList(RowList, can_focus=False, inherit_bindings=False):
+class ShareList(LedRows):
     """Shows the shares of every layer; the screen moves its cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
-
-    @dataclass
-    class LinePicked(Message):
-        """A line has been clicked."""
-
-        index: int
+    HEAD: ClassVar[int] = 4
 
     def __init__(self, *, ascii_only: bool, letters: bool) -> None:
         """With `letters`, bars are made of letters in place of colours."""
@@ -70,11 +60,6 @@ class ShareList(RowList, can_focus=False, inherit_bindings=False):
         """Return the number of lines."""
         return len(self._shown.lines)
 
-    @property
-    def head_height(self) -> int:
-        """Return the lines of the head: names, two lines of numbers, and what the bars are."""
-        return _HEAD
-
     def look_of(self, key: int) -> object:
         """Return the line's shares, the head and the groups; the head of the list shows those of
         the line under the cursor."""
@@ -84,19 +69,10 @@ class ShareList(RowList, can_focus=False, inherit_bindings=False):
         line = shown.lines[row] if row < len(shown.lines) else None
         return (line, shown.head, shown.groups, reach)
 
-    def on_click(self, event: events.Click) -> None:
-        """Tell the screen which line has been clicked; it moves the cursor."""
-        event.prevent_default()
-        offset = event.get_content_offset(self)
-        if offset is not None and offset.y >= _HEAD:
-            index = offset.y - _HEAD + self.scroll_offset.y
-            if index < self.count:
-                self.post_message(self.LinePicked(index))
-
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the groups' names, the numbers of the line under the cursor, or the bars' names."""
         shown = self._shown
-        if line == _HEAD - 1:
+        if line == self.HEAD - 1:
             bar = self._bar_width(width - 1)
             raw, without = next(
                 labels for labels in _LABELS if len(labels[1]) <= bar or labels is _LABELS[-1]

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.strip import Strip
-from textual.widget import Widget
 
 from engine.records import LayerReading
 from tui.state.comparing import AlignedRow
 from tui.state.run_view import RunView
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
-from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
 
-class PairDetail(Widget):
+class PairDetail(DrawnLines):
     """Shows the tokens of a row of both runs; hidden until it is opened."""
 
-    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"pair-detail--faint", "pair-detail--answer"}
     DEFAULT_CSS = """
     PairDetail { height: 12; width: 100%; display: none; }
@@ -32,7 +31,6 @@ class PairDetail(Widget):
         self._ascii = ascii_only
         self._sides: tuple[RunView, RunView] | None = None
         self._pair: AlignedRow | None = None
-        self._strips: list[Strip] = []
         self._first = 0
         """How many of the top tokens are scrolled out above, where a side holds so many more."""
 
@@ -40,8 +38,7 @@ class PairDetail(Widget):
         """Show a row of two runs."""
         self._sides, self._pair = sides, pair
         if self.has_class("-open"):
-            before, self._strips = self._strips, self._draw()
-            redraw_changes(self, before, self._strips)
+            self.redraw()
 
     def toggle(self) -> None:
         """Open or close it."""
@@ -67,22 +64,8 @@ class PairDetail(Widget):
             return None
         return self._sides[side].reading((self._pair.left_layer, self._pair.right_layer)[side])
 
-    def on_resize(self) -> None:
-        """Draw the lines again for the new size."""
-        self._strips = []
-
-    def notify_style_update(self) -> None:
-        """Redraw with the colours of the new theme."""
-        super().notify_style_update()
-        self._strips = []
-
-    def render_line(self, y: int) -> Strip:
-        """Draw a line of both sides."""
-        if len(self._strips) != self.size.height:
-            self._strips = self._draw()
-        return self._strips[y]
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """See `DrawnLines.draw`: lines of both sides."""
         base, (width, height) = self.rich_style, self.size
         look = DetailLook(
             text=base,

@@ -72,7 +72,7 @@ class FileDialog(ModalScreen[str | None]):
         *,
         recent: Sequence[str] = (),
         preview: bool = True,
-        colours: Colours = Colours.EXACT,
+        colours: Colours = Colours.FINE,
         ascii_only: bool = False,
     ) -> None:
         """`recent` pictures are offered before anything has been typed."""

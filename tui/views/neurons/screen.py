@@ -13,7 +13,7 @@ from textual.timer import Timer
 
 from engine.events import Event
 from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, Explained
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.neurons import saying
@@ -23,6 +23,7 @@ from tui.views.neurons.unit_list import UnitList, UnitsShown
 from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import Legend, ScaleShown
 from tui.widgets.line_input import LineInput
 from tui.widgets.places import PlaceChosen
@@ -210,12 +211,8 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         self.app.push_screen(entry, self._take_typed)
 
     def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
+        of = self._words_typed(typed)
+        if of is not None:
             self._explain(self.looking.explained.with_words(of))
 
     def action_choose(self) -> None:
@@ -238,10 +235,10 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         message.stop()
         self._explain(self.looking.explained.at(message.position))
 
-    def on_unit_list_unit_picked(self, message: UnitList.UnitPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked unit."""
         message.stop()
-        self._go_to(message.index)
+        self._go_to(message.row)
 
     def _explain(self, explained: Explained) -> None:
         """Look at the units of another logit; what has been asked of the one before is

@@ -7,20 +7,16 @@ from typing import ClassVar, Final
 
 from rich.cells import cell_len
 from rich.style import Style
-from textual import events
-from textual.binding import BindingType
-from textual.message import Message
 
 from engine.methods.logit_asked import Pushed
 from engine.methods.neurons import Unit
 from tui.text.numbers import number, signed_figure
 from tui.text.show import display_text
-from tui.widgets.row_list import RowList
+from tui.widgets.led_rows import LedRows
 from tui.widgets.signed_bars import signed_bar_segments
 from tui.widgets.signed_look import SIGNED_CLASSES, sign_styles, signed_css
 from tui.widgets.styles import Segments, Styles
 
-_HEAD: Final = 1
 _LABEL: Final = 5
 _UNIT: Final = 8
 _MODULE: Final = 16
@@ -48,18 +44,11 @@ class UnitsShown:
         return max((abs(unit.share or 0.0) for unit in self.units), default=0.0)
 
 
-class UnitList(RowList, can_focus=False, inherit_bindings=False):
+class UnitList(LedRows):
     """Shows the units; the screen moves its cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
     COMPONENT_CLASSES: ClassVar[set[str]] = {*SIGNED_CLASSES}
     DEFAULT_CSS = signed_css("UnitList")
-
-    @dataclass
-    class UnitPicked(Message):
-        """A unit has been clicked."""
-
-        index: int
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
@@ -81,26 +70,12 @@ class UnitList(RowList, can_focus=False, inherit_bindings=False):
         """Return the number of units."""
         return len(self._shown.units)
 
-    @property
-    def head_height(self) -> int:
-        """Return the lines of the head: what the columns are."""
-        return _HEAD
-
     def look_of(self, key: int) -> object:
         """Return what a line is drawn from."""
         shown = self._shown
         if not 0 <= key < len(shown.units):
             return (self._columns, bool(shown.units))
         return (shown.units[key], shown.most, shown.failed, self._columns)
-
-    def on_click(self, event: events.Click) -> None:
-        """Tell the screen which unit has been clicked; it moves the cursor."""
-        event.prevent_default()
-        offset = event.get_content_offset(self)
-        if offset is not None and offset.y >= _HEAD:
-            index = offset.y - _HEAD + self.scroll_offset.y
-            if index < self.count:
-                self.post_message(self.UnitPicked(index))
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the columns."""

@@ -89,7 +89,7 @@ class Looking:
         self.known.take_part(request, part)
         self._settle()
 
-    def put_patches(self, reading: GeometryReading) -> None:
+    def place_patches(self, reading: GeometryReading) -> None:
         """Take the patches. Raises BadInput if they are damaged."""
         self.geometry = reading
         self.patches = (

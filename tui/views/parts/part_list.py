@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rich.style import Style
-from textual import events
-from textual.binding import BindingType
-from textual.message import Message
 
 from engine.methods.parts import PartShare
 from tui.text.numbers import signed_figure
 from tui.text.show import display_text
 from tui.views.parts.known import PAIR, PartLine, is_between
-from tui.widgets.row_list import RowList
+from tui.widgets.led_rows import LedRows
 from tui.widgets.signed_bars import signed_bar_segments
 from tui.widgets.signed_look import SIGNED_CLASSES, sign_styles, signed_css
 from tui.widgets.styles import Segments, Styles
 
-_HEAD: Final = 1
 _LABEL: Final = 6
 _NUMBER: Final = 8
 """Cells of a share, of the mark of the cursor and of a blank."""
@@ -47,18 +43,11 @@ class PartsShown:
     failed: bool = False
 
 
-class PartList(RowList, can_focus=False, inherit_bindings=False):
+class PartList(LedRows):
     """Shows the shares of all parts; the screen moves its cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
     COMPONENT_CLASSES: ClassVar[set[str]] = {*SIGNED_CLASSES}
     DEFAULT_CSS = signed_css("PartList")
-
-    @dataclass
-    class PartPicked(Message):
-        """A part has been clicked."""
-
-        part: int
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
@@ -74,11 +63,6 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
     def count(self) -> int:
         """Return the number of lines."""
         return len(self._shown.lines)
-
-    @property
-    def head_height(self) -> int:
-        """Return the lines of the head: what the columns are."""
-        return _HEAD
 
     def look_of(self, key: int) -> object:
         """Return what a line is drawn from."""
@@ -99,17 +83,11 @@ class PartList(RowList, can_focus=False, inherit_bindings=False):
         """Cells of an effect; none as long as no part has been taken out."""
         return _EFFECT if any(part.effect is not None for part in self._shown.parts) else 0
 
-    def on_click(self, event: events.Click) -> None:
-        """Tell the screen which part has been clicked; it moves the cursor."""
-        event.prevent_default()
-        offset = event.get_content_offset(self)
-        if offset is None or offset.y < _HEAD:
-            return
-        index = offset.y - _HEAD + self.scroll_offset.y
-        if index < self.count:
-            parts = self._shown.lines[index].parts
-            side = min(max(offset.x - _LABEL, 0) // max(self._half(self.size.width - 1), 1), 1)
-            self.post_message(self.PartPicked(parts[min(side, len(parts) - 1)]))
+    def part_at(self, row: int, x: int) -> int:
+        """Return the part in a line that is drawn at a column of cells, or is nearest to it."""
+        parts = self._shown.lines[row].parts
+        side = min(max(x - _LABEL, 0) // max(self._half(self.size.width - 1), 1), 1)
+        return parts[min(side, len(parts) - 1)]
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the columns."""

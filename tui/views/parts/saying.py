@@ -21,7 +21,7 @@ def sum_words(known: KnownParts) -> str:
     error = number(known.error, "not a number")
     if known.failed:
         return f"proof failed, error {error}: do not believe these shares"
-    return f"they sum to {signed_figure(known.value)}; error {error}, final norm frozen"
+    return f"they sum to {signed_figure(known.value)}; error {error}; final norm frozen"
 
 
 def name_of(part: PartShare, *, ascii_only: bool) -> str:
@@ -114,4 +114,4 @@ def patch_words(looking: Looking) -> str:
     position = looking.patches.positions[looking.patch]
     value = float(shown.values[0][looking.patch])
     name = looking.patches.short_name(looking.patch)
-    return f"{name} (position {position}) sent {shown.text(value)}"
+    return f"{name} sent {shown.text(value)}; position {position}"

@@ -17,10 +17,10 @@ from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, WITHOUT, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, WITHOUT, Explained
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
-from tui.text.show import display_text, plain_line
+from tui.text.show import display_text, plain_line, whole_parts
 from tui.views.parts import saying
 from tui.views.parts.asking import AskingParts
 from tui.views.parts.head_grid import HeadGrid, HeadsShown
@@ -31,6 +31,7 @@ from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import ScaleShown, scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
@@ -114,8 +115,9 @@ class PartsScreen(PatchScreen[AskingParts]):
         """Take the logits of a position of a run apart, and look first at the layer that ends with
         a row. `others` returns the run's counterfactuals; `unfolded` says whether `<` and `>` walk
         over every patch."""
-        super().__init__(AskingParts(run, context, others), context, _KEYS, colours)
         self.looking = Looking(run, row, position)
+        asking = AskingParts(run, context, others)
+        super().__init__(asking, self.looking, context, _KEYS, colours)
         self._unfolded = unfolded
         self._mapped = False
         """Whether a map is on the picture."""
@@ -141,14 +143,12 @@ class PartsScreen(PatchScreen[AskingParts]):
         yield self.panel
         yield self.legend
 
-    def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
-        self.pane.open(self.looking.run.run.question.picture)
+    # ------------------------------------------------------------------ readings
+
+    def _begin(self) -> None:
+        """See `PatchScreen._begin`; the patches are wanted once the heads are shown."""
         self.looking.take_stored()
         self._want()
-        self.show()
-
-    # ------------------------------------------------------------------ readings
 
     def _want(self) -> None:
         """Request what is shown and not known."""
@@ -185,10 +185,6 @@ class PartsScreen(PatchScreen[AskingParts]):
                 self._place(reading)
             case PartsReading():
                 self.looking.take(reading)
-
-    def _place(self, reading: GeometryReading) -> None:
-        with self._undamaged():
-            self.looking.put_patches(reading)
 
     # ------------------------------------------------------------------ keys
 
@@ -290,12 +286,8 @@ class PartsScreen(PatchScreen[AskingParts]):
         self.app.push_screen(entry, self._take_typed)
 
     def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
+        of = self._words_typed(typed)
+        if of is not None:
             self._explain(self.looking.explained.with_words(of))
 
     def action_without(self) -> None:
@@ -328,10 +320,10 @@ class PartsScreen(PatchScreen[AskingParts]):
         message.stop()
         self._look_from(message.position)
 
-    def on_part_list_part_picked(self, message: PartList.PartPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked part."""
         message.stop()
-        self.looking.part = message.part
+        self.looking.part = self.list.part_at(message.row, message.x)
         self._moved()
 
     def on_head_grid_head_picked(self, message: HeadGrid.HeadPicked) -> None:
@@ -423,12 +415,10 @@ class PartsScreen(PatchScreen[AskingParts]):
         shown: Widget = self.list
         if looking.all_heads:
             what, shown = f"heads, {what}", self.grid
-        put_title(shown, self._cut(what, shown))
-        put_subtitle(shown, self._cut(saying.sum_words(looking.known), shown))
-
-    def _cut(self, words: str, widget: Widget) -> str:
-        room = max(widget.size.width + 2 - _BORDER, 1)
-        return display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip()
+        room = max(shown.size.width + 2 - _BORDER, 1)
+        put_title(shown, display_text(what, room, spaces=False, ascii_only=self._ascii).rstrip())
+        words = saying.sum_words(looking.known)
+        put_subtitle(shown, whole_parts(words, room, ascii_only=self._ascii))
 
     def _show_picture(self) -> None:
         looking = self.looking
@@ -485,6 +475,7 @@ class PartsScreen(PatchScreen[AskingParts]):
             order = "the largest first" if looking.by_size else "in the order of the layers"
             scale = ScaleShown(f"parts, {order}", place=place)
         largest = saying.largest_words(looking, ascii_only=self._ascii)
+        largest = whole_parts(largest, self.size.width - 2, ", ", ascii_only=self._ascii)
         self.legend.show(scale, (largest, "faint"), self._last_line())
 
     def _last_line(self) -> tuple[str, str]:

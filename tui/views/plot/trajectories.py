@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import string
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,7 +13,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.strip import Strip
 from textual.timer import Timer
-from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.records import Run
@@ -25,7 +22,9 @@ from tui.state.run_view import Phase, RunView
 from tui.text.show import display_text, fit_pieces, show_pieces
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
-from tui.widgets.strips import redraw_changes, strip_of
+from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.letters import letter_of, lettered
+from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
 
@@ -43,8 +42,6 @@ _ENTRY: Final = 12
 _LEAST: Final = (36, 5)
 _DEFINED_FROM: Final = 72
 """Width in cells from which the caption defines the formation row."""
-_LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
-_LETTER_EVERY: Final = 6
 
 Points = list[tuple[float, float]]
 
@@ -183,8 +180,9 @@ class Trajectories(Horizontal):
         ):
             for stretch in curve.stretches:
                 plot.add_line(_plotted(stretch, self.measure), str(style))
-            lettered = _lettered(curve, run.run.layers, width) if letter else ()
-            self._scatter(_plotted(lettered, self.measure), letter, style)
+            if letter:
+                some = lettered(curve.known, curve.hue or 0, run.run.layers, width)
+                self._scatter(_plotted(some, self.measure), letter, style)
         formed = _formation(run)
         formation = [(row, y) for row, y in curves[0].known if row == formed] if curves else []
         self._scatter(_plotted(formation, self.measure), self._dot, self._colour("answer"))
@@ -230,9 +228,9 @@ class Trajectories(Horizontal):
         letters: list[str] = []
         for curve in curves:
             place = curve.hue or 0
-            while _LETTERS[place % len(_LETTERS)] in letters:
+            while letter_of(place) in letters:
                 place += 1
-            letters.append(_LETTERS[place % len(_LETTERS)])
+            letters.append(letter_of(place))
         return letters
 
     def _style(self, curve: Curve) -> Style:
@@ -245,10 +243,9 @@ class Trajectories(Horizontal):
         return Style(color=self.get_component_rich_style(f"trajectories--{name}").color)
 
 
-class Legend(Widget):
+class Legend(DrawnLines):
     """Shows the colour of each token and its value at the cursor."""
 
-    ALLOW_SELECT = False
     DEFAULT_CSS = f"""
     Legend {{ width: {LEGEND_WIDTH}; height: 100%; }}
     """
@@ -261,7 +258,6 @@ class Legend(Widget):
         self._measure = Measure.PROBABILITY
         self._more = 0
         self._faint = Style()
-        self._strips: list[Strip] = []
 
     def show(
         self,
@@ -276,31 +272,16 @@ class Legend(Widget):
         """Show the curves with their values in a row, and how many more are left out."""
         self._entries = list(zip(curves, styles, letters, strict=True))
         self._row, self._measure, self._more, self._faint = row, measure, more, faint
-        before, self._strips = self._strips, self._draw()
-        redraw_changes(self, before, self._strips)
+        self.redraw()
 
-    def on_resize(self) -> None:
-        """Draw as many lines as fit."""
-        self._strips = []
-
-    def notify_style_update(self) -> None:
-        """Redraw with the colours of the new theme."""
-        super().notify_style_update()
-        self._strips = []
-
-    def render_line(self, y: int) -> Strip:
-        """Draw a line from what `show` has prepared."""
-        if len(self._strips) != self.size.height:
-            self._strips = self._draw()
-        return self._strips[y]
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """See `DrawnLines.draw`: as many lines as fit."""
         height = self.size.height
         lines = [self._one_line()] if height == 1 else self._column(height)
         base = self.rich_style
         return [
             strip_of([(text, base + style) for text, style in line], self.size.width, base)
-            for line in lines + [[] for _ in range(height - len(lines))]
+            for line in lines
         ]
 
     def _column(self, height: int) -> list[Segments]:
@@ -370,14 +351,6 @@ def _formation(run: RunView | None) -> int | None:
 def _plotted(points: Sequence[tuple[int, float]], measure: Measure) -> Points:
     """Return the points in plot coordinates."""
     return [(float(row), measure.height(value)) for row, value in points]
-
-
-def _lettered(curve: Curve, layers: int, width: int) -> tuple[tuple[int, float], ...]:
-    """Return the points marked with the curve's letter: some cells apart, and at different rows
-    from those of neighbouring curves, which it may cover."""
-    step = max(math.ceil(_LETTER_EVERY * layers / max(width, 1)), 1)
-    points = tuple(point for point in curve.known if (point[0] - (curve.hue or 0)) % step == 0)
-    return points or curve.known[:1]
 
 
 def _set_axes(

@@ -16,11 +16,10 @@ from textual.widget import Widget
 from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.saliency import SaliencyReading, SaliencyRequest
-from tui.state.explained import typed_words
 from tui.state.maps import Steps, signed_scale
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_number
-from tui.text.show import display_text
+from tui.text.show import display_text, whole_parts
 from tui.views.reading_screen import STEPS, PatchScreen
 from tui.views.saliency.asking import AskingSaliency
 from tui.views.saliency.row_grid import GridShown, RowGrid
@@ -112,8 +111,8 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
         unfolded: bool = False,
     ) -> None:
         """Look at a row of a run, and at the token or patch at a place."""
-        super().__init__(AskingSaliency(run.own, context), context, _KEYS, colours)
         self.salient = Salient(run, row, place)
+        super().__init__(AskingSaliency(run.own, context), self.salient, context, _KEYS, colours)
         self.words = SaliencyWords(self.salient, ascii_only=self._ascii)
         self._unfolded = unfolded
         self._by_rows = False
@@ -136,23 +135,7 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
                 yield self.bars
         yield self.legend
 
-    def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
-        self.pane.open(self.salient.run.run.question.picture)
-        self._begin()
-        self.show()
-
     # ------------------------------------------------------------------ readings
-
-    def _begin(self) -> None:
-        """Take the readings that the run holds, and request the others."""
-        self._find_patches(self.salient.run)
-        self.salient.take_stored()
-        self._want()
-
-    def _place(self, reading: GeometryReading) -> None:
-        with self._undamaged():
-            self.salient.place_patches(reading)
 
     @property
     def _missing(self) -> SaliencyRequest | None:
@@ -275,14 +258,10 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
         self.app.push_screen(entry, self._take_words)
 
     def _take_words(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        words = typed_words(typed)
-        if len(words) > 2:
-            self._moved("at most two words are explained")
-            return
-        self.salient.explain(of=words)
-        self._moved()
+        of = self._words_typed(typed)
+        if of is not None:
+            self.salient.explain(of=of)
+            self._moved()
 
     def action_compare(self) -> None:
         """Measure the shown map by insertion and deletion."""
@@ -424,8 +403,9 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
             put(widget, display_text(words, room, spaces=False, ascii_only=self._ascii).rstrip())
 
     def _show_legend(self) -> None:
-        facts = self.words.facts()
-        lines = [("; ".join(part for part in (self.words.target(), facts) if part), "strong")]
+        facts = "; ".join(filter(None, (self.words.target(), self.words.facts())))
+        facts = whole_parts(facts, self.size.width - 2, ascii_only=self._ascii)
+        lines = [(facts, "strong")]
         if self.size.height >= 20:
             lines.append((self._here(), "good"))
         lines.append(self._last_line())

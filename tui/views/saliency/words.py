@@ -25,11 +25,11 @@ _SHORT: Final[dict[Way, str]] = {
     "occlusion": "occlusion",
 }
 _MEANINGS: Final[dict[Way, str]] = {
-    "gradient": "What a small change would do here, not what the patch does: occlusion tries that.",
-    "ig": "The gradients on the way from the mean picture, summed: they add up to the change.",
+    "gradient": "What a small change would do, not what the patch does: occlusion tries that.",
+    "ig": "Gradients on the way from the mean picture, summed: they add up to the change.",
     "smoothgrad": "The mean over noisy pictures: less grain, as local as a gradient.",
-    "attention": "Where heads read from and it mattered; the values that they read are left out.",
-    "occlusion": "By how much the target falls without this part: the reference for the others.",
+    "attention": "Where heads read from and it mattered; the values they read are left out.",
+    "occlusion": "How much the target falls without this part: the reference for the others.",
 }
 _MOST_TOKEN: Final = 16
 

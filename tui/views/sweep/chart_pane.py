@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import string
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -19,6 +18,7 @@ from textual.widgets import Static
 from tui.text.show import display_text
 from tui.theme import HUES
 from tui.widgets.later import draw_later
+from tui.widgets.letters import letter_of, lettered
 
 if TYPE_CHECKING:
     from engine.sweeps.charts import Chart, Line
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 
 Points = list[tuple[float, float]]
 
-_LETTERS: Final = string.ascii_lowercase + string.ascii_uppercase
-_LETTER_EVERY: Final = 6
-"""Cells between two letters of a line."""
 _NAME: Final = 40
 """Most cells of a line's name."""
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _PLOT_HEIGHT: Final = 11
+_BESIDE: Final = 8
+"""Cells of the axis beside the plot."""
 
 
 class ChartPane(Vertical):
@@ -125,16 +124,16 @@ class ChartPane(Vertical):
         low, high = value_range(chart)
         ends = ("emb", "out") if self._is_by_row else ("0", str(last))
         plot.show_axes(last, low, high, value_ticks(low, high, chart.is_share), ends)
-        step = max(math.ceil(_LETTER_EVERY * last / max(plot.size.width - 8, 1)), 1)
         for index, line in enumerate(chart.lines):
             style = str(self._style(index))
             for points in stretches(line, chart.is_stepped):
                 plot.add_line(points, style)
             if self._has_letters:
-                some = _lettered(line, index, step)
+                known = [(x, float(y)) for x, y in enumerate(line.values) if math.isfinite(y)]
+                some = lettered(known, index, last, plot.size.width - _BESIDE)
                 if some:
                     xs, ys = zip(*some, strict=True)
-                    plot.scatter(xs, ys, marker=_letter(index), marker_style=style)
+                    plot.scatter(xs, ys, marker=letter_of(index), marker_style=style)
         plot.draw(None, "")
 
     def _style(self, index: int) -> Style:
@@ -151,7 +150,7 @@ class ChartPane(Vertical):
         used = text.cell_len
         for index, line in enumerate(self._chart.lines):
             sign = "-" if self._ascii else "━"
-            sign = _letter(index) if self._has_letters else sign
+            sign = letter_of(index) if self._has_letters else sign
             entry = f"{sign} {shown(line.name, min(cell_len(shown(line.name)), _NAME))}"
             # A name stays in one piece where the legend takes several lines.
             fits = used + 2 + cell_len(entry) <= self.size.width
@@ -193,14 +192,3 @@ def value_ticks(low: float, high: float, is_share: bool) -> Sequence[tuple[float
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     ticks = [number * step for number in range(first, last + 1)]
     return [(tick, f"{tick:.0%}" if is_share else f"{tick:.3g}") for tick in ticks]
-
-
-def _letter(index: int) -> str:
-    return _LETTERS[index % len(_LETTERS)]
-
-
-def _lettered(line: Line, index: int, step: int) -> Points:
-    """Return the points marked with the line's letter, at other places than those of its
-    neighbours, which it may cover."""
-    known = [(float(x), float(y)) for x, y in enumerate(line.values) if math.isfinite(y)]
-    return [point for point in known if (int(point[0]) - index) % step == 0] or known[:1]

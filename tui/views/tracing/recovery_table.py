@@ -9,14 +9,11 @@ from typing import ClassVar, Final
 import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
-from textual import events
-from textual.binding import BindingType
-from textual.message import Message
 
 from tui.state.maps import NO_STEP, Scale, signed_steps
 from tui.text.numbers import signed_figure
 from tui.text.show import display_text
-from tui.widgets.row_list import RowList
+from tui.widgets.led_rows import LedRows
 from tui.widgets.signed_look import SIGNED_CLASSES, signed_backgrounds, signed_css
 from tui.widgets.styles import Segments, Styles
 
@@ -54,19 +51,11 @@ class TableShown:
     cursor: int = 0
 
 
-class RecoveryTable(RowList, can_focus=False, inherit_bindings=False):
+class RecoveryTable(LedRows):
     """Shows the recovery of every site at every row; the screen moves its cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
     COMPONENT_CLASSES: ClassVar[set[str]] = {*SIGNED_CLASSES}
     DEFAULT_CSS = signed_css("RecoveryTable")
-
-    @dataclass
-    class CellPicked(Message):
-        """A cell has been clicked."""
-
-        line: int
-        site: int
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
@@ -84,11 +73,6 @@ class RecoveryTable(RowList, can_focus=False, inherit_bindings=False):
         """Return the number of rows."""
         return len(self._shown.rows)
 
-    @property
-    def head_height(self) -> int:
-        """Return one line, the names of the sites."""
-        return 1
-
     def look_of(self, key: int) -> object:
         """Return what the line is drawn from."""
         shown = self._shown
@@ -105,17 +89,10 @@ class RecoveryTable(RowList, can_focus=False, inherit_bindings=False):
         super().notify_style_update()
         self._backgrounds = None
 
-    def on_click(self, event: events.Click) -> None:
-        """Tell the screen which cell has been clicked; it moves the cursor."""
-        event.prevent_default()
-        offset = event.get_content_offset(self)
-        if offset is None or not self._shown.columns:
-            return
-        line = offset.y - self.head_height + self.scroll_offset.y
+    def site_at(self, x: int) -> int:
+        """Return the site that is drawn at a column of cells, or is nearest to it."""
         first, count, wide = self._window(self.size.width)
-        site = first + min(max((offset.x - 1 - _LABEL) // wide, 0), count - 1)
-        if offset.y >= self.head_height and line < self.count:
-            self.post_message(self.CellPicked(line, site))
+        return first + min(max((x - 1 - _LABEL) // wide, 0), count - 1)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the sites, the chosen one marked."""

@@ -17,7 +17,6 @@ from engine.errors import LenscopeError
 from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.tracing import TracingReading, TracingRequest
-from tui.state.explained import typed_words
 from tui.state.maps import NO_STEP
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_figure
@@ -33,6 +32,7 @@ from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.chooser import Chooser
 from tui.widgets.half_blocks import Colours
 from tui.widgets.head_lines import HeadLines
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import ScaleShown
 from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
@@ -116,11 +116,12 @@ class TracingScreen(PatchScreen[AskingTracing]):
         """Look at a row of a run, and at the token at a place; with `against`, trace it against
         that. `runs` returns all runs of the session, `others` those of the run's question with
         something else instead of the picture."""
-        super().__init__(AskingTracing(run.own, context, others), context, _KEYS, colours)
-        seed = context.seed()
+        seed, ascii_only = context.seed(), context.ascii_only
         self.traced = Traced(
-            run, row, place, against, others=others, seed=seed, ascii_only=self._ascii
+            run, row, place, against, others=others, seed=seed, ascii_only=ascii_only
         )
+        asking = AskingTracing(run.own, context, others)
+        super().__init__(asking, self.traced, context, _KEYS, colours)
         self.words = TracingWords(self.traced, runs, seed, ascii_only=self._ascii)
         self._runs, self._unfolded = runs, unfolded
         self.strip = PromptStrip(ascii_only=self._ascii)
@@ -139,23 +140,7 @@ class TracingScreen(PatchScreen[AskingTracing]):
             yield self.pane
         yield self.legend
 
-    def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
-        self.pane.open(self.traced.run.run.question.picture)
-        self._begin()
-        self.show()
-
     # ------------------------------------------------------------------ readings
-
-    def _begin(self) -> None:
-        """Take the readings that the run holds, and request the others."""
-        self._find_patches(self.traced.run)
-        self.traced.take_stored()
-        self._want()
-
-    def _place(self, reading: GeometryReading) -> None:
-        with self._undamaged():
-            self.traced.place_patches(reading)
 
     def _want(self) -> None:
         """Request the sites that are shown and not known, once what is on its way has come."""
@@ -305,13 +290,9 @@ class TracingScreen(PatchScreen[AskingTracing]):
         self.app.push_screen(entry, self._take_words)
 
     def _take_words(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        words = typed_words(typed)
-        if len(words) > 2:
-            self._moved("at most two words are compared")
-            return
-        self._set(replace(self.traced.setting, of=words))
+        of = self._words_typed(typed)
+        if of is not None:
+            self._set(replace(self.traced.setting, of=of))
 
     def action_choose(self) -> None:
         """Close, and show this row at the token under the cursor on the main screen."""
@@ -335,11 +316,11 @@ class TracingScreen(PatchScreen[AskingTracing]):
         self.traced.go_to_place(message.position)
         self._moved()
 
-    def on_recovery_table_cell_picked(self, message: RecoveryTable.CellPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked cell."""
         message.stop()
-        self.traced.go_to_line(message.line)
-        self.traced.step_site(message.site - self.traced.site)
+        self.traced.go_to_line(message.row)
+        self.traced.step_site(self.table.site_at(message.x) - self.traced.site)
         self._moved()
 
     def on_picture_canvas_picked(self, message: PictureCanvas.Picked) -> None:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rich.style import Style
-from textual import events
-from textual.binding import BindingType
-from textual.message import Message
 
 from tui.state.maps import NO_STEP, STEPS
 from tui.text.bars import line_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
-from tui.widgets.row_list import RowList
+from tui.widgets.led_rows import LedRows
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.tint import step_style
 
@@ -23,7 +20,6 @@ _VALUE: Final = 6
 _LEAST_TOKEN: Final = 8
 _MOST_TOKEN: Final = 22
 _MOST_BAR: Final = 12
-_HEAD: Final = 3
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,10 @@ class CellRows:
     """Whether a proof failed, so that the rows cannot be trusted."""
 
 
-class CellTable(RowList, can_focus=False, inherit_bindings=False):
+class CellTable(LedRows):
     """Shows the rows at the patch under the cursor; the screen moves its cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
-
-    @dataclass
-    class RowPicked(Message):
-        """A row has been clicked."""
-
-        row: int
+    HEAD: ClassVar[int] = 3
 
     def __init__(self, *, ascii_only: bool) -> None:
         super().__init__(ascii_only=ascii_only)
@@ -78,20 +68,6 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
     def count(self) -> int:
         """Return the number of rows of the run."""
         return len(self._shown.rows)
-
-    @property
-    def head_height(self) -> int:
-        """Return the lines of the head: which patch, where it is, the names of the columns."""
-        return _HEAD
-
-    def on_click(self, event: events.Click) -> None:
-        """Tell the screen which row has been clicked; it moves the cursor."""
-        event.prevent_default()
-        offset = event.get_content_offset(self)
-        if offset is not None and offset.y >= _HEAD:
-            row = offset.y - _HEAD + self.scroll_offset.y
-            if row < self.count:
-                self.post_message(self.RowPicked(row))
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the place and the names of the columns."""

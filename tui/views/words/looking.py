@@ -65,7 +65,7 @@ class Looking:
 
     # ------------------------------------------------------------------ what is known
 
-    def place(self, reading: GeometryReading) -> None:
+    def place_patches(self, reading: GeometryReading) -> None:
         """Take the patches. Raises BadInput if they are damaged."""
         self.geometry = reading
         self.patches = (
@@ -75,7 +75,7 @@ class Looking:
         self.patch = self.patches.first if wanted is None else wanted
         self._made.clear()
 
-    def take_words(self) -> None:
+    def take_stored(self) -> None:
         """Take the words that have been read of the run. Raises BadInput if a map is damaged."""
         self.words = tuple(word_maps(self._readings, self.patches.positions))
         self._made.clear()

@@ -23,6 +23,7 @@ from tui.views.words.cell_table import CellTable
 from tui.views.words.looking import Looking
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
+from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import scale_shown
 from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
@@ -102,8 +103,8 @@ class WordsScreen(PatchScreen[AskingWords]):
     ) -> None:
         """Look at a row of a run, and at the patch of a position; with `typing`, ask for a word
         first."""
-        super().__init__(AskingWords(run, context), context, _KEYS, colours)
         self.looking = Looking(run, row, position)
+        super().__init__(AskingWords(run, context), self.looking, context, _KEYS, colours)
         self._typing = typing
         self._wanted: tuple[tuple[str, ...], str] = ((), "lens")
         """Words, and the way: the first of them that is read is to be mapped."""
@@ -121,18 +122,15 @@ class WordsScreen(PatchScreen[AskingWords]):
         yield self.legend
 
     def on_mount(self) -> None:
-        """Open the picture in the background, and request what is not known."""
+        """Name the table, and ask for a word if that is wanted."""
         put_title(self.table, "this patch, row by row")
-        self.pane.open(self.looking.run.run.question.picture)
-        self._begin()
-        self.show()
         if self._typing:
-            self.action_look_for()
+            self.call_next(self.action_look_for)  # above this screen, once it has begun
 
     # ------------------------------------------------------------------ readings
 
     def _begin(self) -> None:
-        """Take the readings that the run holds, and request the others."""
+        """See `PatchScreen._begin`; without patches it is the reason for that which is shown."""
         known = self.looking.run.reading_of("geometry")
         if isinstance(known, GeometryReading):
             self._place(known)
@@ -140,15 +138,19 @@ class WordsScreen(PatchScreen[AskingWords]):
             self._asking.ask(GeometryRequest())
 
     def _place(self, reading: GeometryReading) -> None:
+        super()._place(reading)
         looking = self.looking
         with self._undamaged():
-            looking.place(reading)
-            looking.take_words()
+            looking.take_stored()
         self._map_wanted()
-        if not len(looking.patches):
-            if not self._damage:
-                self._damage = f"no map: {reading.reason or 'no token shows a part of the picture'}"
-            return
+        if len(looking.patches):
+            self._want()
+        elif not self._damage:
+            self._damage = f"no map: {reading.reason or 'no token shows a part of the picture'}"
+
+    def _want(self) -> None:
+        """See `PatchScreen._want`: all rows at every patch, and the map of the answer."""
+        looking = self.looking
         if looking.run.reading_of("grid", GridRequest()) is None:
             self._asking.ask(GridRequest(first=looking.row))
         answer = looking.run.answer
@@ -173,7 +175,7 @@ class WordsScreen(PatchScreen[AskingWords]):
             self._place(reading)
         elif isinstance(reading, WordsReading) and len(self.looking.patches):
             with self._undamaged():
-                self.looking.take_words()
+                self.looking.take_stored()
             self._map_wanted()
 
     def _map_wanted(self) -> None:
@@ -306,7 +308,7 @@ class WordsScreen(PatchScreen[AskingWords]):
         message.stop()
         self._go(patch=message.patch)
 
-    def on_cell_table_row_picked(self, message: CellTable.RowPicked) -> None:
+    def on_led_rows_picked(self, message: LedRows.Picked) -> None:
         """Go to the clicked row."""
         message.stop()
         self._go(row=message.row)
