@@ -228,10 +228,11 @@ class PairScreen(ModalScreen[None]):
         self._follow()
 
     def _scroll_detail(self, pages: float) -> None:
-        if self._detail.has_class("-open"):
-            self._detail.scroll_tokens(pages)
-        else:
+        if not self._detail.has_class("-open"):
             self._toggle_detail()
+        elif not self._detail.scroll_tokens(pages):
+            which = "last tokens that either run holds" if pages > 0 else "best tokens"
+            self.tell(f"these are the {which} of this row")
 
     def _toggle_pictures(self, *, large: bool) -> None:
         self._pictures.show(self.sides)

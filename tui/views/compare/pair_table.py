@@ -87,17 +87,18 @@ class PairTable(FoldedList, inherit_bindings=False):
 
     def show(self, left: RunView, right: RunView, look: TableLook) -> None:
         """Show the current state of two runs; call again after every change."""
-        self.look = look
+        self.look, before = look, self._unfolded
         self.rows = self._rows_of(left, right)
         self._fold()
         self.renew()
+        if self._unfolded != before:
+            self.forget_rows()  # a row that has only moved looks the same to `refresh_rows`
 
     def renew(self) -> None:
-        """Draw everything again, with the columns that there are now."""
+        """Draw what has changed, with the columns that there are now."""
         self._layout = None
         super().put_cursor(self.row_on(self.line_of(self.cursor)))
         self.refresh_rows()
-        self.forget_rows()
         self.place_changed()
 
     def put_cursor(self, row: int) -> None:
