@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -125,6 +126,10 @@ async def test_every_key_that_does_nothing_says_why(size: tuple[int, int]) -> No
         assert len(stage.worker.questions) == 2
 
 
+def _has_changed(stage: Stage, text: str, clipboard: str) -> bool:
+    return stage.text != text or stage.app.clipboard != clipboard
+
+
 @pytest.mark.slow
 @in_loop
 async def test_every_key_that_acts_changes_something() -> None:
@@ -146,11 +151,7 @@ async def test_every_key_that_acts_changes_something() -> None:
             await stage.pilot.pause()
             before, clipboard = stage.text, stage.app.clipboard
             await stage.press(action.keys[0])
-            await stage.until(
-                lambda before=before, clipboard=clipboard: (
-                    stage.text != before or stage.app.clipboard != clipboard
-                )
-            )
+            await stage.until(partial(_has_changed, stage, before, clipboard))
             while stage.app.screen is not pair and stage.app.screen is not stage.app.main:
                 await stage.press("escape")
                 await stage.pilot.pause()

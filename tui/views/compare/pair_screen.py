@@ -23,9 +23,8 @@ from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
 from tui.text.show import plain_line
 from tui.views.compare.pair_context import PairContext
-from tui.views.compare.pair_detail import PairDetail
 from tui.views.compare.pair_keys import BY_APP, reason_against
-from tui.views.compare.pair_pictures import PairPictures
+from tui.views.compare.pair_panes import PairPanes
 from tui.views.compare.pair_places import PairPlaces
 from tui.views.compare.pair_search import PairSearched
 from tui.views.compare.pair_table import PairTable
@@ -39,7 +38,6 @@ from tui.widgets.row_list import place_text
 _CORNERS: Final = 4
 """Cells of a line in the border that are not its text."""
 _TITLE: Final = "two runs"
-_ROOM_FOR_BOTH: Final = 40
 
 
 class PairScreen(ModalScreen[None]):
@@ -65,8 +63,7 @@ class PairScreen(ModalScreen[None]):
         self._table = table
         self._keymap = context.keymap
         self._ascii = context.ascii_only
-        self._detail = PairDetail(ascii_only=self._ascii)
-        self._pictures = PairPictures(ascii_only=self._ascii)
+        self._panes = PairPanes(ascii_only=self._ascii)
         self._find_line = FindLine()
         self._searched = PairSearched(table, self._find_line)
         self._places = PairPlaces(table.rows.sides, context.want, self.set_timer, self._show)
@@ -93,8 +90,8 @@ class PairScreen(ModalScreen[None]):
         """Lay out the table in a box."""
         with self._box:
             yield self._table
-            yield self._detail
-            yield self._pictures
+            yield self._panes.detail
+            yield self._panes.pictures
             yield from self.below()
             yield self._find_line
 
@@ -218,32 +215,20 @@ class PairScreen(ModalScreen[None]):
         """Plot both runs."""
 
     def _close_panes(self) -> None:
-        for pane in (self._detail, self._pictures):
+        for pane in (self._panes.detail, self._panes.pictures, *self.below()):
             pane.remove_class("-open")
 
     def _toggle_detail(self) -> None:
-        self._detail.toggle()
-        if self._is_low or self._pictures.has_class("-large"):
-            self._pictures.remove_class("-open")
-        self._follow()
+        self._panes.toggle_detail(self.sides, self._table.pair, self.app.size.height)
 
     def _scroll_detail(self, pages: float) -> None:
-        if not self._detail.has_class("-open"):
+        if self._panes.detail.has_class("-open"):
+            self.tell(self._panes.scroll_detail(pages))
+        else:
             self._toggle_detail()
-        elif not self._detail.scroll_tokens(pages):
-            which = "last tokens that either run holds" if pages > 0 else "best tokens"
-            self.tell(f"these are the {which} of this row")
 
     def _toggle_pictures(self, *, large: bool) -> None:
-        self._pictures.show(self.sides)
-        self._pictures.toggle(large=large)
-        if self._is_low or large:
-            self._detail.remove_class("-open")
-
-    @property
-    def _is_low(self) -> bool:
-        """Whether detail and pictures together would leave the table no rows."""
-        return self.app.size.height < _ROOM_FOR_BOTH
+        self._panes.toggle_pictures(self.sides, self.app.size.height, large=large)
 
     def _scroll_columns(self, step: int) -> None:
         if not self._table.scroll_columns(step):
@@ -280,14 +265,12 @@ class PairScreen(ModalScreen[None]):
         """Compare two other runs, at a position of both prompts or else where they were read."""
         self._places.put(left, right, place)
         self._show()
-        if self._pictures.has_class("-open"):
-            self._pictures.show(self.sides)
 
     def _show(self) -> None:
         self.show_look(self._table.look)
 
     def _follow(self) -> None:
-        self._detail.show(self.sides, self._table.pair)
+        self._panes.show(self.sides, self._table.pair)
         self._say_title()
 
     def _say_title(self) -> None:
