@@ -34,7 +34,7 @@ from tui.showing.beside_table import BesideTable
 from tui.showing.live_typing import LiveTyping
 from tui.showing.picture_shown import PictureShown
 from tui.showing.presenter import Presenter
-from tui.showing.search import Search
+from tui.showing.search import MainRows, Search
 from tui.showing.visits import Visits
 from tui.showing.walking import Walking
 from tui.startup import Startup
@@ -52,6 +52,7 @@ from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.find_line import FindLine
 from tui.widgets.half_blocks import Colours
 from tui.widgets.places import PlaceChosen
+from tui.widgets.two_runs import Searched, TwoRuns
 from tui.widgets.view_context import ViewContext
 from tui.worker.asker import Asker
 from tui.worker.inbox import Inbox
@@ -132,7 +133,8 @@ class Explorer(TerminalApp, inherit_bindings=False):
             turned=self.presenter.show_captions,
             wanted=startup.live,
         )
-        self.search = Search(self.main, self.state, self.keymap, self.say)
+        self._main_rows = MainRows(self.main, self.state)
+        self.search = Search(self._searched, self.state, self.keymap, self.say)
         self.journal = JournalKeeper(
             self.state,
             self._row,
@@ -308,6 +310,15 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.state.say(text, kind)
         self.presenter.show_lines()
 
+    def show_look(self) -> None:
+        """Show the table, and a comparison that lies over it, as the user has chosen."""
+        self.presenter.show_all()
+        if isinstance(self.screen, TwoRuns):
+            self.screen.show_look(self.state.look)
+
+    def _searched(self) -> Searched:
+        return self.screen.searched if isinstance(self.screen, TwoRuns) else self._main_rows
+
     def copy_text(self, text: str, what: str) -> None:
         """Copy text to the user's clipboard through the terminal; `what` names it in the
         message."""
@@ -358,6 +369,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
     @on(FindLine.Closed)
     def _found(self, message: FindLine.Closed) -> None:
         self.search.closed(kept=message.kept)
+        self.show_look()
 
     def on_work_failed(self, message: WorkFailed) -> None:
         """Report what went wrong in the background."""

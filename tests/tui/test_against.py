@@ -26,12 +26,12 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         asked = stage.worker.questions[1].counterfactual
         assert asked is not None
         assert asked.name == "none"
-        await stage.press("plus", "right_square_bracket")
+        await stage.press("right_curly_bracket", "right_square_bracket")
         await stage.until(lambda: stage.worker.contrasts == [(1, 0.1), (1.25, 0.1), (1.25, 0.2)])
-        await stage.shows("contrast with none (r)", "a=1.25, [ ] b=0.2")
+        await stage.shows("contrast with none (f)", "a=1.25, [ ] b=0.2")
         await stage.press("P")
         await stage.shows("with the picture", "JS, in nats")
-        await stage.press("P", "d", *"yes, no", "enter")
+        await stage.press("P", "V", *"yes, no", "enter")
         await stage.shows("answers, debiased", "yes", "75.0%")
         await stage.press("q", "q")
         await stage.until(lambda: not isinstance(stage.app.screen, Without))
@@ -63,11 +63,11 @@ async def test_the_contrast_is_taken_from_none_unk_or_both() -> None:
         await stage.press("A")
         await stage.run_done(12)
         await stage.press("q", "B")
-        await stage.shows("contrast with none (r)")
-        await stage.press("r")
-        await stage.shows("contrast with unk (r)")
-        await stage.press("r")
-        await stage.shows("contrast with both (r)")
+        await stage.shows("contrast with none (f)")
+        await stage.press("f")
+        await stage.shows("contrast with unk (f)")
+        await stage.press("f")
+        await stage.shows("contrast with both (f)")
 
 
 @in_loop
@@ -89,7 +89,7 @@ async def test_what_was_saved_is_shown_without_a_model() -> None:
     async with explorer(startup=WITH_PICTURE) as stage:
         await stage.run_done()
         await stage.press("B")
-        await stage.shows("contrast with none (r)")
+        await stage.shows("contrast with none (f)")
         await stage.until(lambda: stage.app.state.runs[0].run.readings)
         session = stage.app.state.session(row=0, with_live=False)
     picture, *others = session.runs
@@ -102,7 +102,7 @@ async def test_what_was_saved_is_shown_without_a_model() -> None:
         await stage.shows("cylinder")
         stage.app.state.show(stage.app.state.runs[0])
         await stage.press("B")
-        await stage.shows("contrast with none (r)", "a=0.5")
+        await stage.shows("contrast with none (f)", "a=0.5")
 
 
 @in_loop

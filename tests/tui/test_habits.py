@@ -26,6 +26,7 @@ from tui.text.pasted import pasted_path
 from tui.text.show import stand_in_text
 from tui.theme import OWN, theme_names
 from tui.views.compare.compare import Compare
+from tui.views.compare.pair_context import PairContext
 from tui.views.compare.pair_detail import PairDetail
 from tui.views.compare.runs_plot import RunsPlot
 from tui.views.help.help import Help
@@ -398,7 +399,7 @@ async def test_a_pasted_path_opens_and_the_folder_is_walked(tmp_path: Path) -> N
 @in_loop
 async def test_a_comparison_shows_both_details_and_the_difference_in_points() -> None:
     left, right = make_view(1, "Shape:"), make_view(2, "Colour:", forms_at=8)
-    play = Compare(left, right, ascii_only=False)
+    play = Compare(left, right, PairContext(ascii_only=False))
     async with on_stage(play, (100, 30)) as stage:
         assert "pt" in stage.line("Δ")
         await stage.press("G", "g", "enter", "j")

@@ -21,7 +21,7 @@ from engine.records import (
 from tests.tui.fakes import CARD, finish, make_rows, make_run
 from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, Stage, explorer, in_loop
 from tests.tui.test_show import HOSTILE
-from tui.actions.runs import show_run
+from tui.actions.runs import pair_context, show_run
 from tui.views.compare.against_list import AgainstList
 from tui.views.compare.without import Without
 from tui.views.prompt.prompt_editor import PromptEditor
@@ -121,9 +121,10 @@ async def test_hostile_counterfactuals(size: tuple[int, int], whole: bool) -> No
                     view,
                     session.comparisons[index - 1],
                     stage.app.context,
+                    pair_context(stage.app),
                 )
             )
-            await stage.press("P", "G", "s")
+            await stage.press("P", "G", "O")
             assert isinstance(stage.app.screen, Without)
             assert_harmless(stage)
             await stage.press("q")

@@ -228,14 +228,14 @@ async def test_a_contrast_arrives_while_another_dialog_lies_over_the_comparison(
         await stage.press("B")
         await stage.until(lambda: isinstance(stage.app.screen, Without))
         assert not any("cylinder" in line[-30:] for line in stage.text.splitlines())
-        await stage.press("plus", "d")
+        await stage.press("right_curly_bracket", "V")
         await stage.until(lambda: isinstance(stage.app.screen, LineInput))
         stage.worker.answer_reads()
         run = stage.app.state.runs[0]
         await stage.until(lambda: len(run.run.readings) == 2)
         await stage.press("escape")
         await stage.until(lambda: isinstance(stage.app.screen, Without))
-        await stage.shows("a=1.25", "contrast with none (r)")
+        await stage.shows("a=1.25", "contrast with none (f)")
         assert any("cylinder" in line[-30:] for line in stage.text.splitlines())
 
 
@@ -246,7 +246,7 @@ async def test_answers_that_cannot_be_debiased_say_why() -> None:
         await stage.press("B")
         await stage.until(lambda: isinstance(stage.app.screen, Without))
         stage.worker.holds_readings = True
-        await stage.press("d", *"yes", "enter")
+        await stage.press("V", *"yes", "enter")
         await stage.until(lambda: isinstance(stage.app.screen, DebiasedAnswers))
         await stage.shows("reading the answers")
         run_id, _ = stage.worker.reads[-1]

@@ -10,9 +10,11 @@ from textual.widgets import Input, TextArea
 
 from engine.events import LoadOptions
 from engine.records import ModelCard
+from tui.actions.front import two_runs
 from tui.app import Explorer
 from tui.state.presets import Preset, ring_of, step_preset
 from tui.state.view_state import CANCELLING, ModelPhase
+from tui.widgets.two_runs import TwoRuns
 
 
 @runtime_checkable
@@ -146,12 +148,29 @@ def norm(app: Explorer) -> None:
 
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
+    pair = two_runs(app)
+    if pair is not None:
+        _more_of_both(app, pair, step)
+        return
     before = app.state.top_k
     app.asker.more(step, app.presenter.question)
     now = app.state.top_k
     if app.state.current is None or (now == before and app.state.note is None):
         app.say(f"{now} token{'s' * (now != 1)} of each row in the table")
     app.presenter.show_all()
+
+
+def _more_of_both(app: Explorer, pair: TwoRuns, step: int) -> None:
+    """Show more or fewer tokens of two runs, as many as both hold: neither is asked again."""
+    held = min((len(row.top) for side in pair.sides for row in side.rows), default=1)
+    now = app.state.top_k = max(min(app.state.top_k + step, held), 1)
+    app.show_look()
+    more = app.keymap.first("more-tokens") or "the palette"
+    if step > 0 and now == held:
+        app.say(f"{now} tokens of each row, which is all that both runs hold; {more}: the detail")
+    else:
+        later = app.keymap.first("later-tokens") or "the palette"
+        app.say(f"{now} token{'s' * (now != 1)} of each row; {later} scrolls to what does not fit")
 
 
 # ---------------------------------------------------------------------- models

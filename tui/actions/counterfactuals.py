@@ -9,7 +9,7 @@ from engine.counterfactuals.grammar import FORMS, MEANINGS, parse_against
 from engine.errors import LenscopeError
 from engine.events import RunEnded
 from engine.records import Counterfactual
-from tui.actions.runs import show_run
+from tui.actions.runs import pair_context, show_run
 from tui.app import Explorer
 from tui.state.run_view import Phase, RunView
 from tui.widgets.chooser import Choice, Chooser
@@ -114,8 +114,10 @@ def _lay_side_by_side(app: Explorer, picture: RunView, other: RunView) -> None:
             other,
             comparison,
             app.context,
+            pair_context(app),
             _references(app, picture, other),
-        )
+        ),
+        lambda _: app.presenter.show_all(),
     )
 
 

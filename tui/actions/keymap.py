@@ -162,6 +162,17 @@ def table_bindings() -> list[Binding]:
     ]
 
 
+def every_binding(action: str) -> list[Binding]:
+    """Return bindings of every action of the registry, for a screen over the main one that handles
+    them all in a method of its own."""
+    return [
+        Binding(",".join(keys) or _UNBOUND, f"{action}({each.id!r})", show=False, id=third)
+        for each in ACTIONS
+        for third, keys in _thirds(each.id, each.keys)
+        if not third.endswith(".dialog")
+    ]
+
+
 def works_in_dialogs(identity: str) -> bool:
     """Return whether an action may run while a dialog is open."""
     return identity in _ALWAYS

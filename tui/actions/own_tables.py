@@ -24,10 +24,6 @@ class HasTable(Protocol):
     @property
     def table_row(self) -> int: ...
 
-    def tell(self, words: str) -> None:
-        """Show what came of copying or exporting it."""
-        ...
-
 
 def export_table(app: Explorer, screen: HasTable) -> None:
     """Ask for a file, whose ending chooses the format, and write the screen's table."""
@@ -47,6 +43,5 @@ def export_table(app: Explorer, screen: HasTable) -> None:
             app.say(str(error), "error")
         else:
             app.say(f"wrote {short_path(path)}", "good")
-        screen.tell(app.state.note.text if app.state.note is not None else "")
 
     app.push_screen(asking, take)

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tui.actions.front import two_runs
 from tui.app import Explorer
+from tui.state.pair_places import Pair
+from tui.widgets.two_runs import TwoRuns
 
 
 def step(app: Explorer, step: int) -> None:
-    """Go to a later or earlier token of the prompt."""
-    _walk(app, lambda: app.walking.step(step), f"the {'last' if step > 0 else 'first'} token")
+    """Go to a later or earlier token of the prompt, or of both prompts that are compared."""
+    pair, where = two_runs(app), f"the {'last' if step > 0 else 'first'} token"
+    if pair is not None:
+        shared = pair.places(unfolded=app.state.unfolded)
+        _go_both(app, pair, shared.step(pair.place[0], step), where)
+    else:
+        _walk(app, lambda: app.walking.step(step), where)
 
 
 def part(app: Explorer, step: int) -> None:
-    """Go to the next or the previous part of the prompt."""
-    _walk(app, lambda: app.walking.part(step), f"the {'last' if step > 0 else 'first'} part")
+    """Go to the next or the previous part of the prompt, or of both."""
+    pair, where = two_runs(app), f"the {'last' if step > 0 else 'first'} part"
+    if pair is not None:
+        shared = pair.places(unfolded=app.state.unfolded)
+        _go_both(app, pair, shared.part(pair.place[0], step), where)
+    else:
+        _walk(app, lambda: app.walking.part(step), where)
 
 
 def own(app: Explorer) -> None:
     """Go back to the position that was read."""
-    _walk(app, lambda: app.walking.go(None), "the position that was read")
+    pair = two_runs(app)
+    if pair is not None:
+        pair.go(None)
+    else:
+        _walk(app, lambda: app.walking.go(None), "the position that was read")
 
 
 def unfold(app: Explorer) -> None:
     """Show every patch of the picture by itself, or the picture as one."""
     app.walking.unfold()
+    if two_runs(app) is not None:
+        words = "one by one" if app.state.unfolded else "as one"
+        app.say(f"the picture's patches are walked {words}")
+
+
+def _go_both(app: Explorer, pair: TwoRuns, place: Pair | None, where: str) -> None:
+    if place is None:
+        app.say(f"this is {where} that both prompts share")
+    else:
+        for run, position in zip(pair.sides, place, strict=True):
+            app.visits.try_again(run, position)
+        pair.go(place)
 
 
 def _walk(app: Explorer, go: Callable[[], object], where: str) -> None:

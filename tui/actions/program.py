@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
+from tui.actions.front import two_runs
 from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS
 from tui.app import Explorer
@@ -19,13 +20,13 @@ def show_help(app: Explorer) -> None:
 
     if isinstance(app.screen, Help):
         app.screen.dismiss()
-    elif not app.has_dialog:
+    elif not app.has_dialog or two_runs(app) is not None:
         app.push_screen(Help(app.keymap, ascii_only=app.startup.ascii))
 
 
 def show_glossary(app: Explorer) -> None:
     """Open the help, in which the glossary comes first."""
-    if not app.has_dialog:
+    if not app.has_dialog or two_runs(app) is not None:
         show_help(app)
 
 
@@ -64,8 +65,10 @@ def palette(app: Explorer) -> None:
 
 
 def _do(app: Explorer, identity: str | None) -> None:
-    if identity is not None:
-        app.do(identity)
+    if identity is None:
+        return
+    pair = two_runs(app)
+    (app.do if pair is None else pair.perform)(identity)
 
 
 def theme(app: Explorer) -> None:

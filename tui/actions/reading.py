@@ -8,7 +8,9 @@ from functools import partial
 from msgspec.structs import replace
 
 from engine.methods.track import TrackRequest
+from tui.actions.front import runs_in_front, table_in_front, two_runs
 from tui.app import Explorer
+from tui.state.comparing import of_one_model
 from tui.state.milestones import milestones
 from tui.state.run_view import RunView
 from tui.text.loading_times import loaded_line
@@ -89,20 +91,23 @@ def leaders(app: Explorer) -> None:
 
 def fold(app: Explorer) -> None:
     """Fold the rows whose top-1 is that of the row before, or show every row again."""
-    look, run = app.state.look, app.state.here
-    if run is None or not run.rows:
+    look, runs = app.state.look, runs_in_front(app)
+    if not any(run.rows for run in runs):
         app.say("no rows to fold yet: r runs the question")
         return
     app.state.look = dataclasses.replace(look, folded=not look.folded)
-    app.presenter.show_all()
+    app.show_look()
     key = app.keymap.first("fold") or "the palette"
     if look.folded:
         app.say("every row is shown")
-    elif run.refused:
-        app.say("this run's proof failed: its rows are not folded")
+    elif any(run.refused for run in runs):
+        whose = "this run's proof failed: its" if len(runs) == 1 else "a run's proof failed: the"
+        app.say(f"{whose} rows are not folded")
     else:
-        hidden = app.main.table.count - app.main.table.line_count
-        app.say(f"{hidden} rows are folded, whose top-1 is that above; {key} shows them")
+        table = table_in_front(app)
+        hidden = table.count - table.line_count
+        whose = "that" if len(runs) == 1 else "on both sides that"
+        app.say(f"{hidden} rows are folded, whose top-1 is {whose} above; {key} shows them")
 
 
 def choose_columns(app: Explorer) -> None:
@@ -119,50 +124,82 @@ def _take_columns(app: Explorer, figures: tuple[str, ...] | None) -> None:
     if figures is not None:
         app.state.look = dataclasses.replace(app.state.look, figures=figures)
         app.remembered.note(columns=figures)
-        app.presenter.show_all()
+        app.show_look()
 
 
 # ---------------------------------------------------------------------- tracked tokens
 
 
 def track(app: Explorer) -> None:
-    """Ask for tokens to track over the layers."""
+    """Ask for tokens to track over the layers of the shown run, or of both that are compared."""
     from tui.views.plot.track_dialog import TrackDialog
 
-    run = app.state.here
-    if run is None:
+    runs = runs_in_front(app)
+    if not runs:
         app.say("no run yet in which to track a token: r runs the question")
         return
-    reason = ""
-    if not app.asker.can_read(run, TrackRequest(position=run.run.position)):
-        reason = (
-            app.asker.why_not(run, TrackRequest(position=run.run.position))
-            if app.state.model.ready is not None
-            else "other tokens need the model: L loads it"
-        )
+    runs = _of_one_vocabulary(app, runs)
+    reasons = [_why_not_tracked(app, run) for run in runs]
+    known = {each.id: milestones(each).words for run in reversed(runs) for each in run.run.tracked}
     app.push_screen(
         TrackDialog(
-            _tracked(run),
+            tuple(dict(pair for run in runs for pair in _tracked(run)).items()),
             app.asker.ask_spellings,
-            reason=reason,
+            reason=reasons[0] if all(reasons) else "",
             ascii_only=app.startup.ascii,
-            known={each.id: milestones(each).words for each in run.run.tracked},
+            known=known if len(runs) == 1 else {},
         ),
-        partial(_take_tracked, app, run),
+        partial(_take_tracked, app, runs),
     )
 
 
-def _take_tracked(app: Explorer, run: RunView, tokens: tuple[tuple[int, str], ...] | None) -> None:
+def _of_one_vocabulary(app: Explorer, runs: tuple[RunView, ...]) -> tuple[RunView, ...]:
+    """Return the runs whose tokens have the same ids: of two models, the run of the loaded one."""
+    if len(runs) < 2 or of_one_model(*runs):
+        return runs
+    return tuple(run for run in runs if not _why_not_tracked(app, run))[:1] or runs[:1]
+
+
+def _why_not_tracked(app: Explorer, run: RunView) -> str:
+    """Return why tokens that are not tracked yet cannot be; empty where they can."""
+    request = TrackRequest(position=run.run.position)
+    if app.asker.can_read(run, request):
+        return ""
+    if app.state.model.ready is None:
+        return f"other tokens need the model: {app.keymap.first('load') or 'the palette'} loads it"
+    return app.asker.why_not(run, request)
+
+
+def _take_tracked(
+    app: Explorer, runs: tuple[RunView, ...], tokens: tuple[tuple[int, str], ...] | None
+) -> None:
     if tokens is None:
         return
-    wanted, known = dict(tokens), dict(_tracked(run))
-    for gone in known.keys() - wanted.keys():
-        app.state.untrack(run, gone)
-        app.state.pinned.pop(gone, None)
-    app.asker.track(run, [token for token in tokens if token[0] not in known])
-    if tokens and not app.main.lower.is_open("plot"):
+    wanted = dict(tokens)
+    for run in runs:
+        known = dict(_tracked(run))
+        for gone in known.keys() - wanted.keys():
+            app.state.untrack(run, gone)
+            app.state.pinned.pop(gone, None)
+        app.asker.track(run, [token for token in tokens if token[0] not in known])
+    pair = two_runs(app)
+    if pair is not None:
+        _say_untracked(app, pair.sides, runs)
+    elif tokens and not app.main.lower.is_open("plot"):
         app.main.lower.toggle("plot")
-    app.call_after_refresh(app.presenter.show_all)
+    app.call_after_refresh(app.show_look)
+
+
+def _say_untracked(
+    app: Explorer, sides: tuple[RunView, RunView], tracked: tuple[RunView, ...]
+) -> None:
+    """Say of which side of a comparison only what its rows hold is known."""
+    for name, run in zip(("left", "right"), sides, strict=True):
+        reason = _why_not_tracked(app, run)
+        if run not in tracked:
+            reason = "another model, whose tokens have other ids"
+        if reason:
+            app.say(f"{name}: only what its rows hold is known of these tokens ({reason})")
 
 
 def _tracked(run: RunView) -> tuple[tuple[int, str], ...]:

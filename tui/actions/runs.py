@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tui.actions import sweeps
 from tui.app import Explorer
 from tui.state.run_view import RunView
+
+if TYPE_CHECKING:
+    from tui.views.compare.pair_context import PairContext
 
 
 def switch(app: Explorer, step: int) -> None:
@@ -59,13 +63,11 @@ def history(app: Explorer) -> None:
         is_step = chosen is not None or before not in app.state.runs
         show_run(app, before if is_step else app.state.current)
 
-    app.push_screen(History(app.state, ascii_only=app.startup.ascii), closed)
+    app.push_screen(History(app.state, pair_context(app), ascii_only=app.startup.ascii), closed)
 
 
 def compare(app: Explorer) -> None:
     """Compare the shown run with the one before it (the first run with the second)."""
-    from tui.views.compare.compare import Compare
-
     run = app.state.current
     others = [other for other in app.state.runs if other is not run]
     if run is None or not others:
@@ -73,7 +75,26 @@ def compare(app: Explorer) -> None:
         return
     index = len(others) if app.state.is_draft else app.state.runs.index(run)
     left, right = (run, others[0]) if index == 0 else (app.state.runs[index - 1], run)
-    app.push_screen(Compare(left, right, ascii_only=app.startup.ascii))
+    _lay_side_by_side(app, left, right)
+
+
+def pair_context(app: Explorer) -> PairContext:
+    """Return what a comparison is opened with."""
+    from tui.views.compare.pair_context import PairContext
+
+    return PairContext(
+        ascii_only=app.startup.ascii,
+        keymap=app.keymap,
+        look=lambda: app.state.look,
+        want=app.visits.want,
+        runs=lambda: app.state.shown,
+    )
+
+
+def _lay_side_by_side(app: Explorer, left: RunView, right: RunView) -> None:
+    from tui.views.compare.compare import Compare
+
+    app.push_screen(Compare(left, right, pair_context(app)), lambda _: app.presenter.show_all())
 
 
 def rename(app: Explorer) -> None:

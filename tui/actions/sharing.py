@@ -47,7 +47,6 @@ def copy_row(app: Explorer) -> None:
     if isinstance(screen, HasTable):
         text = table_row_text(screen.table, screen.table_row, form, raw=app.startup.raw_cells)
         app.copy_text(text, f"row {screen.table_row} of {screen.table.title} as {form}")
-        screen.tell(app.state.note.text if app.state.note is not None else "")
         return
     if isinstance(view, ReadingView) and view.row is not None:
         table, row = view.row
@@ -73,7 +72,6 @@ def copy_table(app: Explorer) -> None:
     if isinstance(view, HasTable):
         text = table_as(view.table, form, raw=app.startup.raw_cells)
         app.copy_text(text, f"{view.table.title} as {form}")
-        view.tell(app.state.note.text if app.state.note is not None else "")
         return
     if isinstance(view, HasReading) and view.reading is not None:
         text = reading_text(view.reading, form, raw=app.startup.raw_cells)

@@ -26,6 +26,7 @@ from tui.widgets import status
 from tui.widgets.captions import put_title
 from tui.widgets.places import title_words
 from tui.widgets.run_title import run_title
+from tui.widgets.two_runs import Tells
 from tui.widgets.view_context import ViewContext
 
 if TYPE_CHECKING:
@@ -141,11 +142,13 @@ class Presenter:
 
     def _time_note(self) -> None:
         """Let go of a message once it has been read; an error stays until something else is
-        done."""
+        done. A screen that covers the message shows it itself."""
         note = self._state.note
         if note is self._timed:
             return
         self._timed = note
+        if isinstance(self._app.screen, Tells):
+            self._app.screen.tell(note.text if note is not None else "")
         if self._note_timer is not None:
             self._note_timer.stop()
             self._note_timer = None

@@ -10,6 +10,8 @@ from typing import Final
 from engine.counterfactuals.grammar import label
 from engine.records import LayerReading, Question, Token
 from engine.stays import first_that_stays
+from engine.tables import Place
+from tui.state.columns import place_in
 from tui.state.run_view import RunView
 
 _FILE: Final = "picture's file"
@@ -17,10 +19,13 @@ _FILE: Final = "picture's file"
 
 @dataclass(frozen=True)
 class Change:
-    """One token's probability in both runs; None where a run does not hold it."""
+    """One token's place in both runs; None where a run does not hold it."""
 
     left: float | None
+    """Its probability in the left run."""
     right: float | None
+    left_rank: int | None = None
+    right_rank: int | None = None
 
     @property
     def difference(self) -> float | None:
@@ -41,7 +46,7 @@ class AlignedRow:
     same: bool | None
     """Whether both rows have the same top-1; None where one of them has none."""
     changes: tuple[Change, ...]
-    """One change per answer, in the order of `AlignedRuns.answers`."""
+    """One change per token, in the order of `AlignedRuns.tokens`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class AlignedRuns:
     rows: tuple[AlignedRow, ...]
     answers: tuple[Token, ...]
     """The left run's answer, then the right run's if it differs."""
+    tracked: tuple[Token, ...]
+    """What the user tracks in either run, with its probability at the end of that run."""
     by_depth: bool
     """Whether rows are matched by relative depth, because the models differ in number of layers."""
     by_text: bool
@@ -59,6 +66,11 @@ class AlignedRuns:
     """The first row whose top-1 tokens differ; None where none does."""
     parts_for_good: int | None
     """The first row from which the top-1 tokens differ to the end; None where they do not."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens whose changes are known of every row: the answers, then what is tracked."""
+        return (*self.answers, *self.tracked)
 
 
 def align(left: RunView, right: RunView) -> AlignedRuns:
@@ -73,6 +85,7 @@ def align(left: RunView, right: RunView) -> AlignedRuns:
     for answer in answers:
         if answer is not None and not any(same_token(answer, had, by_text) for had in known):
             known.append(answer)
+    tracked = _tracked((left, right), known, by_text)
     rows: list[AlignedRow] = []
     for one, other in _pairs(left.run.layers, right.run.layers):
         mine, theirs = _row(left, one), _row(right, other)
@@ -87,17 +100,18 @@ def align(left: RunView, right: RunView) -> AlignedRuns:
                 right=theirs,
                 same=same,
                 changes=tuple(
-                    Change(
-                        known_probability(left, one, answer, by_text),
-                        known_probability(right, other, answer, by_text),
+                    _change(
+                        known_place(left, one, token, by_text),
+                        known_place(right, other, token, by_text),
                     )
-                    for answer in known
+                    for token in (*known, *tracked)
                 ),
             )
         )
     return AlignedRuns(
         rows=tuple(rows),
         answers=tuple(known),
+        tracked=tuple(tracked),
         by_depth=left.run.layers != right.run.layers,
         by_text=by_text,
         parts=next((index for index, row in enumerate(rows) if row.same is False), None),
@@ -169,19 +183,38 @@ def _row(run: RunView, layer: int) -> LayerReading | None:
     return run.rows[layer] if layer < len(run.rows) else None
 
 
-def known_probability(run: RunView, layer: int, token: Token, by_text: bool) -> float | None:
-    """Return a token's probability in a row, from any place where the run holds it, or None."""
+def known_place(run: RunView, layer: int, token: Token, by_text: bool) -> Place | None:
+    """Return a token's probability and rank in a row, from any place where the run holds it, or
+    None."""
     row = _row(run, layer)
     if row is None:
         return None
-    for held in run.deepened.get(layer, row).top:
+    for rank, held in enumerate(run.deepened.get(layer, row).top, 1):
         if same_token(held, token, by_text):
-            return held.probability
+            return Place(held.probability, rank)
     answer = run.answer
     if answer is not None and row.answer is not None and same_token(answer, token, by_text):
-        return row.answer.probability
+        return Place(row.answer.probability, row.answer.rank)
     for tracked in run.run.tracked:
         same = tracked.text == token.text if by_text else tracked.id == token.id
-        if same and layer < len(tracked.probability):
-            return tracked.probability[layer]
+        if same:
+            return place_in(tracked, layer)
     return None
+
+
+def _change(left: Place | None, right: Place | None) -> Change:
+    one, other = left or Place(None, None), right or Place(None, None)
+    return Change(one.probability, other.probability, one.rank, other.rank)
+
+
+def _tracked(sides: tuple[RunView, RunView], known: list[Token], by_text: bool) -> list[Token]:
+    """Return the tokens that the user tracks in either run, without those that are known."""
+    found: list[Token] = []
+    for run in sides:
+        for each in run.run.tracked:
+            last = each.probability[-1] if each.probability else None
+            token = Token(each.id, each.text, last or 0.0, None)
+            had = any(same_token(token, other, by_text) for other in (*known, *found))
+            if each.why == "user" and not had:
+                found.append(token)
+    return found

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.records import LayerReading, Token
+from tui.state.comparing import AlignedRuns
 from tui.state.run_view import RunView
+from tui.text.numbers import figure
 
 _MOST_DIGITS = 18
 """No token's id has more; `int` refuses thousands."""
@@ -32,12 +34,48 @@ class Found:
     token: Token
 
 
+@dataclass(frozen=True)
+class Hit:
+    """A row of what is searched, and what has been found there, safe for display."""
+
+    row: int
+    words: str
+
+
+@dataclass(frozen=True)
+class PairFound:
+    """The best tokens that match in a row of two runs; at least one of them has one."""
+
+    row: int
+    """The row of the comparison."""
+    left: Found | None
+    right: Found | None
+
+
 def found_in(run: RunView, wanted: str) -> list[Found]:
     """Return, of every row of a run with a matching token among all tokens that are known of it,
     the best one."""
     rows = [run.reading(row.layer) or row for row in run.rows]
     firsts = (_first_in(row, wanted) for row in rows)
     return [found for found in firsts if found is not None]
+
+
+def found_in_both(
+    sides: tuple[RunView, RunView], compared: AlignedRuns, wanted: str
+) -> list[PairFound]:
+    """Return every row of a comparison with a matching token among all that is known of it on
+    either side."""
+    left, right = ({found.layer: found for found in found_in(run, wanted)} for run in sides)
+    pairs = [
+        PairFound(index, left.get(row.left_layer), right.get(row.right_layer))
+        for index, row in enumerate(compared.rows)
+    ]
+    return [pair for pair in pairs if pair.left is not None or pair.right is not None]
+
+
+def found_words(found: Found, where: str) -> str:
+    """Return where a token has been found: the row or the side, then the rank."""
+    return f"{where} rank {found.rank}, {figure(found.token.probability).strip()}"
 
 
 def _first_in(row: LayerReading, wanted: str) -> Found | None:

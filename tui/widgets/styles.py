@@ -9,6 +9,9 @@ from rich.style import Style
 
 Segments = list[tuple[str, Style]]
 
+FOUND: Final = Style(reverse=True)
+"""Marks a token that has been found."""
+
 GUTTER: Final = 1
 """Cells before each row, for the cursor."""
 

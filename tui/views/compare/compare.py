@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from engine.records import Token
 from tui.state.run_view import RunView
-from tui.views.compare.pair_rows import PairRows
-from tui.views.compare.pair_table import PairScreen, PairTable
+from tui.views.compare.pair_context import PairContext
+from tui.views.compare.pair_screen import PairScreen
+from tui.views.compare.pair_table import PairTable
 from tui.views.compare.runs_plot import RunsPlot
 from tui.views.compare.verdicts import where_they_part
 
@@ -23,44 +24,54 @@ class CompareTable(PairTable):
         """Return where the runs differ."""
         return where_they_part(self.rows.compared)
 
-    @property
-    def answers(self) -> Sequence[Token]:
-        """Return both answers, or the one that the runs share."""
-        return self.rows.compared.answers
-
-    def swap(self) -> None:
-        """Swap the two runs."""
-        left, right = self.rows.sides
-        self.rows = PairRows(right, left, ascii_only=self._ascii)
-        self.forget_rows()
-
 
 class Compare(PairScreen):
     """Shows two runs on the whole screen."""
 
     VIEW: ClassVar[str] = "compare"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "swap", show=False),
-        Binding("P", "plot", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("O", "swap", show=False)]
 
-    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
-        self._pair = CompareTable(left, right, ascii_only=ascii_only)
-        super().__init__(self._pair, "two runs", ascii_only=ascii_only)
+    def __init__(self, left: RunView, right: RunView, context: PairContext) -> None:
+        self._runs = context.runs
+        pair = CompareTable(left, right, context.look(), ascii_only=context.ascii_only)
+        super().__init__(pair, context)
 
     @property
     def keys(self) -> Sequence[str]:
         """Return the hints on which keys act."""
+        key = self.key
         return (
-            "enter detail", "p pictures", "P plot", "s swaps", "y Y copy", "J K more tokens",
-            "x exports", "q closes",
+            f"{key('zoom-detail')} detail", f"{key('plot')} plot", f"{key('track')} track",
+            f"{key('find')} find", f"{key('columns')} columns", f"{key('picture')} pictures",
+            "O swaps", f"{key('previous-run')}{key('next-run')} another run",
+            f"{key('copy-row')} {key('copy-table')} copy", f"{key('fold')} folds",
+            f"{key('export')} exports", f"{key('leave')} closes",
         )  # fmt: skip
+
+    def performers(self) -> Mapping[str, Callable[[], object]]:
+        """See `PairScreen`."""
+        return {
+            **super().performers(),
+            "next-run": partial(self._step, 1),
+            "previous-run": partial(self._step, -1),
+        }
 
     def action_swap(self) -> None:
         """Swap the two runs."""
-        self._pair.swap()
-        self._follow()
+        left, right = self.sides
+        self.put_runs(right.own, left.own, (self.place[1], self.place[0]))
 
-    def action_plot(self) -> None:
+    def plot(self) -> None:
         """Plot both runs."""
-        self.app.push_screen(RunsPlot(self._pair.rows.sides, ascii_only=self._ascii))
+        self.app.push_screen(RunsPlot(self.sides, ascii_only=self._ascii))
+
+    def _step(self, step: int) -> None:
+        """Compare the left run with the next or the previous of the others."""
+        left, right = (side.own for side in self.sides)
+        others = [run for run in self._runs() if run is not left]
+        at = others.index(right) + step if right in others else -1
+        if 0 <= at < len(others):
+            self.put_runs(left, others[at])
+        else:
+            where = "newest" if step > 0 else "first"
+            self.tell(f"the right run is the {where} of the runs beside the left one")

@@ -26,7 +26,7 @@ class DebiasedAnswers(ModalScreen[None]):
     """Shows each answer's share, its prior without the picture, and the normalised quotient of
     the two."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,d,enter", "dismiss", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,V,enter", "dismiss", show=False)]
 
     def __init__(self, run: RunView, request: DebiasRequest, context: ViewContext) -> None:
         """A reading that the run holds is shown at once; otherwise it is requested."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tui.text.numbers import FIGURE_WIDTH, figure
 
@@ -12,6 +13,8 @@ CHANGE: Final = 7
 _LAYER: Final = 4
 _TWO_LAYERS: Final = 8
 _LEAST_SIDE: Final = 17
+_SIDE_WITH_BAR: Final = 22
+"""Cells of a side whose token has a bar: columns beyond the first give way to it."""
 _WISHED_TOKEN: Final = 9
 _MOST_BAR: Final = 12
 
@@ -21,12 +24,15 @@ class PairColumns:
     """Column widths in cells."""
 
     layer: int
+    first: int
+    """How many tokens of each side are scrolled out at the left."""
     count: int
     """Tokens on each side."""
     token: int
     bar: int
     mark: int
-    change_bar: int
+    blocks: range
+    """Which of the columns beside the tokens are shown."""
 
     @property
     def each(self) -> int:
@@ -38,26 +44,67 @@ class PairColumns:
         """Cells of one run's tokens."""
         return self.count * self.each
 
-    @property
-    def change(self) -> int:
-        """Cells of one answer's difference."""
-        return CHANGE + self.change_bar + 1
+
+class Room(NamedTuple):
+    """What a column beside the tokens needs."""
+
+    width: int
+    """In cells, including the blank after it."""
+    essential: bool
+    """Whether bars give way to it."""
 
 
-def plan_pair(width: int, answers: int, by_depth: bool, top_k: int = 3) -> PairColumns:
-    """Return the columns that fit into `width` cells: at least one token on each side, then
-    bars, then more tokens."""
-    layer = _TWO_LAYERS if by_depth else _LAYER
-    wide = width >= 110
-    mark = 11 if wide else 5
-    change_bar = min(5 + 2 * max((width - 80) // 20, 0), 13)
-    room = width - layer - mark - answers * (CHANGE + change_bar + 1)
-    side = max(room // 2, _LEAST_SIDE)
+@dataclass(frozen=True)
+class Scrolled:
+    """How far the columns are scrolled."""
+
+    tokens: int = 0
+    blocks: int = 0
+
+
+NOT_SCROLLED: Final = Scrolled()
+
+
+def bar_of_change(width: int) -> int:
+    """Return the cells of the bar of a difference in a table of `width` cells; an odd number."""
+    return min(5 + 2 * max((width - 80) // 20, 0), 13)
+
+
+def plan_pair(
+    width: int,
+    blocks: Sequence[Room],
+    wide_layer: bool,
+    top_k: int = 3,
+    scrolled: Scrolled = NOT_SCROLLED,
+) -> PairColumns:
+    """Return the columns that fit into `width` cells: one token on each side and the first of the
+    blocks, the columns beside the tokens; then essential blocks, bars, other blocks, more tokens.
+
+    `wide_layer` says whether two numbers of layers stand before a row.
+    """
+    layer = _TWO_LAYERS if wide_layer else _LAYER
+    mark = 11 if width >= 110 else 5
+    free = width - layer - mark
+
+    def fit(first: int, last: int) -> bool:
+        needed = blocks[first:last]
+        is_least = len(needed) < 2 or all(block.essential for block in needed)
+        least = _LEAST_SIDE if is_least else _SIDE_WITH_BAR
+        return free - sum(block.width for block in needed) >= 2 * least
+
+    first = min(max(scrolled.blocks, 0), max(len(blocks) - 1, 0))
+    last = min(first + 1, len(blocks))
+    while last < len(blocks) and fit(first, last + 1):
+        last += 1
+    while first > 0 and last == len(blocks) and fit(first - 1, last):
+        first -= 1  # no room is left empty at the right
+    side = max((free - sum(block.width for block in blocks[first:last])) // 2, _LEAST_SIDE)
     count = max(1, min(top_k, side // (_LEAST_SIDE + 3)))
+    tokens = min(max(scrolled.tokens, 0), max(top_k - count, 0))
     spare = side // count - FIGURE_WIDTH - 2
     bar = min(max(3, (spare - _WISHED_TOKEN) // 2), _MOST_BAR) if spare >= 12 else 0
     token = min(max(spare - (bar + 1 if bar else 0), 1), 24)
-    return PairColumns(layer, count, token, bar, mark, change_bar)
+    return PairColumns(layer, tokens, count, token, bar, mark, range(first, last))
 
 
 def diverging_bar(share: float, width: int, *, ascii_only: bool = False) -> str:

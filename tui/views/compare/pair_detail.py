@@ -45,14 +45,16 @@ class PairDetail(DrawnLines):
         self._strips = []
         self.toggle_class("-open")
 
-    def scroll_tokens(self, pages: float) -> None:
-        """Scroll through the tokens that the sides hold."""
+    def scroll_tokens(self, pages: float) -> bool:
+        """Scroll through the tokens that the sides hold; return whether that was possible."""
+        before = self._first
         readings = [self._reading(side) for side in (0, 1)]
         most = max((len(reading.top) for reading in readings if reading is not None), default=0)
         step = round(pages * self._room) or (1 if pages > 0 else -1)
         self._first = min(max(self._first + step, 0), max(most - self._room, 0))
-        if self._sides is not None:
+        if self._sides is not None and self._first != before:
             self.show(self._sides, self._pair)
+        return self._first != before
 
     @property
     def _room(self) -> int:

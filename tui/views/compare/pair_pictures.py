@@ -28,6 +28,7 @@ class PairPictures(Widget):
     DEFAULT_CSS = """
     PairPictures { height: 40%; width: 100%; display: none; }
     PairPictures.-open { display: block; }
+    PairPictures.-large { height: 80%; }
     """
 
     def __init__(self, *, ascii_only: bool) -> None:
@@ -45,10 +46,12 @@ class PairPictures(Widget):
         if self.has_class("-open"):
             self._open()
 
-    def toggle(self) -> None:
-        """Open or close it."""
-        self.toggle_class("-open")
-        if self.has_class("-open") and not self._opened:
+    def toggle(self, *, large: bool) -> None:
+        """Open it, small or large; close it if it is open like that."""
+        is_open = self.has_class("-open") and self.has_class("-large") == large
+        self.set_class(large, "-large")
+        self.set_class(not is_open, "-open")
+        if not (is_open or self._opened):
             self._open()
 
     def _open(self) -> None:

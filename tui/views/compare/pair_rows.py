@@ -9,16 +9,15 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.records import LayerReading, Token
-from tui.state.comparing import AlignedRow, AlignedRuns, Change, align, same_token
+from tui.state.comparing import AlignedRow, AlignedRuns, align, same_token
+from tui.state.finding import matches
 from tui.state.run_view import RunView
 from tui.text.bars import probability_bar
-from tui.text.numbers import figure
+from tui.text.numbers import figure, ordinal
 from tui.text.show import display_text
-from tui.views.compare.pair_columns import CHANGE, PairColumns, diverging_bar, signed_figure
-from tui.widgets.styles import Segments, Styles
+from tui.views.compare.pair_columns import PairColumns
+from tui.widgets.styles import FOUND, Segments, Styles
 
-_POINTS_FROM: Final = 16
-"""Cells of a column of differences from which its heading has room for the word points."""
 _PARTS: Final = "part here"
 _FOR_GOOD: Final = "for good"
 
@@ -26,10 +25,12 @@ _FOR_GOOD: Final = "for good"
 class PairRows:
     """Two aligned runs and the colours of their tokens."""
 
-    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
+    def __init__(self, left: RunView, right: RunView, *, find: str = "", ascii_only: bool) -> None:
+        """Tokens whose text contains `find` are marked."""
         self.sides = (left, right)
         self.compared = align(left, right)
-        self._ascii = ascii_only
+        self.ascii_only = ascii_only
+        self._find = find
         self._hue_of = _hues(self.compared, self.sides)
 
     def run_line(self, side: int, words: Sequence[str], width: int, styles: Styles) -> Segments:
@@ -40,44 +41,37 @@ class PairRows:
         answer = run.answer
         if answer is not None:
             style = styles.struck if run.refused else self.token_style(answer, styles)[0]
-            shown = display_text(answer.text, 10, ascii_only=self._ascii).rstrip()
+            shown = display_text(answer.text, 10, ascii_only=self.ascii_only).rstrip()
             segments.append((f"{shown} {figure(answer.probability).strip()}", style))
             segments.append((f" from row {run.formation}  ", styles.faint))
         said = [*(["proof failed"] if run.refused else []), *(words or [run.name])]
+        said[:0] = [run.blank] if run.blank else []
         room = max(width - sum(cell_len(text) for text, _ in segments), 0)
-        shown = display_text("; ".join(said), room, spaces=False, ascii_only=self._ascii)
+        shown = display_text("; ".join(said), room, spaces=False, ascii_only=self.ascii_only)
         return [*segments, (shown, styles.error if run.refused else styles.text)]
 
-    def heading(self, plan: PairColumns, answers: Sequence[Token], styles: Styles) -> Segments:
-        """Draw the column names."""
-        ranks = [rank.ljust(plan.each) for rank in ("1st", "2nd", "3rd")[: plan.count]]
+    def heading(self, plan: PairColumns, styles: Styles) -> Segments:
+        """Draw the names of the columns of both sides."""
+        places = range(plan.first, plan.first + plan.count)
+        ranks = "".join(ordinal(place + 1).ljust(plan.each) for place in places)
         text = " " + "row".rjust(3).ljust(plan.layer)
-        text += "".join(ranks) + " " * plan.mark + "".join(ranks)
-        segments: Segments = [(text, styles.faint)]
-        for answer in answers:
-            unit = " points" if plan.change >= _POINTS_FROM else " pt"
-            room = plan.change - 3 - len(unit)
-            shown = display_text(answer.text, room, ascii_only=self._ascii).rstrip()
-            title = ("d " if self._ascii else "Δ ") + shown + unit
-            style = self.token_style(answer, styles)[0]
-            segments.append((title + " " * max(plan.change - cell_len(title), 0), style))
-        return segments
+        return [(text + ranks + " " * plan.mark + ranks, styles.faint)]
 
     def row(
-        self, row: int, plan: PairColumns, answers: Sequence[Token], styles: Styles
+        self, row: int, plan: PairColumns, styles: Styles, *, until: int | None = None
     ) -> Segments:
-        """Draw one row of both runs, and the changes of the answers' probabilities."""
+        """Draw one row of both runs; `until` is the last of the rows that are folded into it."""
         pair = self.compared.rows[row]
         word = f"{pair.left_layer:>3} "
         if self.compared.by_depth:
             word = f"{pair.left_layer:>3}/{pair.right_layer}"
+        elif until is not None:
+            word += f"-{until}"
         mark, mark_style = self._mark(row, pair, plan, styles)
         segments: Segments = [(word.ljust(plan.layer), styles.faint)]
         segments += self._side(pair.left, pair, 0, plan, styles)
         segments.append((mark.center(plan.mark - 1).ljust(plan.mark), mark_style))
         segments += self._side(pair.right, pair, 1, plan, styles)
-        for answer, change in zip(answers, pair.changes, strict=False):
-            segments += self._change(answer, change, plan, styles)
         return segments
 
     def token_style(self, token: Token, styles: Styles) -> tuple[Style, Style]:
@@ -96,7 +90,7 @@ class PairRows:
             return (_PARTS if plan.mark > len(_PARTS) else "part"), styles.cursor
         if row == compared.parts_for_good and plan.mark > len(_FOR_GOOD):
             return _FOR_GOOD, styles.cursor
-        unlike, like = ("!=", "=") if self._ascii else ("≠", "=")
+        unlike, like = ("!=", "=") if self.ascii_only else ("≠", "=")
         word = "" if pair.same is None else like if pair.same else unlike
         return word, styles.faint
 
@@ -109,9 +103,10 @@ class PairRows:
         styles: Styles,
     ) -> Segments:
         if reading is None:
-            return [(("." if self._ascii else "·").ljust(plan.side), styles.faint)]
+            dot = "." if self.ascii_only else "·"
+            return [(dot.ljust(plan.side), styles.faint)]
         segments: Segments = []
-        for rank in range(plan.count):
+        for rank in range(plan.first, plan.first + plan.count):
             if rank >= len(reading.top):
                 segments.append((" " * plan.each, styles.faint))
                 continue
@@ -121,21 +116,14 @@ class PairRows:
                 text = bar = styles.struck
             elif pair.same:
                 text = bar = styles.faint
-            segments.append(
-                (display_text(token.text, plan.token, ascii_only=self._ascii) + " ", text)
-            )
+            shown = display_text(token.text, plan.token, ascii_only=self.ascii_only)
+            found = bool(self._find) and matches(token, self._find)
+            segments += [(shown, text + FOUND if found else text), (" ", text)]
             if plan.bar:
-                drawn = probability_bar(token.probability, plan.bar, ascii_only=self._ascii)
+                drawn = probability_bar(token.probability, plan.bar, ascii_only=self.ascii_only)
                 segments.append((drawn + " ", bar))
             segments.append((figure(token.probability) + " ", text))
         return segments
-
-    def _change(self, answer: Token, change: Change, plan: PairColumns, styles: Styles) -> Segments:
-        difference = change.difference
-        if difference is None:
-            return [("-".rjust(CHANGE - 1).ljust(plan.change), styles.faint)]
-        bar = diverging_bar(difference, plan.change_bar, ascii_only=self._ascii)
-        return [(f"{signed_figure(difference)} {bar} ", self.token_style(answer, styles)[0])]
 
 
 def _hues(compared: AlignedRuns, sides: tuple[RunView, RunView]) -> Callable[[Token], int | None]:
@@ -147,6 +135,6 @@ def _hues(compared: AlignedRuns, sides: tuple[RunView, RunView]) -> Callable[[To
         return token.text if compared.by_text else token.id
 
     hues = {key(token): left.hues[token.id] for token in left.leaders}
-    for token in right.leaders:
+    for token in (*right.leaders, *compared.tracked):
         hues.setdefault(key(token), len(hues))
     return lambda token: hues.get(key(token))

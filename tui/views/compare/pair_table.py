@@ -1,58 +1,110 @@
-"""The base of views of two runs: a table of both, and a screen around it."""
+"""The base of tables of two runs."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from rich.cells import cell_len
+from textual.binding import BindingType
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widget import Widget
 
 from engine.records import Token
-from engine.tables import Table
-from tui.sharing.pair_table import pair_table
 from tui.state.comparing import AlignedRow, differences
+from tui.state.finding import PairFound, found_in_both
+from tui.state.folding import last_folded, shown_pairs
+from tui.state.pair_figures import TRACKED, figure_names
 from tui.state.run_view import RunView
-from tui.text.numbers import figure
-from tui.text.show import display_text, plain_line
-from tui.views.compare.pair_columns import PairColumns, plan_pair, signed_figure
-from tui.views.compare.pair_detail import PairDetail
-from tui.views.compare.pair_pictures import PairPictures
+from tui.state.table_look import TableLook
+from tui.text.show import display_text
+from tui.views.compare.pair_blocks import Block, change_block, figure_block, tracked_block
+from tui.views.compare.pair_columns import (
+    NOT_SCROLLED,
+    PairColumns,
+    Scrolled,
+    bar_of_change,
+    plan_pair,
+)
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
-from tui.widgets.captions import put_subtitle, put_title
-from tui.widgets.later import draw_later
-from tui.widgets.legend import fitted_keys
-from tui.widgets.row_list import RowList, place_text
-from tui.widgets.styles import Segments, Styles
-
-_CORNERS = 4
-"""Cells of a line in the border that are not its text."""
+from tui.widgets.folded_list import FoldedList
+from tui.widgets.places import title_words
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 
-class PairTable(RowList):
-    """Shows two runs' tokens in the same rows; subclasses supply the verdict and additional
-    columns."""
+@dataclass(frozen=True)
+class _Layout:
+    """The columns at a width."""
+
+    width: int
+    columns: PairColumns
+    blocks: list[Block]
+    """All columns beside the tokens, whether they fit or not."""
+
+    @property
+    def shown(self) -> Sequence[Block]:
+        """Those that fit."""
+        return self.blocks[self.columns.blocks.start : self.columns.blocks.stop]
+
+    def hidden(self, keys: tuple[str, str], *, ascii_only: bool) -> str:
+        """Return those that do not fit, with the keys that scroll to them; empty where all do."""
+        before = self.blocks[: self.columns.blocks.start]
+        after = self.blocks[self.columns.blocks.stop :]
+        parts = []
+        for key, blocks in zip(keys, (before, after), strict=True):
+            names = [display_text(block.name, 9, ascii_only=ascii_only) for block in blocks]
+            if names:
+                few = ", ".join(name.rstrip() for name in names)
+                parts.append(f"{key}: {few if len(names) < 3 else f'{len(names)} columns'}")
+        return "  ".join(parts)
+
+
+class PairTable(FoldedList, inherit_bindings=False):
+    """Shows two runs' tokens in the same rows, as the look of the table says; subclasses supply the
+    verdict and additional columns."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
 
     class Moved(Message):
         """The cursor has moved to another row."""
 
-    reserved_cells: ClassVar[int] = 0
-    """Cells of a row that are reserved for the subclass."""
-
-    def __init__(self, left: RunView, right: RunView, *, ascii_only: bool) -> None:
+    def __init__(
+        self, left: RunView, right: RunView, look: TableLook | None = None, *, ascii_only: bool
+    ) -> None:
         super().__init__(ascii_only=ascii_only)
-        self.rows = PairRows(left, right, ascii_only=ascii_only)
+        self.look = look or TableLook()
+        """The user's choices about tables."""
+        self.scroll_keys = ("h", "l")
+        """The user's keys that scroll the columns."""
+        self._scrolled = NOT_SCROLLED
+        self._layout: _Layout | None = None
+        self._ends: dict[int, int] = {}
+        """Row -> the last of those that are folded into it."""
+        self.rows = self._rows_of(left, right)
+        self._fold()
+
+    def show(self, left: RunView, right: RunView, look: TableLook) -> None:
+        """Show the current state of two runs; call again after every change."""
+        self.look, before = look, self._unfolded
+        self.rows = self._rows_of(left, right)
+        self._fold()
+        self.renew()
+        if self._unfolded != before:
+            self.forget_rows()  # a row that has only moved looks the same to `refresh_rows`
+
+    def renew(self) -> None:
+        """Draw what has changed, with the columns that there are now."""
+        self._layout = None
+        super().put_cursor(self.row_on(self.line_of(self.cursor)))
+        self.refresh_rows()
+        self.place_changed()
 
     def put_cursor(self, row: int) -> None:
-        """Move the cursor, and post `Moved`."""
+        """Move the cursor to a row, or to the one into which it is folded, and post `Moved`."""
         before = self.cursor
-        super().put_cursor(row)
+        super().put_cursor(self.row_on(self.line_of(row)))
         if self.cursor != before:
             self.post_message(self.Moved())
 
@@ -61,10 +113,16 @@ class PairTable(RowList):
     def verdict(self) -> str:
         """Return the result of the comparison in words."""
 
+    def blocks_of(self, width: int) -> list[Block]:
+        """Return the columns beside the tokens of a table of `width` cells, in order; what is
+        tracked and the optional columns come after them."""
+        bar = bar_of_change(width)
+        return [change_block(self.rows, index, bar) for index, _ in enumerate(self.answers)]
+
     @property
-    @abstractmethod
     def answers(self) -> Sequence[Token]:
-        """Return the tokens whose changes have a column."""
+        """Both answers, or the one that the runs share."""
+        return self.rows.compared.answers
 
     def setting_words(self, side: int, name: str, value: str) -> str:
         """Return the words for a setting in which the questions differ."""
@@ -76,6 +134,12 @@ class PairTable(RowList):
         return len(self.rows.compared.rows)
 
     @property
+    def pair(self) -> AlignedRow | None:
+        """The row under the cursor."""
+        rows = self.rows.compared.rows
+        return rows[self.cursor] if self.cursor < len(rows) else None
+
+    @property
     def head_height(self) -> int:
         """Return the lines of the head: two runs, the verdict, how they are matched (or a blank
         line), the column names."""
@@ -83,22 +147,94 @@ class PairTable(RowList):
 
     @property
     def matching(self) -> str:
-        """Return how rows and tokens are matched where the models differ; else nothing."""
+        """Return how rows and tokens are matched where the models differ, and at which positions;
+        else nothing."""
         left, right = self.rows.sides
-        return how_matched(self.rows.compared, (left.run.layers, right.run.layers))
+        words = how_matched(self.rows.compared, (left.run.layers, right.run.layers))
+        at = [title_words(side, side.run.position) for side in (left, right)]
+        where = at[0] if at[0] == at[1] else " and ".join(one or "at its own" for one in at)
+        return "; ".join(part for part in (where, words) if part)
+
+    def found(self, wanted: str) -> list[PairFound]:
+        """Return the rows in which either side has a token that is searched for."""
+        return found_in_both(self.rows.sides, self.rows.compared, wanted) if wanted else []
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the compared runs, the verdict and the column names."""
         if line < 2:
             return self.rows.run_line(line, self._said(line), width, styles)
+        laid = self._laid_out(width - GUTTER)
         if line == 4:
-            return self.rows.heading(self._plan(width - 1), self.answers, styles)
-        words, style = (self.verdict, styles.text) if line == 2 else (self.matching, styles.faint)
-        return [(" " + display_text(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
+            segments = self.rows.heading(laid.columns, styles)
+            for block in laid.shown:
+                segments += block.heading(styles)
+            return segments
+        if line == 2:
+            words, hidden, style = (
+                self.verdict,
+                laid.hidden(self.scroll_keys, ascii_only=self._ascii),
+                styles.text,
+            )
+        else:
+            words, hidden, style = self.matching, "", styles.faint
+        room = width - 1 - (cell_len(hidden) + 2 if hidden else 0)
+        shown = display_text(words, room, spaces=False, ascii_only=self._ascii)
+        return [(" " + shown, style), (f"  {hidden}" if hidden else "", styles.cursor)]
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row of both runs."""
-        return self.rows.row(row, self._plan(width), self.answers, styles)
+        laid = self._laid_out(width)
+        segments = self.rows.row(row, laid.columns, styles, until=self._ends.get(row))
+        for block in laid.shown:
+            segments += block.cells(row, styles)
+        return segments
+
+    @property
+    def columns(self) -> PairColumns:
+        """The columns at the current width."""
+        return self._laid_out(self.size.width - GUTTER).columns
+
+    def _laid_out(self, width: int) -> _Layout:
+        if self._layout is None or self._layout.width != width:
+            figures = figure_names(self.look.figures)
+            compared, ranks = self.rows.compared, TRACKED in self.look.figures
+            tracked = range(len(compared.answers), len(compared.tokens))
+            blocks = self.blocks_of(width)
+            blocks += [tracked_block(self.rows, index, ranks=ranks) for index in tracked]
+            blocks += [figure_block(self.rows, name) for name in figures]
+            wide = compared.by_depth or self._unfolded is not None
+            rooms = [block.room for block in blocks]
+            plan = plan_pair(width, rooms, wide, self.look.top_k, self._scrolled)
+            self._layout = _Layout(width, plan, blocks)
+        return self._layout
+
+    def scroll_columns(self, step: int) -> bool:
+        """Scroll to later or earlier columns: those beside the tokens, then the tokens; return
+        whether that was possible."""
+        laid = self._laid_out(self.size.width - GUTTER)
+        had = laid.columns
+        of_blocks = had.blocks.stop < len(laid.blocks) if step > 0 else not had.first
+        self._scrolled = Scrolled(
+            tokens=had.first + step * (not of_blocks), blocks=had.blocks.start + step * of_blocks
+        )
+        self._layout = None
+        now = self.columns
+        if (now.blocks, now.first) == (had.blocks, had.first):
+            return False
+        self.forget_rows()
+        return True
+
+    def _rows_of(self, left: RunView, right: RunView) -> PairRows:
+        return PairRows(left, right, find=self.look.find, ascii_only=self._ascii)
+
+    def _fold(self) -> None:
+        rows = self.rows
+        if not self.look.folded or any(side.refused for side in rows.sides):
+            self._unfolded, self._ends = None, {}
+            return
+        kept = [found.row for found in self.found(self.look.find)]
+        self._unfolded = shown_pairs(rows.sides, rows.compared, kept)
+        self._ends = last_folded(self._unfolded)
 
     def _said(self, side: int) -> list[str]:
         sides = self.rows.sides
@@ -107,162 +243,3 @@ class PairTable(RowList):
             self.setting_words(side, name, values[side])
             for name, *values in differences(*(view.run.question for view in sides))
         ]
-
-    def _plan(self, width: int) -> PairColumns:
-        return plan_pair(
-            width - self.reserved_cells, len(self.answers), self.rows.compared.by_depth
-        )
-
-
-class PairScreen(ModalScreen[None]):
-    """Shows two runs on the whole screen; the lower border says which keys act."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,b,B", "dismiss", show=False),
-        Binding("enter", "detail", show=False),
-        Binding("J", "scroll_detail(0.5)", show=False),
-        Binding("K", "scroll_detail(-0.5)", show=False),
-        Binding("p", "pictures", show=False),
-        Binding("y", "share('copy-row')", show=False),
-        Binding("Y", "share('copy-table')", show=False),
-        Binding("x", "share('export')", show=False),
-    ]
-    SCOPED_CSS = False  # subclasses are meant, too
-    says_points: ClassVar[bool] = True
-    """Whether the upper border says of the row under the cursor what the answers' differences
-    are."""
-    CSS = """
-    PairScreen { background: $background; }
-    PairScreen .dialog {
-        width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0;
-    }
-    PairScreen.-ascii .dialog { border: ascii $primary; }
-    """
-
-    def __init__(self, table: PairTable, title: str, *, ascii_only: bool) -> None:
-        super().__init__()
-        self._table = table
-        self._title = title
-        self._ascii = ascii_only
-        self._detail = PairDetail(ascii_only=ascii_only)
-        self._pictures = PairPictures(ascii_only=ascii_only)
-        self.set_class(ascii_only, "-ascii")
-
-    @property
-    @abstractmethod
-    def keys(self) -> Sequence[str]:
-        """Return the hints on which keys act, the most useful first; as many as fit are shown, and
-        the last two always."""
-
-    def below(self) -> Sequence[Widget]:
-        """Return the widgets below the table."""
-        return ()
-
-    def compose(self) -> ComposeResult:
-        """Lay out the table in a box."""
-        with Vertical(classes="dialog") as box:
-            put_title(box, self._title)
-            yield self._table
-            yield self._detail
-            yield self._pictures
-            yield from self.below()
-
-    @property
-    def table(self) -> Table:
-        """The comparison as a table, for copying and exporting."""
-        rows = self._table.rows
-        left, right = (_asked(view) for view in rows.sides)
-        return pair_table(rows.compared, (left, right))
-
-    @property
-    def table_row(self) -> int:
-        """The row under the cursor."""
-        return self._table.cursor
-
-    def action_share(self, identity: str) -> None:
-        """Copy or export the comparison."""
-        app: Any = self.app
-        app.do(identity)
-
-    def tell(self, words: str) -> None:
-        """Say below the table what came of it."""
-        put_subtitle(self._box, plain_line(words, ascii_only=self._ascii))
-
-    def action_detail(self) -> None:
-        """Show or hide the detail of both sides."""
-        self._detail.toggle()
-        self._follow()
-
-    def action_scroll_detail(self, pages: float) -> None:
-        """Scroll through the tokens in the detail."""
-        self._detail.scroll_tokens(pages)
-
-    def on_resize(self) -> None:
-        """Name as many keys as fit."""
-        self.say_keys()
-
-    def action_pictures(self) -> None:
-        """Show or hide both pictures."""
-        self._pictures.show(self._table.rows.sides)
-        self._pictures.toggle()
-
-    def on_pair_table_moved(self) -> None:
-        """Show the detail of the row under the cursor, and what it says of the answers."""
-        self._follow()
-
-    def _follow(self) -> None:
-        rows = self._table.rows
-        compared, row = rows.compared, self._table.cursor
-        pair = compared.rows[row] if row < len(compared.rows) else None
-        self._detail.show(rows.sides, pair)
-        self._say_title()
-
-    def on_mount(self) -> None:
-        """Put the cursor on the first row in which the runs differ."""
-        draw_later(self, self._begin)
-
-    def on_row_list_place_changed(self) -> None:
-        """Show in the title which rows are visible."""
-        self._say_title()
-
-    def _say_title(self) -> None:
-        """Say which rows are visible, and what that under the cursor says of the answers."""
-        place, row = place_text(self._table), self._table.cursor
-        parts = [self._title, f"rows {place}" if place else ""]
-        if self.says_points:
-            compared = self._table.rows.compared
-            pair = compared.rows[row] if row < len(compared.rows) else None
-            parts.append(_in_points(pair, self._table.answers, self._ascii))
-        put_title(self._box, ", ".join(part for part in parts if part))
-
-    def say_keys(self) -> None:
-        """Show which keys act now."""
-        keys = fitted_keys(self.keys, self.app.size.width - _CORNERS)
-        put_subtitle(self._box, plain_line(keys, ascii_only=self._ascii))
-
-    @property
-    def _box(self) -> Vertical:
-        return self.query_one(Vertical)
-
-    def _begin(self) -> None:
-        self._table.put_cursor(self._table.rows.compared.parts or 0)
-
-
-def _in_points(pair: AlignedRow | None, answers: Sequence[Token], ascii_only: bool) -> str:
-    """Return what a row says of the answers: both probabilities, and the difference."""
-    if pair is None:
-        return ""
-    parts = []
-    for answer, change in zip(answers, pair.changes, strict=False):
-        if change.left is None or change.right is None or change.difference is None:
-            continue
-        shown = display_text(answer.text, 12, ascii_only=ascii_only).rstrip()
-        left, right = (figure(share).strip() for share in (change.left, change.right))
-        points = signed_figure(change.difference).strip()
-        parts.append(f"{shown} {left} and {right}, {points} points")
-    return f"row {pair.left_layer}: {'; '.join(parts)}" if parts else ""
-
-
-def _asked(view: RunView) -> str:
-    picture = view.run.question.picture
-    return f"{view.name}, {picture.path}" if picture is not None else view.name

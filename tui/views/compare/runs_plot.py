@@ -13,10 +13,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.records import Token
-from tui.state.comparing import known_probability, of_one_model
+from tui.state.comparing import known_place, of_one_model, same_token
 from tui.state.curves import stretches
+from tui.state.measures import Measure
 from tui.state.run_view import RunView
-from tui.text.numbers import figure
 from tui.text.show import display_text
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
@@ -27,17 +27,21 @@ if TYPE_CHECKING:
 
 MOST: Final = 12
 """Most runs in one plot; more could not be told apart."""
-_TICKS: Final = ((0.0, "0%"), (0.25, "25%"), (0.5, "50%"), (0.75, "75%"), (1.0, "100%"))
+_OWN: Final = 1
+"""Which choice is each run's own answer."""
+_SAID: Final = {Measure.PROBABILITY: "p", Measure.LOG: "ln p", Measure.RANK: "rank"}
 _NAME: Final = 30
 _LETTERS: Final = "abcdefghijkl"
 
 
 class RunsPlot(ModalScreen[None]):
-    """Draws a line for each run: of the first run's answer, or of its own."""
+    """Draws a line for each run: of the first run's answer, of its own, or of a token that the
+    user tracks in any of them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,P", "dismiss", show=False),
-        Binding("asterisk", "own", show=False),
+        Binding("asterisk", "next_token", show=False),
+        Binding("percent_sign", "next_measure", show=False),
     ]
     CSS = """
     RunsPlot Static { width: 44; padding: 1; }
@@ -49,7 +53,9 @@ class RunsPlot(ModalScreen[None]):
         self._runs = tuple(runs)[:MOST]
         self._left_out = len(runs) - len(self._runs)
         self._ascii = ascii_only
-        self._of_own = False
+        self._shown = 0
+        """Which of `_choices` is drawn."""
+        self._measure = Measure.PROBABILITY
         self._plot: Plot | None = None
         self.set_class(ascii_only, "-ascii")
 
@@ -66,27 +72,51 @@ class RunsPlot(ModalScreen[None]):
         """Draw the plot as large as possible."""
         draw_later(self, self._draw)
 
-    def action_own(self) -> None:
-        """Draw each run's own answer, or that of the first run in all."""
-        self._of_own = not self._of_own
+    def action_next_token(self) -> None:
+        """Draw the first run's answer, each run's own, or the next of the tracked tokens."""
+        self._shown = (self._shown + 1) % len(self._choices)
         self._draw()
 
+    def action_next_measure(self) -> None:
+        """Draw the next measure: probability, log-probability or rank."""
+        self._measure = self._measure.next
+        self._draw()
+
+    @property
+    def _choices(self) -> list[tuple[str, Token | None]]:
+        """What can be drawn: its name, and the token; None stands for each run's own answer."""
+        first = self._runs[0].answer
+        choices = [("the first run's answer", first), ("its own answer", None)]
+        known = [first] if first is not None else []
+        for view in self._runs:
+            by_text = not of_one_model(self._runs[0], view)
+            for each in view.run.tracked:
+                token = Token(each.id, each.text, 0.0, None)
+                if each.why == "user" and not any(same_token(token, had, by_text) for had in known):
+                    known.append(token)
+                    name = display_text(each.text, 12, ascii_only=self._ascii).rstrip()
+                    choices.append((f"{name}, tracked", token))
+        return choices
+
     def _draw(self) -> None:
-        plot, answer = self._plot, self._runs[0].answer
+        plot, choices, measure = self._plot, self._choices, self._measure
         if plot is None or not plot.is_mounted:
             return
+        of, chosen = choices[self._shown % len(choices)]
+        tokens = [view.answer if self._shown == _OWN else chosen for view in self._runs]
+        values = [self._values(*pair) for pair in zip(self._runs, tokens, strict=True)]
         deepest = max(view.run.layers for view in self._runs)
+        heights = [measure.height(each) for run in values for each in run if each is not None]
+        low, high, ticks = measure.axis(heights, plot.size.height - 3)
         legend: list[tuple[str, str]] = []
         plot.clear()
-        plot.show_axes(deepest, 0.0, 1.0, _TICKS)
-        for index, view in enumerate(self._runs):
-            token = view.answer if self._of_own else answer
+        plot.show_axes(deepest, low, high, ticks)
+        for index, (view, token) in enumerate(zip(self._runs, tokens, strict=True)):
             colour = "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"
-            values = self._values(view, token)
             scale = deepest / max(view.run.layers, 1)
             style = self._variable(colour)
-            for stretch in stretches(values):
-                points = [(layer * scale, value) for layer, value in stretch]
+            for stretch in stretches(values[index]):
+                points = [(layer * scale, measure.height(value)) for layer, value in stretch]
                 plot.add_line(points, style)
                 if self._lettered:
                     xs, ys = zip(*points[index % 3 :: 3] or points, strict=True)
@@ -94,26 +124,30 @@ class RunsPlot(ModalScreen[None]):
                     plot.scatter(xs, ys, marker=_LETTERS[index], marker_style=marked)
             sign = _LETTERS[index] if self._lettered else "━"
             name = display_text(view.name, _NAME, spaces=False, ascii_only=self._ascii).rstrip()
-            at_end = values[-1] if values else None
-            last = "not known at the end" if at_end is None else figure(at_end).strip()
+            at_end = values[index][-1] if values[index] else None
+            last = "not known at the end" if at_end is None else measure.shown(at_end)
             said = display_text(token.text, 12, ascii_only=self._ascii).rstrip() if token else "-"
-            legend.append((f"{sign} {name}\n  p of {said} {last}\n", f"${colour}"))
+            legend.append((f"{sign} {name}\n  {_SAID[measure]} of {said} {last}\n", f"${colour}"))
         if self._left_out:
             legend.append((f"and {self._left_out} more\n", "$faint"))
         self.query_one(Static).update(Content.assemble(*legend))
         plot.draw(None, "")
         box = self.query_one(Vertical)
-        of = "its own answer" if self._of_own else "the first run's answer"
-        put_title(box, f"{len(self._runs)} runs: p of {of} over the rows")
-        put_subtitle(box, "* own answers or the first run's, q closes")
+        put_title(box, f"{len(self._runs)} runs: {_SAID[measure]} of {of} over the rows")
+        more = ", tracked tokens" if len(choices) > _OWN + 1 else ""
+        put_subtitle(box, f"* own answers or the first run's{more}, % p, ln p, rank, q closes")
 
     def _values(self, view: RunView, token: Token | None) -> list[float | None]:
-        """Return the token's probability in every row of a run; None where it is not known."""
+        """Return the token's value in every row of a run; None where it is not known."""
         if token is None:
             return []
         by_text = not of_one_model(self._runs[0], view)
-        rows = range(view.run.layers + 1)
-        return [known_probability(view, layer, token, by_text) for layer in rows]
+        values: list[float | None] = []
+        for layer in range(view.run.layers + 1):
+            place = known_place(view, layer, token, by_text)
+            known = None if place is None else self._measure.of(place.probability, place.rank)
+            values.append(known)
+        return values
 
     @property
     def _lettered(self) -> bool:

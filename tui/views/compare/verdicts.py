@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.records import Comparison, Token
-from tui.state.comparing import AlignedRuns
+from tui.state.comparing import AlignedRow, AlignedRuns
+from tui.text.numbers import figure
 from tui.text.show import display_text
+from tui.views.compare.pair_columns import signed_figure
 
 
 def where_they_part(compared: AlignedRuns) -> str:
@@ -50,3 +54,18 @@ def how_matched(compared: AlignedRuns, layers: tuple[int, int]) -> str:
     if compared.by_text:
         words.append("different models: tokens matched by text")
     return "; ".join(words)
+
+
+def in_points(pair: AlignedRow | None, answers: Sequence[Token], *, ascii_only: bool) -> str:
+    """Return what a row says of the answers: both probabilities, and the difference."""
+    if pair is None:
+        return ""
+    parts = []
+    for answer, change in zip(answers, pair.changes, strict=False):
+        if change.left is None or change.right is None or change.difference is None:
+            continue
+        shown = display_text(answer.text, 12, ascii_only=ascii_only).rstrip()
+        left, right = (figure(share).strip() for share in (change.left, change.right))
+        points = signed_figure(change.difference).strip()
+        parts.append(f"{shown} {left} and {right}, {points} points")
+    return f"row {pair.left_layer}: {'; '.join(parts)}" if parts else ""

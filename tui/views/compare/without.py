@@ -4,7 +4,8 @@ divergence of their rows, and their contrast."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
@@ -21,16 +22,23 @@ from tui.text.numbers import FIGURE_WIDTH, figure
 from tui.text.show import display_text
 from tui.views.compare.debiased import DebiasedAnswers
 from tui.views.compare.divergence_plot import DivergencePlot
-from tui.views.compare.pair_table import PairScreen, PairTable
+from tui.views.compare.pair_blocks import Block
+from tui.views.compare.pair_columns import Room
+from tui.views.compare.pair_context import PairContext
+from tui.views.compare.pair_screen import PairScreen
+from tui.views.compare.pair_table import PairTable
 from tui.views.compare.verdicts import what_the_picture_adds, where_they_part
 from tui.widgets.line_input import LineInput
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.view_context import ViewContext
 
 _APART_BAR: Final = 6
-_APART: Final = 4 + 1 + _APART_BAR + 1
-"""Cells of the divergence: figure, bar and blanks."""
+_APART: Final = 4 + 1
+"""Cells of the divergence without its bar: the figure and a blank."""
 _CONTRAST: Final = 20
+_NARROW_CONTRAST: Final = 15
+_WIDE: Final = 90
+"""Cells of a table from which the divergence has its bar, and the contrast all its cells."""
 _LN_2: Final = math.log(2)
 """The largest possible Jensen-Shannon divergence, in nats."""
 
@@ -40,12 +48,10 @@ References = Sequence[tuple[str, tuple[str, ...]]]
 class WithoutTable(PairTable):
     """Shows the picture's run on the left, and the divergence and contrast beside the right run."""
 
-    reserved_cells = _APART + _CONTRAST
-
     def __init__(
-        self, picture: RunView, other: RunView, comparison: Comparison, *, ascii_only: bool
+        self, picture: RunView, other: RunView, comparison: Comparison, context: PairContext
     ) -> None:
-        super().__init__(picture, other, ascii_only=ascii_only)
+        super().__init__(picture, other, context.look(), ascii_only=context.ascii_only)
         self._comparison = comparison
         self._js = {row.layer: row.js for row in comparison.rows}
         self._contrast: dict[int, ContrastRow] = {}
@@ -53,19 +59,19 @@ class WithoutTable(PairTable):
     def show_contrast(self, rows: Sequence[ContrastRow]) -> None:
         """Show contrast rows in a column of their own."""
         self._contrast = {row.layer: row for row in rows}
-        self.forget_rows()
+        self.renew()
 
     @property
     def verdict(self) -> str:
         """Return from which row the picture counts."""
-        if not self._comparison.rows:
+        if not (self._comparison.rows and self._is_at_own_place):
             return where_they_part(self.rows.compared)
         answers = (side.answer for side in self.rows.sides)
         return what_the_picture_adds(self._comparison, *answers, ascii_only=self._ascii)
 
     @property
     def answers(self) -> Sequence[Token]:
-        """Return the left run's answer, the only one that fits."""
+        """Return the left run's answer, which is what the picture makes likely."""
         return self.rows.compared.answers[:1]
 
     def setting_words(self, side: int, name: str, value: str) -> str:
@@ -74,29 +80,46 @@ class WithoutTable(PairTable):
             return value if side else "with the picture"
         return super().setting_words(side, name, value)
 
-    def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
-        """Draw the head, including the names of the additional columns."""
-        segments = super().draw_head(line, width, styles)
-        if line == self.head_height - 1:
-            segments.append(("JS".ljust(_APART) + "contrast", styles.faint))
-        return segments
+    def blocks_of(self, width: int) -> list[Block]:
+        """Return the difference of the answer, the divergence of the rows and their contrast."""
+        of_answer = super().blocks_of(width)
+        if not self._is_at_own_place:
+            return of_answer
+        return [*of_answer, self._apart(width), self._contrasted(width)]
 
-    def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
-        """Draw one row of both runs, their divergence, and the first token of their contrast."""
-        segments = super().draw_row(row, width, styles)
-        js = self._js.get(row)
-        if js is None:
-            segments.append(("-".rjust(4).ljust(_APART), styles.faint))
-        else:
-            bar = probability_bar(js / _LN_2, _APART_BAR, ascii_only=self._ascii)
-            segments += [(f"{js:.2f} ", styles.text), (f"{bar} ", styles.cursor)]
-        reading = self._contrast.get(row)
-        if reading is None or not reading.top:
-            return [*segments, ("-", styles.faint)]
-        token = reading.top[0]
-        shown = display_text(token.text, _CONTRAST - FIGURE_WIDTH - 1, ascii_only=self._ascii)
-        style = self.rows.token_style(token, styles)[0]
-        return [*segments, (f"{shown} {figure(token.probability)}", style)]
+    @property
+    def _is_at_own_place(self) -> bool:
+        """Whether the rows are those of the position for which the divergence is known."""
+        return all(side.own is side for side in self.rows.sides)
+
+    def _apart(self, width: int) -> Block:
+        bar = _APART_BAR if width >= _WIDE else 0
+        cells = _APART + (bar + 1 if bar else 0)
+
+        def drawn(row: int, styles: Styles) -> Segments:
+            js = self._js.get(row)
+            if js is None:
+                return [("-".rjust(4).ljust(cells), styles.faint)]
+            share = probability_bar(js / _LN_2, bar, ascii_only=self._ascii) + " " if bar else ""
+            return [(f"{js:.2f} ", styles.text), (share, styles.cursor)]
+
+        head = "JS".ljust(cells)
+        return Block("JS", Room(cells, True), lambda styles: [(head, styles.faint)], drawn)
+
+    def _contrasted(self, width: int) -> Block:
+        cells = _CONTRAST if width >= _WIDE else _NARROW_CONTRAST
+
+        def drawn(row: int, styles: Styles) -> Segments:
+            reading = self._contrast.get(row)
+            if reading is None or not reading.top:
+                return [("-".ljust(cells), styles.faint)]
+            token = reading.top[0]
+            shown = display_text(token.text, cells - FIGURE_WIDTH - 2, ascii_only=self._ascii)
+            style = self.rows.token_style(token, styles)[0]
+            return [(f"{shown} {figure(token.probability)} ", style)]
+
+        head = "contrast".ljust(cells)
+        return Block("contrast", Room(cells, True), lambda styles: [(head, styles.faint)], drawn)
 
 
 class Without(PairScreen):
@@ -105,13 +128,8 @@ class Without(PairScreen):
     VIEW: ClassVar[str] = "without"
     says_points = False  # its columns say what the picture adds
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,=", "contrast(0.25, 1)", show=False),
-        Binding("minus", "contrast(-0.25, 1)", show=False),
-        Binding("right_square_bracket", "contrast(0, 2)", show=False),
-        Binding("left_square_bracket", "contrast(0, 0.5)", show=False),
-        Binding("r", "reference", show=False),
-        Binding("P", "plot", show=False),
-        Binding("d", "debias", show=False),
+        Binding("f", "reference", show=False),
+        Binding("V", "debias", show=False),
     ]
 
     def __init__(
@@ -119,22 +137,22 @@ class Without(PairScreen):
         picture: RunView,
         other: RunView,
         comparison: Comparison,
-        context: ViewContext,
+        shared: ViewContext,
+        context: PairContext,
         references: References = (),
     ) -> None:
         """`comparison` is that of the two runs; `references` maps names of references of the
         contrast to the ids of their runs."""
-        ascii_only = context.ascii_only
-        self._pair = WithoutTable(picture, other, comparison, ascii_only=ascii_only)
-        self._plot = DivergencePlot(picture, other, comparison, ascii_only=ascii_only)
+        self._pair = WithoutTable(picture, other, comparison, context)
+        self._plot = DivergencePlot(picture, other, comparison, ascii_only=context.ascii_only)
         self._picture = picture
         self._other = other
-        self._shared = context
-        self._asker = context.asker
+        self._shared = shared
+        self._asker = shared.asker
         self._settings = (CONTRAST_A, CONTRAST_B)
         self._references = tuple(references)
         self._reference = 0
-        super().__init__(self._pair, "two runs", ascii_only=ascii_only)
+        super().__init__(self._pair, context)
 
     def on_mount(self) -> None:
         """Show the contrast that the run holds, or request it."""
@@ -147,21 +165,37 @@ class Without(PairScreen):
     @property
     def keys(self) -> Sequence[str]:
         """Return the hints on which keys act, with the settings of the contrast."""
-        a, b = self._settings
+        (a, b), key = self._settings, self.key
         name = self._references[self._reference][0] if self._references else ""
+        less, more = key("previous-picture"), key("next-picture")
+        halve, double = key("previous-preset"), key("next-preset")
         return (
-            f"contrast with {name} (r): + - a={a:g}, [ ] b={b:.2g}", "P plot", "d debiases",
-            "enter detail", "p pictures", "y Y copy", "J K more tokens", "x exports", "q closes",
+            f"contrast with {name} (f): {less} {more} a={a:g}, {halve} {double} b={b:.2g}",
+            f"{key('plot')} plot", "V debiases", f"{key('zoom-detail')} detail",
+            f"{key('track')} track", f"{key('find')} find", f"{key('columns')} columns",
+            f"{key('picture')} pictures", f"{key('copy-row')} {key('copy-table')} copy",
+            f"{key('export')} exports", f"{key('leave')} closes",
         )  # fmt: skip
+
+    def performers(self) -> Mapping[str, Callable[[], object]]:
+        """See `PairScreen`; keys that would lead to another picture or prompt set the contrast."""
+        return {
+            **super().performers(),
+            "next-picture": partial(self._set_contrast, 0.25, 1),
+            "previous-picture": partial(self._set_contrast, -0.25, 1),
+            "next-preset": partial(self._set_contrast, 0, 2),
+            "previous-preset": partial(self._set_contrast, 0, 0.5),
+        }
 
     def hear(self, events: Sequence[Event]) -> None:
         """Show a contrast of these runs when it arrives, with the settings with which it was
         requested."""
+        super().hear(events)
         for event in events:
             if isinstance(event, ReadingMade) and event.run_id == self._picture.run.id:
-                self._show(event.reading)
+                self._show_contrast(event.reading)
 
-    def action_contrast(self, more: float, times: float) -> None:
+    def _set_contrast(self, more: float, times: float) -> None:
         """Request the contrast with another a or b."""
         a, b = self._settings
         self._settings = (min(max(a + more, 0.0), 8.0), min(max(b * times, 0.003125), 1.0))
@@ -173,7 +207,7 @@ class Without(PairScreen):
             self._reference = (self._reference + 1) % len(self._references)
             self._ask_contrast()
 
-    def action_plot(self) -> None:
+    def plot(self) -> None:
         """Plot the answer's probability with the picture and without it, and the divergence."""
         self._plot.toggle()
 
@@ -199,9 +233,9 @@ class Without(PairScreen):
                 # Nothing more can be read: whatever contrast was saved is better than none.
                 known = self._picture.reading_of("contrast")
             if known is not None:
-                self._show(known)
+                self._show_contrast(known)
 
-    def _show(self, reading: Reading) -> None:
+    def _show_contrast(self, reading: Reading) -> None:
         """Show a contrast of these runs and its settings."""
         ids = [references for _, references in self._references]
         if isinstance(reading, ContrastReading) and reading.references in ids:

@@ -44,10 +44,14 @@ SCREENS: Final = {
     "neurons": (
         "neuron", "active", "share, sum, out", "promotes, suppresses", "ablation", "logits",
     ),
-    "compare": ("row", "p", "rank", "points, part, for good", "formation row"),
+    "compare": (
+        "row", "p", "rank", "points, part, for good", "formation row", "entropy", "KL divergence",
+        "rms", "tracked token", "position", "nat", "top-k",
+    ),
     "without": (
         "Jensen-Shannon divergence", "nat", "contrast", "debias", "counterfactual", "row", "p",
-        "points, part, for good",
+        "points, part, for good", "rank", "entropy", "KL divergence", "rms", "tracked token",
+        "position", "top-k",
     ),
     "against": ("counterfactual", "p", "answer", "formation row"),
     "history": ("from, time, +", "p", "answer", "entropy", "formation row"),

@@ -23,6 +23,11 @@ READING: Final = (
     "answer is gold wherever it appears. Other tokens are plain.",
     "Entropy and KL (of a row to the last row) are in nats. Rank 1 is the most probable token. rms "
     "is the size of the residual stream before the norm.",
+    "Two runs (b): every key of the table acts on both sides, or the lower border says why not. A "
+    "difference is right minus left, of probabilities in percentage points. / looks through all "
+    "that both keep, t tracks in both, C gives both sides the same columns, l and h scroll to "
+    "those that do not fit, < and > walk the tokens that both prompts share, O swaps, . and , put "
+    "another run on the right.",
     "A caveat: a middle layer need not use the output's space. The lens shows what the output head "
     "makes of such a layer, not what the layer 'means'.",
     "Without the picture (B): JS is the Jensen-Shannon divergence of two rows in nats, 0 to 0.69. "

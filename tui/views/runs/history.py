@@ -15,6 +15,7 @@ from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
 from tui.text.show import plain_line
 from tui.views.compare.compare import Compare
+from tui.views.compare.pair_context import PairContext
 from tui.views.compare.runs_plot import RunsPlot
 from tui.views.runs.history_rows import HistoryList
 from tui.views.runs.note_input import ask_note
@@ -47,9 +48,13 @@ class History(ListScreen[RunView | None]):
     History.-ascii .dialog { border: ascii $primary; }
     """
 
-    def __init__(self, state: ViewState, *, ascii_only: bool) -> None:
+    def __init__(
+        self, state: ViewState, pairs: PairContext | None = None, *, ascii_only: bool
+    ) -> None:
+        """`pairs` is what a comparison is opened with."""
         super().__init__()
         self._state = state
+        self._pairs = pairs or PairContext(ascii_only=ascii_only)
         self._ascii = ascii_only
         self._touched = False
         self._on: RunView | None = state.current
@@ -170,11 +175,11 @@ class History(ListScreen[RunView | None]):
             rows.marked.append(chosen)
             self._say("b on another run compares the two")
         else:
-            pair = [*rows.marked, chosen][:2]
+            left, right = [*rows.marked, chosen][:2]
             rows.marked.clear()
             self._say(_KEYS)
-            if pair[0] is not pair[1]:
-                self.app.push_screen(Compare(*pair, ascii_only=self._ascii))
+            if left is not right:
+                self.app.push_screen(Compare(left, right, self._pairs))
         rows.refresh_rows()
 
     def action_plot(self) -> None:

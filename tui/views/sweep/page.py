@@ -164,7 +164,7 @@ class Page(ModalScreen[bool]):
         put_subtitle(box, fitted_keys(keys, box.size.width))
 
     def tell(self, words: str) -> None:
-        """Say below the page what came of copying or exporting, until it is scrolled."""
+        """Say below the page what the explorer has to say, until it is scrolled."""
         self._note = words
         self._say_keys()
 
@@ -345,4 +345,3 @@ class Page(ModalScreen[bool]):
     def _copy(self, text: str, what: str) -> None:
         app: Any = self.app
         app.copy_text(text, what)
-        self.tell(app.state.note.text if app.state.note is not None else "")

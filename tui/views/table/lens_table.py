@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -16,7 +14,7 @@ from textual.widget import Widget
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
 from tui.state.finding import found_in, matches
-from tui.state.folding import shown_rows
+from tui.state.folding import last_folded, shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
 from tui.views.table.table_rows import (
@@ -29,8 +27,8 @@ from tui.views.table.table_rows import (
     visible_facts,
 )
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.folded_list import FoldedList
 from tui.widgets.notes_line import notes_line
-from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 
 CHANGED = "?"
@@ -48,7 +46,7 @@ _EMPTY = (
 )
 
 
-class LensTable(RowList, inherit_bindings=False):
+class LensTable(FoldedList, inherit_bindings=False):
     """Draws the rows of a run; only rows that look different are drawn again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*table_bindings()]
@@ -73,8 +71,6 @@ class LensTable(RowList, inherit_bindings=False):
         self._followed: Followed | None = None
         self._answer_name = "answer"
         self._facts: list[RowFacts] = []
-        self._unfolded: tuple[int, ...] | None = None
-        """The rows that are shown; None while all are."""
         self._named: int | None = None
         """The row under the cursor, where the user has gone to it by its number, or by what it
         holds, and it would be folded otherwise."""
@@ -85,23 +81,6 @@ class LensTable(RowList, inherit_bindings=False):
     def count(self) -> int:
         """Return the number of rows in the run, including those not read yet."""
         return len(self._facts)
-
-    @property
-    def line_count(self) -> int:
-        """Return the number of rows that are not folded."""
-        return self.count if self._unfolded is None else len(self._unfolded)
-
-    def line_of(self, row: int) -> int:
-        """Return the line of a row, or of the one into which it is folded."""
-        if self._unfolded is None:
-            return row
-        return max(bisect_right(self._unfolded, row) - 1, 0)
-
-    def row_on(self, line: int) -> int:
-        """Return the row on a line."""
-        if self._unfolded is None or not self._unfolded:
-            return line
-        return self._unfolded[min(line, len(self._unfolded) - 1)]
 
     @property
     def head_height(self) -> int:
@@ -228,7 +207,7 @@ class LensTable(RowList, inherit_bindings=False):
         always = tuple(shown for shown in before if shown != self._named)
         self._named, self._unfolded = named, _with(always, named)
         now = self._unfolded
-        ends = _last_folded(now)
+        ends = last_folded(now)
         self._facts = [replace(row, until=ends.get(row.layer)) for row in self._facts]
         self.refresh_rows()
         self.place_changed()
@@ -315,7 +294,7 @@ def _facts_of(
 ) -> list[RowFacts]:
     """Return what is drawn of every row; `shown_from` is the first visible one, which
     says why there are none, and `unfolded` are the rows that are shown, if not all are."""
-    ends = _last_folded(unfolded)
+    ends = last_folded(unfolded)
     answer = run.answer
     layers = run.run.layers
     readings = {reading.layer: reading for reading in run.rows}
@@ -352,13 +331,6 @@ def _facts_of(
 def _with(rows: tuple[int, ...], another: int | None) -> tuple[int, ...]:
     """Return rows in order, with another one if there is one."""
     return rows if another is None else tuple(sorted((*rows, another)))
-
-
-def _last_folded(unfolded: tuple[int, ...] | None) -> dict[int, int]:
-    """Return, of every row into which others are folded, the last of these."""
-    shown = unfolded or ()
-    pairs = itertools.pairwise(shown)
-    return {row: after - 1 for row, after in pairs if after - 1 > row}
 
 
 def _followed(run: RunView) -> Followed | None:

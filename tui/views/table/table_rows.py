@@ -17,7 +17,7 @@ from tui.state.finding import matches
 from tui.text.bars import probability_bar
 from tui.text.numbers import FIGURE_WIDTH, figure, number, ordinal
 from tui.text.show import display_text, plain_line
-from tui.widgets.styles import GUTTER, Segments, Styles
+from tui.widgets.styles import FOUND, GUTTER, Segments, Styles
 
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
 _MARK: Final = 2
@@ -216,7 +216,7 @@ def _figure(
     value = column.value(reading, place)
     style = faint
     if isinstance(value, Place):
-        text = _place(value)
+        text = place_text(value)
         if not facts.struck:
             style = styles.answer_bar if name == "answer" else styles.of_hue(hue)[0]
     elif isinstance(value, float) and name == "entropy":
@@ -226,7 +226,7 @@ def _figure(
     return text.rjust(column.width), style
 
 
-def _place(place: Place) -> str:
+def place_text(place: Place) -> str:
     """Return a probability, and the rank in five cells."""
     if place.probability is None:
         return "-"
@@ -269,7 +269,7 @@ def _token(
         text_style = bar_style = styles.struck
     text = display_text(token.text, columns.token, ascii_only=ascii_only)
     found = bool(facts.find) and matches(token, facts.find)
-    segments: Segments = [(text, text_style + _FOUND if found else text_style), (" ", text_style)]
+    segments: Segments = [(text, text_style + FOUND if found else text_style), (" ", text_style)]
     if columns.bar:
         bar = probability_bar(token.probability, columns.bar, ascii_only=ascii_only)
         segments.append((bar + " ", bar_style))
@@ -278,5 +278,4 @@ def _token(
     return segments
 
 
-_FOUND: Final = Style(reverse=True)
 _NOT_FOLLOWED: Final[tuple[Place | None, int | None]] = (None, None)
