@@ -81,7 +81,12 @@ def install(with_tests: bool) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the environment's Python in the project's folder."""
-    return subprocess.run([str(PYTHON), *arguments], cwd=ROOT).returncode
+    environment = dict(os.environ)
+    # The tests start a hundred processes, and each would compile what it imports again: 17 s of a
+    # processor for torch and transformers. Who wants no files beside the sources gets none.
+    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+        environment["PYTHONPYCACHEPREFIX"] = str(VENV / "bytecode")
+    return subprocess.run([str(PYTHON), *arguments], cwd=ROOT, env=environment).returncode
 
 
 def replace_by(arguments: list[str]) -> int:
