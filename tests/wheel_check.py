@@ -13,24 +13,29 @@ import tempfile
 from pathlib import Path
 
 
+def empty_environment(folder: Path) -> Path:
+    """Make a virtual environment in a folder; its Python."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    return folder / "bin" / "python"
+
+
+def install(python: Path, *what: str | Path) -> None:
+    """Install from the registry, or from a file, with pip.
+
+    Raises:
+        CalledProcessError: pip failed.
+    """
+    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([python, *pip, *what], check=True)
+
+
 def main(folder: Path) -> None:
     (wheel,) = folder.glob("*.whl")
     with tempfile.TemporaryDirectory() as made:
-        environment = Path(made) / "venv"
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        python = environment / "bin" / "python"
-        pip: list[str | Path] = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-compile",
-        ]
-        subprocess.run([*pip, wheel], check=True)
-        subprocess.run([*pip, "--no-deps", "--upgrade", "pillow>=13"], check=True)
-        command = environment / "bin" / "lenscope"
+        python = empty_environment(Path(made) / "venv")
+        install(python, wheel)
+        install(python, "--no-deps", "--upgrade", "pillow>=13")
+        command = python.parent / "lenscope"
         done = subprocess.run(
             [command, "run", "--json", "-"], cwd="/", check=True, capture_output=True, text=True
         )

@@ -38,7 +38,7 @@ ELSEWHERE = {
     "python3 dev.py test": "this is it",
     "python3 dev.py open": "tests/terminal runs what it starts; installing takes minutes",
     "python3 dev.py python": "its module is run under its own name",
-    "uv tool install": "the wheel's test installs the package",
+    "uv tool install": "tests/test_stranger.py does it in an empty environment",
     "pip install": "the wheel's test installs the package",
 }
 """Commands that other tests stand for."""

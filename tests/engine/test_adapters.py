@@ -15,11 +15,15 @@ from engine.errors import BadInput, CannotLoad, Remedy
 from engine.lens.check import check_rows
 from engine.models.loading import LoadedModel, probe_inputs
 
-pytest.importorskip("peft")
-
 Copied = Callable[[str], Path]
 Opened = Callable[[str], LoadedModel]
 TARGETS = ["q_proj", "v_proj", "up_proj"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_peft() -> None:
+    """Import the library, five seconds, where its tests run, not wherever they are collected."""
+    pytest.importorskip("peft")
 
 
 def train_adapter(base: Path, folder: Path, **settings: Any) -> Any:

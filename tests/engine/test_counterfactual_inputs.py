@@ -220,9 +220,11 @@ def test_a_picture_in_pieces_takes_no_words_with_it(llava: Asked, written: str) 
         llava.instead(written)
 
 
-# The two models of the study
+# The two models of the study, at their own sizes; `test_every_counterfactual_lines_up_and_is_read`
+# asks small ones of the same classes.
 
 
+@pytest.mark.slow
 def test_llava_as_published(studied: Opened) -> None:
     asked = Asked(studied(study_models.LLAVA_NAME))
     whole = len(asked.prepared.tokens)
@@ -236,6 +238,7 @@ def test_llava_as_published(studied: Opened) -> None:
     assert ids(asked.instead("unk-all")).count(0) == 576
 
 
+@pytest.mark.slow
 def test_qwen2_vl_as_published(studied: Opened) -> None:
     asked = Asked(studied(study_models.QWEN_NAME))
     whole = len(asked.prepared.tokens)

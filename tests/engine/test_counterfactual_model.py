@@ -52,8 +52,8 @@ def check_divergence(table: Table) -> None:
         assert len(above) > 0.1 * len(layers), attribute
 
 
-def test_a_dozen_scenes(bundled: LoadedModel) -> None:
-    table = answers(bundled, 12, "none,black")
+def test_half_a_dozen_scenes(bundled: LoadedModel) -> None:
+    table = answers(bundled, 6, "none,black")
     check_picture_and_prior(bundled, table)
     check_divergence(table)
 

@@ -110,7 +110,7 @@ def _costs(terminal: Terminal, command: list[str], *, diff: bool) -> dict[str, C
         terminal.start(command, state, diff=diff) as app,
     ):
         app.wait_for("top-1 for good", 120)
-        app.settle(1.0)
+        _rest(app, 1.0)
         costs["start"] = Cost(app.count, 0, process_seconds(app.process.pid))
         keyed = [action for action in ACTIONS if action.keys and action.id not in _LEFT_OUT]
         for action in sorted(keyed, key=_order):
@@ -129,7 +129,7 @@ def _order(action: Action) -> int:
 def _press(app: PtyApp, action: Action) -> Cost:
     typed = _typed(action.keys[0])
     app.send("g")
-    app.settle()
+    _rest(app)
     before = app.text
     busy = process_seconds(app.process.pid)
     there = _bytes(app, typed)
@@ -149,8 +149,18 @@ def _bytes(app: PtyApp, keys: str) -> int:
     """What is written after some keys until nothing has been written for a while."""
     before = app.count
     app.send(keys)
-    app.settle(0.35)
+    _rest(app)
     return app.count - before
+
+
+def _rest(app: PtyApp, quiet: float = 0.35) -> None:
+    """Wait until for a while nothing has been written and no processor been used: on a busy machine
+    silence alone may mean that the program has not had its turn."""
+    for _ in range(60):
+        busy = process_seconds(app.process.pid)
+        app.settle(quiet)
+        if _since(app, busy) < 0.02:
+            return
 
 
 def _typing(app: PtyApp) -> dict[str, Cost]:

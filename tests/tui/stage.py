@@ -29,7 +29,7 @@ def _quick(count: int) -> list[Any]:
 SIZES = _quick(2)
 """The two that people have; the largest in the full set."""
 ONE_SIZE = _quick(1)
-"""For what takes long: the narrowest, and all in the full set."""
+"""For what takes long, or only presses keys: the narrowest, and all in the full set."""
 PROMPT = "Shape of the main object:"
 WITH_PICTURE = {"question": Question(prompt=PROMPT, picture=Picture(str(samples.DEFAULT_PICTURE)))}
 """How an explorer starts with the bundled picture."""

@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from engine.methods.contrast import ContrastReading, ContrastRequest
-from tests.tui.stage import SIZES, WITH_PICTURE, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, SIZES, WITH_PICTURE, explorer, in_loop
 from tui.views.compare.against_list import AgainstList
 from tui.views.compare.without import Without
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 @at_every_size
@@ -40,7 +41,7 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         assert len(stage.worker.questions) == 2
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_every_image_replacement_has_a_line(size: tuple[int, int]) -> None:
     async with explorer(size, startup=WITH_PICTURE) as stage:

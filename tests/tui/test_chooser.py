@@ -7,14 +7,14 @@ from textual.geometry import Region
 from textual.widget import Widget
 
 from tests.tui.dialog_stage import HOSTILE, Stage, on_stage
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, in_loop
 from tui.state.presets import read_presets
 from tui.views.prompt.prompt_menu import PromptMenu
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.chooser import Choice, Chooser
 from tui.widgets.later import draw_later
 
-at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 FRUIT = (
     Choice("apple", "Apple", "red", "recent"),
@@ -34,7 +34,7 @@ def under_cursor(stage: Stage) -> str:
     return choices.render_line(choices.highlighted - choices.scroll_offset.y).text.strip()
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_typing_filters_by_all_words_in_any_case(size: tuple[int, int]) -> None:
     async with on_stage(fruit(), size) as stage:

@@ -27,6 +27,7 @@ from tui.views.compare.pair_columns import (
 from tui.views.compare.pair_context import PairContext
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 OTHER = ModelCard("org/other", None, "OtherModel", "float32", "cpu")
 SPHERE = Token(42, " sphere", 0.5, 1.0)
@@ -280,7 +281,7 @@ async def test_two_answers_have_a_column_each(size: tuple[int, int]) -> None:
         assert "-" in figures  # neither run's rows hold the other's answer
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_the_sides_are_swapped(size: tuple[int, int]) -> None:
     left, right = make_view(1, "One:", forms_at=5), make_view(2, "Two:", forms_at=8)
@@ -296,7 +297,7 @@ async def test_the_sides_are_swapped(size: tuple[int, int]) -> None:
         assert rows_of(stage)[6] == before
 
 
-@pytest.mark.parametrize("size", ONE_SIZE)
+@at_one_size
 @in_loop
 async def test_moving_and_leaving(size: tuple[int, int]) -> None:
     left, right = make_view(1, layers=40), make_view(2, layers=40)
@@ -317,7 +318,7 @@ async def test_moving_and_leaving(size: tuple[int, int]) -> None:
             assert stage.app.results == [None]
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_other_models_are_said(size: tuple[int, int]) -> None:
     left, right = make_view(1, layers=10), of_model(make_view(2, layers=4, forms_at=2), OTHER)

@@ -12,7 +12,7 @@ from textual import events
 from engine.pages.opening import read_page
 from engine.records import Picture, Question
 from engine.sessions import read_session
-from tests.tui.stage import PROMPT, SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, Stage, explorer, in_loop
 from tui.sharing.formats import FORMATS
 from tui.state.run_view import Phase
 from tui.views.files.file_dialog import FileDialog
@@ -21,6 +21,7 @@ from tui.views.prompt.prompt_editor import PromptEditor
 from tui.views.table.lens_table import LensTable
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 def table(stage: Stage) -> LensTable:
@@ -44,7 +45,7 @@ async def test_it_loads_runs_once_by_itself_and_shows_everything(size: tuple[int
         assert table(stage).cursor == 5  # where the answer formed
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_cursor_keys(size: tuple[int, int]) -> None:
     async with explorer(size, layers=64, forms_at=32) as stage:
@@ -81,7 +82,7 @@ async def test_cursor_keys(size: tuple[int, int]) -> None:
         assert lens.scroll_offset.y == 65 - (lens.size.height - 1)
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_typing_is_never_taken_for_commands(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
@@ -117,7 +118,7 @@ async def test_run_keys(key: str) -> None:
         await stage.shows("layers, run 2/2")
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_rows_appear_while_later_layers_run(size: tuple[int, int]) -> None:
     async with explorer(size, hold_at=4) as stage:

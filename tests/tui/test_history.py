@@ -17,6 +17,7 @@ from tui.views.runs.history_rows import HistoryList, plan_history
 from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 def history(state: ViewState, *, ascii_only: bool = False) -> History:
@@ -134,7 +135,7 @@ async def test_a_click_goes_there_and_another_one_shows() -> None:
         assert stage.app.results == [state.runs[1]]
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_rename(size: tuple[int, int]) -> None:
     state = three()
@@ -158,7 +159,7 @@ async def test_a_title_that_cannot_be_shown_survives_being_looked_at() -> None:
         assert state.runs[2].run.title == "\x1b[31m red"
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_delete_and_undo(size: tuple[int, int]) -> None:
     state = three()
@@ -191,7 +192,7 @@ async def test_a_run_that_is_running_stays() -> None:
         assert len(state.runs) == 1
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_two_are_marked_and_compared(size: tuple[int, int]) -> None:
     state = three()
@@ -221,7 +222,7 @@ async def test_a_marked_run_that_is_deleted_is_marked_no_more() -> None:
         assert "●" in stage.line("Colour:")
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_it_is_live(size: tuple[int, int]) -> None:
     state = three()
@@ -271,7 +272,7 @@ async def test_only_what_has_changed_is_drawn(size: tuple[int, int]) -> None:
         await stage.pilot.pause()
 
 
-@pytest.mark.parametrize("size", ONE_SIZE)
+@at_one_size
 @in_loop
 async def test_two_hundred_runs(size: tuple[int, int]) -> None:
     state = make_state(*(make_view(index, f"Question {index}:") for index in range(1, 201)))
@@ -335,7 +336,7 @@ async def test_runs_are_sorted_and_filtered_by_any_column() -> None:
         assert stage.app.results == [state.runs[0]]
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_tags_and_a_note_are_kept_and_found(size: tuple[int, int]) -> None:
     state = three()

@@ -12,7 +12,7 @@ import samples
 from engine.models import local_models
 from engine.models.local_models import LocalModel
 from tests.tui.dialog_stage import HOSTILE, on_stage
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, in_loop
 from tui.views.models.model_picker import ModelPicker
 from tui.widgets.chooser import Chooser
 
@@ -51,7 +51,7 @@ async def looked(stage: object) -> None:
     raise AssertionError("still searching")
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_the_cache_is_looked_through_meanwhile(
     size: tuple[int, int], scan: threading.Event

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.style import Style
 
-from tests.tui.stage import SIZES, Stage, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, SIZES, Stage, explorer, in_loop
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
 def reversed_words(stage: Stage) -> list[str]:
@@ -22,7 +23,7 @@ def reversed_words(stage: Stage) -> list[str]:
     ]
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_slash_finds_a_token_and_n_goes_on(size: tuple[int, int]) -> None:
     async with explorer(size, layers=30, forms_at=15) as stage:
@@ -117,7 +118,7 @@ async def test_the_plot_opens_follows_and_changes_its_measure(size: tuple[int, i
         await stage.until(lambda: not stage.app.main.lower.view("plot").display)
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_any_token_is_tracked_by_typing_it(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:

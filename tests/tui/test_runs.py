@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from engine.records import Picture
-from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, SIZES, explorer, in_loop
 from tui.state.run_view import Phase
 from tui.views.compare.compare import Compare
 from tui.views.models.model_picker import ModelPicker
 from tui.views.runs.history import History
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_one_key_runs_all_presets_of_the_set(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
@@ -73,7 +74,7 @@ async def test_the_question_follows_the_run_that_is_shown(tmp_path: Path) -> Non
         assert stage.app.state.question.picture is None
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_rename_delete_undo(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
@@ -113,7 +114,7 @@ async def test_two_runs_are_compared(size: tuple[int, int]) -> None:
         assert stage.app.is_running
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_another_model_takes_the_place_and_the_session_stays(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:

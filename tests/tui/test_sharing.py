@@ -10,13 +10,13 @@ import pytest
 from msgspec import structs
 
 from engine.sessions import read_session
-from tests.tui.stage import PROMPT, SIZES, explorer, in_loop
+from tests.tui.stage import ONE_SIZE, PROMPT, explorer, in_loop
 from tui.actions.sharing import write
 
-at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_the_row_and_the_table_are_copied(size: tuple[int, int]) -> None:
     async with explorer(size) as stage:
@@ -82,7 +82,7 @@ async def test_nothing_of_a_refused_run_is_handed_on() -> None:
         assert stage.app.clipboard == ""
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_the_run_is_exported(size: tuple[int, int], tmp_path: Path) -> None:
     async with explorer(size) as stage:

@@ -17,7 +17,7 @@ import samples
 from engine.methods.answer import AnswerRequest
 from engine.records import Picture, Question
 from tests.tui.fakes import chat_tokens
-from tests.tui.stage import EVERY_SIZE, Stage, explorer, in_loop
+from tests.tui.stage import SIZES, Stage, explorer, in_loop
 from tui.views.answer.screen import AnswerScreen
 from tui.views.attention.screen import AttentionScreen
 from tui.views.parts.screen import PartsScreen
@@ -178,7 +178,7 @@ VIEWS = [
 @pytest.mark.parametrize(
     "theme", [THEMES[0], *(pytest.param(theme, marks=pytest.mark.slow) for theme in THEMES[1:])]
 )
-@pytest.mark.parametrize("size", EVERY_SIZE, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
 def test_it_looks_as_it_did(
     view: Callable[[Stage], Awaitable[None]],

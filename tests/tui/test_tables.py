@@ -25,7 +25,7 @@ from engine.sessions import read_session
 from engine.tables import Candidate, Column, Place, Table
 from tests.tui.dialog_stage import HOSTILE, make_view, on_stage
 from tests.tui.fakes import track
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, SIZES, in_loop
 from tui.sharing.copying import row_text, table_text, write_export
 from tui.sharing.exporting import suggested_stem, write_text
 from tui.sharing.formats import COPY_FORMATS, FIGURES, FORMATS
@@ -36,6 +36,7 @@ from tui.views.files.export_dialog import ExportDialog
 from tui.widgets.line_input import LineInput
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
+at_one_size = pytest.mark.parametrize("size", ONE_SIZE)
 
 COLUMNS = tuple(column.name for column in TOKEN_COLUMNS)
 OPTIONAL = ("entropy", "rms", "kl", "answer", "tracked")
@@ -334,7 +335,7 @@ async def test_the_ends_of_the_list_and_endings_of_ones_own(tmp_path: Path) -> N
         assert stage.app.results == [(FORMATS[-3].name, tmp_path / "b.report")]
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_a_file_is_not_replaced_unasked(size: tuple[int, int], tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("mine")
@@ -380,7 +381,7 @@ async def test_hostile_names(size: tuple[int, int], tmp_path: Path) -> None:
         assert (name, path.parent) == ("csv", folder)
 
 
-@at_every_size
+@at_one_size
 @in_loop
 async def test_a_line_is_typed(size: tuple[int, int]) -> None:
     for value, keys, result in (

@@ -10,7 +10,7 @@ import pytest
 
 from engine.events import Spelling, SpellingsFound
 from tests.tui.dialog_stage import HOSTILE, Stage, Theatre
-from tests.tui.stage import SIZES, in_loop
+from tests.tui.stage import ONE_SIZE, in_loop
 from tui.views.plot.track_dialog import TrackDialog
 
 TRACKED = ((17, " cylinder"), (40, " red"))
@@ -69,7 +69,7 @@ async def shows(stage: Stage, words: str) -> None:
     raise AssertionError(stage.text)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ONE_SIZE)
 @in_loop
 async def test_all_spellings_are_offered_with_ids(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,7 @@ from tui.views.table.table_rows import (
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
-QUICK, WHOLE = 3_000, 50_000
+QUICK, WHOLE = 1_000, 50_000
 PLAIN = Style()
 LOOK = DetailLook(PLAIN, PLAIN, PLAIN)
 
