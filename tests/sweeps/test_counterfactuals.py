@@ -168,7 +168,7 @@ def test_no_batch_and_no_shared_vision_pass_changes_a_row(
     opened: Opened, photographs: Source, sweep: Sweeper, size: int
 ) -> None:
     loaded, asked = opened("qwen2_vl"), parse_against("none,noise-pure,black")
-    alone = sweep(loaded, photographs, "1", batch_size=1, reuse_vision=False, against=asked)
+    alone = sweep(loaded, photographs, "1", batch_size=1, sharing=False, against=asked)
     assert alone.progress.done == 24
     for kind, different in (("", 6), ("black", 4), ("none", 2)):
         kept = {item.rows for item in alone.items.values() if item.instead == kind}

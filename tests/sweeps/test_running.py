@@ -180,7 +180,7 @@ def test_a_vision_pass_for_every_picture(
         shared = sweep(bundled, few, "shared", batch_size=3)
         passes = len(seen)
         seen.clear()
-        own = sweep(bundled, few, "own", batch_size=3, reuse_vision=False)
+        own = sweep(bundled, few, "own", batch_size=3, sharing=False)
     finally:
         handle.remove()
     assert seen == [3] * 4
@@ -431,7 +431,7 @@ def test_seconds_are_those_of_the_items_own_batch(
     monkeypatch.setattr(Lens, "read_batch", read_batch)
     # A busy machine adds nothing to it.
     monkeypatch.setattr("engine.sweeps.batches.time", SimpleNamespace(perf_counter=lambda: clock))
-    swept = sweep(bundled, few, batch_size=1, limit=1, reuse_vision=False)
+    swept = sweep(bundled, few, batch_size=1, limit=1, sharing=False)
     seconds = [item.seconds["pass"] for item in swept.items.values()]
     assert seconds == pytest.approx([0.3, 0.0, 0.3, 0.0])
 
