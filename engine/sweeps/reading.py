@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MOST_TRIES: Final = 3
 """Questions of one kind whose attention fails to be read before that of others is not tried."""
-ATTENTION_ASKED: Final = "attention is read, which needs a pass over all tokens"
 
 
 class BatchRead(NamedTuple):
@@ -70,9 +69,9 @@ class BatchReader:
 
     def read(self, batch: Sequence[Item], shares_pixels: bool, begun: int = 0) -> BatchRead:
         """Give a batch to the device. It goes on from the first `begun` tokens, which the items
-        have in common with all others about their pictures. Where it does not, the vision pass is
-        reused and kept where it `shares_pixels` with the batch before or after it. Raises
-        CannotRead, and whatever the model raises."""
+        have in common with all others about their pictures: none where attention is wanted. Where
+        it does not, the vision pass is reused and kept where it `shares_pixels` with the batch
+        before or after it. Raises CannotRead, and whatever the model raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
         kind = frozenset(first)
@@ -84,7 +83,7 @@ class BatchReader:
         wanted = [each.task.groups for each in batch if each.task.groups is not None]
         reason: str | None = None
         if begun:
-            goes_on = ATTENTION_ASKED if wanted else self._go_on.of(batch, begun)
+            goes_on = self._go_on.of(batch, begun)
             if not isinstance(goes_on, str):
                 found = lens.read_batch(
                     goes_on.inputs, truths, STORED_TOP, bare, None, None, goes_on.going_on

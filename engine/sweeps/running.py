@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[Progress], None]
 HALF: Final = ("bfloat16", "float16")
+ALL_TOKENS: Final = "attention is read, which needs a pass over all tokens"
 
 
 class Sweeping:
@@ -107,9 +108,11 @@ class Sweeping:
         self._reader = BatchReader(loaded.lens, spellings, sharing, notes)
         self._batches = Batches(self._reader, self._size, self._lines, self.progress)
         self._beginnings: Beginnings | None = None
-        """None where every question is read as a whole: as it was asked for, or because a batch of
-        one was asked for where batches round."""
-        if sharing and not (batch_size == 1 and self._dtype in HALF):
+        """None where every question is read as a whole."""
+        if self._reads_attention:
+            notes["beginnings"] = f"off: {ALL_TOKENS}"
+        # Who asks for batches of one where batches round gets what a question alone gives.
+        elif sharing and not (batch_size == 1 and self._dtype in HALF):
             image = image_token(loaded.model, loaded.processor)
             self._beginnings = Beginnings(image, loaded.lens.device.type != "cpu")
 
