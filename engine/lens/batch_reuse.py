@@ -73,9 +73,14 @@ class BatchReuse:
         self.gap = 0.0
         """The largest difference to a whole pass that a proof has found and allowed."""
 
-    def refusal(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why nothing goes on from the beginnings of inputs of these names; None if it is not known
-        to."""
+    def refusal(self, inputs: Mapping[str, Any], repeats: bool) -> str | None:
+        """Why a batch of such inputs does not go on, several items from one beginning if it
+        `repeats`; None if it does, or if that has not been tried."""
+        kind = self._kinds.get(_pattern(inputs, repeats))
+        return self._unkept(inputs) or (None if kind is None else kind.refused.get("prefix"))
+
+    def _unkept(self, inputs: Mapping[str, Any]) -> str | None:
+        """Why the beginnings of inputs of these names are not kept."""
         kind = frozenset(inputs)
         if kind not in self._refused:
             ids = inputs.get(IDS)
@@ -91,7 +96,7 @@ class BatchReuse:
         """What a pass over the first `count` tokens leaves, of a batch of one item for each picture
         of which none has padding there; or why it leaves nothing. Raises where memory runs out."""
         kind = frozenset(inputs)
-        refused = self.refusal(inputs)
+        refused = self._unkept(inputs)
         if refused is not None:
             return refused
         along = sequences_along(inputs, inputs[IDS])
@@ -121,7 +126,7 @@ class BatchReuse:
         tokens are among the inputs; what else a pass over them all needs is only in `whole()`,
         which is called where going on has to be proved. Raises where memory runs out, and what such
         a pass raises."""
-        pattern = _pattern(inputs, items)
+        pattern = _pattern(inputs, len({*items}) < len(items))
         kind = self._kinds.get(pattern)
         if kind is None:
             windows = frozenset(windows_in(getattr(self._lens.model, "config", None)))
@@ -175,7 +180,7 @@ class BatchReuse:
         return why[:MOST_SHORT]
 
 
-def _pattern(inputs: Mapping[str, Any], items: Sequence[int]) -> _Pattern:
+def _pattern(inputs: Mapping[str, Any], repeats: bool) -> _Pattern:
     mask = inputs.get(MASK)
     pads = isinstance(mask, Tensor) and not bool((mask != 0).all())
-    return _Pattern(frozenset(inputs), len({*items}) < len(items), pads)
+    return _Pattern(frozenset(inputs), repeats, pads)

@@ -66,19 +66,26 @@ class BatchesGoOn:
         """How a batch goes on whose items have `count` tokens in common with all others about their
         pictures; or why it does not. Raises where memory runs out, and where the model does not
         take the batch as a whole either."""
-        kept = self._beginning(batch, count)
-        if isinstance(kept, str):
-            self._tell(kept)
-            return kept
+        found = self._goes_on(batch, count)
+        self._tell(found if isinstance(found, str) else None)
+        return found
+
+    def _goes_on(self, batch: Sequence[Item], count: int) -> GoesOn | str:
         along = [sequences_along(item.inputs, item.inputs[IDS]) for item in batch]
         together = along[0] if len(along) == 1 else self._lens.collated(along)
+        repeats = len({item.pixels for item in batch}) < len(batch)
+        refused = self._reuse.refusal({**batch[0].inputs, **together}, repeats)
+        if refused is not None:
+            return refused
+        kept = self._beginning(batch, count)
+        if isinstance(kept, str):
+            return kept
         inputs = {**kept.others, **together}
         places = [kept.places[item.pixels] for item in batch]
-        found = self._reuse.goes_on(
+        going_on = self._reuse.goes_on(
             inputs, kept.beginning, places, lambda: self._pixels.collated(batch)
         )
-        self._tell(found if isinstance(found, str) else None)
-        return found if isinstance(found, str) else GoesOn(inputs, found)
+        return going_on if isinstance(going_on, str) else GoesOn(inputs, going_on)
 
     def forget(self) -> None:
         """Free the beginnings."""
@@ -92,9 +99,6 @@ class BatchesGoOn:
             return kept
         self.forget()
         items = [first[pixels] for pixels in dict.fromkeys(item.pixels for item in batch)]
-        refused = self._reuse.refusal(items[0].inputs)
-        if refused is not None:
-            return refused
         inputs = self._lens.on_device(self._pixels.collated(items))
         beginning = self._reuse.begin(inputs, count)
         if isinstance(beginning, str):

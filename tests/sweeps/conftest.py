@@ -59,7 +59,7 @@ Sweeper = Callable[..., Swept]
 @pytest.fixture
 def no_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No batch goes on from what its pictures' questions have in common."""
-    monkeypatch.setattr(BatchReuse, "refusal", lambda self, inputs: "not to be tried")
+    monkeypatch.setattr(BatchReuse, "refusal", lambda self, *asked: "not to be tried")
 
 
 @pytest.fixture
