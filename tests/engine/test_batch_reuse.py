@@ -31,7 +31,7 @@ QUICK = ("gemma3", "llama", "llava", "paligemma", "qwen2_vl", "qwen3_5")
 """Families that differ in kind: see `tests.engine.test_reuse`."""
 AT_EVERY_STEP = {"evolla": DIFFER, "idefics": "the model does not go on", "kosmos-2": "the model"}
 """Families that go on only where they are given the picture at every step."""
-KEPT = {"dots3_note", "mllama"}
+KEPT = {"dots3_note", "mllama", "unlimited_ocr"}
 """What they do not keep of a longer sequence is there where the beginning is all there is."""
 REFUSED = {name: why for name, why in NOT_CONTINUED.items() if name not in KEPT}
 ONE_PICTURE = {"minicpm_ocr", "minicpmv4_6", "minicpmv4_7"}
