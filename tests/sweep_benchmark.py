@@ -8,7 +8,11 @@ Qwen2-VL-2B-Instruct`` makes that model first, in its real size with random weig
   make and nothing to read or write;
 - bare, logits kept: the same, computing only the logits that a sweep reads, as a sweep does;
 - bare, nothing shared: what sharing gains is the ratio to the first;
-- sweep: everything, from files to lines in the folder.
+- sweep: everything, from files to lines in the folder;
+- sweep, vision shared: the same where no batch goes on from its pictures' beginnings.
+
+Beside the items per second stands the processor time of an item, of all threads: it says the same
+on a machine that does other work.
 
 The batches are as large as a sweep makes them here, or as `--batch-size` says. What a sweep does
 before its first batch and after its last one (learning the model apart, which is done once) is its
@@ -37,6 +41,7 @@ from torch import Tensor
 
 import samples
 from engine import load
+from engine.lens.batch_reuse import BatchReuse
 from engine.lens.batched import BatchNumbers
 from engine.models.loading import LoadedModel
 from engine.passes.forward import LOGITS_TO_KEEP
@@ -167,6 +172,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=112, help="of the pictures, in pixels")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sweeps", action="store_true", help="measure the two sweeps alone")
     options = parser.parse_args()
     with ExitStack() as stack:
         loaded = load(options.model if options.study is None else study_model(options.study, stack))
@@ -179,31 +185,46 @@ def main() -> None:
         blocks_kept = [[kept(inputs) for inputs in block] for block in blocks]
         before = loaded.lens.learn(blocks[0][0]).before
         swept: list[Swept] = []
+
+        def with_vision_alone() -> None:
+            with patch.object(BatchReuse, "refusal", lambda *asked: "not tried"):
+                sweep(loaded, source, options.batch_size)
+
         ways: dict[str, Callable[[], object]] = {
             "bare": lambda: bare(loaded, blocks, VisionCache(before)),
             "bare, logits kept": lambda: bare(loaded, blocks_kept, VisionCache(before)),
             "bare, nothing shared": lambda: bare(loaded, blocks, None),
             "sweep": lambda: swept.append(sweep(loaded, source, options.batch_size)),
+            "sweep, vision shared": with_vision_alone,
         }
+        if options.sweeps:
+            ways = {way: run for way, run in ways.items() if way.startswith("sweep")}
         for way in ways.values():
             way()
         seconds: dict[str, list[float]] = {way: [] for way in ways}
+        worked: dict[str, list[float]] = {way: [] for way in ways}
         memory = [peak()]
         for _ in range(options.rounds):
             for kind, run in ways.items():
-                began = time.perf_counter()
+                began, before_it = time.perf_counter(), time.process_time()
                 run()
                 seconds[kind].append(time.perf_counter() - began)
+                worked[kind].append(time.process_time() - before_it)
             memory.append(peak())
     items = source.item_count
     print(f"{items} items, {size} in a batch, {loaded.lens.device}, {loaded.card.dtype}")
     for kind, taken in seconds.items():
-        print(f"{kind:22}{items / statistics.median(taken):8.1f} items/s")
+        each = statistics.median(worked[kind]) / items
+        print(f"{kind:22}{items / statistics.median(taken):8.1f} items/s{each * 1000:8.1f} ms")
     for one, other in (
         ("bare", "sweep"),
         ("bare, logits kept", "sweep"),
         ("bare, nothing shared", "bare"),
+        ("bare", "sweep, vision shared"),
+        ("sweep, vision shared", "sweep"),
     ):
+        if one not in ways or other not in ways:
+            continue
         ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
         print(f"{f'{other} / {one}':34}{statistics.median(ratios):6.2f}")
     first, last = (

@@ -350,7 +350,7 @@ def _sweep(options: argparse.Namespace) -> int:
             limit=options.limit,
             shard=options.shard,
             retry=options.retry,
-            reuse_vision=not options.no_sharing,
+            sharing=not options.no_sharing,
             against=against,
             reads=reads,
             decoding=decoding,

@@ -20,6 +20,7 @@ from engine.anatomy.tail import RowStream, TailMethod
 from engine.lens.batch_attention import BatchAttention, ItemAttention
 from engine.lens.ranking import Blocks
 from engine.lens.readout import Block, Numbers, joined, read
+from engine.lens.reuse_kinds import worst_gap
 from engine.passes.attention_taps import AttentionTaps
 from engine.passes.forward import Forward
 from engine.prompts.token_groups import KeyGroups
@@ -193,6 +194,19 @@ class BatchedPass:
                 attention=None if self._taps is None else BatchAttention(self._taps, groups),
             )
 
+    def gap_to(self, plain: BatchedPass) -> tuple[float, float]:
+        """The difference of the row that differs most from the same row of the same item in another
+        pass, measured by what is allowed, and that: see `worst_gap`."""
+        worst = 0.0, 1.0
+        with self._forward.evaluating():
+            size = self._rows_at_once
+            for start in range(0, self._layers + 1, size):
+                some = range(self._layers + 1)[start : start + size]
+                dtype = self._forward.parts.dtype
+                found = worst_gap(dtype, self._logits(some, True), plain._logits(some, True))
+                worst = max(worst, found, key=lambda each: each[0] / each[1])
+        return worst
+
     def _unchanged(self) -> dict[int, Tensor]:
         """For the rows to which the model may have added something: to which items it added
         nothing, bool [n]."""
@@ -204,10 +218,7 @@ class BatchedPass:
 
     def _read(self, rows: range, reference: _Reference, count: int, norm: bool) -> Block:
         """The numbers of `rows` for all items, some rows at a time."""
-        at_once = (
-            LOGITS_AT_ONCE_ON_CPU if self._model_logits.device.type == "cpu" else LOGITS_AT_ONCE
-        )
-        size = max(1, at_once // self._model_logits.numel())
+        size = self._rows_at_once
         blocks = []
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
@@ -219,6 +230,12 @@ class BatchedPass:
                 read(logits, count, streams, reference=reference.log_q, spelled=reference.followed)
             )
         return joined(blocks)
+
+    @property
+    def _rows_at_once(self) -> int:
+        on_cpu = self._model_logits.device.type == "cpu"
+        at_once = LOGITS_AT_ONCE_ON_CPU if on_cpu else LOGITS_AT_ONCE
+        return max(1, at_once // self._model_logits.numel())
 
     def _logits(self, rows: range, norm: bool) -> Tensor:
         last = self._layers

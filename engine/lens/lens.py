@@ -527,23 +527,45 @@ class Lens:
         unnormed: bool,
         around: AbstractContextManager[object] | None = None,
         groups: Sequence[KeyGroups] | None = None,
+        going_on: GoingOn | None = None,
     ) -> BatchNumbers:
         """Read all rows of every item of a batch, at its last attended token.
 
         The pass runs within the context `around`. The device may still be computing the numbers
         when this returns. For `truths`, `count` and `unnormed` see `BatchedPass.numbers`. With
         `groups`, of each item's keys, attention is read in the same pass, in the ways that
-        `read_attention` has found for inputs of this kind.
+        `read_attention` has found for inputs of this kind. With `going_on`, only what follows the
+        items' beginnings is run: see `engine.lens.batch_reuse`.
         """
-        kind, attention = _kind_of(inputs), attention_of(inputs)
-        inputs = self.on_device(inputs)
         with self._lock:
-            parts = self._parts_for(inputs, not unnormed)
-            alone = self._logits_to_keep_agree.get(kind, False)
-            forward = Forward(self.model, parts, inputs, [-1], attention, alone)
+            forward = self.batch_forward(inputs, going_on=going_on, norm=not unnormed)
+            kind = _kind_of(inputs)
             taps = None if groups is None else self._attention.taps(kind, forward)
             passed = BatchedPass(forward, taps).run(around)
             return passed.numbers(truths, count, unnormed, groups or ())
+
+    def batch_forward(
+        self,
+        inputs: Mapping[str, Any],
+        leaves: bool = False,
+        going_on: GoingOn | None = None,
+        norm: bool = True,
+    ) -> Forward:
+        """A pass over a batch, to be read at the last attended token of every item, which `leaves`
+        its keys and values in `cache`, or is `going_on` from some. Whoever asks for it and runs it
+        holds `reuse.lock`. Raises as `learn` does."""
+        kind, attention = _kind_of(inputs), attention_of(inputs)
+        inputs = self.on_device(inputs)
+        return Forward(
+            self.model,
+            self._parts_for(inputs, norm),
+            inputs,
+            [-1],
+            attention,
+            use_logits_to_keep=self._logits_to_keep_agree.get(kind, False),
+            leaving=Leaving(self.reuse.state, past=False) if leaves or going_on else None,
+            going_on=going_on,
+        )
 
     def supports_logits_to_keep(
         self, inputs: Mapping[str, Any], stop: Callable[[], bool] = lambda: False

@@ -17,19 +17,37 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.anatomy.logit_map import difference, errors_and_limits, tolerance
+from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled, typed_line
 from engine.lens.batch_proofs import MOST_ROUNDING
+from engine.lens.reuse_kinds import (
+    ENCODED,
+    FEATURES_FIRST,
+    LOOKS_AHEAD,
+    NO_CACHE,
+    NO_IDS,
+    PADDED,
+    PROVED_AGAIN,
+    REPLAYED,
+    UNKNOWN,
+    Kind,
+    Way,
+    is_encoder_decoder,
+    sequences_along,
+    told,
+    windows_in,
+    worst_gap,
+)
 from engine.passes.edits import Attached
 from engine.passes.forward import Forward
 from engine.passes.inference import give_ordinary_tensors, inferring
@@ -58,36 +76,10 @@ from engine.system.memory import free_memory, give_memory_back, is_out_of_memory
 MOST_PICTURES: Final = 8
 """Of how many pictures at most something is kept; of fewer where that would take more than a
 quarter of the free memory, but always of one."""
-PROVED_AGAIN: Final = 32
-"""A proof costs a whole pass, so one in so many adds three per cent of what is saved to each."""
-MORE: Final = 2
-"""How much longer than what has been proved a sequence may be, or what is new of it."""
-FEW: Final = 16
-"""So few new tokens need no further proof."""
 LONG: Final = 64
 """After so many new tokens a pass takes the place of the one that it went on from: running a few
 again costs next to nothing, since the weights are read once for all of them, and a cache that has
 never been gone on from has no rounding of others in it."""
-WINDOWS: Final = (
-    "sliding_window",
-    "attention_chunk_size",
-    "index_topk",
-    "original_max_position_embeddings",
-)
-"""transformers' names for numbers of tokens above which a layer sees some of them only, or places
-all of them otherwise."""
-
-Way = Literal["prefix", "vision"]
-"""What is reused: the keys and values of the common beginning, or the vision encoder's output."""
-
-ENCODED: Final = "an encoder reads the whole prompt at once"
-REPLAYED: Final = "its rows are read by running the model again"
-PADDED: Final = "a part of the sequence is masked"
-NO_IDS: Final = "its inputs are no token ids"
-UNKNOWN: Final = "its inputs hold what cannot be compared"
-NO_CACHE: Final = "the model returns no keys and values that can be kept"
-FEATURES_FIRST: Final = "the model puts other positions before those of its tokens"
-LOOKS_AHEAD: Final = "the beginning of its sequence depends on what follows"
 NOTHING_TWICE: Final = "nothing before the first layer is computed twice"
 CHANGED_EARLY: Final = "the text before the end of the picture is another"
 RUNNING_STATE: Final = "its layers keep a running state, which cannot go back to an earlier token"
@@ -106,42 +98,6 @@ class MakesForward(Protocol):
         leaving: Leaving | None = None,
         going_on: GoingOn | None = None,
     ) -> Forward: ...
-
-
-@dataclass
-class _Kind:
-    """What has been found about inputs of the same names."""
-
-    refused: dict[Way, str] = field(default_factory=dict)
-    """Why something is not reused."""
-    proved: set[Way] = field(default_factory=set)
-    uses: int = 0
-    """How often something has been reused since the last proof."""
-    passed: Passed = PASSED[0]
-    """What the model is given when it goes on."""
-    has_running_state: bool = False
-    """Whether its cache cannot be cut."""
-    longest: int = 0
-    """The longest sequence, in tokens, and ..."""
-    most_new: int = 0
-    """... the most new tokens that the reuse of keys and values has been proved with."""
-    windows: frozenset[int] = frozenset()
-    """Numbers of tokens above which a layer sees some of them only, or places them otherwise."""
-
-    def covers(self, way: Way, length: int, new: int) -> bool:
-        """Whether it has been proved that something can be reused in a sequence of this length with
-        so many new tokens: longer ones may fill a window that shorter ones do not. Those that
-        first fill a window that is known are never taken to be covered."""
-        if way not in self.proved:
-            return False
-        fits = length <= MORE * self.longest and new <= max(FEW, MORE * self.most_new)
-        passes = any(self.longest <= window < length for window in self.windows)
-        return (fits and not passes) or way == "vision"
-
-    def proved_with(self, length: int, new: int) -> None:
-        """Note that the reuse of keys and values has been proved."""
-        self.longest = max(self.longest, length)
-        self.most_new = max(self.most_new, new)
 
 
 @dataclass(frozen=True)
@@ -183,7 +139,7 @@ class Asked:
     def of(cls, inputs: Mapping[str, Any], kind: frozenset[str], picture_end: int) -> Asked:
         """Tell inputs that run along the sequence from others, and digest these."""
         ids = inputs.get(IDS)
-        along = _sequences(inputs, ids) if isinstance(ids, Tensor) and ids.ndim == 2 else {}
+        along = sequences_along(inputs, ids) if isinstance(ids, Tensor) and ids.ndim == 2 else {}
         others = {name: value for name, value in inputs.items() if name not in along}
         mask = along.get("attention_mask")
         digest = _Digest()
@@ -214,7 +170,7 @@ class Reuse:
         self.lock = lock
         self.state = ModelState(model)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._kinds: dict[frozenset[str], _Kind] = {}
+        self._kinds: dict[frozenset[str], Kind] = {}
         self._stamp: Stamp | None = None
         """Of the model that all this is known of."""
         self._guard = threading.Lock()
@@ -251,7 +207,7 @@ class Reuse:
         have left or proved counts once the model has been changed."""
         stamp = self._renewed()
         kind = self._kind(asked.kind)
-        if _is_encoder_decoder(self.model):
+        if is_encoder_decoder(self.model):
             kind.refused.setdefault("prefix", ENCODED)
         if parts.tail.replays:
             kind.refused = {"prefix": REPLAYED, "vision": REPLAYED}
@@ -291,11 +247,11 @@ class Reuse:
                 self._kinds.clear()
         return stamp
 
-    def _kind(self, kind: frozenset[str]) -> _Kind:
+    def _kind(self, kind: frozenset[str]) -> Kind:
         found = self._kinds.get(kind)
         if found is None:
-            windows = frozenset(_windows(getattr(self.model, "config", None)))
-            found = self._kinds.setdefault(kind, _Kind(windows=windows))
+            windows = frozenset(windows_in(getattr(self.model, "config", None)))
+            found = self._kinds.setdefault(kind, Kind(windows=windows))
         return found
 
 
@@ -308,7 +264,7 @@ class ReusingPass:
         asked: Asked,
         parts: ModelParts,
         make: MakesForward,
-        kind: _Kind,
+        kind: Kind,
         entry: _Entry | None,
         stamp: Stamp,
     ) -> None:
@@ -463,7 +419,7 @@ class ReusingPass:
         self._kind.uses = 0
         if gap <= limit:
             return None
-        self.reason = _told(gap, limit)
+        self.reason = told(gap, limit)
         self._refuse(way, self.reason)
         return Proof(
             max_abs_difference=finite(gap),
@@ -498,7 +454,7 @@ class ReusingPass:
                 if forward.going_on is not None:
                     self._kind.proved_with(forward.length, forward.length - forward.going_on.count)
                 return
-            why = _told(gap, limit)
+            why = told(gap, limit)
             if way == "prefix" and self._looks_ahead():
                 why = LOOKS_AHEAD
                 break
@@ -556,11 +512,7 @@ class ReusingPass:
         order = sorted(plain)
         with self._store.lock, inferring(self._store.model):
             one, two = (tail.logits([rows[row] for row in order]) for rows in (plain, reused))
-            errors, limits = errors_and_limits(self._parts.dtype, two, one).cpu()
-        if self._parts.dtype in (torch.bfloat16, torch.float16):
-            limits = limits * MOST_ROUNDING
-        worst = int((errors / limits).argmax())
-        return float(errors[worst]), float(limits[worst])
+            return worst_gap(self._parts.dtype, two, one)
 
     def _looks_ahead(self) -> bool:
         """Whether the streams of the common beginning were others in the earlier pass than in this
@@ -628,49 +580,12 @@ class ReusingPass:
         return Beginning(first, up_to_there.cache, up_to_there.left, streams, least=end)
 
 
-def _windows(config: Any) -> Iterator[int]:
-    """The numbers of tokens in a configuration of transformers above which layers do otherwise."""
-    if isinstance(config, Mapping):
-        for name, value in config.items():
-            if name in WINDOWS and isinstance(value, int):
-                yield value
-            yield from _windows(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _windows(value)
-    elif callable(getattr(config, "to_dict", None)):
-        yield from _windows(config.to_dict())
-
-
-def _told(gap: float, limit: float) -> str:
-    return f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
-
-
 def _shared(asked: Asked, entry: _Entry) -> int:
     """How many tokens a question can take from what an earlier one has left."""
     if entry.beginning is None or asked.refusal is not None:
         return 0
     shared = entry.beginning.shared_with(asked.sequences)
     return shared if shared >= asked.picture_end else 0
-
-
-def _is_encoder_decoder(model: Any) -> bool:
-    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-
-
-def _sequences(inputs: Mapping[str, Any], ids: Tensor) -> dict[str, Tensor]:
-    """The inputs that run along the ids: the ids, masks and types of tokens."""
-    # Other ids (of a decoder, of a module that reads the question too) have masks of their own.
-    own = tuple(name.removesuffix(IDS) for name in inputs if name.endswith(IDS) and name != IDS)
-    return {
-        name: value
-        for name, value in inputs.items()
-        if isinstance(value, Tensor)
-        and not value.is_floating_point()
-        and value.ndim >= 2
-        and value.shape[:2] == ids.shape
-        and not (own and name.startswith(own))
-    }
 
 
 def _is_of_a_decoder(name: str) -> bool:

@@ -56,8 +56,8 @@ class Forward:
         """`whole` gets the streams of a batch of one, at all positions or at those that are read.
 
         With `leaving`, the pass leaves its keys and values in `cache`. With `going_on`, which needs
-        it, the tokens at the start of a batch of one are taken from a cache, and only those that
-        follow are run; `positions` count along the whole sequence, and `whole` gets what is run.
+        it, the tokens at the start of every item are taken from a cache, and only those that follow
+        are run; `positions` count along the whole sequence, and `whole` gets what is run.
 
         `attention` is `attention_of(inputs)`, for callers who know it before inputs are moved.
 
@@ -74,19 +74,21 @@ class Forward:
         self._positions = positions
         self._attention = attention_of(inputs) if attention is None else attention
         self._indices: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self.going_on = going_on
         self._logits_to_keep: Tensor | None = None
+        """The places among those that are run whose logits the model computes."""
         if use_logits_to_keep and self._attention is not None:
             batch, length = self._attention.shape
             # The mask does not cover features that a model puts in front of the tokens.
             if int(torch.as_tensor(positions).max()) < length:
-                self._logits_to_keep = resolve(positions, self._attention, batch, length).unique()
+                wanted = resolve(positions, self._attention, batch, length)
+                self._logits_to_keep = wanted.unique() - self._skipped
         self._next_row = 0
         self._thread = 0
         self._reading = False
         self.whole = whole
         self._inference = inference
         self._leaving = leaving
-        self.going_on = going_on
         self.cache: Any = None
         """The keys and values of the whole sequence once the pass has ended, if it was to leave
         them and the model returns them."""
@@ -141,9 +143,6 @@ class Forward:
         inputs = self.inputs
         if self._leaving is not None and USE_CACHE in inputs:
             inputs = {**inputs, USE_CACHE: True}
-        if self._logits_to_keep is not None:
-            # The model indexes the head's input, which may be on another device than the inputs.
-            inputs = {**inputs, LOGITS_TO_KEEP: sent(self._logits_to_keep, self._tail.device)}
         with evaluating(self.model, gradients, self._inference):
             with ExitStack() as stack:
                 for each in attached:
@@ -154,6 +153,10 @@ class Forward:
                     stack.enter_context(self._in_state(self._leaving.state))
                 if self.going_on is not None:
                     inputs = self.going_on.inputs(inputs)
+                if self._logits_to_keep is not None:
+                    # The model indexes the head's input, which may be on another device.
+                    kept = sent(self._logits_to_keep, self._tail.device)
+                    inputs = {**inputs, LOGITS_TO_KEEP: kept}
                 output = self.model(**inputs)
                 if self._leaving is not None:
                     self._take_cache(output)
@@ -161,7 +164,7 @@ class Forward:
             logits = logits_in(output)
             if self._last is None or self.absolute_positions is None:
                 raise RuntimeError("the pass never reached the layers that were found before")
-            is_cut = self._whole_last.stream.shape[1] != self.length
+            is_cut = self._whole_last.stream.shape[1] != self.length - self._skipped
             if self._logits_to_keep is not None and is_cut:
                 raise CannotRead(
                     "the model cuts the stream to its logits' positions before its tail"
@@ -192,7 +195,7 @@ class Forward:
                 yield
             self.left = state.now()
         else:
-            self.left = dict(self.going_on.beginning.state)
+            self.left = dict(self.going_on.state)
             with state.put_back(self.left):
                 yield
 
@@ -408,15 +411,14 @@ class Forward:
     def _at_positions(self, logits: Tensor) -> Tensor:
         if self._logits_to_keep is None:
             return self._index(logits)
-        assert self.absolute_positions is not None
         if (
             logits.shape[1] != len(self._logits_to_keep)
-            or not torch.isin(self.absolute_positions, self._logits_to_keep).all()
+            or not torch.isin(self._places, self._logits_to_keep).all()
         ):
             raise CannotRead("the model returned the logits of other positions than asked for")
         if self._position is not None:
             return logits[0]
-        found = torch.searchsorted(self._logits_to_keep, self.absolute_positions)
+        found = torch.searchsorted(self._logits_to_keep, self._places)
         return logits[_indices(found, logits.device)].flatten(0, 1)
 
     def _hand_out(self, row: int, read: RowStream, everywhere: RowStream) -> None:

@@ -2,13 +2,13 @@
 goes on, and its residual streams.
 
 A beginning is only read. What goes on from it gets a copy of the cache, cut to the tokens that both
-sequences have in common.
+sequences have in common, or, in a batch, with the item's own beginning for every item.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -71,10 +71,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What one pass over a batch of one has left of a sequence of T tokens."""
+    """What one pass has left of n sequences of T tokens; n is 1 but in sweeps."""
 
     sequences: Mapping[str, Tensor]
-    """The inputs that run along the sequence, its ids among them: [1, T, ...], on the CPU."""
+    """The inputs that run along the sequence, its ids among them: [n, T, ...], on the CPU."""
     cache: Any
     """The keys and values of all T tokens, as the model returned them."""
     state: Mapping[Place, Tensor | None]
@@ -101,7 +101,7 @@ class Beginning:
         if self.sequences.keys() != sequences.keys():
             return 0
         shared = min(
-            _same_at_start(mine[0], sequences[name][0]) for name, mine in self.sequences.items()
+            same_at_start(mine[0], sequences[name][0]) for name, mine in self.sequences.items()
         )
         shared = min(shared, int(sequences[IDS].shape[1]) - FEWEST_NEW)
         return shared if shared >= max(self.least, 1) else 0
@@ -114,6 +114,28 @@ class Beginning:
         if count < self.length or _records(cache):
             cache.crop(count - self.length)
         return cache
+
+    def of_items(self, items: Sequence[int]) -> Any:
+        """A copy of the cache with these of the n sequences, one after the other."""
+        # Choosing copies every tensor, so that what it is chosen from need not be copied first.
+        shared = {id(each): each for each in _tensors_in(self.cache)}
+        cache = copy.deepcopy(self.cache, dict(shared))
+        cache.reorder_cache(torch.tensor(items))
+        # What it has no choice of is the same for all items, but may be written to in place.
+        if any(each.numel() and id(each) in shared for each in _tensors_in(cache)):
+            cache = copy.deepcopy(cache)
+        return cache
+
+    def state_of_items(self, items: Sequence[int]) -> dict[Place, Tensor | None]:
+        """What the pass left on the model's modules for these of the n sequences."""
+        count = len(next(iter(self.sequences.values())))
+        places = torch.tensor(items)
+        return {
+            place: value[places.to(value.device)]
+            if value is not None and value.ndim and len(value) == count
+            else value
+            for place, value in self.state.items()
+        }
 
 
 FEWEST_NEW: Final = 2
@@ -135,6 +157,9 @@ class GoingOn:
     count: int
     """How many of its tokens are taken from the cache."""
     passed: Passed = "ids"
+    items: tuple[int, ...] | None = None
+    """Which of the beginning's sequences every item of a batch goes on from, of which all tokens
+    are taken; None for a batch of one."""
 
     def inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is given of the `inputs` of the whole sequence, with a copy of the
@@ -146,7 +171,15 @@ class GoingOn:
             for name, value in inputs.items()
             if name in names or name == USE_CACHE
         }
-        return {**given, CACHE: self.beginning.cut(self.count)}
+        beginning, items = self.beginning, self.items
+        cache = beginning.cut(self.count) if items is None else beginning.of_items(items)
+        return {**given, CACHE: cache}
+
+    @property
+    def state(self) -> Mapping[Place, Tensor | None]:
+        """What has to be on the model's modules."""
+        beginning, items = self.beginning, self.items
+        return beginning.state if items is None else beginning.state_of_items(items)
 
     @property
     def streams(self) -> Kept | str:
@@ -192,26 +225,33 @@ def is_cache(value: Any) -> bool:
 
 def bytes_in(value: Any, seen: set[int] | None = None) -> int:
     """Bytes of all tensors in a structure of plain objects."""
+    return sum(each.nbytes for each in _tensors_in(value, seen))
+
+
+def _tensors_in(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:
+    """All tensors in a structure of plain objects, each once."""
     seen = set() if seen is None else seen
     if id(value) in seen:
-        return 0
+        return
     seen.add(id(value))
     if isinstance(value, Tensor):
-        return value.nbytes
+        yield value
+        return
     if isinstance(value, Mapping):
         inner: Sequence[Any] = list(value.values())
     elif isinstance(value, (list, tuple)):
         inner = value
     else:
         inner = list(getattr(value, "__dict__", {}).values())
-    return sum(bytes_in(each, seen) for each in inner)
+    for each in inner:
+        yield from _tensors_in(each, seen)
 
 
 def _records(cache: Any) -> bool:
     return any(getattr(layer, "record_past", False) for layer in cache.layers)
 
 
-def _same_at_start(one: Tensor, other: Tensor) -> int:
+def same_at_start(one: Tensor, other: Tensor) -> int:
     """How many entries are the same, from the first one on, [n, ...] and [m, ...]."""
     count = min(len(one), len(other))
     if one.shape[1:] != other.shape[1:] or one.dtype != other.dtype:

@@ -19,11 +19,15 @@ class Span:
     part: TokenPart
 
 
+def image_token(model: Any, processor: Any) -> int | None:
+    """The id of the tokens that stand for the picture; None if neither names one."""
+    found = getattr(model.config, "image_token_id", None)
+    return getattr(processor, "image_token_id", None) if found is None else found
+
+
 def token_kinds(model: Any, processor: Any, ids: list[int]) -> list[TokenKind]:
     tokenizer = tokenizer_of(processor)
-    image = getattr(model.config, "image_token_id", None)
-    if image is None:
-        image = getattr(processor, "image_token_id", None)
+    image = image_token(model, processor)
     special = set(tokenizer.all_special_ids)
     added = getattr(tokenizer, "added_tokens_decoder", {}) or {}
     special |= {token for token, text in added.items() if getattr(text, "special", False)}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from engine.asking.asking import explain
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
+from engine.records import Made
 from engine.sweeps.items import Item, came_from_the_model
 from engine.sweeps.lines import Lines
 from engine.sweeps.progress import Progress
@@ -25,6 +26,7 @@ class _Queued(NamedTuple):
     began: float
     unread: str
     """Why its attention is not read, if it was wanted."""
+    made: Made
 
 
 class _Trouble(NamedTuple):
@@ -48,14 +50,15 @@ class Batches:
         self._finished = 0.0
         """When the last batch ended, in seconds of `time.perf_counter`."""
 
-    def run(self, batch: Sequence[Item], shares_pixels: bool) -> None:
+    def run(self, batch: Sequence[Item], shares_pixels: bool, begun: int = 0) -> None:
         """Give a batch to the device; then store what the last one gave, while it works. One that
         fails is run in halves; an item that fails alone is a failure.
 
-        The vision pass is kept where it `shares_pixels` with the next batch. Raises CannotRead
-        where the device failed, and CannotWrite.
+        The vision pass is kept where it `shares_pixels` with the next batch; the batch goes on from
+        the first `begun` tokens, its halves do not. Raises CannotRead where the device failed, and
+        CannotWrite.
         """
-        trouble = self._queue(batch, shares_pixels)
+        trouble = self._queue(batch, shares_pixels, begun)
         if trouble is None:
             return
         self.finish()
@@ -75,7 +78,7 @@ class Batches:
         failed, and CannotWrite."""
         if self._queued is None:
             return
-        (batch, numbers, began, unread), self._queued = self._queued, None
+        (batch, numbers, began, unread, made), self._queued = self._queued, None
         try:
             found = numbers.items()
         except RuntimeError as error:
@@ -85,12 +88,12 @@ class Batches:
         # Batches overlap: a batch's time begins when it has the device to itself.
         seconds = (now - max(began, self._finished)) / len(batch)
         self._finished = now
-        self._lines.keep(batch, found, seconds, unread)
+        self._lines.keep(batch, found, seconds, unread, made)
 
-    def _queue(self, batch: Sequence[Item], shares_pixels: bool) -> _Trouble | None:
+    def _queue(self, batch: Sequence[Item], shares_pixels: bool, begun: int) -> _Trouble | None:
         began = time.perf_counter()
         try:
-            numbers, unread = self._reader.read(batch, shares_pixels)
+            numbers, unread, made = self._reader.read(batch, shares_pixels, begun)
         except Exception as error:
             if not came_from_the_model(error):
                 raise
@@ -101,7 +104,7 @@ class Batches:
         self._size.went_well(len(batch), time.perf_counter() - began)
         self._progress.batch_size = self._size.now
         self.finish()
-        self._queued = _Queued(batch, numbers, began, unread)
+        self._queued = _Queued(batch, numbers, began, unread, made)
         # With passes of its own, storing a batch gains nothing from one that is queued beside it.
         if numbers.are_ready or self._lines.take_passes:
             self.finish()

@@ -11,7 +11,7 @@ from engine.lens.batched import ItemNumbers
 from engine.lens.failures import describe_failure
 from engine.prompts.spellings import Spelled
 from engine.prompts.token_texts import TextOf
-from engine.records import Proof
+from engine.records import Made, Proof
 from engine.sweeps.attention import attention_shares
 from engine.sweeps.item_reader import ItemReader
 from engine.sweeps.items import Item
@@ -67,11 +67,16 @@ class Lines:
         return bool(self._readers)
 
     def keep(
-        self, batch: Sequence[Item], numbers: ItemNumbers, seconds: float, unread: str
+        self,
+        batch: Sequence[Item],
+        numbers: ItemNumbers,
+        seconds: float,
+        unread: str,
+        how: Made,
     ) -> None:
-        """Store the items of a batch, of which each took `seconds`, and beside them why attention
-        is `unread` that was wanted; a failure where its proof failed, or where the same question
-        about the same picture is stored already. Raises CannotWrite."""
+        """Store the items of a batch, of which each took `seconds`, with `how` its pass was made,
+        and beside them why attention is `unread` that was wanted; a failure where its proof failed,
+        or where the same question about the same picture is stored already. Raises CannotWrite."""
         spelled = [self._spellings.of(item.task.task.truth) for item in batch]
         known = [bool(each.ids) for each in spelled]
         rows = rows_of(numbers.rows, numbers, known, self._text_of)
@@ -84,7 +89,7 @@ class Lines:
             if not proof.passed:
                 self.fail(item.picture, item.task.task, describe_failure(proof))
                 continue
-            record = self._record(item, spelling, normed, unnormed, proof, seconds)
+            record = self._record(item, spelling, normed, unnormed, proof, seconds, how)
             found = unread if look is None else attention_shares(look)
             self._read_and_store(item, record, found)
 
@@ -139,6 +144,7 @@ class Lines:
         unnormed: Rows | None,
         proof: Proof,
         seconds: float,
+        how: Made,
     ) -> SweepItem:
         task = item.task.task
         return SweepItem(
@@ -160,6 +166,7 @@ class Lines:
             several_tokens=spelling.several_tokens,
             against=task.against or UNSET,
             counterfactual=item.task.counterfactual or UNSET,
+            made=UNSET if how == Made() else how,
         )
 
     def _failure(self, picture: PreparedPicture, task: Task, error: str) -> Failure:

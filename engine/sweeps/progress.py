@@ -23,5 +23,5 @@ class Progress:
     """Questions about a picture that was already asked about under another name: stored once."""
     batch_size: int = 0
     notes: dict[str, str] = field(default_factory=dict)
-    """What was found out, by topic: `batches`, `norm`, `padding`, `pictures`, `rounding`,
-    `sharing`."""
+    """What was found out, by topic: `batches`, `beginnings`, `norm`, `padding`, `pictures`,
+    `rounding`, `sharing`."""

@@ -11,6 +11,8 @@ from engine.anatomy.parts import ModelParts
 from engine.asking.asking import explain
 from engine.errors import CannotRead
 from engine.lens.batched import BatchNumbers
+from engine.records import MOST_SHORT, Made
+from engine.sweeps.going_on import BatchesGoOn
 from engine.sweeps.items import Item, came_from_the_model
 from engine.sweeps.pixels import DevicePixels
 from engine.sweeps.records import STORED_TOP
@@ -36,16 +38,18 @@ class BatchRead(NamedTuple):
     """Perhaps still being computed."""
     unread: str
     """Why attention was wanted, but is not read; empty otherwise."""
+    made: Made
+    """What of it was taken from other passes."""
 
 
 class BatchReader:
     """Gives batches to the device, reusing what it has for the same pictures."""
 
     def __init__(
-        self, lens: Lens, spellings: TruthSpellings, reuse_vision: bool, notes: dict[str, str]
+        self, lens: Lens, spellings: TruthSpellings, sharing: bool, notes: dict[str, str]
     ) -> None:
-        """With `reuse_vision`, prompts of a picture share its vision pass; `notes` are told what
-        the model does not allow."""
+        """With `sharing`, prompts of a picture share its vision pass where they do not go on
+        from a beginning; `notes` are told what the model does not allow."""
         self._lens = lens
         self._reads_attention: set[frozenset[str]] = set()
         """The kinds of inputs of which the attention of a question alone could be read."""
@@ -53,34 +57,53 @@ class BatchReader:
         """For the others, why not, for each question that was tried."""
         self._spellings = spellings
         self._notes = notes
-        self._vision = ReusedVision(reuse_vision, notes)
+        self._vision = ReusedVision(sharing, notes)
         self._pixels = DevicePixels(lens)
+        self._go_on = BatchesGoOn(lens, self._pixels, notes)
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
 
-    def read(self, batch: Sequence[Item], shares_pixels: bool) -> BatchRead:
-        """Give a batch to the device. The vision pass is reused and kept where it `shares_pixels`
-        with the batch before or after it. Raises CannotRead, and whatever the model raises."""
+    def most_after(self, count: int) -> int | None:
+        """How many items may go on from beginnings of `count` tokens; None if that is not known."""
+        return self._go_on.most(count)
+
+    def read(self, batch: Sequence[Item], shares_pixels: bool, begun: int = 0) -> BatchRead:
+        """Give a batch to the device. It goes on from the first `begun` tokens, which the items
+        have in common with all others about their pictures: none where attention is wanted. Where
+        it does not, the vision pass is reused and kept where it `shares_pixels` with the batch
+        before or after it. Raises CannotRead, and whatever the model raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
         kind = frozenset(first)
         if kind not in self._reads_unnormed:
             lens.supports_logits_to_keep(first)
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
-        inputs = self._pixels.collated(batch)
+        bare = self._reads_unnormed[kind]
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
         wanted = [each.task.groups for each in batch if each.task.groups is not None]
+        reason: str | None = None
+        if begun:
+            goes_on = self._go_on.of(batch, begun)
+            if not isinstance(goes_on, str):
+                found = lens.read_batch(
+                    goes_on.inputs, truths, STORED_TOP, bare, None, None, goes_on.going_on
+                )
+                made = Made("reused" if _has_pixels(first) else "computed", begun)
+                return BatchRead(found, "", made)
+            reason = goes_on[:MOST_SHORT]
         unread = self._why_unread(first) if wanted else ""
         groups = wanted if wanted and not unread else None
+        inputs = self._pixels.collated(batch)
 
         def read(around: AbstractContextManager[object] | None) -> BatchNumbers:
-            bare = self._reads_unnormed[kind]
             return lens.read_batch(inputs, truths, STORED_TOP, bare, around, groups)
 
         if not shares_pixels or not _has_pixels(first):
-            return BatchRead(read(None), unread)
+            return BatchRead(read(None), unread, Made(reason=reason))
         pixels = tuple(item.pixels for item in batch)
-        return BatchRead(self._vision.read(pixels, read, parts), unread)
+        found = self._vision.read(pixels, read, parts)
+        made = Made("reused" if self._vision.was_reused else "computed", reason=reason)
+        return BatchRead(found, unread, made)
 
     def _why_unread(self, inputs: Mapping[str, Any]) -> str:
         """Why the attention of such inputs cannot be read; empty if it can."""
@@ -104,6 +127,7 @@ class BatchReader:
     def forget_pictures(self) -> None:
         """Free what is kept for more questions about the same pictures."""
         self._vision.forget()
+        self._go_on.forget()
         self._pixels.forget()
 
     def _can_leave_norm_out(self, parts: ModelParts) -> bool:

@@ -16,6 +16,7 @@ from engine.records import (
     Counterfactual,
     Digest,
     Layer,
+    Made,
     ModelCard,
     NonNegative,
     Positive,
@@ -229,6 +230,9 @@ class SweepItem(Struct, frozen=True):
         | UnsetType
     ) = UNSET
     """What else was read; what other versions have read is only in the file."""
+    made: Made | UnsetType = UNSET
+    """What of its pass was taken from those of other questions; absent if nothing was, and nothing
+    could have been."""
 
     @property
     def instead(self) -> str:

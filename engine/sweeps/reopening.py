@@ -14,6 +14,7 @@ from engine.pictures.opening import MAX_BYTES, picture_from
 from engine.records import (
     AnswerReading,
     LayerReading,
+    Made,
     Picture,
     Question,
     Run,
@@ -129,6 +130,7 @@ def as_run(sweep: Sweep, item: SweepItem, norm: bool = True) -> Run:
         seconds=item.seconds,
         versions=sweep.versions,
         title=None if item.truth is None else f"{item.prompt} it is {item.truth}",
+        made=Made() if item.made is UNSET else item.made,
     )
 
 

@@ -130,7 +130,8 @@ def _subject(findings: Findings) -> Section:
             f"The {len(results.groups):,} largest groups have lines of their own; "
             f"{results.groups_left_out:,} more are among {ALL}, and in the exported items."
         )
-    return Section("What was asked", words, notes=tuple(notes))
+    made = results.how_made.words()
+    return Section("What was asked", words, notes=(*notes, made) if made else tuple(notes))
 
 
 def _accuracy(findings: Findings, shown: list[int]) -> Section:

@@ -17,6 +17,7 @@ from engine.errors import BadInput
 from engine.sweeps.checking import Damaged, check_item
 from engine.sweeps.decoded import Decoded, answers_of, decoded_of
 from engine.sweeps.depth.arrays import Depth, Readings, depth_of, depth_readings, names_in
+from engine.sweeps.how_made import HowMade
 from engine.sweeps.records import (
     AttentionShares,
     DecodedAnswers,
@@ -172,6 +173,8 @@ class Results:
     """The whole answers; None if none was decoded."""
     depth: dict[str, Depth] = field(default_factory=dict)
     """What methods found by depth, by their names."""
+    how_made: HowMade = field(default_factory=HowMade)
+    """Of all lines, whichever of them are among these items."""
 
     @property
     def layers(self) -> int:
@@ -336,6 +339,7 @@ def as_results(sweep: Sweep, items: Iterable[SweepItem], name: str) -> Results:
         attention=attention_of(columns.looked, sweep.layers),
         decoded=decoded_of(sweep.decoding, columns.answered, columns.full_truths),
         depth=depth_of(columns.depth, sweep.layers),
+        how_made=columns.how_made,
     )
 
 
@@ -372,6 +376,7 @@ class _Columns:
         self.looked: list[AttentionShares | None] = []
         self.answered: list[DecodedAnswers | None] = []
         self.depth: list[Readings] = []
+        self.how_made = HowMade()
         self._keys: list[_Key] = []
         self._token_groups: set[str] = set()
         self._depth_names: set[tuple[str, str, str]] = set()
@@ -386,6 +391,7 @@ class _Columns:
         self._depth_names.update(names_in(depth_readings(item)))
         if len(self._depth_names) > MOST_DEPTH_NAMES:
             raise Damaged(f"more than {MOST_DEPTH_NAMES} curves and numbers by depth")
+        self.how_made.add(item)
         if item.instead:
             self._add_instead(item)
         else:

@@ -1,24 +1,26 @@
 """Running a sweep: from a source's questions to lines in its folder.
 
 Pictures are taken in blocks: the first questions about the pictures of a block make a batch, then
-their second ones, and so on, so that all batches but the first find the pictures' vision pass in
-memory. Whatever goes wrong with one item is one line among the failures; a batch for which memory
-runs out is run in halves.
+their second ones, and so on, so that all batches but the first find in memory what the questions
+about a picture have in common. Whatever goes wrong with one item is one line among the failures; a
+batch for which memory runs out is run in halves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
 
 from engine.errors import LenscopeError
 from engine.passes.collating import length_of
+from engine.prompts.token_parts import image_token
 from engine.prompts.token_texts import texts_for
 from engine.sweeps.answering import Answering
 from engine.sweeps.batches import Batches
+from engine.sweeps.beginnings import Beginnings
 from engine.sweeps.dividing import WithoutPictures, parts
 from engine.sweeps.grouping import Grouping
 from engine.sweeps.items import Item
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from engine.sweeps.store import Store
 
 Told = Callable[[Progress], None]
+HALF: Final = ("bfloat16", "float16")
+ALL_TOKENS: Final = "attention is read, which needs a pass over all tokens"
 
 
 class Sweeping:
@@ -59,15 +63,15 @@ class Sweeping:
         batch_size: int | None = None,
         limit: int | None = None,
         retry: bool = False,
-        reuse_vision: bool = True,
+        sharing: bool = True,
         against: Sequence[Counterfactual] = (),
         choices: Choices | None = None,
     ) -> None:
         """`sweep` is what the store belongs to; `batch_size` is fixed, or None to find one; `limit`
         counts the pictures of all shards; with `retry`, questions that failed are asked again; with
-        `reuse_vision`, prompts of a picture share its vision pass; every question is also asked
-        with each of `against` instead of the picture; whole answers are compared with `choices`,
-        which are those of the source if they are None.
+        `sharing`, prompts of a picture go on from what they have in common, or share its vision
+        pass at least; every question is also asked with each of `against` instead of the picture;
+        whole answers are compared with `choices`, which are those of the source if they are None.
 
         Raises BadInput where a picture that has results has changed.
         """
@@ -101,8 +105,16 @@ class Sweeping:
             store, sweep, text_of, spellings, self.progress, readers,
             stored=lambda: self._told(self.progress),
         )  # fmt: skip
-        self._reader = BatchReader(loaded.lens, spellings, reuse_vision, notes)
+        self._reader = BatchReader(loaded.lens, spellings, sharing, notes)
         self._batches = Batches(self._reader, self._size, self._lines, self.progress)
+        self._beginnings: Beginnings | None = None
+        """None where every question is read as a whole."""
+        if self._reads_attention:
+            notes["beginnings"] = f"off: {ALL_TOKENS}"
+        # Who asks for batches of one where batches round gets what a question alone gives.
+        elif sharing and not (batch_size == 1 and self._dtype in HALF):
+            image = image_token(loaded.model, loaded.processor)
+            self._beginnings = Beginnings(image, loaded.lens.device.type != "cpu")
 
     def run(self, told: Told = lambda progress: None) -> Progress:
         """Ask all that remains, telling the progress after every picture and batch. Raises
@@ -192,9 +204,26 @@ class Sweeping:
 
     def _run_pictures(self, pictures: Sequence[PreparedPicture], told: Told) -> None:
         """All questions about pictures that go together."""
+        if self._beginnings is None:
+            self._run_together(pictures, 0, told)
+            return
+        most = self._reader.most_after(length_of(_longest(pictures)))
+        for some, begun in self._beginnings.divided(pictures, self._size.now, most):
+            self._run_together(some, begun, told, None if not begun else most)
+
+    def _run_together(
+        self,
+        pictures: Sequence[PreparedPicture],
+        begun: int,
+        told: Told,
+        most: int | None = None,
+    ) -> None:
+        """All questions about pictures that go together, which go on from the first `begun` tokens,
+        at `most` so many at a time."""
         count = len(pictures[0].tasks)
+        size = self._size.now if most is None else min(self._size.now, most)
         # Few pictures with many questions: several questions of each at a time.
-        at_once = max(1, self._size.now // len(pictures))
+        at_once = max(1, size // len(pictures))
         batches: list[list[Item]] = []
         for start in range(0, count, at_once):
             items = list(_items(pictures, range(start, min(start + at_once, count))))
@@ -203,7 +232,7 @@ class Sweeping:
         pixels = [[item.pixels for item in batch] for batch in batches]
         for place, batch in enumerate(batches):
             beside = [*pixels[max(0, place - 1) : place], *pixels[place + 1 : place + 2]]
-            self._batches.run(batch, shares_pixels=pixels[place] in beside)
+            self._batches.run(batch, pixels[place] in beside, begun)
             told(self.progress)
         self._reader.forget_pictures()
 

@@ -29,6 +29,8 @@ class ReusedVision:
         self._proved = False
         self._pixels: tuple[Hashable, ...] = ()
         """What tells the pixels of the pass that is in memory from others."""
+        self.was_reused = False
+        """Whether the batch that was read last has used the vision pass of the one before."""
 
     def read(
         self, pixels: tuple[Hashable, ...], read: ReadBatch, parts: ModelParts
@@ -36,11 +38,13 @@ class ReusedVision:
         """What `read` gives for a batch about these `pixels`, whose kind of inputs has shown the
         model's `parts`."""
         memory = self._ready(parts)
+        self.was_reused = False
         if memory is None:
             return read(None)
         same_pixels, self._pixels = pixels == self._pixels, pixels
         found = read(memory.remembering())
         if self._proved:
+            self.was_reused = memory.hits > 0
             return found
         # A cache hit is only evidence if this batch has the same pixels as the last one.
         if same_pixels and not memory.hits:
@@ -49,6 +53,7 @@ class ReusedVision:
             memory.keep_only_useful()
             computed = read(None)
             self._prove(found.items(), computed.items(), parts)
+            self.was_reused = self._wanted
             return found if self._wanted else computed
         return read(None) if memory.hits else found
 

@@ -21,7 +21,7 @@ from engine.asking.asking import Asking
 from engine.counterfactuals.grammar import parse_against
 from engine.errors import Cancelled
 from engine.events import LoadOptions, ModelReady, ReadingMade, RowsRead, RunEnded, Trouble
-from engine.lens import reuse
+from engine.lens import reuse, reuse_kinds
 from engine.lens.streaming import StreamedPass
 from engine.lens.streams import Streams
 from engine.methods import visit
@@ -478,7 +478,7 @@ def test_masked_tokens_are_not_gone_on_from() -> None:
     inputs, _ = leave(tiny, lens)
     inputs["attention_mask"][0, 0] = 0
     passed = streamed(lens, inputs, 0)
-    assert passed.results[0].made.reason == reuse.PADDED
+    assert passed.results[0].made.reason == reuse_kinds.PADDED
     assert differs_from_plain(lens, passed, inputs) <= NEAR
 
 
@@ -602,11 +602,13 @@ def test_inputs_are_told_apart_by_all_values_that_they_hold() -> None:
     assert asked([pixels, other]).key != asked([other, pixels]).key
     assert asked([[pixels], pixels]).key != asked([[pixels, pixels]]).key
     assert not asked([1, "a", None]).has_others
-    assert str(asked([object()]).refusal).startswith(reuse.UNKNOWN)
+    assert str(asked([object()]).refusal).startswith(reuse_kinds.UNKNOWN)
 
 
 def test_a_window_that_is_first_filled_is_proved_anew() -> None:
-    kind = reuse._Kind(windows=frozenset(reuse._windows({"a": [{"sliding_window": 12}]})))
+    kind = reuse_kinds.Kind(
+        windows=frozenset(reuse_kinds.windows_in({"a": [{"sliding_window": 12}]}))
+    )
     kind.proved.add("prefix")
     kind.proved_with(10, 5)
     assert kind.covers("prefix", 12, 5)

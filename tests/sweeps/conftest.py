@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from engine.lens.batch_reuse import BatchReuse
 from engine.models.loading import LoadedModel
 from engine.records import Question
 from engine.sweeps.progress import Progress
@@ -53,6 +54,12 @@ class Swept(NamedTuple):
 
 
 Sweeper = Callable[..., Swept]
+
+
+@pytest.fixture
+def no_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch goes on from what its pictures' questions have in common."""
+    monkeypatch.setattr(BatchReuse, "refusal", lambda self, *asked: "not to be tried")
 
 
 @pytest.fixture

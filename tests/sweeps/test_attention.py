@@ -133,16 +133,17 @@ def test_shares_are_those_of_each_question_alone(
 
 
 def test_rows_are_those_without_attention(
-    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper
+    bundled: LoadedModel, tmp_path: Path, sweep: Sweeper, no_beginnings: None
 ) -> None:
     write_clevr(tmp_path / "data", 2)
     plain = sweep(bundled, tmp_path / "data", "plain", batch_size=2)
     read = sweep(bundled, tmp_path / "data", "read", batch_size=2, reads=ATTENTION)
-    assert read.progress.notes == plain.progress.notes  # the vision pass is shared all the same
+    # The vision pass is shared all the same.
+    assert read.progress.notes["sharing"] == plain.progress.notes["sharing"]
+    assert read.progress.notes["beginnings"].startswith("off: attention is read")
+    same_but: dict[str, Any] = {"readings": UNSET, "seconds": {}, "made": UNSET}
     for name, own in plain.items.items():
-        assert structs.replace(read.items[name], readings=UNSET, seconds={}) == structs.replace(
-            own, seconds={}
-        )
+        assert structs.replace(read.items[name], **same_but) == structs.replace(own, **same_but)
     item = next(iter(read.items.values()))
     prepared = question_of(bundled, item, tmp_path / "data")
     same(reading(item).layers, by_hand(bundled, prepared))

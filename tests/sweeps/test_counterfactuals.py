@@ -143,7 +143,7 @@ def test_lines_are_those_of_asking_one_by_one(
     names = [asked_as(each) for each in asked]
     assert instead_of(swept.items) == dict.fromkeys(["", *names], 4)
     assert (swept.progress.done, swept.progress.failed, swept.progress.total) == (16, 0, 16)
-    assert swept.progress.notes["sharing"] == "prompts of a picture share its vision pass"
+    assert swept.progress.notes["beginnings"].startswith("prompts of a picture go on from the keys")
     for item in list(swept.items.values())[::3]:
         assert item.picture is not None
         picture = Picture(path=str(tmp_path / "data" / item.picture.path))
@@ -168,7 +168,7 @@ def test_no_batch_and_no_shared_vision_pass_changes_a_row(
     opened: Opened, photographs: Source, sweep: Sweeper, size: int
 ) -> None:
     loaded, asked = opened("qwen2_vl"), parse_against("none,noise-pure,black")
-    alone = sweep(loaded, photographs, "1", batch_size=1, reuse_vision=False, against=asked)
+    alone = sweep(loaded, photographs, "1", batch_size=1, sharing=False, against=asked)
     assert alone.progress.done == 24
     for kind, different in (("", 6), ("black", 4), ("none", 2)):
         kept = {item.rows for item in alone.items.values() if item.instead == kind}

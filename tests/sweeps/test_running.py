@@ -91,7 +91,7 @@ def test_items_are_those_of_asking_one_by_one(
     swept = sweep(bundled, scenes, batch_size=4)
     assert (swept.progress.done, swept.progress.failed) == (4 * SCENES, 0)
     assert len(swept.items) == 4 * SCENES
-    assert swept.progress.notes["sharing"] == "prompts of a picture share its vision pass"
+    assert swept.progress.notes["beginnings"].startswith("prompts of a picture go on from the keys")
     for item in list(swept.items.values())[::7]:
         assert item.picture is not None
         picture = Picture(path=str(scenes / item.picture.path))
@@ -168,7 +168,11 @@ def test_prompts_of_unequal_lengths(
 
 
 def test_a_vision_pass_for_every_picture(
-    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel,
+    few: Path,
+    sweep: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    no_beginnings: None,
 ) -> None:
     sweep(bundled, few, "proved", batch_size=3, limit=1)
     seen: list[int] = []
@@ -180,7 +184,7 @@ def test_a_vision_pass_for_every_picture(
         shared = sweep(bundled, few, "shared", batch_size=3)
         passes = len(seen)
         seen.clear()
-        own = sweep(bundled, few, "own", batch_size=3, reuse_vision=False)
+        own = sweep(bundled, few, "own", batch_size=3, sharing=False)
     finally:
         handle.remove()
     assert seen == [3] * 4
@@ -190,7 +194,11 @@ def test_a_vision_pass_for_every_picture(
 
 
 def test_sharing_that_changes_a_row_is_off(
-    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel,
+    few: Path,
+    sweep: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    no_beginnings: None,
 ) -> None:
     own = VisionCache._answering
 
@@ -214,7 +222,11 @@ def test_sharing_that_changes_a_row_is_off(
 
 
 def test_where_nothing_is_asked_twice_sharing_is_off(
-    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+    bundled: LoadedModel,
+    few: Path,
+    sweep: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    no_beginnings: None,
 ) -> None:
     monkeypatch.setattr(VisionCache, "_answering", lambda self, module, fresh: module.forward)
     swept = sweep(bundled, few, batch_size=3)
@@ -369,7 +381,7 @@ def test_retrying_one_shard_leaves_the_failures_of_others(
 
 
 def test_pictures_of_two_shapes_each_share_their_vision_pass(
-    opened: Opened, tmp_path: Path, sweep: Sweeper
+    opened: Opened, tmp_path: Path, sweep: Sweeper, no_beginnings: None
 ) -> None:
     """Question after question about some pictures, then the next: what is in memory is of use."""
     for index, size in enumerate([(40, 24), (24, 24), (40, 24), (24, 24)]):
@@ -431,7 +443,7 @@ def test_seconds_are_those_of_the_items_own_batch(
     monkeypatch.setattr(Lens, "read_batch", read_batch)
     # A busy machine adds nothing to it.
     monkeypatch.setattr("engine.sweeps.batches.time", SimpleNamespace(perf_counter=lambda: clock))
-    swept = sweep(bundled, few, batch_size=1, limit=1, reuse_vision=False)
+    swept = sweep(bundled, few, batch_size=1, limit=1, sharing=False)
     seconds = [item.seconds["pass"] for item in swept.items.values()]
     assert seconds == pytest.approx([0.3, 0.0, 0.3, 0.0])
 

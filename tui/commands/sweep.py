@@ -64,7 +64,7 @@ class SweepOrder:
     shard: tuple[int, int] = (0, 1)
     """Index, counted from 0, and number of shards."""
     retry: bool = False
-    reuse_vision: bool = True
+    sharing: bool = True
     presets_file: Path | None = None
     against: tuple[Counterfactual, ...] = ()
     """What every question is also asked with instead of its picture."""
@@ -206,7 +206,7 @@ def _run(
             batch_size=order.batch_size,
             limit=order.limit,
             retry=order.retry,
-            reuse_vision=order.reuse_vision,
+            sharing=order.sharing,
             against=order.against,
             choices=choices_of(source) if order.decoding is not None else None,
         )
