@@ -18,7 +18,7 @@ from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS, BY_ID
 from tui.contrast import LEGIBLE, contrast, legible
 from tui.showing import presenter
-from tui.state.folding import shown_rows
+from tui.state.folding import Fold, shown_rows
 from tui.state.listing import Field, Order, listed, next_order
 from tui.state.milestones import milestones
 from tui.state.presets import Preset, ring_of, step_preset
@@ -70,6 +70,9 @@ async def test_rows_that_say_the_same_are_folded() -> None:
         await stage.press("F")
         await stage.run_done()
         await stage.press("g", "F")
+        await stage.shows("5 rows are folded, which equal that above", "6 -8", "6 of 11 rows")
+        await stage.shows("where 1st to 3rd change")
+        await stage.press("F")
         await stage.shows("7 rows are folded", "0 -2", "3 -4", "5 -9", "10 out", "4 of 11 rows")
         table = stage.app.main.table
         assert table.line_count == 4
@@ -106,6 +109,14 @@ def test_which_rows_are_shown() -> None:
     assert shown_rows(view.rows, 10, 5) == (0, 3, 5, 10)
     assert shown_rows(view.rows, 10, 5, keep=[7]) == (0, 3, 5, 7, 10)
     assert shown_rows(view.rows[:4], 10, None) == (0, 3, *range(4, 11))
+    assert shown_rows(view.rows, 10, 5, tokens=3) == (0, 3, 5, 6, 9, 10)
+
+
+def test_with_one_token_shown_equal_rows_are_those_whose_top_1_stays() -> None:
+    assert [fold.next(3) for fold in Fold] == [Fold.EQUAL, Fold.LEADER, Fold.NONE]
+    assert Fold.NONE.next(1) is Fold.LEADER
+    assert Fold.EQUAL.next(1) is Fold.NONE
+    assert Fold.EQUAL.words(1) == Fold.LEADER.words(3) == "where top-1 changes"
 
 
 @in_loop

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from engine.methods.track import TrackRequest
 from tui.app import Explorer
+from tui.state.folding import Fold
 from tui.state.milestones import milestones
 from tui.state.run_view import RunView
 from tui.text.loading_times import loaded_line
@@ -88,21 +89,26 @@ def leaders(app: Explorer) -> None:
 
 
 def fold(app: Explorer) -> None:
-    """Fold the rows whose top-1 is that of the row before, or show every row again."""
+    """Fold the rows that show what the row before shows, then those whose top-1 is that of the row
+    before; then show every row again."""
     look, run = app.state.look, app.state.here
     if run is None or not run.rows:
         app.say("no rows to fold yet: r runs the question")
         return
-    app.state.look = dataclasses.replace(look, folded=not look.folded)
+    fold = look.fold.next(look.top_k)
+    app.state.look = dataclasses.replace(look, fold=fold)
     app.presenter.show_all()
     key = app.keymap.first("fold") or "the palette"
-    if look.folded:
+    if fold is Fold.NONE:
         app.say("every row is shown")
     elif run.refused:
         app.say("this run's proof failed: its rows are not folded")
     else:
         hidden = app.main.table.count - app.main.table.line_count
-        app.say(f"{hidden} rows are folded, whose top-1 is that above; {key} shows them")
+        if fold is Fold.EQUAL:
+            app.say(f"{hidden} rows are folded, which equal that above; {key} folds more")
+        else:
+            app.say(f"{hidden} rows are folded, whose top-1 is that above; {key} shows them")
 
 
 def choose_columns(app: Explorer) -> None:

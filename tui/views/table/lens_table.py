@@ -16,7 +16,7 @@ from textual.widget import Widget
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
 from tui.state.finding import found_in, matches
-from tui.state.folding import shown_rows
+from tui.state.folding import Fold, shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
 from tui.views.table.table_rows import (
@@ -143,11 +143,17 @@ class LensTable(RowList, inherit_bindings=False):
 
     def _fold(self, run: RunView | None) -> None:
         look = self._chosen
-        if run is None or not look.folded or run.refused:
+        if run is None or look.fold is Fold.NONE or run.refused:
             self._unfolded = self._named = None
             return
         kept = [found.layer for found in found_in(run, look.find)] if look.find else []
-        shown = shown_rows(run.rows, run.run.layers, run.formation, kept)
+        shown = shown_rows(
+            run.rows,
+            run.run.layers,
+            run.formation,
+            kept,
+            tokens=look.top_k if look.fold is Fold.EQUAL else 1,
+        )
         if self._named in shown or (self._named or 0) > run.run.layers:
             self._named = None
         self._unfolded = _with(shown, self._named)
@@ -252,14 +258,15 @@ class LensTable(RowList, inherit_bindings=False):
     def place_changed(self) -> None:
         """Show the notes on the model, and which rows are visible; a scrollbar would cost a column
         and a second layout."""
-        self._placed = self.size
+        self._placed, look = self.size, self._chosen
         top, height, lines = self.scroll_offset.y, self._visible_rows, self.line_count
         place = ""
         if lines > height:
             last = self.row_on(min(top + height, lines) - 1)
             place = f"{self.row_on(top)}-{last} of {self.count - 1}"
-        elif lines < self.count:
-            place = f"{lines} of {self.count} rows: where top-1 changes"
+        if lines < self.count:
+            folded = f"{lines} of {self.count} rows: {look.fold.words(look.top_k)}"
+            place = f"{place}; {folded}" if place else folded
         room = self.size.width - 4
         put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 
