@@ -135,6 +135,34 @@ async def test_the_detail_scrolls_to_all_that_can_be_read() -> None:
         await stage.shows("this run's stream is not kept")
 
 
+@in_loop
+async def test_the_detail_reads_on_to_the_end_of_the_vocabulary() -> None:
+    async with explorer((120, 40), vocabulary=2500) as stage:
+        await stage.run_done()
+        detail, run = stage.app.main.lower.view("detail"), stage.app.state.runs[0]
+
+        async def to_the_end_of(count: int) -> None:
+            assert detail.scroll_tokens(1000) == ""
+            await stage.until(lambda: 5 in run.deepened and len(run.deepened[5].top) == count)
+            await stage.until(lambda: f"-{count:,} of {count:,}" in str(detail.border_subtitle))
+
+        await to_the_end_of(1000)
+        await stage.press("J")
+        await stage.shows("reading the first 2,000 tokens of this row")
+        await to_the_end_of(2000)
+        await stage.press("J")
+        await stage.shows("reading the first 4,000 tokens of this row")
+        await to_the_end_of(2500)
+        await stage.press("J")
+        await stage.shows("these are all 2,500 tokens of the vocabulary")
+        await stage.press("j")  # another row is read to the depth at which one begins
+        await stage.until(lambda: len(run.deepened[6].top) == 1000)
+        assert len(run.deepened[5].top) == 1000
+        stage.app.asker._gone.add(run.run.id)
+        await stage.press("J")
+        await stage.shows("these are the first 1,000 tokens", "this run's stream is not kept")
+
+
 def test_milestones() -> None:
     view = make_view()
     tracked = view.run.tracked[0]

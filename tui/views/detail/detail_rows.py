@@ -17,7 +17,7 @@ from tui.text.show import display_text
 from tui.widgets.styles import Segments
 
 MOST: Final = 1000
-"""Most tokens of a row through which the detail scrolls."""
+"""Tokens of a row through which the detail scrolls before it asks for more."""
 _MOST_AT_ONCE: Final = 200
 """Most tokens in the detail, however large the pane is."""
 
@@ -26,6 +26,8 @@ _FULL_FROM_WIDTH: Final = 72
 _FULL_FROM_HEIGHT: Final = 10
 _LEAST_TOKEN, _MOST_TOKEN = 4, 20
 _LEAST_BAR, _MOST_BAR = 4, 16
+_PLACE: Final = 3
+"""Cells of a token's place, unless it has more figures."""
 _AROUND_BRIEF: Final = 23
 """Cells of a brief entry other than its token and bar."""
 _AROUND_FULL: Final = 44
@@ -83,10 +85,11 @@ def detail_lines(
         return [*lines, _left(top, before, look, ascii_only)]
     columns = _brief_columns(width, height)
     half = -(-len(entries) // columns)
+    figures = _figures(first + len(entries))
     return lines + [
         [
             (
-                _brief(first + place, *entries[place][:2], width // columns, ascii_only),
+                _brief(first + place, figures, *entries[place][:2], width // columns, ascii_only),
                 entries[place][2],
             )
             for place in range(index, len(entries), half)
@@ -123,16 +126,23 @@ def _summary(
     return [("  ".join(facts), look.faint)]
 
 
-def _brief(place: int, token: Token, move: int | None, width: int, ascii_only: bool) -> str:
+def _figures(last: int) -> int:
+    """Return the cells of the place of a token among `last` of them."""
+    return max(len(str(last)), _PLACE)
+
+
+def _brief(
+    place: int, figures: int, token: Token, move: int | None, width: int, ascii_only: bool
+) -> str:
     """Return one token in one style: each change of style costs forty bytes, and the detail must
     stay cheap to redraw."""
-    room = width - _AROUND_BRIEF
+    room = width - _AROUND_BRIEF - figures + _PLACE
     token_width = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - token_width, _MOST_BAR), 0)
     shown = display_text(token.text, token_width, ascii_only=ascii_only)
     bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
     sign = "*" if move is None else _move(move, ascii_only)[0]
-    return f"{place + 1:>3} {sign} {shown} {token.id:>7} {figure(token.probability)} {bar}  "
+    return f"{place + 1:>{figures}} {sign} {shown} {token.id:>7} {figure(token.probability)} {bar}  "
 
 
 def _full(
@@ -145,11 +155,12 @@ def _full(
 ) -> list[Segments]:
     """Return a heading and a line for each token with all that is known of it; `first` tokens
     stand above them, with the probability `total`."""
-    room = width - _AROUND_FULL
+    figures = _figures(first + len(entries))
+    room = width - _AROUND_FULL - figures + _PLACE
     token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
     heading = (
-        f"{'':>4}{'moved':<5} {'token':<{token_width}} {'raw':<{token_width}} {'id':>7} "
+        f"{'':>{figures + 1}}{'moved':<5} {'token':<{token_width}} {'raw':<{token_width}} {'id':>7} "
         f"{'p':>5} {'sum':>5} {'logit':>7}"
     )
     lines: list[Segments] = [[(heading[:width], look.faint)]]
@@ -163,7 +174,7 @@ def _full(
         bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
         logit = "-" if token.logit is None else f"{token.logit:.2f}"
         text = (
-            f"{place:>3} {_move(move, ascii_only)} {shown} {raw} {token.id:>7} "
+            f"{place:>{figures}} {_move(move, ascii_only)} {shown} {raw} {token.id:>7} "
             f"{figure(token.probability)} {figure(total)} {logit:>7} {bar}"
         )
         lines.append([(text, style)])
