@@ -12,7 +12,6 @@ from engine.methods.method import Method, Stop, Subject
 from engine.records import LayerReading, Reading, Request, Run
 from engine.tables import Column, Table
 
-
 MOST_KEPT: Final = 1000
 """Top tokens of a row that become part of the run: some 90 kB in a file. A whole vocabulary would
 be 15 MB a row, and a run's limit is 32 MiB."""

@@ -548,7 +548,7 @@ async def test_help_is_filtered_and_explains_what_stands_on_the_screen() -> None
         await stage.shows("help, /undo", "Bring a deleted run back")
         await stage.press("slash", *"zzz")
         await stage.shows("nothing says so")
-        await stage.press("escape", "q", "backslash")
+        await stage.press("escape", "q", "backslash", "question_mark")
         await stage.until(lambda: isinstance(stage.app.screen, Help))
         await stage.shows("entropy  How spread out", "marks of a row")
         assert "tail  Whatever" not in stage.text

@@ -86,9 +86,7 @@ def _text(line: AgainstLine, ascii_only: bool) -> str:
     return whole if line.js is None else f"{whole}  {number(line.js):<5} {line.parts_words}"
 
 
-def _line(
-    name: str, run: Run, comparison: Comparison | None, answer: Token | None
-) -> AgainstLine:
+def _line(name: str, run: Run, comparison: Comparison | None, answer: Token | None) -> AgainstLine:
     if comparison is not None and comparison.unavailable is not None:
         return AgainstLine(name, "unavailable")
     top = _top(run)

@@ -3,6 +3,7 @@ the numbers of the layer under the cursor."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -13,9 +14,11 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.text.numbers import figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
 from tui.views.attention.bars import GroupLook, group_looks, stacked_bar
 from tui.views.attention.known import LayerShares
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 
@@ -92,6 +95,16 @@ class ShareList(RowList, can_focus=False, inherit_bindings=False):
             index = offset.y - _HEAD + self.scroll_offset.y
             if index < self.count:
                 self.post_message(self.LinePicked(index))
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the groups, what the lines of numbers are, what the bars are, and how far layers
+        reach."""
+        yield Caption(0, otherwise=TERMS["share"])
+        yield from (Caption(line) for line in range(1, _HEAD))
+        start = self.size.width - _REACH
+        if any(line.reach for line in self._shown.lines):
+            for line in range(_HEAD, self.size.height):
+                yield Caption(line, start, kind=Kind.MARKS)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the groups' names, the numbers of the line under the cursor, or the bars' names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
@@ -23,8 +23,10 @@ from tui.state.listing import Field
 from tui.state.run_view import RunView
 from tui.state.view_state import ViewState
 from tui.text.numbers import FIGURE_WIDTH, figure, number
+from tui.text.phrases import TERMS
 from tui.text.show import display_text, plain_line
 from tui.widgets.captions import put_title
+from tui.widgets.explaining import Caption
 from tui.widgets.find_line import FindLine
 from tui.widgets.listed_rows import ListedRows, ListScreen
 from tui.widgets.row_list import place_text
@@ -75,6 +77,11 @@ class AgainstRows(ListedRows):
             ("JS", "js", _JS), ("parts at", "parts", _PARTS + 1),
         ]  # fmt: skip
         return self.head(columns, styles)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return where the names of the columns are."""
+        same = same_heading(self._lines, ascii_only=self._ascii)
+        return [Caption(0, named={same: TERMS["answer"]})] if self.count else []
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw a line."""

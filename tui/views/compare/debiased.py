@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -46,15 +46,25 @@ class AnswerLine:
     """None before they are read."""
 
 
+def _last(name: str) -> Callable[[AnswerLine], float | None]:
+    """Return what reads a figure of the last row, None before it is read."""
+
+    def read(line: AnswerLine) -> float | None:
+        values: tuple[float, ...] = () if line.figures is None else getattr(line.figures, name)
+        return values[-1] if values else None
+
+    return read
+
+
 class DebiasedRows(ListedRows):
     """Draws the answers; the best one by its debiased share is in the answer's colour."""
 
     fields: ClassVar[Sequence[Field[Any]]] = (
         Field[AnswerLine]("answer", lambda line: line.text),
-        Field[AnswerLine]("p", lambda line: line.figures and line.figures.probability[-1]),
-        Field[AnswerLine]("share", lambda line: line.figures and line.figures.before[-1]),
-        Field[AnswerLine]("prior", lambda line: line.figures and line.figures.prior[-1]),
-        Field[AnswerLine]("debiased", lambda line: line.figures and line.figures.after[-1]),
+        Field[AnswerLine]("p", _last("probability")),
+        Field[AnswerLine]("share", _last("before")),
+        Field[AnswerLine]("prior", _last("prior")),
+        Field[AnswerLine]("debiased", _last("after")),
     )
 
     def __init__(self, answers: Sequence[str], *, ascii_only: bool) -> None:

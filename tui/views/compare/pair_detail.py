@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.strip import Strip
@@ -11,6 +12,7 @@ from engine.records import LayerReading
 from tui.state.comparing import AlignedRow
 from tui.state.run_view import RunView
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 
@@ -75,6 +77,10 @@ class PairDetail(Widget):
         """Redraw with the colours of the new theme."""
         super().notify_style_update()
         self._strips = []
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line with the figures of both sides."""
+        return [Caption(0, kind=Kind.WORDS)]
 
     def render_line(self, y: int) -> Strip:
         """Draw a line of both sides."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -19,6 +19,7 @@ from tui.sharing.pair_table import pair_table
 from tui.state.comparing import AlignedRow, differences
 from tui.state.run_view import RunView
 from tui.text.numbers import figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text, plain_line
 from tui.views.compare.pair_columns import PairColumns, plan_pair, signed_figure
 from tui.views.compare.pair_detail import PairDetail
@@ -26,10 +27,11 @@ from tui.views.compare.pair_pictures import PairPictures
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.later import draw_later
 from tui.widgets.legend import fitted_keys
 from tui.widgets.row_list import RowList, place_text
-from tui.widgets.styles import Segments, Styles
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 _CORNERS = 4
 """Cells of a line in the border that are not its text."""
@@ -95,6 +97,17 @@ class PairTable(RowList):
             return self.rows.heading(self._plan(width - 1), self.answers, styles)
         words, style = (self.verdict, styles.text) if line == 2 else (self.matching, styles.faint)
         return [(" " + display_text(words, width - 1, spaces=False, ascii_only=self._ascii), style)]
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the sentences of the head, the names of the columns, and the marks between the
+        two runs."""
+        last = self.head_height - 1
+        yield from (Caption(line, kind=Kind.WORDS) for line in range(last))
+        yield Caption(last, otherwise=TERMS["points, part, for good"])
+        plan = self._plan(self.size.width - GUTTER)
+        start = GUTTER + plan.layer + plan.side
+        for line in range(self.head_height, self.size.height):
+            yield Caption(line, start, start + plan.mark, kind=Kind.MARKS, marks="pairs")
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row of both runs."""

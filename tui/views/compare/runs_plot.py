@@ -35,6 +35,7 @@ _LETTERS: Final = "abcdefghijkl"
 class RunsPlot(ModalScreen[None]):
     """Draws a line for each run: of the first run's answer, or of its own."""
 
+    VIEW: ClassVar[str] = "history"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,P", "dismiss", show=False),
         Binding("asterisk", "own", show=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
@@ -10,12 +11,12 @@ from textual.widget import Widget
 
 from tui.state.run_view import RunView
 from tui.text.show import plain_line
-from tui.views.detail.detail_rows import MOST, DetailLook, capacity, detail_lines
+from tui.views.detail.detail_rows import MOST, PLACE, DetailLook, capacity, detail_lines, is_full
 from tui.widgets.captions import put_subtitle
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
-
 
 Place = tuple[str, int, int]
 """A run's id, a position and a row."""
@@ -150,6 +151,19 @@ class Detail(Widget):
                 continue
             if self._asker.deepen(run, row, wanted):
                 self._asked[place] = wanted  # only once: a small vocabulary may have no more
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line with the figures of the row, the names of the columns where there are
+        any, the line of the tokens that dropped out, and how far the others moved."""
+        if self._run is None or self._run.reading(self._row) is None:
+            return
+        full, height = is_full(*self.size), self.size.height
+        yield Caption(0, kind=Kind.WORDS)
+        if full:
+            yield Caption(1)
+            yield Caption(height - 1, kind=Kind.WORDS)
+        for line in range(1 + full, height - full):
+            yield Caption(line, PLACE + 1, PLACE + 4, kind=Kind.MARKS, marks="moves")
 
     def render_line(self, y: int) -> Strip:
         """Draw a line from what `show` has prepared."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -15,11 +16,16 @@ from textual.widget import Widget
 
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
+from tui.state.columns import FIGURE_COLUMNS
 from tui.state.finding import found_in, matches
 from tui.state.folding import Fold, shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
+from tui.text.glossary import Term
+from tui.text.phrases import TERMS
+from tui.text.show import display_text
 from tui.views.table.table_rows import (
+    MARKS,
     Columns,
     Followed,
     RowFacts,
@@ -29,9 +35,10 @@ from tui.views.table.table_rows import (
     visible_facts,
 )
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.notes_line import notes_line
 from tui.widgets.row_list import RowList
-from tui.widgets.styles import Segments, Styles
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 CHANGED = "?"
 """The mark in the gutter of rows whose question has been changed since."""
@@ -187,6 +194,22 @@ class LensTable(RowList, inherit_bindings=False):
             answer_name=self._answer_name,
             ascii_only=self._ascii,
         )
+
+    def captions(self) -> Iterable[Caption]:
+        """Return where the names of the columns and the marks beside the rows are."""
+        if not self._facts:
+            return
+        followed = self._followed
+        named: dict[str, Term] = {}
+        if followed is not None:
+            shown = display_text(followed.text, ascii_only=self._ascii)
+            room = FIGURE_COLUMNS["tracked"].width - 1
+            cut = display_text(followed.text, room, ascii_only=self._ascii).rstrip()
+            named = dict.fromkeys((shown, cut), TERMS["tracked token"])
+        yield Caption(0, named=named)
+        last = self.head_height + self.line_count - self.scroll_offset.y
+        for line in range(self.head_height, min(last, self.size.height)):
+            yield Caption(line, GUTTER, GUTTER + MARKS, kind=Kind.MARKS, marks="rows")
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -15,7 +16,9 @@ from textual.message import Message
 
 from tui.state.maps import NO_STEP, Scale, signed_steps
 from tui.text.numbers import signed_figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
+from tui.widgets.explaining import Caption
 from tui.widgets.row_list import RowList
 from tui.widgets.signed_look import SIGNED_CLASSES, signed_backgrounds, signed_css
 from tui.widgets.styles import Segments, Styles
@@ -24,6 +27,7 @@ _LABEL: Final = 5
 """Cells of a row's number and a blank."""
 _LEAST, _MOST = 9, 14
 """Cells of a column."""
+_SITE: Final = "clean, corrupt, site"
 _UNKNOWN: Final = "."
 """Where nothing has been patched yet."""
 SCALE: Final = Scale(-1.0, 1.0)
@@ -116,6 +120,18 @@ class RecoveryTable(RowList, can_focus=False, inherit_bindings=False):
         site = first + min(max((offset.x - 1 - _LABEL) // wide, 0), count - 1)
         if offset.y >= self.head_height and line < self.count:
             self.post_message(self.CellPicked(line, site))
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the names of the sites."""
+        return [
+            Caption(0, 0, _LABEL + 1),
+            Caption(0, _LABEL + 1, marks="names", otherwise=TERMS[_SITE]),
+        ]
+
+    def cursor_column(self) -> int | None:
+        """Return where the name of the chosen site ends."""
+        first, count, wide = self._window(self.size.width)
+        return _LABEL + (self._shown.chosen - first + 1) * wide if count else None
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the sites, the chosen one marked."""

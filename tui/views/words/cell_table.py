@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -14,7 +14,9 @@ from textual.message import Message
 from tui.state.maps import NO_STEP, STEPS
 from tui.text.bars import line_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.tint import step_style
@@ -92,6 +94,11 @@ class CellTable(RowList, can_focus=False, inherit_bindings=False):
             row = offset.y - _HEAD + self.scroll_offset.y
             if row < self.count:
                 self.post_message(self.RowPicked(row))
+
+    def captions(self) -> Iterable[Caption]:
+        """Return which patch it is, where, and the names of the columns."""
+        yield from (Caption(line, kind=Kind.WORDS) for line in range(_HEAD - 1))
+        yield Caption(_HEAD - 1, otherwise=TERMS["p"])
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the place and the names of the columns."""
