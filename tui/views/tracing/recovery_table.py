@@ -27,7 +27,6 @@ _LABEL: Final = 5
 """Cells of a row's number and a blank."""
 _LEAST, _MOST = 9, 14
 """Cells of a column."""
-_SITE: Final = "clean, corrupt, site"
 _UNKNOWN: Final = "."
 """Where nothing has been patched yet."""
 SCALE: Final = Scale(-1.0, 1.0)
@@ -125,7 +124,7 @@ class RecoveryTable(RowList, can_focus=False, inherit_bindings=False):
         """Return the names of the sites."""
         return [
             Caption(0, 0, _LABEL + 1),
-            Caption(0, _LABEL + 1, marks="names", otherwise=TERMS[_SITE]),
+            Caption(0, _LABEL + 1, marks="names", otherwise=TERMS["clean, corrupt, site"]),
         ]
 
     def cursor_column(self) -> int | None:
