@@ -13,7 +13,7 @@ from textual.timer import Timer
 
 from engine.events import Event
 from engine.methods.neurons import NeuronsPart, NeuronsReading, NeuronsRequest
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, Explained
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.views.neurons import saying
@@ -24,7 +24,6 @@ from tui.views.reading_screen import STEPS, ReadingScreen
 from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.legend import Legend, ScaleShown
-from tui.widgets.line_input import LineInput
 from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
 from tui.widgets.view_context import ViewContext
@@ -70,7 +69,7 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         Binding("plus,equals_sign", "more", show=False),
         Binding("K", "zero", show=False),
         Binding("a", "zero_all", show=False),
-        Binding("slash,W", "explain", show=False),
+        Binding("slash,W", "words", show=False),
         Binding("Y", "copy", show=False),
     ]
 
@@ -203,20 +202,13 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
             stopped = self._asking.ask_or_stop(request)
             self._changed(STOPPED if stopped else "")
 
-    def action_explain(self) -> None:
+    def action_words(self) -> None:
         """Ask which logit is to be explained."""
-        of = ",".join(self.looking.explained.of)
-        entry = LineInput("which logit", of, keys=KEYS, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_typed)
+        of = self.looking.explained.of
+        self.ask_words("which logit", KEYS, of, self._take_words, self._changed)
 
-    def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
-            self._explain(self.looking.explained.with_words(of))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._explain(self.looking.explained.with_words(of))
 
     def action_choose(self) -> None:
         """Close, and show the position on the main screen, at the row after the unit's layer."""

@@ -17,7 +17,7 @@ from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.parts import PartsPart, PartsReading, PartsRequest
 from engine.records import Reading
-from tui.state.explained import KEYS, STOPPED, TOO_MANY, WITHOUT, Explained, typed_words
+from tui.state.explained import KEYS, STOPPED, WITHOUT, Explained
 from tui.state.run_view import RunView
 from tui.text.numbers import ordinal
 from tui.text.show import display_text, plain_line
@@ -32,7 +32,6 @@ from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.legend import ScaleShown, scale_shown
-from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
@@ -95,7 +94,7 @@ class PartsScreen(PatchScreen[AskingParts]):
         Binding("O", "again", show=False),
         Binding("K", "take_out", show=False),
         Binding("a", "take_out_top", show=False),
-        Binding("slash,W", "explain", show=False),
+        Binding("slash,W", "words", show=False),
         Binding("B", "without", show=False),
         Binding("Y", "copy", show=False),
     ]
@@ -283,20 +282,13 @@ class PartsScreen(PatchScreen[AskingParts]):
         stopped = self._asking.ask_or_stop(request)
         self._changed(STOPPED if stopped else "")
 
-    def action_explain(self) -> None:
+    def action_words(self) -> None:
         """Ask which logit is to be taken apart."""
-        of = ",".join(self.looking.explained.of)
-        entry = LineInput("which logit", of, keys=KEYS, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_typed)
+        of = self.looking.explained.of
+        self.ask_words("which logit", KEYS, of, self._take_words, self._changed)
 
-    def _take_typed(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        of = typed_words(typed)
-        if len(of) > 2:
-            self._changed(TOO_MANY)
-        else:
-            self._explain(self.looking.explained.with_words(of))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._explain(self.looking.explained.with_words(of))
 
     def action_without(self) -> None:
         """Subtract the shares in the same without the picture, or no longer."""

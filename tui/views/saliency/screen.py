@@ -16,7 +16,6 @@ from textual.widget import Widget
 from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.saliency import SaliencyReading, SaliencyRequest
-from tui.state.explained import typed_words
 from tui.state.maps import Steps, signed_scale
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_number
@@ -31,7 +30,6 @@ from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.legend import ScaleShown, scale_shown
-from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
@@ -270,18 +268,11 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
     def action_words(self) -> None:
         """Ask for the word, or the two words, that are explained."""
         keys = "one word: its log p; two: their difference; none: the answer"
-        value = ",".join(self.salient.request.of)
-        entry = LineInput("sensitive is the logit of", value, keys=keys, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_words)
+        of = self.salient.request.of
+        self.ask_words("sensitive is the logit of", keys, of, self._take_words, self._moved)
 
-    def _take_words(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        words = typed_words(typed)
-        if len(words) > 2:
-            self._moved("at most two words are explained")
-            return
-        self.salient.explain(of=words)
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self.salient.explain(of=of)
         self._moved()
 
     def action_compare(self) -> None:

@@ -17,7 +17,6 @@ from engine.errors import LenscopeError
 from engine.events import Event
 from engine.methods.geometry import GeometryReading
 from engine.methods.tracing import TracingReading, TracingRequest
-from tui.state.explained import typed_words
 from tui.state.maps import NO_STEP
 from tui.state.run_view import RunView
 from tui.text.numbers import signed_figure
@@ -300,18 +299,11 @@ class TracingScreen(PatchScreen[AskingTracing]):
     def action_words(self) -> None:
         """Ask for the word, or the two words, whose logits are compared."""
         keys = "one word: its log p; two: their difference; none: the two answers"
-        value = ",".join(self.traced.setting.of)
-        entry = LineInput("compare the logits of", value, keys=keys, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_words)
+        of = self.traced.setting.of
+        self.ask_words("compare the logits of", keys, of, self._take_words, self._moved)
 
-    def _take_words(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        words = typed_words(typed)
-        if len(words) > 2:
-            self._moved("at most two words are compared")
-            return
-        self._set(replace(self.traced.setting, of=words))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._set(replace(self.traced.setting, of=of))
 
     def action_choose(self) -> None:
         """Close, and show this row at the token under the cursor on the main screen."""
