@@ -46,7 +46,6 @@ from tui.state.view_state import ViewState
 from tui.terminal.terminal_app import TerminalApp
 from tui.text.show import display_text, plain_line
 from tui.theme import DARK, register_themes, theme_names, with_own_variables
-from tui.views.help.explained import IsExplained
 from tui.views.picture.preview import Preview
 from tui.widgets.background import WorkFailed, in_background
 from tui.widgets.find_line import FindLine
@@ -178,6 +177,11 @@ class Explorer(TerminalApp, inherit_bindings=False):
         """Whether a dialog is open over the main screen."""
         return isinstance(self.screen, ModalScreen)
 
+    @property
+    def can_explain(self) -> bool:
+        """Whether the screen has what can be explained: the help and an explanation have not."""
+        return bool(getattr(self.screen, "IS_EXPLAINED", True))
+
     def _handle_exception(self, error: Exception) -> None:
         self.crash = self.crash or error
         super()._handle_exception(error)
@@ -258,18 +262,26 @@ class Explorer(TerminalApp, inherit_bindings=False):
         self.say(f"a second click quits, or {self.keymap.first('leave') or 'ctrl+q'}")
 
     def on_click(self, event: events.Click) -> None:
-        """Close a dialog by a click beside it, or on its lower border, which names its keys."""
+        """Close a dialog by a click beside it, or on its lower border, which names its keys;
+        explain a caption or the name of a column."""
         screen, clicked = self.screen, event.widget
         # The click may have opened the dialog, or be one on a screen that it has closed.
-        if clicked is None or screen not in clicked.ancestors_with_self:
+        if clicked is None or screen not in clicked.ancestors_with_self or not screen.is_current:
             return
         box = next(iter(screen.query(".dialog, .whole-dialog")), None)
-        if not isinstance(screen, ModalScreen) or not screen.is_current or box is None:
-            return
-        at, region = event.screen_offset, box.region
-        if not region.contains_point(at) or at.y == region.bottom - 1:
-            event.stop()
-            screen.dismiss(None)
+        if isinstance(screen, ModalScreen) and box is not None:
+            at, region = event.screen_offset, box.region
+            if not region.contains_point(at) or at.y == region.bottom - 1:
+                event.stop()
+                screen.dismiss(None)
+                return
+        if self.can_explain:
+            from tui.views.help.explanation import explanation_of_click
+
+            ascii_only = self.startup.ascii
+            explanation = explanation_of_click(screen, event, self.keymap, ascii_only=ascii_only)
+            if explanation is not None:
+                self.push_screen(explanation)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Allow only actions that make sense in a dialog while one is open, and letter keys only
@@ -277,7 +289,7 @@ class Explorer(TerminalApp, inherit_bindings=False):
         if action == "in_dialog":
             return self.has_dialog
         if action == "typed":
-            explains = parameters[0] == "explain" and isinstance(self.screen, IsExplained)
+            explains = parameters[0] == "explain" and self.can_explain
             has_room = explains or not self.has_dialog
             return has_room and not isinstance(self.focused, TextArea | Input)
         if action == "do" and self.has_dialog:

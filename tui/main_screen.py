@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -51,6 +53,7 @@ class MainScreen(Screen[None]):
     # widgets that look different with the focus repaint themselves.
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
+    VIEW: ClassVar[str] = "table"
     HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
     AUTO_FOCUS = "LensTable"

@@ -24,9 +24,6 @@ from engine.prompts.token_texts import TextOf
 from engine.records import LayerReading, Tracked
 from engine.system.transfers import sent
 
-MOST_TOKENS = 1000
-"""The largest number of top tokens that is read of one row."""
-
 
 def _never() -> bool:
     return False
@@ -73,7 +70,7 @@ class KeptStream:
         return tracked_tokens(why, numbers, self.text_of)
 
     def deepen(self, row: int, count: int, stop: Callable[[], bool] = _never) -> LayerReading:
-        """Read one row again, with `count` top tokens (at most MOST_TOKENS).
+        """Read one row again, with `count` top tokens, at most the whole vocabulary.
 
         Raises BadInput if there is no such row, Cancelled soon after `stop()`.
         """
@@ -82,7 +79,7 @@ class KeptStream:
         group = next((group for group in self.groups if row in group), (row,))
         index = group.index(row)
         logits = self._logits(group, stop)[index : index + 1]  # [1, vocabulary]
-        count = min(max(count, 1), MOST_TOKENS)
+        count = min(max(count, 1), logits.shape[-1])
         (top,) = top_tokens(read(logits, count).numbers(), self.text_of)
         return structs.replace(self.readings[row], top=top)
 

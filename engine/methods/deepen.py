@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, structs
 
@@ -12,18 +12,23 @@ from engine.methods.method import Method, Stop, Subject
 from engine.records import LayerReading, Reading, Request, Run
 from engine.tables import Column, Table
 
+MOST_KEPT: Final = 1000
+"""Top tokens of a row that become part of the run: some 90 kB in a file. A whole vocabulary would
+be 15 MB a row, and a run's limit is 32 MiB."""
+
 
 class DeepenRequest(Request, frozen=True):
     """Which row to read, and how many of its top tokens."""
 
     layer: int
     count: Annotated[int, Meta(ge=1)] = 50
+    """As many as the vocabulary has, at most."""
     position: int | None = None
     """Where to read it; None for the run's own position."""
 
 
 class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
-    """One row with more of its top tokens; merged into the run's rows."""
+    """One row with more of its top tokens; the first MOST_KEPT are merged into the run's rows."""
 
     stored: ClassVar[bool] = False
 
@@ -34,7 +39,8 @@ class DeepenReading(Reading, frozen=True, kw_only=True, tag="deepen"):
         """The run with this row instead of its own, at the position where it was read."""
 
         def put_into(read: Read) -> Read:
-            rows = tuple(self.row if row.layer == self.row.layer else row for row in read.rows)
+            kept = structs.replace(self.row, top=self.row.top[:MOST_KEPT])
+            rows = tuple(kept if row.layer == kept.layer else row for row in read.rows)
             return structs.replace(read, rows=rows)
 
         return changed_at(run, self.request.position, put_into)

@@ -14,7 +14,7 @@ from engine.anatomy.logit_map import errors_and_limits
 from engine.asking.asking import Asking
 from engine.errors import BadInput, Cancelled
 from engine.lens import row_reader
-from engine.lens.kept import MOST_TOKENS, KeptStream
+from engine.lens.kept import KeptStream
 from engine.lens.row_reader import Wanted
 from engine.lens.streaming import StreamedPass
 from engine.models.loading import LoadedModel
@@ -71,7 +71,7 @@ def test_a_deeper_row_is_that_of_a_run_that_asked_for_more(
         assert asking.kept.deepen(row, 40) == deep
         assert asking.kept.deepen(row, len(run.rows[row].top)) == run.rows[row]
     vocabulary = asking.kept.model_logits.shape[-1]
-    assert len(asking.kept.deepen(0, 10**6).top) == min(MOST_TOKENS, vocabulary)
+    assert len(asking.kept.deepen(0, 10**6).top) == vocabulary
     assert len(asking.kept.deepen(0, 0).top) == 1
 
 

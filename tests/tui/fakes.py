@@ -310,8 +310,9 @@ class FakeWorker:
         takes_pictures: bool = True,
         deaf: bool = False,
         tokens: tuple[PromptToken, ...] | None = None,
+        vocabulary: int = 100_000,
     ) -> None:
-        self.tell = tell
+        self.tell, self.vocabulary = tell, vocabulary
         self.layers, self.forms_at, self.hold_at = layers, forms_at, hold_at
         self.row_seconds, self.token_seconds, self.name = row_seconds, token_seconds, name
         self.passed, self.words, self.takes_pictures = passed, words, takes_pictures
@@ -436,7 +437,8 @@ class FakeWorker:
             case TrackRequest():
                 return TrackReading(request=request, tracked=tracked_tokens(request.ids, n))
             case DeepenRequest():
-                rows = make_rows(self.layers, self.forms_at, request.count, self.words)
+                count = min(request.count, self.vocabulary)
+                rows = make_rows(self.layers, self.forms_at, count, self.words)
                 return DeepenReading(request=request, row=rows[request.layer])
             case SeenRequest():
                 return seen_reading()

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from engine.methods.contrast import ContrastReading, ContrastRequest
 from tests.tui.stage import ONE_SIZE, SIZES, WITH_PICTURE, explorer, in_loop
 from tui.views.compare.against_list import AgainstList
+from tui.views.compare.debiased import DebiasedAnswers
 from tui.views.compare.without import Without
 
 at_every_size = pytest.mark.parametrize("size", SIZES)
@@ -34,6 +35,11 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         await stage.shows("with the picture", "JS, in nats")
         await stage.press("P", "V", *"yes, no", "enter")
         await stage.shows("answers, debiased", "yes", "75.0%")
+        await stage.press("slash", *"answer:ye", "enter", "o", "o")
+        await stage.shows("answers, debiased, /answer:ye, by p")
+        answers = stage.app.screen
+        assert isinstance(answers, DebiasedAnswers)
+        assert [line.text for line in answers.rows.items] == ["yes"]
         await stage.press("q", "q")
         await stage.until(lambda: not isinstance(stage.app.screen, Without))
         await stage.press("B")  # known by now: nothing is asked again
@@ -53,6 +59,17 @@ async def test_every_image_replacement_has_a_line(size: tuple[int, int]) -> None
         session = stage.app.state.session(row=0, with_live=False)
         assert len(session.comparisons) == 11
         assert {known.of for known in session.comparisons} == {session.runs[0].id}
+        screen = stage.app.screen
+        assert isinstance(screen, AgainstList)
+        rows = screen.rows
+        await stage.press("o")
+        await stage.shows("by instead")
+        assert rows.items[0].name == "black"
+        await stage.press("O", "slash", *"parts>0", "enter")
+        await stage.shows("/parts>0, by instead, largest first")
+        names = [line.name for line in rows.items]
+        assert names == sorted(names, reverse=True)
+        assert "noise=500" in names and "the picture" not in names
         await stage.press("q")
         await stage.until(lambda: stage.app.state.current is stage.app.state.runs[0])
 

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from tests.tui.stage import explorer, in_loop
 from tui.text.glossary import OWN, STANDARD, as_markdown
-from tui.views.help.explained import COLUMNS, SCREENS, TABLE, IsExplained
-from tui.views.help.explained import VIEWS as LOWER_VIEWS
-from tui.views.registry import VIEWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,27 +20,6 @@ def test_every_term_is_a_sentence_of_its_own() -> None:
     for term in terms:
         assert term.meaning[0].isupper() or term.meaning[0] == "("
         assert term.meaning.endswith(".")
-
-
-def test_what_explains_a_screen_is_in_the_glossary() -> None:
-    known = {term.word for term in (*STANDARD, *OWN)}
-    for terms in (TABLE, *COLUMNS.values(), *LOWER_VIEWS.values(), *SCREENS.values()):
-        assert set(terms) <= known
-    assert set(SCREENS) <= {view.id for view in VIEWS}
-
-
-@in_loop
-async def test_a_screen_explains_itself() -> None:
-    async with explorer((80, 24)) as stage:
-        await stage.run_done()
-        for key, said in (("9", "promotes, suppresses"), ("H", "from, time, +")):
-            await stage.press(key)
-            await stage.until(lambda: isinstance(stage.app.screen, IsExplained))
-            await stage.press("backslash")
-            await stage.shows(said, "Glossary")
-            assert "Run the question" not in stage.text
-            await stage.press("q", "q")
-            await stage.until(lambda: not stage.app.has_dialog)
 
 
 @in_loop

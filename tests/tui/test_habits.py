@@ -18,7 +18,7 @@ from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS, BY_ID
 from tui.contrast import LEGIBLE, contrast, legible
 from tui.showing import presenter
-from tui.state.folding import shown_rows
+from tui.state.folding import Fold, shown_rows
 from tui.state.listing import Field, Order, listed, next_order
 from tui.state.milestones import milestones
 from tui.state.presets import Preset, ring_of, step_preset
@@ -71,6 +71,9 @@ async def test_rows_that_say_the_same_are_folded() -> None:
         await stage.press("F")
         await stage.run_done()
         await stage.press("g", "F")
+        await stage.shows("5 rows are folded, which equal that above", "6 -8", "6 of 11 rows")
+        await stage.shows("where 1st to 3rd change")
+        await stage.press("F")
         await stage.shows("7 rows are folded", "0 -2", "3 -4", "5 -9", "10 out", "4 of 11 rows")
         table = stage.app.main.table
         assert table.line_count == 4
@@ -107,6 +110,14 @@ def test_which_rows_are_shown() -> None:
     assert shown_rows(view.rows, 10, 5) == (0, 3, 5, 10)
     assert shown_rows(view.rows, 10, 5, keep=[7]) == (0, 3, 5, 7, 10)
     assert shown_rows(view.rows[:4], 10, None) == (0, 3, *range(4, 11))
+    assert shown_rows(view.rows, 10, 5, tokens=3) == (0, 3, 5, 6, 9, 10)
+
+
+def test_with_one_token_shown_equal_rows_are_those_whose_top_1_stays() -> None:
+    assert [fold.next(3) for fold in Fold] == [Fold.EQUAL, Fold.LEADER, Fold.NONE]
+    assert Fold.NONE.next(1) is Fold.LEADER
+    assert Fold.EQUAL.next(1) is Fold.NONE
+    assert Fold.EQUAL.words(1) == Fold.LEADER.words(3) == "where top-1 changes"
 
 
 @in_loop
@@ -123,6 +134,34 @@ async def test_the_detail_scrolls_to_all_that_can_be_read() -> None:
         await stage.press("G")  # a row of which no more was read
         await stage.press("J", "J", "J")
         await stage.shows("this run's stream is not kept")
+
+
+@in_loop
+async def test_the_detail_reads_on_to_the_end_of_the_vocabulary() -> None:
+    async with explorer((120, 40), vocabulary=2500) as stage:
+        await stage.run_done()
+        detail, run = stage.app.main.lower.view("detail"), stage.app.state.runs[0]
+
+        async def to_the_end_of(count: int) -> None:
+            assert detail.scroll_tokens(1000) == ""
+            await stage.until(lambda: 5 in run.deepened and len(run.deepened[5].top) == count)
+            await stage.until(lambda: f"-{count:,} of {count:,}" in str(detail.border_subtitle))
+
+        await to_the_end_of(1000)
+        await stage.press("J")
+        await stage.shows("reading the first 2,000 tokens of this row")
+        await to_the_end_of(2000)
+        await stage.press("J")
+        await stage.shows("reading the first 4,000 tokens of this row")
+        await to_the_end_of(2500)
+        await stage.press("J")
+        await stage.shows("these are all 2,500 tokens of the vocabulary")
+        await stage.press("j")  # another row is read to the depth at which one begins
+        await stage.until(lambda: 6 in run.deepened and len(run.deepened[6].top) == 1000)
+        assert len(run.deepened[5].top) == 1000
+        stage.app.asker._gone.add(run.run.id)
+        await stage.press("J")
+        await stage.shows("these are the first 1,000 tokens", "this run's stream is not kept")
 
 
 def test_milestones() -> None:
@@ -510,9 +549,9 @@ async def test_help_is_filtered_and_explains_what_stands_on_the_screen() -> None
         await stage.shows("help, /undo", "Bring a deleted run back")
         await stage.press("slash", *"zzz")
         await stage.shows("nothing says so")
-        await stage.press("escape", "q", "backslash")
+        await stage.press("escape", "q", "backslash", "question_mark")
         await stage.until(lambda: isinstance(stage.app.screen, Help))
-        await stage.shows("entropy  How spread out", "marks of a row")
+        await stage.shows("row  One line of the table", "marks of a row")
         assert "tail  Whatever" not in stage.text
 
 

@@ -193,7 +193,7 @@ async def test_words_are_explained_that_are_typed_and_other_positions() -> None:
         wanted = NeuronsRequest(top=TOP, position=COUNT - 2, of=("dog",))
         await stage.until(lambda: asked(stage)[-1] == wanted)
         await stage.press("W", *",a,b", "enter")
-        await stage.shows("one word, or two")
+        await stage.shows("at most two words")
         await stage.shows("layer 9 MLP unit 0")
         await stage.press("enter")
         await stage.until(lambda: len(stage.app.screen_stack) == 1)

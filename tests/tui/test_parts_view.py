@@ -311,7 +311,7 @@ async def test_words_are_explained_that_are_typed() -> None:
         await stage.press("slash")
         await stage.shows("which logit", "dog,cat")
         await stage.press("escape", "slash", *",a,b", "enter")
-        await stage.shows("one word, or two")
+        await stage.shows("at most two words")
         await stage.press("W", *["backspace"] * 7, "enter")
         await stage.shows('logit of "cylinder" minus "sphere"')
         assert screen.looking.explained.of == ()

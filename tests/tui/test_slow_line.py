@@ -59,12 +59,14 @@ async def test_the_list_of_counterfactuals_has_its_size_from_the_start() -> None
         await stage.run_done()
         await stage.press("A")
         await stage.until(lambda: isinstance(stage.app.screen, AgainstList))
+        screen = stage.app.screen
+        assert isinstance(screen, AgainstList)
         await stage.pilot.pause()
         before = stage.app.screen.query_one(Vertical).outer_size
         await stage.run_done(10)
         await stage.pilot.pause()
         assert stage.app.screen.query_one(Vertical).outer_size == before
-        lines = stage.app.screen.query_one("AgainstList Static").size.height
+        lines = screen.rows.size.height
         assert lines == 2 + len(stage.app.state.counterfactuals_of(stage.app.state.runs[0]))
 
 

@@ -11,7 +11,7 @@ from textual.keys import key_to_character
 
 from tui.actions.registry import ACTIONS, BY_ID, Action, Scope
 
-_ALWAYS: Final = frozenset({"cancel", "leave", "help", "redraw", "suspend"})
+_ALWAYS: Final = frozenset({"cancel", "explain", "leave", "help", "redraw", "suspend"})
 """Ids of actions that also work while a dialog is open."""
 
 _SUSPENDS: Final = "suspend"

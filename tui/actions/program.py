@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 
 from tui.actions.front import two_runs
@@ -10,7 +9,6 @@ from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS
 from tui.app import Explorer
 from tui.theme import theme_names
-from tui.views.registry import LOWER
 from tui.widgets.chooser import Choice, Chooser
 
 
@@ -31,18 +29,15 @@ def show_glossary(app: Explorer) -> None:
 
 
 def explain(app: Explorer) -> None:
-    """Explain what stands on the screen, or in the table and in the views below it."""
-    from tui.views.help.explained import SCREENS, IsExplained, terms_of
+    """Explain what stands where the cursor is; where nothing is explained, show the glossary."""
+    from tui.views.help.explanation import explanation_of
     from tui.views.help.help import Help
 
-    if isinstance(app.screen, IsExplained):
-        terms: Collection[str] = SCREENS[app.screen.VIEW]
-        app.push_screen(Help(app.keymap, terms=terms, ascii_only=app.startup.ascii))
+    if not app.can_explain:
         return
-    lower = app.main.lower
-    views = [identity for identity in LOWER if lower.is_open(identity)]
-    terms = terms_of(app.state.look.figures, views)
-    app.push_screen(Help(app.keymap, terms=terms, ascii_only=app.startup.ascii))
+    ascii_only = app.startup.ascii
+    found = explanation_of(app.screen, app.keymap, ascii_only=ascii_only)
+    app.push_screen(found or Help(app.keymap, ascii_only=ascii_only))
 
 
 def palette(app: Explorer) -> None:

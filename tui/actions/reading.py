@@ -11,6 +11,7 @@ from engine.methods.track import TrackRequest
 from tui.actions.front import runs_in_front, table_in_front, two_runs
 from tui.app import Explorer
 from tui.state.comparing import of_one_model
+from tui.state.folding import Fold
 from tui.state.milestones import milestones
 from tui.state.run_view import RunView
 from tui.text.loading_times import loaded_line
@@ -90,15 +91,17 @@ def leaders(app: Explorer) -> None:
 
 
 def fold(app: Explorer) -> None:
-    """Fold the rows whose top-1 is that of the row before, or show every row again."""
+    """Fold the rows that show what the row before shows, then those whose top-1 is that of the row
+    before; then show every row again."""
     look, runs = app.state.look, runs_in_front(app)
     if not any(run.rows for run in runs):
         app.say("no rows to fold yet: r runs the question")
         return
-    app.state.look = dataclasses.replace(look, folded=not look.folded)
+    fold = look.fold.next(look.top_k)
+    app.state.look = dataclasses.replace(look, fold=fold)
     app.show_look()
     key = app.keymap.first("fold") or "the palette"
-    if look.folded:
+    if fold is Fold.NONE:
         app.say("every row is shown")
     elif any(run.refused for run in runs):
         whose = "this run's proof failed: its" if len(runs) == 1 else "a run's proof failed: the"
@@ -106,8 +109,13 @@ def fold(app: Explorer) -> None:
     else:
         table = table_in_front(app)
         hidden = table.count - table.line_count
-        whose = "that" if len(runs) == 1 else "on both sides that"
-        app.say(f"{hidden} rows are folded, whose top-1 is {whose} above; {key} shows them")
+        where = "" if len(runs) == 1 else "on both sides "
+        if fold is Fold.EQUAL:
+            app.say(f"{hidden} rows are folded, which {where}equal that above; {key} folds more")
+        else:
+            app.say(
+                f"{hidden} rows are folded, whose top-1 is {where}that above; {key} shows them"
+            )
 
 
 def choose_columns(app: Explorer) -> None:

@@ -151,7 +151,7 @@ _OWN: Final = (
         _READ, "find-previous", "reading:find_next", "Previous row with that token", "N", step=-1
     ),
     _action(_READ, "columns", "reading:choose_columns", "Choose the columns", "C"),
-    _action(_READ, "fold", "reading:fold", "Fold rows whose top-1 stays, or show all", "F"),
+    _action(_READ, "fold", "reading:fold", "Fold equal rows, then where top-1 stays, or none", "F"),
     _action(
         _LOOK,
         "zoom-detail",
@@ -273,6 +273,7 @@ _OWN: Final = (
         "program:explain",
         "Explain what stands here: columns, marks, figures",
         "backslash",
+        "f8",
     ),
     _action(_PROGRAM, "redraw", "program:redraw", "Redraw the screen", "ctrl+l"),
     _action(_PROGRAM, "suspend", "program:suspend", "Suspend (fg resumes)", "ctrl+z"),

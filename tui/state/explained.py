@@ -16,7 +16,7 @@ WITHOUT: Final = "none"
 """The counterfactual that is subtracted: the same prompt without a picture."""
 KEYS: Final = "enter explains; dog, or dog,cat; empty: the answer"
 """What may be typed where the words are asked for."""
-TOO_MANY: Final = "one word, or two: their difference is explained"
+TOO_MANY: Final = "at most two words: the first one's logit minus the second one's"
 STOPPED: Final = "stopped; what has been read stays"
 
 

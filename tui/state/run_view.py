@@ -69,6 +69,8 @@ class RunView:
     """Why the run, too large for a session file, is only shown; None if it is kept."""
     deepened: dict[int, LayerReading] = field(default_factory=dict)
     """Layer -> row with more top tokens than the session holds."""
+    vocabulary: int | None = field(default=None, compare=False)
+    """How many tokens there are, once a row has been read to its end."""
     unsaved_readings: dict[str, Reading] = field(default_factory=dict)
     """Method -> its newest reading, for methods whose readings are not saved."""
     blank: str = ""
@@ -206,6 +208,13 @@ class RunView:
         else:
             self._cells.add(found)
 
+    def forget_beyond(self, most: int) -> None:
+        """Forget what has been read of any row beyond its first `most` tokens."""
+        for rows in (self.deepened, *self._deepened_at.values()):
+            for layer, row in rows.items():
+                if len(row.top) > most:
+                    rows[layer] = replace(row, top=row.top[:most])
+
     def start_again(self, run: Run) -> None:
         """Forget all rows, since the run has been started once more."""
         self.run, self.phase = run, Phase.RUNNING
@@ -327,6 +336,8 @@ class RunView:
             if place is not None and self.place(place) != self.run.position:
                 rows = self._deepened_at.setdefault(place, {})
             rows[reading.row.layer] = reading.row
+            if 0 < len(reading.row.top) < reading.request.count:
+                self.vocabulary = len(reading.row.top)
             return None
         if isinstance(reading, GridReading | WordsReading):
             _ = self.cells  # what was stored before comes first

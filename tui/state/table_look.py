@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui.state.folding import Fold
+
 
 @dataclass(frozen=True)
 class TableLook:
@@ -12,7 +14,7 @@ class TableLook:
     top_k: int = 3
     figures: tuple[str, ...] = ("entropy",)
     """Names of the optional columns."""
-    folded: bool = False
-    """Whether rows whose top-1 is that of the row before are folded into it."""
+    fold: Fold = Fold.NONE
+    """Which rows are folded into the one before."""
     find: str = ""
     """Tokens whose text contains this are marked."""

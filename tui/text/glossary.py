@@ -22,6 +22,21 @@ STANDARD: Final = (
         "hidden size.",
     ),
     Term(
+        "layer",
+        "A block of the model: an attention and an MLP, each of which reads the residual stream "
+        "and adds to it. Layer i turns row i into row i + 1.",
+    ),
+    Term(
+        "head",
+        "One of the parts side by side of which an attention consists, each with weights of its "
+        "own. 7.2 is head 2 of layer 7, both counted from 0.",
+    ),
+    Term(
+        "token",
+        "A word, or a piece of one, that the model reads and writes as a unit. A blank in it is "
+        "shown as ␣.",
+    ),
+    Term(
         "final norm",
         "The normalisation (RMSNorm, LayerNorm) that a model applies to the residual stream after "
         "its last layer.",
@@ -163,6 +178,33 @@ OWN: Final = (
         "and which tokens of that row are no longer among those shown.",
     ),
     Term(
+        "raw, id, sum",
+        "In the layer detail: raw is the token as JSON writes it, id its number in the vocabulary, "
+        "and sum the probability of all tokens down to this line together.",
+    ),
+    Term(
+        "question",
+        "A picture and a prompt, with all settings. A run is one pass over it, an item one of the "
+        "questions of a sweep.",
+    ),
+    Term(
+        "marks of the prompt",
+        "In the line above the table: {...} is the system turn, ▣ the picture and how many patches "
+        "it has, «...» what was typed, (...) the prefix, [...] the answer so far; ▸ stands before "
+        "the token that was read, ▾ after a sink.",
+    ),
+    Term(
+        "t, s, P, q, a",
+        "The parts of the prompt, over columns of one cell: template, system turn, picture, "
+        "question, and what the answer begins with.",
+    ),
+    Term(
+        "two runs",
+        "In a comparison, left is the run that came first, or the one with the picture; right is "
+        "the other one. Rows of the same number stand side by side, or of the same depth where the "
+        "models have other numbers of layers.",
+    ),
+    Term(
         "grid",
         "The best token of every row at every position, read from the streams of all positions, "
         "which are kept for the newest runs.",
@@ -286,9 +328,10 @@ OWN: Final = (
         "the first row whose top-1 tokens differ; and the one from which they differ to the end.",
     ),
     Term(
-        "from, time, +",
-        "In a list of runs or items: from is the formation row, time the seconds that the run "
-        "took, and + marks a run that is not saved.",
+        "from, norm, status, time, +",
+        "In a list of runs or items: from is the formation row; norm is off where rows were read "
+        "without the final norm; status says how far a run is, or how it ended; time is the "
+        "seconds that it took; and + marks a run that is not saved.",
     ),
     Term(
         "verdict, truth",

@@ -21,6 +21,7 @@ from tui.widgets.asking import Asking
 from tui.widgets.half_blocks import Colours
 from tui.widgets.later import draw_later
 from tui.widgets.legend import Legend
+from tui.widgets.line_input import LineInput
 from tui.widgets.patch_pane import PatchPane
 from tui.widgets.picture_canvas import PictureCanvas
 from tui.widgets.view_context import ViewContext
@@ -83,6 +84,28 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
         """Copy the tables of what has been read."""
         app: Any = self.app
         app.do("copy-table")
+
+    def ask_words(
+        self,
+        title: str,
+        keys: str,
+        of: Sequence[str],
+        take: Callable[[tuple[str, ...]], None],
+        refuse: Callable[[str], None],
+    ) -> None:
+        """Ask for a word, or for two whose difference is meant; for none, the answer is. `of` are
+        those so far; what is typed is handed to `take`, and what cannot be taken is told by
+        `refuse`."""
+
+        def typed(line: str | None) -> None:
+            words = typed_words(line or "")
+            if len(words) > 2:
+                refuse(TOO_MANY)
+            elif line is not None:
+                take(words)
+
+        entry = LineInput(title, ",".join(of), keys=keys, ascii_only=self._ascii)
+        self.app.push_screen(entry, typed)
 
     @abstractmethod
     def show(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.strip import Strip
 
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import strip_of
 
 
@@ -32,6 +34,10 @@ class HeadLines(DrawnLines):
         """Show these lines, which must be safe for display."""
         self._lines = lines
         self.redraw()
+
+    def captions(self) -> Iterable[Caption]:
+        """Return all lines."""
+        return [Caption(line, kind=Kind.WORDS) for line in range(len(self._lines))]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -13,6 +13,7 @@ from textual.strip import Strip
 from tui.state.maps import FROM_ZERO, SIGNED, STEPS, Map, Scale
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.marks import MARKS, SIGNED_MARKS
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
@@ -104,11 +105,15 @@ class Legend(DrawnLines):
 
     def on_click(self, event: events.Click) -> None:
         """Close the screen by a click on the last key, which says that it does."""
-        event.stop()
         keys = fitted_keys(self._keys, self.size.width)
         start = 1 + len(keys) - len(self._keys[-1])
         if event.y == 1 + len(self._lines) and start <= event.x < start + len(self._keys[-1]):
+            event.stop()
             self.screen.dismiss(None)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the scale and the lines below it, without the keys."""
+        return [Caption(line, kind=Kind.WORDS) for line in range(1 + len(self._lines))]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from tui.state.listing import Field, Order, listed, next_order
+from tui.widgets.explaining import Caption
 from tui.widgets.find_line import FindLine
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
@@ -82,6 +83,14 @@ class ListedRows(RowList):
             at += cells
         return segments
 
+    def captions(self) -> Iterable[Caption]:
+        """Return where the names of the columns are; without items there is a sentence."""
+        return [Caption(0)] if self.count else []
+
+    def cursor_column(self) -> int | None:
+        """Return where the name of the sorting column begins; None in the list's own order."""
+        return next((at for at, field in self._heads if field and field == self.order.by), None)
+
     def on_click(self, event: events.Click) -> None:
         """Sort by the column whose name is clicked; a second click turns the order round."""
         offset = event.get_content_offset(self)
@@ -90,7 +99,8 @@ class ListedRows(RowList):
             super().on_click(event)
             return
         names = [field for at, field in self._heads if at <= offset.x and field]
-        if names:
+        if names and event.button == 1:
+            event.stop()  # the other buttons explain the column
             turned = self.order.by == names[-1] and not self.order.descending
             self.put_order(replace(self.order, by=names[-1], descending=turned))
             self.place_changed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from rich.segment import Segment
@@ -115,6 +115,7 @@ def _mark(patch: int | None, steps: Steps | None, sinks: frozenset[int], marks: 
 class MarkCanvas(Widget):
     """Shows the map as marks, in place of the picture."""
 
+    TITLE_TERM: ClassVar[str] = "patch"
     ALLOW_SELECT = False
 
     def __init__(self, *, ascii_only: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -68,6 +68,7 @@ class Scene:
 class PictureCanvas(Widget):
     """Shows the picture of a run and a map over it."""
 
+    TITLE_TERM: ClassVar[str] = "patch"
     ALLOW_SELECT = False
 
     @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.events import Event, ReadingDropped, Trouble
 from engine.methods.registry import method_of, tables_of
@@ -10,9 +10,11 @@ from engine.records import Reading, Request
 from engine.tables import Table
 from tui.sharing.renderers.plain import plain_lines
 from tui.state.run_view import RunView
+from tui.text.glossary import Term
 from tui.text.numbers import number
 from tui.text.show import display_text
 from tui.widgets.captions import put_subtitle
+from tui.widgets.explaining import Caption
 from tui.widgets.row_list import RowList, place_text
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.view_context import ViewContext
@@ -93,6 +95,14 @@ class ReadingView(RowList):
     def head_height(self) -> int:
         """Return how many lines the title and the column names take."""
         return len(self._heads) or 1
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the title and the names of the columns, which stand for what the method's reading
+        is."""
+        if not self._heads:
+            return []
+        what = Term(self.method.title, f"{self.method.title}: what this method has found.")
+        return [Caption(line, otherwise=what) for line in range(len(self._heads))]
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the title or the names of the columns."""

@@ -4,6 +4,7 @@ dialogs with many rows. A step of the cursor writes about a hundred bytes."""
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -15,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.theme import HUES
+from tui.widgets.explaining import Caption
 from tui.widgets.strips import changed_span, strip_of
 from tui.widgets.styles import GUTTER, Segments, Styles
 
@@ -116,6 +118,10 @@ class RowList(ScrollView, can_focus=True):
     @abstractmethod
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row, without the gutter."""
+
+    def captions(self) -> Iterable[Caption]:
+        """Return where the names of the columns are: in every line of the head."""
+        return [Caption(line) for line in range(self.head_height)]
 
     @property
     def line_count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from engine.methods.logit_asked import Pushed
 from tui.text.numbers import signed_figure
 from tui.text.show import display_text, whole_parts
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import strip_of
 
 
@@ -59,6 +60,10 @@ class SharePanel(DrawnLines):
         """Show another one."""
         self._shown = shown
         self.redraw()
+
+    def captions(self) -> Iterable[Caption]:
+        """Return all lines."""
+        return [Caption(line, kind=Kind.WORDS) for line in range(self.size.height)]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import monotonic
 
 from rich.cells import cell_len
@@ -18,6 +19,7 @@ from tui.state.run_view import Phase, RunView
 from tui.state.view_state import ModelPhase, ModelView, ViewState
 from tui.text.numbers import number, total_seconds
 from tui.text.show import display_text, plain_line
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.places import place_words, title_words
 from tui.widgets.remedies import with_keys
 
@@ -41,6 +43,10 @@ class Line(Static):
         if self._line is None or not self._line.is_same(line):
             self._line = line
             self.update(line, layout=False)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line."""
+        return [Caption(0, kind=Kind.WORDS)]
 
 
 class KeyBar(Widget):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from textual.message import Message
 from tui.views.answer.along import Along
 from tui.views.answer.answer_rows import HEAD, AnswerFacts, columns_of, head_segments
 from tui.views.grid.grid_rows import EACH, LEFT, columns_in, first_visible, row_segments
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.heat_look import SHADE_CLASSES, HeatLook, heat_look, shades_css
 from tui.widgets.row_list import RowList
 from tui.widgets.styles import Segments, Styles
@@ -53,6 +55,12 @@ class AnswerGrid(RowList, can_focus=False, inherit_bindings=False):
     def head_height(self) -> int:
         """Return the lines of the head."""
         return HEAD
+
+    def captions(self) -> Iterable[Caption]:
+        """Return what the lines of the head are called, and the formation rows in the last one; the
+        rest are tokens."""
+        yield from (Caption(line, 0, LEFT) for line in range(HEAD) if self._facts)
+        yield Caption(HEAD - 1, LEFT, kind=Kind.MARKS)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the tokens' numbers, their texts or their formation rows."""

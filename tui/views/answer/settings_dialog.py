@@ -27,6 +27,7 @@ _EXAMPLE = "temperature=0.7,top_p=0.9,draws=20"
 class DecodingDialog(ModalScreen[AnswerRequest | None]):
     """Returns the settings of the next answer, or None."""
 
+    VIEW: ClassVar[str] = "answer"
     CSS = """
     DecodingDialog .dialog { height: auto; }
     DecodingDialog.-ascii .dialog { border: ascii $primary; }

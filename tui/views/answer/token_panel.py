@@ -3,7 +3,7 @@ or the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
@@ -20,6 +20,7 @@ from tui.text.show import display_text, plain_line
 from tui.views.answer.along import Along
 from tui.views.answer.answer_rows import END
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
@@ -89,6 +90,13 @@ class TokenPanel(DrawnLines):
         in greedy decoding there is none."""
         steps, step = self._along.steps, self._along.step
         return len(steps.after(step)) > 1 or bool(steps.figure("removed", step))
+
+    def captions(self) -> Iterable[Caption]:
+        """Return all lines, unless they are texts or settings."""
+        return [
+            Caption(line, kind=Kind.WORDS)
+            for line in range(self.size.height if self.panel is Panel.TOKEN else 0)
+        ]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

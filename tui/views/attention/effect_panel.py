@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
 from rich.cells import cell_len
@@ -9,9 +10,11 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui.state.maps import NO_STEP
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
 from tui.views.attention.effects import Effect, Effects, pair_names
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.marks import MARKS
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
@@ -58,6 +61,10 @@ class EffectPanel(DrawnLines):
     def wanted_height(self) -> int:
         """How many lines there are to show; in fewer, the newest pairs are shown."""
         return _HEAD + max(len(self._effects.pairs), 1)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line above the pairs."""
+        return [Caption(0, kind=Kind.WORDS, named={"all": TERMS["knockout"]})]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -3,6 +3,7 @@ side. Half-blocks; marks where there are no colours."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -17,6 +18,7 @@ from tui.text.numbers import figure
 from tui.text.show import display_text
 from tui.views.attention.known import Floats
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import MARKS
 from tui.widgets.matrix_cells import Window, block_lines, mark_lines, window_of
@@ -97,6 +99,10 @@ class HeadMatrix(DrawnLines):
         here = (shown.layer, shown.head or 0)
         room = ((self.size.width - _LABEL - _GAP) // 2, self.size.height - _HEAD)
         return window_of(shape, here, room, halves=not self._letters)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the lines above the matrices."""
+        return [Caption(line, kind=Kind.WORDS) for line in range(_HEAD)]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -3,6 +3,7 @@ the numbers of the layer under the cursor."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -10,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tui.text.numbers import figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
 from tui.views.attention.bars import GroupLook, group_looks, stacked_bar
 from tui.views.attention.known import LayerShares
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.led_rows import LedRows
 from tui.widgets.styles import Segments, Styles
 
@@ -68,6 +71,16 @@ class ShareList(LedRows):
         reach = any(line.reach for line in shown.lines)  # it takes room from the bars
         line = shown.lines[row] if row < len(shown.lines) else None
         return (line, shown.head, shown.groups, reach)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the groups, what the lines of numbers are, what the bars are, and how far layers
+        reach."""
+        yield Caption(0, otherwise=TERMS["share"])
+        yield from (Caption(line) for line in range(1, self.head_height))
+        start = self.size.width - _REACH
+        if any(line.reach for line in self._shown.lines):
+            for line in range(self.head_height, self.size.height):
+                yield Caption(line, start, kind=Kind.MARKS)
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the groups' names, the numbers of the line under the cursor, or the bars' names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.strip import Strip
@@ -11,6 +12,7 @@ from tui.state.comparing import AlignedRow
 from tui.state.run_view import RunView
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
@@ -65,6 +67,10 @@ class PairDetail(DrawnLines):
         if self._pair is None or self._sides is None:
             return None
         return self._sides[side].reading((self._pair.left_layer, self._pair.right_layer)[side])
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line with the figures of both sides."""
+        return [Caption(0, kind=Kind.WORDS)]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`: lines of both sides."""

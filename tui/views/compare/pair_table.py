@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,10 +14,11 @@ from textual.message import Message
 from engine.records import Token
 from tui.state.comparing import AlignedRow, differences
 from tui.state.finding import PairFound, found_in_both
-from tui.state.folding import last_folded, shown_pairs
+from tui.state.folding import Fold, last_folded, shown_pairs
 from tui.state.pair_figures import TRACKED, figure_names
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
 from tui.views.compare.pair_blocks import Block, change_block, figure_block, tracked_block
 from tui.views.compare.pair_columns import (
@@ -29,6 +30,7 @@ from tui.views.compare.pair_columns import (
 )
 from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.verdicts import how_matched
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.folded_list import FoldedList
 from tui.widgets.places import title_words
 from tui.widgets.styles import GUTTER, Segments, Styles
@@ -181,6 +183,17 @@ class PairTable(FoldedList, inherit_bindings=False):
         shown = display_text(words, room, spaces=False, ascii_only=self._ascii)
         return [(" " + shown, style), (f"  {hidden}" if hidden else "", styles.cursor)]
 
+    def captions(self) -> Iterable[Caption]:
+        """Return the sentences of the head, the names of the columns, and the marks between the
+        two runs."""
+        last = self.head_height - 1
+        yield from (Caption(line, kind=Kind.WORDS) for line in range(last))
+        yield Caption(last, otherwise=TERMS["points, part, for good"])
+        plan = self.columns
+        start = GUTTER + plan.layer + plan.side
+        for line in range(self.head_height, self.size.height):
+            yield Caption(line, start, start + plan.mark, kind=Kind.MARKS, marks="pairs")
+
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row of both runs."""
         laid = self._laid_out(width)
@@ -229,11 +242,14 @@ class PairTable(FoldedList, inherit_bindings=False):
 
     def _fold(self) -> None:
         rows = self.rows
-        if not self.look.folded or any(side.refused for side in rows.sides):
+        look = self.look
+        if look.fold is Fold.NONE or any(side.refused for side in rows.sides):
             self._unfolded, self._ends = None, {}
             return
-        kept = [found.row for found in self.found(self.look.find)]
-        self._unfolded = shown_pairs(rows.sides, rows.compared, kept)
+        kept = [found.row for found in self.found(look.find)]
+        self._unfolded = shown_pairs(
+            rows.sides, rows.compared, kept, tokens=look.fold.tokens(look.top_k)
+        )
         self._ends = last_folded(self._unfolded)
 
     def _said(self, side: int) -> list[str]:

@@ -38,6 +38,7 @@ class RunsPlot(ModalScreen[None]):
     """Draws a line for each run: of the first run's answer, of its own, or of a token that the
     user tracks in any of them."""
 
+    VIEW: ClassVar[str] = "history"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,P", "dismiss", show=False),
         Binding("asterisk", "next_token", show=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
@@ -10,11 +11,15 @@ from textual.widget import Widget
 
 from tui.state.run_view import RunView
 from tui.text.show import plain_line
-from tui.views.detail.detail_rows import MOST, DetailLook, capacity, detail_lines
+from tui.views.detail.detail_rows import MOST, PLACE, DetailLook, capacity, detail_lines, is_full
 from tui.widgets.captions import put_subtitle
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
+
+Place = tuple[str, int, int]
+"""A run's id, a position and a row."""
 
 
 class Detail(Widget):
@@ -30,11 +35,14 @@ class Detail(Widget):
         super().__init__()
         self._ascii = context.ascii_only
         self._asker = context.asker
-        self._deepened: set[tuple[str, int, int, int]] = set()
+        self._asked: dict[Place, int] = {}
+        """How many tokens have been asked for of a row."""
         self._run: RunView | None = None
         self._row = 0
         self._first = 0
         """How many of the top tokens are scrolled out above."""
+        self._most = MOST
+        """How far the shown row is read at most; twice as far on request."""
         self._strips: list[Strip] = []
         self._drawn: object = None
         """The facts from which the strips were drawn."""
@@ -49,26 +57,37 @@ class Detail(Widget):
         """Show a row of a run."""
         if run is None or self._run is None or run.run.id != self._run.run.id:
             self._first = 0
+        if self._run is not None and (run is None or _place(run, row) != self._here):
+            self._leave_depth(self._run)
         self._run, self._row = run, row
         self._redraw()
 
     def scroll_tokens(self, pages: float) -> str:
-        """Scroll through the tokens of the row, reading more where it holds too few; return why
-        that is not possible, or nothing."""
+        """Scroll through the tokens of the row, reading more where it holds too few; beyond MOST of
+        them, twice as many each time that the end is reached. Return what there is to say about it,
+        such as why it is not possible."""
         run, before, room = self._run, self._skipped, self.capacity
         reading = run.reading(self._row) if run is not None else None
         if run is None or reading is None or not room:
             return "no tokens to scroll through"
         step = round(pages * room) or (1 if pages > 0 else -1)
-        self._first = min(max(before + step, 0), MOST - room)
+        held, said = len(reading.top), ""
+        if step > 0 and before + room >= self._limit:
+            if self._limit == run.own.vocabulary:
+                return f"these are all {held:,} tokens of the vocabulary"
+            reason = self._asker.why_not(run)
+            if reason:
+                return f"these are the first {held:,} tokens of this row; {reason}"
+            self._most *= 2
+            said = f"reading the first {self._limit:,} tokens of this row"
+        self._first = min(max(before + step, 0), max(self._limit - room, 0))
         self._redraw()
-        if self._first == before:
-            return f"no more than {MOST} tokens of a row are shown" if step > 0 else ""
-        if self._skipped != before or self._wish(self._row) in self._deepened:
-            return ""
+        is_asked = self._asked.get(self._here, 0) >= self._wanted
+        if self._skipped != before or self._first == before or is_asked:
+            return said
         self._first = before
-        reason = self._asker.why_not(run)
-        return f"the run holds {len(reading.top)} tokens of this row; {reason}" if reason else ""
+        reason = self._asker.why_not(run) or "the model is busy"
+        return f"the run holds {held:,} tokens of this row; {reason}"
 
     @property
     def _skipped(self) -> int:
@@ -77,10 +96,31 @@ class Detail(Widget):
         held = len(reading.top) if reading is not None else 0
         return min(self._first, max(held - self.capacity, 0))
 
-    def _wish(self, row: int) -> tuple[str, int, int, int]:
-        run = self._run
-        assert run is not None
-        return run.run.id, run.run.position, row, self._first + self.capacity
+    @property
+    def _here(self) -> Place:
+        assert self._run is not None
+        return _place(self._run, self._row)
+
+    @property
+    def _limit(self) -> int:
+        """How many tokens of the shown row there are at most, by what is known."""
+        vocabulary = self._run.own.vocabulary if self._run is not None else None
+        return self._most if vocabulary is None else min(self._most, vocabulary)
+
+    @property
+    def _wanted(self) -> int:
+        """How many tokens are to be read: those that are shown and those above them; beyond MOST
+        all up to the limit at once."""
+        shown = self._first + self.capacity
+        return shown if shown <= MOST else self._limit
+
+    def _leave_depth(self, run: RunView) -> None:
+        """Forget what lies beyond MOST of the row that was shown: of a large vocabulary each row
+        would hold some 30 MB."""
+        if self._most > MOST:
+            self._most, self._first = MOST, min(self._first, max(MOST - self.capacity, 0))
+            self._asked = {place: min(count, MOST) for place, count in self._asked.items()}
+            run.own.forget_beyond(MOST)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Scroll through the tokens."""
@@ -102,16 +142,28 @@ class Detail(Widget):
     def _deepen(self) -> None:
         """Request more of a row's tokens if more fit than the run holds, and as many of the row
         before, to show how far tokens have moved."""
-        run, room = self._run, self.capacity
+        run = self._run
         if run is None:
             return
         for row in (self._row - 1, self._row):
-            known = run.reading(row)
-            wish, wanted = self._wish(row), self._first + room
-            if known is None or wanted <= len(known.top) or wish in self._deepened:
+            known, wanted, place = run.reading(row), self._wanted, _place(run, row)
+            if known is None or wanted <= max(len(known.top), self._asked.get(place, 0)):
                 continue
             if self._asker.deepen(run, row, wanted):
-                self._deepened.add(wish)  # only once: a small vocabulary may have no more
+                self._asked[place] = wanted  # only once: a small vocabulary may have no more
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line with the figures of the row, the names of the columns where there are
+        any, the line of the tokens that dropped out, and how far the others moved."""
+        if self._run is None or self._run.reading(self._row) is None:
+            return
+        full, height = is_full(*self.size), self.size.height
+        yield Caption(0, kind=Kind.WORDS)
+        if full:
+            yield Caption(1)
+            yield Caption(height - 1, kind=Kind.WORDS)
+        for line in range(1 + full, height - full):
+            yield Caption(line, PLACE + 1, PLACE + 4, kind=Kind.MARKS, marks="moves")
 
     def render_line(self, y: int) -> Strip:
         """Draw a line from what `show` has prepared."""
@@ -162,7 +214,7 @@ class Detail(Widget):
         first = self._skipped
         held = len(reading.top) if reading is not None else 0
         last = min(first + self.capacity, held)
-        put_subtitle(self, f"{first + 1}-{last} of {held}" if first else "")
+        put_subtitle(self, f"{first + 1:,}-{last:,} of {held:,}" if first else "")
 
     def _lines(self, look: DetailLook) -> list[Segments]:
         reading = self._run.reading(self._row) if self._run else None
@@ -195,3 +247,7 @@ class Detail(Widget):
                 answer=base + self.get_component_rich_style("detail--answer"),
             )
         return self._look
+
+
+def _place(run: RunView, row: int) -> Place:
+    return run.run.id, run.run.position, row

@@ -17,7 +17,7 @@ from tui.text.show import display_text
 from tui.widgets.styles import Segments
 
 MOST: Final = 1000
-"""Most tokens of a row through which the detail scrolls."""
+"""Tokens of a row through which the detail scrolls before it asks for more."""
 _MOST_AT_ONCE: Final = 200
 """Most tokens in the detail, however large the pane is."""
 
@@ -26,6 +26,8 @@ _FULL_FROM_WIDTH: Final = 72
 _FULL_FROM_HEIGHT: Final = 10
 _LEAST_TOKEN, _MOST_TOKEN = 4, 20
 _LEAST_BAR, _MOST_BAR = 4, 16
+PLACE: Final = 3
+"""Cells of a token's place, unless it has more digits."""
 _AROUND_BRIEF: Final = 23
 """Cells of a brief entry other than its token and bar."""
 _AROUND_FULL: Final = 44
@@ -45,9 +47,9 @@ class DetailLook:
 
 def capacity(width: int, height: int) -> int:
     """Return how many tokens fit into a pane of this size."""
-    lines = max(height - (_LINES_OF_FULL if _is_full(width, height) else 1), 0)
+    lines = max(height - (_LINES_OF_FULL if is_full(width, height) else 1), 0)
     return min(
-        lines * (1 if _is_full(width, height) else _brief_columns(width, height)), _MOST_AT_ONCE
+        lines * (1 if is_full(width, height) else _brief_columns(width, height)), _MOST_AT_ONCE
     )
 
 
@@ -77,16 +79,17 @@ def detail_lines(
         for token, move in zip(top[first:], moves[first:], strict=True)
     ]
     lines = [_summary(reading, answer_name, look, ascii_only)]
-    if _is_full(width, height):
+    if is_full(width, height):
         before_them = sum(token.probability for token in top[:first])
         lines += _full(entries, first, before_them, width, look, ascii_only)
         return [*lines, _left(top, before, look, ascii_only)]
     columns = _brief_columns(width, height)
     half = -(-len(entries) // columns)
+    digits = _digits(first + len(entries))
     return lines + [
         [
             (
-                _brief(first + place, *entries[place][:2], width // columns, ascii_only),
+                _brief(first + place, digits, *entries[place][:2], width // columns, ascii_only),
                 entries[place][2],
             )
             for place in range(index, len(entries), half)
@@ -95,7 +98,7 @@ def detail_lines(
     ]
 
 
-def _is_full(width: int, height: int) -> bool:
+def is_full(width: int, height: int) -> bool:
     """Return whether every figure of a token fits."""
     return height >= _FULL_FROM_HEIGHT and width >= _FULL_FROM_WIDTH
 
@@ -123,16 +126,23 @@ def _summary(
     return [("  ".join(facts), look.faint)]
 
 
-def _brief(place: int, token: Token, move: int | None, width: int, ascii_only: bool) -> str:
+def _digits(last: int) -> int:
+    """Return the cells of the place of a token among `last` of them."""
+    return max(len(str(last)), PLACE)
+
+
+def _brief(
+    place: int, digits: int, token: Token, move: int | None, width: int, ascii_only: bool
+) -> str:
     """Return one token in one style: each change of style costs forty bytes, and the detail must
     stay cheap to redraw."""
-    room = width - _AROUND_BRIEF
+    room = width - _AROUND_BRIEF - digits + PLACE
     token_width = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - token_width, _MOST_BAR), 0)
     shown = display_text(token.text, token_width, ascii_only=ascii_only)
     bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
     sign = "*" if move is None else _move(move, ascii_only)[0]
-    return f"{place + 1:>3} {sign} {shown} {token.id:>7} {figure(token.probability)} {bar}  "
+    return f"{place + 1:>{digits}} {sign} {shown} {token.id:>7} {figure(token.probability)} {bar}  "
 
 
 def _full(
@@ -145,11 +155,12 @@ def _full(
 ) -> list[Segments]:
     """Return a heading and a line for each token with all that is known of it; `first` tokens
     stand above them, with the probability `total`."""
-    room = width - _AROUND_FULL
+    digits = _digits(first + len(entries))
+    room = width - _AROUND_FULL - digits + PLACE
     token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
     heading = (
-        f"{'':>4}{'moved':<5} {'token':<{token_width}} {'raw':<{token_width}} {'id':>7} "
+        f"{'':>{digits + 1}}{'moved':<5} {'token':<{token_width}} {'raw':<{token_width}} {'id':>7} "
         f"{'p':>5} {'sum':>5} {'logit':>7}"
     )
     lines: list[Segments] = [[(heading[:width], look.faint)]]
@@ -163,7 +174,7 @@ def _full(
         bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
         logit = "-" if token.logit is None else f"{token.logit:.2f}"
         text = (
-            f"{place:>3} {_move(move, ascii_only)} {shown} {raw} {token.id:>7} "
+            f"{place:>{digits}} {_move(move, ascii_only)} {shown} {raw} {token.id:>7} "
             f"{figure(token.probability)} {figure(total)} {logit:>7} {bar}"
         )
         lines.append([(text, style)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -28,6 +28,7 @@ from tui.views.grid.grid_rows import (
     row_segments,
 )
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.explaining import Caption
 from tui.widgets.heat_look import SHADE_CLASSES, HeatLook, heat_look, shades_css
 from tui.widgets.places import PlaceChosen
 from tui.widgets.row_list import RowList
@@ -127,6 +128,10 @@ class GridView(RowList):
     def head_height(self) -> int:
         """Return the lines of the head: the positions, and the input tokens."""
         return _HEAD
+
+    def captions(self) -> Iterable[Caption]:
+        """Return what the positions and the rows are called; the rest are tokens."""
+        return [Caption(line, 0, LEFT) for line in range(self.head_height) if self._facts]
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the positions or the input tokens."""

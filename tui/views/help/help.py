@@ -25,6 +25,7 @@ _KEYS_WIDTH = 20
 class Help(ModalScreen[None]):
     """Shows the sections one below the other; what is typed after a slash filters them."""
 
+    IS_EXPLAINED: ClassVar[bool] = False
     AUTO_FOCUS = ""  # the line that filters is hidden at first
     CSS = """
     Help .dialog { padding: 0 1; height: 90%; max-height: 90%; }

@@ -25,7 +25,6 @@ from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import Legend, ScaleShown
-from tui.widgets.line_input import LineInput
 from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
 from tui.widgets.view_context import ViewContext
@@ -71,7 +70,7 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
         Binding("plus,equals_sign", "more", show=False),
         Binding("K", "zero", show=False),
         Binding("a", "zero_all", show=False),
-        Binding("slash,W", "explain", show=False),
+        Binding("slash,W", "words", show=False),
         Binding("Y", "copy", show=False),
     ]
 
@@ -204,16 +203,13 @@ class NeuronsScreen(ReadingScreen[AskingNeurons]):
             stopped = self._asking.ask_or_stop(request)
             self._changed(STOPPED if stopped else "")
 
-    def action_explain(self) -> None:
+    def action_words(self) -> None:
         """Ask which logit is to be explained."""
-        of = ",".join(self.looking.explained.of)
-        entry = LineInput("which logit", of, keys=KEYS, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_typed)
+        of = self.looking.explained.of
+        self.ask_words("which logit", KEYS, of, self._take_words, self._changed)
 
-    def _take_typed(self, typed: str | None) -> None:
-        of = self._words_typed(typed)
-        if of is not None:
-            self._explain(self.looking.explained.with_words(of))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._explain(self.looking.explained.with_words(of))
 
     def action_choose(self) -> None:
         """Close, and show the position on the main screen, at the row after the unit's layer."""

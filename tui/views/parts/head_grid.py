@@ -3,6 +3,7 @@ no colours."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -16,6 +17,7 @@ from tui.text.numbers import signed_figure
 from tui.text.show import display_text
 from tui.views.parts.head_table import Place
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import SIGNED_MARKS
 from tui.widgets.matrix_cells import Window, block_lines, mark_lines, window_of
@@ -82,6 +84,10 @@ class HeadGrid(DrawnLines):
         shape = (shown.shares.shape[0], shown.shares.shape[1])
         room = (self.size.width - _LABEL, self.size.height - _HEAD)
         return window_of(shape, shown.here, room, halves=not self._letters)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the line above the heads."""
+        return [Caption(0, kind=Kind.WORDS)]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

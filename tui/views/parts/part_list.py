@@ -89,6 +89,15 @@ class PartList(LedRows):
         side = min(max(x - _LABEL, 0) // max(self._half(self.size.width - 1), 1), 1)
         return parts[min(side, len(parts) - 1)]
 
+    def cursor_column(self) -> int | None:
+        """Return where the name of the attention or MLP under the cursor begins."""
+        shown = self._shown
+        if not self._has_pairs or shown.cursor >= len(shown.lines):
+            return None
+        parts = shown.lines[shown.cursor].parts
+        side = parts.index(shown.part) if shown.part in parts else 0
+        return 1 + _LABEL + side * self._half(self.size.width - 1)
+
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the columns."""
         if not self._shown.lines:

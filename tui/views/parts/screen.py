@@ -33,7 +33,6 @@ from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.led_rows import LedRows
 from tui.widgets.legend import ScaleShown, scale_shown
-from tui.widgets.line_input import LineInput
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
 from tui.widgets.share_panel import SharePanel, ShareShown
@@ -96,7 +95,7 @@ class PartsScreen(PatchScreen[AskingParts]):
         Binding("O", "again", show=False),
         Binding("K", "take_out", show=False),
         Binding("a", "take_out_top", show=False),
-        Binding("slash,W", "explain", show=False),
+        Binding("slash,W", "words", show=False),
         Binding("B", "without", show=False),
         Binding("Y", "copy", show=False),
     ]
@@ -279,16 +278,13 @@ class PartsScreen(PatchScreen[AskingParts]):
         stopped = self._asking.ask_or_stop(request)
         self._changed(STOPPED if stopped else "")
 
-    def action_explain(self) -> None:
+    def action_words(self) -> None:
         """Ask which logit is to be taken apart."""
-        of = ",".join(self.looking.explained.of)
-        entry = LineInput("which logit", of, keys=KEYS, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_typed)
+        of = self.looking.explained.of
+        self.ask_words("which logit", KEYS, of, self._take_words, self._changed)
 
-    def _take_typed(self, typed: str | None) -> None:
-        of = self._words_typed(typed)
-        if of is not None:
-            self._explain(self.looking.explained.with_words(of))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._explain(self.looking.explained.with_words(of))
 
     def action_without(self) -> None:
         """Subtract the shares in the same without the picture, or no longer."""

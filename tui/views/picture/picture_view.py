@@ -34,6 +34,7 @@ _STEP: Final = 0.25
 class PictureView(ModalScreen[None]):
     """Shows a picture on the whole screen."""
 
+    VIEW: ClassVar[str] = "picture"
     DEFAULT_CSS = """
     PictureView { background: $background; }
     PictureView Canvas {
@@ -241,6 +242,7 @@ class PictureView(ModalScreen[None]):
 class Canvas(Widget):
     """Shows a picture, or a sentence in place of it."""
 
+    TITLE_TERM: ClassVar[str] = "question"
     ALLOW_SELECT = False
 
     def __init__(self, *, classes: str | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from textual.message import Message
@@ -37,6 +37,7 @@ _MOST_KEPT = 8
 class Preview(Widget):
     """Shows a picture, fitted into the pane with its aspect ratio kept."""
 
+    TITLE_TERM: ClassVar[str] = "question"
     ALLOW_SELECT = False
 
     @dataclass

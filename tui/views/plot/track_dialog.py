@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 from engine.events import Event, Spelling, SpellingsFound
 from tui.text.show import display_text, plain_line
 from tui.widgets.choice_list import ChoiceList
+from tui.widgets.explaining import EXPLAINED
 from tui.widgets.later import draw_later
 from tui.widgets.line_entry import LineEntry
 
@@ -36,6 +37,7 @@ class _Entry:
 class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
     """Returns the (id, text) of all tokens to track from now on, or None."""
 
+    VIEW: ClassVar[str] = "track"
     DEFAULT_CSS = """
     TrackDialog Input {
         height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0;
@@ -92,7 +94,7 @@ class TrackDialog(ModalScreen[tuple[tuple[int, str], ...] | None]):
             box.border_subtitle = "tab marks, enter takes, esc closes"
             yield LineEntry(compact=True, placeholder="cube, square, #1234")
             yield ChoiceList()
-            yield Static(markup=False)
+            yield Static(classes=EXPLAINED, markup=False)
 
     def on_mount(self) -> None:
         """List the tracked tokens."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -15,7 +15,9 @@ from textual.strip import Strip
 
 from engine.records import PromptToken
 from tui.state.maps import Steps, signed_scale, signed_steps
+from tui.text.phrases import TERMS
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.half_blocks import Colours
 from tui.widgets.marks import SIGNED_MARKS
 from tui.widgets.matrix_cells import Window, block_lines, mark_lines, window_of
@@ -128,6 +130,17 @@ class RowGrid(DrawnLines):
         place = window.place_at(offset.x - _LABEL, offset.y - _HEAD, shown.values.shape[0])
         if place is not None:
             self.post_message(self.CellPicked(place[0], columns[place[1]][0]))
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the letters above the columns."""
+        return [
+            Caption(
+                0,
+                kind=Kind.MARKS,
+                marks="names",
+                otherwise=TERMS["t, s, P, q, a"],
+            )
+        ] * (self._shown is not None)
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

@@ -30,7 +30,6 @@ from tui.views.strip.strip import PromptStrip
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.half_blocks import Colours
 from tui.widgets.legend import ScaleShown, scale_shown
-from tui.widgets.line_input import LineInput
 from tui.widgets.named_bars import NamedBar, NamedBars
 from tui.widgets.picture_canvas import PictureCanvas, Scene
 from tui.widgets.places import PlaceChosen
@@ -253,15 +252,12 @@ class SaliencyScreen(PatchScreen[AskingSaliency]):
     def action_words(self) -> None:
         """Ask for the word, or the two words, that are explained."""
         keys = "one word: its log p; two: their difference; none: the answer"
-        value = ",".join(self.salient.request.of)
-        entry = LineInput("sensitive is the logit of", value, keys=keys, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_words)
+        of = self.salient.request.of
+        self.ask_words("sensitive is the logit of", keys, of, self._take_words, self._moved)
 
-    def _take_words(self, typed: str | None) -> None:
-        of = self._words_typed(typed)
-        if of is not None:
-            self.salient.explain(of=of)
-            self._moved()
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self.salient.explain(of=of)
+        self._moved()
 
     def action_compare(self) -> None:
         """Measure the shown map by insertion and deletion."""

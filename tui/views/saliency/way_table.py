@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -9,6 +10,7 @@ from textual.strip import Strip
 
 from tui.text.show import display_text
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
@@ -52,6 +54,10 @@ class WayTable(DrawnLines):
         """Show these ways; the last ones, if there are too many, and always the shown one."""
         self._ways = ways
         self.redraw()
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the names of the columns."""
+        return [Caption(0)]
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

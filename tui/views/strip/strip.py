@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
@@ -11,6 +12,7 @@ from textual.widget import Widget
 from engine.records import PromptToken
 from tui.state.run_view import RunView
 from tui.views.strip.strip_line import StripLine, StripLook, StripText, strip_line
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.places import PlaceChosen
 from tui.widgets.strips import redraw_changes, strip_of
 
@@ -45,6 +47,10 @@ class PromptStrip(Widget):
         self._line = StripLine([], 0, ())
         self._strips: list[Strip] = []
         self._look: StripLook | None = None
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the marks of the prompt."""
+        return [Caption(0, kind=Kind.MARKS, marks="prompt")]
 
     def show(
         self,

@@ -35,6 +35,7 @@ _ACROSS: Final = 8
 class Page(ModalScreen[bool]):
     """Shows a page; returns False when it is closed."""
 
+    VIEW: ClassVar[str] = "sweep"
     AUTO_FOCUS = ""  # the line to type in has the focus only while it is open
     SCOPED_CSS = False  # the scope would be the name of a subclass
     CSS = """

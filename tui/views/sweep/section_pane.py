@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
@@ -12,7 +13,9 @@ from textual.strip import Strip
 
 from engine.sweeps.section import Section
 from tui.sharing.section_lines import PageLine, section_lines
+from tui.text.glossary import Term
 from tui.widgets.drawn_lines import DrawnLines
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
@@ -104,6 +107,16 @@ class SectionPane(DrawnLines):
         if self._across < start and end < self._across + room:
             return None
         return max(start - room // 2, 0)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the title and the names of the columns; what is no term of the glossary stands for
+        what the section says of itself."""
+        section = self.section
+        what = Term(section.title, section.words or section.title)
+        for number, line in enumerate(self.lines()):
+            if line.kind in ("title", "head"):
+                kind = Kind.COLUMNS if line.kind == "head" else Kind.WORDS
+                yield Caption(number, kind=kind, named={section.title: what}, otherwise=what)
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`."""

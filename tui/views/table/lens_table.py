@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -13,11 +14,16 @@ from textual.widget import Widget
 
 from engine.tables import Place
 from tui.actions.keymap import table_bindings
+from tui.state.columns import FIGURE_COLUMNS
 from tui.state.finding import found_in, matches
-from tui.state.folding import last_folded, shown_rows
+from tui.state.folding import Fold, last_folded, shown_rows
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
+from tui.text.glossary import Term
+from tui.text.phrases import TERMS
+from tui.text.show import display_text
 from tui.views.table.table_rows import (
+    MARKS,
     Columns,
     Followed,
     RowFacts,
@@ -27,9 +33,10 @@ from tui.views.table.table_rows import (
     visible_facts,
 )
 from tui.widgets.captions import put_subtitle, put_title
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.folded_list import FoldedList
 from tui.widgets.notes_line import notes_line
-from tui.widgets.styles import Segments, Styles
+from tui.widgets.styles import GUTTER, Segments, Styles
 
 CHANGED = "?"
 """The mark in the gutter of rows whose question has been changed since."""
@@ -122,11 +129,17 @@ class LensTable(FoldedList, inherit_bindings=False):
 
     def _fold(self, run: RunView | None) -> None:
         look = self._chosen
-        if run is None or not look.folded or run.refused:
+        if run is None or look.fold is Fold.NONE or run.refused:
             self._unfolded = self._named = None
             return
         kept = [found.layer for found in found_in(run, look.find)] if look.find else []
-        shown = shown_rows(run.rows, run.run.layers, run.formation, kept)
+        shown = shown_rows(
+            run.rows,
+            run.run.layers,
+            run.formation,
+            kept,
+            tokens=look.fold.tokens(look.top_k),
+        )
         if self._named in shown or (self._named or 0) > run.run.layers:
             self._named = None
         self._unfolded = _with(shown, self._named)
@@ -160,6 +173,22 @@ class LensTable(FoldedList, inherit_bindings=False):
             answer_name=self._answer_name,
             ascii_only=self._ascii,
         )
+
+    def captions(self) -> Iterable[Caption]:
+        """Return where the names of the columns and the marks beside the rows are."""
+        if not self._facts:
+            return
+        followed = self._followed
+        named: dict[str, Term] = {}
+        if followed is not None:
+            shown = display_text(followed.text, ascii_only=self._ascii)
+            room = FIGURE_COLUMNS["tracked"].width - 1
+            cut = display_text(followed.text, room, ascii_only=self._ascii).rstrip()
+            named = dict.fromkeys((shown, cut), TERMS["tracked token"])
+        yield Caption(0, named=named)
+        last = self.head_height + self.line_count - self.scroll_offset.y
+        for line in range(self.head_height, min(last, self.size.height)):
+            yield Caption(line, GUTTER, GUTTER + MARKS, kind=Kind.MARKS, marks="rows")
 
     def draw_row(self, row: int, width: int, styles: Styles) -> Segments:
         """Draw one row."""
@@ -231,14 +260,15 @@ class LensTable(FoldedList, inherit_bindings=False):
     def place_changed(self) -> None:
         """Show the notes on the model, and which rows are visible; a scrollbar would cost a column
         and a second layout."""
-        self._placed = self.size
+        self._placed, look = self.size, self._chosen
         top, height, lines = self.scroll_offset.y, self._visible_rows, self.line_count
         place = ""
         if lines > height:
             last = self.row_on(min(top + height, lines) - 1)
             place = f"{self.row_on(top)}-{last} of {self.count - 1}"
-        elif lines < self.count:
-            place = f"{lines} of {self.count} rows: where top-1 changes"
+        if lines < self.count:
+            folded = f"{lines} of {self.count} rows: {look.fold.words(look.top_k)}"
+            place = f"{place}; {folded}" if place else folded
         room = self.size.width - 4
         put_subtitle(self, notes_line(self._notes, place, room, ascii_only=self._ascii))
 

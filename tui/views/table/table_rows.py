@@ -21,6 +21,8 @@ from tui.widgets.styles import FOUND, GUTTER, Segments, Styles
 
 _LAYER: Final = 8  # "12 out  " or " 0 emb  "
 _MARK: Final = 2
+MARKS: Final = _LAYER + _MARK
+"""Cells at the beginning of a row that hold its number and its marks."""
 _APPROXIMATE: Final = 1
 _WIDE_GAP_FROM: Final = 24
 _LEAST_TOKEN: Final = 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -12,7 +13,9 @@ from rich.style import Style
 
 from tui.state.maps import NO_STEP, Scale, signed_steps
 from tui.text.numbers import signed_figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
+from tui.widgets.explaining import Caption
 from tui.widgets.led_rows import LedRows
 from tui.widgets.signed_look import SIGNED_CLASSES, signed_backgrounds, signed_css
 from tui.widgets.styles import Segments, Styles
@@ -93,6 +96,18 @@ class RecoveryTable(LedRows):
         """Return the site that is drawn at a column of cells, or is nearest to it."""
         first, count, wide = self._window(self.size.width)
         return first + min(max((x - 1 - _LABEL) // wide, 0), count - 1)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return the names of the sites."""
+        return [
+            Caption(0, 0, _LABEL + 1),
+            Caption(0, _LABEL + 1, marks="names", otherwise=TERMS["clean, corrupt, site"]),
+        ]
+
+    def cursor_column(self) -> int | None:
+        """Return where the name of the chosen site ends."""
+        first, count, wide = self._window(self.size.width)
+        return _LABEL + (self._shown.chosen - first + 1) * wide if count else None
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the names of the sites, the chosen one marked."""

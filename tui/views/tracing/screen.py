@@ -285,14 +285,11 @@ class TracingScreen(PatchScreen[AskingTracing]):
     def action_words(self) -> None:
         """Ask for the word, or the two words, whose logits are compared."""
         keys = "one word: its log p; two: their difference; none: the two answers"
-        value = ",".join(self.traced.setting.of)
-        entry = LineInput("compare the logits of", value, keys=keys, ascii_only=self._ascii)
-        self.app.push_screen(entry, self._take_words)
+        of = self.traced.setting.of
+        self.ask_words("compare the logits of", keys, of, self._take_words, self._moved)
 
-    def _take_words(self, typed: str | None) -> None:
-        of = self._words_typed(typed)
-        if of is not None:
-            self._set(replace(self.traced.setting, of=of))
+    def _take_words(self, of: tuple[str, ...]) -> None:
+        self._set(replace(self.traced.setting, of=of))
 
     def action_choose(self) -> None:
         """Close, and show this row at the token under the cursor on the main screen."""

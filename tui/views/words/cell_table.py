@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -11,7 +11,9 @@ from rich.style import Style
 from tui.state.maps import NO_STEP, STEPS
 from tui.text.bars import line_bar
 from tui.text.numbers import FIGURE_WIDTH, figure
+from tui.text.phrases import TERMS
 from tui.text.show import display_text
+from tui.widgets.explaining import Caption, Kind
 from tui.widgets.led_rows import LedRows
 from tui.widgets.styles import Segments, Styles
 from tui.widgets.tint import step_style
@@ -68,6 +70,12 @@ class CellTable(LedRows):
     def count(self) -> int:
         """Return the number of rows of the run."""
         return len(self._shown.rows)
+
+    def captions(self) -> Iterable[Caption]:
+        """Return which patch it is, where, and the names of the columns."""
+        last = self.head_height - 1
+        yield from (Caption(line, kind=Kind.WORDS) for line in range(last))
+        yield Caption(last, otherwise=TERMS["p"])
 
     def draw_head(self, line: int, width: int, styles: Styles) -> Segments:
         """Draw the place and the names of the columns."""
