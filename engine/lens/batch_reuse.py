@@ -70,6 +70,9 @@ class BatchReuse:
         self._failed: dict[frozenset[str], int] = {}
         """How many of them have failed."""
         self._kinds: dict[_Pattern, Kind] = {}
+        self._new: dict[_Pattern, tuple[int, int]] = {}
+        """The fewest and the most new tokens that have been proved: a window that is set at the
+        beginning's end may leave few of them as they are, and change more."""
         self.gap = 0.0
         """The largest difference to a whole pass that a proof has found and allowed."""
 
@@ -137,7 +140,9 @@ class BatchReuse:
         length = int(inputs[IDS].shape[1])
         new = length - beginning.length
         kind.uses += 1
-        if not kind.covers("prefix", length, new) or kind.uses >= PROVED_AGAIN:
+        fewest, most = self._new.get(pattern, (new + 1, new - 1))
+        is_covered = kind.covers("prefix", length, new) and fewest <= new <= most
+        if not is_covered or kind.uses >= PROVED_AGAIN:
             why = self._prove(inputs, whole(), going_on, kind)
             if why is not None:
                 kind.refused["prefix"] = why[:MOST_SHORT]
@@ -145,6 +150,7 @@ class BatchReuse:
                 return kind.refused["prefix"]
             kind.proved.add("prefix")
             kind.proved_with(length, new)
+            self._new[pattern] = min(fewest, new), max(most, new)
             kind.uses = 0
         return replace(going_on, passed=kind.passed)
 

@@ -31,9 +31,11 @@ QUICK = ("gemma3", "llama", "llava", "paligemma", "qwen2_vl", "qwen3_5")
 """Families that differ in kind: see `tests.engine.test_reuse`."""
 AT_EVERY_STEP = {"evolla": DIFFER, "idefics": "the model does not go on", "kosmos-2": "the model"}
 """Families that go on only where they are given the picture at every step."""
-KEPT = {"dots3_note", "mllama", "unlimited_ocr"}
+KEPT = {"dots3_note", "mllama"}
 """What they do not keep of a longer sequence is there where the beginning is all there is."""
 REFUSED = {name: why for name, why in NOT_CONTINUED.items() if name not in KEPT}
+BATCHED_OTHERWISE = {"dots3_note"}
+"""Whose plain batches of four are not what each item gives alone, though those of two are."""
 ONE_PICTURE = {"minicpm_ocr", "minicpmv4_6", "minicpmv4_7"}
 """Families that take no two pictures in a pass."""
 
@@ -72,7 +74,7 @@ class Going:
         places = [place % self.pictures for place in range(len(items))]
         return inputs, self.reuse.goes_on(inputs, beginning, places, lambda: inputs)
 
-    def best(self, inputs: Mapping[str, Any], going_on: GoingOn) -> tuple[Tensor, Tensor]:
+    def best(self, inputs: Mapping[str, Any], going_on: GoingOn | None) -> tuple[Tensor, Tensor]:
         """Ids and logits of the best tokens, [items, rows, 5] each."""
         items = len(inputs["input_ids"])
         found = self.lens.read_batch(inputs, [()] * items, 5, False, going_on=going_on).items()
@@ -114,6 +116,9 @@ def test_all_rows_are_those_of_each_item_alone(name: str) -> None:
         inputs, going_on = going.goes_on(beginning, items)
         if isinstance(going_on, str):
             refusals.add(going_on)
+        elif name in BATCHED_OTHERWISE:
+            found, plain = going.best(inputs, going_on), going.best(inputs, None)
+            assert off(found[1], plain[1]) <= NEAR
         else:
             check_rows(going, items, going.best(inputs, going_on))
     assert bool(refusals) == (name in REFUSED or name in AT_EVERY_STEP)
@@ -175,7 +180,7 @@ def test_a_longer_sequence_is_proved_anew(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(going.goes_on(beginning, going.items[:2])[1], GoingOn)
     monkeypatch.setattr(Beginning, "of_items", spoilt)
     assert isinstance(going.goes_on(beginning, going.items[:2])[1], GoingOn)
-    many = items_of(going.tiny.inputs, 2, [[*range(5, 25)]])
+    many = items_of(going.tiny.inputs, 2, [[5, 6, 7, 8]])
     assert isinstance(going.goes_on(beginning, many)[1], str)
 
 
