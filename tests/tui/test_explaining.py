@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ async def walk(stage: Stage, steps: Sequence[int]) -> None:
         opens, says, closes = WALK[step]
         await stage.press(*opens)
         await stage.shows(*says)
-        await stage.pilot.pause(0.1)
+        with suppress(AssertionError):  # what a pane is called is written once it has its size
+            await stage.until(lambda: not unexplained_on(stage.app.screen), 3)
         check(stage, opens)
         await stage.press(*closes)
         await stage.until(lambda: not stage.app.has_dialog)

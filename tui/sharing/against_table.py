@@ -27,16 +27,18 @@ class AgainstLine:
     answer: Token | None = None
     same: float | None = None
     """The probability of the picture's answer."""
+    is_compared: bool = False
+    """Whether its rows have been compared with the picture's; the picture's own are not."""
     js: float | None = None
-    """Jensen-Shannon divergence of the last rows, in nats; None for the picture itself."""
+    """Jensen-Shannon divergence of the last rows, in nats; None if it is no number."""
     parts: int | None = None
     """The row from which the two differ to the end."""
 
     @property
     def parts_words(self) -> str:
-        """From which row the two differ to the end; never, or nothing for the picture itself."""
+        """From which row the two differ to the end; never, or nothing where there are no two."""
         if self.parts is None:
-            return "" if self.js is None else "never"
+            return "never" if self.is_compared else ""
         return str(self.parts)
 
 
@@ -83,7 +85,9 @@ def _text(line: AgainstLine, ascii_only: bool) -> str:
     token = display_text(line.answer.text, TOKEN_WIDTH, ascii_only=ascii_only)
     its = "-" if line.same is None else figure(line.same)
     whole = f"{named}{token} {figure(line.answer.probability)}  {its:>{SAME_WIDTH}}"
-    return whole if line.js is None else f"{whole}  {number(line.js):<5} {line.parts_words}"
+    if not line.is_compared:
+        return whole
+    return f"{whole}  {number(line.js):<5} {line.parts_words}"
 
 
 def _line(name: str, run: Run, comparison: Comparison | None, answer: Token | None) -> AgainstLine:
@@ -96,7 +100,7 @@ def _line(name: str, run: Run, comparison: Comparison | None, answer: Token | No
     if comparison is None or not comparison.rows:
         return AgainstLine(name, answer=top, same=same)
     js = comparison.rows[-1].js
-    return AgainstLine(name, "", top, same, float("nan") if js is None else js, comparison.layer)
+    return AgainstLine(name, "", top, same, True, js, comparison.layer)
 
 
 def _top(run: Run) -> Token | None:

@@ -91,7 +91,7 @@ class AgainstRows(ListedRows):
             return [(named, styles.text), (line.missing, styles.faint)]
         token = display_text(line.answer.text, TOKEN_WIDTH, ascii_only=self._ascii)
         same = "-" if line.same is None else figure(line.same)
-        js = "" if line.js is None else number(line.js)
+        js = number(line.js) if line.is_compared else ""
         return [
             (named, styles.text),
             (f"{token} ", styles.answer),
