@@ -20,7 +20,7 @@ from tui.actions.registry import ACTIONS, BY_ID
 from tui.sharing.pair_table import pair_table
 from tui.state.comparing import align
 from tui.state.finding import found_in_both
-from tui.state.folding import shown_pairs
+from tui.state.folding import Fold, shown_pairs
 from tui.state.pair_figures import both_figures, has_difference
 from tui.state.pair_places import SharedPlaces
 from tui.state.run_view import RunView
@@ -330,8 +330,10 @@ def test_rows_fold_where_neither_side_changes() -> None:
 async def test_columns_top_k_and_folding_are_those_of_the_table(size: tuple[int, int]) -> None:
     async with compared(size) as stage:
         await stage.press("F")
+        await stage.until(lambda: stage.app.state.look.fold is Fold.EQUAL)
+        await stage.press("F")
         await stage.shows("rows are folded", "of 11 rows")
-        assert stage.app.state.look.folded
+        assert stage.app.state.look.fold is Fold.LEADER
         await stage.press("C", "j", "space", "enter")  # rms besides entropy
         await stage.until(lambda: stage.app.state.look.figures == ("entropy", "rms"))
         seen = stage.text

@@ -113,9 +113,7 @@ def fold(app: Explorer) -> None:
         if fold is Fold.EQUAL:
             app.say(f"{hidden} rows are folded, which {where}equal that above; {key} folds more")
         else:
-            app.say(
-                f"{hidden} rows are folded, whose top-1 is {where}that above; {key} shows them"
-            )
+            app.say(f"{hidden} rows are folded, whose top-1 is {where}that above; {key} shows them")
 
 
 def choose_columns(app: Explorer) -> None:
