@@ -426,7 +426,7 @@ async def test_another_run_takes_the_place_of_the_right_one() -> None:
 async def test_a_command_of_the_palette_acts_on_both() -> None:
     async with compared() as stage:
         await stage.press("ctrl+p", *"fold rows", "enter")
-        await stage.shows("rows are folded, whose top-1 is on both sides")
+        await stage.shows("rows are folded, which on both sides equal that above")
         await stage.press("ctrl+p", *"edit the prompt", "enter")
         await stage.shows("questions are asked on the main screen")
         assert isinstance(stage.app.screen, Compare)
