@@ -80,7 +80,14 @@ class KeptStream:
         index = group.index(row)
         logits = self._logits(group, stop)[index : index + 1]  # [1, vocabulary]
         count = min(max(count, 1), logits.shape[-1])
-        (top,) = top_tokens(read(logits, count).numbers(), self.text_of)
+
+        def text_of(token: int) -> str:
+            # A whole vocabulary takes seconds to decode.
+            if stop():
+                raise Cancelled("cancelled")
+            return self.text_of(token)
+
+        (top,) = top_tokens(read(logits, count).numbers(), text_of)
         return structs.replace(self.readings[row], top=top)
 
     def probabilities(self, stop: Callable[[], bool] = _never) -> Tensor:

@@ -59,8 +59,8 @@ FROM_ZERO: Final = "the path starts at a row of zeros"
 NO_LAYER: Final = "layers {layers} are not in the map: their attention among the tokens is not seen"
 NOT_COMPARED: Final = "the map was not measured: {reason}"
 CHOSEN: Final = (
-    "slopes hold what the model chooses, such as experts: it would choose otherwise if the values "
-    "moved by as little as in the proof"
+    "what the model chooses, such as experts, is held where slopes are compared with finite "
+    "differences: in one of these passes it would have chosen otherwise"
 )
 NO_CELLS: Final = "no token of this run is the picture's"
 ANSWERED: Final = "{share:.3g} of the sum belongs to tokens of the answer, which are not shown"

@@ -24,7 +24,8 @@ _BEST: Final = torch.ops.aten.argmax.default
 
 class Choices:
     """An editor (see `engine.passes.edits`): it keeps the choices of the first pass to which it is
-    attached, and every later one, over inputs of the same shapes, gets these.
+    attached, and every later one, over inputs of the same shapes, gets these, until one of its
+    choices has another shape.
 
     Held are the indices that `topk`, `sort` and `argmax` find among floating-point numbers,
     wherever the model calls them; not those that a kernel finds out of torch's sight.
@@ -60,9 +61,9 @@ class _Choosing(TorchDispatchMode):
 
     def __init__(self, held: Sequence[Tensor] | None) -> None:
         super().__init__()
-        self._held = iter(held or ())
+        self._held = None if held is None else iter(held)
         self.made: list[Tensor] = []
-        """The indices of every choice, int64, in their order."""
+        """The indices of every choice, int64, in their order; empty where they are held."""
         self.flipped = False
 
     def __torch_dispatch__(
@@ -73,9 +74,15 @@ class _Choosing(TorchDispatchMode):
         if func not in (_TOP, _BEST, *_SORTS) or not args[0].is_floating_point():
             return found
         own = found if func is _BEST else found[1]
+        if self._held is None:
+            self.made.append(own.clone())
+            return found
         held = next(self._held, None)
-        self.made.append(own.clone())
-        if held is None or held.shape != own.shape or own.equal(held):
+        if held is None or held.shape != own.shape:
+            # This pass calls other modules than the first one: what follows is not what was held.
+            self._held = iter(())
+            return found
+        if own.equal(held):
             return found
         if func is _BEST:
             self.flipped = True

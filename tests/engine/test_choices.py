@@ -68,3 +68,12 @@ def test_a_pass_that_fails_makes_no_choices() -> None:
         raise RuntimeError("no")
     assert not choices.are_known
     assert torch.equal(FIRST.argmax(-1), torch.tensor([1, 0]))  # nothing is held any more
+
+
+def test_a_pass_that_chooses_elsewhere_is_held_no_further() -> None:
+    choices = Choices()
+    chosen(choices, FIRST)
+    with choices.attached(lambda: True):
+        OTHER[:1].argmax(-1)  # the first pass began with a choice of another shape
+        assert torch.equal(OTHER.argmax(-1), torch.tensor([0, 3]))
+    assert choices.flipped == 0

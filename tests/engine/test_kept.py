@@ -123,6 +123,9 @@ def test_what_cannot_be_read(bundled: LoadedModel, shape_question: Question) -> 
         kept.track((1,), stop=lambda: True)
     with pytest.raises(Cancelled):
         kept.deepen(1, 5, stop=lambda: True)
+    asked = iter([False] * 3)
+    with pytest.raises(Cancelled):  # while texts are decoded, too
+        kept.deepen(1, 5, stop=lambda: next(asked, True))
     assert kept.track(()) == ()
 
 

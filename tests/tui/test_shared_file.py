@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from engine.sessions import read_session, write_session
 from tests.tui.fakes import contrasted, finish, make_rows, make_run, tracked_tokens
 from tui.disk.saving import keep_unsaved, save_session
 from tui.state.run_view import RunView
+from tui.state.session_file import combined
 from tui.state.view_state import ViewState
 
 
@@ -93,6 +95,28 @@ def test_what_both_found_about_one_run_is_kept(file: Path) -> None:
     assert {reading.request.a for reading in run.readings} == {1.0, 2.0}  # type: ignore[attr-defined]
     assert run.title == "named"
     assert {token.id for token in run.tracked} == {17, 9}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A reading of which only this counts: what it tells."""
+
+    what: frozenset[str]
+
+    def replaces(self, other: Told) -> bool:
+        return self.what >= other.what
+
+
+def test_of_two_readings_the_one_that_tells_all_is_kept() -> None:
+    less, more, else_ = (Told(frozenset(what)) for what in ("a", "ab", "c"))
+
+    def both(ours: tuple[Told, ...], theirs: tuple[Told, ...]) -> tuple[object, ...]:
+        runs = (replace(a_run("a"), readings=each) for each in (ours, theirs))
+        return combined(*runs).readings
+
+    assert both((less, else_), (more,)) == (else_, more)
+    assert both((more,), (less, else_)) == (more, else_)
+    assert both((more,), (Told(more.what),))[0] is more
 
 
 def test_what_only_the_other_changed_is_taken(file: Path) -> None:

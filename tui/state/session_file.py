@@ -41,7 +41,12 @@ def combined(ours: Run, theirs: Run) -> Run:
     """Return a run that has been read further in two places, with what both have found."""
     if ours.rows != theirs.rows:
         return ours
-    mine: tuple[Reading, ...] = ours.readings
+    mine: tuple[Reading, ...] = tuple(
+        old
+        for old in ours.readings
+        # Of two that tell the same, ours is kept.
+        if not any(new.replaces(old) and not old.replaces(new) for new in theirs.readings)
+    )
     ids = {token.id for token in ours.tracked}
     positions = {other.position for other in ours.others}
     return replace(
