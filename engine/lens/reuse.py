@@ -35,6 +35,7 @@ from engine.lens.reuse_kinds import (
     FEATURES_FIRST,
     LOOKS_AHEAD,
     NO_CACHE,
+    NO_GAP,
     NO_IDS,
     PADDED,
     PROVED_AGAIN,
@@ -468,7 +469,7 @@ class ReusingPass:
         assert going_on is not None
         end = going_on.count + FEWEST_NEW
         if whole is None or whole.refusal is not None or end >= self._asked.length:
-            return 0.0, 1.0
+            return NO_GAP
         few = self._make(
             cut=self._first(end),
             leaving=Leaving(self._store.state),
