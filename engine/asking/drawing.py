@@ -23,6 +23,7 @@ from engine.lens.decoding import (
     processors,
 )
 from engine.lens.decoding_settings import DecodingSettings
+from engine.lens.input_kinds import kind_of
 from engine.lens.lens import model_lock
 from engine.models.loading import LoadedModel
 from engine.passes.inference import inferring
@@ -129,7 +130,7 @@ class _Batches:
     ) -> None:
         self._loaded = loaded
         self._model: Any = loaded.model
-        self._kind = frozenset(inputs)
+        self._kind = kind_of(inputs)
         self._inputs = for_generate(self._model, inputs, loaded.lens.device)
         self._settings = settings
         self._stop = stop

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.anatomy.logit_map import difference, tolerance
 from engine.anatomy.parts import ModelParts
 from engine.errors import CannotRead, typed_line
+from engine.lens.input_kinds import kind_of
 from engine.passes.collating import (
     another_like,
     another_pad_id,
@@ -94,7 +95,7 @@ class BatchProofs:
         ordered = sorted(items, key=length_of)
         shortest, longest = ordered[0], ordered[-1]
         padding = length_of(longest) - length_of(shortest)
-        key = (frozenset(shortest), padding > 0)
+        key = (kind_of(shortest), padding > 0)
         verdict = self._verdicts.get(key, _Verdict(None, -1))
         if padding > verdict.padding and (verdict.reason is None or verdict.only_rounds):
             verdict = self._prove([longest, shortest], padding, stop)

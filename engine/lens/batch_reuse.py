@@ -20,10 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+import torch
 from torch import Tensor
 
 from engine.errors import typed_line
 from engine.lens.batched import BatchedPass
+from engine.lens.input_kinds import kind_of
 from engine.lens.lens import Lens
 from engine.lens.reuse_kinds import (
     ENCODED,
@@ -47,6 +49,7 @@ WAYS: Final[tuple[Passed, ...]] = tuple(each for each in PASSED if each != "all"
 pixels of all items once more."""
 MOST_TRIES: Final = 3
 """How many beginnings of one kind may fail before no more are tried: a picture may be at fault."""
+OTHER_TOKENS: Final = "its tokens are not those that were read ahead"
 NOT_KEPT: Final = "the rows of a batch are read at the last token alone"
 
 
@@ -74,17 +77,18 @@ class BatchReuse:
         """The fewest and the most new tokens that have been proved: a window that is set at the
         beginning's end may leave few of them as they are, and change more."""
         self.gap = 0.0
-        """The largest difference to a whole pass that a proof has found and allowed."""
+        """The largest difference of any row to a whole pass that a proof has found and allowed."""
 
     def refusal(self, inputs: Mapping[str, Any], repeats: bool) -> str | None:
         """Why a batch of such inputs does not go on, several items from one beginning if it
-        `repeats`; None if it does, or if that has not been tried."""
+        `repeats`; None if it does, or if that has not been tried. Runs nothing."""
         kind = self._kinds.get(_pattern(inputs, repeats))
-        return self._unkept(inputs) or (None if kind is None else kind.refused.get("prefix"))
+        refused = None if kind is None else kind.refused.get("prefix")
+        return self._refused.get(kind_of(inputs), refused)
 
     def _unkept(self, inputs: Mapping[str, Any]) -> str | None:
         """Why the beginnings of inputs of these names are not kept."""
-        kind = frozenset(inputs)
+        kind = kind_of(inputs)
         if kind not in self._refused:
             ids = inputs.get(IDS)
             if is_encoder_decoder(self._lens.model):
@@ -98,7 +102,7 @@ class BatchReuse:
     def begin(self, inputs: Mapping[str, Any], count: int) -> Beginning | str:
         """What a pass over the first `count` tokens leaves, of a batch of one item for each picture
         of which none has padding there; or why it leaves nothing. Raises where memory runs out."""
-        kind = frozenset(inputs)
+        kind = kind_of(inputs)
         refused = self._unkept(inputs)
         if refused is not None:
             return refused
@@ -127,8 +131,9 @@ class BatchReuse:
     ) -> GoingOn | str:
         """How a batch of `inputs` goes on from these of the beginnings; or why it does not. All
         tokens are among the inputs; what else a pass over them all needs is only in `whole()`,
-        which is called where going on has to be proved. Raises where memory runs out, and what such
-        a pass raises."""
+        which is called where going on has to be proved. Whose tokens are others than those of its
+        beginning does not go on, which says nothing about others of the kind. Raises where memory
+        runs out, and what a whole pass raises."""
         pattern = _pattern(inputs, len({*items}) < len(items))
         kind = self._kinds.get(pattern)
         if kind is None:
@@ -136,6 +141,8 @@ class BatchReuse:
             kind = self._kinds.setdefault(pattern, Kind(windows=windows))
         if "prefix" in kind.refused:
             return kind.refused["prefix"]
+        if not _begin_with(inputs, beginning, items):
+            return OTHER_TOKENS
         going_on = GoingOn(beginning, beginning.length, kind.passed, tuple(items))
         length = int(inputs[IDS].shape[1])
         new = length - beginning.length
@@ -145,14 +152,22 @@ class BatchReuse:
         if not is_covered or kind.uses >= PROVED_AGAIN:
             why = self._prove(inputs, whole(), going_on, kind)
             if why is not None:
-                kind.refused["prefix"] = why[:MOST_SHORT]
-                kind.proved.discard("prefix")
-                return kind.refused["prefix"]
+                return self._refuse(kind, why)
             kind.proved.add("prefix")
             kind.proved_with(length, new)
             self._new[pattern] = min(fewest, new), max(most, new)
             kind.uses = 0
         return replace(going_on, passed=kind.passed)
+
+    def refuse(self, inputs: Mapping[str, Any], items: Sequence[int], why: str) -> str:
+        """Let no batch like this one go on any more, which did and has failed. Returns why."""
+        kind = self._kinds[_pattern(inputs, len({*items}) < len(items))]
+        return self._refuse(kind, why)
+
+    def _refuse(self, kind: Kind, why: str) -> str:
+        kind.refused["prefix"] = why[:MOST_SHORT]
+        kind.proved.discard("prefix")
+        return kind.refused["prefix"]
 
     def _prove(
         self, inputs: Mapping[str, Any], whole: Mapping[str, Any], first: GoingOn, kind: Kind
@@ -166,17 +181,17 @@ class BatchReuse:
                 going_on = replace(first, passed=passed)
                 try:
                     forward = self._lens.batch_forward(inputs, going_on=going_on)
-                    gap, limit = BatchedPass(forward).run().gap_to(plain)
+                    gap = BatchedPass(forward).run().gap_to(plain)
                 except Exception as error:
                     if is_out_of_memory(error):
                         raise
                     why = why or f"the model does not go on from its cache: {typed_line(error)}"
                     continue
-                if gap <= limit:
+                if gap.is_allowed:
                     kind.passed = passed
-                    self.gap = max(self.gap, gap)
+                    self.gap = max(self.gap, gap.largest)
                     return None
-                why = told(gap, limit)
+                why = told(gap)
         return why
 
     def _has_failed(self, kind: frozenset[str], why: str) -> str:
@@ -186,7 +201,18 @@ class BatchReuse:
         return why[:MOST_SHORT]
 
 
+def _begin_with(inputs: Mapping[str, Any], beginning: Beginning, items: Sequence[int]) -> bool:
+    """Whether every item has the tokens of its beginning: its place alone is no proof of that."""
+    for name, first in beginning.sequences.items():
+        mine = inputs.get(name)
+        if not isinstance(mine, Tensor):
+            return False
+        if not torch.equal(mine[:, : beginning.length].cpu(), first[torch.tensor(items)]):
+            return False
+    return True
+
+
 def _pattern(inputs: Mapping[str, Any], repeats: bool) -> _Pattern:
     mask = inputs.get(MASK)
     pads = isinstance(mask, Tensor) and not bool((mask != 0).all())
-    return _Pattern(frozenset(inputs), repeats, pads)
+    return _Pattern(kind_of(inputs), repeats, pads)

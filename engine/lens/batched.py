@@ -20,7 +20,7 @@ from engine.anatomy.tail import RowStream, TailMethod
 from engine.lens.batch_attention import BatchAttention, ItemAttention
 from engine.lens.ranking import Blocks
 from engine.lens.readout import Block, Numbers, joined, read
-from engine.lens.reuse_kinds import worst_gap
+from engine.lens.reuse_kinds import NO_GAP, Gap, worst_gap
 from engine.passes.attention_taps import AttentionTaps
 from engine.passes.forward import Forward
 from engine.prompts.token_groups import KeyGroups
@@ -194,17 +194,16 @@ class BatchedPass:
                 attention=None if self._taps is None else BatchAttention(self._taps, groups),
             )
 
-    def gap_to(self, plain: BatchedPass) -> tuple[float, float]:
-        """The difference of the row that differs most from the same row of the same item in another
-        pass, measured by what is allowed, and that: see `worst_gap`."""
-        worst = 0.0, 1.0
+    def gap_to(self, plain: BatchedPass) -> Gap:
+        """How far the rows of all items are from the same rows in another pass."""
+        worst = NO_GAP
         with self._forward.evaluating():
             size = self._rows_at_once
             for start in range(0, self._layers + 1, size):
                 some = range(self._layers + 1)[start : start + size]
                 dtype = self._forward.parts.dtype
                 found = worst_gap(dtype, self._logits(some, True), plain._logits(some, True))
-                worst = max(worst, found, key=lambda each: each[0] / each[1])
+                worst = worst.joined(found)
         return worst
 
     def _unchanged(self) -> dict[int, Tensor]:

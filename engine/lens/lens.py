@@ -28,6 +28,7 @@ from engine.lens.decoding_settings import DecodingSettings, decoding_settings
 from engine.lens.failures import describe_failure
 from engine.lens.grid import Grid, GridFill, as_grid
 from engine.lens.group_readout import GroupGraphs
+from engine.lens.input_kinds import kind_of
 from engine.lens.learning import learn
 from engine.lens.logits_to_keep import kept_logits_agree
 from engine.lens.pace import Pace, measured
@@ -120,7 +121,7 @@ class Lens:
         positions. Raises CannotRead, which says which check failed.
         """
         with self._lock:
-            known = _kind_of(inputs) in self._learned
+            known = kind_of(inputs) in self._learned
             return self._parts_for(inputs if known else self.on_device(inputs))
 
     def logits(
@@ -209,7 +210,7 @@ class Lens:
         replay gets a batch.
         """
         given = inputs
-        kind, attention = _kind_of(inputs), attention_of(inputs)
+        kind, attention = kind_of(inputs), attention_of(inputs)
         inputs = self.on_device(inputs)
         ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if isinstance(ids, Tensor) and ids.shape[0] != len(wanted):
@@ -308,7 +309,7 @@ class Lens:
     def may_go_on(self, inputs: Mapping[str, Any]) -> bool:
         """Whether passes over inputs of this kind that are started with `reuse_from` go on from
         each other, as far as that is known."""
-        return self.reuse.refusal(_kind_of(inputs), "prefix") is None
+        return self.reuse.refusal(kind_of(inputs), "prefix") is None
 
     def _forward(
         self,
@@ -399,9 +400,7 @@ class Lens:
         with self._lock:
             parts = self._parts_for(moved, norm)
             whole = WholeStreams(parts.overwrites, takes_all=positions is None)
-            alone = positions is not None and self._logits_to_keep_agree.get(
-                _kind_of(inputs), False
-            )
+            alone = positions is not None and self._logits_to_keep_agree.get(kind_of(inputs), False)
             places = [-1] if positions is None else positions
             forward = Forward(
                 self.model,
@@ -426,7 +425,7 @@ class Lens:
         if whole.refusal is not None:
             raise _refused(whole)
         layers = len(parts.layers)
-        size = self._paces[_kind_of(inputs)].rows(layers, len(whole.positions))
+        size = self._paces[kind_of(inputs)].rows(layers, len(whole.positions))
         groups = tuple(tuple(range(i, min(i + size, layers))) for i in range(0, layers, size))
         kept = Kept.of(whole)
         assert not isinstance(kept, str)
@@ -460,7 +459,7 @@ class Lens:
     ) -> Generator[tuple[HeadWeights, ...], None, AttentionFound]:
         """As `attention`, step by step; see `AttentionReader.read`."""
         forward, worked_with_all = self._attention_pass(inputs, [position])
-        return self._attention.read(_kind_of(inputs), forward, projected, stop, worked_with_all)
+        return self._attention.read(kind_of(inputs), forward, projected, stop, worked_with_all)
 
     def read_attention_along(
         self,
@@ -472,7 +471,7 @@ class Lens:
         """The attention of several positions of a batch of one, in one pass; see
         `AttentionReader.read_several`. Raises as `attention` does."""
         forward, worked_with_all = self._attention_pass(inputs, positions)
-        return self._attention.read_several(_kind_of(inputs), forward, keep, stop, worked_with_all)
+        return self._attention.read_several(kind_of(inputs), forward, keep, stop, worked_with_all)
 
     def _attention_pass(
         self, inputs: Mapping[str, Any], positions: Sequence[int]
@@ -480,7 +479,7 @@ class Lens:
         """What makes a pass, and what to call where it worked only with all logits."""
         moved = self.on_device(inputs)
         _refuse_batches(moved)
-        kind, attention = _kind_of(inputs), attention_of(inputs)
+        kind, attention = kind_of(inputs), attention_of(inputs)
         with self._lock:
             parts = self._parts_for(moved)
 
@@ -513,11 +512,11 @@ class Lens:
     ) -> AttentionTaps:
         """What to attach to a pass over `inputs` to read the output projections of some layers, and
         the values of one; see `AttentionReader.taps`. Pass it to `learned_attention` afterwards."""
-        return self._attention.taps(_kind_of(inputs), forward, projected, {valued})
+        return self._attention.taps(kind_of(inputs), forward, projected, {valued})
 
     def learned_attention(self, inputs: Mapping[str, Any], taps: AttentionTaps) -> bool:
         """See `AttentionReader.learned`."""
-        return self._attention.learned(_kind_of(inputs), taps)
+        return self._attention.learned(kind_of(inputs), taps)
 
     def read_batch(
         self,
@@ -539,7 +538,7 @@ class Lens:
         """
         with self._lock:
             forward = self.batch_forward(inputs, going_on=going_on, norm=not unnormed)
-            kind = _kind_of(inputs)
+            kind = kind_of(inputs)
             taps = None if groups is None else self._attention.taps(kind, forward)
             passed = BatchedPass(forward, taps).run(around)
             return passed.numbers(truths, count, unnormed, groups or ())
@@ -554,7 +553,7 @@ class Lens:
         """A pass over a batch, to be read at the last attended token of every item, which `leaves`
         its keys and values in `cache`, or is `going_on` from some. Whoever asks for it and runs it
         holds `reuse.lock`. Raises as `learn` does."""
-        kind, attention = _kind_of(inputs), attention_of(inputs)
+        kind, attention = kind_of(inputs), attention_of(inputs)
         inputs = self.on_device(inputs)
         return Forward(
             self.model,
@@ -577,7 +576,7 @@ class Lens:
         `logits_to_keep`, which saves time and memory. Raises CannotRead as `learn` does, Cancelled
         within one layer after `stop()` is true.
         """
-        kind, attention = _kind_of(inputs), attention_of(inputs)
+        kind, attention = kind_of(inputs), attention_of(inputs)
         parts = self.learn(inputs)
         if kind not in self._logits_to_keep_agree:
             agree = False
@@ -609,7 +608,7 @@ class Lens:
 
     def _parts_for(self, inputs: Mapping[str, Any], norm: bool = True) -> ModelParts:
         # A model may run other layers, or add more to the stream, with a picture than without.
-        kind = _kind_of(inputs)
+        kind = kind_of(inputs)
         if kind not in self._learned:
             # What these passes leave on the modules belongs to their prompt alone.
             with self.reuse.state.observed():
@@ -642,8 +641,3 @@ def _refuse_batches(inputs: Mapping[str, Any]) -> None:
 def _refused(whole: WholeStreams) -> BadInput:
     remedies = (Remedy.SOME_POSITIONS,) if whole.is_too_much else ()
     return BadInput(str(whole.refusal), *remedies)
-
-
-def _kind_of(inputs: Mapping[str, Any]) -> frozenset[str]:
-    given = (name for name, value in inputs.items() if value is not None)
-    return frozenset(given) - {"use_cache"}  # which `on_device` adds

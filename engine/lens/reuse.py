@@ -35,11 +35,13 @@ from engine.lens.reuse_kinds import (
     FEATURES_FIRST,
     LOOKS_AHEAD,
     NO_CACHE,
+    NO_GAP,
     NO_IDS,
     PADDED,
     PROVED_AGAIN,
     REPLAYED,
     UNKNOWN,
+    Gap,
     Kind,
     Way,
     is_encoder_decoder,
@@ -413,17 +415,17 @@ class ReusingPass:
             self._prove_first(way, rows)
             return None
         forward, vision = self._forward(None), self._vision_for(None)
-        gap, limit = self._gap(self._run(forward, vision), rows)
+        gap = self._gap(self._run(forward, vision), rows)
         # The plain pass is the one to go on from; what it left takes the other's place.
         self._left = forward, vision
         self._kind.uses = 0
-        if gap <= limit:
+        if gap.is_allowed:
             return None
-        self.reason = told(gap, limit)
+        self.reason = told(gap)
         self._refuse(way, self.reason)
         return Proof(
-            max_abs_difference=finite(gap),
-            tolerance=limit,
+            max_abs_difference=finite(gap.error),
+            tolerance=gap.limit,
             passed=False,
             method=self._parts.tail.method,
         )
@@ -435,9 +437,9 @@ class ReusingPass:
         for passed in (self._kind.passed,) if known else PASSED:
             vision, forward = self._vision_for(way, passed), self._forward(way, passed)
             try:
-                gap, limit = self._gap(rows, self._run(forward, vision))
-                if gap <= limit and forward.going_on is not None:
-                    gap, limit = self._gap_of_few(forward, vision)
+                gap = self._gap(rows, self._run(forward, vision))
+                if gap.is_allowed and forward.going_on is not None:
+                    gap = self._gap_of_few(forward, vision)
             except Cancelled:
                 raise
             except Exception as error:
@@ -448,26 +450,26 @@ class ReusingPass:
             if way == "vision" and (vision is None or not vision.hits):
                 why = NOTHING_TWICE
                 break
-            if gap <= limit:
+            if gap.is_allowed:
                 self._kind.proved.add(way)
                 self._kind.passed = passed
                 if forward.going_on is not None:
                     self._kind.proved_with(forward.length, forward.length - forward.going_on.count)
                 return
-            why = told(gap, limit)
+            why = told(gap)
             if way == "prefix" and self._looks_ahead():
                 why = LOOKS_AHEAD
                 break
         self._refuse(way, why)
 
-    def _gap_of_few(self, forward: Forward, vision: VisionCache | None) -> tuple[float, float]:
+    def _gap_of_few(self, forward: Forward, vision: VisionCache | None) -> Gap:
         """As `_gap`, where as few tokens as may ever be new go on as `forward` does: some models
         treat them in another way than many."""
         going_on, whole = forward.going_on, self.forward.whole
         assert going_on is not None
         end = going_on.count + FEWEST_NEW
         if whole is None or whole.refusal is not None or end >= self._asked.length:
-            return 0.0, 1.0
+            return NO_GAP
         few = self._make(
             cut=self._first(end),
             leaving=Leaving(self._store.state),
@@ -504,10 +506,8 @@ class ReusingPass:
         waited_for(model, job)
         return rows
 
-    def _gap(
-        self, plain: Mapping[int, RowStream], reused: Mapping[int, RowStream]
-    ) -> tuple[float, float]:
-        """The difference of the row that differs most, measured by what is allowed, and that."""
+    def _gap(self, plain: Mapping[int, RowStream], reused: Mapping[int, RowStream]) -> Gap:
+        """How far rows of one pass are from those of another."""
         tail = self._parts.tail
         order = sorted(plain)
         with self._store.lock, inferring(self._store.model):

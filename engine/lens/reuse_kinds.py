@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,14 +82,38 @@ class Kind:
         self.most_new = max(self.most_new, new)
 
 
-def worst_gap(dtype: torch.dtype, reused: Tensor, plain: Tensor) -> tuple[float, float]:
-    """The difference of the row that differs most, measured by what is allowed, and that; both
-    float32 [n, vocabulary]. Half precision may round a row as far away as in a batch."""
+class Gap(NamedTuple):
+    """How far rows are from those of a plain pass."""
+
+    error: float
+    """The difference of the row that differs most, measured by what is allowed, and ..."""
+    limit: float
+    """... what is allowed of that row."""
+    largest: float
+    """The largest difference of any row, which may be another one."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether every row is near enough."""
+        return self.error <= self.limit
+
+    def joined(self, other: Gap) -> Gap:
+        """That of both sets of rows together."""
+        worse = max(self, other, key=lambda each: each.error / each.limit)
+        return worse._replace(largest=max(self.largest, other.largest))
+
+
+NO_GAP: Final = Gap(0.0, 1.0, 0.0)
+
+
+def worst_gap(dtype: torch.dtype, reused: Tensor, plain: Tensor) -> Gap:
+    """How far rows are from those of a plain pass, both float32 [n, vocabulary]. Half precision
+    may round a row as far away as in a batch."""
     errors, limits = errors_and_limits(dtype, reused, plain).cpu()
     if dtype in (torch.bfloat16, torch.float16):
         limits = limits * MOST_ROUNDING
     worst = int((errors / limits).argmax())
-    return float(errors[worst]), float(limits[worst])
+    return Gap(float(errors[worst]), float(limits[worst]), float(errors.max()))
 
 
 def windows_in(config: Any) -> Iterator[int]:
@@ -106,8 +130,8 @@ def windows_in(config: Any) -> Iterator[int]:
         yield from windows_in(config.to_dict())
 
 
-def told(gap: float, limit: float) -> str:
-    return f"rows differ by {gap:.2g} from those of a plain pass ({limit:.2g} allowed)"
+def told(gap: Gap) -> str:
+    return f"rows differ by {gap.error:.2g} from those of a plain pass ({gap.limit:.2g} allowed)"
 
 
 def is_encoder_decoder(model: Any) -> bool:

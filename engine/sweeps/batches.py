@@ -50,20 +50,31 @@ class Batches:
         self._finished = 0.0
         """When the last batch ended, in seconds of `time.perf_counter`."""
 
-    def run(self, batch: Sequence[Item], shares_pixels: bool, begun: int = 0) -> None:
+    def run(
+        self,
+        batch: Sequence[Item],
+        shares_pixels: bool,
+        begun: int = 0,
+        whole: str | None = None,
+    ) -> None:
         """Give a batch to the device; then store what the last one gave, while it works. One that
-        fails is run in halves; an item that fails alone is a failure.
+        fails is run in halves; an item that fails alone, and as a whole, is a failure.
 
         The vision pass is kept where it `shares_pixels` with the next batch; the batch goes on from
-        the first `begun` tokens, its halves do not. Raises CannotRead where the device failed, and
-        CannotWrite.
+        the first `begun` tokens, its halves do not; `whole` says why it does not go on, if that is
+        known before. Raises CannotRead where the device failed, and CannotWrite.
         """
-        trouble = self._queue(batch, shares_pixels, begun)
+        trouble = self._queue(batch, shares_pixels, begun, whole)
         if trouble is None:
             return
         self.finish()
         self._reader.forget_pictures()
         give_memory_back()
+        if begun:
+            whole = trouble.reason
+        if len(batch) == 1 and begun:
+            self.run(batch, shares_pixels=False, whole=whole)
+            return
         if len(batch) == 1:
             self._lines.fail(batch[0].picture, batch[0].task.task, trouble.reason)
             return
@@ -71,7 +82,7 @@ class Batches:
             self._size.ran_out(len(batch))
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            self.run(half, shares_pixels=False)
+            self.run(half, shares_pixels=False, whole=whole)
 
     def finish(self) -> None:
         """Store what the queued batch gives, if there is one. Raises CannotRead where the device
@@ -90,10 +101,12 @@ class Batches:
         self._finished = now
         self._lines.keep(batch, found, seconds, unread, made)
 
-    def _queue(self, batch: Sequence[Item], shares_pixels: bool, begun: int) -> _Trouble | None:
+    def _queue(
+        self, batch: Sequence[Item], shares_pixels: bool, begun: int, whole: str | None
+    ) -> _Trouble | None:
         began = time.perf_counter()
         try:
-            numbers, unread, made = self._reader.read(batch, shares_pixels, begun)
+            numbers, unread, made = self._reader.read(batch, shares_pixels, begun, whole)
         except Exception as error:
             if not came_from_the_model(error):
                 raise

@@ -3,7 +3,8 @@ can be read in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from torch import Tensor
@@ -46,6 +47,13 @@ class Together(NamedTuple):
     pictures: list[PreparedPicture]
     begun: int
     """The number of tokens that are read ahead of all questions about them; 0 for none."""
+    most: int | None = None
+    """How many questions may go on at a time; None for any number."""
+
+
+Room = Callable[[PreparedPicture, int], int | None]
+"""For how many beginnings of this number of tokens memory has room; None if that is not known. One
+of the picture's may be read to find it out."""
 
 
 class Beginnings:
@@ -57,22 +65,22 @@ class Beginnings:
         self._image = image
         self._counts_passes = counts_passes
         self._known: dict[tuple[bytes, ...], Span] = {}
+        """By the digests of the sequences."""
 
     def divided(
-        self, pictures: Sequence[PreparedPicture], size: int, most: int | None
+        self, pictures: Sequence[PreparedPicture], size: int, room: Room
     ) -> Iterator[Together]:
         """All pictures, of which all have the same number of questions, which go through the model
-        in batches of `size`; beginnings of at most `most` pictures are kept at a time, of any
-        number if that is None."""
+        in batches of `size`; beginnings of no more pictures are kept at a time than `room` says."""
         spans = [self._of_picture(picture) for picture in pictures]
-        found = list(_sharing(pictures, spans, most))
+        found = list(_sharing(pictures, spans, room))
         if self._counts_passes:
             each = len(pictures[0].tasks)
             whole = _passes(len(pictures) * each, size)
-            ahead = sum(1 + _passes(len(some) * each, size) for some, _ in found)
+            ahead = sum(1 + _passes(len(some.pictures) * each, size) for some in found)
             if ahead > MOST_PASSES * whole:
                 found = []
-        ahead_of = {id(picture) for some, _ in found for picture in some}
+        ahead_of = {id(picture) for some in found for picture in some.pictures}
         others = [picture for picture in pictures if id(picture) not in ahead_of]
         if others:
             yield Together(others, 0)
@@ -106,7 +114,7 @@ class Beginnings:
             for each in questions
         ):
             return NOWHERE
-        key = tuple(value.numpy().tobytes() for each in along for value in each.values())
+        key = tuple(digest_of(each) for each in along)
         if key not in self._known:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
@@ -132,18 +140,29 @@ class Beginnings:
 
 
 def _sharing(
-    pictures: Sequence[PreparedPicture], spans: Sequence[Span], most: int | None
+    pictures: Sequence[PreparedPicture], spans: Sequence[Span], room: Room
 ) -> Iterator[Together]:
     """Pictures by the number of tokens that can be read ahead of all of them: few groups, since
     each is as long as the picture with the shortest common beginning in it allows."""
-    left = [place for place, span in enumerate(spans) if not span.is_empty and most != 0]
+    left = [place for place, span in enumerate(spans) if not span.is_empty]
     while left:
         count = min(spans[place].high for place in left)
         together = [place for place in left if spans[place].low <= count]
         left = [place for place in left if spans[place].low > count]
+        most = room(pictures[together[0]], count)
         size = len(together) if most is None else most
-        for start in range(0, len(together), size):
-            yield Together([pictures[place] for place in together[start : start + size]], count)
+        for start in range(0, len(together), size) if size else ():
+            some = [pictures[place] for place in together[start : start + size]]
+            yield Together(some, count, most)
+
+
+def digest_of(sequences: Mapping[str, Tensor]) -> bytes:
+    """Equal for inputs along a sequence, on the CPU, of the same names, types, shapes, values."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, value in sequences.items():
+        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        found.update(value.contiguous().numpy().tobytes())
+    return found.digest()
 
 
 def _passes(items: int, size: int) -> int:

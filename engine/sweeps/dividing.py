@@ -14,6 +14,7 @@ from engine.counterfactuals.inputs import refuse_where_a_picture_is_needed
 from engine.counterfactuals.tokens import NAMES as OTHER_TOKENS
 from engine.counterfactuals.unavailable import Unavailable
 from engine.errors import CannotRead
+from engine.lens.input_kinds import kind_of
 from engine.sweeps.items import came_from_the_model
 from engine.sweeps.preparing import PreparedPicture, PreparedTask
 from engine.system.memory import is_out_of_memory
@@ -67,7 +68,7 @@ class WithoutPictures:
     def _reason(self, instead: Counterfactual | None, inputs: Mapping[str, object]) -> str | None:
         if instead is None or instead.name not in OTHER_TOKENS:
             return None
-        key = instead.name, frozenset(inputs)
+        key = instead.name, kind_of(inputs)
         if key not in self._known:
             try:
                 refuse_where_a_picture_is_needed(self._lens, instead.name, inputs)

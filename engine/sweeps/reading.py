@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from torch import Tensor
 
 from engine.anatomy.parts import ModelParts
 from engine.asking.asking import explain
-from engine.errors import CannotRead
+from engine.errors import CannotRead, typed_line
 from engine.lens.batched import BatchNumbers
+from engine.lens.input_kinds import kind_of
 from engine.records import MOST_SHORT, Made
 from engine.sweeps.going_on import BatchesGoOn
 from engine.sweeps.items import Item, came_from_the_model
@@ -63,34 +64,47 @@ class BatchReader:
         self._reads_unnormed: dict[frozenset[str], bool] = {}
         """Per kind of inputs, whether rows can be read without the final norm."""
 
-    def most_after(self, count: int) -> int | None:
-        """How many items may go on from beginnings of `count` tokens; None if that is not known."""
-        return self._go_on.most(count)
+    def most_after(self, item: Item, count: int) -> int | None:
+        """See `BatchesGoOn.most`."""
+        return self._go_on.most(item, count)
 
-    def read(self, batch: Sequence[Item], shares_pixels: bool, begun: int = 0) -> BatchRead:
+    def refusal(self, batches: Iterable[Sequence[Item]]) -> str | None:
+        """Why none of these batches goes on; None if one of them may."""
+        refused: str | None = None
+        for batch in batches:
+            refused = self._go_on.refusal(batch)
+            if refused is None:
+                return None
+        return refused
+
+    def read(
+        self,
+        batch: Sequence[Item],
+        shares_pixels: bool,
+        begun: int = 0,
+        whole: str | None = None,
+    ) -> BatchRead:
         """Give a batch to the device. It goes on from the first `begun` tokens, which the items
         have in common with all others about their pictures: none where attention is wanted. Where
-        it does not, the vision pass is reused and kept where it `shares_pixels` with the batch
-        before or after it. Raises CannotRead, and whatever the model raises."""
+        it does not, `whole` may say why, and the vision pass is reused and kept where it
+        `shares_pixels` with the batch before or after it. Raises CannotRead, and whatever the model
+        raises."""
         lens, first = self._lens, batch[0].inputs
         parts = lens.learn(first)
-        kind = frozenset(first)
+        kind = kind_of(first)
         if kind not in self._reads_unnormed:
             lens.supports_logits_to_keep(first)
             self._reads_unnormed[kind] = self._can_leave_norm_out(parts)
         bare = self._reads_unnormed[kind]
         truths = [self._spellings.of(item.task.task.truth).ids for item in batch]
         wanted = [each.task.groups for each in batch if each.task.groups is not None]
-        reason: str | None = None
+        reason = None if whole is None else whole[:MOST_SHORT]
         if begun:
-            goes_on = self._go_on.of(batch, begun)
-            if not isinstance(goes_on, str):
-                found = lens.read_batch(
-                    goes_on.inputs, truths, STORED_TOP, bare, None, None, goes_on.going_on
-                )
+            went_on = self._read_on(batch, begun, truths, bare)
+            if not isinstance(went_on, str):
                 made = Made("reused" if _has_pixels(first) else "computed", begun)
-                return BatchRead(found, "", made)
-            reason = goes_on[:MOST_SHORT]
+                return BatchRead(went_on, "", made)
+            reason = went_on[:MOST_SHORT]
         unread = self._why_unread(first) if wanted else ""
         groups = wanted if wanted and not unread else None
         inputs = self._pixels.collated(batch)
@@ -105,9 +119,25 @@ class BatchReader:
         made = Made("reused" if self._vision.was_reused else "computed", reason=reason)
         return BatchRead(found, unread, made)
 
+    def _read_on(
+        self, batch: Sequence[Item], begun: int, truths: Sequence[Sequence[int]], bare: bool
+    ) -> BatchNumbers | str:
+        """What a batch gives that goes on from the first `begun` tokens; or why it does not."""
+        goes_on = self._go_on.of(batch, begun)
+        if isinstance(goes_on, str):
+            return goes_on
+        try:
+            return self._lens.read_batch(
+                goes_on.inputs, truths, STORED_TOP, bare, None, None, goes_on.going_on
+            )
+        except Exception as error:
+            if is_out_of_memory(error) or not came_from_the_model(error):
+                raise
+            return self._go_on.refuse(goes_on, typed_line(error))
+
     def _why_unread(self, inputs: Mapping[str, Any]) -> str:
         """Why the attention of such inputs cannot be read; empty if it can."""
-        kind = frozenset(inputs)
+        kind = kind_of(inputs)
         if kind in self._reads_attention:
             return ""
         reasons = self._unread.setdefault(kind, [])

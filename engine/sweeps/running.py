@@ -20,7 +20,7 @@ from engine.prompts.token_parts import image_token
 from engine.prompts.token_texts import texts_for
 from engine.sweeps.answering import Answering
 from engine.sweeps.batches import Batches
-from engine.sweeps.beginnings import Beginnings
+from engine.sweeps.beginnings import Beginnings, Together
 from engine.sweeps.dividing import WithoutPictures, parts
 from engine.sweeps.grouping import Grouping
 from engine.sweeps.items import Item
@@ -205,36 +205,45 @@ class Sweeping:
     def _run_pictures(self, pictures: Sequence[PreparedPicture], told: Told) -> None:
         """All questions about pictures that go together."""
         if self._beginnings is None:
-            self._run_together(pictures, 0, told)
+            self._run_together(Together([*pictures], 0), told)
             return
-        most = self._reader.most_after(length_of(_longest(pictures)))
-        for some, begun in self._beginnings.divided(pictures, self._size.now, most):
-            self._run_together(some, begun, told, None if not begun else most)
+        refused = self._reader.refusal(self._batched(pictures, self._size.now))
+        if refused is not None:
+            self._run_together(Together([*pictures], 0), told, refused)
+            return
+        for some in self._beginnings.divided(pictures, self._size.now, self._room):
+            self._run_together(some, told)
 
-    def _run_together(
-        self,
-        pictures: Sequence[PreparedPicture],
-        begun: int,
-        told: Told,
-        most: int | None = None,
-    ) -> None:
-        """All questions about pictures that go together, which go on from the first `begun` tokens,
-        at `most` so many at a time."""
-        count = len(pictures[0].tasks)
+    def _room(self, picture: PreparedPicture, count: int) -> int | None:
+        """How many beginnings of `count` tokens there is room for."""
+        return self._reader.most_after(Item(picture, picture.tasks[0]), count)
+
+    def _run_together(self, together: Together, told: Told, whole: str | None = None) -> None:
+        """All questions about pictures that go together; `whole` says why they do not go on from
+        what they have in common."""
+        most = together.most
         size = self._size.now if most is None else min(self._size.now, most)
-        # Few pictures with many questions: several questions of each at a time.
-        at_once = max(1, size // len(pictures))
-        batches: list[list[Item]] = []
-        for start in range(0, count, at_once):
-            items = list(_items(pictures, range(start, min(start + at_once, count))))
-            together = len(items) <= len(pictures) or self._grouping.takes_together(items)
-            batches += [items] if together else [[item] for item in items]
+        batches = list(self._batched(together.pictures, size))
         pixels = [[item.pixels for item in batch] for batch in batches]
         for place, batch in enumerate(batches):
             beside = [*pixels[max(0, place - 1) : place], *pixels[place + 1 : place + 2]]
-            self._batches.run(batch, pixels[place] in beside, begun)
+            self._batches.run(batch, pixels[place] in beside, together.begun, whole)
             told(self.progress)
         self._reader.forget_pictures()
+
+    def _batched(self, pictures: Sequence[PreparedPicture], size: int) -> Iterator[list[Item]]:
+        """All questions about pictures that go together, in batches of `size` at most."""
+        count = len(pictures[0].tasks)
+        # Few pictures with many questions: several questions of each at a time.
+        at_once = max(1, size // len(pictures))
+        alone: list[Item] = []
+        for start in range(0, count, at_once):
+            items = list(_items(pictures, range(start, min(start + at_once, count))))
+            if len(items) <= len(pictures) or self._grouping.takes_together(items):
+                yield items
+            else:
+                alone += items
+        yield from ([item] for item in _by_picture(alone))
 
     def _note_picture(self, picture: PreparedPicture) -> None:
         if picture.note is None:
@@ -257,6 +266,14 @@ class Sweeping:
 def _longest(pictures: Sequence[PreparedPicture]) -> dict[str, Any]:
     """The inputs, among those of these pictures, that take most memory in a pass."""
     return max((task.inputs for each in pictures for task in each.tasks), key=length_of)
+
+
+def _by_picture(items: Sequence[Item]) -> list[Item]:
+    """Those about one picture, or what stands in its place, one after another, so that all find in
+    memory what the first has left."""
+    shown = dict.fromkeys((item.picture.path, *item.pixels) for item in items)
+    places = {each: place for place, each in enumerate(shown)}
+    return sorted(items, key=lambda item: places[(item.picture.path, *item.pixels)])
 
 
 def _items(pictures: Sequence[PreparedPicture], numbers: range) -> Iterator[Item]:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from engine import Lens
 from engine.lens import batch_reuse
-from engine.lens.batch_reuse import MOST_TRIES, BatchReuse
+from engine.lens.batch_reuse import MOST_TRIES, OTHER_TOKENS, BatchReuse
+from engine.lens.reuse_kinds import worst_gap
 from engine.passes.prefix_cache import Beginning, GoingOn
 from tests.conftest import hooks_of
 from tests.engine.test_reuse import (
@@ -150,6 +151,31 @@ def test_no_picture_gets_the_beginning_of_another() -> None:
     inputs = going.lens.collated(going.items[:2])
     wrong = going.reuse.goes_on(inputs, beginning, [1, 0], lambda: inputs)
     assert isinstance(wrong, str) and wrong.startswith(DIFFER)
+
+
+def test_an_item_whose_tokens_are_others_does_not_go_on() -> None:
+    """Not even where batches like it are proved, which they stay."""
+    going = Going("llava")
+    beginning = going.begin()
+    assert isinstance(beginning, Beginning)
+    assert isinstance(going.goes_on(beginning, going.items[:2])[1], GoingOn)
+    other = [{**item, "input_ids": item["input_ids"].clone()} for item in going.items[:2]]
+    other[1]["input_ids"][0, going.end - 1] += 1
+    assert going.goes_on(beginning, other)[1] == OTHER_TOKENS
+    assert isinstance(going.goes_on(beginning, going.items[:2])[1], GoingOn)
+
+
+def test_the_largest_difference_is_kept_beside_the_worst() -> None:
+    plain = torch.tensor([[2.0**20, 0.0], [1.0, 0.0]])
+    reused = plain + torch.tensor([[1.0, 0.0], [2.0**-10, 0.0]])
+    gap = worst_gap(torch.float32, reused, plain)
+    assert gap == (2.0**-10, 2.0**-16, 1.0)
+    assert not gap.is_allowed
+    first, second = (
+        worst_gap(torch.float32, reused[row : row + 1], plain[row : row + 1]) for row in (0, 1)
+    )
+    assert first.is_allowed
+    assert first.joined(second) == second.joined(first) == gap
 
 
 def spoilt(self: Beginning, items: Sequence[int], own: Any = Beginning.of_items) -> Any:

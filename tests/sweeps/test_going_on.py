@@ -22,6 +22,10 @@ from engine.records import Made
 from engine.sweeps import going_on
 from engine.sweeps.beginnings import Beginnings
 from engine.sweeps.findings import find
+from engine.sweeps.going_on import BatchesGoOn, GoesOn
+from engine.sweeps.grouping import Grouping
+from engine.sweeps.items import Item
+from engine.sweeps.pixels import DevicePixels
 from engine.sweeps.preparing import PreparedPicture, PreparedTask
 from engine.sweeps.records import SweepItem
 from engine.sweeps.report import sections
@@ -30,6 +34,8 @@ from engine.sweeps.sources.opening import open_source
 from engine.sweeps.sources.tasks import Prompt, Task
 from samples.making.clevr import write_clevr
 from tests.engine.test_batch_reuse import spoilt
+from tests.engine.test_reuse import asked_about
+from tests.families import FAMILIES
 from tests.sweeps.conftest import Sweeper
 from tests.sweeps.test_running import Opened, alike
 
@@ -84,10 +90,18 @@ def test_a_sweep_that_is_taken_up_in_the_middle_of_a_picture(
 def test_a_beginning_that_changes_a_row_is_not_gone_on_from(
     bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = sweep(bundled, few, "right", batch_size=2, sharing=False)
+    right = sweep(bundled, few, "right", batch_size=1, sharing=False)
     monkeypatch.setattr(Beginning, "of_items", spoilt)
-    swept = sweep(bundled, few, "wrong", batch_size=2)
+    own, divided = Beginnings.divided, []
+
+    def dividing(self: Beginnings, pictures: Any, *rest: Any) -> Any:
+        divided.append(len(pictures))
+        return own(self, pictures, *rest)
+
+    monkeypatch.setattr(Beginnings, "divided", dividing)
+    swept = sweep(bundled, few, "wrong", batch_size=1)
     alike(swept.items, right.items)
+    assert divided == [1]  # of the second picture it is known before that nothing goes on
     assert swept.progress.notes["beginnings"].startswith("off: rows differ by")
     assert all(str(made(item).reason).startswith("rows differ") for item in swept.items.values())
     assert {made(item).prefix for item in swept.items.values()} == {0}
@@ -112,7 +126,8 @@ def test_one_that_becomes_wrong_later_is_found(
 
     monkeypatch.setattr(Beginning, "of_items", later)
     swept = sweep(bundled, few, batch_size=1)
-    assert swept.progress.notes["beginnings"].startswith(WENT_ON)
+    note = swept.progress.notes["beginnings"]
+    assert note.startswith(WENT_ON) and "; some do not: rows differ by" in note
     assert any(made(item).reason for item in swept.items.values())
 
 
@@ -141,7 +156,7 @@ def test_memory_that_runs_out_drops_what_was_kept(
 def test_beginnings_take_no_more_memory_than_there_is(
     bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the first ones nobody knows what they take."""
+    """What they take is measured on the first one."""
     own = BatchReuse.begin
     sizes: list[tuple[int, int]] = []
 
@@ -160,12 +175,12 @@ def test_beginnings_take_no_more_memory_than_there_is(
     monkeypatch.setattr(going_on, "free_memory", lambda device: int(4 * 2 * 1.5 * each))
     write_clevr(few.parent / "more", 4)
     swept = sweep(bundled, few.parent / "more", "little", batch_size=2)
-    assert [items for items, _ in sizes] == [2, 1, 1]
+    assert [items for items, _ in sizes] == [1] * 4
     assert swept.progress.done == 16
     monkeypatch.setattr(going_on, "free_memory", lambda device: 0)
     sizes.clear()
     none = sweep(bundled, few.parent / "more", "none", batch_size=2)
-    assert [items for items, _ in sizes] == [2]
+    assert [items for items, _ in sizes] == [1]
     alike(none.items, swept.items)
 
 
@@ -192,6 +207,175 @@ def test_half_precision_one_at_a_time_is_left_whole(
     half = dataclasses.replace(bundled, card=structs.replace(bundled.card, dtype="bfloat16"))
     swept = sweep(half, few, batch_size=1, limit=1)
     assert {made(item).prefix for item in swept.items.values()} == {0}
+
+
+# What a batch goes on from
+
+
+class Going:
+    """A tiny model whose batches go on from beginnings of `count` tokens; the texts of two pictures
+    of the same pixels differ after the picture."""
+
+    def __init__(self) -> None:
+        tiny = FAMILIES["llava"]()
+        end = tiny.inputs["input_ids"].shape[1] - 2
+        self.count = end + 1
+        self.lens = Lens(tiny.model)
+        self.notes: dict[str, str] = {}
+        self.pixels = DevicePixels(self.lens)
+        self.go_on = BatchesGoOn(self.lens, self.pixels, self.notes)
+        self.pictures = [
+            PreparedPicture(
+                path,
+                "the same",
+                tuple(
+                    PreparedTask(Task("?"), asked_about(tiny.inputs, [first, *tail], end))
+                    for tail in ([8, 5], [10, 11], [12, 9])
+                ),
+                (),
+            )
+            for path, first in (("a.png", 7), ("b.png", 13))
+        ]
+
+    def items(self, *places: tuple[int, int]) -> list[Item]:
+        """Questions by their picture's and their own place."""
+        return [Item(self.pictures[one], self.pictures[one].tasks[two]) for one, two in places]
+
+    def check(self, items: Sequence[Item]) -> GoesOn:
+        """A batch goes on, and its rows are those of each item alone."""
+        found = self.go_on.of(items, self.count)
+        assert isinstance(found, GoesOn)
+        read = self.lens.read_batch(
+            found.inputs, [()] * len(items), 5, False, going_on=found.going_on
+        ).items()
+        for item, logits in zip(items, read.rows.top_logits, strict=True):
+            alone = self.lens.logits(item.inputs)[:, 0, 0]
+            torch.testing.assert_close(logits, alone.topk(5).values, atol=1e-4, rtol=1e-4)
+        return found
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of items of each pass over beginnings."""
+    own, found = BatchReuse.begin, []
+
+    def begin(self: BatchReuse, inputs: Any, count: int) -> Beginning | str:
+        found.append(len(inputs["input_ids"]))
+        return own(self, inputs, count)
+
+    monkeypatch.setattr(BatchReuse, "begin", begin)
+    return found
+
+
+def test_one_picture_under_two_names_has_two_beginnings(begun: list[int]) -> None:
+    """Their questions differ within what each has in common."""
+    going = Going()
+    going.check(going.items((0, 0), (0, 1)))  # proves batches of this kind
+    going.check(going.items((1, 0), (1, 1)))
+    going.check(going.items((0, 0), (0, 1), (1, 0), (1, 1)))
+    assert begun == [1, 1, 2]
+
+
+def test_a_refusal_is_found_again(begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more beginnings are read, none is kept, and nothing is divided for them."""
+    going = Going()
+    batches = [going.items((place, 0), (place, 1)) for place in (0, 1)]
+    assert going.go_on.refusal(batches[0]) is None
+    monkeypatch.setattr(Beginning, "of_items", spoilt)
+    refused = going.go_on.of(batches[0], going.count)
+    assert isinstance(refused, str) and refused.startswith("rows differ by")
+    assert going.go_on._kept is None
+    assert begun == [1]
+    for batch in batches:
+        assert going.go_on.of(batch, going.count) == refused
+        assert going.go_on.refusal(batch) == refused
+    assert begun == [1]
+    assert going.notes["beginnings"] == f"off: {refused}"
+
+
+def test_the_note_says_that_some_do_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    going = Going()
+    going.check(going.items((0, 0)))
+    told = going.notes["beginnings"]
+    assert told.startswith(WENT_ON) and "in the batches that were proved" in told
+    monkeypatch.setattr(Beginning, "of_items", spoilt)
+    refused = going.go_on.of(going.items((0, 0), (0, 1)), going.count)
+    assert going.notes["beginnings"] == f"{told}; some do not: {refused}"
+
+
+def test_what_a_beginning_takes_is_measured_on_one(
+    begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = Going()
+    (item,) = going.items((0, 0))
+    most = going.go_on.most(item, going.count)
+    kept = going.go_on._kept
+    assert kept is not None and most is not None and most > 1
+    monkeypatch.setattr(
+        going_on, "free_memory", lambda device: int(4 * 2 * 3.5 * kept.beginning.nbytes)
+    )
+    assert going.go_on.most(item, going.count) == 3
+    going.check([item])  # goes on from what was measured
+    assert begun == [1]
+
+    def full(*asked: Any) -> Beginning:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(BatchReuse, "begin", full)
+    assert Going().go_on.most(item, going.count) == 0
+
+
+def fails_once_it_goes_on(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[int]:
+    """Passes raise this that go on from a beginning, but for those of proofs. Returns the number of
+    items of each."""
+    own, failed = Lens.read_batch, []
+
+    def read_batch(self: Lens, inputs: Any, truths: Any, *rest: Any) -> BatchNumbers:
+        if len(rest) > 4:
+            failed.append(len(truths))
+            raise error
+        return own(self, inputs, truths, *rest)
+
+    monkeypatch.setattr(Lens, "read_batch", read_batch)
+    return failed
+
+
+def test_a_pass_that_fails_where_it_goes_on_is_read_as_a_whole(
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: no batch like it goes on after that."""
+    failed = fails_once_it_goes_on(monkeypatch, RuntimeError("a kernel has failed"))
+    swept = sweep(bundled, few, batch_size=4, limit=1)
+    assert (swept.progress.done, swept.progress.failed) == (4, 0)
+    assert failed == [4]
+    reason = "RuntimeError: a kernel has failed"
+    assert {made(item).reason for item in swept.items.values()} == {reason}
+    assert swept.progress.notes["beginnings"].endswith(f"; some do not: {reason}")
+
+
+def test_an_item_alone_is_read_as_a_whole_where_memory_runs_out(
+    bundled: LoadedModel, few: Path, sweep: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = fails_once_it_goes_on(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+    swept = sweep(bundled, few, batch_size=1, limit=1)
+    assert (swept.progress.done, swept.progress.failed) == (4, 0)
+    assert failed == [1] * 4
+    assert {made(item).prefix for item in swept.items.values()} == {0}
+
+
+def test_items_that_do_not_go_together_come_picture_by_picture(
+    bundled: LoadedModel,
+    few: Path,
+    sweep: Sweeper,
+    begun: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that all questions about a picture go on from one beginning."""
+    monkeypatch.setattr(Grouping, "takes_together", lambda self, items: False)
+    swept = sweep(bundled, few, batch_size=4)
+    assert swept.progress.done == 8
+    assert all(made(item).prefix for item in swept.items.values())
+    assert begun == [1, 1]
 
 
 # Which pictures' beginnings are read together
@@ -222,7 +406,7 @@ LONG = pictured([*BEGUN, 3, 3, 4], [*BEGUN, 5, 4])
 def divided(
     *pictures: PreparedPicture, size: int = 4, most: int | None = None, counts: bool = False
 ) -> list[tuple[int, int]]:
-    found = Beginnings(IMAGE, counts).divided(pictures, size, most)
+    found = Beginnings(IMAGE, counts).divided(pictures, size, lambda picture, count: most)
     return [(len(each.pictures), each.begun) for each in found]
 
 
@@ -249,6 +433,15 @@ def test_what_is_not_common_is_not_read_ahead() -> None:
     for place, task in enumerate(other_pixels.tasks):
         task.inputs["pixel_values"] = torch.full((1, 3), float(place))
     assert divided(other_pixels) == [(1, 0)]
+
+
+def test_what_is_known_of_questions_is_small() -> None:
+    """Of thousands of pictures, their questions are not kept."""
+    found = Beginnings(IMAGE, False)
+    for picture in (SHORT, LONG, SHORT):
+        assert len(list(found.divided([picture], 4, lambda picture, count: None))) == 1
+    assert len(found._known) == 2
+    assert {len(digest) for key in found._known for digest in key} == {16}
 
 
 def test_where_passes_cost_more_than_tokens_few_are_added() -> None:

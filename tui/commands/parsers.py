@@ -179,7 +179,8 @@ def sweep_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-sharing",
         action="store_true",
-        help="run the vision part for every prompt, not once for every picture",
+        help="run every prompt as a whole: its vision part, and all else that it has in common "
+        "with the other prompts of its picture",
     )
     parser.add_argument(
         "--against",
