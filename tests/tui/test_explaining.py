@@ -30,7 +30,7 @@ WALK: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]] = (
     (("H", "P"), ("over the rows",), ("q", "q")),
     (("b", "enter"), ("two runs",), ("q",)),
     (("B", "P", "enter"), ("two runs", "JS"), ("q",)),
-    (("B", "d", *"yes, no", "enter"), ("answers, debiased", "75.0%"), ("q", "q")),
+    (("B", "V", *"yes, no", "enter"), ("answers, debiased", "75.0%"), ("q", "q")),
     (("A",), ("instead of the picture", "parts at"), ("q",)),
     (("z",), ("scene_1.png",), ("q",)),
     (("3",), ("next token", "internal confidence"), ("q",)),
@@ -136,6 +136,10 @@ async def test_the_explanation_stands_beside_what_it_explains() -> None:
         await stage.press("left")
         assert shown.here.key == seen[-2]
         await stage.press("backslash")
+        await stage.until(lambda: not stage.app.has_dialog)
+        await stage.press("f8")
+        await stage.until(lambda: isinstance(stage.app.screen, Explanation))
+        await stage.press("f8")
         await stage.until(lambda: not stage.app.has_dialog)
         await stage.pilot.click(offset=place_of(stage, "entropy"))
         await stage.shows("How spread out")
