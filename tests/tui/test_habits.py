@@ -454,7 +454,7 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
         assert play.query_one(PairDetail).display
         assert stage.text.count("layer 1 ") == 2
         detail = play.query_one(PairDetail)
-        found = [each for each in explained_on(play) if each.widget is detail]
+        found = [each for each in explained_on(stage.app.screen) if each.widget is detail]
         for text in ("layer", "entropy"):  # of both halves
             assert {each.region.x // 50 for each in found if each.text == text} == {0, 1}, text
         more = make_rows(10, 5, top_k=40)[1]
@@ -487,12 +487,16 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
         play.hear([Trouble("of something else")])
         await stage.pilot.resize_terminal(200, 40)
         await stage.until(lambda: stage.text.count("next here") == 2)
-        heads = [each for each in explained_on(play) if each.text in ("moved", "next here", "raw")]
+        heads = [
+            each
+            for each in explained_on(stage.app.screen)
+            if each.text in ("moved", "next here", "raw")
+        ]
         assert len({(each.text, each.region.x // 100) for each in heads}) == 6
-        marks = [each for each in explained_on(play) if each.term.word == "moved, left"]
+        marks = [each for each in explained_on(stage.app.screen) if each.term.word == "moved, left"]
         sides = {each.region.x // 100 for each in marks if each.kind is Kind.MARKS}
         assert sides == {0, 1}
-        assert unexplained_on(play) == []
+        assert unexplained_on(stage.app.screen) == []
         await stage.press("P")
         assert isinstance(stage.app.screen, RunsPlot)
 

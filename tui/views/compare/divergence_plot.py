@@ -80,11 +80,12 @@ class DivergencePlot(Horizontal):
         variables = self.app.theme_variables
         plot.clear()
         plot.show_axes(self._layers, 0.0, 1.0, _TICKS)
-        for index, (points, colour) in enumerate(zip(self._lines, _COLOURS, strict=True)):
-            style = variables[colour].removeprefix("ansi_")
+        styles = [variables[colour].removeprefix("ansi_") for colour in _COLOURS]
+        for points, style in zip(self._lines, styles, strict=True):
             if points:
                 plot.add_line(points, style)
-            if self._lettered:
+        if self._lettered:  # on top of all lines, some of which lie on others
+            for index, (points, style) in enumerate(zip(self._lines, styles, strict=True)):
                 plot.add_letters(points, index, self._layers, style)
         plot.draw(None, "")
 

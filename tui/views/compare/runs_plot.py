@@ -111,10 +111,11 @@ class RunsPlot(ModalScreen[None]):
         heights = [measure.height(each) for run in values for each in run if each is not None]
         low, high, ticks = measure.axis(heights, plot.size.height - 3)
         legend: list[tuple[str, str]] = []
+        known: list[list[tuple[float, float]]] = []
         plot.clear()
         plot.show_axes(deepest, low, high, ticks)
         for index, (view, token) in enumerate(zip(self._runs, tokens, strict=True)):
-            colour = "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"
+            colour = _colour(index)
             scale = deepest / max(view.run.layers, 1)
             style = self._variable(colour)
             lines = [
@@ -123,15 +124,16 @@ class RunsPlot(ModalScreen[None]):
             ]
             for points in lines:
                 plot.add_line(points, style)
-            if self._lettered:
-                known = [point for points in lines for point in points]
-                plot.add_letters(known, index, deepest, style)
+            known.append([point for points in lines for point in points])
             sign = letter_of(index) if self._lettered else "━"
             name = display_text(view.name, _NAME, spaces=False, ascii_only=self._ascii).rstrip()
             at_end = values[index][-1] if values[index] else None
             last = "not known at the end" if at_end is None else measure.shown(at_end)
             said = display_text(token.text, 12, ascii_only=self._ascii).rstrip() if token else "-"
             legend.append((f"{sign} {name}\n  {_SAID[measure]} of {said} {last}\n", f"${colour}"))
+        if self._lettered:  # on top of all lines, some of which lie on others
+            for index, points in enumerate(known):
+                plot.add_letters(points, index, deepest, self._variable(_colour(index)))
         if self._left_out:
             legend.append((f"and {self._left_out} more\n", "$faint"))
         self.query_one(Static).update(Content.assemble(*legend))
@@ -168,3 +170,8 @@ class RunsPlot(ModalScreen[None]):
     def _variable(self, name: str) -> str:
         variables: dict[str, str] = getattr(self.app, "theme_variables", {})
         return variables.get(name, "white").removeprefix("ansi_")
+
+
+def _colour(index: int) -> str:
+    """Return the name of the colour of a run's line."""
+    return "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"
