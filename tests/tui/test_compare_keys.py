@@ -172,7 +172,7 @@ async def test_every_key_that_acts_changes_something() -> None:
 async def test_the_users_own_keys_act_here() -> None:
     async with compared(keys={"fold": "ctrl+k", "leave": "Z", "down": "z"}) as stage:
         await stage.press("ctrl+k")
-        await stage.shows("rows are folded", "ctrl+k shows them")
+        await stage.shows("rows are folded", "ctrl+k folds more")
         here = screen(stage).table_row
         await stage.press("z")
         assert screen(stage).table_row > here

@@ -70,7 +70,10 @@ async def walk(stage: Stage, steps: Sequence[int]) -> None:
     await stage.run_done(2)
     for step in steps:
         opens, says, closes = WALK[step]
-        await stage.press(*opens)
+        for key in opens:
+            await stage.press(key)
+            if key == "B":  # it opens once the other run has been read
+                await stage.shows("two runs")
         await stage.shows(*says)
         with suppress(AssertionError):  # what a pane is called is written once it has its size
             await stage.until(lambda: not unexplained_on(stage.app.screen), 3)
