@@ -288,10 +288,12 @@ class Explorer(TerminalApp, inherit_bindings=False):
         while nothing is being typed."""
         if action == "in_dialog":
             return self.has_dialog
+        explains = parameters[:1] == ("explain",)
         if action == "typed":
-            explains = parameters[0] == "explain" and self.can_explain
-            has_room = explains or not self.has_dialog
+            has_room = not self.has_dialog or (explains and self.can_explain)
             return has_room and not isinstance(self.focused, TextArea | Input)
+        if action == "do" and explains:
+            return self.can_explain  # an explanation is closed by the same key
         if action == "do" and self.has_dialog:
             return works_in_dialogs(str(parameters[0]))
         return True

@@ -33,6 +33,10 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         await stage.shows("contrast with none (f)", "a=1.25, [ ] b=0.2")
         await stage.press("P")
         await stage.shows("with the picture", "JS, in nats")
+        await stage.press("percent_sign")
+        await stage.shows("this plot has one measure")
+        await stage.press("asterisk")
+        await stage.shows("this plot has one token", "JS, in nats")
         await stage.press("P", "V", *"yes, no", "enter")
         await stage.shows("answers, debiased", "yes", "75.0%")
         await stage.press("slash", *"answer:ye", "enter", "o", "o")
@@ -40,6 +44,9 @@ async def test_one_key_asks_without_the_picture_and_lays_both_side_by_side(
         answers = stage.app.screen
         assert isinstance(answers, DebiasedAnswers)
         assert [line.text for line in answers.rows.items] == ["yes"]
+        await stage.press("backslash")  # its column's name is aligned to the right
+        await stage.shows("The probability of a token")
+        await stage.press("q")
         await stage.press("q", "q")
         await stage.until(lambda: not isinstance(stage.app.screen, Without))
         await stage.press("B")  # known by now: nothing is asked again

@@ -26,11 +26,14 @@ from tui.state.pair_places import SharedPlaces
 from tui.state.run_view import RunView
 from tui.state.table_look import TableLook
 from tui.views.compare.compare import Compare, CompareTable
+from tui.views.compare.pair_blocks import figure_block
 from tui.views.compare.pair_context import PairContext
 from tui.views.compare.pair_keys import BY_APP, reason_against
+from tui.views.compare.pair_rows import PairRows
 from tui.views.compare.pair_screen import PairScreen
 from tui.views.compare.runs_plot import RunsPlot
 from tui.views.compare.without import Without
+from tui.widgets.explaining import explained_on
 
 OTHER = ModelCard("org/other", None, "OtherModel", "float32", "cpu")
 EVERYWHERE = {"cancel", "redraw", "suspend", "screenshot", "copy-as", "glossary", "open-pasted"}
@@ -169,7 +172,7 @@ async def test_every_key_that_acts_changes_something() -> None:
 async def test_the_users_own_keys_act_here() -> None:
     async with compared(keys={"fold": "ctrl+k", "leave": "Z", "down": "z"}) as stage:
         await stage.press("ctrl+k")
-        await stage.shows("rows are folded", "ctrl+k shows them")
+        await stage.shows("rows are folded", "ctrl+k folds more")
         here = screen(stage).table_row
         await stage.press("z")
         assert screen(stage).table_row > here
@@ -257,6 +260,8 @@ async def test_a_word_is_tracked_in_both_runs(size: tuple[int, int]) -> None:
         while "␣token300" not in stage.text.splitlines()[5]:
             await stage.press("l")
         await stage.shows("13.6% 13.6%")
+        heads = {each.text: each.term.word for each in explained_on(stage.app.screen)}
+        assert (heads["␣token300"], heads["Δ"]) == ("tracked token", "points, part, for good")
         await stage.press("P", "asterisk", "asterisk")
         await stage.until(lambda: isinstance(stage.app.screen, RunsPlot))
         await stage.shows("p of ␣token300")
@@ -264,6 +269,15 @@ async def test_a_word_is_tracked_in_both_runs(size: tuple[int, int]) -> None:
         await stage.shows("rank of ␣token300")
         await stage.press("q", "t", "tab", "enter")
         await stage.until(lambda: all(run.run.tracked[-1].why != "user" for run in runs(stage)))
+        stage.app.state.top_k = 12
+        await stage.press("plus")
+        await stage.shows("10 tokens of each row, which is all that both runs hold")
+        assert stage.app.state.top_k == 12
+        for run in runs(stage):
+            run.rows.clear()
+        await stage.press("plus")
+        await stage.shows("no rows here yet")
+        assert stage.app.state.top_k == 12
 
 
 def runs(stage: Stage) -> list[RunView]:
@@ -307,6 +321,16 @@ def test_figures_of_both_sides_and_where_a_difference_means_nothing() -> None:
     assert "left_rms" in names
     assert "rms_difference" not in names
     assert {len(row) for row in chosen.rows} == {len(names)}
+    elsewhere = pair_table(rows, ("a", "b"), ("answer",), answer_name="next here")
+    assert [(each.name, each.head) for each in elsewhere.columns[-3:]] == [
+        ("left_answer", "left next here"),
+        ("right_answer", "right next here"),
+        ("answer_points", "points"),
+    ]
+    assert {len(row) for row in elsewhere.rows} == {len(elsewhere.columns)}
+    for at, name in ((left, "answer's p"), (left.blank_at(0, ""), "next here's p")):
+        heading = figure_block(PairRows(at, right, ascii_only=False), "answer").heading(PLAIN)
+        assert name in heading[0][0]
 
 
 def test_rows_fold_where_neither_side_changes() -> None:

@@ -30,7 +30,7 @@ WALK: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]] = (
     (("H", "P"), ("over the rows",), ("q", "q")),
     (("b", "enter"), ("two runs",), ("q",)),
     (("B", "P", "enter"), ("two runs", "JS"), ("q",)),
-    (("B", "d", *"yes, no", "enter"), ("answers, debiased", "75.0%"), ("q", "q")),
+    (("B", "V", *"yes, no", "enter"), ("answers, debiased", "75.0%"), ("q", "q")),
     (("A",), ("instead of the picture", "parts at"), ("q",)),
     (("z",), ("scene_1.png",), ("q",)),
     (("3",), ("next token", "internal confidence"), ("q",)),
@@ -70,7 +70,10 @@ async def walk(stage: Stage, steps: Sequence[int]) -> None:
     await stage.run_done(2)
     for step in steps:
         opens, says, closes = WALK[step]
-        await stage.press(*opens)
+        for key in opens:
+            await stage.press(key)
+            if key == "B":  # it opens once the other run has been read
+                await stage.shows("two runs")
         await stage.shows(*says)
         with suppress(AssertionError):  # what a pane is called is written once it has its size
             await stage.until(lambda: not unexplained_on(stage.app.screen), 3)
@@ -136,6 +139,10 @@ async def test_the_explanation_stands_beside_what_it_explains() -> None:
         await stage.press("left")
         assert shown.here.key == seen[-2]
         await stage.press("backslash")
+        await stage.until(lambda: not stage.app.has_dialog)
+        await stage.press("f8")
+        await stage.until(lambda: isinstance(stage.app.screen, Explanation))
+        await stage.press("f8")
         await stage.until(lambda: not stage.app.has_dialog)
         await stage.pilot.click(offset=place_of(stage, "entropy"))
         await stage.shows("How spread out")

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from textual import events
 from textual.widgets import Input
 
-from engine.records import Picture, Question, Token
+from engine.events import Trouble
+from engine.records import OtherPosition, Picture, Question, Token
 from tests.tui.dialog_stage import make_state, make_view, on_stage
 from tests.tui.fakes import make_rows
 from tests.tui.stage import PROMPT, Stage, explorer, in_loop
@@ -34,6 +35,7 @@ from tui.views.help.help_text import GLOSSARY, help_sections, matching
 from tui.views.runs.history import History
 from tui.views.settings.settings_form import SettingsForm
 from tui.widgets.chooser import Choice, best_first
+from tui.widgets.explaining import Kind, explained_on, unexplained_on
 from tui.widgets.line_entry import with_change
 from tui.widgets.places import PlaceChosen
 from tui.widgets.status import KeyBar
@@ -156,6 +158,12 @@ async def test_the_detail_reads_on_to_the_end_of_the_vocabulary() -> None:
         await to_the_end_of(2500)
         await stage.press("J")
         await stage.shows("these are all 2,500 tokens of the vocabulary")
+        await stage.press("d")  # nothing of it is kept by a closed detail
+        await stage.until(lambda: len(run.deepened[5].top) == 1000)
+        await stage.press("d")
+        await stage.until(lambda: "-1,000 of 1,000" in str(detail.border_subtitle))
+        await stage.press("J")
+        await to_the_end_of(2000)
         await stage.press("j")  # another row is read to the depth at which one begins
         await stage.until(lambda: 6 in run.deepened and len(run.deepened[6].top) == 1000)
         assert len(run.deepened[5].top) == 1000
@@ -438,12 +446,17 @@ async def test_a_pasted_path_opens_and_the_folder_is_walked(tmp_path: Path) -> N
 @in_loop
 async def test_a_comparison_shows_both_details_and_the_difference_in_points() -> None:
     left, right = make_view(1, "Shape:"), make_view(2, "Colour:", forms_at=8)
-    play = Compare(left, right, PairContext(ascii_only=False))
+    said = ["reading position 1"]
+    play = Compare(left, right, PairContext(ascii_only=False, want=lambda *_: said[-1]))
     async with on_stage(play, (100, 30)) as stage:
         assert "pt" in stage.line("Δ")
         await stage.press("G", "g", "enter", "j")
         assert play.query_one(PairDetail).display
         assert stage.text.count("layer 1 ") == 2
+        detail = play.query_one(PairDetail)
+        found = [each for each in explained_on(stage.app.screen) if each.widget is detail]
+        for text in ("layer", "entropy"):  # of both halves
+            assert {each.region.x // 50 for each in found if each.text == text} == {0, 1}, text
         more = make_rows(10, 5, top_k=40)[1]
         last = Token(id=7777, text=" zebra", probability=1e-9, logit=None)
         left.deepened[1] = replace(more, top=(*more.top, last))
@@ -462,6 +475,28 @@ async def test_a_comparison_shows_both_details_and_the_difference_in_points() ->
         table = play.table
         assert len(table.rows) == 11
         assert table.rows[6][4] == "no"
+        await stage.press("enter")
+        play.go((1, 1))
+        await stage.until(lambda: "reading position 1" in stage.text)
+        said.append("it cannot be read")
+        play.hear([Trouble("too long")])
+        await stage.until(lambda: "it cannot be read" in stage.text)
+        assert "reading" not in stage.text
+        for side in (left, right):
+            side.run = replace(side.run, others=(OtherPosition(1, tuple(side.rows)),))
+        play.hear([Trouble("of something else")])
+        await stage.pilot.resize_terminal(200, 40)
+        await stage.until(lambda: stage.text.count("next here") == 2)
+        heads = [
+            each
+            for each in explained_on(stage.app.screen)
+            if each.text in ("moved", "next here", "raw")
+        ]
+        assert len({(each.text, each.region.x // 100) for each in heads}) == 6
+        marks = [each for each in explained_on(stage.app.screen) if each.term.word == "moved, left"]
+        sides = {each.region.x // 100 for each in marks if each.kind is Kind.MARKS}
+        assert sides == {0, 1}
+        assert unexplained_on(stage.app.screen) == []
         await stage.press("P")
         assert isinstance(stage.app.screen, RunsPlot)
 

@@ -42,9 +42,15 @@ from tui.startup import Startup
 from tui.state.grid_cells import GridCells
 from tui.state.heats import Heat
 from tui.state.prompt_spans import Spans, patch_of
-from tui.state.run_view import RunView
+from tui.state.run_view import KEPT, RunView
 from tui.state.view_state import ViewState
-from tui.views.detail.detail_rows import DetailLook, detail_lines
+from tui.views.detail.detail_rows import (
+    DetailLook,
+    capacity,
+    detail_lines,
+    is_full,
+    marks_at,
+)
 from tui.widgets.places import place_words, title_words
 from tui.worker.asker import asks_for_positions
 
@@ -177,6 +183,30 @@ def test_more_tokens_of_a_row_belong_to_the_position_where_they_were_read() -> N
     assert lengths == [30, 40]
 
 
+def test_a_row_that_is_not_shown_any_more_is_not_kept_to_its_end() -> None:
+    state = a_state(a_run())
+    own = state.current
+    assert own is not None
+    visit(state, 18)
+
+    def read(position: int | None, count: int = KEPT + 500) -> int:
+        request = DeepenRequest(layer=2, count=count, position=position)
+        row = make_rows(LAYERS, 4, count)[2]
+        state.apply(ReadingMade(own.run.id, "d", DeepenReading(request=request, row=row)))
+        view = own.at(own.place(position))
+        assert view is not None
+        return len(view.deepened[2].top)
+
+    assert read(None) == read(18) == KEPT
+    here = own.at(18)
+    assert here is not None
+    here.keep_whole(18, (1, 2))
+    assert (read(18), read(None)) == (KEPT + 500, KEPT)
+    own.keep_whole()
+    assert len(here.deepened[2].top) == KEPT
+    assert read(18) == KEPT
+
+
 def test_a_session_remembers_the_place(tmp_path: Path) -> None:
     state = a_state(a_run())
     assert "place" not in state.session(row=0, with_live=False).view
@@ -234,6 +264,23 @@ def test_the_detail_does_not_call_what_another_position_says_next_the_answer() -
             row, None, None, (78, 6), look, answer_name=view.answer_name, ascii_only=False
         )
         assert f"  {name}" in lines[0][0][0]
+
+
+@pytest.mark.parametrize("size", [(50, 6), (78, 6), (150, 6), (78, 20), (150, 20)])
+@pytest.mark.parametrize("first", [0, 995])
+def test_the_marks_of_moves_are_where_they_are_said_to_be(
+    size: tuple[int, int], first: int
+) -> None:
+    row, look = make_rows(LAYERS, 4, 1200)[2], DetailLook(Style(), Style(), Style())
+    row = replace(row, top=tuple(replace(each, id=at) for at, each in enumerate(row.top)))
+    before = replace(row, top=tuple(reversed(row.top)))
+    lines = detail_lines(row, before, None, size, look, first=first, ascii_only=False)
+    last = first + capacity(*size)
+    marks = marks_at(*size, last)
+    for line in lines[2 if is_full(*size) else 1 :][: capacity(*size) // len(marks) - 1]:
+        text = "".join(part for part, _ in line)
+        signs = [at for at, sign in enumerate(text) if sign in "▲▼"]
+        assert signs == [mark.start for mark in marks]
 
 
 def test_a_place_in_words_fits_on_a_narrow_screen() -> None:

@@ -162,12 +162,18 @@ def more(app: Explorer, step: int) -> None:
 
 def _more_of_both(app: Explorer, pair: TwoRuns, step: int) -> None:
     """Show more or fewer tokens of two runs, as many as both hold: neither is asked again."""
-    held = min((len(row.top) for side in pair.sides for row in side.rows), default=1)
-    now = app.state.top_k = max(min(app.state.top_k + step, held), 1)
+    held = min((len(row.top) for side in pair.sides for row in side.rows), default=0)
+    if not held:
+        app.say("no rows here yet")
+        return
+    before = app.state.top_k
+    now = max(min(before + step, held), before if step > 0 else 1)
+    app.state.top_k = now
     app.show_look()
     more = app.keymap.first("more-tokens") or "the palette"
-    if step > 0 and now == held:
-        app.say(f"{now} tokens of each row, which is all that both runs hold; {more}: the detail")
+    if step > 0 and now >= held:
+        shown = f"{held} token{'s' * (held != 1)} of each row"
+        app.say(f"{shown}, which is all that both runs hold; {more}: the detail")
     else:
         later = app.keymap.first("later-tokens") or "the palette"
         app.say(f"{now} token{'s' * (now != 1)} of each row; {later} scrolls to what does not fit")

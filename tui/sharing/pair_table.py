@@ -10,10 +10,17 @@ from tui.state.comparing import AlignedRow, AlignedRuns
 from tui.state.pair_figures import both_figures, figure_names, has_difference
 
 
-def pair_table(compared: AlignedRuns, names: tuple[str, str], figures: Sequence[str] = ()) -> Table:
+def pair_table(
+    compared: AlignedRuns,
+    names: tuple[str, str],
+    figures: Sequence[str] = (),
+    *,
+    answer_name: str = "answer",
+) -> Table:
     """Return a line for every row of the deeper run: both best tokens; of both answers and of what
     is tracked the probabilities and the difference, right less left, in percentage points; and the
-    optional columns that are named, of both sides."""
+    optional columns that are named, of both sides. `answer_name` is what the answer is called at
+    the position of the rows."""
     columns = [
         Column("left_row", "count"),
         Column("left", "candidate"),
@@ -30,11 +37,14 @@ def pair_table(compared: AlignedRuns, names: tuple[str, str], figures: Sequence[
     chosen = figure_names(figures)
     for name in chosen:
         known = FIGURE_COLUMNS[name].column
+        head = answer_name if name == "answer" else known.head
         columns += [
-            Column(f"{side}_{known.name}", known.kind, f"{side} {known.head}")
+            Column(f"{side}_{known.name}", known.kind, f"{side} {head}")
             for side in ("left", "right")
         ]
-        if has_difference(name, compared):
+        if has_difference(name, compared) and known.kind == "place":
+            columns.append(Column(f"{known.name}_points", "number", "points", decimals=2))
+        elif has_difference(name, compared):
             columns.append(Column(f"{known.name}_difference", "number"))
     rows = tuple(tuple(_cells(row, compared, chosen)) for row in compared.rows)
     notes = (f"left: {names[0]}", f"right: {names[1]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +33,9 @@ from tui.state.grid_cells import GridCells
 from tui.state.prompt_spans import Spans
 from tui.text.numbers import number
 
+KEPT: Final = 1000
+"""Top tokens that are kept of a row, unless the user reads on: of a large vocabulary a whole row
+takes some 30 MB."""
 NEXT_HERE: Final = "next here"
 """What the best token of the last row is called at a position that is not the run's own."""
 
@@ -80,6 +83,8 @@ class RunView:
     base: RunView | None = field(default=None, repr=False, compare=False)
     """Of a view of another position, the view of the whole run."""
     _deepened_at: dict[int, dict[int, LayerReading]] = field(default_factory=dict, compare=False)
+    _whole: frozenset[tuple[int, int]] = field(default=frozenset(), compare=False)
+    """The rows of which more than KEPT tokens are kept, each as a position and a row."""
     _more_hues: dict[int, int] = field(default_factory=dict, compare=False)
     _spans: dict[tuple[bool, int], Spans] = field(default_factory=dict, compare=False)
     _answered: tuple[Run, tuple[PromptToken, ...]] | None = field(default=None, compare=False)
@@ -208,12 +213,19 @@ class RunView:
         else:
             self._cells.add(found)
 
-    def forget_beyond(self, most: int) -> None:
-        """Forget what has been read of any row beyond its first `most` tokens."""
-        for rows in (self.deepened, *self._deepened_at.values()):
-            for layer, row in rows.items():
-                if len(row.top) > most:
-                    rows[layer] = replace(row, top=row.top[:most])
+    def keep_whole(self, position: int | None = None, rows: Iterable[int] = ()) -> None:
+        """Keep more than KEPT tokens of these rows at a position, and forget what has been read
+        beyond these of all others; without rows, of all. What arrives later is cut likewise."""
+        own = self.own
+        own._whole = frozenset((own.place(position), row) for row in rows)
+        for place, read in ((own.run.position, own.deepened), *own._deepened_at.items()):
+            for layer, row in read.items():
+                read[layer] = own._cut(row, place)
+
+    def _cut(self, row: LayerReading, position: int) -> LayerReading:
+        if len(row.top) <= KEPT or (position, row.layer) in self.own._whole:
+            return row
+        return replace(row, top=row.top[:KEPT])
 
     def start_again(self, run: Run) -> None:
         """Forget all rows, since the run has been started once more."""
@@ -331,11 +343,10 @@ class RunView:
         if isinstance(reading, DeepenReading):
             # Tokens read for the detail pane are shown but not saved: how many tokens a
             # file holds must not depend on where the cursor has rested.
-            place = reading.request.position
-            rows = self.deepened
-            if place is not None and self.place(place) != self.run.position:
+            place, rows = self.place(reading.request.position), self.deepened
+            if place != self.run.position:
                 rows = self._deepened_at.setdefault(place, {})
-            rows[reading.row.layer] = reading.row
+            rows[reading.row.layer] = self._cut(reading.row, place)
             if 0 < len(reading.row.top) < reading.request.count:
                 self.vocabulary = len(reading.row.top)
             return None

@@ -119,18 +119,6 @@ class ReadingScreen(ModalScreen[None], Generic[AskingT]):
             self._note = ""
         return made
 
-    def _words_typed(self, typed: str | None) -> tuple[str, ...] | None:
-        """Return the words of a typed line, at most two: none of them stand for the answer. None,
-        and a note of it, if there are more; None, too, if nothing was typed."""
-        if typed is None:
-            return None
-        words = typed_words(typed)
-        if len(words) <= 2:
-            return words
-        self._note = TOO_MANY
-        self.show()
-        return None
-
     def _once_it_rests(self, act: Callable[[], None] | None) -> None:
         """Do something once the cursor rests, in place of what was to be done then."""
         if self._rest is not None:

@@ -32,8 +32,8 @@ class ListedRows(RowList):
         super().__init__(ascii_only=ascii_only)
         self.order = order or Order()
         self.items: list[Any] = []
-        self._heads: list[tuple[int, str]] = []
-        """Where the name of each sorting column begins, in cells."""
+        self._heads: list[tuple[int, int, str]] = []
+        """The first and the last cell of each column, and the field by which it sorts."""
 
     @property
     @abstractmethod
@@ -79,7 +79,7 @@ class ListedRows(RowList):
             cells = abs(width)
             text = text[:cells].rjust(cells) if width < 0 else text[:cells].ljust(cells)
             segments.append((text, styles.cursor if is_sorting else styles.faint))
-            self._heads.append((at, field))
+            self._heads.append((at, at + cells - 1, field))
             at += cells
         return segments
 
@@ -88,8 +88,10 @@ class ListedRows(RowList):
         return [Caption(0)] if self.count else []
 
     def cursor_column(self) -> int | None:
-        """Return where the name of the sorting column begins; None in the list's own order."""
-        return next((at for at, field in self._heads if field and field == self.order.by), None)
+        """Return the last cell of the sorting column, where a name that is aligned to the right
+        ends; None in the list's own order."""
+        by = self.order.by
+        return next((end for _, end, field in self._heads if by and field == by), None)
 
     def on_click(self, event: events.Click) -> None:
         """Sort by the column whose name is clicked; a second click turns the order round."""
@@ -98,7 +100,7 @@ class ListedRows(RowList):
         if offset is None or offset.y >= self.head_height:
             super().on_click(event)
             return
-        names = [field for at, field in self._heads if at <= offset.x and field]
+        names = [field for at, _, field in self._heads if at <= offset.x and field]
         if names and event.button == 1:
             event.stop()  # the other buttons explain the column
             turned = self.order.by == names[-1] and not self.order.descending

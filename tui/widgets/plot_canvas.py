@@ -19,6 +19,7 @@ from textual.strip import Strip
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import AxisFormatter, PlotWidget
 
+from tui.widgets.letters import letter_of, lettered
 from tui.widgets.strips import changed_regions
 
 _LIGHT: Final = str.maketrans("━┃┏┓┗┛┣┫┳┻╋", "─│┌┐└┘├┤┬┴┼")
@@ -147,6 +148,16 @@ class Plot(PlotWidget):
             self.plot(xs, ys, line_style=style, hires_mode=mode)
         else:
             self.scatter(xs, ys, marker="*" if self._ascii else "•", marker_style=style)
+
+    def add_letters(
+        self, points: Sequence[tuple[float, float]], index: int, last: int, style: str
+    ) -> None:
+        """Mark some of a line's points with the letter of its index; `last` is the last place
+        across."""
+        some = lettered(points, index, last, self.size.width - self.margin_left - 2)
+        if some:
+            xs, ys = zip(*some, strict=True)
+            self.scatter(xs, ys, marker=letter_of(index), marker_style=style)
 
     def draw(self, marked: int | None, style: str) -> None:
         """Draw what has been added since `clear`, and mark a layer on the frame.

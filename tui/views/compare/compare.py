@@ -65,6 +65,9 @@ class Compare(PairScreen):
         """Plot both runs."""
         self.app.push_screen(RunsPlot(self.sides, ascii_only=self._ascii))
 
+    plot_measure = plot
+    plot_token = plot
+
     def _step(self, step: int) -> None:
         """Compare the left run with the next or the previous of the others."""
         left, right = (side.own for side in self.sides)

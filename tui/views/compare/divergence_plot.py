@@ -3,6 +3,7 @@ and the divergence of the two runs."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from textual.app import ComposeResult
@@ -14,6 +15,7 @@ from engine.records import Comparison
 from tui.state.run_view import RunView
 from tui.text.show import display_text
 from tui.widgets.later import draw_later
+from tui.widgets.letters import letter_of
 
 if TYPE_CHECKING:
     from tui.widgets.plot_canvas import Plot
@@ -38,6 +40,7 @@ class DivergencePlot(Horizontal):
     ) -> None:
         super().__init__()
         self._ascii = ascii_only
+        self._lettered = ascii_only or "NO_COLOR" in os.environ
         self._layers = picture.run.layers
         answer = picture.answer
         shown = display_text(answer.text, 12, ascii_only=ascii_only).strip() if answer else ""
@@ -69,18 +72,21 @@ class DivergencePlot(Horizontal):
         plot = self._plot
         if plot is None or not plot.is_mounted or not self.has_class("-open"):
             return
-        signs = ("a", "b", "c") if self._ascii else ("━", "━", "━")
         legend = [
-            (f"{sign} {name}\n", f"${colour}")
-            for sign, name, colour in zip(signs, self._names, _COLOURS, strict=True)
+            (f"{letter_of(index) if self._lettered else '━'} {name}\n", f"${colour}")
+            for index, (name, colour) in enumerate(zip(self._names, _COLOURS, strict=True))
         ]
         self.query_one(Static).update(Content.assemble(*legend))
         variables = self.app.theme_variables
         plot.clear()
         plot.show_axes(self._layers, 0.0, 1.0, _TICKS)
-        for points, colour in zip(self._lines, _COLOURS, strict=True):
+        styles = [variables[colour].removeprefix("ansi_") for colour in _COLOURS]
+        for points, style in zip(self._lines, styles, strict=True):
             if points:
-                plot.add_line(points, variables[colour].removeprefix("ansi_"))
+                plot.add_line(points, style)
+        if self._lettered:  # on top of all lines, some of which lie on others
+            for index, (points, style) in enumerate(zip(self._lines, styles, strict=True)):
+                plot.add_letters(points, index, self._layers, style)
         plot.draw(None, "")
 
 

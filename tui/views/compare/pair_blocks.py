@@ -38,6 +38,8 @@ class Block:
     heading: Callable[[Styles], Segments]
     cells: Callable[[int, Styles], Segments]
     """Takes a row of the comparison."""
+    tracked: str = ""
+    """The tracked token that it is of, as the heading writes it; empty for every other column."""
 
 
 def change_block(rows: PairRows, index: int, bar: int) -> Block:
@@ -67,9 +69,9 @@ def tracked_block(rows: PairRows, index: int, *, ranks: bool) -> Block:
     is wanted, and the difference in points."""
     token = rows.compared.tokens[index]
     each = _PLACE if ranks else _SHARE
+    shown = _named(token.text, 2 * each - 1, rows)
 
     def heading(styles: Styles) -> Segments:
-        shown = _named(token.text, 2 * each - 1, rows)
         delta = ("d pt" if rows.ascii_only else "Δ pt").rjust(CHANGE - 1) + " "
         return [(_filled(shown, 2 * each) + delta, rows.token_style(token, styles)[0])]
 
@@ -82,7 +84,7 @@ def tracked_block(rows: PairRows, index: int, *, ranks: bool) -> Block:
         points = "-".rjust(CHANGE - 1) if difference is None else signed_figure(difference)
         return [(f"{text}{points} ", style)]
 
-    return Block(token.text, Room(2 * each + CHANGE, False), heading, cells)
+    return Block(token.text, Room(2 * each + CHANGE, False), heading, cells, shown)
 
 
 def figure_block(rows: PairRows, name: str) -> Block:
@@ -96,7 +98,8 @@ def figure_block(rows: PairRows, name: str) -> Block:
     width = 2 * each + (CHANGE if differs else 0) + 1
 
     def heading(styles: Styles) -> Segments:
-        head = "answer's p" if name == "answer" else column.column.head
+        answer = rows.sides[0].answer_name
+        head = f"{answer}'s p" if name == "answer" else column.column.head
         unit = ("d" if rows.ascii_only else "Δ") + (" pt" if is_place else "")
         delta = unit.rjust(CHANGE) if differs else ""
         return [(f" {head}".ljust(2 * each) + delta + " ", styles.faint)]

@@ -10,9 +10,11 @@ from textual.strip import Strip
 from engine.records import LayerReading
 from tui.state.comparing import AlignedRow
 from tui.state.run_view import RunView
+from tui.text.show import plain_line
+from tui.views.detail.detail_captions import detail_captions
 from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.drawn_lines import DrawnLines
-from tui.widgets.explaining import Caption, Kind
+from tui.widgets.explaining import Caption
 from tui.widgets.strips import strip_of
 from tui.widgets.styles import Segments
 
@@ -69,8 +71,14 @@ class PairDetail(DrawnLines):
         return self._sides[side].reading((self._pair.left_layer, self._pair.right_layer)[side])
 
     def captions(self) -> Iterable[Caption]:
-        """Return the line with the figures of both sides."""
-        return [Caption(0, kind=Kind.WORDS)]
+        """Return those of the row of either side, each in its half."""
+        half, height = (self.size.width - 1) // 2, self.size.height
+        for side, (start, stop) in enumerate(((0, half), (half + 1, None))):
+            reading = self._reading(side)
+            if reading is not None:
+                size, held = (half, height), len(reading.top)
+                first = self._skipped(reading, size)
+                yield from detail_captions(size, held, first, start=start, stop=stop)
 
     def draw(self) -> list[Strip]:
         """See `DrawnLines.draw`: lines of both sides."""
@@ -96,7 +104,8 @@ class PairDetail(DrawnLines):
         run = self._sides[side]
         reading = self._reading(side)
         if reading is None:
-            return [[(" not read", look.faint)]]
+            why = plain_line(run.blank, ascii_only=self._ascii) or "not read"
+            return [[(f" {why}", look.faint)]]
         answer = run.answer
         return detail_lines(
             reading,
@@ -104,6 +113,11 @@ class PairDetail(DrawnLines):
             answer.id if answer else None,
             (width, height),
             look,
-            first=min(self._first, max(len(reading.top) - capacity(width, height), 0)),
+            first=self._skipped(reading, (width, height)),
+            answer_name=run.answer_name,
             ascii_only=self._ascii,
         )
+
+    def _skipped(self, reading: LayerReading, size: tuple[int, int]) -> int:
+        """Return how many tokens of a side of this size are scrolled out."""
+        return min(self._first, max(len(reading.top) - capacity(*size), 0))

@@ -116,7 +116,12 @@ class PairScreen(ModalScreen[None]):
     def table(self) -> Table:
         """The comparison as a table, for copying and exporting."""
         left, right = (_asked(view) for view in self.sides)
-        return pair_table(self._table.rows.compared, (left, right), self._table.look.figures)
+        return pair_table(
+            self._table.rows.compared,
+            (left, right),
+            self._table.look.figures,
+            answer_name=self.sides[0].answer_name,
+        )
 
     @property
     def table_row(self) -> int:
@@ -144,9 +149,10 @@ class PairScreen(ModalScreen[None]):
         self.tell(self._places.words)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Show what has arrived of either run."""
+        """Show what has arrived of either run; where one has no rows, why may have changed: what
+        was asked for was refused, or what it waited for has ended."""
         ids = {side.own.run.id for side in self.sides}
-        if any(
+        if any(side.blank for side in self.sides) or any(
             (event.run.id if isinstance(event, RunEnded) else event.run_id) in ids
             for event in events
             if isinstance(event, ReadingMade | RowsRead | RunEnded)
@@ -182,8 +188,8 @@ class PairScreen(ModalScreen[None]):
             "picture": partial(self._toggle_pictures, large=False),
             "zoom-picture": partial(self._toggle_pictures, large=True),
             "plot": self.plot,
-            "measure": self.plot,
-            "leaders": self.plot,
+            "measure": self.plot_measure,
+            "leaders": self.plot_token,
             **dict.fromkeys(("leave", "leave-editor", self.VIEW), partial(self.dismiss, None)),
         }
         return found
@@ -213,6 +219,14 @@ class PairScreen(ModalScreen[None]):
     @abstractmethod
     def plot(self) -> None:
         """Plot both runs."""
+
+    @abstractmethod
+    def plot_measure(self) -> None:
+        """Show the plot, or say that it has no other measure."""
+
+    @abstractmethod
+    def plot_token(self) -> None:
+        """Show the plot, or say that it has no other token."""
 
     def _close_panes(self) -> None:
         for pane in (self._panes.detail, self._panes.pictures, *self.below()):

@@ -188,8 +188,10 @@ class PairTable(FoldedList, inherit_bindings=False):
         two runs."""
         last = self.head_height - 1
         yield from (Caption(line, kind=Kind.WORDS) for line in range(last))
-        yield Caption(last, otherwise=TERMS["points, part, for good"])
-        plan = self.columns
+        laid = self._laid_out(self.size.width - GUTTER)
+        named = {block.tracked: TERMS["tracked token"] for block in laid.shown if block.tracked}
+        yield Caption(last, named=named, otherwise=TERMS["points, part, for good"])
+        plan = laid.columns
         start = GUTTER + plan.layer + plan.side
         for line in range(self.head_height, self.size.height):
             yield Caption(line, start, start + plan.mark, kind=Kind.MARKS, marks="pairs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -21,6 +22,7 @@ from tui.text.show import display_text
 from tui.theme import HUES
 from tui.widgets.captions import put_subtitle, put_title
 from tui.widgets.later import draw_later
+from tui.widgets.letters import letter_of
 
 if TYPE_CHECKING:
     from tui.widgets.plot_canvas import Plot
@@ -31,7 +33,6 @@ _OWN: Final = 1
 """Which choice is each run's own answer."""
 _SAID: Final = {Measure.PROBABILITY: "p", Measure.LOG: "ln p", Measure.RANK: "rank"}
 _NAME: Final = 30
-_LETTERS: Final = "abcdefghijkl"
 
 
 class RunsPlot(ModalScreen[None]):
@@ -87,7 +88,7 @@ class RunsPlot(ModalScreen[None]):
     def _choices(self) -> list[tuple[str, Token | None]]:
         """What can be drawn: its name, and the token; None stands for each run's own answer."""
         first = self._runs[0].answer
-        choices = [("the first run's answer", first), ("its own answer", None)]
+        choices = [(f"the first run's {self._what}", first), (f"its own {self._what}", None)]
         known = [first] if first is not None else []
         for view in self._runs:
             by_text = not of_one_model(self._runs[0], view)
@@ -110,25 +111,29 @@ class RunsPlot(ModalScreen[None]):
         heights = [measure.height(each) for run in values for each in run if each is not None]
         low, high, ticks = measure.axis(heights, plot.size.height - 3)
         legend: list[tuple[str, str]] = []
+        known: list[list[tuple[float, float]]] = []
         plot.clear()
         plot.show_axes(deepest, low, high, ticks)
         for index, (view, token) in enumerate(zip(self._runs, tokens, strict=True)):
-            colour = "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"
+            colour = _colour(index)
             scale = deepest / max(view.run.layers, 1)
             style = self._variable(colour)
-            for stretch in stretches(values[index]):
-                points = [(layer * scale, measure.height(value)) for layer, value in stretch]
+            lines = [
+                [(layer * scale, measure.height(value)) for layer, value in stretch]
+                for stretch in stretches(values[index])
+            ]
+            for points in lines:
                 plot.add_line(points, style)
-                if self._lettered:
-                    xs, ys = zip(*points[index % 3 :: 3] or points, strict=True)
-                    marked = "" if self._ascii else style
-                    plot.scatter(xs, ys, marker=_LETTERS[index], marker_style=marked)
-            sign = _LETTERS[index] if self._lettered else "━"
+            known.append([point for points in lines for point in points])
+            sign = letter_of(index) if self._lettered else "━"
             name = display_text(view.name, _NAME, spaces=False, ascii_only=self._ascii).rstrip()
             at_end = values[index][-1] if values[index] else None
             last = "not known at the end" if at_end is None else measure.shown(at_end)
             said = display_text(token.text, 12, ascii_only=self._ascii).rstrip() if token else "-"
             legend.append((f"{sign} {name}\n  {_SAID[measure]} of {said} {last}\n", f"${colour}"))
+        if self._lettered:  # on top of all lines, some of which lie on others
+            for index, points in enumerate(known):
+                plot.add_letters(points, index, deepest, self._variable(_colour(index)))
         if self._left_out:
             legend.append((f"and {self._left_out} more\n", "$faint"))
         self.query_one(Static).update(Content.assemble(*legend))
@@ -136,7 +141,8 @@ class RunsPlot(ModalScreen[None]):
         box = self.query_one(Vertical)
         put_title(box, f"{len(self._runs)} runs: {_SAID[measure]} of {of} over the rows")
         more = ", tracked tokens" if len(choices) > _OWN + 1 else ""
-        put_subtitle(box, f"* own answers or the first run's{more}, % p, ln p, rank, q closes")
+        keys = f"* own {self._what}s or the first run's{more}, % p, ln p, rank, q closes"
+        put_subtitle(box, keys)
 
     def _values(self, view: RunView, token: Token | None) -> list[float | None]:
         """Return the token's value in every row of a run; None where it is not known."""
@@ -153,8 +159,19 @@ class RunsPlot(ModalScreen[None]):
     @property
     def _lettered(self) -> bool:
         """Whether letters tell the lines apart: without colours, or with more runs than colours."""
-        return self._ascii or len(self._runs) > HUES + 1
+        colourless = self._ascii or "NO_COLOR" in os.environ
+        return colourless or len(self._runs) > HUES + 1
+
+    @property
+    def _what(self) -> str:
+        """What the best token of the last row is called at the positions of the runs."""
+        return "answer" if self._runs[0].own is self._runs[0] else "next token"
 
     def _variable(self, name: str) -> str:
         variables: dict[str, str] = getattr(self.app, "theme_variables", {})
         return variables.get(name, "white").removeprefix("ansi_")
+
+
+def _colour(index: int) -> str:
+    """Return the name of the colour of a run's line."""
+    return "answer" if index == 0 else f"hue-{(index - 1) % HUES + 1}"

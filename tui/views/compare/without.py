@@ -211,6 +211,21 @@ class Without(PairScreen):
         """Plot the answer's probability with the picture and without it, and the divergence."""
         self._plot.toggle()
 
+    def plot_measure(self) -> None:
+        """See `PairScreen`."""
+        self._open_plot("this plot has one measure: probabilities, beside the divergence")
+
+    def plot_token(self) -> None:
+        """See `PairScreen`."""
+        self._open_plot("this plot has one token: the answer with the picture")
+
+    def _open_plot(self, otherwise: str) -> None:
+        """Open the plot; where it is open, say why there is nothing else to do."""
+        if self._plot.has_class("-open"):
+            self.tell(otherwise)
+        else:
+            self._plot.toggle()
+
     def action_debias(self) -> None:
         """Ask for the answers to debias."""
         self.app.push_screen(

@@ -9,11 +9,12 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.state.run_view import RunView
+from tui.state.run_view import KEPT, RunView
 from tui.text.show import plain_line
-from tui.views.detail.detail_rows import MOST, PLACE, DetailLook, capacity, detail_lines, is_full
+from tui.views.detail.detail_captions import detail_captions
+from tui.views.detail.detail_rows import DetailLook, capacity, detail_lines
 from tui.widgets.captions import put_subtitle
-from tui.widgets.explaining import Caption, Kind
+from tui.widgets.explaining import Caption
 from tui.widgets.strips import redraw_changes, strip_of
 from tui.widgets.styles import Segments
 from tui.widgets.view_context import ViewContext
@@ -41,7 +42,7 @@ class Detail(Widget):
         self._row = 0
         self._first = 0
         """How many of the top tokens are scrolled out above."""
-        self._most = MOST
+        self._most = KEPT
         """How far the shown row is read at most; twice as far on request."""
         self._strips: list[Strip] = []
         self._drawn: object = None
@@ -63,7 +64,7 @@ class Detail(Widget):
         self._redraw()
 
     def scroll_tokens(self, pages: float) -> str:
-        """Scroll through the tokens of the row, reading more where it holds too few; beyond MOST of
+        """Scroll through the tokens of the row, reading more where it holds too few; beyond KEPT of
         them, twice as many each time that the end is reached. Return what there is to say about it,
         such as why it is not possible."""
         run, before, room = self._run, self._skipped, self.capacity
@@ -79,6 +80,7 @@ class Detail(Widget):
             if reason:
                 return f"these are the first {held:,} tokens of this row; {reason}"
             self._most *= 2
+            run.keep_whole(run.run.position, (self._row - 1, self._row))
             said = f"reading the first {self._limit:,} tokens of this row"
         self._first = min(max(before + step, 0), max(self._limit - room, 0))
         self._redraw()
@@ -109,18 +111,17 @@ class Detail(Widget):
 
     @property
     def _wanted(self) -> int:
-        """How many tokens are to be read: those that are shown and those above them; beyond MOST
+        """How many tokens are to be read: those that are shown and those above them; beyond KEPT
         all up to the limit at once."""
         shown = self._first + self.capacity
-        return shown if shown <= MOST else self._limit
+        return shown if shown <= KEPT else self._limit
 
     def _leave_depth(self, run: RunView) -> None:
-        """Forget what lies beyond MOST of the row that was shown: of a large vocabulary each row
-        would hold some 30 MB."""
-        if self._most > MOST:
-            self._most, self._first = MOST, min(self._first, max(MOST - self.capacity, 0))
-            self._asked = {place: min(count, MOST) for place, count in self._asked.items()}
-            run.own.forget_beyond(MOST)
+        """Forget what lies beyond KEPT of the row that was shown, now or once it arrives."""
+        if self._most > KEPT:
+            self._most, self._first = KEPT, min(self._first, max(KEPT - self.capacity, 0))
+            self._asked = {place: min(count, KEPT) for place, count in self._asked.items()}
+            run.keep_whole()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Scroll through the tokens."""
@@ -153,17 +154,11 @@ class Detail(Widget):
                 self._asked[place] = wanted  # only once: a small vocabulary may have no more
 
     def captions(self) -> Iterable[Caption]:
-        """Return the line with the figures of the row, the names of the columns where there are
-        any, the line of the tokens that dropped out, and how far the others moved."""
-        if self._run is None or self._run.reading(self._row) is None:
-            return
-        full, height = is_full(*self.size), self.size.height
-        yield Caption(0, kind=Kind.WORDS)
-        if full:
-            yield Caption(1)
-            yield Caption(height - 1, kind=Kind.WORDS)
-        for line in range(1 + full, height - full):
-            yield Caption(line, PLACE + 1, PLACE + 4, kind=Kind.MARKS, marks="moves")
+        """Return those of the shown row."""
+        reading = self._run.reading(self._row) if self._run is not None else None
+        if reading is None:
+            return ()
+        return detail_captions(self.size, len(reading.top), self._skipped)
 
     def render_line(self, y: int) -> Strip:
         """Draw a line from what `show` has prepared."""
@@ -172,6 +167,11 @@ class Detail(Widget):
         if y < len(self._strips):
             return self._strips[y]
         return Strip.blank(self.size.width, self.rich_style)
+
+    def on_hide(self) -> None:
+        """Forget what lies beyond KEPT of the row that was shown."""
+        if self._run is not None:
+            self._leave_depth(self._run)
 
     def on_resize(self) -> None:
         """Draw the lines again for the new size."""

@@ -16,8 +16,6 @@ from tui.text.numbers import figure, number
 from tui.text.show import display_text
 from tui.widgets.styles import Segments
 
-MOST: Final = 1000
-"""Tokens of a row through which the detail scrolls before it asks for more."""
 _MOST_AT_ONCE: Final = 200
 """Most tokens in the detail, however large the pane is."""
 
@@ -26,7 +24,7 @@ _FULL_FROM_WIDTH: Final = 72
 _FULL_FROM_HEIGHT: Final = 10
 _LEAST_TOKEN, _MOST_TOKEN = 4, 20
 _LEAST_BAR, _MOST_BAR = 4, 16
-PLACE: Final = 3
+_PLACE: Final = 3
 """Cells of a token's place, unless it has more digits."""
 _AROUND_BRIEF: Final = 23
 """Cells of a brief entry other than its token and bar."""
@@ -103,6 +101,19 @@ def is_full(width: int, height: int) -> bool:
     return height >= _FULL_FROM_HEIGHT and width >= _FULL_FROM_WIDTH
 
 
+def marks_at(width: int, height: int, last: int) -> list[range]:
+    """Return the cells in which a line says how far its tokens have moved, in a pane of this size
+    whose last token has the place `last`."""
+    digits = _digits(last)
+    start = digits + 1
+    if is_full(width, height):
+        return [range(start, start + 3)]
+    columns = _brief_columns(width, height)
+    token, bar = _brief_widths(width // columns, digits)
+    entry = _AROUND_BRIEF - _PLACE + digits + token + bar
+    return [range(at, at + 1) for at in range(start, start + columns * entry, entry)]
+
+
 def _brief_columns(width: int, height: int) -> int:
     return 1 if height >= _FULL_FROM_HEIGHT or width < _TWO_COLUMNS_FROM else 2
 
@@ -128,7 +139,14 @@ def _summary(
 
 def _digits(last: int) -> int:
     """Return the cells of the place of a token among `last` of them."""
-    return max(len(str(last)), PLACE)
+    return max(len(str(last)), _PLACE)
+
+
+def _brief_widths(width: int, digits: int) -> tuple[int, int]:
+    """Return the cells of the token and of the bar of a brief entry in so many cells."""
+    room = width - _AROUND_BRIEF - digits + _PLACE
+    token = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
+    return token, max(min(room - token, _MOST_BAR), 0)
 
 
 def _brief(
@@ -136,9 +154,7 @@ def _brief(
 ) -> str:
     """Return one token in one style: each change of style costs forty bytes, and the detail must
     stay cheap to redraw."""
-    room = width - _AROUND_BRIEF - digits + PLACE
-    token_width = max(min(room - _LEAST_BAR, _MOST_TOKEN), _LEAST_TOKEN)
-    bar_width = max(min(room - token_width, _MOST_BAR), 0)
+    token_width, bar_width = _brief_widths(width, digits)
     shown = display_text(token.text, token_width, ascii_only=ascii_only)
     bar = line_bar(token.probability, bar_width, ascii_only=ascii_only)
     sign = "*" if move is None else _move(move, ascii_only)[0]
@@ -156,7 +172,7 @@ def _full(
     """Return a heading and a line for each token with all that is known of it; `first` tokens
     stand above them, with the probability `total`."""
     digits = _digits(first + len(entries))
-    room = width - _AROUND_FULL - digits + PLACE
+    room = width - _AROUND_FULL - digits + _PLACE
     token_width = max(min((room - _LEAST_BAR) // 2, _MOST_TOKEN), _LEAST_TOKEN)
     bar_width = max(min(room - 2 * token_width - 1, _MOST_BAR), 0)
     heading = (

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from tui.text.show import display_text
 from tui.theme import HUES
 from tui.widgets.later import draw_later
-from tui.widgets.letters import letter_of, lettered
+from tui.widgets.letters import letter_of
 
 if TYPE_CHECKING:
     from engine.sweeps.charts import Chart, Line
@@ -30,8 +30,6 @@ _NAME: Final = 40
 """Most cells of a line's name."""
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _PLOT_HEIGHT: Final = 11
-_BESIDE: Final = 8
-"""Cells of the axis beside the plot."""
 
 
 class ChartPane(Vertical):
@@ -130,10 +128,7 @@ class ChartPane(Vertical):
                 plot.add_line(points, style)
             if self._has_letters:
                 known = [(x, float(y)) for x, y in enumerate(line.values) if math.isfinite(y)]
-                some = lettered(known, index, last, plot.size.width - _BESIDE)
-                if some:
-                    xs, ys = zip(*some, strict=True)
-                    plot.scatter(xs, ys, marker=letter_of(index), marker_style=style)
+                plot.add_letters(known, index, last, style)
         plot.draw(None, "")
 
     def _style(self, index: int) -> Style:
