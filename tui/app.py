@@ -327,11 +327,17 @@ class Explorer(TerminalApp, inherit_bindings=False):
     def show_look(self) -> None:
         """Show the table, and a comparison that lies over it, as the user has chosen."""
         self.presenter.show_all()
-        if isinstance(self.screen, TwoRuns):
-            self.screen.show_look(self.state.look)
+        if self.two_runs is not None:
+            self.two_runs.show_look(self.state.look)
+
+    @property
+    def two_runs(self) -> TwoRuns | None:
+        """The comparison that is shown; None where none is, or the program is about to end."""
+        front = self.screen_stack[-1] if self.screen_stack else None
+        return front if isinstance(front, TwoRuns) else None
 
     def _searched(self) -> Searched:
-        return self.screen.searched if isinstance(self.screen, TwoRuns) else self._main_rows
+        return self.two_runs.searched if self.two_runs is not None else self._main_rows
 
     def copy_text(self, text: str, what: str) -> None:
         """Copy text to the user's clipboard through the terminal; `what` names it in the

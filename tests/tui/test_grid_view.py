@@ -460,14 +460,13 @@ async def test_what_is_visible_is_read_where_there_is_no_memory_for_all() -> Non
         await stage.shows("grid of what is visible: all 12,069")
         view = grid(stage)
         await stage.until(lambda: view._facts is not None and current(stage).cells is not None)
-        whole, some = asked(stage, GridRequest)
-        assert whole.positions == () and len(some.positions) <= 12
-        assert some.positions[-1] == 12_068
+        whole, *some = asked(stage, GridRequest)  # some more where the screen is laid out late
+        assert whole.positions == () and all(len(each.positions) <= 12 for each in some)
+        assert some[-1].positions[-1] == 12_068
         await stage.shows("cylinder")
         assert not current(stage).run.readings  # shown, but no part of the session
         await stage.press("left_parenthesis", *["<"] * 8)
-        await stage.until(lambda: len(asked(stage, GridRequest)) == 3)
-        assert asked(stage, GridRequest)[-1].positions[0] == 0
+        await stage.until(lambda: asked(stage, GridRequest)[-1].positions[0] == 0)
 
 
 @in_loop

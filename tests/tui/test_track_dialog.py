@@ -92,7 +92,9 @@ async def test_several_words_and_marks() -> None:
     async with dialog() as (stage, app):
         await stage.press(*"cube, oval ,")
         await shows(stage, "␣oval")
-        assert sorted(app.wanted) == ["cube", "oval"]
+        assert {"cube", "oval"} <= set(app.wanted)
+        # Where letters come more slowly than the dialog waits, it asks for what is there by then.
+        assert all("cube".startswith(word) or "oval".startswith(word) for word in app.wanted)
         await stage.press("tab", "down", "down", "down", "tab", "down", "tab", "tab")
         assert "●" in stage.line("␣cube ")
         await stage.press("enter")

@@ -10,7 +10,6 @@ from textual.widgets import Input, TextArea
 
 from engine.events import LoadOptions
 from engine.records import ModelCard
-from tui.actions.front import two_runs
 from tui.app import Explorer
 from tui.state.presets import Preset, ring_of, step_preset
 from tui.state.view_state import CANCELLING, ModelPhase
@@ -148,7 +147,7 @@ def norm(app: Explorer) -> None:
 
 def more(app: Explorer, step: int) -> None:
     """Show more or fewer tokens per layer; ask again only if the rows hold too few."""
-    pair = two_runs(app)
+    pair = app.two_runs
     if pair is not None:
         _more_of_both(app, pair, step)
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tui.actions.front import two_runs
 from tui.app import Explorer
 from tui.state.pair_places import Pair
 from tui.widgets.two_runs import TwoRuns
@@ -12,7 +11,7 @@ from tui.widgets.two_runs import TwoRuns
 
 def step(app: Explorer, step: int) -> None:
     """Go to a later or earlier token of the prompt, or of both prompts that are compared."""
-    pair, where = two_runs(app), f"the {'last' if step > 0 else 'first'} token"
+    pair, where = app.two_runs, f"the {'last' if step > 0 else 'first'} token"
     if pair is not None:
         shared = pair.places(unfolded=app.state.unfolded)
         _go_both(app, pair, shared.step(pair.place[0], step), where)
@@ -22,7 +21,7 @@ def step(app: Explorer, step: int) -> None:
 
 def part(app: Explorer, step: int) -> None:
     """Go to the next or the previous part of the prompt, or of both."""
-    pair, where = two_runs(app), f"the {'last' if step > 0 else 'first'} part"
+    pair, where = app.two_runs, f"the {'last' if step > 0 else 'first'} part"
     if pair is not None:
         shared = pair.places(unfolded=app.state.unfolded)
         _go_both(app, pair, shared.part(pair.place[0], step), where)
@@ -32,7 +31,7 @@ def part(app: Explorer, step: int) -> None:
 
 def own(app: Explorer) -> None:
     """Go back to the position that was read."""
-    pair = two_runs(app)
+    pair = app.two_runs
     if pair is not None:
         pair.go(None)
     else:
@@ -42,7 +41,7 @@ def own(app: Explorer) -> None:
 def unfold(app: Explorer) -> None:
     """Show every patch of the picture by itself, or the picture as one."""
     app.walking.unfold()
-    if two_runs(app) is not None:
+    if app.two_runs is not None:
         words = "one by one" if app.state.unfolded else "as one"
         app.say(f"the picture's patches are walked {words}")
 

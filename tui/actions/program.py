@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from tui.actions.front import two_runs
 from tui.actions.palette_words import WORDS
 from tui.actions.registry import ACTIONS
 from tui.app import Explorer
@@ -18,13 +17,13 @@ def show_help(app: Explorer) -> None:
 
     if isinstance(app.screen, Help):
         app.screen.dismiss()
-    elif not app.has_dialog or two_runs(app) is not None:
+    elif not app.has_dialog or app.two_runs is not None:
         app.push_screen(Help(app.keymap, ascii_only=app.startup.ascii))
 
 
 def show_glossary(app: Explorer) -> None:
     """Open the help, in which the glossary comes first."""
-    if not app.has_dialog or two_runs(app) is not None:
+    if not app.has_dialog or app.two_runs is not None:
         show_help(app)
 
 
@@ -62,7 +61,7 @@ def palette(app: Explorer) -> None:
 def _do(app: Explorer, identity: str | None) -> None:
     if identity is None:
         return
-    pair = two_runs(app)
+    pair = app.two_runs
     (app.do if pair is None else pair.perform)(identity)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from engine.methods.track import TrackRequest
-from tui.actions.front import runs_in_front, table_in_front, two_runs
+from tui.actions.front import runs_in_front, table_in_front
 from tui.app import Explorer
 from tui.state.comparing import of_one_model
 from tui.state.folding import Fold
@@ -188,7 +188,7 @@ def _take_tracked(
             app.state.untrack(run, gone)
             app.state.pinned.pop(gone, None)
         app.asker.track(run, [token for token in tokens if token[0] not in known])
-    pair = two_runs(app)
+    pair = app.two_runs
     if pair is not None:
         _say_untracked(app, pair.sides, runs)
     elif tokens and not app.main.lower.is_open("plot"):
