@@ -64,7 +64,9 @@ VIEWS = {
     "parts": View(("6", *["wait"] * 6, "a", *["wait"] * 12, "n", "wait")),
     "neurons": View(("9", *["wait"] * 6, "a", *["wait"] * 20)),
     "tracing": View(("7", *["wait"] * 24, "space", "right", "down", "space", *["wait"] * 8)),
-    "saliency": View(("8", *["wait"] * 8, "F", *["wait"] * 40, "b", *["wait"] * 60)),
+    "saliency": View(
+        ("8", *["wait"] * 8, "b", *["wait"] * 40, "F", *["wait"] * 40, "b", *["wait"] * 60, "n")
+    ),
     "history": View(("a", "wait")),
     "comparison": View(("]", "r", "wait", "b"), prompt="Color of the main object:"),
     "against": View(("B", "wait", "P", "wait"), prompt="Color of the main object:"),
