@@ -13,6 +13,7 @@ played until then.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -119,6 +120,8 @@ def main() -> None:
     loaded: LoadedModel = load(samples.MODEL)
     hits: dict[str, list[bool]] = {name: [] for name in chosen}
     chances: list[float] = []
+    # A shell that starts this in the background lets it ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         play(loaded, chosen, options.scenes * len(ATTRIBUTES), hits, chances)
     print(file=sys.stderr)
