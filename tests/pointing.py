@@ -6,8 +6,8 @@ The pointing game (Zhang et al. 2016, arXiv 1608.00507) on scenes that nothing w
 renderer says which object covers each patch. The bundled model is asked for the colour and the
 shape of the main object, and every method is asked for a map of the answer. A hit is a largest cell
 on the main object; chance is the object's share of the cells. Scenes without objects are passed
-over. Every map of 200 scenes takes some two hours of one core; Ctrl-C prints the table of what was
-played until then.
+over. Every map of 200 scenes takes some two hours of one core; several processes can share them
+(`--first`). Ctrl-C prints the table of what was played until then.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m tests.pointing", description=__doc__)
     parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="how many scenes others play")
     parser.add_argument("--maps", nargs="*", default=[""], help="those whose names contain one")
     options = parser.parse_args()
     chosen = {
@@ -123,7 +124,7 @@ def main() -> None:
     # A shell that starts this in the background lets it ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        play(loaded, chosen, options.scenes * len(ATTRIBUTES), hits, chances)
+        play(loaded, chosen, options.first, options.scenes, hits, chances)
     print(file=sys.stderr)
     print(f"{'chance':30} {100 * np.mean(chances):5.1f} %  of {len(chances)}")
     for name, each in hits.items():
@@ -133,19 +134,24 @@ def main() -> None:
 def play(
     loaded: LoadedModel,
     chosen: dict[str, MapOf],
-    questions: int,
+    first: int,
+    scenes: int,
     hits: dict[str, list[bool]],
     chances: list[float],
 ) -> None:
-    """Ask `questions`, and add what every map pointed at to `hits`, the share to `chances`."""
-    index = 0
+    """Play so many scenes after the first ones, and add what every map pointed at to `hits`, the
+    object's share of the cells to `chances`."""
+    index = played = 0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scene.png"
-        while len(chances) < questions:
+        while played < first + scenes:
             scene = random_scene(SEED, index)
             index += 1
             covered = main_cells(scene)
             if not scene.things or not covered.any():
+                continue
+            played += 1
+            if played <= first:
                 continue
             render(scene).save(file)
             for attribute in ATTRIBUTES:
@@ -160,7 +166,7 @@ def play(
                         print(f"scene {index - 1}, {attribute}, {name}: {error}", file=sys.stderr)
                         continue
                     hits[name].append(bool(covered[int(np.nanargmax(shown))]))
-            print(f"\r{len(chances) // len(ATTRIBUTES)} scenes", end="", file=sys.stderr)
+            print(f"\r{played - first} scenes", end="", file=sys.stderr)
 
 
 if __name__ == "__main__":
