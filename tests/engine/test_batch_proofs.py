@@ -223,8 +223,9 @@ def test_a_proof_is_made_once_for_a_kind_and_for_more_padding() -> None:
     assert passes(longest, SHORT) == 3
     assert passes(item(2, 2, a=1), item(2, 2, 2, a=1)) == 3  # padded,
     assert passes(item(2, 2, a=1), item(2, 3, a=1)) == 3  # and of one length: that is another
-    kind = [item(1, 2, use_cache=False), item(1, 2, use_cache=False)]
+    kind = [item(1, 2, b=1), item(1, 2, b=1)]
     assert passes(*kind) == 3 and passes(*kind) == 0
+    assert passes(*[{**each, "use_cache": False} for each in kind]) == 0  # the lens adds it
 
 
 def test_what_is_refused_is_refused_for_more_padding_and_what_rounds_is_proved_again() -> None:
