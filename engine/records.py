@@ -250,7 +250,14 @@ class Reading(Struct, frozen=True, kw_only=True, tag_field="method", tag="?"):
     def asked(self) -> Request:
         """The request with every other run by its id: a counterfactual's name tells no seed, so
         that two runs may have it."""
-        return self.request
+        if not self.refers_to:
+            return self.request
+        request: Any = self.request  # of a method that reads other runs: it names them `against`
+        several = isinstance(request.against, tuple)
+        asked: Request = structs.replace(
+            request, against=self.refers_to if several else self.refers_to[0]
+        )
+        return asked
 
     def replaces(self, other: Reading) -> bool:
         """Whether it tells all that another reading tells: of the same method, with the same

@@ -27,6 +27,7 @@ from engine.lens.as_records import answer_readings, layer_readings
 from engine.lens.decoding import Drawing, ProcessorsFor, end_tokens, generate, processors
 from engine.lens.decoding_settings import DecodingSettings
 from engine.lens.readout import Block, Numbers, read
+from engine.passes.ending import end_if
 from engine.passes.inference import inferring
 from engine.passes.stepping import Stepping
 from engine.passes.thread import submit
@@ -210,8 +211,7 @@ class DecodedAnswer:
                     model, self._inputs, settings, self._seen, self._take, self._unwatched_first()
                 )
                 with forward.watching():
-                    if forward.cancelled.is_set():
-                        raise Cancelled("cancelled")
+                    end_if(forward.cancelled)
                     generate(model, self._inputs, steps, settings.max_new_tokens)
             if not self._steps:
                 raise CannotRead("`generate` does not decode this model's answers token by token")

@@ -73,9 +73,6 @@ class BatchReuse:
         self._failed: dict[frozenset[str], int] = {}
         """How many of them have failed."""
         self._kinds: dict[_Pattern, Kind] = {}
-        self._new: dict[_Pattern, tuple[int, int]] = {}
-        """The fewest and the most new tokens that have been proved: a window that is set at the
-        beginning's end may leave few of them as they are, and change more."""
         self.gap = 0.0
         """The largest difference of any row to a whole pass that a proof has found and allowed."""
 
@@ -147,15 +144,15 @@ class BatchReuse:
         length = int(inputs[IDS].shape[1])
         new = length - beginning.length
         kind.uses += 1
-        fewest, most = self._new.get(pattern, (new + 1, new - 1))
-        is_covered = kind.covers("prefix", length, new) and fewest <= new <= most
-        if not is_covered or kind.uses >= PROVED_AGAIN:
+        # A window that is set at the beginning's end may leave few tokens as they are, and change
+        # more.
+        was_proved = kind.fewest_new <= new <= kind.most_new
+        if not (was_proved and kind.covers("prefix", length, new)) or kind.uses >= PROVED_AGAIN:
             why = self._prove(inputs, whole(), going_on, kind)
             if why is not None:
                 return self._refuse(kind, why)
             kind.proved.add("prefix")
             kind.proved_with(length, new)
-            self._new[pattern] = min(fewest, new), max(most, new)
             kind.uses = 0
         return replace(going_on, passed=kind.passed)
 

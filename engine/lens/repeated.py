@@ -14,6 +14,7 @@ from engine.anatomy.tail import RowStream
 from engine.errors import Cancelled, CannotRead
 from engine.lens.lens import Lens, model_lock
 from engine.passes.edits import Attached
+from engine.passes.ending import end_if
 from engine.passes.forward import Forward
 from engine.passes.gradients import frozen_parameters
 from engine.passes.positions import attention_of
@@ -117,8 +118,7 @@ class RepeatedPasses:
                 if not value.requires_grad:
                     raise CannotRead(NO_GRADIENT)
                 found = torch.autograd.grad(value, by, allow_unused=True)
-                if forward.cancelled.is_set():
-                    raise Cancelled("cancelled")
+                end_if(forward.cancelled)
                 if all(each is None for each in found):
                     raise CannotRead(NO_GRADIENT)
                 pairs = zip(found, by, strict=True)

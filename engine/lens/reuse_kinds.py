@@ -62,7 +62,9 @@ class Kind:
     longest: int = 0
     """The longest sequence, in tokens, and ..."""
     most_new: int = 0
-    """... the most new tokens that the reuse of keys and values has been proved with."""
+    """... the most new tokens that the reuse of keys and values has been proved with, and ..."""
+    fewest_new: int = 0
+    """... the fewest."""
     windows: frozenset[int] = frozenset()
     """Numbers of tokens above which a layer sees some of them only, or places them otherwise."""
 
@@ -80,6 +82,7 @@ class Kind:
         """Note that the reuse of keys and values has been proved."""
         self.longest = max(self.longest, length)
         self.most_new = max(self.most_new, new)
+        self.fewest_new = min(self.fewest_new or new, new)
 
 
 class Gap(NamedTuple):

@@ -230,11 +230,6 @@ class AnswerReading(Reading, frozen=True, kw_only=True, tag="answer"):
         """The run that its steps are compared with."""
         return () if self.against is None else (self.against,)
 
-    @property
-    def asked(self) -> AnswerRequest:
-        """See `Reading.asked`."""
-        return structs.replace(self.request, against=self.against or self.request.against)
-
     def fulfils(self, request: Request) -> bool:
         """Whether it has been decoded with these settings, and knows what is asked for beside."""
         if not isinstance(request, AnswerRequest):

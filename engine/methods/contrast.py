@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from engine.counterfactuals.defaults import CONTRAST_A, CONTRAST_B
 from engine.errors import BadInput
@@ -78,11 +78,6 @@ class ContrastReading(Reading, frozen=True, kw_only=True, tag="contrast"):
     def refers_to(self) -> tuple[RunId, ...]:
         """The runs without the picture."""
         return self.references or (self.against,)
-
-    @property
-    def asked(self) -> ContrastRequest:
-        """See `Reading.asked`."""
-        return structs.replace(self.request, against=self.refers_to)
 
     def fulfils(self, request: Request) -> bool:
         """Whether it has these settings, and was read against the runs that are asked for."""

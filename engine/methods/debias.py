@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from engine.errors import BadInput
 from engine.methods.method import Method, Stop, Subject
@@ -81,11 +81,6 @@ class DebiasReading(Reading, frozen=True, kw_only=True, tag="debias"):
     def refers_to(self) -> tuple[RunId, ...]:
         """The runs without the picture."""
         return self.references
-
-    @property
-    def asked(self) -> DebiasRequest:
-        """See `Reading.asked`."""
-        return structs.replace(self.request, against=self.references)
 
     def fulfils(self, request: Request) -> bool:
         """Whether it has these answers, and was read against the runs that are asked for."""

@@ -163,11 +163,6 @@ class PartsReading(Reading, frozen=True, kw_only=True, tag="parts"):
         """The run whose shares are subtracted."""
         return () if self.against is None else (self.against,)
 
-    @property
-    def asked(self) -> PartsRequest:
-        """See `Reading.asked`."""
-        return structs.replace(self.request, against=self.against or self.request.against)
-
     def fulfils(self, request: Request) -> bool:
         """Whether it is what a request asks for, whichever way that names the other run."""
         if not isinstance(request, PartsRequest):

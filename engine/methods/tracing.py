@@ -165,11 +165,6 @@ class TracingReading(Reading, frozen=True, kw_only=True, tag="tracing"):
         """The corrupt run."""
         return (self.against,)
 
-    @property
-    def asked(self) -> TracingRequest:
-        """See `Reading.asked`."""
-        return structs.replace(self.request, against=self.against)
-
     def fulfils(self, request: Request) -> bool:
         """Whether it is what a request asks for, whichever way that names the other run."""
         if not isinstance(request, TracingRequest):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engine.anatomy.hooks import hooked
 from engine.anatomy.parts import ModelParts
 from engine.anatomy.tail import PassMemory, RowStream
-from engine.errors import Cancelled
+from engine.passes.ending import end_if
 from engine.passes.forward import Forward
 
 
@@ -55,8 +55,7 @@ class Stepping(Forward):
 
         Raises Cancelled if it was cancelled after its last layer.
         """
-        if self.cancelled.is_set():
-            raise Cancelled("cancelled")
+        end_if(self.cancelled)
         if self._last is None:
             raise RuntimeError("the pass never reached the layers that were found before")
         while self._next_row <= len(self._layers):
