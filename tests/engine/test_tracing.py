@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import samples
 from engine.asking.asking import Asking
+from engine.counterfactuals.grammar import parse_against
 from engine.errors import BadInput, Cancelled, CannotRead
 from engine.lens import tracing
 from engine.lens.lens import Lens
@@ -442,7 +443,9 @@ OTHER = f"other={SCENES[1]}"
 @pytest.fixture(scope="module")
 def asked(bundled: LoadedModel) -> AskedRun:
     asking = Asking(bundled, COLOUR)
-    return AskedRun(asking, asking.run())
+    asked = AskedRun(asking, asking.run())
+    asked.ask_against(parse_against(OTHER))
+    return asked
 
 
 def read(run: AskedRun, **settings: Any) -> TracingReading:
